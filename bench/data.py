@@ -1,0 +1,216 @@
+"""What data is to a method: cards, clips, batches and the sets of clips they are opened from.
+
+Shapes: B clips, S segments, T frames, H x W pixels, F sound frames of 10 ms, M mel bins, C classes.
+Nothing here imports torch at run time, so that cards and registries stay light.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.streams import Streams
+
+Split = Literal["train", "test"]
+Modality = Literal["video", "audio", "words"]
+
+
+@dataclass(frozen=True)
+class Card:
+    """The facts of a data set.
+
+    `sentiment[c]` is -1, 0 or +1 for class c. `emotions[class]` are the lexicon's Plutchik emotions that speak
+    for the class; a class that no cue can reach is stated under `unreached`.
+    """
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    sentiment: tuple[int, ...]
+    emotions: Mapping[str, frozenset[str]]
+    language: str
+    licence: str
+    cite: str
+    obtain: str
+    unreached: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a clip's media are. `frames` is a folder of pictures; `video` one file holding picture and sound."""
+
+    frames: Path | None = None
+    video: Path | None = None
+    audio: Path | None = None
+    transcript: Path | None = None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled clip. `key` is "<Class>/<clip>"; a `group` never straddles splits."""
+
+    key: str
+    label: int
+    split: Split
+    group: str
+    files: Files = Files()
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a ClipSet is opened: the segments of a clip and the size of their contents."""
+
+    segments: int  # S, slots a clip is cut into
+    frames: int  # T, frames a segment
+    stride: int  # video frames (1/30 s) from one of the T frames to the next
+    size: int  # H = W, pixels
+    mels: int  # M, mel bins; a segment has F = 100 sound frames of 10 ms
+    training: bool  # random moment, crop, flip and SpecAugment; otherwise nothing is random
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word of the transcript at its time in the clip (seconds)."""
+
+    text: str
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One opened clip: what `Inputs` holds, without the clip axis."""
+
+    video: torch.Tensor  # (S, T, H, W, 3) uint8
+    audio: torch.Tensor  # (S, F, M) float32, log mel energies as the Kaldi filter bank gives them
+    words: tuple[tuple[Word, ...], ...]  # S x words of the slot
+    present: torch.Tensor  # (3,) bool: video, audio, words
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All that a predictor may see of a batch: never a label."""
+
+    video: torch.Tensor  # (B, S, T, H, W, 3) uint8
+    audio: torch.Tensor  # (B, S, F, M) float32
+    words: tuple[tuple[tuple[Word, ...], ...], ...]  # B x S x words
+    present: torch.Tensor  # (B, 3) bool: video, audio, words; what is absent is zeros above
+
+    def to(self, device: torch.device) -> Inputs:
+        """The same inputs with their tensors on a device."""
+        return replace(
+            self,
+            video=self.video.to(device, non_blocking=True),
+            audio=self.audio.to(device, non_blocking=True),
+            present=self.present.to(device, non_blocking=True),
+        )
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Labelled inputs on their way through a training stage."""
+
+    inputs: Inputs
+    label: torch.Tensor  # (B,) int64
+    keys: tuple[str, ...]  # B clip keys
+    epoch: int  # of the stage, from 0
+    progress: float  # share of the stage's steps already taken, 0 <= progress < 1
+
+
+class ClipSet(Protocol):
+    """Labelled clips that can be opened. Workers pickle it, so it holds paths and labels, never media."""
+
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        """The clips in a fixed order."""
+        ...
+
+    def read(self, index: int, sampling: Sampling, streams: Streams, epoch: int) -> Sample:
+        """Clip `index` opened: the same values for the same (clip, sampling, seed, epoch), in any process."""
+        ...
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with the data, told by name: `what` is a short kind, `where` a clip or file."""
+
+    what: str
+    where: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A word of a clip and whether each stage of verification keeps it (E1, E2, E3)."""
+
+    text: str
+    start: float
+    sentiment: bool
+    emotion: bool
+    degree: bool
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What a predictor can tell about one clip: its temporal emotion curve, and its verdict on each cue."""
+
+    curve: torch.Tensor | None  # (S, C) temporal emotion scores
+    verdicts: tuple[Verdict, ...]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """The sample's truth of one word: `wrong` names the first stage that ought to drop it, None for a true cue."""
+
+    text: str
+    start: float
+    wrong: Literal["sentiment", "emotion", "degree"] | None
+
+
+@dataclass(frozen=True)
+class Truth:
+    """The sample's truth of one clip: the strength of each class over time, and its planted words."""
+
+    course: tuple[tuple[float, int, float], ...]  # (start in s, class, strength 0..1) pieces
+    words: tuple[Planted, ...]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A data set made ready for one run. Only `execute` ever holds one, since it alone may see `test`."""
+
+    card: Card
+    train: ClipSet
+    val: ClipSet
+    test: ClipSet
+    fingerprint: str  # of (clip key, label, split): names the split in every record
+    content: str  # hash of the usable clips' media and the preparation's parameters
+    problems: tuple[Problem, ...] = ()
+    truth: Mapping[str, Truth] = field(default_factory=dict)  # clip key -> truth; the sample only
+    sample: bool = False  # the built-in sample stands in for the real data
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a data set is asked for: the splits of one run, prepared for one frame size and mel resolution."""
+
+    folder: Path | None  # of the real data; None = look in the usual places, else the built-in sample
+    cache: Path  # where prepared clips and the sample are kept
+    size: int  # pixels of a training crop
+    mels: int
+    seed: int  # chooses the validation fold: seed mod 5
+    fold: int = 0  # of data sets with several official lists
+    report: Callable[[str, int, int], None] = lambda what, done, total: None  # progress of long work
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A registry entry: the card, and how to make a Corpus; heavy modules are imported inside `load`."""
+
+    card: Card
+    load: Callable[[Request], Corpus]

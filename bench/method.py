@@ -1,0 +1,99 @@
+"""What a method is to the suite: a value with a config, a way to build a predictor and a way to fit it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from bench.config import Config
+    from bench.data import Card, ClipSet, Explanation, Inputs, Sampling
+    from bench.streams import Streams
+
+
+class Scores(NamedTuple):
+    """What a predictor says of a batch of inputs; larger is likelier, arg max is the prediction."""
+
+    label: torch.Tensor  # (B, C)
+    segments: torch.Tensor | None = None  # (B, S, C)
+
+
+class Predictor(Protocol):
+    """An nn.Module from Inputs to Scores that never sees a label."""
+
+    def __call__(self, inputs: Inputs) -> Scores:
+        """Scores of the B clips."""
+        ...
+
+    def explain(self, inputs: Inputs) -> list[Explanation]:
+        """One Explanation for each of the B clips; without verdicts where the method reads no words."""
+        ...
+
+    def state_dict(self) -> dict[str, torch.Tensor]:
+        """All that is needed, beside the config and the card, to build the predictor again."""
+        ...
+
+    def load_state_dict(self, state_dict: Any) -> object:
+        """Take a state back."""
+        ...
+
+    def train(self, mode: bool = True) -> object:
+        """Training or evaluation behaviour."""
+        ...
+
+    def to(self, device: Any) -> object:
+        """Move to a device."""
+        ...
+
+
+class Tracker(Protocol):
+    """Where a running fit tells what it sees. It may lose everything without changing a number."""
+
+    def epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
+        """The numbers of one finished epoch of a stage; told again after a resume, kept once."""
+        ...
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` batches of the stage are through."""
+        ...
+
+    def explain(self, stage: str, explanations: dict[str, Explanation]) -> None:
+        """Clip key -> what the model of a finished stage tells about the clip."""
+        ...
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where to run; nothing here may change a number beyond rounding."""
+
+    tracker: Tracker
+    folder: Path  # of checkpoints
+    device: str = "cpu"  # "cpu" | "cuda"
+    threads: int = 2  # of torch on the CPU
+    micro_batch: int | None = None  # clips that pass through at once; None = the whole batch
+    loaders: int = 0  # loader processes; 0 = read in the training process
+
+
+Build = Callable[[Any, "Card"], Predictor]
+Fit = Callable[[Any, "Card", "ClipSet", "ClipSet", "Streams", Context], Predictor]
+
+
+@dataclass(frozen=True)
+class Method:
+    """A registry entry: light to import, the heavy module is imported inside `build` and `fit`.
+
+    `version` rises when the method's numbers change. `sampling(config, training)` is how clips are opened.
+    """
+
+    name: str
+    version: int
+    title: str
+    config: type[Config]
+    build: Build
+    fit: Fit
+    sampling: Callable[[Any, bool], Sampling]
+    cite: str = ""

@@ -1,0 +1,1 @@
+"""The methods: each a config, a way to build a predictor and a way to fit it."""

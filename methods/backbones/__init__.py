@@ -1,0 +1,1 @@
+"""Encoders of picture, sound and words, and their fusion."""

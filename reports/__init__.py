@@ -1,0 +1,1 @@
+"""Pure functions from records to text and pictures; nothing here imports torch."""
