@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from bench.clock import Clock
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +63,10 @@ class Tracker(Protocol):
         """`done` of `total` batches of the stage are through."""
         ...
 
+    def notice(self, text: str) -> None:
+        """One line that the person who waits should know."""
+        ...
+
     def explain(self, stage: str, explanations: dict[str, Explanation]) -> None:
         """Clip key -> what the model of a finished stage tells about the clip."""
         ...
@@ -76,6 +82,7 @@ class Context:
     threads: int = 2  # of torch on the CPU
     micro_batch: int | None = None  # clips that pass through at once; None = the whole batch
     loaders: int = 0  # loader processes; 0 = read in the training process
+    clock: Clock = field(default_factory=Clock)
 
 
 Build = Callable[[Any, "Card"], Predictor]

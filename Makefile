@@ -1,0 +1,52 @@
+# Set-up, tests and checks. `make run` and `make test` work on a fresh clone: they make .venv first.
+
+PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
+	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+FOLDERS := bench methods datasets studies reports
+
+.PHONY: run test test-all check format lint types speed clean lock
+
+run: $(VENV)/installed
+	$(BIN)/python bench.py --method mart --dataset ekman6
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy $(FOLDERS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lint: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/installed
+	$(BIN)/mypy $(FOLDERS)
+
+speed: $(VENV)/installed
+	$(BIN)/python -m tests.speed
+
+# Resolve the newest versions that pyproject.toml allows into requirements.lock (Linux x86-64, Python 3.11 and 3.12).
+lock:
+	rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/pip install --quiet ".[test]"
+	$(VENV)/lock/bin/pip freeze --exclude mart-bench > requirements.lock
+	rm -rf $(VENV)/lock
+
+$(VENV)/installed: requirements.lock
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; install one, or say make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@echo "installing the packages of requirements.lock: about 3 minutes and 6 GB the first time"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache

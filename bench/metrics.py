@@ -1,0 +1,70 @@
+"""The scores of a set of predictions: emotion, the sentiment that follows from it, and each class."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.data import Card
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a predictor said of a split. Rows follow the split's fixed order."""
+
+    keys: tuple[str, ...]
+    label: np.ndarray  # (n,) int64
+    scores: np.ndarray  # (n, C) float32; arg max is the prediction
+
+    @property
+    def predicted(self) -> np.ndarray:
+        """(n,) the arg max class."""
+        found: np.ndarray = self.scores.argmax(axis=1)
+        return found
+
+
+def score(predictions: Predictions, card: Card) -> dict[str, float | None]:
+    """Fractions between 0 and 1 by name; None where a score is not defined.
+
+    acc_e f1_e (weighted) f1_e_macro bal_e: emotion. acc_s f1_s: sentiment, the polarity of the arg-max emotion.
+    acc_s2 f1_s2: the same without neutral clips, where the card has a neutral class. recall/<class>: per class.
+    loss: mean cross-entropy of the scores. n: clips.
+    """
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
+
+    label, guess = predictions.label, predictions.predicted
+    polarity = np.asarray(card.sentiment)
+    truth_s, guess_s = polarity[label], polarity[guess]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class that is not predicted has F1 0, which is what is wanted
+        found: dict[str, float | None] = {
+            "acc_e": float(accuracy_score(label, guess)),
+            "f1_e": float(f1_score(label, guess, average="weighted", zero_division=0)),
+            "f1_e_macro": float(f1_score(label, guess, average="macro", labels=np.unique(label), zero_division=0)),
+            "bal_e": float(balanced_accuracy_score(label, guess)),
+            "acc_s": float(accuracy_score(truth_s, guess_s)),
+            "f1_s": float(f1_score(truth_s, guess_s, average="weighted", zero_division=0)),
+        }
+        if 0 in card.sentiment:
+            clear = truth_s != 0
+            found["acc_s2"] = float(accuracy_score(truth_s[clear], guess_s[clear])) if clear.any() else None
+            found["f1_s2"] = (
+                float(f1_score(truth_s[clear], guess_s[clear], average="weighted", zero_division=0))
+                if clear.any()
+                else None
+            )
+    for index, name in enumerate(card.classes):
+        rows = label == index
+        found[f"recall/{name}"] = float((guess[rows] == index).mean()) if rows.any() else None
+    found["loss"] = _cross_entropy(predictions)
+    found["n"] = float(len(label))
+    return found
+
+
+def _cross_entropy(predictions: Predictions) -> float:
+    scores = predictions.scores.astype(np.float64)
+    scores = scores - scores.max(axis=1, keepdims=True)
+    log_likelihood = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    return float(-log_likelihood[np.arange(len(scores)), predictions.label].mean())

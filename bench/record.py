@@ -1,0 +1,137 @@
+"""What a run is (RunSpec), what it found (Record), and its folder of files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from bench.errors import StoreError
+from bench.files import sha256, write_whole
+
+SCHEMA = 1
+RECORD = "record.json"
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything that may change a run's numbers, and nothing else: no paths, no devices, no labels."""
+
+    method: str  # the base entry; a pinned name is only a label
+    version: int  # of the method
+    config: dict[str, Any]  # resolved in full
+    dataset: str
+    data: Literal["real", "sample"]
+    split: str  # fingerprint of (clip key, label, split)
+    content: str  # hash of the usable clips and the preparation's parameters
+    fold: int
+    seed: int
+    protocol: Literal["clean"] = "clean"
+    stage: Literal["final"] = "final"
+    weights: dict[str, str] = field(default_factory=dict)  # role -> sha256 of a weights file
+    schema: int = SCHEMA
+
+    @property
+    def key(self) -> str:
+        """The run's name: 20 hex digits that follow from every field."""
+        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a run failed."""
+
+    kind: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """What one run found. `files` are the sha256 of what lies beside it: predictions, curves, weights, pictures."""
+
+    key: str
+    spec: RunSpec
+    arm: str  # the name it was asked for by
+    preset: str
+    attempt: int
+    scores: dict[str, float | None]  # "test/acc_e", "val/acc_e", ...; fractions
+    notes: dict[str, float]  # what the method and the sample's truth tell besides
+    seconds: dict[str, float]
+    provenance: dict[str, str | int | bool]
+    problems: list[dict[str, str]]
+    files: dict[str, str] = field(default_factory=dict)
+    error: Failure | None = None
+
+    def as_json(self) -> str:
+        """The record as it stands on disk."""
+        return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str, where: str) -> Record:
+        """A record back from its text; raises StoreError where the text is none or of another schema."""
+        try:
+            raw = json.loads(text)
+            if raw["spec"]["schema"] != SCHEMA:
+                raise StoreError(
+                    f"{where} has schema {raw['spec']['schema']}, this version reads {SCHEMA}; it is skipped"
+                )
+            error = Failure(**raw["error"]) if raw["error"] else None
+            return Record(**{**raw, "spec": RunSpec(**raw["spec"]), "error": error})
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreError(f"{where} is no record ({type(error).__name__}: {error}); move it away") from None
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run: checkpoints while it goes, record and files once it is done."""
+
+    path: Path
+
+    @property
+    def lock(self) -> Path:
+        """The lock file of the run, beside its folder."""
+        return self.path.with_suffix(".lock")
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where a fit keeps what it needs to go on after a kill."""
+        return self.path / "checkpoints"
+
+    def record(self) -> Record | None:
+        """The finished record, if there is one."""
+        path = self.path / RECORD
+        return Record.from_json(path.read_text(), str(path)) if path.exists() else None
+
+    def sha(self) -> str:
+        """The sha256 of the finished record."""
+        return sha256(self.path / RECORD)
+
+    def attempts(self) -> int:
+        """How many runs of this key have ended so far, in success or failure."""
+        return len(list(self.path.glob("failed-*.json"))) + len(list(self.path.glob("superseded-*.json")))
+
+    def write(self, record: Record) -> None:
+        """Put the record in place, whole or not at all; a failed one stands aside under its attempt's number."""
+        name = RECORD if record.error is None else f"failed-{record.attempt}.json"
+        write_whole(self.path / name, record.as_json().encode())
+
+    def set_aside(self) -> None:
+        """Make room for a fresh run: the finished record is kept under another name, checkpoints go."""
+        if (self.path / RECORD).exists():
+            (self.path / RECORD).rename(self.path / f"superseded-{self.attempts() + 1}.json")
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+
+def read_records(results: Path) -> Iterator[tuple[RunFolder, Record]]:
+    """The finished records of a results folder, by key."""
+    for path in sorted((results / "runs").glob(f"*/{RECORD}")):
+        folder = RunFolder(path.parent)
+        record = folder.record()
+        if record is not None:
+            yield folder, record

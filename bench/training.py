@@ -1,0 +1,313 @@
+"""The one gradient loop: epochs of a stage, averaged weights, the best epoch on val, and resuming after a kill.
+
+The loop knows no method: it is handed a module whose `forward` maps a batch to named losses, and calls nothing
+else of it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from bench.data import Batch, ClipSet, Sampling
+from bench.errors import BenchError
+from bench.files import whole
+from bench.loading import Loader, Read, part_of
+from bench.method import Context
+from bench.streams import Streams
+
+
+class Diverged(BenchError):
+    """A loss that is not a number any more."""
+
+
+class Losses(NamedTuple):
+    """What an objective says of B clips. A value a clip rather than a mean, so that batches of any size add up.
+
+    terms: name -> (B,), already weighted; the loop minimises the mean over clips of their sum. A clip that a
+    term leaves out holds 0. notes: name -> (B,), logged only; NaN where a clip has no value.
+    """
+
+    terms: dict[str, Tensor]
+    notes: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of training: how long and how; the learning rate warms up linearly, then falls as a cosine."""
+
+    name: str
+    epochs: int
+    batch: int  # clips a step
+    lr: float
+    weight_decay: float = 0.0  # none on norms, biases, tokens and positions
+    warmup: float = 0.0  # share of all steps
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    clip_norm: float = 0.0  # largest norm of the gradient; 0 = as it is
+    ema: float = 0.0  # decay of the averaged weights; 0 = none
+    ema_ramp: float = 1.0  # steps t over which it ramps up: ema * (1 - exp(-t / ema_ramp))
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+
+
+def train(
+    objective: nn.Module,
+    clips: ClipSet,
+    sampling: Sampling,
+    stage: Stage,
+    streams: Streams,
+    ctx: Context,
+    select: Callable[[], dict[str, float]] | None = None,
+) -> None:
+    """Train `objective` in place; a stage that was killed goes on after its last whole epoch.
+
+    `select` scores val after each epoch with the averaged weights in place; the best epoch by `val/acc_e`, ties
+    by the smaller `val/loss`, is what `objective` carries on return (without `select`: the last epoch).
+    Raises Diverged when a loss is not finite.
+    """
+    run = _Run.start(objective, clips, sampling, stage, streams, ctx)
+    for epoch in range(run.state.epoch, stage.epochs):
+        values = run.train_epoch(epoch)
+        with run.averaged():
+            if select is not None:
+                objective.eval()
+                values |= select()
+            run.keep_if_best(epoch, values, ranked=select is not None)
+        run.state.epoch = epoch + 1
+        run.state.history.append(values)
+        with ctx.clock("checkpoint"):
+            run.save()
+        with ctx.clock("log"):
+            ctx.tracker.epoch(stage.name, epoch, values)
+    if run.state.best:
+        objective.load_state_dict(run.state.best)
+    objective.eval()
+
+
+@dataclass
+class _State:
+    """Everything that a killed stage needs to go on."""
+
+    epoch: int = 0
+    steps: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_rank: tuple[float, float] = (-math.inf, -math.inf)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class _Run:
+    """A stage under way."""
+
+    def __init__(
+        self, objective: nn.Module, loader: Loader, clips: ClipSet, stage: Stage, streams: Streams, ctx: Context
+    ) -> None:
+        self.objective, self.loader, self.clips = objective, loader, clips
+        self.stage, self.streams, self.ctx = stage, streams, ctx
+        self.state = _State()
+        accelerator = "cuda" if ctx.device.startswith("cuda") else "cpu"
+        self.fabric = Fabric(accelerator=accelerator, devices=1, precision=stage.precision)
+        made = _optimizer(objective, stage)
+        module, self.optimizer = self.fabric.setup(_Unseal(objective), made)
+        self.step_module = module
+        self.ema = _Ema(objective) if stage.ema else None
+        self.path = ctx.folder / f"{stage.name}.pt"
+
+    @classmethod
+    def start(
+        cls,
+        objective: nn.Module,
+        clips: ClipSet,
+        sampling: Sampling,
+        stage: Stage,
+        streams: Streams,
+        ctx: Context,
+    ) -> _Run:
+        """A fresh run of the stage, or the one whose checkpoint lies in the context's folder."""
+        loader = Loader(clips, sampling, streams, stage.batch, ctx, shuffle=True)
+        run = cls(objective, loader, clips, stage, streams, ctx)
+        if run.path.exists():
+            run.load()
+            for epoch, values in enumerate(run.state.history):
+                ctx.tracker.epoch(stage.name, epoch, values)
+        return run
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """One pass over the clips; the mean of every term and note."""
+        torch.manual_seed(self.streams.number("dropout", self.stage.name, epoch))
+        self.objective.train()
+        total, means = len(self.loader), _Means()
+        reads = self._reads(epoch)
+        for step in range(total):
+            progress = (epoch * total + step) / (self.stage.epochs * total)
+            _set_lr(self.optimizer, self.stage, epoch * total + step, self.stage.epochs * total)
+            with self.ctx.clock("read"):
+                read = next(reads)
+            with self.ctx.clock("step"):
+                self._step(read, epoch, progress, means)
+            self.ctx.tracker.progress(self.stage.name, epoch * total + step + 1, self.stage.epochs * total)
+        values = {f"{self.stage.name}/{name}": value for name, value in means.take().items()}
+        if not math.isfinite(values[f"{self.stage.name}/loss"]):
+            raise Diverged(f"{self.stage.name}: the loss is not a number after epoch {epoch}; lower lr or clip_norm")
+        return values
+
+    def _reads(self, epoch: int) -> Iterator[Read]:
+        return iter(self.loader.epoch(epoch))
+
+    def _step(self, read: Read, epoch: int, progress: float, means: _Means) -> None:
+        """One optimiser step; micro-batches add up to the same gradient as the batch as a whole."""
+        clips, device = len(read.indices), self.fabric.device
+        labels = torch.tensor([self.clips.clips[index].label for index in read.indices])
+        keys = tuple(self.clips.clips[index].key for index in read.indices)
+        for start in range(0, clips, self.ctx.micro_batch or clips):
+            stop = min(clips, start + (self.ctx.micro_batch or clips))
+            inputs = part_of(read.inputs, start, stop).to(device)
+            batch = Batch(inputs, labels[start:stop].to(device), keys[start:stop], epoch, progress)
+            losses: Losses = self.step_module(_Sealed(batch))
+            loss = torch.stack([term.sum() for term in losses.terms.values()]).sum()
+            self.fabric.backward(loss / clips)
+            means.add(losses)
+        if self.stage.clip_norm:
+            self.fabric.clip_gradients(self.step_module, self.optimizer, max_norm=self.stage.clip_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.state.steps += 1
+        if self.ema is not None:
+            self.ema.update(self.stage.ema * (1 - math.exp(-self.state.steps / self.stage.ema_ramp)))
+
+    def averaged(self) -> _Swap:
+        """A block in which the objective carries its averaged weights."""
+        return _Swap(self.ema)
+
+    def keep_if_best(self, epoch: int, values: dict[str, float], ranked: bool) -> None:
+        """Remember the weights of the best epoch, or of the last where nothing ranks them."""
+        rank = (values["val/acc_e"], -values["val/loss"]) if ranked else (float(epoch), 0.0)
+        if rank > self.state.best_rank:
+            self.state.best_rank = rank
+            self.state.best = {name: value.detach().clone() for name, value in self.objective.state_dict().items()}
+
+    def save(self) -> None:
+        """Write the checkpoint, whole or not at all."""
+        state = {
+            "state": {**vars(self.state)},
+            "objective": self.objective.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "ema": self.ema.weights if self.ema is not None else [],
+        }
+        with whole(self.path) as temporary:
+            torch.save(state, temporary)
+
+    def load(self) -> None:
+        """Take the checkpoint back."""
+        state: dict[str, Any] = torch.load(self.path, map_location=self.fabric.device, weights_only=True)
+        self.state = _State(**state["state"])
+        self.objective.load_state_dict(state["objective"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.ema is not None:
+            self.ema.weights = state["ema"]
+
+
+class _Sealed:
+    """A batch that fabric does not walk through: it copies whatever it knows to be a collection."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+
+
+class _Unseal(nn.Module):
+    """The objective behind the one door that data-parallel wrapping sees."""
+
+    def __init__(self, objective: nn.Module) -> None:
+        super().__init__()
+        self.objective = objective
+
+    def forward(self, sealed: _Sealed) -> Losses:
+        losses: Losses = self.objective(sealed.batch)
+        return losses
+
+
+class _Ema:
+    """The running average of an objective's parameters (buffers are taken as they are)."""
+
+    def __init__(self, objective: nn.Module) -> None:
+        self.parameters = [p for p in objective.parameters() if p.requires_grad]
+        self.weights = [p.detach().clone() for p in self.parameters]
+
+    def update(self, decay: float) -> None:
+        """Move the average towards the parameters by 1 - decay."""
+        torch._foreach_lerp_(self.weights, [p.detach() for p in self.parameters], 1 - decay)
+
+    def swap(self) -> None:
+        """Exchange the average and the parameters."""
+        with torch.no_grad():
+            for parameter, weight in zip(self.parameters, self.weights, strict=True):
+                kept = parameter.detach().clone()
+                parameter.copy_(weight)
+                weight.copy_(kept)
+
+
+class _Swap:
+    """A block with the averaged weights in place."""
+
+    def __init__(self, ema: _Ema | None) -> None:
+        self.ema = ema
+
+    def __enter__(self) -> None:
+        if self.ema is not None:
+            self.ema.swap()
+
+    def __exit__(self, *_: object) -> None:
+        if self.ema is not None:
+            self.ema.swap()
+
+
+class _Means:
+    """Means over the clips of an epoch, kept on the device until they are asked for."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[Tensor]] = {}
+
+    def add(self, losses: Losses) -> None:
+        """Note the values of a few clips."""
+        total = torch.stack([term.detach() for term in losses.terms.values()]).sum(0)
+        for name, value in {**losses.terms, **losses.notes, "loss": total}.items():
+            self.values.setdefault(name, []).append(value.detach().float())
+
+    def take(self) -> dict[str, float]:
+        """Name -> mean over the clips that have a value; a name that no clip has a value for is left out."""
+        found = {}
+        for name, parts in self.values.items():
+            value = torch.cat(parts)
+            known = value if name == "loss" else value[~value.isnan()]
+            if len(known):
+                found[name] = float(known.mean())
+        return found
+
+
+def _optimizer(objective: nn.Module, stage: Stage) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay (or plain), none of it on norms, biases, tokens and positions."""
+    decayed: list[nn.Parameter] = []
+    free: list[nn.Parameter] = []
+    for name, parameter in objective.named_parameters():
+        if parameter.requires_grad:
+            last = name.rsplit(".", 1)[-1]
+            bare = parameter.ndim <= 1 or "token" in last or "position" in last
+            (free if bare else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": stage.weight_decay}, {"params": free, "weight_decay": 0.0}]
+    make: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW if stage.optimizer == "adamw" else torch.optim.Adam
+    return make([group for group in groups if group["params"]], lr=stage.lr)
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, stage: Stage, step: int, steps: int) -> None:
+    """Linear warm-up over the first share of the steps, then half a cosine down to zero."""
+    ahead = stage.warmup * steps
+    if step < ahead:
+        factor = (step + 1) / (ahead + 1)
+    else:
+        factor = 0.5 * (1 + math.cos(math.pi * (step - ahead) / max(1.0, steps - ahead)))
+    for group in optimizer.param_groups:
+        group["lr"] = stage.lr * factor

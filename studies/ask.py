@@ -1,0 +1,76 @@
+"""From the names on a command line to what the runner is asked: arms, data sets and seeds, all resolved."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datasets.registry import DATASETS
+from methods.registry import ARMS, METHODS
+
+from bench.config import Config, parse_overrides
+from bench.data import Dataset
+from bench.errors import ConfigError
+from bench.execute import Ask
+from bench.method import Method
+from bench.names import look_up, propose
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A named variant of a method: what stands in a table's first column."""
+
+    name: str
+    method: Method
+    overrides: dict[str, object]
+    title: str
+
+
+def known_arms() -> dict[str, Arm]:
+    """Every name that `--method` takes: the methods themselves and their pinned variants."""
+    arms = {name: Arm(name, method, {}, method.title) for name, method in METHODS.items()}
+    for name, pinned in ARMS.items():
+        arms[name] = Arm(name, METHODS[pinned.method], dict(pinned.overrides), pinned.title)
+    return arms
+
+
+def resolve(methods: str, datasets: str, preset: str, settings: list[str], seeds: range) -> list[Ask]:
+    """Every (data set, arm, seed) that the comma-separated names stand for; raises ConfigError for a wrong one."""
+    arms = [look_up(name, known_arms(), "method") for name in _names(methods, "--method")]
+    chosen = [look_up(name, DATASETS, "data set") for name in _names(datasets, "--dataset")]
+    overrides = parse_overrides(settings)
+    _check_fields(arms, overrides)
+    return [
+        Ask(arm.name, arm.method, _configure(arm, preset, overrides), preset, dataset, seed)
+        for dataset in chosen
+        for arm in arms
+        for seed in seeds
+    ]
+
+
+def dataset_names() -> dict[str, Dataset]:
+    """Every name that `--dataset` takes."""
+    return DATASETS
+
+
+def _names(text: str, option: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise ConfigError(f"{option} wants at least one name; `python bench.py list` shows them")
+    return list(dict.fromkeys(names))
+
+
+def _configure(arm: Arm, preset: str, overrides: dict[str, str]) -> Config:
+    """A field that this arm's method lacks, but another one's has, is left out of this arm."""
+    config = arm.method.config.preset(preset).override(arm.overrides)
+    return config.override({name: v for name, v in overrides.items() if name in arm.method.config.model_fields})
+
+
+def _check_fields(arms: list[Arm], overrides: dict[str, str]) -> None:
+    known = {name for arm in arms for name in arm.method.config.model_fields}
+    for name in overrides:
+        if name not in known:
+            raise ConfigError(f"unknown config field '{name}' in --set; {propose(name, known)}")
+    pinned = {name: arm.name for arm in arms for name in arm.overrides}
+    for name in overrides:
+        if name in pinned:
+            raise ConfigError(f"--set {name} contradicts {pinned[name]}, which pins it; use the base method instead")
