@@ -1,0 +1,20 @@
+import pytest
+
+from bench.errors import StoreError
+from bench.files import whole, write_whole
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path):
+    write_whole(tmp_path / "a", b"old")
+    with pytest.raises(RuntimeError), whole(tmp_path / "a") as temporary:
+        temporary.write_bytes(b"half")
+        raise RuntimeError
+    assert (tmp_path / "a").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match="cannot write") as caught:
+        write_whole(tmp_path / "file" / "below", b"")
+    assert "\n" not in str(caught.value)

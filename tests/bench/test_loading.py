@@ -1,0 +1,34 @@
+from dataclasses import replace
+
+import torch
+
+from bench.loading import Loader
+from bench.method import Context
+from bench.streams import Streams
+from tests.toys import ToyConfig, number_clips, sampling
+
+
+def epochs(quiet, tmp_path, loaders, count=2):
+    clips = number_clips("train", 5)
+    ctx = replace(Context(quiet, tmp_path), loaders=loaders)
+    loader = Loader(clips, sampling(ToyConfig(), True), Streams(3), 4, ctx, shuffle=True)
+    return [[(read.indices, read.inputs.audio) for read in loader.epoch(epoch)] for epoch in range(count)]
+
+
+def test_the_same_batches_come_whatever_the_number_of_loader_processes(quiet, tmp_path):
+    alone, spawned = epochs(quiet, tmp_path, 0), epochs(quiet, tmp_path, 2)
+    for a, b in zip([r for e in alone for r in e], [r for e in spawned for r in e], strict=True):
+        assert a[0] == b[0] and torch.equal(a[1], b[1])
+
+
+def test_every_epoch_sees_every_clip_once_in_another_order(quiet, tmp_path):
+    first, second = ([i for indices, _ in epoch for i in indices] for epoch in epochs(quiet, tmp_path, 0))
+    assert sorted(first) == sorted(second) == list(range(15)) and first != second
+
+
+def test_loading_leaves_the_global_generator_alone(quiet, tmp_path):
+    torch.manual_seed(0)
+    wanted = torch.rand(1)
+    torch.manual_seed(0)
+    epochs(quiet, tmp_path, 0)
+    assert torch.equal(torch.rand(1), wanted)

@@ -1,0 +1,132 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+from bench.method import Context
+from bench.streams import Streams
+from bench.training import Diverged, Losses, Stage, train
+from tests.toys import ToyConfig, number_clips, sampling
+
+SAMPLING = sampling(ToyConfig(), True)
+
+
+class Regression(nn.Module):
+    """A weight that is pulled towards the clips' labels, and a bias that no decay may touch."""
+
+    def __init__(self, drop=0.0):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(3, 3))
+        self.bias = nn.Parameter(torch.ones(3))
+        self.dropout = nn.Dropout(drop)
+        self.seen = []
+
+    def forward(self, batch):
+        self.seen.append((batch.epoch, batch.progress, batch.keys))
+        out = self.dropout(batch.inputs.audio.mean((1, 2))) @ self.weight + self.bias
+        loss = nn.functional.cross_entropy(out, batch.label, reduction="none")
+        return Losses({"label": loss}, {"half": torch.where(batch.label == 0, torch.nan, 1.0)})
+
+
+STAGE = Stage("fit", 4, 4, 0.05)
+
+
+def run(quiet, folder, stage=STAGE, objective=None, select=None, **context):
+    objective = objective or Regression()
+    ctx = replace(Context(quiet, folder), **context)
+    train(objective, number_clips("train", 5), SAMPLING, stage, Streams(1), ctx, select)
+    return objective
+
+
+def test_training_lowers_the_loss_and_tells_every_epoch_once(quiet, tmp_path):
+    run(quiet, tmp_path)
+    assert [(stage, epoch) for stage, epoch, _ in quiet.epochs] == [("fit", e) for e in range(4)]
+    assert quiet.epochs[-1][2]["fit/loss"] < quiet.epochs[0][2]["fit/loss"]
+    assert quiet.epochs[0][2]["fit/half"] == 1.0  # clips without a value do not count
+
+
+def test_micro_batches_reach_the_same_weights(quiet, tmp_path):
+    whole = run(quiet, tmp_path / "a")
+    parts = run(quiet, tmp_path / "b", micro_batch=3)
+    torch.testing.assert_close(whole.weight, parts.weight, rtol=1e-5, atol=1e-6)
+
+
+def test_progress_runs_from_zero_to_one(quiet, tmp_path):
+    seen = [progress for _, progress, _ in run(quiet, tmp_path).seen]
+    assert seen[0] == 0.0 and seen == sorted(seen) and seen[-1] == pytest.approx(15 / 16)
+
+
+def test_weight_decay_spares_biases(quiet, tmp_path):
+    class Idle(Regression):
+        def forward(self, batch):
+            zero = (self.weight.sum() + self.bias.sum()) * 0
+            return Losses({"none": zero.expand(len(batch.label))}, {})
+
+    objective = Idle()
+    with torch.no_grad():
+        objective.weight.fill_(1.0)
+    run(quiet, tmp_path, replace(STAGE, weight_decay=0.5), objective)
+    assert (objective.weight < 1).all() and (objective.bias == 1).all()
+
+
+def test_the_best_epoch_is_kept_and_ties_go_to_the_smaller_loss(quiet, tmp_path):
+    scores = iter([(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.6, 0.1)])
+    kept = []
+    objective = Regression()
+
+    def select():
+        kept.append(objective.weight.detach().clone())
+        acc, loss = next(scores)
+        return {"val/acc_e": acc, "val/loss": loss}
+
+    run(quiet, tmp_path, objective=objective, select=select)
+    assert torch.equal(objective.weight, kept[2])
+
+
+def test_averaged_weights_are_selected_and_follow_the_ramp(quiet, tmp_path):
+    """After one step t = 1 with ema 0.5 and ramp 1: decay = 0.5 (1 - 1/e); the average moves by 1 - decay."""
+    stage = Stage("fit", 1, 15, 0.1, ema=0.5, ema_ramp=1.0)
+    plain = run(quiet, tmp_path / "plain", replace(stage, ema=0.0)).weight
+    averaged = run(quiet, tmp_path / "ema", stage).weight
+    decay = 0.5 * (1 - math.exp(-1))
+    torch.testing.assert_close(averaged, plain * (1 - decay))  # the weights started at 0
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the product catches it."""
+
+
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_stage_killed_anywhere_ends_with_the_same_weights(quiet, tmp_path, ema):
+    stage = replace(STAGE, ema=ema, clip_norm=0.5, warmup=0.2)
+    undisturbed = run(quiet, tmp_path / "a", stage, Regression(drop=0.3))
+
+    class Fragile(Regression):
+        def forward(self, batch):
+            if len(self.seen) == 10:
+                raise Killed
+            return super().forward(batch)
+
+    with pytest.raises(Killed):
+        run(quiet, tmp_path / "b", stage, Fragile(drop=0.3))
+    resumed = run(quiet, tmp_path / "b", stage, Regression(drop=0.3))
+    assert resumed.seen[0][0] == 2  # epochs 0 and 1 were whole
+    assert torch.equal(undisturbed.weight, resumed.weight)
+
+
+def test_a_finished_stage_is_not_trained_again(quiet, tmp_path):
+    first = run(quiet, tmp_path)
+    again = run(quiet, tmp_path)
+    assert again.seen == [] and torch.equal(first.weight, again.weight)
+
+
+def test_a_loss_that_is_not_a_number_is_said(quiet, tmp_path):
+    class Broken(Regression):
+        def forward(self, batch):
+            losses = super().forward(batch)
+            return Losses({"label": losses.terms["label"] * float("nan")}, {})
+
+    with pytest.raises(Diverged, match="not a number after epoch 0"):
+        run(quiet, tmp_path, objective=Broken())

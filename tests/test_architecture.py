@@ -1,0 +1,76 @@
+"""The arrows of the design: imports point down, siblings are strangers, the front of the house stays light."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+MAY_IMPORT = {
+    "bench": {"bench"},
+    "methods": {"methods", "bench"},
+    "datasets": {"datasets", "bench"},
+    "reports": {"reports", "bench"},
+    "studies": {"studies", "reports", "datasets", "methods", "bench"},
+}
+FILES = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def imported(path: object) -> set[str]:
+    tree = ast.parse(path.read_text())  # type: ignore[attr-defined]
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} imports relatively"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_point_down(path):
+    home = path.relative_to(ROOT).parts[0]
+    ours = {name.split(".")[0] for name in imported(path)} & set(MAY_IMPORT)
+    assert ours <= MAY_IMPORT[home], f"{path} imports {ours - MAY_IMPORT[home]}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_opens_with_a_sentence(path):
+    doc = ast.get_docstring(ast.parse(path.read_text()))
+    assert doc and doc.split("\n\n")[0].rstrip().endswith((".", ":"))
+
+
+def test_no_module_of_ours_hides_an_installed_one():
+    import importlib.metadata
+
+    installed = {name for names in importlib.metadata.packages_distributions() for name in [names]}
+    assert not ({"bench", "methods", "studies", "reports"} & installed)
+    for folder in MAY_IMPORT:
+        assert (ROOT / folder / "__init__.py").exists(), f"{folder}/ wants an __init__.py, or bench.py shadows it"
+
+
+def loaded_by(code: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys; print('\\n'.join(sys.modules))"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_the_front_door_and_the_registries_load_nothing_heavy():
+    loaded = loaded_by("import studies.cli, studies.ask, methods.registry, datasets.registry")
+    assert not loaded & {"torch", "mlflow", "optuna", "av", "sklearn", "pandas", "timm"}
+
+
+def test_reports_load_no_torch():
+    modules = [path.stem for path in sorted((ROOT / "reports").glob("*.py")) if path.stem != "__init__"]
+    loaded = loaded_by("\n".join(f"import reports.{name}" for name in modules))
+    assert "torch" not in loaded

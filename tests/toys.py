@@ -1,0 +1,142 @@
+"""Toy doubles for tests: clips of pure numbers, and a method of one linear layer that can be made to take its time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field
+
+from bench.config import Config
+from bench.data import Card, Clip, Corpus, Dataset, Explanation, Inputs, Request, Sample, Sampling
+from bench.method import Context, Method, Scores
+
+if TYPE_CHECKING:
+    from bench.streams import Streams
+
+CARD = Card(
+    name="toy",
+    title="Toy clips",
+    classes=("low", "mid", "high"),
+    sentiment=(-1, 0, 1),
+    emotions={"low": frozenset({"sadness"}), "mid": frozenset(), "high": frozenset({"joy"})},
+    language="en",
+    licence="none",
+    cite="",
+    obtain="",
+)
+
+
+@dataclass(frozen=True)
+class NumberClips:
+    """Clips whose sound is a constant that tells their class through noise."""
+
+    clips: tuple[Clip, ...]
+    pause: float = 0.0  # seconds a read takes
+
+    def read(self, index: int, sampling: Sampling, streams: Streams, epoch: int) -> Sample:
+        import torch
+
+        time.sleep(self.pause)
+        clip = self.clips[index]
+        purpose = ("augmentation", epoch, clip.key) if sampling.training else ("fixed", clip.key)
+        noise = torch.randn((sampling.segments, 100, sampling.mels), generator=streams.torch(*purpose))
+        return Sample(
+            video=torch.zeros((sampling.segments, sampling.frames, sampling.size, sampling.size, 3), dtype=torch.uint8),
+            audio=clip.label + noise,
+            words=((),) * sampling.segments,
+            present=torch.tensor([False, True, False]),
+        )
+
+
+def number_clips(split: str, per_class: int, card: Card = CARD) -> NumberClips:
+    """`per_class` clips of each class, named after their split."""
+    return NumberClips(
+        tuple(
+            Clip(f"{name}/{split}{i}", label, "test" if split == "test" else "train", f"{split}{i}")
+            for label, name in enumerate(card.classes)
+            for i in range(per_class)
+        )
+    )
+
+
+def _load(request: Request) -> Corpus:
+    splits = {split: number_clips(split, per_class) for split, per_class in (("train", 8), ("val", 3), ("test", 4))}
+    return Corpus(CARD, splits["train"], splits["val"], splits["test"], "f" * 64, "c" * 64)
+
+
+TOY_DATA = Dataset(CARD, _load)
+
+
+class ToyConfig(Config):
+    """Config of the toy method."""
+
+    epochs: int = Field(6, ge=1, le=100)
+    batch: int = Field(4, ge=1)
+    lr: float = Field(0.05, gt=0)
+    ema: float = Field(0.5, ge=0, lt=1)
+    pause: float = Field(0.0, ge=0, description="seconds a forward pass takes")
+    fail: str = Field("", description="exception to raise: '', 'error' or 'nan'")
+
+
+def sampling(config: ToyConfig, training: bool) -> Sampling:
+    return Sampling(segments=2, frames=1, stride=1, size=2, mels=3, training=training)
+
+
+def build(config: ToyConfig, card: Card) -> Any:
+    import torch
+    from torch import nn
+
+    class Linear(nn.Module):
+        """Scores from the mean sound of a clip, with dropout so that the global generator matters."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = nn.Dropout(0.2)
+            self.layer = nn.Linear(3, len(card.classes))
+
+        def forward(self, inputs: Inputs) -> Scores:
+            return Scores(self.layer(self.dropout(inputs.audio.mean((1, 2)))))
+
+        def explain(self, inputs: Inputs) -> list[Explanation]:
+            return [Explanation(None, ())] * len(inputs.words)
+
+    torch.manual_seed(0)
+    return Linear()
+
+
+def fit(config: ToyConfig, card: Card, train: Any, val: Any, streams: Streams, ctx: Context) -> Any:
+    import torch
+    from torch import nn
+
+    from bench.predict import Validation
+    from bench.training import Losses, Stage
+    from bench.training import train as run_stage
+
+    predictor = build(config, card)
+    torch.manual_seed(streams.number("weights", "layer"))
+    nn.init.normal_(predictor.layer.weight)
+
+    class Objective(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.predictor = predictor
+
+        def forward(self, batch: Any) -> Losses:
+            time.sleep(config.pause)
+            if config.fail == "error":
+                raise RuntimeError("the toy broke as asked")
+            label = self.predictor(batch.inputs).label
+            loss = nn.functional.cross_entropy(label, batch.label, reduction="none")
+            return Losses({"label": loss * (float("nan") if config.fail == "nan" else 1)}, {})
+
+    for name, scored in (("warm", False), ("finetune", True)):
+        stage = Stage(name, config.epochs, config.batch, config.lr, ema=config.ema, clip_norm=1.0, warmup=0.1)
+        clips = replace(train) if name == "warm" else train
+        select = Validation(predictor, val, sampling(config, False), card, streams, ctx) if scored else None
+        run_stage(Objective(), clips, sampling(config, True), stage, streams, ctx, select)
+    return predictor
+
+
+TOY = Method("toy", 1, "A toy of one layer", ToyConfig, build, fit, sampling)
