@@ -112,6 +112,10 @@ class RunFolder:
         """The sha256 of the finished record."""
         return sha256(self.path / RECORD)
 
+    def superseded(self) -> set[str]:
+        """The sha256 of the records that fresh runs have replaced."""
+        return {sha256(path) for path in self.path.glob("superseded-*.json")}
+
     def attempts(self) -> int:
         """How many runs of this key have ended so far, in success or failure."""
         return len(list(self.path.glob("failed-*.json"))) + len(list(self.path.glob("superseded-*.json")))

@@ -94,8 +94,9 @@ class Store:
                 run_id = live.run_id
                 self._fill(run_id, folder, record, live)
                 client.set_tag(run_id, "bench.record", sha)
+                replaced = folder.superseded()
                 for run in runs:
-                    if "bench.record" in run.data.tags and "bench.superseded" not in run.data.tags:
+                    if run.data.tags.get("bench.record") in replaced:
                         client.set_tag(run.info.run_id, "bench.superseded", sha)
             client.set_terminated(run_id, "FINISHED")
             write_whole(folder.path / "mlflow.json", json.dumps({self._name: run_id}).encode())

@@ -172,7 +172,9 @@ class _Run:
             self.fabric.backward(loss / clips)
             means.add(losses)
         if self.stage.clip_norm:
-            self.fabric.clip_gradients(self.step_module, self.optimizer, max_norm=self.stage.clip_norm)
+            self.fabric.clip_gradients(
+                self.step_module, self.optimizer, max_norm=self.stage.clip_norm, error_if_nonfinite=False
+            )
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.state.steps += 1

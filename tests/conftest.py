@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -50,3 +51,20 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder of real clips (../shared/data) beside the checkout")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ready_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty MLflow database: a fresh one costs 2 s, a copy next to nothing."""
+    from bench.store import Store
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    Store(folder).open()
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def results(tmp_path: Path, ready_mlflow: Path) -> Path:
+    """A results folder with an MLflow database ready."""
+    shutil.copy(ready_mlflow, tmp_path / "mlflow.db")
+    return tmp_path

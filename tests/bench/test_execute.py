@@ -1,0 +1,150 @@
+import json
+
+import pandas
+import pytest
+from safetensors.torch import load_file
+
+from bench.execute import Ask, Desk, execute
+from bench.metrics import score
+from bench.record import RunFolder
+from bench.store import Store
+from reports.figures import draw_confusion
+from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, build
+
+
+@pytest.fixture
+def desk(results, quiet):
+    return Desk(results, Store(results), quiet, draw_confusion)
+
+
+def ask(seed=0, **values):
+    return Ask("toy", TOY, ToyConfig(**values), "quick", TOY_DATA, seed)
+
+
+def again(desk, **values):
+    from dataclasses import replace
+
+    return replace(desk, **values)
+
+
+def test_a_run_leaves_a_record_with_every_file_it_names(desk):
+    outcome = execute(ask(), desk)
+    folder = RunFolder(desk.results / "runs" / outcome.record.key)
+    assert folder.record() == outcome.record
+    assert set(outcome.record.files) == {
+        "predictions.parquet",
+        "curves.json",
+        "config.json",
+        "confusion.png",
+        "weights.safetensors",
+    }
+    assert not folder.checkpoints.exists()
+    assert {"commit", "dirty", "torch", "device", "threads", "lock"} <= set(outcome.record.provenance)
+
+
+def test_scores_can_be_recomputed_from_the_stored_predictions(desk):
+    record = execute(ask(), desk).record
+    table = pandas.read_parquet(desk.results / "runs" / record.key / "predictions.parquet")
+    from bench.metrics import Predictions
+
+    for split in ("val", "test"):
+        rows = table[table.split == split]
+        label = rows.label.map(CARD.classes.index).to_numpy()
+        scores = rows[[f"score/{name}" for name in CARD.classes]].to_numpy()
+        found = score(Predictions(tuple(rows["clip"]), label, scores), CARD)
+        assert {f"{split}/{name}": value for name, value in found.items()} == {
+            name: value for name, value in record.scores.items() if name.startswith(split)
+        }
+
+
+def test_the_predictor_can_be_built_again_from_its_weights(desk):
+    record = execute(ask(), desk).record
+    weights = load_file(desk.results / "runs" / record.key / "weights.safetensors")
+    build(ToyConfig(), CARD).load_state_dict(weights)
+
+
+def test_a_finished_run_is_found_and_not_repeated(desk):
+    first, second = execute(ask(), desk), execute(ask(), desk)
+    assert second.found and second.record == first.record and second.run_id == first.run_id
+
+
+def test_the_same_ask_gives_the_same_scores_and_fresh_repeats_it(desk):
+    first = execute(ask(), desk)
+    fresh = execute(ask(), again(desk, fresh=True))
+    assert not fresh.found and fresh.record.scores == first.record.scores
+    assert fresh.record.attempt == 2
+    assert fresh.run_id != first.run_id
+    old = desk.store._connect().get_run(first.run_id).data.tags
+    assert old["bench.superseded"] == RunFolder(desk.results / "runs" / fresh.record.key).sha()
+
+
+def test_another_seed_or_config_is_another_run(desk):
+    keys = {execute(a, desk).record.key for a in (ask(), ask(seed=1), ask(lr=0.1))}
+    assert len(keys) == 3
+
+
+def test_loader_processes_change_no_number(desk, tmp_path, quiet):
+    other = Desk(tmp_path / "b", Store(tmp_path), quiet, draw_confusion, loaders=2)
+    assert execute(ask(epochs=2), desk).record.scores == execute(ask(epochs=2), other).record.scores
+
+
+@pytest.mark.parametrize(("fail", "kind"), [("error", "RuntimeError"), ("nan", "nan")])
+def test_a_run_that_breaks_is_a_record_with_its_reason_and_no_scores(desk, fail, kind):
+    outcome = execute(ask(fail=fail), desk)
+    assert outcome.record.error is not None and outcome.record.error.kind == kind
+    assert outcome.record.scores == {}
+    folder = desk.results / "runs" / outcome.record.key
+    assert not (folder / "record.json").exists() and (folder / "failed-1.json").exists()
+    run = desk.store._connect().get_run(outcome.run_id)
+    assert run.info.status == "FAILED"
+    assert execute(ask(fail=fail), desk).record.attempt == 2
+
+
+def test_mlflow_holds_parameters_curves_scores_and_files(desk):
+    outcome = execute(ask(), desk)
+    client = desk.store._connect()
+    run = client.get_run(outcome.run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.params["config.lr"] == "0.05"
+    assert run.data.metrics["final/test/acc_e"] == outcome.record.scores["test/acc_e"]
+    points = client.get_metric_history(outcome.run_id, "finetune/val/acc_e")
+    assert [point.step for point in points] == list(range(6))
+    assert {file.path for file in client.list_artifacts(outcome.run_id)} == {
+        "predictions.parquet",
+        "curves.json",
+        "config.json",
+        "confusion.png",
+        "record.json",
+    }
+    assert run.inputs.dataset_inputs[0].dataset.name == "toy"
+    assert run.data.tags["bench.record"] == RunFolder(desk.results / "runs" / outcome.record.key).sha()
+
+
+def test_record_json_holds_no_path_of_the_machine(desk):
+    outcome = execute(ask(), desk)
+    text = (desk.results / "runs" / outcome.record.key / "record.json").read_text()
+    assert str(desk.results) not in text and json.loads(text)["error"] is None
+
+
+def test_an_interrupted_run_goes_on_and_ends_the_same(desk, tmp_path, quiet):
+    wanted = execute(ask(), Desk(tmp_path / "b", Store(tmp_path), quiet, draw_confusion)).record.scores
+    told = quiet.progress
+    calls = []
+
+    def interrupt(stage, done, total):
+        calls.append(stage)
+        if len(calls) == 50:
+            raise KeyboardInterrupt
+
+    quiet.progress = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        execute(ask(), desk)
+    quiet.progress = told
+    client = desk.store._connect()
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    runs = [run for run in runs if run.info.status != "FINISHED"]  # the undisturbed one
+    assert [run.info.status for run in runs] == ["KILLED"]
+    outcome = execute(ask(), desk)
+    assert outcome.record.scores == wanted and outcome.run_id == runs[0].info.run_id
+    points = client.get_metric_history(outcome.run_id, "warm/loss")
+    assert [point.step for point in points] == list(range(6))
