@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ctypes
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from bench.children import work_alone
 from bench.data import ClipSet, Inputs, Sample, Sampling
 from bench.method import Context
 from bench.streams import Streams
@@ -54,7 +53,7 @@ class Loader:
             num_workers=ctx.loaders,
             persistent_workers=ctx.loaders > 0,
             multiprocessing_context="spawn" if ctx.loaders else None,
-            worker_init_fn=_exit_with_parent,
+            worker_init_fn=_start_loader,
             generator=torch.Generator(),  # the global generator belongs to dropout
         )
 
@@ -102,8 +101,5 @@ def _collate_read(items: list[tuple[int, Sample]]) -> Read:
     return Read(tuple(index for index, _ in items), collate([sample for _, sample in items]))
 
 
-def _exit_with_parent(worker: int) -> None:
-    """Ask the kernel to end this loader process when the run that started it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
-    torch.set_num_threads(1)
+def _start_loader(worker: int) -> None:
+    work_alone()

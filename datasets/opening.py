@@ -1,0 +1,88 @@
+"""Opening a prepared clip: just the frames, sound and words that its segments want.
+
+Key: S segments, T frames, H W pixels, F sound frames, M mel bins.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from bench.data import Sample, Sampling, Word
+from datasets.media import FLOOR, unpack
+from datasets.prepared import MASK_BINS, MASK_FRAMES, read_facts
+from datasets.segments import MISSING, cut
+
+
+def open_clip(path: Path, sampling: Sampling, rng: np.random.Generator | None) -> Sample:
+    """The segments of a prepared clip; with `rng` at random moments, cropped, flipped and masked at random.
+
+    The draws of a modality that is absent are made all the same, so that each clip has its own fixed sequence.
+    """
+    facts: dict[str, Any] = read_facts(path)
+    words = [Word(*row) for row in facts["words"]]
+    segments = cut(facts["frames"], facts["sound"], words, sampling, rng)
+    corner = rng.random(2) if rng is not None else np.full(2, 0.5)
+    flipped = rng is not None and rng.random() < 0.5
+    shape = (sampling.segments, sampling.frames, sampling.size, sampling.size, 3)
+    video, audio = np.zeros(shape, dtype=np.uint8), np.zeros((sampling.segments, 100, sampling.mels), dtype=np.float32)
+    with safe_open(path, framework="numpy") as file:
+        if facts["frames"]:
+            _read_video(file, [segment.frames for segment in segments], corner, flipped, video)
+        if facts["sound"]:
+            _read_audio(file, [segment.sound for segment in segments], audio)
+    if rng is not None:
+        masks = rng.random((sampling.segments, 4))
+        if facts["sound"]:
+            _mask_audio(audio, masks)
+    present = torch.tensor([bool(facts["frames"]), bool(facts["sound"]), bool(words)])
+    return Sample(
+        torch.from_numpy(video), torch.from_numpy(audio), tuple(segment.words for segment in segments), present
+    )
+
+
+def _read_video(file: Any, places: list[np.ndarray], corner: np.ndarray, flipped: bool, out: np.ndarray) -> None:
+    """Fill (S, T, H, W, 3) with one crop of the frames at `places`; every frame is decoded once."""
+    index, offsets, jpegs = file.get_tensor("index"), file.get_tensor("offsets"), file.get_slice("jpegs")
+    size, decoded = out.shape[2], {}
+    for s, segment in enumerate(places):
+        for t, frame in enumerate(index[segment]):
+            if frame not in decoded:
+                packed = jpegs[int(offsets[frame]) : int(offsets[frame + 1])].tobytes()
+                decoded[frame] = _crop(unpack(packed), size, corner, flipped)
+            out[s, t] = decoded[frame]
+
+
+def _crop(picture: np.ndarray, size: int, corner: np.ndarray, flipped: bool) -> np.ndarray:
+    top = int(corner[0] * (picture.shape[0] - size + 1) * (1 - 1e-9))
+    left = int(corner[1] * (picture.shape[1] - size + 1) * (1 - 1e-9))
+    cropped = picture[top : top + size, left : left + size]
+    return cropped[:, ::-1] if flipped else cropped
+
+
+def _read_audio(file: Any, places: list[np.ndarray], out: np.ndarray) -> None:
+    """Fill (S, F, M) with the sound frames at `places`; silence past the end of the sound."""
+    sound = file.get_slice("sound")
+    for s, segment in enumerate(places):
+        known = segment != MISSING
+        out[s] = FLOOR
+        if known.any():
+            first, last = int(segment[known].min()), int(segment[known].max())
+            out[s, known] = sound[first : last + 1][segment[known] - first]
+
+
+def _mask_audio(audio: np.ndarray, drawn: np.ndarray) -> None:
+    """SpecAugment (Park et al., 2019): one band of bins and one of frames of each segment become its mean."""
+    segments, frames, mels = audio.shape
+    for s in range(segments):
+        mean = audio[s].mean()
+        bins = int(drawn[s, 0] * (mels // MASK_BINS + 1))
+        start = int(drawn[s, 1] * (mels - bins + 1))
+        audio[s, :, start : start + bins] = mean
+        steps = int(drawn[s, 2] * (MASK_FRAMES + 1))
+        start = int(drawn[s, 3] * (frames - steps + 1))
+        audio[s, start : start + steps] = mean

@@ -1,0 +1,74 @@
+"""Slots and segments: which frames, which second of sound and which words make a segment (METHOD.md section 1).
+
+Key: S slots, T frames, F = 100 sound frames of 10 ms. Pure arithmetic: nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bench.data import Sampling, Word
+
+RATE = 30  # frames of picture a second
+HOP = 100  # frames of sound a second
+MISSING = -1  # a sound frame past the end of a sound that is shorter than its picture
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Places on the clip's own time lines."""
+
+    frames: np.ndarray  # (T,) int, of 1/30 s; empty without picture
+    sound: np.ndarray  # (F,) int, of 10 ms; MISSING past its end
+    words: tuple[Word, ...]
+
+
+def cut(
+    frames: int, sound: int, words: Sequence[Word], sampling: Sampling, rng: np.random.Generator | None
+) -> list[Segment]:
+    """The S segments of a clip of `frames` (1/30 s) and `sound` (10 ms) places; 0 where a modality is absent.
+
+    Picture and sound share one moment of the slot: drawn from `rng`, or its middle without one. A clip too short for
+    S segments of T frames is looped up to that length; looped copies bring no words.
+    """
+    seconds = frames / RATE if frames else sound / HOP
+    span = sampling.frames * sampling.stride
+    length = max(seconds, sampling.segments * span / RATE)
+    slot = length / sampling.segments
+    drawn = rng.random(sampling.segments) if rng is not None else np.full(sampling.segments, 0.5)
+    found = []
+    for number in range(sampling.segments):
+        start, end = number * slot, (number + 1) * slot
+        moment = start + drawn[number] * slot
+        heard = tuple(word for word in words if start <= word.start < min(end, seconds))
+        found.append(
+            Segment(
+                _frames(moment, frames, length, sampling),
+                _sound(moment, sound, seconds, length),
+                heard,
+            )
+        )
+    return found
+
+
+def _frames(moment: float, frames: int, length: float, sampling: Sampling) -> np.ndarray:
+    """T places around the moment, shifted to stay inside the looped clip."""
+    if not frames:
+        return np.zeros(0, dtype=np.int64)
+    span = (sampling.frames - 1) * sampling.stride + 1
+    latest = max(0, round(length * RATE) - span)
+    first = min(max(round(moment * RATE - span / 2), 0), latest)
+    return (first + np.arange(sampling.frames) * sampling.stride) % frames
+
+
+def _sound(moment: float, sound: int, seconds: float, length: float) -> np.ndarray:
+    """One second around the moment, shifted to stay inside the looped clip."""
+    if not sound:
+        return np.full(HOP, MISSING)
+    latest = max(0, round(length * HOP) - HOP)
+    first = min(max(round(moment * HOP - HOP / 2), 0), latest)
+    places = (first + np.arange(HOP)) % max(1, round(seconds * HOP))
+    return np.where(places < sound, places, MISSING)

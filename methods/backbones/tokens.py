@@ -1,0 +1,117 @@
+"""Picture and sound as token sequences: patch embedding, positions, special tokens.
+
+Key: B clips, S segments, T frames, H W pixels, F sound frames, M mel bins, N patch tokens, K visible ones, D width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from einops import rearrange
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+from bench.errors import ConfigError
+from bench.streams import Streams
+
+Module = TypeVar("Module", bound=nn.Module)
+
+PIXEL_MEAN = 100 / 255  # input scale of the released weights: x / 255 - 100 / 255, no deviation
+MEL_MEAN, MEL_SCALE = -6.6268, 2 * 5.3585
+
+
+def seeded(streams: Streams, name: str, make: Callable[[], Module]) -> Module:
+    """`make()` initialised under a seed of its own name, so that no other module can shift its weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(streams.number("weights", name))
+        module = make()
+        module.apply(_initialise)
+    return module
+
+
+def pixels(video: UInt8[Tensor, "*axes 3"]) -> Float[Tensor, "*axes 3"]:
+    """Pixels on the scale of the released weights."""
+    return video.float() / 255 - PIXEL_MEAN
+
+
+def mel(audio: Float[Tensor, "*axes M"]) -> Float[Tensor, "*axes M"]:
+    """Log mel energies on the scale of the released weights."""
+    return (audio - MEL_MEAN) / MEL_SCALE
+
+
+class VideoTokens(nn.Module):
+    """Tubelets of `tubelet` frames by patch x patch pixels, sinusoidal positions, one class token in front."""
+
+    special = 1
+
+    def __init__(self, frames: int, size: int, tubelet: int, patch: int, width: int) -> None:
+        super().__init__()
+        if frames % tubelet or size % patch:
+            raise ConfigError(
+                f"frames {frames} and size {size} must be multiples of tubelet {tubelet} and patch {patch}"
+            )
+        self.grid = (frames // tubelet, size // patch, size // patch)
+        self.project = nn.Conv3d(3, width, (tubelet, patch, patch), (tubelet, patch, patch))
+        self.class_token = nn.Parameter(torch.zeros(1, 1, width))
+        count = self.grid[0] * self.grid[1] * self.grid[2]
+        self.register_buffer("position", sinusoids(count, width), persistent=False)
+        self.position: Tensor
+
+    def forward(
+        self, video: Float[Tensor, "b T H W 3"], visible: Int[Tensor, "b K"] | None = None
+    ) -> Float[Tensor, "b n D"]:
+        """Class token and (visible) patch tokens; positions are added before any token is dropped."""
+        tokens = rearrange(self.project(rearrange(video, "b t h w c -> b c t h w")), "b d t h w -> b (t h w) d")
+        tokens = keep(tokens + self.position, visible)
+        return torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+
+
+class AudioTokens(nn.Module):
+    """Overlapping patches of a log-mel segment, learnt positions, a class and a distillation token in front."""
+
+    special = 2
+
+    def __init__(self, mels: int, patch: int, stride: int, width: int, frames: int = 100) -> None:
+        super().__init__()
+        if mels < patch:
+            raise ConfigError(f"audio_patch {patch} is larger than the {mels} mel bins")
+        self.grid = ((mels - patch) // stride + 1, (frames - patch) // stride + 1)  # bins, then time, as AST has them
+        self.project = nn.Conv2d(1, width, patch, stride)
+        self.class_tokens = nn.Parameter(torch.zeros(1, 2, width))
+        self.position = nn.Parameter(torch.zeros(1, 2 + self.grid[0] * self.grid[1], width))
+
+    def forward(
+        self, audio: Float[Tensor, "b F M"], visible: Int[Tensor, "b K"] | None = None
+    ) -> Float[Tensor, "b n D"]:
+        """The two special tokens and the (visible) patch tokens."""
+        tokens = rearrange(self.project(rearrange(audio, "b f m -> b 1 m f")), "b d m f -> b (m f) d")
+        tokens = keep(tokens + self.position[:, 2:], visible)
+        special = self.class_tokens + self.position[:, :2]
+        return torch.cat([special.expand(len(tokens), -1, -1), tokens], dim=1)
+
+
+def keep(tokens: Float[Tensor, "b N D"], visible: Int[Tensor, "b K"] | None) -> Float[Tensor, "b n D"]:
+    """The tokens at the visible places, in the order of those places."""
+    if visible is None:
+        return tokens
+    return tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[-1]))
+
+
+def sinusoids(count: int, width: int) -> Float[Tensor, "1 N D"]:
+    """Fixed positions: sines and cosines of falling frequency in turn (Vaswani et al., 2017)."""
+    place = torch.arange(count, dtype=torch.float64)[:, None]
+    angle = place / 10000 ** (2 * (torch.arange(width) // 2) / width)
+    table = torch.where(torch.arange(width) % 2 == 0, angle.sin(), angle.cos())
+    return table.float()[None]
+
+
+def _initialise(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    for name, parameter in module.named_parameters(recurse=False):
+        if "token" in name or name == "position":
+            nn.init.trunc_normal_(parameter, std=0.02)

@@ -1,0 +1,61 @@
+"""The values of MART: what its pre-training does beyond MBT (METHOD.md sections 2 to 7)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from bench.config import Search
+from methods.mbt import MbtConfig
+
+Verify = Literal["none", "sentiment", "emotion", "degree"]
+Mask = Literal["affective", "attention", "random", "tube", "frame", "none"]
+Target = Literal["distribution", "kl", "pixel"]
+
+
+class MartConfig(MbtConfig):
+    """MBT's values, which fine-tuning uses unchanged, and those of the pre-training; the defaults are the paper's."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "paper": {},
+        "quick": {
+            **MbtConfig.presets["quick"],
+            "pretrain_epochs": 15,
+            "pretrain_lr": 1e-3,
+            "decoder_depth": 1,
+            "decoder_width": 48,
+            "decoder_heads": 4,
+            "contrast_width": 32,
+        },
+    }
+
+    pretrain_epochs: int = Field(100, ge=1, description="pre-training epochs")
+    pretrain_lr: Annotated[float, Search(1e-5, 3e-3, log=True)] = Field(2e-4, gt=0, description="peak step size")
+    lexicon: str = Field("nrc", min_length=1, description="nrc | senticnet (its mood tags) | a JSON file")
+    verify: Verify = Field("degree", description="last stage of verification a cue has to pass: E1, E2, E3")
+    tau_degree: Annotated[float, Search(0.2, 0.8)] = Field(0.5, gt=0, le=1, description="tau of E3")
+    verify_after: float = Field(0.1, ge=0, le=1, description="share of pre-training before verification sets in")
+    tcam: Literal["centred", "raw"] = Field("centred", description="offset of the scores in D_tcam (Eq. 3)")
+    mask: Mask = Field("affective", description="what decides which tokens are hidden")
+    mask_from: float = Field(0.1, gt=0, lt=1, description="share of hidden tokens at the start")
+    mask_to: Annotated[float, Search(0.3, 0.8)] = Field(
+        0.5, gt=0, lt=1, description="share of hidden tokens at the end"
+    )
+    mask_ramp: float = Field(1.0, gt=0, le=1, description="share of pre-training until mask_to is reached")
+    reveal: float = Field(0.05, ge=0, lt=1, description="share of tokens, highest first, that stay as hints")
+    target: Target = Field("distribution", description="what is recovered: KL and patches, KL alone, pixels alone")
+    kl_axis: Literal["class", "time"] = Field("class", description="axis the emotion distribution is taken over")
+    tau: Annotated[float, Search(0.03, 0.3, log=True)] = Field(0.07, gt=0, description="temperature of Eqs. 4 and 5")
+    negatives: Literal["paper", "paper+words"] = Field("paper", description="what Eqs. 4 and 5 push away")
+    contrast_width: int = Field(256, ge=2, description="width of the space Eqs. 4 and 5 compare in")
+    text_rows: int = Field(16384, ge=64, description="rows of the learned word table (words are hashed to rows)")
+    decoder_depth: int = Field(8, ge=1, description="blocks of a decoder")
+    decoder_width: int = Field(512, ge=8, description="width of a decoder")
+    decoder_heads: int = Field(16, ge=1, description="attention heads of a decoder")
+    w_tacl: Annotated[float, Search(0.1, 3.0, log=True)] = Field(1.0, ge=0, description="weight of L_tacl")
+    w_cue: float = Field(1.0, ge=0, description="weight of the classification of x_vl and x_al")
+    w_patch: Annotated[float, Search(0.01, 1.0, log=True)] = Field(0.05, ge=0, description="weight of patch recovery")
+    w_kl: Annotated[float, Search(0.1, 3.0, log=True)] = Field(1.0, ge=0, description="weight of distribution recovery")
+    w_target: float = Field(1.0, ge=0, description="weight of a target that replaces both (pixel)")

@@ -1,0 +1,65 @@
+"""The cues of a batch as padded tensors.
+
+Key: B clips, S segments, K cues of a segment (padded), P words of a cue (padded), C classes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from bench.data import Card, Inputs, Word
+from methods.mart.lexicon import Cue, Lexicon
+
+
+@dataclass(frozen=True)
+class Cues:
+    """What the lexicon finds in every segment; `here` is False on padding."""
+
+    found: tuple[tuple[tuple[Cue, ...], ...], ...]  # B x S x cues
+    here: Bool[Tensor, "B S K"]
+    polarity: Int[Tensor, "B S K"]
+    degree: Float[Tensor, "B S K"]
+    classes: Bool[Tensor, "B S K C"]
+    rows: Int[Tensor, "B S K P"]  # of the word table; 0 = padding
+
+
+class CueFinder:
+    """Looks the cues of batches up, each slot's words once."""
+
+    def __init__(self, lexicon: Lexicon, card: Card, text_rows: int) -> None:
+        self.lexicon, self.card, self.text_rows = lexicon, card, text_rows
+        self._slots: dict[tuple[Word, ...], tuple[Cue, ...]] = {}
+
+    def __call__(self, inputs: Inputs) -> Cues:
+        """The cues of every segment of a batch."""
+        found = tuple(tuple(self._slot(words) for words in clip) for clip in inputs.words)
+        most = max((len(slot) for clip in found for slot in clip), default=0) or 1
+        shape = (len(found), inputs.video.shape[1], most)
+        here = torch.zeros(shape, dtype=torch.bool)
+        polarity = torch.zeros(shape, dtype=torch.long)
+        degree = torch.zeros(shape)
+        classes = torch.zeros((*shape, len(self.card.classes)), dtype=torch.bool)
+        rows = torch.zeros((*shape, 4), dtype=torch.long)
+        for b, clip in enumerate(found):
+            for s, slot in enumerate(clip):
+                for k, cue in enumerate(slot):
+                    here[b, s, k], polarity[b, s, k], degree[b, s, k] = True, cue.polarity, cue.degree
+                    classes[b, s, k, list(cue.classes)] = True
+                    words = cue.text.split()
+                    rows[b, s, k, : len(words)] = torch.tensor([self._row(word) for word in words])
+        device = inputs.video.device
+        return Cues(found, here.to(device), polarity.to(device), degree.to(device), classes.to(device), rows.to(device))
+
+    def _slot(self, words: tuple[Word, ...]) -> tuple[Cue, ...]:
+        if words not in self._slots:
+            self._slots[words] = self.lexicon.cues(words, self.card)
+        return self._slots[words]
+
+    def _row(self, word: str) -> int:
+        """A row from 1 on; words share rows by chance, as a table without a vocabulary must."""
+        return 1 + zlib.crc32(word.encode()) % (self.text_rows - 1)

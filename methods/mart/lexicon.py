@@ -1,0 +1,152 @@
+"""Affective cues: words and concepts of a transcript with their polarity, degree and emotions (METHOD.md section 3).
+
+Polarity and its strength come from SenticNet 6 (Cambria et al., CIKM 2020), emotions from the NRC EmoLex word list
+(Mohammad and Turney, 2013; data for research use).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from bisect import bisect_left, bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from bench.data import Card, Word
+from bench.errors import ConfigError
+
+LONGEST = 4  # words of a concept
+PLUTCHIK = frozenset({"anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"})
+MOODS = {"#eagerness": "anticipation", **{f"#{name}": name for name in ("anger", "disgust", "fear", "joy", "sadness")}}
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What the lexicon says of a word or concept."""
+
+    polarity: float  # -1 to 1
+    degree: float  # percentile of |polarity| within the lexicon, 0 to 1, ties in the middle
+    emotions: frozenset[str]  # of Plutchik's eight
+
+
+@dataclass(frozen=True)
+class Cue:
+    """An entry met in a transcript."""
+
+    text: str  # the words as said, with spaces between
+    start: float  # seconds, of its first word
+    polarity: int  # -1 or 1
+    degree: float
+    classes: frozenset[int]  # of the card
+
+
+@dataclass
+class Lexicon:
+    """Look-up of cues: the longest concept of up to four words first, the stem of a word last."""
+
+    polarities: Mapping[str, float]
+    emotions: Mapping[str, frozenset[str]]
+    _strengths: list[float] = field(init=False, repr=False)
+    _found: dict[str, Entry | None] = field(init=False, repr=False, default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._strengths = sorted(abs(value) for value in self.polarities.values())
+
+    def entry(self, concept: str) -> Entry | None:
+        """The entry of a word, or of words joined by "_"; None without polarity or emotions.
+
+        The emotions of a concept that the emotion list lacks are those of its words taken together.
+        """
+        if concept not in self._found:
+            self._found[concept] = self._look_up(concept)
+        return self._found[concept]
+
+    def degree(self, polarity: float) -> float:
+        """The percentile of |polarity|, ties in the middle."""
+        below, upto = bisect_left(self._strengths, abs(polarity)), bisect_right(self._strengths, abs(polarity))
+        return (below + upto) / 2 / len(self._strengths)
+
+    def cues(self, words: Sequence[Word], card: Card) -> tuple[Cue, ...]:
+        """The cues of a slot's words, in their order; no word belongs to two."""
+        tokens = [(token, word) for word in words for token in _WORD.findall(word.text.lower())]
+        found: list[Cue] = []
+        place = 0
+        while place < len(tokens):
+            taken = 1
+            for count in range(min(LONGEST, len(tokens) - place), 0, -1):
+                span = tokens[place : place + count]
+                entry = self._entry_or_stem([token for token, _ in span])
+                if entry is not None:
+                    text = " ".join(token for token, _ in span)
+                    found.append(_cue(text, span[0][1].start, entry, card))
+                    taken = count
+                    break
+            place += taken
+        return tuple(found)
+
+    def _entry_or_stem(self, tokens: list[str]) -> Entry | None:
+        entry = self.entry("_".join(tokens))
+        if entry is None and len(tokens) == 1:
+            entry = self.entry(_stem(tokens[0]))
+        return entry
+
+    def _look_up(self, concept: str) -> Entry | None:
+        polarity = self.polarities.get(concept)
+        if not polarity:
+            return None
+        emotions = self.emotions.get(concept)
+        if emotions is None:
+            emotions = frozenset().union(*(self.emotions.get(word, frozenset()) for word in concept.split("_")))
+        return Entry(polarity, self.degree(polarity), emotions) if emotions else None
+
+
+@cache
+def load_lexicon(name: str) -> Lexicon:
+    """The lexicon `nrc`, `senticnet` (emotions from its displaced mood tags: an ablation), or a JSON file
+    {word: {"polarity": -1..1, "emotions": [...]}}. Raises ConfigError for a file that is none."""
+    if name in ("nrc", "senticnet"):
+        from senticnet.senticnet6 import senticnet
+
+        polarities = {concept: float(values[7]) for concept, values in senticnet.items()}
+        if name == "nrc":
+            return Lexicon(polarities, _nrc())
+        moods = {
+            concept: frozenset(MOODS[tag] for tag in values[4:6] if tag in MOODS)
+            for concept, values in senticnet.items()
+        }
+        return Lexicon(polarities, moods)
+    try:
+        raw = json.loads(Path(name).read_text(encoding="utf-8"))
+        return Lexicon(
+            {word.replace(" ", "_"): float(value["polarity"]) for word, value in raw.items()},
+            {word.replace(" ", "_"): frozenset(value["emotions"]) & PLUTCHIK for word, value in raw.items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConfigError(
+            f"lexicon '{name}' is neither nrc nor senticnet nor a file of "
+            f'{{word: {{"polarity": .., "emotions": [..]}}}} ({type(error).__name__})'
+        ) from None
+
+
+def _nrc() -> dict[str, frozenset[str]]:
+    from importlib import resources
+
+    text = resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8")
+    return {word: frozenset(tags) & PLUTCHIK for word, tags in json.loads(text).items()}
+
+
+def _cue(text: str, start: float, entry: Entry, card: Card) -> Cue:
+    classes = frozenset(
+        index for index, name in enumerate(card.classes) if card.emotions.get(name, frozenset()) & entry.emotions
+    )
+    return Cue(text, start, 1 if entry.polarity > 0 else -1, entry.degree, classes)
+
+
+@cache
+def _stem(word: str) -> str:
+    from nltk.stem.snowball import SnowballStemmer
+
+    return str(SnowballStemmer("english").stem(word))

@@ -1,0 +1,96 @@
+"""Emotion-oriented masking: which tokens are hidden from the encoder's second pass (Eqs. 6 and 7, METHOD.md section 5).
+
+Key: B clips, S segments, K cues of a segment, N tokens. In a mask True means hidden.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from bench.streams import Streams
+from methods.mart.config import MartConfig
+
+
+class Evidence(NamedTuple):
+    """What a masking strategy may look at, for one modality."""
+
+    attention: Float[Tensor, "B S N"]  # class-token self-attention
+    cue_attention: Float[Tensor, "B S K N"] | None  # of each cue to the tokens (Eq. 6), mean over heads
+    kept: Bool[Tensor, "B S K"] | None  # verified cues
+    chance: Float[Tensor, "B S N"]  # uniform numbers of the clip's mask stream
+    grid: tuple[int, ...]  # tokens along (time, height, width), or (bins, time)
+    time_axis: int  # of the grid
+
+
+def mask_ratio(config: MartConfig, progress: float) -> float:
+    """The share of hidden tokens: grows linearly from mask_from to mask_to, reached at mask_ramp of the training."""
+    return config.mask_from + (config.mask_to - config.mask_from) * min(1.0, progress / config.mask_ramp)
+
+
+def hidden_count(tokens: int, ratio: float) -> int:
+    """ceil(ratio N), but at least one token stays visible."""
+    return min(math.ceil(ratio * tokens - 1e-9), tokens - 1)
+
+
+def hint_count(tokens: int, reveal: float) -> int:
+    """S_reveal = ceil(reveal N)."""
+    return math.ceil(reveal * tokens - 1e-9)
+
+
+def affective_score(evidence: Evidence) -> Float[Tensor, "B S N"]:
+    """Attention averaged over the segment's verified cues; class-token attention where it has none (Eq. 7)."""
+    assert evidence.cue_attention is not None and evidence.kept is not None
+    weight = evidence.kept.float()
+    score = (evidence.cue_attention * weight[..., None]).sum(2) / weight.sum(2).clamp(min=1)[..., None]
+    return torch.where(evidence.kept.any(-1)[..., None], score, evidence.attention)
+
+
+def hide_ranked(score: Float[Tensor, "B S N"], ratio: float, reveal: float) -> Bool[Tensor, "B S N"]:
+    """Highest first: the first S_reveal stay visible as hints, the next ceil(ratio N) are hidden, the rest stay."""
+    tokens = score.shape[-1]
+    hidden = hidden_count(tokens, ratio)
+    hints = min(hint_count(tokens, reveal), tokens - hidden)
+    rank = score.argsort(dim=-1, descending=True, stable=True).argsort(-1)
+    return (rank >= hints) & (rank < hints + hidden)
+
+
+def hide_groups(evidence: Evidence, ratio: float, along_time: bool) -> Bool[Tensor, "B S N"]:
+    """Whole groups by chance: temporal slots (`along_time`) or places through time; rounded half up."""
+    clips, segments, _ = evidence.chance.shape
+    grid = evidence.chance.reshape(clips, segments, *evidence.grid)
+    axis = 2 + evidence.time_axis
+    others = [a for a in range(2, grid.ndim) if (a == axis) != along_time]
+    chance = grid.mean(others, keepdim=True)  # one number a group
+    flat = chance.flatten(2)
+    count = min(math.floor(ratio * flat.shape[-1] + 0.5), flat.shape[-1] - 1)
+    hidden: Tensor = (flat.argsort(dim=-1, stable=True).argsort(-1) < count).reshape(chance.shape)
+    return hidden.expand(grid.shape).flatten(2)
+
+
+STRATEGIES: dict[str, Callable[[Evidence, float, float], Bool[Tensor, "B S N"]]] = {
+    "affective": lambda evidence, ratio, reveal: hide_ranked(affective_score(evidence), ratio, reveal),
+    "attention": lambda evidence, ratio, reveal: hide_ranked(evidence.attention, ratio, reveal),
+    "random": lambda evidence, ratio, reveal: hide_ranked(evidence.chance, ratio, 0.0),
+    "tube": lambda evidence, ratio, reveal: hide_groups(evidence, ratio, along_time=False),
+    "frame": lambda evidence, ratio, reveal: hide_groups(evidence, ratio, along_time=True),
+}
+
+
+def visible_places(hidden: Bool[Tensor, "B S N"]) -> Int[Tensor, "B S n"]:
+    """Places of the visible tokens in rising order; every segment has as many."""
+    count = int((~hidden[0, 0]).sum())
+    return hidden.long().argsort(dim=-1, stable=True)[..., :count].sort(-1).values
+
+
+def chances(
+    streams: Streams, modality: str, epoch: int, keys: Sequence[str], segments: int, tokens: int
+) -> Float[Tensor, "B S N"]:
+    """Uniform numbers that follow from seed, epoch and clip alone."""
+    rows = [torch.rand((segments, tokens), generator=streams.torch("masks", modality, epoch, key)) for key in keys]
+    return torch.stack(rows)

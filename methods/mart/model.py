@@ -1,0 +1,280 @@
+"""MART: the predictor that can tell what it verified, and the pre-training objective (METHOD.md sections 2 to 7).
+
+Key: B clips, S segments, K cues of a segment, N tokens, D width, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+from bench.data import Batch, Card, Explanation, Inputs, Verdict
+from bench.streams import Streams
+from bench.training import Losses
+from methods.backbones.mbt import Encoded, Mbt, Visible
+from methods.backbones.tokens import mel, pixels, seeded
+from methods.mart.complementary import Ask, Asked, WordTable, contrast, mean_over_cues
+from methods.mart.config import MartConfig
+from methods.mart.cues import CueFinder, Cues
+from methods.mart.lexicon import load_lexicon
+from methods.mart.masking import STRATEGIES, Evidence, chances, mask_ratio, visible_places
+from methods.mart.recovery import Decoder, audio_free, audio_target, distribution_loss, patch_loss, video_target
+from methods.mart.verification import Stages, verify_cues
+from methods.supervised import MbtPredictor, polarity_cross_entropy, two_heads
+from methods.temporal import Temporal, temporal_scores
+
+
+class MartPredictor(MbtPredictor):
+    """MBT, with MART's temporal scores and its verdict on every cue as explanation."""
+
+    def __init__(self, mbt: Mbt, config: MartConfig, card: Card) -> None:
+        super().__init__(mbt)
+        self.config, self.card = config, card
+        self.register_buffer("sentiment", torch.tensor(card.sentiment), persistent=False)
+        self.sentiment: Tensor
+        self._finder: CueFinder | None = None
+
+    def cues(self, inputs: Inputs) -> Cues:
+        """The cues of a batch; the lexicon is loaded when it is first wanted."""
+        if self._finder is None:
+            self._finder = CueFinder(load_lexicon(self.config.lexicon), self.card, self.config.text_rows)
+        return self._finder(inputs)
+
+    def temporal(self, encoded: Encoded, inputs: Inputs) -> Temporal:
+        """Eq. 3 on encoded segments."""
+        return temporal_scores(self.mbt, encoded.video_class, encoded.audio_class, inputs.present, self.config.tcam)
+
+    def stages(self, temporal: Temporal, cues: Cues) -> Stages:
+        """E1, E2 and E3 of every cue."""
+        return verify_cues(temporal.curve.detach(), cues, self.sentiment, self.config.tau_degree)
+
+    def explain(self, inputs: Inputs) -> list[Explanation]:
+        """The temporal emotion curve of each clip, and which stages each of its cues passes."""
+        temporal, cues = self.temporal(self.mbt.encode(inputs), inputs), self.cues(inputs)
+        stages = self.stages(temporal, cues)
+        told = []
+        for b, clip in enumerate(cues.found):
+            verdicts = tuple(
+                Verdict(cue.text, cue.start, *(bool(stage[b, s, k]) for stage in stages))
+                for s, slot in enumerate(clip)
+                for k, cue in enumerate(slot)
+            )
+            told.append(Explanation(temporal.curve[b].cpu(), verdicts))
+        return told
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the words of a batch are worth: cues, verdicts, and what each modality answers."""
+
+    cues: Cues
+    stages: Stages
+    kept: Bool[Tensor, "B S K"]
+    words: Float[Tensor, "B S K D"]
+    video: Asked
+    audio: Asked
+
+
+class Pretrain(nn.Module):
+    """The pre-training objective; a term whose weight is 0 is not computed."""
+
+    def __init__(self, predictor: MartPredictor, config: MartConfig, card: Card, streams: Streams) -> None:
+        super().__init__()
+        self.predictor, self.config, self.streams = predictor, config, streams
+        self.register_buffer("sentiment", torch.tensor(card.sentiment), persistent=False)
+        self.sentiment: Tensor
+        classes, width = len(card.classes), config.width
+        self.recovers = config.mask != "none"
+        self.reads = config.w_tacl > 0 or config.w_cue > 0 or (self.recovers and config.mask == "affective")
+        if self.reads:
+            self.table = seeded(streams, "mart.words", lambda: WordTable(config.text_rows, width))
+            self.asks = _pair(streams, "mart.ask", lambda: Ask(width, config.heads))
+            self.heads = _pair(streams, "mart.head", lambda: nn.Linear(width, classes))
+            self.projections = _pair(streams, "mart.project", lambda: nn.Linear(width, config.contrast_width))
+            self.project_words = seeded(streams, "mart.project.words", lambda: nn.Linear(width, config.contrast_width))
+        if self.recovers:
+            self.decoders = self._make_decoders(classes)
+
+    def forward(self, batch: Batch) -> Losses:
+        """Every term and note of METHOD.md section 7, one value a clip."""
+        predictor, inputs, config = self.predictor, batch.inputs, self.config
+        encoded = predictor.mbt.encode(inputs, attention=self.recovers)
+        temporal = predictor.temporal(encoded, inputs)
+        heads = (temporal.video, temporal.audio)
+        named = two_heads(heads, batch, self.sentiment, config.polarity_weight)
+        terms: dict[str, Tensor] = {f"cls_{name}": loss for name, loss in named.items()}
+        notes: dict[str, Tensor] = {}
+        read = self._read(batch, encoded, temporal) if self.reads else None
+        if read is not None:
+            terms |= self._complement(batch, read, notes)
+            notes |= coverage(read.cues, read.stages, read.kept)
+        if self.recovers:
+            terms |= self._recover(batch, encoded, temporal, read, notes)
+        return Losses(terms, {name: value.detach() for name, value in notes.items()})
+
+    def _read(self, batch: Batch, encoded: Encoded, temporal: Temporal) -> Read:
+        """Look the cues up, verify them, and ask both modalities about them."""
+        cues = self.predictor.cues(batch.inputs)
+        stages = self.predictor.stages(temporal, cues)
+        begun = batch.progress >= self.config.verify_after
+        kept = stages.kept(self.config.verify if begun else "none", cues)
+        words = self.table(cues.rows)
+        video, audio = self.asks["video"](words, encoded.video), self.asks["audio"](words, encoded.audio)
+        return Read(cues, stages, kept, words, video, audio)
+
+    def _complement(self, batch: Batch, read: Read, notes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """L_cls of the cues' contents and L_tacl (Eqs. 4 and 5)."""
+        config, present = self.config, batch.inputs.present.float()
+        terms: dict[str, Tensor] = {}
+        if config.w_cue > 0:
+            for index, (name, asked) in enumerate((("video", read.video), ("audio", read.audio))):
+                loss = self._cue_loss(self.heads[name](asked.content), batch, read.kept)
+                terms[f"cue_{name}"] = config.w_cue * loss * present[:, index]
+        if config.w_tacl > 0:
+            both = present[:, 0] * present[:, 1]
+            x_vl = normalize(self.projections["video"](read.video.content), dim=-1)
+            x_al = normalize(self.projections["audio"](read.audio.content), dim=-1)
+            x_l = normalize(self.project_words(read.words), dim=-1)
+            for name, own, other in (("video", x_vl, x_al), ("audio", x_al, x_vl)):
+                loss = contrast(own, other, x_l, read.kept, config.tau, config.negatives)
+                terms[f"tacl_{name}"] = config.w_tacl * loss * both
+                notes[f"alignment_{name}"] = mean_over_cues((own * x_l).sum(-1), read.kept)
+            notes["spread"] = spread(x_vl, read.kept)
+        return terms
+
+    def _cue_loss(self, scores: Float[Tensor, "B S K C"], batch: Batch, kept: Tensor) -> Float[Tensor, " B"]:
+        label = batch.label[:, None, None].expand(kept.shape)
+        loss = polarity_cross_entropy(
+            scores.flatten(0, 2), label.flatten(), self.sentiment, self.config.polarity_weight
+        )
+        return mean_over_cues(loss.view(kept.shape), kept)
+
+    def _recover(
+        self, batch: Batch, encoded: Encoded, temporal: Temporal, read: Read | None, notes: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Hide tokens, encode the rest, and recover patches and the emotion distribution."""
+        hidden = {name: self._hide(name, batch, encoded, read) for name in ("video", "audio")}
+        visible = {name: visible_places(where) for name, where in hidden.items()}
+        seen = self.predictor.mbt.encode(batch.inputs, Visible(visible["video"], visible["audio"]))
+        patches_v, scores_v = self.decoders["video"](seen.video, visible["video"])
+        patches_a, scores_a = self.decoders["audio"](seen.audio, visible["audio"])
+        present = batch.inputs.present.float()
+        notes |= self._mask_notes(batch, temporal, read, hidden)
+        terms: dict[str, Tensor] = {}
+        w_patch, w_kl = self._recovery_weights()
+        if w_patch > 0:
+            video_loss, audio_loss, notes["sound_share"] = self._patch_losses(batch, hidden, patches_v, patches_a)
+            terms["patch_video"] = w_patch * video_loss * present[:, 0]
+            terms["patch_audio"] = w_patch * audio_loss * present[:, 1]
+        if w_kl > 0:
+            scores = scores_v * present[:, 0, None, None] + scores_a * present[:, 1, None, None]
+            terms["kl"] = w_kl * distribution_loss(temporal.curve, scores, self.config.kl_axis)
+        return terms
+
+    def _recovery_weights(self) -> tuple[float, float]:
+        """Weights of patches and of the distribution under the config's target."""
+        config = self.config
+        return {
+            "distribution": (config.w_patch, config.w_kl),
+            "kl": (0.0, config.w_kl),
+            "pixel": (config.w_target, 0.0),
+        }[config.target]
+
+    def _hide(self, modality: str, batch: Batch, encoded: Encoded, read: Read | None) -> Bool[Tensor, "B S N"]:
+        """The hidden tokens of a modality (Eqs. 6 and 7)."""
+        mbt, is_video = self.predictor.mbt, modality == "video"
+        attention = encoded.video_attention if is_video else encoded.audio_attention
+        assert attention is not None
+        attention = attention.detach()
+        grid: tuple[int, ...] = mbt.video_grid if is_video else mbt.audio_grid
+        asked = None if read is None else (read.video if is_video else read.audio)
+        chance = chances(self.streams, modality, batch.epoch, batch.keys, *attention.shape[1:])
+        evidence = Evidence(
+            attention=attention,
+            cue_attention=None if asked is None else asked.attention.detach(),
+            kept=None if read is None else read.kept,
+            chance=chance.to(attention.device),
+            grid=grid,
+            time_axis=0 if is_video else 1,
+        )
+        ratio = mask_ratio(self.config, batch.progress)
+        return STRATEGIES[self.config.mask](evidence, ratio, self.config.reveal)
+
+    def _patch_losses(
+        self, batch: Batch, hidden: dict[str, Tensor], patches_v: Tensor, patches_a: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Patch losses of picture and sound, and the share of hidden sound that no visible patch gives away."""
+        config = self.config
+        video = video_target(pixels(batch.inputs.video), config.tubelet, config.patch)
+        audio = audio_target(mel(batch.inputs.audio), config.audio_patch, config.audio_stride)
+        frames = batch.inputs.audio.shape[2]
+        free = audio_free(hidden["audio"], config.mels, frames, config.audio_patch, config.audio_stride)
+        share = free.float().sum((1, 2, 3)) / (hidden["audio"].sum((1, 2)) * free.shape[-1]).clamp(min=1)
+        counted = hidden["video"][..., None].expand_as(video)
+        return patch_loss(patches_v, video, counted), patch_loss(patches_a, audio, free), share
+
+    def _mask_notes(
+        self, batch: Batch, temporal: Temporal, read: Read | None, hidden: dict[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """How much is hidden, how often for want of cues, and how flat the target is (1 = flat)."""
+        target = temporal.curve.softmax(-1)
+        entropy = -(target * target.log()).sum(-1).mean(-1) / math.log(target.shape[-1])
+        notes = {
+            "target_entropy": entropy,
+            "hidden_video": hidden["video"].float().mean((1, 2)),
+            "hidden_audio": hidden["audio"].float().mean((1, 2)),
+        }
+        if read is not None and self.config.mask == "affective":
+            notes["fallback"] = (~read.kept.any(-1)).float().mean(-1)
+        return notes
+
+    def _make_decoders(self, classes: int) -> nn.ModuleDict:
+        config, mbt = self.config, self.predictor.mbt
+        sizes = {
+            "video": (math.prod(mbt.video_grid), config.tubelet * config.patch**2 * 3),
+            "audio": (math.prod(mbt.audio_grid), config.audio_patch**2),
+        }
+        made = {
+            name: seeded(
+                self.streams,
+                f"mart.decoder.{name}",
+                lambda tokens=tokens, values=values: Decoder(  # type: ignore[misc]
+                    config.width,
+                    config.decoder_width,
+                    config.decoder_depth,
+                    config.decoder_heads,
+                    tokens,
+                    values,
+                    classes,
+                ),
+            )
+            for name, (tokens, values) in sizes.items()
+        }
+        return nn.ModuleDict(made)
+
+
+def coverage(cues: Cues, stages: Stages, kept: Tensor) -> dict[str, Float[Tensor, " B"]]:
+    """Share of segments with a cue before and after each stage; share of cues that pass it (NaN without cues)."""
+    notes = {"coverage": cues.here.any(-1).float().mean(-1), "coverage_kept": kept.any(-1).float().mean(-1)}
+    count = cues.here.sum((1, 2)).float()
+    for name, passed in stages._asdict().items():
+        notes[f"coverage_{name}"] = passed.any(-1).float().mean(-1)
+        notes[f"pass_{name}"] = passed.sum((1, 2)) / torch.where(count > 0, count, torch.nan)
+    return notes
+
+
+def spread(features: Float[Tensor, "B S K E"], kept: Bool[Tensor, "B S K"]) -> Float[Tensor, " B"]:
+    """1 - length of the mean of a clip's unit features: 0 where all are one vector (NaN with fewer than two cues)."""
+    weight, count = kept.float()[..., None], kept.sum((1, 2))
+    mean = (features * weight).sum((1, 2)) / count.clamp(min=1)[:, None]
+    return torch.where(count > 1, 1 - mean.norm(dim=-1), torch.nan)
+
+
+def _pair(streams: Streams, name: str, make: Any) -> nn.ModuleDict:
+    return nn.ModuleDict({modality: seeded(streams, f"{name}.{modality}", make) for modality in ("video", "audio")})

@@ -1,0 +1,95 @@
+"""Recovery of what was hidden: decoders, patch targets, and the emotion distribution (METHOD.md section 6).
+
+Key: B clips, S segments, N tokens, n visible ones, D width, W width of a decoder, Q values of a patch, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+from torch.nn.functional import fold, kl_div, log_softmax, softmax, unfold
+
+from bench.errors import ConfigError
+from methods.backbones.tokens import sinusoids
+
+
+class Decoder(nn.Module):
+    """Visible tokens, and mask tokens at the hidden places, to patches and to a mean feature."""
+
+    def __init__(self, width: int, own: int, depth: int, heads: int, tokens: int, values: int, classes: int) -> None:
+        super().__init__()
+        if own % heads:
+            raise ConfigError(f"decoder_width {own} is no multiple of decoder_heads {heads}")
+        self.enter = nn.Linear(width, own)
+        self.mask_token = nn.Parameter(torch.zeros(own))
+        self.register_buffer("position", sinusoids(tokens, own), persistent=False)
+        self.position: Tensor
+        self.blocks = nn.Sequential(*(Block(own, heads, qkv_bias=True) for _ in range(depth)))
+        self.norm = nn.LayerNorm(own)
+        self.patches = nn.Linear(own, values)
+        self.classes = nn.Linear(own, classes)
+
+    def forward(
+        self, visible: Float[Tensor, "B S n D"], places: Int[Tensor, "B S n"]
+    ) -> tuple[Float[Tensor, "B S N Q"], Float[Tensor, "B S C"]]:
+        """Predicted patches, and the modality's share of the emotion scores."""
+        clips, segments, _, _ = visible.shape
+        entered = self.enter(visible)
+        full = self.mask_token.expand(clips, segments, self.position.shape[1], -1)
+        full = full.scatter(2, places[..., None].expand_as(entered), entered)
+        tokens = self.norm(self.blocks(rearrange(full, "B S n w -> (B S) n w") + self.position))
+        tokens = rearrange(tokens, "(B S) n w -> B S n w", B=clips)
+        return self.patches(tokens), self.classes(tokens.mean(2))
+
+
+def video_target(video: Float[Tensor, "B S T H W 3"], tubelet: int, patch: int) -> Float[Tensor, "B S N Q"]:
+    """Patches, each channel normalised by its own mean and variance."""
+    patches = rearrange(video, "B S (t a) (h b) (w c) ch -> B S (t h w) (a b c) ch", a=tubelet, b=patch, c=patch)
+    return rearrange(_normalise(patches, -2), "B S n q ch -> B S n (q ch)")
+
+
+def audio_target(audio: Float[Tensor, "B S F M"], patch: int, stride: int) -> Float[Tensor, "B S N Q"]:
+    """Overlapping patches of the log-mel segment, normalised by their own mean and variance."""
+    clips = len(audio)
+    image = rearrange(audio, "B S f m -> (B S) 1 m f")
+    patches = rearrange(unfold(image, patch, stride=stride), "(B S) q n -> B S n q", B=clips)
+    return _normalise(patches, -1)
+
+
+def audio_free(
+    hidden: Bool[Tensor, "B S N"], mels: int, frames: int, patch: int, stride: int
+) -> Bool[Tensor, "B S N Q"]:
+    """Values of hidden patches that no visible patch overlaps: the others can be copied rather than recovered."""
+    clips = len(hidden)
+    seen = rearrange((~hidden).float(), "B S n -> (B S) 1 n").expand(-1, patch * patch, -1)
+    covered = fold(seen, (mels, frames), patch, stride=stride) > 0
+    of_patch = rearrange(unfold(covered.float(), patch, stride=stride), "(B S) q n -> B S n q", B=clips)
+    return (of_patch == 0) & hidden[..., None]
+
+
+def patch_loss(
+    predicted: Float[Tensor, "B S N Q"], target: Float[Tensor, "B S N Q"], counted: Bool[Tensor, "B S N Q"]
+) -> Float[Tensor, " B"]:
+    """Squared error over the counted values of a segment, mean over segments; 0 where nothing is counted."""
+    weight = counted.float()
+    error = ((predicted - target).square() * weight).sum((2, 3)) / weight.sum((2, 3)).clamp(min=1)
+    return error.mean(1)
+
+
+def distribution_loss(
+    curve: Float[Tensor, "B S C"], scores: Float[Tensor, "B S C"], axis: Literal["class", "time"]
+) -> Float[Tensor, " B"]:
+    """KL(softmax(D_tcam) || softmax(scores)), mean over segments (axis class) or over classes (axis time)."""
+    dim = -1 if axis == "class" else 1
+    divergence = kl_div(log_softmax(scores, dim), softmax(curve.detach(), dim), reduction="none").sum(dim)
+    return divergence.mean(-1)
+
+
+def _normalise(patches: Tensor, axis: int) -> Tensor:
+    mean, variance = patches.mean(axis, keepdim=True), patches.var(axis, keepdim=True, unbiased=False)
+    return (patches - mean) / (variance + 1e-6).sqrt()

@@ -1,0 +1,57 @@
+"""Hierarchical verification: a cue is believed where picture and sound agree with it (stages E1, E2, E3; section 3.2).
+
+Key: B clips, S segments, K cues of a segment, C classes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from methods.mart.config import Verify
+from methods.mart.cues import Cues
+
+
+class Stages(NamedTuple):
+    """Whether a cue passes each stage and those before it."""
+
+    sentiment: Bool[Tensor, "B S K"]
+    emotion: Bool[Tensor, "B S K"]
+    degree: Bool[Tensor, "B S K"]
+
+    def kept(self, verify: Verify, cues: Cues) -> Bool[Tensor, "B S K"]:
+        """The cues that remain when verification ends with the stage `verify`."""
+        by_name: dict[str, Tensor] = {"none": cues.here, **self._asdict()}
+        return by_name[verify]
+
+
+def verify_cues(curve: Float[Tensor, "B S C"], cues: Cues, sentiment: Int[Tensor, " C"], tau_degree: float) -> Stages:
+    """E1: the segment's polarity is the cue's. E2: and its emotion is one of the cue's. E3: and the cue is as strong in
+    the lexicon as the emotion is in this segment of the clip, within tau."""
+    p = curve.softmax(-1)
+    emotion = p.argmax(-1)
+    e1 = cues.here & (cues.polarity == segment_polarity(p, sentiment)[..., None])
+    named = cues.classes.gather(-1, emotion[..., None, None].expand(*cues.here.shape, 1)).squeeze(-1)
+    e2 = e1 & named
+    e3 = e2 & ((cues.degree - video_degree(p)[..., None]).abs() < tau_degree)
+    return Stages(e1, e2, e3)
+
+
+def segment_polarity(p: Float[Tensor, "B S C"], sentiment: Int[Tensor, " C"]) -> Int[Tensor, "B S"]:
+    """The polarity (-1, 0, 1) whose classes have the largest mean p; a sum would favour the side with more classes."""
+    values = torch.tensor(sorted(set(sentiment.tolist())), device=p.device)
+    means = torch.stack([p[..., sentiment == value].mean(-1) for value in values], -1)
+    found: Tensor = values[means.argmax(-1)]
+    return found
+
+
+def video_degree(p: Float[Tensor, "B S C"]) -> Float[Tensor, "B S"]:
+    """The percentile of p[arg max] of a segment among the clip's segments, ties in the middle."""
+    emotion = p.argmax(-1)
+    of_segment = p.gather(-1, emotion[..., None])  # (B, S, 1)
+    of_others = p.transpose(1, 2).gather(1, emotion[..., None].expand(-1, -1, p.shape[1]))  # (B, S, S)
+    below, ties = (of_others < of_segment).float(), (of_others == of_segment).float()
+    return (below + ties / 2).mean(-1)

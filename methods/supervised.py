@@ -1,0 +1,107 @@
+"""Learning from labels: the polarity-consistent loss, the predictor of MBT, and fine-tuning (METHOD.md section 1).
+
+Key: B clips, S segments, C classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bench.data import Batch, Card, ClipSet, Explanation, Inputs
+from bench.method import Context, Predictor, Scores
+from bench.predict import Validation
+from bench.streams import Streams
+from bench.training import Losses, Stage, train
+from methods.backbones.mbt import Mbt
+from methods.mbt import MbtConfig, sampling
+from methods.temporal import temporal_scores
+
+
+def polarity_cross_entropy(
+    logits: Float[Tensor, "B C"], label: Int[Tensor, " B"], sentiment: Int[Tensor, " C"], weight: float
+) -> Float[Tensor, " B"]:
+    """Cross-entropy times 1 + weight for a clip whose arg-max class has the wrong polarity (Zhao et al., AAAI 2020)."""
+    wrong = sentiment[logits.argmax(-1)] != sentiment[label]
+    return nn.functional.cross_entropy(logits, label, reduction="none") * (1 + weight * wrong)
+
+
+class MbtPredictor(nn.Module):
+    """MBT as a predictor: the arg max of the heads' sum on features averaged over segments."""
+
+    def __init__(self, mbt: Mbt) -> None:
+        super().__init__()
+        self.mbt = mbt
+
+    def heads(self, inputs: Inputs) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
+        """Each head's scores of the segment-averaged features."""
+        encoded = self.mbt.encode(inputs)
+        return self.mbt.class_scores(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
+
+    def forward(self, inputs: Inputs) -> Scores:
+        """Scores of clips and segments."""
+        encoded = self.mbt.encode(inputs)
+        video, audio = self.mbt.class_scores(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
+        video_s, audio_s = self.mbt.class_scores(encoded.video_class, encoded.audio_class, inputs.present)
+        return Scores(video + audio, video_s + audio_s)
+
+    def explain(self, inputs: Inputs) -> list[Explanation]:
+        """Temporal emotion curves (Eq. 3)."""
+        encoded = self.mbt.encode(inputs)
+        curves = temporal_scores(self.mbt, encoded.video_class, encoded.audio_class, inputs.present).curve
+        return [Explanation(curve.cpu(), ()) for curve in curves]
+
+
+class Classify(nn.Module):
+    """Supervised objective of a predictor: both heads, each where its modality is there."""
+
+    def __init__(self, predictor: MbtPredictor, card: Card, polarity_weight: float) -> None:
+        super().__init__()
+        self.predictor, self.polarity_weight = predictor, polarity_weight
+        self.register_buffer("sentiment", torch.tensor(card.sentiment), persistent=False)
+        self.sentiment: Tensor
+
+    def forward(self, batch: Batch) -> Losses:
+        """One loss a clip and head."""
+        return Losses(two_heads(self.predictor.heads(batch.inputs), batch, self.sentiment, self.polarity_weight), {})
+
+
+def two_heads(
+    heads: tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]], batch: Batch, sentiment: Tensor, weight: float
+) -> dict[str, Float[Tensor, " B"]]:
+    """The polarity-consistent loss of each head, zero for a clip without its modality."""
+    terms = {}
+    for index, name in enumerate(("video", "audio")):
+        loss = polarity_cross_entropy(heads[index], batch.label, sentiment, weight)
+        terms[name] = loss * batch.inputs.present[:, index]
+    return terms
+
+
+def fine_tune(
+    predictor: MbtPredictor,
+    config: MbtConfig,
+    card: Card,
+    clips: ClipSet,
+    val: ClipSet,
+    streams: Streams,
+    ctx: Context,
+) -> Predictor:
+    """Train a predictor on labels; it carries the averaged weights of the best epoch on val."""
+    stage = Stage(
+        name="finetune",
+        epochs=config.epochs,
+        batch=config.batch,
+        lr=config.lr,
+        weight_decay=config.weight_decay,
+        warmup=config.warmup,
+        optimizer=config.optimizer,
+        clip_norm=config.clip_norm,
+        ema=config.ema,
+        ema_ramp=config.ema_ramp,
+        precision=config.precision,
+    )
+    objective = Classify(predictor.to(ctx.device), card, config.polarity_weight)
+    select = Validation(predictor, val, sampling(config, False), card, streams, ctx)
+    train(objective, clips, sampling(config, True), stage, streams, ctx, select)
+    return predictor

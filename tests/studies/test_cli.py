@@ -1,0 +1,114 @@
+"""The command line as a person meets it: exit codes, one-line mistakes, what is printed."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from studies.cli import main
+from tests.conftest import ROOT
+
+
+def bench(*words, results=None, cwd=ROOT, **environment):
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", **environment}
+    if results is not None:
+        env["BENCH_RESULTS"] = str(results)
+    return subprocess.run(
+        [sys.executable, "-m", "tests.toy_bench", *words], cwd=cwd, env=env, capture_output=True, text=True, timeout=300
+    )
+
+
+def one_line(done, *parts):
+    """A mistake: exit code 2 and one line on stderr that says all of `parts`."""
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.count("\n") == 1 and done.stderr.startswith("error: "), done.stderr
+    for part in parts:
+        assert part in done.stderr
+    return True
+
+
+MISTAKES = {
+    "method": (["--method", "matr", "--dataset", "toy"], ["unknown method 'matr'", "did you mean 'mart'"]),
+    "dataset": (["--method", "toy", "--dataset", "ekman"], ["unknown data set 'ekman'", "did you mean 'ekman6'"]),
+    "field": (["--method", "toy", "--dataset", "toy", "--set", "epoch=3"], ["'epoch'", "did you mean 'epochs'"]),
+    "value": (["--method", "toy", "--dataset", "toy", "--set", "epochs=many"], ["'epochs'", "'many'"]),
+    "bounds": (["--method", "toy", "--dataset", "toy", "--set", "epochs=0"], ["'epochs'", "'0'"]),
+    "choice": (["--method", "mart", "--dataset", "toy", "--set", "mask=afective"], ["'mask'", "affective"]),
+    "pinned": (["--method", "mart-no-masking", "--dataset", "toy", "--set", "mask=random"], ["contradicts", "mask"]),
+    "preset": (["--method", "toy", "--dataset", "toy", "--preset", "quik"], ["preset 'quik'", "quick"]),
+    "seed": (["--method", "toy", "--dataset", "toy", "--seed", "-1"], ["--seed"]),
+    "nothing": (["--dataset", "toy"], ["--method"]),
+    "option": (["--metod", "toy"], ["--metod", "--method"]),
+    "command": (["lst"], ["lst"]),
+    "before": (["--seed", "3", "list"], ["--seed", "list", "behind"]),
+    "list": (["list", "method"], ["did you mean 'methods'"]),
+    "data": (["--method", "majority", "--dataset", "ekman6", "--data", "/nowhere"], ["/nowhere"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2(name, tmp_path):
+    words, parts = MISTAKES[name]
+    assert one_line(bench(*words, results=tmp_path), *parts)
+
+
+def test_a_results_folder_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert one_line(bench("--method", "toy", "--dataset", "toy", results=tmp_path / "file"), "cannot write")
+
+
+def test_an_empty_data_folder_is_one_line(tmp_path):
+    (tmp_path / "empty").mkdir()
+    done = bench("--method", "majority", "--dataset", "ekman6", "--data", str(tmp_path / "empty"), results=tmp_path)
+    assert one_line(done, "empty")
+
+
+def test_a_run_prints_a_table_and_where_to_look(results):
+    done = bench(
+        "--method", "toy", "--dataset", "toy", "--seeds", "2", "--json", str(results / "o.json"), results=results
+    )
+    assert done.returncode == 0, done.stderr
+    for part in ("Toy clips", "Acc E", "F1 S", "bal. Acc E", "recall by class", "±", "bench.py ui", "records:"):
+        assert part in done.stdout
+    rows = json.loads((results / "o.json").read_text())
+    assert [row["spec"]["seed"] for row in rows] == [0, 1]
+    assert {"key", "run_id", "spec", "scores", "seconds", "problems", "error"} <= set(rows[0])
+    assert {"test/acc_e", "test/f1_e", "test/acc_s", "test/f1_s", "val/acc_e"} <= set(rows[0]["scores"])
+    assert {"method", "dataset", "fold", "seed", "preset", "protocol", "data", "config"} == set(rows[0]["spec"])
+
+
+def test_running_again_does_nothing_and_fresh_repeats(results):
+    words = ("--method", "toy", "--dataset", "toy")
+    assert "finished before" not in bench(*words, results=results).stdout
+    assert "finished before" in bench(*words, results=results).stdout
+    assert "finished before" not in bench(*words, "--fresh", results=results).stdout
+
+
+def test_a_failed_run_is_told_and_exit_code_3(results):
+    done = bench("--method", "toy", "--dataset", "toy", "--set", "fail=error", results=results)
+    assert done.returncode == 3 and "the toy broke as asked" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_mlflow_unreachable_is_exit_code_3_and_sync_brings_it_in(results):
+    words = ("--method", "toy", "--dataset", "toy")
+    done = bench(*words, "--tracking-uri", "http://127.0.0.1:9", results=results)
+    assert done.returncode == 3 and "nothing is lost" in done.stdout and "Acc E" in done.stdout
+    done = bench("sync", results=results)
+    assert done.returncode == 0 and "1 records pushed" in done.stdout
+
+
+def test_the_bare_command_works_from_any_directory(tmp_path, ready_mlflow):
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "bench.py"), "list"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0 and "mart-no-masking" in done.stdout and "ekman6" in done.stdout
+
+
+def test_help_names_the_options(capsys):
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    for option in ("--method", "--dataset", "--data", "--seeds", "--preset", "--set", "--fresh", "--json"):
+        assert option in text

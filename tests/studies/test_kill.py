@@ -1,0 +1,107 @@
+"""Kill it anywhere: nothing is lost, nothing doubled, nobody left behind."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from bench.store import Store
+from tests.conftest import ROOT
+
+WORDS = ("--method", "toy", "--dataset", "toy", "--set", "pause=0.01")
+
+
+def start(results, *words):
+    env = {**os.environ, "BENCH_RESULTS": str(results)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.toy_bench", *words],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def finish(results, *words):
+    process = start(results, *words)
+    output, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, output
+    return output
+
+
+def wait_for(condition, process=None, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        assert process is None or process.poll() is None, process.communicate()[0]
+        time.sleep(0.01)
+    raise AssertionError("waited in vain")
+
+
+def runs_of(results):
+    client = Store(results)._connect()
+    return client, client.search_runs([e.experiment_id for e in client.search_experiments()])
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory, ready_mlflow):
+    import shutil
+
+    folder = tmp_path_factory.mktemp("undisturbed")
+    shutil.copy(ready_mlflow, folder / "mlflow.db")
+    finish(folder, *WORDS, "--json", str(folder / "o.json"))
+    return json.loads((folder / "o.json").read_text())[0]["scores"]
+
+
+@pytest.mark.parametrize("stage", ["warm", "finetune"])
+@pytest.mark.parametrize("loaders", [0, 2])
+def test_a_run_killed_in_training_ends_as_if_nothing_had_been(results, undisturbed, stage, loaders):
+    words = (*WORDS, "--loaders", str(loaders))
+    process = start(results, *words)
+    wait_for(lambda: list(results.glob(f"runs/*/checkpoints/{stage}.pt")), process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not loaders or children
+    wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in children), seconds=10)
+    assert not list(results.glob("runs/*/record.json"))
+    finish(results, *words, "--json", str(results / "o.json"))
+    (row,) = json.loads((results / "o.json").read_text())
+    assert row["scores"] == undisturbed
+    client, runs = runs_of(results)
+    assert [run.info.status for run in runs] == ["FINISHED"] and row["run_id"] == runs[0].info.run_id
+    for name in ("warm/loss", "finetune/loss", "finetune/val/acc_e"):
+        assert [point.step for point in client.get_metric_history(row["run_id"], name)] == list(range(6))
+
+
+def test_a_terminated_run_says_how_to_go_on(results, undisturbed):
+    process = start(results, *WORDS)
+    wait_for(lambda: list(results.glob("runs/*/checkpoints/warm.pt")), process)
+    process.terminate()
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command goes on" in output
+    finish(results, *WORDS, "--json", str(results / "o.json"))
+    assert json.loads((results / "o.json").read_text())[0]["scores"] == undisturbed
+
+
+def test_two_processes_at_once_on_a_fresh_folder_both_succeed_and_make_one_record(tmp_path):
+    both = [start(tmp_path, *WORDS) for _ in range(2)]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert sum("finished before" in output for output in outputs) == 1
+    _, runs = runs_of(tmp_path)
+    assert [run.info.status for run in runs] == ["FINISHED"]
+
+
+def test_two_seeds_at_once_on_a_fresh_folder_both_succeed(tmp_path):
+    both = [start(tmp_path, *WORDS, "--seed", seed) for seed in ("0", "1")]
+    outputs = [process.communicate(timeout=300)[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert len(runs_of(tmp_path)[1]) == 2
