@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 RATE = 16000
-NOISE = 0.05  # amplitude of the room's noise, beside a voice of about 0.3
+NOISE = 0.08  # amplitude of the room's noise, beside a voice of 0.12 to 0.5
 RHYTHM = (2.0, 3.2, 11.0, 7.5, 1.2, 5.0)  # beats a second of each class
 PITCH = (1.25, 0.8, 1.5, 1.35, 0.75, 1.1)  # of the speaker's base
 GLIDE = (-0.2, -0.1, 0.15, 0.3, -0.3, 0.45)  # rise of the pitch within a beat
@@ -19,7 +19,7 @@ def voice(labels: np.ndarray, strengths: np.ndarray, rng: np.random.Generator) -
     """(n,) samples between -1 and 1 for n classes and strengths."""
     count = len(labels)
     time = np.arange(count) / RATE
-    base, loudness, noise = rng.uniform(95, 240), rng.uniform(0.15, 0.5), NOISE * rng.uniform(0.5, 2)
+    base, loudness, noise = rng.uniform(85, 300), rng.uniform(0.12, 0.5), NOISE * rng.uniform(0.5, 2)
     calm = {"rhythm": rng.uniform(2.5, 4.5), "bright": rng.uniform(0.25, 0.75)}  # the speaker's own manner
     rhythm = _mix(RHYTHM, labels, strengths, calm["rhythm"])
     beat = np.cumsum(rhythm) / RATE
