@@ -142,6 +142,14 @@ class Store:
         return Exchange(pushed, pulled, tuple(dict.fromkeys(conflicts)), self.away)
 
     @property
+    def artifacts(self) -> str | None:
+        """Where files of runs go: beside the database, and None where a server decides."""
+        if self.uri.startswith(("http://", "https://")):
+            return None
+        beside = Path(self.uri.removeprefix("sqlite:///")).parent if self.uri.startswith("sqlite:///") else self.results
+        return (beside / "artifacts").resolve().as_uri()
+
+    @property
     def _name(self) -> str:
         return hashlib.sha256(self.uri.encode()).hexdigest()[:12]
 
@@ -172,8 +180,7 @@ class Store:
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
-                place = (self.results / "artifacts").resolve().as_uri() if self.embedded else None
-                return client.create_experiment(name, artifact_location=place)
+                return client.create_experiment(name, artifact_location=self.artifacts)
             except MlflowException:  # another process was first
                 found = client.get_experiment_by_name(name)
                 if found is None:

@@ -121,7 +121,7 @@ def ui(
     Console().print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
     sys.stdout.flush()
     words = ["-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
-    words += ["--default-artifact-root", (results / "artifacts").resolve().as_uri()] if store.embedded else []
+    words += ["--default-artifact-root", store.artifacts] if store.artifacts else []
     os.execv(sys.executable, [sys.executable, *words])
 
 
@@ -131,19 +131,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     errors = Console(stderr=True)
     try:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
-        return int(code or DONE)
     except BenchError as error:
         errors.print(f"error: {' '.join(str(error).split())}", markup=False, highlight=False, soft_wrap=True)
         return MISTAKE
-    except KeyboardInterrupt:
-        errors.print("interrupted; the state is kept, the same command goes on where it was", highlight=False)
-        return INTERRUPTED
-    except Exception as error:
-        line = _usage_line(error)
-        if line is None:
-            raise
-        errors.print(f"error: {line}", markup=False, highlight=False, soft_wrap=True)
+    except typer.TyperException as error:
+        errors.print(f"error: {_usage_line(error)}", markup=False, highlight=False, soft_wrap=True)
         return MISTAKE
+    if code == INTERRUPTED:  # typer turns a KeyboardInterrupt into this code
+        errors.print("interrupted; the state is kept, the same command goes on where it was", highlight=False)
+    return int(code or DONE)
 
 
 def _run_all(
@@ -295,16 +291,10 @@ def _is_given(context: typer.Context, name: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def _usage_line(error: Exception) -> str | None:
-    """Typer's and click's own complaints as one line, None for everything else."""
-    import click
-
-    if isinstance(error, click.exceptions.Abort):
-        return "aborted"
-    if isinstance(error, click.ClickException):
-        hint = "; `python bench.py --help` shows the options"
-        return f"{error.format_message().rstrip('.')}{hint}"
-    return None
+def _usage_line(error: typer.TyperException) -> str:
+    """Typer's own complaint as one line."""
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    return f"{' '.join(message.split()).rstrip('.')}; `python bench.py --help` shows the options"
 
 
 def _as_interrupt(number: int, frame: object) -> None:

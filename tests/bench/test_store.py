@@ -1,6 +1,7 @@
 import json
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,7 @@ def test_records_travel_to_another_machine_through_mlflow(tmp_path, quiet, uri):
     here = execute(ask(), desk_at(tmp_path / "a", quiet, uri))
     there = Store(tmp_path / "b", uri)
     assert (there.sync().pulled, there.sync().pulled) == (1, 0)
+    assert list((tmp_path / "artifacts").glob("*/artifacts/record.json"))  # beside the database, not where one stands
     found = execute(ask(), desk_at(tmp_path / "b", quiet, uri))
     assert found.found and found.record == here.record and found.run_id == here.run_id
 
@@ -69,8 +71,6 @@ def test_a_changed_artifact_is_not_pulled(tmp_path, quiet, uri):
     outcome = execute(ask(), desk_at(tmp_path / "a", quiet, uri))
     store = Store(tmp_path / "b", uri)
     place = store._connect().get_run(outcome.run_id).info.artifact_uri.removeprefix("file://")
-    from pathlib import Path
-
     (Path(place) / "curves.json").write_text("[]")
     assert "was changed" in (store.sync().away or "")
     assert not list((tmp_path / "b" / "runs").glob("*/record.json"))
