@@ -40,7 +40,7 @@ class Decoder(nn.Module):
         """Predicted patches, and the modality's share of the emotion scores."""
         clips, segments, _, _ = visible.shape
         entered = self.enter(visible)
-        full = self.mask_token.expand(clips, segments, self.position.shape[1], -1)
+        full = self.mask_token.to(entered.dtype).expand(clips, segments, self.position.shape[1], -1)
         full = full.scatter(2, places[..., None].expand_as(entered), entered)
         tokens = self.norm(self.blocks(rearrange(full, "B S n w -> (B S) n w") + self.position))
         tokens = rearrange(tokens, "(B S) n w -> B S n w", B=clips)
