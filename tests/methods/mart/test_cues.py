@@ -1,0 +1,31 @@
+"""Cues as padded tensors."""
+
+from __future__ import annotations
+
+import pytest
+
+from methods.mart.cues import CueFinder
+from methods.mart.lexicon import load_lexicon
+from tests.methods.mart.toys import CARD, spoken_batch
+
+
+def test_cues_stand_in_their_clip_and_segment() -> None:
+    cues = CueFinder(load_lexicon("nrc"), CARD, 64)(spoken_batch().inputs)
+    assert cues.here.sum(-1).tolist() == [[1, 2, 1]] * 6
+    first = cues.found[4][0][0]
+    assert (first.text, first.start) == ("joy", 0.2)
+    assert cues.classes[4, 0, 0].tolist() == [False, False, True]
+    assert int(cues.polarity[4, 0, 0]) == 1 and int(cues.polarity[0, 0, 0]) == -1
+    assert float(cues.degree[4, 0, 0]) == pytest.approx(first.degree)
+
+
+def test_padding_has_no_row_of_the_word_table_and_a_word_has_always_the_same() -> None:
+    cues = CueFinder(load_lexicon("nrc"), CARD, 64)(spoken_batch().inputs)
+    assert ((cues.rows[..., 0] > 0) == cues.here).all()
+    assert (cues.rows[..., 1:] == 0).all()  # all cues here are single words
+    assert cues.rows[0, 0, 0, 0] == cues.rows[1, 0, 0, 0] != cues.rows[4, 0, 0, 0]
+
+
+def test_a_batch_without_words_has_no_cues() -> None:
+    cues = CueFinder(load_lexicon("nrc"), CARD, 64)(spoken_batch(speaks=False).inputs)
+    assert cues.here.shape == (6, 3, 1) and not cues.here.any()

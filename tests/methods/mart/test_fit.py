@@ -1,0 +1,157 @@
+"""MART from start to end on toy clips: it learns, tells, warns, and every value of its config matters."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.data import Card
+from bench.method import Context
+from bench.predict import Validation
+from bench.streams import Streams
+from methods.mart.config import MartConfig
+from methods.mart.entry import MART
+from methods.mbt import MbtConfig
+from methods.mbt import fit as fit_mbt
+from tests.conftest import Quiet
+from tests.methods.mart.toys import CARD, SMALL, spoken_clips
+
+CHANGES: dict[str, dict[str, Any]] = {
+    "pretrain_epochs": {"pretrain_epochs": 3},
+    "pretrain_lr": {"pretrain_lr": 1e-3},
+    "lexicon": {},  # a file, written by the test
+    "verify": {"verify": "none"},
+    "tau_degree": {"tau_degree": 0.2},
+    "verify_after": {"verify_after": 0.9},
+    "tcam": {"tcam": "raw"},
+    "mask": {"mask": "attention"},
+    "mask_from": {"mask_from": 0.4},
+    "mask_to": {"mask_to": 0.8},
+    "mask_ramp": {"mask_ramp": 0.3},
+    "reveal": {"reveal": 0.3},
+    "target": {"target": "kl"},
+    "kl_axis": {"kl_axis": "time"},
+    "tau": {"tau": 0.5},
+    "negatives": {"negatives": "paper+words"},
+    "contrast_width": {"contrast_width": 4},
+    "text_rows": {"text_rows": 97},
+    "decoder_depth": {"decoder_depth": 2},
+    "decoder_width": {"decoder_width": 8},
+    "decoder_heads": {"decoder_heads": 4},
+    "w_tacl": {"w_tacl": 0.3},
+    "w_cue": {"w_cue": 0.3},
+    "w_patch": {"w_patch": 0.5},
+    "w_kl": {"w_kl": 0.3},
+    "w_target": {"w_target": 0.3},
+}
+NEEDS: dict[str, dict[str, Any]] = {"w_target": {"target": "pixel"}}  # values without which a field has no meaning
+
+
+def trained(config: MartConfig, folder: Path, quiet: Quiet, card: Card = CARD, **clips: Any) -> Any:
+    torch.set_num_threads(1)
+    folder.mkdir(exist_ok=True)
+    sets = (spoken_clips("train", clips.pop("per_class", 2), **clips), spoken_clips("val", 2, **clips))
+    return MART.fit(config, card, *sets, Streams(4), Context(quiet, folder, threads=1))
+
+
+def weights(predictor: Any) -> torch.Tensor:
+    return torch.cat([value.flatten() for value in predictor.state_dict().values()])
+
+
+def test_each_field_is_shown_to_matter() -> None:
+    assert set(CHANGES) == set(MartConfig.model_fields) - set(MbtConfig.model_fields)
+
+
+@pytest.fixture(scope="module")
+def defaults(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
+    return weights(trained(SMALL, tmp_path_factory.mktemp("defaults"), Quiet()))
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_field_changes_the_finished_predictor(
+    name: str, tmp_path: Path, quiet: Quiet, defaults: torch.Tensor
+) -> None:
+    values = CHANGES[name]
+    if name == "lexicon":
+        file = tmp_path / "own.json"
+        file.write_text(json.dumps({"joy": {"polarity": -0.4, "emotions": ["fear"]}}))
+        values = {"lexicon": str(file)}
+    base = defaults
+    if name in NEEDS:
+        base = weights(trained(SMALL.override(NEEDS[name]), tmp_path / "base", quiet))
+    changed = weights(trained(SMALL.override({**NEEDS.get(name, {}), **values}), tmp_path / "run", quiet))
+    assert not torch.equal(changed, base)
+
+
+def test_the_same_seed_gives_the_same_predictor(tmp_path: Path, quiet: Quiet, defaults: torch.Tensor) -> None:
+    assert torch.equal(weights(trained(SMALL, tmp_path / "again", quiet)), defaults)
+
+
+def test_it_learns_a_toy_and_its_words_are_believed(tmp_path: Path, quiet: Quiet) -> None:
+    config = SMALL.override({"pretrain_epochs": 10, "epochs": 8, "batch": 6})
+    predictor = trained(config, tmp_path, quiet, per_class=6)
+    context = Context(quiet, tmp_path, threads=1)
+    val = spoken_clips("val", 6)
+    scores = Validation(predictor, val, MART.sampling(config, False), CARD, Streams(4), context)()
+    assert scores["val/acc_e"] > 0.9
+    epochs = [values for stage, _, values in quiet.epochs if stage == "pretrain"]
+    assert len(epochs) == 10
+    assert epochs[-1]["pretrain/loss"] < epochs[0]["pretrain/loss"]
+    assert epochs[-1]["pretrain/kl"] < 0.1
+    assert epochs[-1]["pretrain/pass_sentiment"] > 0.9 and epochs[-1]["pretrain/pass_emotion"] > 0.9
+    told = quiet.told["pretrain"]
+    assert set(told) == {clip.key for clip in (*spoken_clips("train", 6).clips, *spoken_clips("val", 2).clips)}
+    assert all(one.curve is not None and one.curve.shape == (3, 3) for one in told.values())
+    assert {len(one.verdicts) for one in told.values()} == {4}
+
+
+def test_words_in_another_place_of_the_training_set_matter_to_training_alone(tmp_path: Path, quiet: Quiet) -> None:
+    """Prediction reads picture and sound only."""
+    from dataclasses import replace
+
+    from tests.methods.mart.toys import spoken_batch
+
+    predictor = trained(SMALL, tmp_path, quiet)
+    inputs = spoken_batch().inputs
+    silent = replace(inputs, words=(((),) * 3,) * 6)
+    assert torch.equal(predictor(inputs).label, predictor(silent).label)
+
+
+def test_a_data_set_without_transcripts_warns_before_training(tmp_path: Path, quiet: Quiet) -> None:
+    trained(SMALL, tmp_path, quiet, speaks=False)
+    assert quiet.notices == ["no clip has a transcript: MART has no cues, and masks by class-token attention alone"]
+    fallback = [values["pretrain/fallback"] for stage, _, values in quiet.epochs if stage == "pretrain"]
+    assert fallback == [1.0, 1.0]
+
+
+def test_an_english_lexicon_over_foreign_words_warns(tmp_path: Path, quiet: Quiet) -> None:
+    from dataclasses import replace
+
+    trained(SMALL, tmp_path, quiet, card=replace(CARD, language="zh"))
+    assert quiet.notices == ["the lexicon is English, the words of Toy clips are 'zh'"]
+
+
+def test_a_full_data_set_and_the_label_only_control_do_not_warn(tmp_path: Path, quiet: Quiet) -> None:
+    trained(SMALL, tmp_path / "a", quiet)
+    control = SMALL.override({"mask": "none", "verify": "none", "w_tacl": 0, "w_cue": 0})
+    trained(control, tmp_path / "b", quiet, speaks=False)
+    assert quiet.notices == []
+
+
+def test_pre_training_is_followed_by_mbts_own_fine_tuning(tmp_path: Path, quiet: Quiet) -> None:
+    """With a step size of next to nothing in pre-training, MART ends where MBT does."""
+    values = {name: value for name, value in SMALL.model_dump().items() if name in MbtConfig.model_fields}
+    sets = (spoken_clips("train", 2), spoken_clips("val", 2))
+    torch.set_num_threads(1)
+    mbt = fit_mbt(MbtConfig(**values), CARD, *sets, Streams(4), Context(quiet, tmp_path, threads=1))
+    mart = trained(SMALL.override({"pretrain_lr": 1e-12, "pretrain_epochs": 1}), tmp_path / "mart", quiet)
+    torch.testing.assert_close(weights(mart), weights(mbt), atol=1e-5, rtol=0)
+
+
+def test_it_trains_in_half_precision_too(tmp_path: Path, quiet: Quiet) -> None:
+    predictor = trained(SMALL.override({"precision": "bf16-mixed"}), tmp_path, quiet)
+    assert weights(predictor).isfinite().all()

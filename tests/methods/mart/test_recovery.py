@@ -1,0 +1,84 @@
+"""Targets and losses of recovery against numbers worked by hand."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from bench.errors import ConfigError
+from methods.mart.recovery import Decoder, audio_free, audio_target, distribution_loss, patch_loss, video_target
+
+
+def test_picture_patches_are_normalised_by_channel() -> None:
+    video = torch.zeros(1, 1, 1, 2, 4, 3)  # two patches of 2 x 2
+    video[..., 0, :, 0] = torch.tensor([0.0, 0.0, 5.0, 5.0])
+    video[..., 1, :, 0] = torch.tensor([2.0, 2.0, 5.0, 5.0])
+    found = video_target(video, tubelet=1, patch=2).view(2, 4, 3)
+    torch.testing.assert_close(found[0, :, 0], torch.tensor([-1.0, -1.0, 1.0, 1.0]), atol=1e-5, rtol=0)
+    assert found[0, :, 1:].abs().max() == 0 and found[1].abs().max() == 0  # constant channels
+
+
+def test_picture_patches_follow_the_order_of_tokens() -> None:
+    video = torch.rand(1, 1, 4, 4, 4, 3)
+    whole = video_target(video, tubelet=2, patch=2)
+    assert whole.shape == (1, 1, 8, 24)
+    last = video_target(video[:, :, 2:, 2:, 2:], tubelet=2, patch=2)
+    torch.testing.assert_close(whole[:, :, 7:], last)
+
+
+def test_sound_patches_overlap_and_are_normalised_by_their_own_values() -> None:
+    audio = torch.tensor([[[[0.0, 0.0], [2.0, 2.0], [2.0, 2.0]]]])  # 3 frames of 2 bins
+    found = audio_target(audio, patch=2, stride=1)
+    expected = torch.tensor([[-1.0, 1.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
+    torch.testing.assert_close(found[0, 0], expected, atol=1e-5, rtol=0)
+
+
+def test_sound_counts_only_where_no_visible_patch_overlaps() -> None:
+    hidden = torch.tensor([[[True, True, False]]])  # patches over frames 01, 12, 23; the last is seen
+    free = audio_free(hidden, mels=2, frames=4, patch=2, stride=1)
+    assert free[0, 0].tolist() == [[True] * 4, [True, False, True, False], [False] * 4]
+
+
+def test_the_patch_loss_is_the_mean_error_over_counted_values_then_segments() -> None:
+    predicted, target = torch.zeros(1, 2, 2, 2), torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[5.0, 6.0], [7.0, 8.0]]]])
+    counted = torch.tensor([[[[True, True], [True, False]], [[False, False], [False, False]]]])
+    torch.testing.assert_close(patch_loss(predicted, target, counted), torch.tensor([(14 / 3 + 0) / 2]))
+
+
+def test_the_distribution_loss_is_the_divergence_from_the_target_and_zero_where_equal() -> None:
+    half, quarter = torch.zeros(1, 1, 2), torch.tensor([[[0.0, math.log(3)]]])  # (1/2, 1/2) and (1/4, 3/4)
+    expected = 0.5 * math.log(0.5 / 0.25) + 0.5 * math.log(0.5 / 0.75)  # 0.143841
+    assert expected == pytest.approx(0.143841, abs=1e-6)
+    torch.testing.assert_close(distribution_loss(half, quarter, "class"), torch.tensor([expected]))
+    torch.testing.assert_close(distribution_loss(quarter, quarter + 5, "class"), torch.zeros(1))
+
+
+def test_over_time_the_distribution_is_that_of_each_class_over_segments() -> None:
+    curve, scores = torch.zeros(1, 2, 1), torch.tensor([[[0.0], [math.log(3)]]])
+    torch.testing.assert_close(distribution_loss(curve, scores, "time"), torch.tensor([0.143841]))
+    assert float(distribution_loss(curve, scores, "class")) == 0.0  # one class: nothing to tell
+
+
+def test_the_target_is_taught_from_not_taught() -> None:
+    curve, scores = torch.randn(1, 2, 3, requires_grad=True), torch.randn(1, 2, 3, requires_grad=True)
+    distribution_loss(curve, scores, "class").sum().backward()  # type: ignore[no-untyped-call]
+    assert curve.grad is None and scores.grad is not None
+
+
+def test_a_decoder_puts_visible_tokens_at_their_places() -> None:
+    torch.manual_seed(0)
+    decoder = Decoder(width=8, own=16, depth=1, heads=2, tokens=5, values=6, classes=3).eval()
+    visible, places = torch.randn(1, 1, 3, 8), torch.tensor([[[0, 2, 4]]])
+    patches, scores = decoder(visible, places)
+    assert patches.shape == (1, 1, 5, 6) and scores.shape == (1, 1, 3)
+    turned, _ = decoder(visible.flip(2), places.flip(2))
+    torch.testing.assert_close(turned, patches)
+    moved, _ = decoder(visible, torch.tensor([[[0, 3, 4]]]))
+    assert not torch.allclose(moved, patches)
+
+
+def test_a_decoder_whose_heads_do_not_fit_says_so() -> None:
+    with pytest.raises(ConfigError, match="decoder_width 10 is no multiple of decoder_heads 4"):
+        Decoder(width=8, own=10, depth=1, heads=4, tokens=5, values=6, classes=3)

@@ -1,0 +1,61 @@
+"""E1, E2 and E3 against a clip of three segments worked by hand.
+
+Classes 0 sad (-), 1 afraid (-), 2 glad (+). The means of p over negative and positive classes, and the arg max:
+segment 0: .30 and .40, so positive though .6 of p is negative, yet the arg max is sad;
+segment 1: .35 and .30, negative, afraid; segment 2: .35 and .30, negative, afraid.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from methods.mart.verification import segment_polarity, verify_cues, video_degree
+from tests.methods.mart.toys import hand_made_cues
+
+P = torch.tensor([[[0.5, 0.1, 0.4], [0.2, 0.5, 0.3], [0.1, 0.6, 0.3]]])
+SENTIMENT = torch.tensor([-1, -1, 1])
+CUES = hand_made_cues(
+    [
+        [(1, {2}, 0.9), (1, {0, 2}, 0.9), (-1, {0}, 0.9)],
+        [(-1, {1}, 0.9), (-1, {1}, 0.0), (-1, {0}, 0.5)],
+        [(-1, {0, 1}, 0.4), (-1, {1}, 0.3)],
+    ]
+)
+
+
+def found() -> tuple[list[list[bool]], ...]:
+    stages = verify_cues(P.log(), CUES, SENTIMENT, 0.5)
+    return tuple(stage[0].tolist() for stage in stages)
+
+
+def test_e1_compares_the_means_of_polarities_not_their_sums() -> None:
+    assert segment_polarity(P, SENTIMENT).tolist() == [[1, -1, -1]]
+    assert found()[0] == [[True, True, False], [True, True, True], [True, True, False]]
+
+
+def test_e2_wants_the_segments_emotion_among_the_cues() -> None:
+    assert found()[1] == [[False, True, False], [True, True, False], [True, True, False]]
+
+
+def test_the_degree_of_a_segment_is_its_percentile_with_ties_in_the_middle() -> None:
+    # p[sad] .5 .2 .1: (2 + 1/2) / 3; p[afraid] .1 .5 .6: (1 + 1/2) / 3 and (2 + 1/2) / 3
+    torch.testing.assert_close(video_degree(P), torch.tensor([[2.5, 1.5, 2.5]]) / 3)
+    torch.testing.assert_close(video_degree(torch.full((1, 4, 3), 1 / 3)), torch.full((1, 4), 0.5))
+
+
+def test_e3_wants_the_degrees_nearer_than_tau() -> None:
+    # |.9 - .83|, |.9 - .5| pass; |0 - .5| = tau does not; |.4 - .83| passes, |.3 - .83| does not
+    assert found()[2] == [[False, True, False], [True, False, False], [True, False, False]]
+
+
+def test_a_segment_judged_neutral_agrees_with_no_cue() -> None:
+    assert segment_polarity(P, torch.tensor([0, -1, 1])).tolist() == [[0, -1, -1]]
+    assert not verify_cues(P.log(), CUES, torch.tensor([0, -1, 1]), 0.5).sentiment[0, 0].any()
+
+
+@pytest.mark.parametrize(("verify", "count"), [("none", 8), ("sentiment", 7), ("emotion", 5), ("degree", 3)])
+def test_each_stage_keeps_a_part_of_what_the_one_before_kept(verify: str, count: int) -> None:
+    stages = verify_cues(P.log(), CUES, SENTIMENT, 0.5)
+    assert int(stages.kept(verify, CUES).sum()) == count  # type: ignore[arg-type]
+    assert (stages.degree <= stages.emotion).all() and (stages.emotion <= stages.sentiment).all()

@@ -1,0 +1,131 @@
+"""Toy clips whose picture, sound and words tell their class, and a MART small enough to train in a second."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+
+from bench.data import Batch, Card, Clip, Files, Inputs, Sample, Sampling, Word
+from bench.loading import collate
+from bench.streams import Streams
+from methods.backbones.mbt import Mbt
+from methods.mart.config import MartConfig
+from methods.mart.cues import Cues
+from methods.mart.entry import MART
+from methods.mart.model import MartPredictor, Pretrain
+
+CARD = Card(
+    name="toy",
+    title="Toy clips",
+    classes=("sad", "afraid", "glad"),
+    sentiment=(-1, -1, 1),
+    emotions={"sad": frozenset({"sadness"}), "afraid": frozenset({"fear"}), "glad": frozenset({"joy"})},
+    language="en",
+    licence="none",
+    cite="",
+    obtain="",
+)
+SAID = (("grief", "misery"), ("terror", "panic"), ("joy", "delight"))  # by class
+
+SMALL = MartConfig(
+    segments=3,
+    test_segments=3,
+    frames=4,
+    size=16,
+    mels=32,
+    patch=8,
+    audio_stride=12,
+    width=16,
+    depth=2,
+    heads=2,
+    fusion_depth=1,
+    bottleneck=2,
+    epochs=1,
+    batch=4,
+    lr=3e-3,
+    ema=0.0,
+    pretrain_epochs=2,
+    pretrain_lr=3e-3,
+    contrast_width=8,
+    text_rows=64,
+    decoder_depth=1,
+    decoder_width=16,
+    decoder_heads=2,
+)
+
+
+@dataclass(frozen=True)
+class SpokenClips:
+    """One cue and one filler a slot; a class has its own brightness, its own loudness and its own words."""
+
+    clips: tuple[Clip, ...]
+    speaks: bool = True
+
+    def read(self, index: int, sampling: Sampling, streams: Streams, epoch: int) -> Sample:
+        clip, segments = self.clips[index], sampling.segments
+        purpose = ("augmentation", epoch, clip.key) if sampling.training else ("fixed", clip.key)
+        generator = streams.torch(*purpose)
+        shape = (segments, sampling.frames, sampling.size, sampling.size, 3)
+        video = 20 + 80 * clip.label + torch.randint(0, 40, shape, generator=generator)
+        audio = -8 + 2 * clip.label + torch.randn((segments, 100, sampling.mels), generator=generator)
+        return Sample(
+            video=video.to(torch.uint8),
+            audio=audio,
+            words=tuple(self._slot(clip.label, s) for s in range(segments)),
+            present=torch.tensor([True, True, self.speaks]),
+        )
+
+    def _slot(self, label: int, segment: int) -> tuple[Word, ...]:
+        if not self.speaks:
+            return ()
+        cues = (SAID[label] * 2)[segment % 2 : segment % 2 + 1 + segment % 2]  # one, two, one ... cues
+        said = ("the", *cues)
+        return tuple(Word(text, segment + 0.2 * i, segment + 0.2 * i + 0.1) for i, text in enumerate(said))
+
+
+def spoken_clips(split: str, per_class: int, speaks: bool = True) -> SpokenClips:
+    """`per_class` clips of each class, named after their split."""
+    from pathlib import Path
+
+    files = Files(transcript=Path("toy.srt")) if speaks else Files()
+    clips = (
+        Clip(f"{name}/{split}{i}", label, "train", f"{split}{i}", files)
+        for label, name in enumerate(CARD.classes)
+        for i in range(per_class)
+    )
+    return SpokenClips(tuple(clips), speaks)
+
+
+def spoken_batch(config: MartConfig = SMALL, progress: float = 0.5, speaks: bool = True) -> Batch:
+    """Two clips of each class."""
+    source, streams = spoken_clips("train", 2, speaks), Streams(1)
+    opened = [source.read(i, MART.sampling(config, True), streams, 0) for i in range(len(source.clips))]
+    label = torch.tensor([clip.label for clip in source.clips])
+    return Batch(collate(opened), label, tuple(clip.key for clip in source.clips), 0, progress)
+
+
+def one_clip(batch: Batch, index: int) -> Batch:
+    """A batch of one of a batch's clips."""
+    own = slice(index, index + 1)
+    inputs = Inputs(*(getattr(batch.inputs, name)[own] for name in ("video", "audio", "words", "present")))
+    return replace(batch, inputs=inputs, label=batch.label[own], keys=batch.keys[own])
+
+
+def objective(config: MartConfig = SMALL, seed: int = 3) -> Pretrain:
+    """The pre-training objective of an untrained small model."""
+    streams = Streams(seed)
+    predictor = MartPredictor(Mbt(config, len(CARD.classes), streams), config, CARD)
+    return Pretrain(predictor, config, CARD, streams).eval()
+
+
+def hand_made_cues(cues: list[list[tuple[int, set[int], float]]]) -> Cues:
+    """Cues of one clip, as (polarity, classes, degree) by segment and cue."""
+    shape = (1, len(cues), max(map(len, cues)))
+    here, polarity = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.long)
+    degree, classes = torch.zeros(shape), torch.zeros((*shape, 3), dtype=torch.bool)
+    for s, slot in enumerate(cues):
+        for k, (sign, named, strength) in enumerate(slot):
+            here[0, s, k], polarity[0, s, k], degree[0, s, k] = True, sign, strength
+            classes[0, s, k, list(named)] = True
+    return Cues((), here, polarity, degree, classes, torch.zeros((*shape, 4), dtype=torch.long))

@@ -1,0 +1,214 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from bench.errors import ConfigError
+from bench.streams import Streams
+from methods.backbones.mbt import Mbt, Visible
+from methods.backbones.tokens import AudioTokens, VideoTokens, keep, mel, pixels, sinusoids
+from methods.mbt import MbtConfig
+from tests.methods.toys import TINY, one_clip, toy_batch
+
+BOTH, NO_SOUND, NO_PICTURE = (True, True), (True, False), (False, True)
+
+
+def make(config=TINY, seed=0):
+    return Mbt(config, 3, Streams(seed)).eval()
+
+
+def encode(mbt, inputs, **options):
+    with torch.no_grad():
+        return mbt.encode(inputs, **options)
+
+
+def disturbed(inputs, video=False, audio=False):
+    """The same clips with the content of a modality replaced; `present` is left alone."""
+    return replace(
+        inputs,
+        video=255 - inputs.video if video else inputs.video,
+        audio=inputs.audio * -3 + 5 if audio else inputs.audio,
+    )
+
+
+def places(inputs, mbt, order):
+    """The same places of both modalities in every segment, in the order that `order(count)` gives."""
+    clips, segments = inputs.video.shape[:2]
+    counts = (torch.tensor(mbt.video_grid).prod(), torch.tensor(mbt.audio_grid).prod())
+    return Visible(*(order(int(count)).expand(clips, segments, -1) for count in counts))
+
+
+def test_the_paper_s_segment_has_392_picture_and_108_sound_tokens():
+    paper = MbtConfig()
+    video = VideoTokens(paper.frames, paper.size, paper.tubelet, paper.patch, 4)
+    audio = AudioTokens(paper.mels, paper.audio_patch, paper.audio_stride, 4)
+    assert video.grid == (8, 7, 7) and audio.grid == (12, 9)  # sound: bins, then time
+    assert video(torch.zeros(1, 16, 112, 112, 3)).shape == (1, 1 + 392, 4)
+    assert audio(torch.zeros(1, 100, 128)).shape == (1, 2 + 108, 4)
+
+
+def test_the_shapes_are_those_of_the_contract():
+    mbt, inputs = make(), toy_batch().inputs
+    told = encode(mbt, inputs, attention=True)
+    assert told.video.shape == (3, 2, 4, 16) and told.audio.shape == (3, 2, 12, 16)
+    assert told.video_class.shape == told.audio_class.shape == (3, 2, 16)
+    assert told.video_attention.shape == (3, 2, 4) and told.audio_attention.shape == (3, 2, 12)
+    video, audio = mbt.class_scores(told.video_class, told.audio_class, inputs.present)
+    assert video.shape == audio.shape == (3, 2, 3)
+    assert encode(mbt, inputs).video_attention is None
+
+
+def test_inputs_are_on_the_scale_of_the_released_weights():
+    assert pixels(torch.tensor([[0, 100, 255]], dtype=torch.uint8))[0].tolist() == pytest.approx(
+        [-100 / 255, 0.0, 155 / 255]
+    )
+    assert mel(torch.tensor([[-6.6268, 0.0]]))[0].tolist() == pytest.approx([0.0, 6.6268 / 10.717])
+
+
+def test_a_picture_token_sees_its_own_patch_alone():
+    tokens = VideoTokens(2, 16, 2, 8, 6)
+    video = torch.rand(1, 2, 16, 16, 3)
+    changed = video.clone()
+    changed[0, 1, 3, 12, 0] += 1  # second frame, upper right patch: token 1 behind the class token
+    moved = (tokens(changed) - tokens(video)).abs().sum(-1)[0] > 1e-9
+    assert moved.tolist() == [False, False, True, False, False]
+
+
+def test_a_sound_token_sees_its_own_bins_and_frames_alone():
+    tokens = AudioTokens(32, 16, 16, 6)  # grid of 2 x 6
+    sound = torch.rand(1, 100, 32)
+    changed = sound.clone()
+    changed[0, 50, 20] += 1  # fourth column of time (48-63), upper half of the bins
+    moved = (tokens(changed) - tokens(sound)).abs().sum(-1)[0] > 1e-9
+    assert moved.nonzero().flatten().tolist() == [2 + 1 * 6 + 3]
+
+
+def test_positions_are_distinct_and_bounded():
+    table = sinusoids(392, 16)[0]
+    assert table.abs().max() <= 1 and table[0, 0::2].abs().max() == 0 and (table[0, 1::2] == 1).all()
+    assert torch.cdist(table, table).fill_diagonal_(1).min() > 0.01
+    assert table[5, 4] == pytest.approx(float(torch.tensor(5 / 10000 ** (4 / 16)).sin()), abs=1e-6)
+
+
+def test_every_place_visible_is_the_same_as_no_choice():
+    mbt, inputs = make(), toy_batch().inputs
+    whole, chosen = encode(mbt, inputs), encode(mbt, inputs, visible=places(inputs, mbt, torch.arange))
+    for name in ("video", "audio", "video_class", "audio_class"):
+        torch.testing.assert_close(getattr(chosen, name), getattr(whole, name), rtol=0, atol=0)
+
+
+def test_tokens_keep_their_positions_wherever_they_are_listed():
+    mbt, inputs = make(), toy_batch().inputs
+    whole = encode(mbt, inputs)
+    turned = encode(mbt, inputs, visible=places(inputs, mbt, lambda count: torch.arange(count).flip(0)))
+    torch.testing.assert_close(turned.video.flip(2), whole.video, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(turned.audio.flip(2), whole.audio, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(turned.video_class, whole.video_class, rtol=1e-4, atol=1e-5)
+
+
+def test_what_is_hidden_is_neither_returned_nor_read():
+    mbt, inputs = make(), toy_batch().inputs
+    visible = places(inputs, mbt, lambda count: torch.arange(count - 1))  # the last patch is hidden
+    shown = encode(mbt, inputs, visible=visible, attention=True)
+    assert shown.video.shape[2] == shown.video_attention.shape[2] == 3
+    assert shown.audio.shape[2] == shown.audio_attention.shape[2] == 11
+    video, audio = inputs.video.clone(), inputs.audio.clone()
+    video[..., 8:, 8:, :] = 0
+    audio[:, :, 80:96, 16:] = 0
+    again = encode(mbt, replace(inputs, video=video, audio=audio), visible=visible)
+    torch.testing.assert_close(again.video_class, shown.video_class, rtol=0, atol=0)
+    torch.testing.assert_close(again.audio_class, shown.audio_class, rtol=0, atol=0)
+
+
+def test_each_segment_may_show_other_places():
+    tokens = torch.arange(24.0).view(2, 4, 3)
+    shown = keep(tokens, torch.tensor([[3, 0], [1, 2]]))
+    assert shown[..., 0].tolist() == [[9.0, 0.0], [15.0, 18.0]]
+
+
+def test_the_modalities_talk_through_the_bottleneck():
+    mbt, inputs = make(), toy_batch().inputs
+    before, after = encode(mbt, inputs), encode(mbt, disturbed(inputs, audio=True))
+    torch.testing.assert_close(after.video, before.video, rtol=0, atol=0)  # one fusion block: nothing came back yet
+    deep = make(TINY.override({"fusion_depth": 2}))
+    assert not torch.equal(encode(deep, inputs).video_class, encode(deep, disturbed(inputs, audio=True)).video_class)
+
+
+@pytest.mark.parametrize(("present", "lost"), [(NO_SOUND, "audio"), (NO_PICTURE, "video")])
+def test_the_content_of_an_absent_modality_has_no_effect(present, lost):
+    mbt = make(TINY.override({"fusion_depth": 2}))
+    inputs = toy_batch(present=(BOTH, present)).inputs
+    before, after = encode(mbt, inputs), encode(mbt, disturbed(inputs, **{lost: True}))
+    for name in ("video", "audio", "video_class", "audio_class"):
+        torch.testing.assert_close(getattr(after, name)[1], getattr(before, name)[1], rtol=0, atol=0)
+    assert getattr(before, f"{lost}_class")[1].abs().max() == 0
+    scores = mbt.class_scores(before.video_class, before.audio_class, inputs.present)
+    assert scores[("video", "audio").index(lost)][1].abs().max() == 0  # the head's bias does not speak either
+    other = scores[("audio", "video").index(lost)]
+    assert other[1].abs().max() > 0
+
+
+def test_the_bottleneck_follows_the_present_modality_where_one_is_absent():
+    mbt = make(TINY.override({"fusion_depth": 2}))
+    with torch.no_grad():
+        for block in mbt.audio_blocks:
+            for parameter in block.parameters():
+                parameter.fill_(float("1e3"))  # an absent sound would drown the picture
+    alone = toy_batch(present=(NO_SOUND,)).inputs
+    other = make(TINY.override({"fusion_depth": 2}))
+    torch.testing.assert_close(encode(mbt, alone).video_class, encode(other, alone).video_class, rtol=0, atol=0)
+
+
+def test_clips_do_not_depend_on_their_neighbours():
+    mbt, inputs = make(TINY.override({"fusion_depth": 2})), toy_batch(present=(BOTH, NO_SOUND, NO_PICTURE)).inputs
+    together = encode(mbt, inputs, attention=True)
+    for index in range(3):
+        alone = encode(mbt, one_clip(inputs, index), attention=True)
+        for name in ("video", "audio", "video_class", "audio_class", "video_attention", "audio_attention"):
+            torch.testing.assert_close(getattr(alone, name)[0], getattr(together, name)[index], rtol=1e-4, atol=1e-5)
+
+
+def test_the_attention_is_that_of_the_last_block_s_class_tokens():
+    mbt, inputs, maps = make(), toy_batch().inputs, []
+    for blocks in (mbt.video_blocks, mbt.audio_blocks):
+        attention = blocks[-1].attn
+        attention.fused_attn = False  # timm then passes its softmax through attn_drop
+        attention.attn_drop.register_forward_hook(lambda _module, _given, out: maps.append(out))
+    told = encode(mbt, inputs, attention=True)
+    video, audio = maps  # (B S, heads, tokens, tokens); class token(s), patches, bottleneck
+    expected_v = video.mean(1)[:, 0, 1:5].view(3, 2, 4)
+    expected_a = audio.mean(1)[:, :2, 2:14].mean(1).view(3, 2, 12)
+    torch.testing.assert_close(told.video_attention, expected_v)
+    torch.testing.assert_close(told.audio_attention, expected_a)
+
+
+def test_one_seed_gives_one_set_of_weights_whatever_the_generator_holds():
+    torch.manual_seed(1)
+    first = make().state_dict()
+    state = torch.get_rng_state()
+    second = make().state_dict()
+    assert torch.equal(torch.get_rng_state(), state)  # nor does building move it
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    other = make(seed=1).state_dict()
+    assert not torch.equal(first["video_blocks.0.attn.qkv.weight"], other["video_blocks.0.attn.qkv.weight"])
+    assert not torch.equal(first["bottleneck_token"], other["bottleneck_token"])
+
+
+def test_the_number_of_classes_does_not_shift_the_encoders():
+    few, many = Mbt(TINY, 3, Streams(0)).state_dict(), Mbt(TINY, 8, Streams(0)).state_dict()
+    assert all(torch.equal(few[name], many[name]) for name in few if "head" not in name)
+
+
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ({"heads": 3}, "width 16 is no multiple of heads 3"),
+        ({"fusion_depth": 3}, "fusion_depth 3 exceeds depth 2"),
+        ({"size": 20}, "multiples of tubelet 2 and patch 8"),
+        ({"frames": 3}, "multiples of tubelet 2 and patch 8"),
+        ({"audio_patch": 40}, "audio_patch 40 is larger than the 32 mel bins"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_the_user_s_mistake(values, says):
+    with pytest.raises(ConfigError, match=says):
+        make(TINY.override(values))

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from bench.config import Search
+from bench.streams import Streams
+from methods.backbones.mbt import Mbt
+from methods.mart.config import MartConfig
+from methods.mart.model import MartPredictor, Pretrain
+from methods.registry import ARMS, METHODS
+from tests.methods.toys import TINY, toy_batch
+from tests.toys import CARD
+
+TINY_MART = MartConfig(
+    **TINY.model_dump(), decoder_depth=1, decoder_width=8, decoder_heads=2, contrast_width=8, text_rows=64
+)
+
+
+def pretraining(config):
+    torch.manual_seed(0)
+    return Pretrain(MartPredictor(Mbt(config, 3, Streams(5)), config, CARD), config, CARD, Streams(5))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_states_what_it_is(name):
+    method = METHODS[name]
+    assert method.name == name and method.version >= 1 and method.title
+    for preset in method.config.presets:
+        assert method.config.preset(preset).override({}) == method.config.preset(preset)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_field_says_what_it_means_and_searches_within_its_bounds(name):
+    config = METHODS[name].config
+    assert all(field.description for field in config.model_fields.values())
+    for field, search in config.searches().items():
+        assert isinstance(search, Search)
+        for value in search.choices or (search.low, search.high):
+            config().override({field: value})
+
+
+@pytest.mark.parametrize("name", ARMS)
+def test_every_pinned_name_is_its_method_with_other_valid_values(name):
+    arm = ARMS[name]
+    base = METHODS[arm.method].config.preset("quick")
+    changed = base.override(arm.overrides)
+    assert name not in METHODS and arm.title
+    before, after = base.model_dump(), changed.model_dump()
+    assert {field for field in before if before[field] != after[field]} == set(arm.overrides)
+
+
+def test_mbt_long_is_trained_by_the_label_loss_alone():
+    objective = pretraining(TINY_MART.override(ARMS["mbt-long"].overrides))
+    assert set(objective(toy_batch()).terms) == {"cls_video", "cls_audio"}
+    assert all(name.startswith("predictor.mbt.") for name, _ in objective.named_parameters())
+
+
+@pytest.mark.parametrize("arm", [None, *ARMS])
+def test_mart_and_its_variants_start_from_mbt_s_weights(arm):
+    objective = pretraining(TINY_MART.override(ARMS[arm].overrides if arm else {}))
+    plain = Mbt(TINY, 3, Streams(5)).state_dict()
+    theirs = objective.predictor.mbt.state_dict()
+    assert plain.keys() == theirs.keys()
+    assert all(torch.equal(plain[name], theirs[name]) for name in plain)

@@ -1,0 +1,119 @@
+"""Toy clips of a colour and a tone for each class, and the smallest MBT that can tell them apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench.data import Batch, Card, Clip, Inputs, Sample, Sampling
+from bench.loading import collate
+from bench.method import Context
+from bench.streams import Streams
+from methods.mbt import MbtConfig, sampling
+from tests.conftest import Quiet
+from tests.toys import CARD
+
+TINY = MbtConfig(
+    segments=2,
+    test_segments=3,
+    frames=2,
+    size=16,
+    mels=32,
+    patch=8,
+    audio_patch=16,
+    audio_stride=16,
+    width=16,
+    depth=2,
+    heads=2,
+    fusion_depth=1,
+    bottleneck=2,
+    lr=3e-3,
+    epochs=3,
+    batch=3,
+    ema=0.9,
+    ema_ramp=4,
+)
+
+
+@dataclass(frozen=True)
+class ToyClips:
+    """Clips whose picture is the colour of their class and whose sound is its tone, both through noise."""
+
+    clips: tuple[Clip, ...]
+    video: bool = True
+    audio: bool = True
+
+    def read(self, index: int, sampling: Sampling, streams: Streams, epoch: int) -> Sample:
+        clip, s = self.clips[index], sampling
+        purpose = ("augmentation", epoch, clip.key) if s.training else ("fixed", clip.key)
+        draws = streams.torch(*purpose)
+        picture = torch.randint(0, 120, (s.segments, s.frames, s.size, s.size, 3), generator=draws)
+        picture += (torch.arange(s.frames) * s.stride).view(-1, 1, 1, 1)
+        picture[..., clip.label] += 60
+        sound = torch.randn((s.segments, 100, s.mels), generator=draws) - 7
+        band = s.mels // 3
+        sound[..., clip.label * band : (clip.label + 1) * band] += 2
+        return Sample(
+            video=picture.to(torch.uint8) * self.video,
+            audio=sound * self.audio,
+            words=((),) * s.segments,
+            present=torch.tensor([self.video, self.audio, False]),
+        )
+
+
+def toy_clips(split: str, per_class: int, **missing: bool) -> ToyClips:
+    """`per_class` clips of each class, named after their split."""
+    clips = (
+        Clip(f"{name}/{split}{i}", label, "test" if split == "test" else "train", f"{split}{i}")
+        for i in range(per_class)
+        for label, name in enumerate(CARD.classes)
+    )
+    return ToyClips(tuple(clips), **missing)
+
+
+def toy_batch(
+    config: MbtConfig = TINY, present: Sequence[tuple[bool, bool]] = ((True, True),) * 3, training: bool = True
+) -> Batch:
+    """One clip a row of `present` (video, audio); the classes take turns."""
+    clips = toy_clips("batch", len(present))
+    read = [
+        replace(clips, video=video, audio=audio).read(i, sampling(config, training), Streams(7), 0)
+        for i, (video, audio) in enumerate(present)
+    ]
+    taken = clips.clips[: len(read)]
+    return Batch(collate(read), torch.tensor([c.label for c in taken]), tuple(c.key for c in taken), 0, 0.0)
+
+
+def one_clip(inputs: Inputs, index: int) -> Inputs:
+    """A batch of the clip at `index` alone."""
+    row = slice(index, index + 1)
+    return Inputs(inputs.video[row], inputs.audio[row], inputs.words[row], inputs.present[row])
+
+
+def run_fit(method: Any, config: Any, folder: Path, seed: int = 0, **given: Any) -> tuple[torch.Tensor, Quiet]:
+    """Test scores (clips, C) of a method fitted to toy clips, and what its tracker heard.
+
+    `card`, `train`, `val`, `test` and `micro_batch` may be given.
+    """
+    card: Card = given.get("card", CARD)
+    train, val = given.get("train", toy_clips("train", 3)), given.get("val", toy_clips("val", 2))
+    test = given.get("test", toy_clips("test", 4))
+    streams, tracker = Streams(seed), Quiet()
+    folder.mkdir(parents=True, exist_ok=True)
+    ctx = Context(tracker, folder, threads=1, micro_batch=given.get("micro_batch"))
+    predictor = method.fit(config, card, train, val, streams, ctx)
+    predictor.train(False)
+    opened = method.sampling(config, False)
+    with torch.inference_mode():
+        inputs = collate([test.read(i, opened, streams, 0) for i in range(len(test.clips))])
+        return predictor(inputs).label, tracker
+
+
+def accuracy(scores: torch.Tensor, clips: ToyClips) -> float:
+    """Share of clips whose largest score is that of their label."""
+    labels = torch.tensor([clip.label for clip in clips.clips])
+    return float((scores.argmax(-1) == labels).float().mean())
