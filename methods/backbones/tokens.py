@@ -109,7 +109,7 @@ def sinusoids(count: int, width: int) -> Float[Tensor, "1 N D"]:
 
 def _initialise(module: nn.Module) -> None:
     if isinstance(module, nn.Linear | nn.Conv2d | nn.Conv3d):
-        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.xavier_uniform_(module.weight.flatten(1) if module.weight.ndim > 2 else module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
     for name, parameter in module.named_parameters(recurse=False):
