@@ -152,7 +152,7 @@ def _scan_media(root: Path, card: Card) -> tuple[dict[str, Files], list[Problem]
                     )
                 else:
                     found.setdefault(key, {}).setdefault(part, Path(entry.path))
-    return {key: Files(**parts) for key, parts in found.items()}, problems
+    return {key: Files(**parts) for key, parts in found.items()}, list(dict.fromkeys(problems))
 
 
 def _class_folders(base: Path, card: Card, problems: list[Problem]) -> Iterable[tuple[str, Path]]:

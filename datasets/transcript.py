@@ -41,7 +41,7 @@ def _decode(raw: bytes) -> str:
 
 def _captions(text: str) -> list[tuple[float, float, str]]:
     """(start, end, text) of every caption; a line of times opens one, a blank line or a number before it closes it."""
-    lines = text.replace("\r", "\n").split("\n")
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     found: list[tuple[float, float, str]] = []
     for place, line in enumerate(lines):
         match = _TIMES.search(line)

@@ -23,19 +23,22 @@ class MbtConfig(Config):
             "test_segments": 6,
             "frames": 4,
             "stride": 5,
-            "size": 32,
-            "mels": 64,
-            "patch": 8,
-            "audio_patch": 16,
-            "audio_stride": 12,
+            "size": 24,
+            "mels": 32,
+            "patch": 24,
+            "tubelet": 1,
+            "stem": "local",
+            "scale": "segment",
+            "audio_patch": 32,
+            "audio_stride": 16,
             "width": 64,
-            "depth": 4,
+            "depth": 2,
             "heads": 4,
-            "fusion_depth": 2,
+            "fusion_depth": 1,
             "bottleneck": 4,
-            "lr": 1e-3,
-            "epochs": 25,
-            "batch": 16,
+            "lr": 2e-3,
+            "epochs": 40,
+            "batch": 8,
             "ema": 0.98,
             "ema_ramp": 30,
         },
@@ -49,6 +52,12 @@ class MbtConfig(Config):
     mels: int = Field(128, ge=16, le=256, description="mel bins of the sound")
     patch: int = Field(16, ge=2, description="pixels of a side of a picture patch")
     tubelet: int = Field(2, ge=1, description="frames of a picture patch")
+    stem: Literal["linear", "local"] = Field(
+        "linear", description="from a picture patch to a token: a matrix, or convolutions within the patch"
+    )
+    scale: Literal["released", "segment"] = Field(
+        "released", description="input scale: that of the released weights, or around each segment's own mean"
+    )
     audio_patch: int = Field(16, ge=2, le=100, description="side of a sound patch, bins and frames of 10 ms")
     audio_stride: int = Field(10, ge=1, description="step from one sound patch to the next")
     width: int = Field(768, ge=8, description="D, width of all tokens")

@@ -18,10 +18,13 @@ from torch import Tensor, nn
 from bench.data import Inputs
 from bench.errors import ConfigError
 from bench.streams import Streams
-from methods.backbones.tokens import AudioTokens, VideoTokens, mel, pixels, seeded
+from methods.backbones.tokens import AudioTokens, VideoTokens, centred_mel, centred_pixels, mel, pixels, seeded
 
 if TYPE_CHECKING:
     from methods.mbt import MbtConfig
+
+
+SCALES = {"released": (pixels, mel), "segment": (centred_pixels, centred_mel)}
 
 
 @dataclass(frozen=True)
@@ -55,11 +58,12 @@ class Mbt(nn.Module):
         if config.fusion_depth > config.depth:
             raise ConfigError(f"fusion_depth {config.fusion_depth} exceeds depth {config.depth}")
         width = config.width
+        self.scale_video, self.scale_audio = SCALES[config.scale]
         self.fusion_from = config.depth - config.fusion_depth
         self.video_tokens = seeded(
             streams,
             "video.tokens",
-            lambda: VideoTokens(config.frames, config.size, config.tubelet, config.patch, width),
+            lambda: VideoTokens(config.frames, config.size, config.tubelet, config.patch, width, config.stem),
         )
         self.audio_tokens = seeded(
             streams,
@@ -90,8 +94,8 @@ class Mbt(nn.Module):
         clips, segments = inputs.video.shape[:2]
         hidden_v = None if visible is None else rearrange(visible.video, "B S k -> (B S) k")
         hidden_a = None if visible is None else rearrange(visible.audio, "B S k -> (B S) k")
-        video = self.video_tokens(rearrange(pixels(inputs.video), "B S t h w c -> (B S) t h w c"), hidden_v)
-        audio = self.audio_tokens(rearrange(mel(inputs.audio), "B S f m -> (B S) f m"), hidden_a)
+        video = self.video_tokens(self.scale_video(rearrange(inputs.video, "B S t h w c -> (B S) t h w c")), hidden_v)
+        audio = self.audio_tokens(self.scale_audio(rearrange(inputs.audio, "B S f m -> (B S) f m")), hidden_a)
         present = repeat(inputs.present[:, :2].float(), "B m -> (B S) m 1 1", S=segments)
         for block in self.video_blocks[: self.fusion_from]:
             video = block(video)

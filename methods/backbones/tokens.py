@@ -6,7 +6,7 @@ Key: B clips, S segments, T frames, H W pixels, F sound frames, M mel bins, N pa
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import torch
 from einops import rearrange
@@ -31,6 +31,17 @@ def seeded(streams: Streams, name: str, make: Callable[[], Module]) -> Module:
     return module
 
 
+def centred_pixels(video: UInt8[Tensor, "b T H W 3"]) -> Float[Tensor, "b T H W 3"]:
+    """Pixels around the segment's own mean colour, a deviation of 64 as one."""
+    scaled = video.float() / 64
+    return scaled - scaled.mean((1, 2, 3), keepdim=True)
+
+
+def centred_mel(audio: Float[Tensor, "b F M"]) -> Float[Tensor, "b F M"]:
+    """Log mel energies around the segment's own mean, over its own deviation: loudness is gone."""
+    return (audio - audio.mean((1, 2), keepdim=True)) / (audio.std((1, 2), keepdim=True) + 0.1)
+
+
 def pixels(video: UInt8[Tensor, "*axes 3"]) -> Float[Tensor, "*axes 3"]:
     """Pixels on the scale of the released weights."""
     return video.float() / 255 - PIXEL_MEAN
@@ -41,19 +52,71 @@ def mel(audio: Float[Tensor, "*axes M"]) -> Float[Tensor, "*axes M"]:
     return (audio - MEL_MEAN) / MEL_SCALE
 
 
+class LinearStem(nn.Module):
+    """A tubelet's pixels times a matrix, as ViT has it."""
+
+    def __init__(self, tubelet: int, patch: int, width: int) -> None:
+        super().__init__()
+        self.project = nn.Conv3d(3, width, (tubelet, patch, patch), (tubelet, patch, patch))
+
+    def forward(self, video: Float[Tensor, "b T H W 3"]) -> Float[Tensor, "b N D"]:
+        """One token a tubelet, along time, then height, then width."""
+        projected = self.project(rearrange(video, "b t h w c -> b c t h w"))
+        tokens: Tensor = rearrange(projected, "b d t h w -> b (t h w) d")
+        return tokens
+
+
+class LocalStem(nn.Module):
+    """Two convolutions within a tubelet, then the mean and the largest value of each channel.
+
+    Learns forms wherever they stand in the patch from a hundred clips, where a matrix wants thousands; and sees nothing
+    beyond its tubelet, so that a hidden one stays hidden.
+    """
+
+    channels = 24
+
+    def __init__(self, tubelet: int, patch: int, width: int) -> None:
+        super().__init__()
+        self.tubelet, self.patch = tubelet, patch
+        self.edges = nn.Conv2d(3 * tubelet, self.channels, 3, 2, 1)
+        self.forms = nn.Conv2d(self.channels, self.channels, 3, 2, 1)
+        self.norms = nn.ModuleList(nn.GroupNorm(4, self.channels) for _ in range(2))
+        self.project = nn.Linear(2 * self.channels, width)
+
+    def forward(self, video: Float[Tensor, "b T H W 3"]) -> Float[Tensor, "b N D"]:
+        """One token a tubelet, along time, then height, then width."""
+        pieces = rearrange(
+            video,
+            "b (t a) (h x) (w y) c -> (b t h w) (a c) x y",
+            a=self.tubelet,
+            x=self.patch,
+            y=self.patch,
+        )
+        for convolve, norm in zip((self.edges, self.forms), self.norms, strict=True):
+            pieces = nn.functional.gelu(norm(convolve(pieces)))
+        pooled = self.project(torch.cat([pieces.mean((2, 3)), pieces.amax((2, 3))], 1))
+        tokens: Tensor = rearrange(pooled, "(b n) d -> b n d", b=len(video))
+        return tokens
+
+
+STEMS: dict[str, type[LinearStem] | type[LocalStem]] = {"linear": LinearStem, "local": LocalStem}
+
+
 class VideoTokens(nn.Module):
     """Tubelets of `tubelet` frames by patch x patch pixels, sinusoidal positions, one class token in front."""
 
     special = 1
 
-    def __init__(self, frames: int, size: int, tubelet: int, patch: int, width: int) -> None:
+    def __init__(
+        self, frames: int, size: int, tubelet: int, patch: int, width: int, stem: Literal["linear", "local"] = "linear"
+    ) -> None:
         super().__init__()
         if frames % tubelet or size % patch:
             raise ConfigError(
                 f"frames {frames} and size {size} must be multiples of tubelet {tubelet} and patch {patch}"
             )
         self.grid = (frames // tubelet, size // patch, size // patch)
-        self.project = nn.Conv3d(3, width, (tubelet, patch, patch), (tubelet, patch, patch))
+        self.stem = STEMS[stem](tubelet, patch, width)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         count = self.grid[0] * self.grid[1] * self.grid[2]
         self.register_buffer("position", sinusoids(count, width), persistent=False)
@@ -63,8 +126,7 @@ class VideoTokens(nn.Module):
         self, video: Float[Tensor, "b T H W 3"], visible: Int[Tensor, "b K"] | None = None
     ) -> Float[Tensor, "b n D"]:
         """Class token and (visible) patch tokens; positions are added before any token is dropped."""
-        tokens = rearrange(self.project(rearrange(video, "b t h w c -> b c t h w")), "b d t h w -> b (t h w) d")
-        tokens = keep(tokens + self.position, visible)
+        tokens = keep(self.stem(video) + self.position, visible)
         return torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
 
 

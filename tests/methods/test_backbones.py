@@ -6,7 +6,7 @@ import torch
 from bench.errors import ConfigError
 from bench.streams import Streams
 from methods.backbones.mbt import Mbt, Visible
-from methods.backbones.tokens import AudioTokens, VideoTokens, keep, mel, pixels, sinusoids
+from methods.backbones.tokens import AudioTokens, VideoTokens, centred_mel, centred_pixels, keep, mel, pixels, sinusoids
 from methods.mbt import MbtConfig
 from tests.methods.toys import TINY, one_clip, toy_batch
 
@@ -212,3 +212,28 @@ def test_the_number_of_classes_does_not_shift_the_encoders():
 def test_sizes_that_do_not_fit_are_the_user_s_mistake(values, says):
     with pytest.raises(ConfigError, match=says):
         make(TINY.override(values))
+
+
+@pytest.mark.parametrize("stem", ["linear", "local"])
+def test_a_stem_sees_nothing_beyond_its_tubelet(stem):
+    tokens = VideoTokens(4, 16, 2, 8, 12, stem).stem  # 2 x 2 x 2 tubelets
+    video = torch.rand(1, 4, 16, 16, 3)
+    changed = video.clone()
+    changed[:, 2:, 8:, :8] += 1  # second in time, lower left: token 4 + 2
+    differs = (tokens(video) != tokens(changed)).any(-1)[0]
+    assert differs.tolist() == [number == 6 for number in range(8)]
+
+
+def test_a_local_stem_knows_a_form_again_wherever_it_stands():
+    stem = VideoTokens(1, 24, 1, 24, 12, "local").stem
+    video = torch.zeros(2, 1, 24, 24, 3)
+    video[0, 0, 4:10, 4:10], video[1, 0, 12:18, 8:14] = 1, 1
+    with torch.no_grad():
+        assert torch.allclose(*stem(video), atol=1e-5)
+
+
+def test_the_segment_s_own_scale_knows_neither_colour_cast_nor_loudness():
+    video = torch.randint(0, 100, (1, 2, 4, 4, 3), dtype=torch.uint8)
+    assert torch.allclose(centred_pixels(video), centred_pixels(video + 50), atol=1e-6)
+    audio = torch.randn(1, 100, 8)
+    assert torch.allclose(centred_mel(audio), centred_mel(audio + 3), atol=1e-5)

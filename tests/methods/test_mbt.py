@@ -16,6 +16,8 @@ OTHER = {
     "mels": 48,
     "patch": 4,
     "tubelet": 1,
+    "stem": "local",
+    "scale": "segment",
     "audio_patch": 8,
     "audio_stride": 12,
     "width": 24,

@@ -1,0 +1,95 @@
+"""From a folder to the splits of one run: where the data are looked for, what is refused, what is only told."""
+
+from collections import Counter
+from dataclasses import fields
+from itertools import chain
+
+import pytest
+
+from bench.data import Request
+from bench.errors import DataError
+from datasets.corpus import find_folder
+from datasets.ekman6 import CARD, load
+from tests.datasets.trees import write_lists, write_tree
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return write_tree(tmp_path_factory.mktemp("tree"), CARD, 6, 1, seconds=0.1)
+
+
+def ask(folder, cache, seed=0):
+    return load(Request(folder, cache, 16, 24, seed))
+
+
+def test_the_seed_chooses_the_fold_and_test_stays_as_listed(tree, tmp_path):
+    corpora = [ask(tree, tmp_path, seed) for seed in (0, 1, 5)]
+    vals = [{clip.key for clip in corpus.val.clips} for corpus in corpora]
+    assert vals[0] == vals[2] and not vals[0] & vals[1]
+    assert corpora[0].fingerprint == corpora[2].fingerprint != corpora[1].fingerprint
+    for corpus in corpora:
+        keys = [[clip.key for clip in clips.clips] for clips in (corpus.train, corpus.val, corpus.test)]
+        assert sorted(keys[2]) == sorted(f"{name}/c6" for name in CARD.classes)
+        assert max(Counter(chain(*keys)).values()) == 1 and len(keys[0]) + len(keys[1]) == 36
+        assert not corpus.sample and not corpus.truth
+    assert {p.what for p in corpora[0].problems} <= {"warning"}
+
+
+def test_a_clip_set_holds_no_truth_and_no_test_clip(tree, tmp_path):
+    corpus = ask(tree, tmp_path)
+    assert {field.name for field in fields(corpus.train)} == {"clips", "paths"}
+    assert all(clip.split == "train" for clip in (*corpus.train.clips, *corpus.val.clips))
+
+
+def test_content_follows_the_media(tree, tmp_path):
+    before = ask(tree, tmp_path).content
+    transcript = tree / "srt/joy/c0.srt"
+    kept = transcript.read_text()
+    try:
+        transcript.write_text(kept.replace("joy", "fun"))
+        assert ask(tree, tmp_path).content != before
+    finally:
+        transcript.write_text(kept)
+    assert ask(tree, tmp_path).content == before
+
+
+def test_a_class_absent_from_training_and_an_empty_split_are_errors(tmp_path):
+    tree = write_tree(tmp_path / "tree", CARD, 5, 1, seconds=0.1)
+    rows = (tree / "trainlist01.txt").read_text().splitlines()
+    (tree / "trainlist01.txt").write_text("\n".join(row for row in rows if not row.startswith("joy/")) + "\n")
+    with pytest.raises(DataError, match="class 'joy' of Ekman-6 has no readable training clip"):
+        ask(tree, tmp_path)
+    write_lists(tree, CARD, range(5), [])
+    with pytest.raises(DataError, match="no readable clip of Ekman-6 in its test split"):
+        ask(tree, tmp_path)
+
+
+def test_a_class_absent_from_test_or_val_is_a_warning(tmp_path):
+    tree = write_tree(tmp_path / "tree", CARD, 5, 1, seconds=0.1)
+    rows = (tree / "testlist01.txt").read_text().splitlines()
+    (tree / "testlist01.txt").write_text("\n".join(row for row in rows if not row.startswith("joy/")) + "\n")
+    told = [p for p in ask(tree, tmp_path).problems if p.what == "warning" and p.where == "test"]
+    assert [p.why for p in told] == ["class 'joy' has no clip in test"]
+
+
+def test_data_are_looked_for_where_they_were_said_to_be(tree, tmp_path, monkeypatch):
+    monkeypatch.delenv("BENCH_DATA", raising=False)
+    monkeypatch.setattr("datasets.corpus.ROOT", tmp_path)
+    assert find_folder(CARD, tree) == tree and find_folder(CARD, None) is None
+    (tmp_path / "data" / "ekman6").mkdir(parents=True)
+    assert find_folder(CARD, None) == tmp_path / "data" / "ekman6"
+    monkeypatch.setenv("BENCH_DATA", str(tree))
+    assert find_folder(CARD, None) == tree
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    assert find_folder(CARD, None) == tmp_path / "data" / "ekman6"
+
+
+def test_a_place_that_is_not_there_or_empty_is_an_error_that_says_how_to_get_the_data(tmp_path, monkeypatch):
+    with pytest.raises(DataError, match=r"is no folder; Ekman-6: ask its authors"):
+        find_folder(CARD, tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="is empty"):
+        find_folder(CARD, tmp_path / "empty")
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "nowhere"))
+    with pytest.raises(DataError, match="BENCH_DATA"):
+        find_folder(CARD, None)

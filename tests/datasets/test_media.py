@@ -1,0 +1,146 @@
+"""Decoding: every container, any size, rate and length, and files that are broken."""
+
+import av
+import numpy as np
+import pytest
+
+from bench.errors import MediaError
+from datasets.media import read_frames, read_sound, read_video, unpack
+from tests.datasets.trees import CODECS, brightness, write_frames, write_media, write_mp3
+
+
+def greys(picture):
+    """Mean grey at each 1/30 s."""
+    packed = [unpack(jpeg).mean() for jpeg in picture.jpegs]
+    return np.array([packed[place] for place in picture.index])
+
+
+def loud_from(mels):
+    """Seconds at which the sound sets in: half of the way between the quietest and the loudest frame."""
+    level = mels.astype(np.float32).mean(1)
+    return np.argmax(level > (level.min() + level.max()) / 2) / 100
+
+
+@pytest.mark.parametrize("suffix", CODECS)
+@pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (48000, 1)])
+def test_every_container_gives_its_picture_and_sound_at_their_times(tmp_path, suffix, rate, channels):
+    if suffix == ".flv" and rate == 48000:
+        rate = 22050  # flv knows no other mp3 rates
+    path = write_media(tmp_path / f"clip{suffix}", 1.0, rate=48000 if suffix == ".webm" else rate, channels=channels)
+    picture, problems = read_video(path, 24, "joy/clip")
+    assert not problems and abs(len(picture.index) - 30) <= 2
+    seconds = np.arange(len(picture.index)) / 30
+    assert np.abs(greys(picture) - [brightness(s) for s in seconds]).max() < 12
+    assert unpack(picture.jpegs[0]).shape == (24, 32, 3)
+    mels, problems = read_sound(path, 32, "joy/clip")
+    assert not problems and mels.shape[1] == 32 and abs(len(mels) - 100) <= 12  # codecs add some silence
+    assert abs(loud_from(mels) - 0.5) < 0.08
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
+def test_sound_of_any_rate_keeps_its_time(tmp_path, rate):
+    mels, problems = read_sound(write_mp3(tmp_path / "a.mp3", 1.0, rate), 32, "joy/a")
+    assert not problems and abs(len(mels) - 100) <= 15 and abs(loud_from(mels) - 0.5) < 0.08
+
+
+@pytest.mark.parametrize("size", [(66, 38), (38, 66), (322, 242), (30, 30)])
+def test_odd_sizes_are_scaled_to_the_short_side(tmp_path, size):
+    picture, _ = read_video(write_media(tmp_path / "clip.avi", 0.2, size=size, sound=False), 24, "joy/clip")
+    height, width, _ = unpack(picture.jpegs[0]).shape
+    assert min(height, width) == 24 and abs(width / height - size[0] / size[1]) < 0.05
+
+
+def test_variable_frame_rates_are_put_onto_a_steady_time_line(tmp_path):
+    times = [0.0, 0.04, 0.08, 0.12, 0.5, 0.54, 0.9, 1.0]  # two long still stretches
+    picture, _ = read_video(write_media(tmp_path / "clip.mkv", times=times, sound=False), 24, "joy/clip")
+    wanted = [brightness(max(t for t in times if t <= place / 30 + 0.02)) for place in range(len(picture.index))]
+    assert abs(len(picture.index) - 31) <= 1 and np.abs(greys(picture) - wanted).max() < 12
+    assert len(picture.jpegs) <= len(times)
+
+
+def test_a_slow_video_repeats_frames_and_a_fast_one_drops_them(tmp_path):
+    slow, _ = read_video(write_media(tmp_path / "slow.avi", 1.0, fps=10, sound=False), 24, "joy/slow")
+    fast, _ = read_video(write_media(tmp_path / "fast.avi", 1.0, fps=60, sound=False), 24, "joy/fast")
+    assert len(slow.jpegs) == 10 and abs(len(slow.index) - 28) <= 2
+    assert abs(len(fast.jpegs) - 30) <= 1 and abs(len(fast.index) - 30) <= 1
+
+
+@pytest.mark.parametrize("sound_seconds", [0.5, 2.0])
+def test_sound_longer_or_shorter_than_the_picture_stays_as_long_as_it_is(tmp_path, sound_seconds):
+    path = write_media(tmp_path / "clip.mp4", 1.0, sound_seconds=sound_seconds)
+    assert abs(len(read_video(path, 24, "k")[0].index) - 30) <= 2
+    assert abs(len(read_sound(path, 32, "k")[0]) / 100 - sound_seconds) < 0.1
+
+
+def test_a_video_without_sound_and_a_sound_without_video_are_read_as_far_as_they_go(tmp_path):
+    silent = write_media(tmp_path / "silent.mp4", 0.5, sound=False)
+    assert len(read_sound(silent, 32, "k")[0]) == 0 and len(read_video(silent, 24, "k")[0].index) > 10
+    blind = write_media(tmp_path / "blind.mp4", 0.5, picture=False)
+    assert len(read_video(blind, 24, "k")[0].index) == 0 and len(read_sound(blind, 32, "k")[0]) > 40
+
+
+def test_a_video_of_one_frame_is_a_clip(tmp_path):
+    path = write_media(tmp_path / "one.mkv", times=[0.0], sound=False)
+    assert len(read_video(path, 24, "k")[0].index) == 1
+
+
+def test_a_folder_of_pictures_stands_at_thirty_a_second(tmp_path):
+    picture, problems = read_frames(write_frames(tmp_path / "c", 1.0), 24, "joy/c")
+    assert not problems and len(picture.index) == 30
+    assert np.abs(greys(picture) - [brightness(n / 30) for n in range(30)]).max() < 6
+
+
+def test_an_unreadable_picture_is_told_by_name_and_shows_the_one_before(tmp_path):
+    folder = write_frames(tmp_path / "c", 0.5)
+    (folder / "000005.jpg").write_bytes(b"no picture")
+    picture, problems = read_frames(folder, 24, "joy/c")
+    assert [p.where for p in problems] == ["joy/c"] and "000005.jpg" in problems[0].why
+    assert len(picture.index) == 15 and picture.index[4] == picture.index[3]
+
+
+def test_a_folder_without_a_readable_picture_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "000001.jpg").write_bytes(b"")
+    with pytest.raises(MediaError, match="c/"):
+        read_frames(tmp_path / "c", 24, "joy/c")
+
+
+@pytest.mark.parametrize("content", [b"", b"no media at all" * 100], ids=["empty", "garbage"])
+def test_a_file_that_is_no_media_is_an_error_that_says_why(tmp_path, content):
+    (tmp_path / "clip.mp4").write_bytes(content)
+    with pytest.raises(MediaError, match=r"clip\.mp4"):
+        read_video(tmp_path / "clip.mp4", 24, "k")
+
+
+def test_a_wrong_suffix_does_not_matter(tmp_path):
+    write_media(tmp_path / "clip.mkv", 0.3).rename(tmp_path / "clip.avi")
+    assert len(read_video(tmp_path / "clip.avi", 24, "k")[0].index) >= 7
+
+
+def test_a_truncated_file_gives_what_is_left_of_it(tmp_path):
+    path = write_media(tmp_path / "clip.mpg", 2.0, sound=False)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    picture, _ = read_video(path, 24, "k")
+    assert 10 < len(picture.index) < 50
+
+
+def test_a_truncated_mp4_without_its_index_is_an_error(tmp_path):
+    path = write_media(tmp_path / "clip.mp4", 1.0)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MediaError, match="cannot be opened"):
+        read_video(path, 24, "k")
+
+
+def test_real_clips_are_read_whole(shared):
+    for folder, suffix in (("cremad_clips/media", ".flv"), ("grid_clips", ".mpg")):
+        paths = sorted(p for p in (shared / folder).iterdir() if p.suffix == suffix)
+        assert paths
+        for path in paths[:4]:
+            picture, problems = read_video(path, 36, path.stem)
+            mels, _ = read_sound(path, 32, path.stem)
+            with av.open(str(path)) as container:
+                frames = sum(1 for _ in container.decode(video=0))
+                rate = float(container.streams.video[0].average_rate or 30)
+            assert not problems and abs(len(picture.index) / 30 - frames / rate) < 0.15, path.name
+            assert abs(len(mels) / 100 - len(picture.index) / 30) < 0.5
+            assert mels.astype(np.float32).std() > 1 and unpack(picture.jpegs[0]).std() > 10

@@ -1,0 +1,110 @@
+"""The built-in sample: what it promises about its course, its words and its truth."""
+
+import json
+from importlib import resources
+
+import numpy as np
+import pytest
+from senticnet.senticnet6 import senticnet
+
+from datasets import sample
+from datasets.ekman6 import CARD
+from datasets.layout import index_tree
+from datasets.sample_course import draw_course
+from datasets.sample_sound import voice
+from datasets.sample_words import SHARE, speak
+from datasets.transcript import read_transcript
+
+NRC = json.loads(resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8"))
+STRENGTHS = np.sort([abs(float(row[7])) for row in senticnet.values()])
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return sample.ensure_sample(CARD, tmp_path_factory.mktemp("sample"), lambda *_: None, clips=4, training=3)
+
+
+def talks(count=200):
+    """Courses, words and planted truth of many clips, as text alone."""
+    for number in range(count):
+        rng = np.random.default_rng(number)
+        course = draw_course(number % 6, 6, 6.0, rng)
+        yield number % 6, course, *speak(course, 6.0, CARD, rng)
+
+
+def test_it_lies_in_the_official_layout_without_a_problem(root):
+    clips, problems = index_tree(root, CARD)
+    assert not problems and len(clips) == 24 and sum(clip.split == "test" for clip in clips) == 6
+    assert all(clip.files.frames and clip.files.audio and clip.files.transcript for clip in clips)
+    assert len(list((root / "imgs/joy/000").glob("*.jpg"))) in range(150, 211)  # 5 to 7 s, 30 a second
+
+
+def test_the_whole_of_it_has_forty_clips_a_class(root):
+    assert (sample.CLIPS, sample.TRAINING) == (40, 28) and sample.SECONDS == (5.0, 7.0)
+
+
+def test_it_is_the_same_every_time(root, tmp_path):
+    again = sample.ensure_sample(CARD, tmp_path, lambda *_: None, clips=1, training=1)
+    compared = [path.relative_to(again) for path in again.rglob("*") if path.is_file() and "list" not in path.name]
+    assert len(compared) > 900
+    for path in compared:
+        if path.name != "truth.json":
+            assert (again / path).read_bytes() == (root / path).read_bytes(), path
+    truths = sample.read_truth(again)
+    assert truths.items() <= sample.read_truth(root).items()
+
+
+def test_making_it_twice_changes_nothing_and_leaves_nothing_beside(root):
+    stamp = (root / "truth.json").stat().st_mtime_ns
+    assert sample.ensure_sample(CARD, root.parents[1], lambda *_: pytest.fail("made again")) == root
+    assert (root / "truth.json").stat().st_mtime_ns == stamp
+    assert {path.name for path in root.parent.iterdir()} <= {root.name, f"{root.name}.lock"}
+
+
+def test_the_emotion_is_strong_in_a_fifth_to_two_fifths_of_a_clip():
+    for number in range(300):
+        label = number % 6
+        course = draw_course(label, 6, 6.0, np.random.default_rng(number))
+        strong = sum(piece.end - piece.start for piece in course if piece.strength >= 0.8)
+        assert 0.2 <= strong / 6 <= 0.4
+        assert all(piece.label == label for piece in course if piece.strength > 0.5)
+        assert any(piece.strength <= 0.5 for piece in course)
+
+
+def test_planted_words_are_what_they_are_said_to_be_in_the_real_lexica():
+    for _, course, _, planted in talks(60):
+        for word in planted:
+            piece = next(p for p in course if word.start < p.end) if word.start < course[-1].end else course[-1]
+            polarity, emotions = float(senticnet[word.text][7]), set(NRC[word.text])
+            degree = np.searchsorted(STRENGTHS, abs(polarity)) / len(STRENGTHS)
+            sign = np.sign(polarity) == CARD.sentiment[piece.label]
+            named = CARD.classes[piece.label] in emotions
+            near = abs(degree - piece.strength) < 0.2
+            far = abs(degree - piece.strength) > 0.5
+            told = {None: (True, True, near), "sentiment": (False, False, near)}
+            told |= {"emotion": (True, False, near), "degree": (True, True, far)}
+            assert (sign, named, True) == (*told[word.wrong][:2], told[word.wrong][2]), (word, piece)
+
+
+def test_a_tenth_of_the_cues_is_wrong_in_each_way():
+    planted = [word.wrong for *_, words in talks() for word in words]
+    for way in ("sentiment", "emotion", "degree"):
+        share = planted.count(way) / len(planted)
+        assert abs(share - SHARE) < 3 * (SHARE * (1 - SHARE) / len(planted)) ** 0.5 + 0.01, way
+
+
+def test_the_truth_agrees_with_the_transcript_as_it_is_read(root):
+    for key, truth in sample.read_truth(root).items():
+        words, problems = read_transcript(root / "srt" / f"{key}.srt", key)
+        assert not problems
+        said = {(word.text, round(word.start, 3)) for word in words}
+        assert truth.words and {(word.text, round(word.start, 3)) for word in truth.words} <= said
+
+
+def test_loudness_and_pitch_are_the_speakers_own():
+    """The draws of nuisances come before any use of the class: with one generator they are the same for all."""
+    calm = np.zeros(16000)
+    waves = [voice(np.full(16000, label), calm, np.random.default_rng(3)) for label in (0, 3)]
+    assert np.array_equal(waves[0], waves[1])  # at no strength the class cannot be heard
+    loud = [voice(np.full(16000, label), calm + 1, np.random.default_rng(3)) for label in (0, 3)]
+    assert not np.array_equal(loud[0], loud[1])

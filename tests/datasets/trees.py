@@ -1,0 +1,140 @@
+"""Small media files and trees of them, written with the same codecs that people's files come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from bench.data import Card
+from datasets.media import pack
+
+CODECS = {
+    ".mp4": ("mpeg4", "aac"),
+    ".mov": ("mpeg4", "aac"),
+    ".mkv": ("mpeg4", "libmp3lame"),
+    ".avi": ("mpeg4", "libmp3lame"),
+    ".flv": ("flv", "libmp3lame"),
+    ".mpg": ("mpeg2video", "mp2"),
+    ".webm": ("libvpx", "libopus"),
+}
+
+
+def brightness(second: float) -> int:
+    """Grey of the picture at a moment: tells the time, 100 levels a second from 20 on."""
+    return min(255, int(20 + 100 * second))
+
+
+def write_media(
+    path: Path,
+    seconds: float = 1.0,
+    *,
+    fps: int = 25,
+    times: Sequence[float] | None = None,
+    size: tuple[int, int] = (64, 48),
+    rate: int = 44100,
+    channels: int = 1,
+    sound_seconds: float | None = None,
+    picture: bool = True,
+    sound: bool = True,
+) -> Path:
+    """A file whose picture grows brighter with time and whose sound is silent before, and loud after, its middle."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    video_codec, audio_codec = CODECS[path.suffix]
+    with av.open(str(path), "w") as container:
+        shown: Any = container.add_stream(video_codec, rate=fps) if picture else None
+        heard: Any = container.add_stream(audio_codec, rate=rate) if sound else None
+        if heard is not None:
+            heard.layout = "stereo" if channels == 2 else "mono"
+        if shown is not None:
+            shown.width, shown.height, shown.pix_fmt = *size, "yuv420p"
+            shown.bit_rate = 2_000_000
+            if times is not None:
+                shown.codec_context.time_base = Fraction(1, 1000)
+            for number, second in enumerate(times or np.arange(round(seconds * fps)) / fps):
+                frame = av.VideoFrame.from_ndarray(np.full((*size[::-1], 3), brightness(second), np.uint8))
+                frame.pts = number if times is None else round(second * 1000)
+                frame.time_base = Fraction(1, fps) if times is None else Fraction(1, 1000)
+                container.mux(shown.encode(frame))
+            container.mux(shown.encode(None))
+        if heard is not None:
+            _write_sound(container, heard, tone(sound_seconds or seconds, rate), rate, channels)
+    return path
+
+
+def tone(seconds: float, rate: int) -> np.ndarray:
+    """(n,) silence, then 1 kHz from the middle on."""
+    time = np.arange(round(seconds * rate)) / rate
+    wave: np.ndarray = 0.5 * np.sin(2 * np.pi * 1000 * time) * (time > seconds / 2)
+    return wave
+
+
+def write_frames(folder: Path, seconds: float = 1.0, size: tuple[int, int] = (64, 48)) -> Path:
+    """A folder of numbered pictures, 30 a second, growing brighter with time."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(round(seconds * 30)):
+        picture = np.full((*size[::-1], 3), brightness(number / 30), np.uint8)
+        (folder / f"{number + 1:06d}.jpg").write_bytes(pack(picture))
+    return folder
+
+
+def write_mp3(path: Path, seconds: float = 1.0, rate: int = 16000) -> Path:
+    """A sound file: silent, then loud."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libmp3lame", rate=rate, layout="mono")
+        _write_sound(container, stream, tone(seconds, rate), rate, 1)
+    return path
+
+
+def write_srt(path: Path, text: str = "what joy", start: float = 0.1, end: float = 0.9) -> Path:
+    """One caption."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"1\n{_time(start)} --> {_time(end)}\n{text}\n")
+    return path
+
+
+def write_tree(
+    root: Path, card: Card, training: int = 5, test: int = 1, layout: str = "imgs", seconds: float = 0.5
+) -> Path:
+    """A data set of tiny clips c0, c1, ... in each class: the first `training` are for training."""
+    for name in card.classes:
+        for number in range(training + test):
+            if layout == "imgs":
+                write_frames(root / "imgs" / name / f"c{number}", seconds, (24, 24))
+                write_mp3(root / "mp3" / name / f"c{number}.mp3", seconds)
+            else:
+                write_media(root / "video" / name / f"c{number}.avi", seconds, rate=16000, size=(32, 24))
+            write_srt(root / "srt" / name / f"c{number}.srt")
+    write_lists(root, card, range(training), range(training, training + test))
+    return root
+
+
+def write_lists(root: Path, card: Card, training: Sequence[int], test: Sequence[int]) -> None:
+    """The two official lists; the test list has no class numbers, as the real ones have none."""
+    root.mkdir(parents=True, exist_ok=True)
+    rows = [f"{name}/c{n} {label + 1}" for label, name in enumerate(card.classes) for n in training]
+    (root / "trainlist01.txt").write_text("\n".join(rows) + "\n")
+    (root / "testlist01.txt").write_text("\n".join(f"{name}/c{n}" for name in card.classes for n in test) + "\n")
+
+
+def _write_sound(container: Any, stream: Any, wave: np.ndarray, rate: int, channels: int) -> None:
+    layout = "stereo" if channels == 2 else "mono"
+    samples = np.repeat((wave * 32767).astype(np.int16), channels)[None]
+    frame = av.AudioFrame.from_ndarray(samples, format="s16", layout=layout)
+    frame.sample_rate = rate
+    context = stream.codec_context
+    resampler = av.AudioResampler(
+        format=context.format.name, layout=layout, rate=rate, frame_size=stream.frame_size or 1152
+    )
+    for part in [*resampler.resample(frame), *resampler.resample(None)]:
+        container.mux(stream.encode(part))
+    container.mux(stream.encode(None))
+
+
+def _time(seconds: float) -> str:
+    return f"00:00:{int(seconds):02d},{round(seconds % 1 * 1000):03d}"
