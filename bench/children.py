@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 
 
@@ -13,8 +14,7 @@ def exit_with_parent() -> None:
 
 
 def work_alone() -> None:
-    """Start of a worker of a pool: one thread of its own, and no life after its parent."""
+    """Start of a worker of a pool: one thread of its own (of the torch it may import later), and no life after its
+    parent."""
     exit_with_parent()
-    import torch
-
-    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"

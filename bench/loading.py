@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bench.children import work_alone
+from bench.children import exit_with_parent
 from bench.data import ClipSet, Inputs, Sample, Sampling
 from bench.method import Context
 from bench.streams import Streams
@@ -102,4 +102,4 @@ def _collate_read(items: list[tuple[int, Sample]]) -> Read:
 
 
 def _start_loader(worker: int) -> None:
-    work_alone()
+    exit_with_parent()

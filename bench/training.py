@@ -77,15 +77,14 @@ def train(
             if select is not None:
                 objective.eval()
                 values |= select()
-            run.keep_if_best(epoch, values, ranked=select is not None)
+                run.keep_if_best(values)
         run.state.epoch = epoch + 1
         run.state.history.append(values)
         with ctx.clock("checkpoint"):
             run.save()
         with ctx.clock("log"):
             ctx.tracker.epoch(stage.name, epoch, values)
-    if run.state.best:
-        objective.load_state_dict(run.state.best)
+    run.leave_the_best()
     objective.eval()
 
 
@@ -185,12 +184,19 @@ class _Run:
         """A block in which the objective carries its averaged weights."""
         return _Swap(self.ema)
 
-    def keep_if_best(self, epoch: int, values: dict[str, float], ranked: bool) -> None:
-        """Remember the weights of the best epoch, or of the last where nothing ranks them."""
-        rank = (values["val/acc_e"], -values["val/loss"]) if ranked else (float(epoch), 0.0)
+    def keep_if_best(self, values: dict[str, float]) -> None:
+        """Remember the weights of the best epoch so far."""
+        rank = (values["val/acc_e"], -values["val/loss"])
         if rank > self.state.best_rank:
             self.state.best_rank = rank
             self.state.best = {name: value.detach().clone() for name, value in self.objective.state_dict().items()}
+
+    def leave_the_best(self) -> None:
+        """Put the weights of the best epoch in place; where nothing ranked them, the averages of the last one."""
+        if self.state.best:
+            self.objective.load_state_dict(self.state.best)
+        elif self.ema is not None:
+            self.ema.swap()
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all."""
@@ -301,7 +307,7 @@ def _optimizer(objective: nn.Module, stage: Stage) -> torch.optim.Optimizer:
             (free if bare else decayed).append(parameter)
     groups = [{"params": decayed, "weight_decay": stage.weight_decay}, {"params": free, "weight_decay": 0.0}]
     make: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW if stage.optimizer == "adamw" else torch.optim.Adam
-    return make([group for group in groups if group["params"]], lr=stage.lr)
+    return make([group for group in groups if group["params"]], lr=stage.lr, fused=True)
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, stage: Stage, step: int, steps: int) -> None:

@@ -36,19 +36,19 @@ class MbtPredictor(nn.Module):
 
     def heads(self, inputs: Inputs) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
         """Each head's scores of the segment-averaged features."""
-        encoded = self.mbt.encode(inputs)
+        encoded = self.mbt.encode(self.mbt.embed(inputs))
         return self.mbt.class_scores(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
 
     def forward(self, inputs: Inputs) -> Scores:
         """Scores of clips and segments."""
-        encoded = self.mbt.encode(inputs)
+        encoded = self.mbt.encode(self.mbt.embed(inputs))
         video, audio = self.mbt.class_scores(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
         video_s, audio_s = self.mbt.class_scores(encoded.video_class, encoded.audio_class, inputs.present)
         return Scores(video + audio, video_s + audio_s)
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
         """Temporal emotion curves (Eq. 3)."""
-        encoded = self.mbt.encode(inputs)
+        encoded = self.mbt.encode(self.mbt.embed(inputs))
         curves = temporal_scores(self.mbt, encoded.video_class, encoded.audio_class, inputs.present).curve
         return [Explanation(curve.cpu(), ()) for curve in curves]
 

@@ -11,20 +11,38 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from bench.data import Inputs
 from bench.errors import ConfigError
 from bench.streams import Streams
-from methods.backbones.tokens import AudioTokens, VideoTokens, centred_mel, centred_pixels, mel, pixels, seeded
+from methods.backbones.tokens import (
+    AudioTokens,
+    VideoTokens,
+    centred_mel,
+    centred_pixels,
+    mel,
+    pixels,
+    seeded,
+    sequence,
+)
 
 if TYPE_CHECKING:
     from methods.mbt import MbtConfig
 
 
 SCALES = {"released": (pixels, mel), "segment": (centred_pixels, centred_mel)}
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """The patch tokens of every segment with their positions, and which modalities each clip has."""
+
+    video: Float[Tensor, "B S Nv D"]
+    audio: Float[Tensor, "B S Na D"]
+    present: Bool[Tensor, "B 3"]
 
 
 @dataclass(frozen=True)
@@ -88,15 +106,22 @@ class Mbt(nn.Module):
         """Tokens along mel bins and time."""
         return self.audio_tokens.grid
 
-    def encode(self, inputs: Inputs, visible: Visible | None = None, attention: bool = False) -> Encoded:
+    def embed(self, inputs: Inputs) -> Embedded:
+        """Picture and sound as patch tokens: made once, whichever of them the passes that follow may see."""
+        clips = len(inputs.present)
+        video = self.video_tokens(self.scale_video(rearrange(inputs.video, "B S t h w c -> (B S) t h w c")))
+        audio = self.audio_tokens(self.scale_audio(rearrange(inputs.audio, "B S f m -> (B S) f m")))
+        video, audio = (rearrange(tokens, "(B S) n d -> B S n d", B=clips) for tokens in (video, audio))
+        return Embedded(video, audio, inputs.present)
+
+    def encode(self, tokens: Embedded, visible: Visible | None = None, attention: bool = False) -> Encoded:
         """Tokens and class features of every segment. What is absent is masked out of the exchange, and its class
         features are zeros, so that its parameters stay in the graph and its content has no effect."""
-        clips, segments = inputs.video.shape[:2]
-        hidden_v = None if visible is None else rearrange(visible.video, "B S k -> (B S) k")
-        hidden_a = None if visible is None else rearrange(visible.audio, "B S k -> (B S) k")
-        video = self.video_tokens(self.scale_video(rearrange(inputs.video, "B S t h w c -> (B S) t h w c")), hidden_v)
-        audio = self.audio_tokens(self.scale_audio(rearrange(inputs.audio, "B S f m -> (B S) f m")), hidden_a)
-        present = repeat(inputs.present[:, :2].float(), "B m -> (B S) m 1 1", S=segments)
+        clips, segments = tokens.video.shape[:2]
+        places = (None, None) if visible is None else (visible.video.flatten(0, 1), visible.audio.flatten(0, 1))
+        video = sequence(self.video_tokens.special_tokens(), tokens.video.flatten(0, 1), places[0])
+        audio = sequence(self.audio_tokens.special_tokens(), tokens.audio.flatten(0, 1), places[1])
+        present = repeat(tokens.present[:, :2].float(), "B m -> (B S) m 1 1", S=segments)
         for block in self.video_blocks[: self.fusion_from]:
             video = block(video)
         for block in self.audio_blocks[: self.fusion_from]:

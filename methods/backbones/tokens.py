@@ -105,8 +105,6 @@ STEMS: dict[str, type[LinearStem] | type[LocalStem]] = {"linear": LinearStem, "l
 class VideoTokens(nn.Module):
     """Tubelets of `tubelet` frames by patch x patch pixels, sinusoidal positions, one class token in front."""
 
-    special = 1
-
     def __init__(
         self, frames: int, size: int, tubelet: int, patch: int, width: int, stem: Literal["linear", "local"] = "linear"
     ) -> None:
@@ -122,18 +120,18 @@ class VideoTokens(nn.Module):
         self.register_buffer("position", sinusoids(count, width), persistent=False)
         self.position: Tensor
 
-    def forward(
-        self, video: Float[Tensor, "b T H W 3"], visible: Int[Tensor, "b K"] | None = None
-    ) -> Float[Tensor, "b n D"]:
-        """Class token and (visible) patch tokens; positions are added before any token is dropped."""
-        tokens = keep(self.stem(video) + self.position, visible)
-        return torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+    def forward(self, video: Float[Tensor, "b T H W 3"]) -> Float[Tensor, "b N D"]:
+        """The patch tokens with their positions."""
+        tokens: Tensor = self.stem(video) + self.position
+        return tokens
+
+    def special_tokens(self) -> Float[Tensor, "1 1 D"]:
+        """The class token, which has no position."""
+        return self.class_token
 
 
 class AudioTokens(nn.Module):
     """Overlapping patches of a log-mel segment, learnt positions, a class and a distillation token in front."""
-
-    special = 2
 
     def __init__(self, mels: int, patch: int, stride: int, width: int, frames: int = 100) -> None:
         super().__init__()
@@ -144,21 +142,24 @@ class AudioTokens(nn.Module):
         self.class_tokens = nn.Parameter(torch.zeros(1, 2, width))
         self.position = nn.Parameter(torch.zeros(1, 2 + self.grid[0] * self.grid[1], width))
 
-    def forward(
-        self, audio: Float[Tensor, "b F M"], visible: Int[Tensor, "b K"] | None = None
-    ) -> Float[Tensor, "b n D"]:
-        """The two special tokens and the (visible) patch tokens."""
+    def forward(self, audio: Float[Tensor, "b F M"]) -> Float[Tensor, "b N D"]:
+        """The patch tokens with their positions."""
         tokens = rearrange(self.project(rearrange(audio, "b f m -> b 1 m f")), "b d m f -> b (m f) d")
-        tokens = keep(tokens + self.position[:, 2:], visible)
-        special = self.class_tokens + self.position[:, :2]
-        return torch.cat([special.expand(len(tokens), -1, -1), tokens], dim=1)
+        placed: Tensor = tokens + self.position[:, 2:]
+        return placed
+
+    def special_tokens(self) -> Float[Tensor, "1 2 D"]:
+        """The class and the distillation token with their positions."""
+        return self.class_tokens + self.position[:, :2]
 
 
-def keep(tokens: Float[Tensor, "b N D"], visible: Int[Tensor, "b K"] | None) -> Float[Tensor, "b n D"]:
-    """The tokens at the visible places, in the order of those places."""
-    if visible is None:
-        return tokens
-    return tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[-1]))
+def sequence(
+    special: Float[Tensor, "1 k D"], tokens: Float[Tensor, "b N D"], visible: Int[Tensor, "b K"] | None
+) -> Float[Tensor, "b n D"]:
+    """The special tokens, and the patch tokens at the visible places in the order of those places."""
+    if visible is not None:
+        tokens = tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[-1]))
+    return torch.cat([special.expand(len(tokens), -1, -1), tokens], dim=1)
 
 
 def sinusoids(count: int, width: int) -> Float[Tensor, "1 N D"]:

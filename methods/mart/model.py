@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 from bench.data import Batch, Card, Explanation, Inputs, Verdict
 from bench.streams import Streams
 from bench.training import Losses
-from methods.backbones.mbt import Encoded, Mbt, Visible
+from methods.backbones.mbt import Embedded, Encoded, Mbt, Visible
 from methods.backbones.tokens import mel, pixels, seeded
 from methods.mart.complementary import Ask, Asked, WordTable, contrast, mean_over_cues
 from methods.mart.config import MartConfig
@@ -56,7 +56,7 @@ class MartPredictor(MbtPredictor):
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
         """The temporal emotion curve of each clip, and which stages each of its cues passes."""
-        temporal, cues = self.temporal(self.mbt.encode(inputs), inputs), self.cues(inputs)
+        temporal, cues = self.temporal(self.mbt.encode(self.mbt.embed(inputs)), inputs), self.cues(inputs)
         stages = self.stages(temporal, cues)
         told = []
         for b, clip in enumerate(cues.found):
@@ -104,7 +104,8 @@ class Pretrain(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Every term and note of METHOD.md section 7, one value a clip."""
         predictor, inputs, config = self.predictor, batch.inputs, self.config
-        encoded = predictor.mbt.encode(inputs, attention=self.recovers)
+        tokens = predictor.mbt.embed(inputs)
+        encoded = predictor.mbt.encode(tokens, attention=self.recovers)
         temporal = predictor.temporal(encoded, inputs)
         heads = (temporal.video, temporal.audio)
         named = two_heads(heads, batch, self.sentiment, config.polarity_weight)
@@ -115,7 +116,7 @@ class Pretrain(nn.Module):
             terms |= self._complement(batch, read, notes)
             notes |= coverage(read.cues, read.stages, read.kept)
         if self.recovers:
-            terms |= self._recover(batch, encoded, temporal, read, notes)
+            terms |= self._recover(batch, tokens, encoded, temporal, read, notes)
         return Losses(terms, {name: value.detach() for name, value in notes.items()})
 
     def _read(self, batch: Batch, encoded: Encoded, temporal: Temporal) -> Read:
@@ -156,12 +157,18 @@ class Pretrain(nn.Module):
         return mean_over_cues(loss.view(kept.shape), kept)
 
     def _recover(
-        self, batch: Batch, encoded: Encoded, temporal: Temporal, read: Read | None, notes: dict[str, Tensor]
+        self,
+        batch: Batch,
+        tokens: Embedded,
+        encoded: Encoded,
+        temporal: Temporal,
+        read: Read | None,
+        notes: dict[str, Tensor],
     ) -> dict[str, Tensor]:
         """Hide tokens, encode the rest, and recover patches and the emotion distribution."""
         hidden = {name: self._hide(name, batch, encoded, read) for name in ("video", "audio")}
         visible = {name: visible_places(where) for name, where in hidden.items()}
-        seen = self.predictor.mbt.encode(batch.inputs, Visible(visible["video"], visible["audio"]))
+        seen = self.predictor.mbt.encode(tokens, Visible(visible["video"], visible["audio"]))
         patches_v, scores_v = self.decoders["video"](seen.video, visible["video"])
         patches_a, scores_a = self.decoders["audio"](seen.audio, visible["audio"])
         present = batch.inputs.present.float()

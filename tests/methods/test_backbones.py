@@ -6,7 +6,16 @@ import torch
 from bench.errors import ConfigError
 from bench.streams import Streams
 from methods.backbones.mbt import Mbt, Visible
-from methods.backbones.tokens import AudioTokens, VideoTokens, centred_mel, centred_pixels, keep, mel, pixels, sinusoids
+from methods.backbones.tokens import (
+    AudioTokens,
+    VideoTokens,
+    centred_mel,
+    centred_pixels,
+    mel,
+    pixels,
+    sequence,
+    sinusoids,
+)
 from methods.mbt import MbtConfig
 from tests.methods.toys import TINY, one_clip, toy_batch
 
@@ -19,7 +28,7 @@ def make(config=TINY, seed=0):
 
 def encode(mbt, inputs, **options):
     with torch.no_grad():
-        return mbt.encode(inputs, **options)
+        return mbt.encode(mbt.embed(inputs), **options)
 
 
 def disturbed(inputs, video=False, audio=False):
@@ -43,8 +52,9 @@ def test_the_paper_s_segment_has_392_picture_and_108_sound_tokens():
     video = VideoTokens(paper.frames, paper.size, paper.tubelet, paper.patch, 4)
     audio = AudioTokens(paper.mels, paper.audio_patch, paper.audio_stride, 4)
     assert video.grid == (8, 7, 7) and audio.grid == (12, 9)  # sound: bins, then time
-    assert video(torch.zeros(1, 16, 112, 112, 3)).shape == (1, 1 + 392, 4)
-    assert audio(torch.zeros(1, 100, 128)).shape == (1, 2 + 108, 4)
+    assert video(torch.zeros(1, 16, 112, 112, 3)).shape == (1, 392, 4)
+    assert audio(torch.zeros(1, 100, 128)).shape == (1, 108, 4)
+    assert (video.special_tokens().shape[1], audio.special_tokens().shape[1]) == (1, 2)
 
 
 def test_the_shapes_are_those_of_the_contract():
@@ -69,9 +79,9 @@ def test_a_picture_token_sees_its_own_patch_alone():
     tokens = VideoTokens(2, 16, 2, 8, 6)
     video = torch.rand(1, 2, 16, 16, 3)
     changed = video.clone()
-    changed[0, 1, 3, 12, 0] += 1  # second frame, upper right patch: token 1 behind the class token
+    changed[0, 1, 3, 12, 0] += 1  # second frame, upper right patch: token 1
     moved = (tokens(changed) - tokens(video)).abs().sum(-1)[0] > 1e-9
-    assert moved.tolist() == [False, False, True, False, False]
+    assert moved.tolist() == [False, True, False, False]
 
 
 def test_a_sound_token_sees_its_own_bins_and_frames_alone():
@@ -80,7 +90,7 @@ def test_a_sound_token_sees_its_own_bins_and_frames_alone():
     changed = sound.clone()
     changed[0, 50, 20] += 1  # fourth column of time (48-63), upper half of the bins
     moved = (tokens(changed) - tokens(sound)).abs().sum(-1)[0] > 1e-9
-    assert moved.nonzero().flatten().tolist() == [2 + 1 * 6 + 3]
+    assert moved.nonzero().flatten().tolist() == [1 * 6 + 3]
 
 
 def test_positions_are_distinct_and_bounded():
@@ -122,7 +132,9 @@ def test_what_is_hidden_is_neither_returned_nor_read():
 
 def test_each_segment_may_show_other_places():
     tokens = torch.arange(24.0).view(2, 4, 3)
-    shown = keep(tokens, torch.tensor([[3, 0], [1, 2]]))
+    shown = sequence(torch.full((1, 1, 3), -1.0), tokens, torch.tensor([[3, 0], [1, 2]]))
+    assert (shown[:, 0] == -1).all()
+    shown = shown[:, 1:]
     assert shown[..., 0].tolist() == [[9.0, 0.0], [15.0, 18.0]]
 
 

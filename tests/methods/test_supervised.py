@@ -73,7 +73,7 @@ def test_the_clip_s_score_is_the_sum_of_the_heads_on_mean_features():
 def test_the_explanation_is_the_centred_curve_of_equation_3():
     model, inputs = predictor(), toy_batch().inputs
     with torch.no_grad():
-        told, encoded = model.explain(inputs), model.mbt.encode(inputs)
+        told, encoded = model.explain(inputs), model.mbt.encode(model.mbt.embed(inputs))
         heads = model.mbt.video_head, model.mbt.audio_head
         features = encoded.video_class, encoded.audio_class
         pooled = sum(head(z.amax(1)) for head, z in zip(heads, features, strict=True))

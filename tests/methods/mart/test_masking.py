@@ -109,12 +109,12 @@ def test_hidden_content_does_not_reach_the_second_pass_and_hints_do() -> None:
     sound = torch.arange(16).expand(6, 3, 16)
     visible = Visible(visible_places(hide_ranked(score, 0.1, 0.05)), sound)
     assert 7 not in visible.video[0, 0].tolist() and 0 in visible.video[0, 0].tolist()
-    before = mbt.encode(batch.inputs, visible)
+    before = mbt.encode(mbt.embed(batch.inputs), visible)
     for place, reaches in ((slice(8, 16), False), (slice(0, 8), True)):
         video = batch.inputs.video.clone()
         frames = slice(0, 2) if reaches else slice(2, 4)  # token 0: first, top left; token 7: last, low right
         video[:, :, frames, place, place] = 255
-        after = mbt.encode(replace(batch.inputs, video=video), visible)
+        after = mbt.encode(mbt.embed(replace(batch.inputs, video=video)), visible)
         changed = not torch.equal(before.video_class, after.video_class)
         assert changed is reaches
         assert torch.equal(before.audio, after.audio) is not reaches  # through the bottleneck
