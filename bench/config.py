@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -46,6 +47,10 @@ class Config(BaseModel):
             return type(self).model_validate({**self.model_dump(), **values})
         except ValidationError as error:
             raise ConfigError(_first_line(error)) from None
+
+    def files(self) -> dict[str, Path]:
+        """Field name -> file that the numbers depend on. A record names it by its content, never by its place."""
+        return {}
 
     @classmethod
     def searches(cls) -> dict[str, Search]:

@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from bench.clock import Clock
 from bench.config import Config
 from bench.data import Card, Corpus, Dataset, Explanation, Problem, Request
-from bench.errors import BenchError, StoreError
+from bench.errors import BenchError, ConfigError, StoreError
 from bench.files import sha256, whole, write_whole
 from bench.method import Context, Method, Predictor
 from bench.metrics import Predictions, score
@@ -96,9 +96,10 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
     interruption through with everything needed to go on left in place.
     """
     clock = Clock()
+    files = {name: _content_of(name, path) for name, path in ask.config.files().items()}
     with clock("prepare"):
         corpus = _load(ask, desk)
-    spec = _spec(ask, corpus)
+    spec = _spec(ask, corpus, files)
     folder = RunFolder(desk.results / "runs" / spec.key)
     with _locked(folder, desk.screen):
         record = None if desk.fresh else folder.record()
@@ -129,11 +130,12 @@ def _load(ask: Ask, desk: Desk) -> Corpus:
     return corpus
 
 
-def _spec(ask: Ask, corpus: Corpus) -> RunSpec:
+def _spec(ask: Ask, corpus: Corpus, files: dict[str, str]) -> RunSpec:
     return RunSpec(
         method=ask.method.name,
         version=ask.method.version,
-        config=ask.config.model_dump(mode="json"),
+        config={**ask.config.model_dump(mode="json"), **dict.fromkeys(files, "file")},
+        weights=files,
         dataset=corpus.card.name,
         data="sample" if corpus.sample else "real",
         split=corpus.fingerprint,
@@ -141,6 +143,15 @@ def _spec(ask: Ask, corpus: Corpus) -> RunSpec:
         fold=0,
         seed=ask.seed,
     )
+
+
+def _content_of(field: str, path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise ConfigError(
+            f"config field '{field}': '{path}' is no name it knows and no file ({error.strerror})"
+        ) from None
 
 
 def _run(ask: Ask, desk: Desk, corpus: Corpus, spec: RunSpec, folder: RunFolder, live: Live, clock: Clock) -> Record:

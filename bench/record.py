@@ -32,7 +32,7 @@ class RunSpec:
     seed: int
     protocol: Literal["clean"] = "clean"
     stage: Literal["final"] = "final"
-    weights: dict[str, str] = field(default_factory=dict)  # role -> sha256 of a weights file
+    weights: dict[str, str] = field(default_factory=dict)  # config field -> sha256 of the file it names
     schema: int = SCHEMA
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -12,6 +13,7 @@ from methods.mbt import MbtConfig
 
 Verify = Literal["none", "sentiment", "emotion", "degree"]
 Mask = Literal["affective", "attention", "random", "tube", "frame", "none"]
+LEXICA = ("nrc", "senticnet")
 Target = Literal["distribution", "kl", "pixel"]
 
 
@@ -30,6 +32,10 @@ class MartConfig(MbtConfig):
             "contrast_width": 32,
         },
     }
+
+    def files(self) -> dict[str, Path]:
+        """The lexicon, where it is neither of those that come with packages."""
+        return {} if self.lexicon in LEXICA else {"lexicon": Path(self.lexicon)}
 
     pretrain_epochs: int = Field(100, ge=1, description="pre-training epochs")
     pretrain_lr: Annotated[float, Search(1e-5, 3e-3, log=True)] = Field(2e-4, gt=0, description="peak step size")

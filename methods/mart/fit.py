@@ -8,7 +8,7 @@ from bench.predict import explain
 from bench.streams import Streams
 from bench.training import Stage, train
 from methods.backbones.mbt import Mbt
-from methods.mart.config import MartConfig
+from methods.mart.config import LEXICA, MartConfig
 from methods.mart.model import MartPredictor, Pretrain
 from methods.mbt import sampling
 from methods.supervised import fine_tune
@@ -48,5 +48,5 @@ def _warn_about_words(config: MartConfig, card: Card, clips: ClipSet, ctx: Conte
     """Say before training what would silently make MART something else."""
     if not any(clip.files.transcript for clip in clips.clips):
         ctx.tracker.notice("no clip has a transcript: MART has no cues, and masks by class-token attention alone")
-    if card.language != "en" and config.lexicon in ("nrc", "senticnet"):
+    if card.language != "en" and config.lexicon in LEXICA:
         ctx.tracker.notice(f"the lexicon is English, the words of {card.title} are '{card.language}'")

@@ -1,9 +1,12 @@
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import pandas
 import pytest
 from safetensors.torch import load_file
 
+from bench.errors import ConfigError
 from bench.execute import Ask, Desk, execute
 from bench.metrics import score
 from bench.record import RunFolder
@@ -22,8 +25,6 @@ def ask(seed=0, **values):
 
 
 def again(desk, **values):
-    from dataclasses import replace
-
     return replace(desk, **values)
 
 
@@ -81,6 +82,24 @@ def test_the_same_ask_gives_the_same_scores_and_fresh_repeats_it(desk):
 def test_another_seed_or_config_is_another_run(desk):
     keys = {execute(a, desk).record.key for a in (ask(), ask(seed=1), ask(lr=0.1))}
     assert len(keys) == 3
+
+
+class FileConfig(ToyConfig):
+    lexicon: str = ""
+
+    def files(self):
+        return {"lexicon": Path(self.lexicon)}
+
+
+def test_a_file_that_the_config_names_counts_by_its_content_not_by_its_place(desk, tmp_path):
+    for name, text in (("a", "same"), ("b", "same"), ("c", "other")):
+        (tmp_path / name).write_text(text)
+    asks = [replace(ask(), config=FileConfig(lexicon=str(tmp_path / name))) for name in "abc"]
+    first, same, other = (execute(a, desk).record for a in asks)
+    assert first.key == same.key != other.key
+    assert first.spec.config["lexicon"] == "file" and str(tmp_path) not in first.as_json()
+    with pytest.raises(ConfigError, match="'lexicon'.*nowhere"):
+        execute(replace(ask(), config=FileConfig(lexicon="nowhere")), desk)
 
 
 def test_loader_processes_change_no_number(desk, tmp_path, quiet):
