@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from datasets.registry import DATASETS
-from methods.registry import ARMS, METHODS
-
 from bench.config import Config, parse_overrides
 from bench.data import Dataset
 from bench.errors import ConfigError
 from bench.execute import Ask
 from bench.method import Method
 from bench.names import look_up, propose
+from datasets.registry import DATASETS
+from methods.registry import ARMS, METHODS
 
 
 @dataclass(frozen=True)
