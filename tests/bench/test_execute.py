@@ -98,7 +98,7 @@ def test_a_file_that_the_config_names_counts_by_its_content_not_by_its_place(des
     first, same, other = (execute(a, desk).record for a in asks)
     assert first.key == same.key != other.key
     assert first.spec.config["lexicon"] == "file" and str(tmp_path) not in first.as_json()
-    with pytest.raises(ConfigError, match="'lexicon'.*nowhere"):
+    with pytest.raises(ConfigError, match=r"'lexicon'.*nowhere"):
         execute(replace(ask(), config=FileConfig(lexicon="nowhere")), desk)
 
 
