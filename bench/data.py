@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     import torch
@@ -122,6 +122,7 @@ class Batch:
     progress: float  # share of the stage's steps already taken, 0 <= progress < 1
 
 
+@runtime_checkable
 class ClipSet(Protocol):
     """Labelled clips that can be opened. Workers pickle it, so it holds paths and labels, never media."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from bench.clock import Clock
 
@@ -24,6 +24,7 @@ class Scores(NamedTuple):
     segments: torch.Tensor | None = None  # (B, S, C)
 
 
+@runtime_checkable
 class Predictor(Protocol):
     """An nn.Module from Inputs to Scores that never sees a label."""
 
@@ -52,6 +53,7 @@ class Predictor(Protocol):
         ...
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Where a running fit tells what it sees. It may lose everything without changing a number."""
 

@@ -8,8 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
 from bench.data import Explanation, Problem
+
+install_import_hook("methods", "beartype.beartype")  # the shapes in signatures are checked in every test
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from bench.data import Clip
+from bench.method import Context
+from bench.streams import Streams
 from methods.majority import MAJORITY, MajorityConfig
 from tests.methods.toys import ToyClips, accuracy, run_fit, toy_batch, toy_clips
 from tests.toys import CARD
@@ -23,8 +25,8 @@ def test_a_class_without_a_training_clip_stays_finite(tmp_path):
     assert scores.isfinite().all() and (scores.argmax(-1) == 1).all()
 
 
-def test_the_shares_travel_with_the_weights():
-    fitted = MAJORITY.fit(MajorityConfig(), CARD, clips(2, 1, 2), None, None, None)
+def test_the_shares_travel_with_the_weights(tmp_path, quiet):
+    fitted = MAJORITY.fit(MajorityConfig(), CARD, clips(2, 1, 2), clips(1, 1), Streams(0), Context(quiet, tmp_path))
     built = MAJORITY.build(MajorityConfig(), CARD)
     built.load_state_dict(fitted.state_dict())
     inputs = toy_batch().inputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, cast
+from typing import Any
 
 import torch
 
@@ -14,8 +14,11 @@ POOLED = torch.tensor([[0.0, math.log(3)]])  # softmax: 1/4, 3/4
 SEGMENTS = torch.tensor([[[1.0, 3.0], [5.0, 1.0]]])
 
 
-class Identity:
+class Identity(Mbt):
     """Heads that hand features on as scores: the picture's whole, of the sound none."""
+
+    def __init__(self) -> None:
+        torch.nn.Module.__init__(self)
 
     def class_scores(self, video: torch.Tensor, audio: torch.Tensor, present: torch.Tensor) -> Any:
         return video, torch.zeros_like(video)
@@ -37,7 +40,7 @@ def test_an_offset_of_the_scores_changes_the_raw_curve_alone() -> None:
 
 
 def test_the_clip_is_pooled_by_the_maximum_over_segments() -> None:
-    found = temporal_scores(cast(Mbt, Identity()), SEGMENTS, SEGMENTS, torch.ones(1, 3, dtype=torch.bool))
+    found = temporal_scores(Identity(), SEGMENTS, SEGMENTS, torch.ones(1, 3, dtype=torch.bool))
     torch.testing.assert_close(found.video, torch.tensor([[5.0, 3.0]]))
     share = math.exp(5) / (math.exp(5) + math.exp(3))  # of the first class in z_e
     torch.testing.assert_close(found.curve[0, :, 0], torch.tensor([-share, 2 * share]))
