@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -41,7 +41,8 @@ class Row:
     preset: str
     runs: int
     failed: int
-    numbers: dict[str, Number | None]
+    numbers: dict[str, Number | None]  # scores by name
+    notes: dict[str, Number | None]  # what the method and the sample's truth told besides
     clips: int
     seconds: float
 
@@ -54,7 +55,6 @@ def gather(records: Sequence[Record]) -> list[Row]:
     rows = []
     for (dataset, data, arm, preset), group in groups.items():
         good = [record for record in group if record.error is None]
-        names = list(dict.fromkeys(name for record in good for name in record.scores))
         rows.append(
             Row(
                 dataset,
@@ -63,12 +63,18 @@ def gather(records: Sequence[Record]) -> list[Row]:
                 preset,
                 len(good),
                 len(group) - len(good),
-                {name: _number([record.scores.get(name) for record in good]) for name in names},
+                _numbers([record.scores for record in good]),
+                _numbers([record.notes for record in good]),
                 int(good[0].scores.get("test/n") or 0) if good else 0,
                 fmean(sum(record.seconds.values()) for record in group),
             )
         )
     return rows
+
+
+def _numbers(found: Sequence[Mapping[str, float | None]]) -> dict[str, Number | None]:
+    names = dict.fromkeys(name for values in found for name in values)
+    return {name: _number([values.get(name) for values in found]) for name in names}
 
 
 def _number(values: Sequence[float | None]) -> Number | None:

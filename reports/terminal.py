@@ -6,19 +6,30 @@ from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
-from rich.text import Text
 
 from bench.record import Record
-from reports.table import COLUMNS, Row, gather
+from reports.table import COLUMNS, Number, Row, gather
+
+FEW_CUES = 10.0  # percent of segments; below it a method that lives on words is hardly itself
+CUES = {
+    "pretrain/coverage": "a cue",
+    "pretrain/coverage_sentiment": "after E1",
+    "pretrain/coverage_emotion": "after E2",
+    "pretrain/coverage_degree": "after E3",
+    "pretrain/coverage_kept": "kept",
+    "pretrain/fallback": "masked without",
+}
+STAGES = {"sentiment": "E1 sentiment", "emotion": "E2 emotion", "degree": "E3 degree"}
+FOUND = ("dropped", "precision", "random_precision", "recall", "random_recall")
 
 
 def show(records: Sequence[Record], titles: dict[str, str]) -> RenderableType:
-    """One scores table and one per-class table for each data set; `titles` names the data sets."""
-    parts: list[RenderableType] = []
+    """For each data set its scores, its classes, and what became of the words; `titles` names the data sets."""
+    parts: list[Table | None] = []
     for dataset, data in dict.fromkeys((record.spec.dataset, record.spec.data) for record in records):
         rows = [row for row in gather(records) if (row.dataset, row.data) == (dataset, data)]
-        parts += [_scores(rows, titles.get(dataset, dataset)), _classes(rows)]
-    return Group(*parts)
+        parts += [_scores(rows, titles.get(dataset, dataset)), _classes(rows), _cues(rows), _verification(rows)]
+    return Group(*(part for part in parts if part is not None))
 
 
 def _scores(rows: list[Row], title: str) -> Table:
@@ -33,22 +44,65 @@ def _scores(rows: list[Row], title: str) -> Table:
         table.add_column(label, justify="right")
     for row in rows:
         runs = f"{row.runs}" if not row.failed else f"{row.runs} ({row.failed} failed)"
-        cells = [str(row.numbers.get(name) or "-") for name in COLUMNS]
+        cells = [_cell(row.numbers.get(name)) for name in COLUMNS]
         table.add_row(row.arm, *cells, str(row.clips), runs, f"{row.seconds:.1f}")
     if any(row.runs > 1 for row in rows):
         table.caption = "mean ± standard deviation over seeds (each seed has its own validation fold)"
     return table
 
 
-def _classes(rows: list[Row]) -> RenderableType:
+def _classes(rows: list[Row]) -> Table | None:
     names = [name for row in rows for name in row.numbers if name.startswith("test/recall/")]
     classes = list(dict.fromkeys(names))
     if not classes:
-        return Text("")
+        return None
     table = Table(title="recall by class, percent")
     table.add_column("method")
     for name in classes:
         table.add_column(name.removeprefix("test/recall/"), justify="right")
     for row in rows:
-        table.add_row(row.arm, *[str(row.numbers.get(name) or "-") for name in classes])
+        table.add_row(row.arm, *[_cell(row.numbers.get(name)) for name in classes])
     return table
+
+
+def _cues(rows: list[Row]) -> Table | None:
+    """Which share of the segments has words to learn from, before and after verification."""
+    rows = [row for row in rows if "pretrain/coverage" in row.notes]
+    if not rows:
+        return None
+    table = Table(title="segments with an affective cue in the last epoch of pre-training, percent")
+    table.add_column("method")
+    for label in CUES.values():
+        table.add_column(label, justify="right")
+    for row in rows:
+        kept = row.notes.get("pretrain/coverage_kept")
+        few = kept is not None and kept.mean < FEW_CUES
+        table.add_row(f"{row.arm} (!)" if few else row.arm, *[_cell(row.notes.get(name)) for name in CUES])
+        if few:
+            table.caption = (
+                f"(!) under {FEW_CUES:.0f} % of the segments keep a cue: hardly the method it is named after"
+            )
+    return table
+
+
+def _verification(rows: list[Row]) -> Table | None:
+    """How well each stage finds the sample's planted wrong words, beside dropping as many at random."""
+    rows = [row for row in rows if any("/verify/" in name for name in row.notes)]
+    if not rows:
+        return None
+    table = Table(title="verification on the sample: finding the planted wrong words, percent")
+    for name in ("method", "clips", "stage"):
+        table.add_column(name)
+    for name in ("cues dropped", "precision", "at random", "recall", "at random"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        for split in ("train", "val"):
+            for stage, label in STAGES.items():
+                numbers = [row.notes.get(f"pretrain/verify/{split}/{stage}/{name}") for name in FOUND]
+                table.add_row(row.arm, split, label, *map(_cell, numbers))
+        table.add_section()
+    return table
+
+
+def _cell(number: Number | None) -> str:
+    return "-" if number is None else str(number)
