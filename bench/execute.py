@@ -70,7 +70,7 @@ class Desk:
     results: Path
     store: Store
     screen: Screen
-    draw: Callable[[Path, Card, Predictions], None]  # pictures of the test predictions into a folder
+    draw: Callable[[Path, Card, Predictions, bool], None]  # pictures of test predictions (of the sample?) into a folder
     data: Path | None = None
     device: str = "cpu"
     threads: int = 2
@@ -239,7 +239,7 @@ def _write_files(
     write_whole(folder.path / "curves.json", json.dumps(notebook.curves()).encode())
     with whole(folder.path / "predictions.parquet") as temporary:
         _table(predictions, corpus.card).to_parquet(temporary, index=False)
-    desk.draw(folder.path, corpus.card, predictions["test"])
+    desk.draw(folder.path, corpus.card, predictions["test"], corpus.sample)
     if desk.keep_weights:
         from safetensors.torch import save_file
 

@@ -20,7 +20,7 @@ def confusion(predictions: Predictions, classes: int) -> np.ndarray:
     return counts
 
 
-def draw_confusion(folder: Path, card: Card, predictions: Predictions) -> None:
+def draw_confusion(folder: Path, card: Card, predictions: Predictions, sample: bool) -> None:
     """Write the confusion matrix of the test split as a picture into a run's folder."""
     from matplotlib.figure import Figure
 
@@ -33,7 +33,8 @@ def draw_confusion(folder: Path, card: Card, predictions: Predictions) -> None:
     axes.set_yticks(range(len(card.classes)), card.classes)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
-    axes.set_title(f"{card.title}, test: {counts.trace()} of {counts.sum()} clips right", fontsize=10)
+    name = f"{card.title} (BUILT-IN SAMPLE)" if sample else card.title
+    axes.set_title(f"{name}, test: {counts.trace()} of {counts.sum()} clips right", fontsize=10)
     for row, column in np.ndindex(counts.shape):
         dark = share[row, column] < 0.5
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color="white" if dark else "black")

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 from PIL import Image
 
 from bench.metrics import Predictions
@@ -12,7 +13,8 @@ def test_rows_are_true_classes_and_columns_predicted_ones():
     assert confusion(FOUND, 3).tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 1]]
 
 
-def test_the_picture_is_written_whole(tmp_path):
-    draw_confusion(tmp_path, CARD, FOUND)
+@pytest.mark.parametrize("sample", [False, True])
+def test_the_picture_is_written_whole(tmp_path, sample):
+    draw_confusion(tmp_path, CARD, FOUND, sample)
     (path,) = tmp_path.iterdir()
     assert path.name == "confusion.png" and min(Image.open(path).size) > 200
