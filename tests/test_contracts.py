@@ -1,0 +1,165 @@
+"""The contract that every registry entry keeps, on small real files: nothing can be added untested."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import replace
+from itertools import chain
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from bench.data import Request
+from bench.execute import Ask, Desk, execute
+from bench.loading import collate, part_of
+from bench.store import Store
+from bench.streams import Streams
+from datasets.registry import DATASETS
+from methods.registry import METHODS
+from reports.figures import draw_confusion
+from studies.ask import known_arms
+from tests.conftest import Quiet
+from tests.datasets.trees import write_tree
+from tests.readme import method_of_ones_own
+
+ENTRIES = {**METHODS, "the README's": method_of_ones_own()}
+SHORT = {"epochs": 1, "pretrain_epochs": 2}
+EKMAN6 = DATASETS["ekman6"]
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return write_tree(tmp_path_factory.mktemp("contract"), EKMAN6.card, 6, 1, seconds=0.4)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory, ready_mlflow):
+    import shutil
+
+    folder = tmp_path_factory.mktemp("results")
+    shutil.copy(ready_mlflow, folder / "mlflow.db")
+    return folder
+
+
+def short(config, **values):
+    """The config with the shortest schedule."""
+    return config.override({name: v for name, v in {**SHORT, **values}.items() if name in type(config).model_fields})
+
+
+def ask(method, seed=0):
+    return Ask(method.name, method, short(method.config.preset("quick")), "quick", EKMAN6, seed)
+
+
+@pytest.fixture(scope="module", params=ENTRIES)
+def finished(request, tree, cache):
+    """A method of the registry, what it was asked, where, and its record."""
+    method = ENTRIES[request.param]
+    desk = Desk(cache, Store(cache), Quiet(), draw_confusion, data=tree)
+    return ask(method), desk, execute(ask(method), desk).record
+
+
+def inputs_of(asked, desk, count=3):
+    """A few opened test clips, and the predictor that the run left."""
+    sampling = asked.method.sampling(asked.config, False)
+    corpus = EKMAN6.load(Request(desk.data, desk.results, sampling.size, sampling.mels, 0))
+    samples = [corpus.test.read(index, sampling, Streams(0), 0) for index in range(count)]
+    return collate(samples), sampling
+
+
+def predictor_of(asked, desk, record):
+    built = asked.method.build(asked.config, EKMAN6.card)
+    built.load_state_dict(load_file(desk.results / "runs" / record.key / "weights.safetensors"))
+    built.train(False)
+    return built
+
+
+def test_a_run_ends_with_every_score(finished):
+    _, _, record = finished
+    assert record.error is None
+    for split in ("val", "test"):
+        for name in ("acc_e", "f1_e", "f1_e_macro", "bal_e", "acc_s", "f1_s", "loss", "n"):
+            assert math.isfinite(record.scores[f"{split}/{name}"])
+        assert all(f"{split}/recall/{name}" in record.scores for name in EKMAN6.card.classes)
+    assert record.scores["test/n"] == 6
+
+
+def test_the_same_spec_gives_the_same_scores_whatever_reads_the_clips(finished, tmp_path):
+    asked, desk, record = finished
+    other = replace(desk, results=tmp_path, store=Store(desk.results), loaders=1)
+    again = execute(asked, other).record
+    assert again.key == record.key and again.scores == record.scores
+
+
+def test_the_predictor_is_rebuilt_from_its_weights_and_says_the_same(finished):
+    import pandas
+
+    asked, desk, record = finished
+    inputs, _ = inputs_of(asked, desk, 6)
+    with torch.inference_mode():
+        scores = predictor_of(asked, desk, record)(inputs).label
+    table = pandas.read_parquet(desk.results / "runs" / record.key / "predictions.parquet")
+    stored = table[table.split == "test"][[f"score/{name}" for name in EKMAN6.card.classes]].to_numpy()
+    torch.testing.assert_close(scores, torch.from_numpy(stored), rtol=1e-4, atol=1e-5)
+
+
+def test_a_clip_s_scores_do_not_depend_on_its_neighbours(finished):
+    asked, desk, record = finished
+    predictor, (inputs, _) = predictor_of(asked, desk, record), inputs_of(asked, desk)
+    with torch.inference_mode():
+        together = predictor(inputs).label
+        alone = torch.cat([predictor(part_of(inputs, i, i + 1)).label for i in range(3)])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("lost", [(0,), (1,), (2,), (0, 1, 2)])
+def test_absent_modalities_are_borne(finished, lost):
+    asked, desk, record = finished
+    inputs, _ = inputs_of(asked, desk)
+    present = inputs.present.clone()
+    present[:, list(lost)] = False
+    words = tuple(((),) * len(clip) for clip in inputs.words) if 2 in lost else inputs.words
+    with torch.inference_mode():
+        scores = predictor_of(asked, desk, record)(replace(inputs, present=present, words=words)).label
+    assert scores.shape == (3, 6) and scores.isfinite().all()
+
+
+def test_an_explanation_has_a_curve_of_segments_and_classes_or_none(finished):
+    asked, desk, record = finished
+    inputs, sampling = inputs_of(asked, desk)
+    told = predictor_of(asked, desk, record).explain(inputs)
+    assert len(told) == 3
+    for explanation in told:
+        assert explanation.curve is None or explanation.curve.shape == (sampling.segments, 6)
+
+
+def test_every_arm_is_its_base_method_or_a_variant_that_a_record_can_tell_apart():
+    configs = {name: arm.method.config.preset("quick").override(arm.overrides) for name, arm in known_arms().items()}
+    told = {(arm.method.name, configs[name].model_dump_json()) for name, arm in known_arms().items()}
+    assert len(told) == len(configs)
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_card_is_whole(name):
+    card = DATASETS[name].card
+    assert card.name == name and len(card.classes) == len(card.sentiment) == len(set(card.classes))
+    assert set(card.sentiment) <= {-1, 0, 1}
+    reached = {label for label in card.classes if card.emotions.get(label)}
+    assert reached | set(card.unreached) == set(card.classes)
+    assert all((card.title, card.language, card.licence, card.cite, card.obtain))
+
+
+@pytest.mark.parametrize("name", DATASETS)
+def test_a_data_set_gives_disjoint_splits_that_follow_from_the_seed(name, tmp_path_factory):
+    entry = DATASETS[name]
+    root = write_tree(tmp_path_factory.mktemp("splits"), entry.card, 5, 1, seconds=0.1)
+    cache = tmp_path_factory.mktemp("cache")
+    corpora = [entry.load(Request(root, cache, 16, 24, seed)) for seed in (0, 0, 1)]
+    assert corpora[0].fingerprint == corpora[1].fingerprint != corpora[2].fingerprint
+    assert corpora[0].content == corpora[1].content
+    splits = [corpora[0].train.clips, corpora[0].val.clips, corpora[0].test.clips]
+    assert max(Counter(clip.key for clip in chain(*splits)).values()) == 1
+    groups = [{clip.group for clip in clips} for clips in splits]
+    assert not groups[0] & groups[1] and not (groups[0] | groups[1]) & groups[2]
+    assert {clip.split for clip in splits[2]} == {"test"} and {clip.split for clip in splits[1]} == {"train"}
