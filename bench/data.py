@@ -205,7 +205,6 @@ class Request:
     size: int  # pixels of a training crop
     mels: int
     seed: int  # chooses the validation fold: seed mod 5
-    fold: int = 0  # of data sets with several official lists
     report: Callable[[str, int, int], None] = lambda what, done, total: None  # progress of long work
 
 

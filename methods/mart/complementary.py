@@ -13,17 +13,20 @@ from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from methods.mart.lexicon import OTHER, PADDING
+
 
 class WordTable(nn.Module):
-    """A learned vector for each word; a cue is the mean over its words. Stands in where no BERT is given."""
+    """A learned vector for each word of the lexicon; a cue is the mean over its words. Stands in where no BERT is
+    given."""
 
-    def __init__(self, rows: int, width: int) -> None:
+    def __init__(self, words: int, width: int) -> None:
         super().__init__()
-        self.table = nn.Embedding(rows, width, padding_idx=0)
+        self.table = nn.Embedding(OTHER + 1 + words, width, padding_idx=PADDING)
 
     def forward(self, rows: Int[Tensor, "B S K P"]) -> Float[Tensor, "B S K D"]:
         """x_l of every cue; zeros on padding."""
-        count = (rows > 0).sum(-1, keepdim=True).clamp(min=1)
+        count = (rows != PADDING).sum(-1, keepdim=True).clamp(min=1)
         found: Tensor = self.table(rows).sum(-2) / count
         return found
 
@@ -85,3 +88,19 @@ def mean_over_cues(values: Float[Tensor, "B S K"], kept: Bool[Tensor, "B S K"]) 
     of_segment = (values * weight).sum(-1) / weight.sum(-1).clamp(min=1)
     has_cue = kept.any(-1).float()
     return (of_segment * has_cue).sum(-1) / has_cue.sum(-1).clamp(min=1)
+
+
+def alignment(
+    own: Float[Tensor, "B S K E"], words: Float[Tensor, "B S K E"], kept: Bool[Tensor, "B S K"], here: Tensor
+) -> Float[Tensor, " B"]:
+    """Mean cosine of what a modality answers and the word; NaN for a clip without cues or without the modality."""
+    cosine = mean_over_cues((own * words).sum(-1), kept)
+    return torch.where(kept.any(-1).any(-1) & (here > 0), cosine, torch.nan)
+
+
+def spread(features: Float[Tensor, "B S K E"], kept: Bool[Tensor, "B S K"], here: Tensor) -> Float[Tensor, " B"]:
+    """1 - length of the mean of a clip's unit features: 0 where all are one vector; NaN with fewer than two cues or
+    without the modality."""
+    weight, count = kept.float()[..., None], kept.sum((1, 2))
+    mean = (features * weight).sum((1, 2)) / count.clamp(min=1)[:, None]
+    return torch.where((count > 1) & (here > 0), 1 - mean.norm(dim=-1), torch.nan)

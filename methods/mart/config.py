@@ -56,7 +56,6 @@ class MartConfig(MbtConfig):
     tau: Annotated[float, Search(0.03, 0.3, log=True)] = Field(0.07, gt=0, description="temperature of Eqs. 4 and 5")
     negatives: Literal["paper", "paper+words"] = Field("paper", description="what Eqs. 4 and 5 push away")
     contrast_width: int = Field(256, ge=2, description="width of the space Eqs. 4 and 5 compare in")
-    text_rows: int = Field(16384, ge=64, description="rows of the learned word table (words are hashed to rows)")
     decoder_depth: int = Field(8, ge=1, description="blocks of a decoder")
     decoder_width: int = Field(512, ge=8, description="width of a decoder")
     decoder_heads: int = Field(16, ge=1, description="attention heads of a decoder")

@@ -5,7 +5,6 @@ Key: B clips, S segments, K cues of a segment (padded), P words of a cue (padded
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bench.data import Card, Inputs, Word
-from methods.mart.lexicon import Cue, Lexicon
+from methods.mart.lexicon import LONGEST, Cue, Lexicon
 
 
 @dataclass(frozen=True)
@@ -31,8 +30,8 @@ class Cues:
 class CueFinder:
     """Looks the cues of batches up, each slot's words once."""
 
-    def __init__(self, lexicon: Lexicon, card: Card, text_rows: int) -> None:
-        self.lexicon, self.card, self.text_rows = lexicon, card, text_rows
+    def __init__(self, lexicon: Lexicon, card: Card) -> None:
+        self.lexicon, self.card = lexicon, card
         self._slots: dict[tuple[Word, ...], tuple[Cue, ...]] = {}
 
     def __call__(self, inputs: Inputs) -> Cues:
@@ -44,14 +43,14 @@ class CueFinder:
         polarity = torch.zeros(shape, dtype=torch.long)
         degree = torch.zeros(shape)
         classes = torch.zeros((*shape, len(self.card.classes)), dtype=torch.bool)
-        rows = torch.zeros((*shape, 4), dtype=torch.long)
+        rows = torch.zeros((*shape, LONGEST), dtype=torch.long)
         for b, clip in enumerate(found):
             for s, slot in enumerate(clip):
                 for k, cue in enumerate(slot):
                     here[b, s, k], polarity[b, s, k], degree[b, s, k] = True, cue.polarity, cue.degree
                     classes[b, s, k, list(cue.classes)] = True
                     words = cue.text.split()
-                    rows[b, s, k, : len(words)] = torch.tensor([self._row(word) for word in words])
+                    rows[b, s, k, : len(words)] = torch.tensor([self.lexicon.row(word) for word in words])
         device = inputs.video.device
         return Cues(found, here.to(device), polarity.to(device), degree.to(device), classes.to(device), rows.to(device))
 
@@ -59,7 +58,3 @@ class CueFinder:
         if words not in self._slots:
             self._slots[words] = self.lexicon.cues(words, self.card)
         return self._slots[words]
-
-    def _row(self, word: str) -> int:
-        """A row from 1 on; words share rows by chance, as a table without a vocabulary must."""
-        return 1 + zlib.crc32(word.encode()) % (self.text_rows - 1)

@@ -21,7 +21,7 @@ def pretrain_and_fine_tune(
     predictor = MartPredictor(Mbt(config, len(card.classes), streams), config, card)
     objective = Pretrain(predictor, config, card, streams).to(ctx.device)
     if objective.reads:
-        _warn_about_words(config, card, clips, ctx)
+        _warn_about_words(config, card, clips, streams, ctx)
     stage = Stage(
         name="pretrain",
         epochs=config.pretrain_epochs,
@@ -44,9 +44,10 @@ def pretrain_and_fine_tune(
     return fine_tune(predictor, config, card, clips, val, streams, ctx)
 
 
-def _warn_about_words(config: MartConfig, card: Card, clips: ClipSet, ctx: Context) -> None:
-    """Say before training what would silently make MART something else."""
-    if not any(clip.files.transcript for clip in clips.clips):
-        ctx.tracker.notice("no clip has a transcript: MART has no cues, and masks by class-token attention alone")
+def _warn_about_words(config: MartConfig, card: Card, clips: ClipSet, streams: Streams, ctx: Context) -> None:
+    """Say before training what would silently make MART something else. Clips are opened until one has words."""
+    fixed = sampling(config, False)
+    if not any(bool(clips.read(index, fixed, streams, 0).present[2]) for index in range(len(clips.clips))):
+        ctx.tracker.notice("no training clip has words: MART has no cues, and masks by class-token attention alone")
     if card.language != "en" and config.lexicon in LEXICA:
         ctx.tracker.notice(f"the lexicon is English, the words of {card.title} are '{card.language}'")

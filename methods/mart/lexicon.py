@@ -11,13 +11,15 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
+from typing import Any
 
 from bench.data import Card, Word
 from bench.errors import ConfigError
 
 LONGEST = 4  # words of a concept
+PADDING, OTHER = 0, 1  # rows of a word table that stand for no word, and for any word the lexicon lacks
 PLUTCHIK = frozenset({"anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"})
 MOODS = {"#eagerness": "anticipation", **{f"#{name}": name for name in ("anger", "disgust", "fear", "joy", "sadness")}}
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
@@ -56,13 +58,21 @@ class Lexicon:
         self._strengths = sorted(abs(value) for value in self.polarities.values())
 
     def entry(self, concept: str) -> Entry | None:
-        """The entry of a word, or of words joined by "_"; None without polarity or emotions.
-
-        The emotions of a concept that the emotion list lacks are those of its words taken together.
-        """
+        """The entry of a word, or of words joined by "_"; None without polarity or emotions."""
         if concept not in self._found:
             self._found[concept] = self._look_up(concept)
         return self._found[concept]
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Word -> its row of a word table, from 2 on: every word that an entry is made of, in their order."""
+        concepts = (concept for concept, polarity in self.polarities.items() if polarity and self._named(concept))
+        words = {word for concept in concepts for word in concept.split("_")}
+        return {word: row for row, word in enumerate(sorted(words), OTHER + 1)}
+
+    def row(self, word: str) -> int:
+        """The row of a word as said: its own, or else that of its stem."""
+        return self.rows.get(word) or self.rows.get(_stem(word), OTHER)
 
     def degree(self, polarity: float) -> float:
         """The percentile of |polarity|, ties in the middle."""
@@ -97,10 +107,15 @@ class Lexicon:
         polarity = self.polarities.get(concept)
         if not polarity:
             return None
+        emotions = self._named(concept)
+        return Entry(polarity, self.degree(polarity), emotions) if emotions else None
+
+    def _named(self, concept: str) -> frozenset[str]:
+        """The emotions of a concept; where the emotion list lacks it, those of its words taken together."""
         emotions = self.emotions.get(concept)
         if emotions is None:
             emotions = frozenset().union(*(self.emotions.get(word, frozenset()) for word in concept.split("_")))
-        return Entry(polarity, self.degree(polarity), emotions) if emotions else None
+        return emotions
 
 
 @cache
@@ -120,15 +135,28 @@ def load_lexicon(name: str) -> Lexicon:
         return Lexicon(polarities, moods)
     try:
         raw = json.loads(Path(name).read_text(encoding="utf-8"))
-        return Lexicon(
-            {word.replace(" ", "_"): float(value["polarity"]) for word, value in raw.items()},
-            {word.replace(" ", "_"): frozenset(value["emotions"]) & PLUTCHIK for word, value in raw.items()},
-        )
+        entries = {word.replace(" ", "_"): _checked(word, value) for word, value in raw.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"lexicon '{name}' is neither nrc nor senticnet nor a file of "
-            f'{{word: {{"polarity": .., "emotions": [..]}}}} ({type(error).__name__})'
+            f'{{word: {{"polarity": .., "emotions": [..]}}}} ({type(error).__name__}: {error})'
         ) from None
+    return Lexicon(
+        {word: polarity for word, (polarity, _) in entries.items()},
+        {word: emotions for word, (_, emotions) in entries.items()},
+    )
+
+
+def _checked(word: str, value: dict[str, Any]) -> tuple[float, frozenset[str]]:
+    """Polarity and emotions of a file's entry; raises ValueError for what no look-up could ever meet."""
+    polarity, emotions = float(value["polarity"]), frozenset(value["emotions"]) & PLUTCHIK
+    if not -1 <= polarity <= 1:
+        raise ValueError(f"polarity {polarity} of '{word}' is not between -1 and 1")
+    if isinstance(value["emotions"], str) or not emotions:
+        raise ValueError(f"emotions of '{word}' are no list with one of {', '.join(sorted(PLUTCHIK))}")
+    if word != word.lower() or not 1 <= len(word.replace("_", " ").split()) <= LONGEST:
+        raise ValueError(f"'{word}' is not one to {LONGEST} words in lower case")
+    return polarity, emotions
 
 
 def _nrc() -> dict[str, frozenset[str]]:

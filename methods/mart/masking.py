@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from bench.errors import ConfigError
 from bench.streams import Streams
 from methods.mart.config import MartConfig
 
@@ -71,6 +72,15 @@ def hide_groups(evidence: Evidence, ratio: float, along_time: bool) -> Bool[Tens
     count = min(math.floor(ratio * flat.shape[-1] + 0.5), flat.shape[-1] - 1)
     hidden: Tensor = (flat.argsort(dim=-1, stable=True).argsort(-1) < count).reshape(chance.shape)
     return hidden.expand(grid.shape).flatten(2)
+
+
+def check_groups(mask: str, grid: tuple[int, ...], time_axis: int) -> None:
+    """Raise ConfigError where `tube` or `frame` has one group alone on a grid: nothing could ever be hidden."""
+    times = grid[time_axis]
+    groups = {"frame": times, "tube": math.prod(grid) // times}.get(mask, 2)
+    if groups < 2:
+        what = "place" if mask == "tube" else "moment"
+        raise ConfigError(f"mask={mask} wants more than one {what} to choose from, the token grid {grid} has one")
 
 
 STRATEGIES: dict[str, Callable[[Evidence, float, float], Bool[Tensor, "B S N"]]] = {

@@ -19,11 +19,11 @@ from bench.streams import Streams
 from bench.training import Losses
 from methods.backbones.mbt import Embedded, Encoded, Mbt, Visible
 from methods.backbones.tokens import mel, pixels, seeded
-from methods.mart.complementary import Ask, Asked, WordTable, contrast, mean_over_cues
+from methods.mart.complementary import Ask, Asked, WordTable, alignment, contrast, mean_over_cues, spread
 from methods.mart.config import MartConfig
 from methods.mart.cues import CueFinder, Cues
 from methods.mart.lexicon import load_lexicon
-from methods.mart.masking import STRATEGIES, Evidence, chances, mask_ratio, visible_places
+from methods.mart.masking import STRATEGIES, Evidence, chances, check_groups, mask_ratio, visible_places
 from methods.mart.recovery import Decoder, audio_free, audio_target, distribution_loss, patch_loss, video_target
 from methods.mart.verification import Stages, verify_cues
 from methods.supervised import MbtPredictor, polarity_cross_entropy, two_heads
@@ -43,7 +43,7 @@ class MartPredictor(MbtPredictor):
     def cues(self, inputs: Inputs) -> Cues:
         """The cues of a batch; the lexicon is loaded when it is first wanted."""
         if self._finder is None:
-            self._finder = CueFinder(load_lexicon(self.config.lexicon), self.card, self.config.text_rows)
+            self._finder = CueFinder(load_lexicon(self.config.lexicon), self.card)
         return self._finder(inputs)
 
     def temporal(self, encoded: Encoded, inputs: Inputs) -> Temporal:
@@ -87,18 +87,19 @@ class Pretrain(nn.Module):
     def __init__(self, predictor: MartPredictor, config: MartConfig, card: Card, streams: Streams) -> None:
         super().__init__()
         self.predictor, self.config, self.streams = predictor, config, streams
-        self.register_buffer("sentiment", torch.tensor(card.sentiment), persistent=False)
-        self.sentiment: Tensor
         classes, width = len(card.classes), config.width
-        self.recovers = config.mask != "none"
+        self.recovers = config.mask != "none" and any(self._recovery_weights())
         self.reads = config.w_tacl > 0 or config.w_cue > 0 or (self.recovers and config.mask == "affective")
         if self.reads:
-            self.table = seeded(streams, "mart.words", lambda: WordTable(config.text_rows, width))
+            words = len(load_lexicon(config.lexicon).rows)
+            self.table = seeded(streams, "mart.words", lambda: WordTable(words, width))
             self.asks = _pair(streams, "mart.ask", lambda: Ask(width, config.heads))
             self.heads = _pair(streams, "mart.head", lambda: nn.Linear(width, classes))
             self.projections = _pair(streams, "mart.project", lambda: nn.Linear(width, config.contrast_width))
             self.project_words = seeded(streams, "mart.project.words", lambda: nn.Linear(width, config.contrast_width))
         if self.recovers:
+            check_groups(config.mask, predictor.mbt.video_grid, time_axis=0)
+            check_groups(config.mask, predictor.mbt.audio_grid, time_axis=1)
             self.decoders = self._make_decoders(classes)
 
     def forward(self, batch: Batch) -> Losses:
@@ -108,7 +109,7 @@ class Pretrain(nn.Module):
         encoded = predictor.mbt.encode(tokens, attention=self.recovers)
         temporal = predictor.temporal(encoded, inputs)
         heads = (temporal.video, temporal.audio)
-        named = two_heads(heads, batch, self.sentiment, config.polarity_weight)
+        named = two_heads(heads, batch, predictor.sentiment, config.polarity_weight)
         terms: dict[str, Tensor] = {f"cls_{name}": loss for name, loss in named.items()}
         notes: dict[str, Tensor] = {}
         read = self._read(batch, encoded, temporal) if self.reads else None
@@ -145,14 +146,15 @@ class Pretrain(nn.Module):
             for name, own, other in (("video", x_vl, x_al), ("audio", x_al, x_vl)):
                 loss = contrast(own, other, x_l, read.kept, config.tau, config.negatives)
                 terms[f"tacl_{name}"] = config.w_tacl * loss * both
-                notes[f"alignment_{name}"] = mean_over_cues((own * x_l).sum(-1), read.kept)
-            notes["spread"] = spread(x_vl, read.kept)
+                here = present[:, 0 if name == "video" else 1]
+                notes[f"alignment_{name}"] = alignment(own, x_l, read.kept, here)
+                notes[f"spread_{name}"] = spread(own, read.kept, here)
         return terms
 
     def _cue_loss(self, scores: Float[Tensor, "B S K C"], batch: Batch, kept: Tensor) -> Float[Tensor, " B"]:
         label = batch.label[:, None, None].expand(kept.shape)
         loss = polarity_cross_entropy(
-            scores.flatten(0, 2), label.flatten(), self.sentiment, self.config.polarity_weight
+            scores.flatten(0, 2), label.flatten(), self.predictor.sentiment, self.config.polarity_weight
         )
         return mean_over_cues(loss.view(kept.shape), kept)
 
@@ -223,6 +225,7 @@ class Pretrain(nn.Module):
         frames = batch.inputs.audio.shape[2]
         free = audio_free(hidden["audio"], config.mels, frames, config.audio_patch, config.audio_stride)
         share = free.float().sum((1, 2, 3)) / (hidden["audio"].sum((1, 2)) * free.shape[-1]).clamp(min=1)
+        share = share.where(batch.inputs.present[:, 1], torch.nan)
         counted = hidden["video"][..., None].expand_as(video)
         return patch_loss(patches_v, video, counted), patch_loss(patches_a, audio, free), share
 
@@ -234,8 +237,8 @@ class Pretrain(nn.Module):
         entropy = -(target * target.log()).sum(-1).mean(-1) / math.log(target.shape[-1])
         notes = {
             "target_entropy": entropy,
-            "hidden_video": hidden["video"].float().mean((1, 2)),
-            "hidden_audio": hidden["audio"].float().mean((1, 2)),
+            "hidden_video": hidden["video"].float().mean((1, 2)).where(batch.inputs.present[:, 0], torch.nan),
+            "hidden_audio": hidden["audio"].float().mean((1, 2)).where(batch.inputs.present[:, 1], torch.nan),
         }
         if read is not None and self.config.mask == "affective":
             notes["fallback"] = (~read.kept.any(-1)).float().mean(-1)
@@ -274,13 +277,6 @@ def coverage(cues: Cues, stages: Stages, kept: Tensor) -> dict[str, Float[Tensor
         notes[f"coverage_{name}"] = passed.any(-1).float().mean(-1)
         notes[f"pass_{name}"] = passed.sum((1, 2)) / torch.where(count > 0, count, torch.nan)
     return notes
-
-
-def spread(features: Float[Tensor, "B S K E"], kept: Bool[Tensor, "B S K"]) -> Float[Tensor, " B"]:
-    """1 - length of the mean of a clip's unit features: 0 where all are one vector (NaN with fewer than two cues)."""
-    weight, count = kept.float()[..., None], kept.sum((1, 2))
-    mean = (features * weight).sum((1, 2)) / count.clamp(min=1)[:, None]
-    return torch.where(count > 1, 1 - mean.norm(dim=-1), torch.nan)
 
 
 def _pair(streams: Streams, name: str, make: Any) -> nn.ModuleDict:

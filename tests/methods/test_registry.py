@@ -10,9 +10,7 @@ from methods.registry import ARMS, METHODS
 from tests.methods.toys import TINY, toy_batch
 from tests.toys import CARD
 
-TINY_MART = MartConfig(
-    **TINY.model_dump(), decoder_depth=1, decoder_width=8, decoder_heads=2, contrast_width=8, text_rows=64
-)
+TINY_MART = MartConfig(**TINY.model_dump(), decoder_depth=1, decoder_width=8, decoder_heads=2, contrast_width=8)
 
 
 def pretraining(config):

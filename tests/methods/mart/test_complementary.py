@@ -73,7 +73,7 @@ def test_a_mean_over_cues_counts_segments_equally_and_skips_those_without() -> N
 
 
 def test_a_cue_is_the_mean_of_its_words_and_padding_is_nothing() -> None:
-    table = WordTable(4, 2)
+    table = WordTable(2, 2)  # and the rows of padding and of other words
     with torch.no_grad():
         table.table.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]))
     found = table(torch.tensor([[[[1, 2, 0, 0], [3, 0, 0, 0], [0, 0, 0, 0]]]]))

@@ -38,7 +38,6 @@ CHANGES: dict[str, dict[str, Any]] = {
     "tau": {"tau": 0.5},
     "negatives": {"negatives": "paper+words"},
     "contrast_width": {"contrast_width": 4},
-    "text_rows": {"text_rows": 97},
     "decoder_depth": {"decoder_depth": 2},
     "decoder_width": {"decoder_width": 8},
     "decoder_heads": {"decoder_heads": 4},
@@ -123,7 +122,7 @@ def test_words_in_another_place_of_the_training_set_matter_to_training_alone(tmp
 
 def test_a_data_set_without_transcripts_warns_before_training(tmp_path: Path, quiet: Quiet) -> None:
     trained(SMALL, tmp_path, quiet, speaks=False)
-    assert quiet.notices == ["no clip has a transcript: MART has no cues, and masks by class-token attention alone"]
+    assert quiet.notices == ["no training clip has words: MART has no cues, and masks by class-token attention alone"]
     fallback = [values["pretrain/fallback"] for stage, _, values in quiet.epochs if stage == "pretrain"]
     assert fallback == [1.0, 1.0]
 

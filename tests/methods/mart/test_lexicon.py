@@ -78,7 +78,17 @@ def test_a_lexicon_can_be_a_file(tmp_path: Path) -> None:
     assert entry is not None and entry.emotions == {"joy"} and entry.polarity == 0.5
 
 
-@pytest.mark.parametrize("content", [None, "no json", '["a"]', '{"good": {"polarity": 1}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(None, "no json", '["a"]', '{"good": {"polarity": 1}}'),
+        '{"good": {"polarity": 7, "emotions": ["joy"]}}',
+        '{"good": {"polarity": 1, "emotions": "joy"}}',
+        '{"good": {"polarity": 1, "emotions": ["pride"]}}',
+        '{"Good": {"polarity": 1, "emotions": ["joy"]}}',
+        '{"a good deal too good": {"polarity": 1, "emotions": ["joy"]}}',
+    ],
+)
 def test_a_lexicon_that_is_none_says_so_in_one_line(tmp_path: Path, content: str | None) -> None:
     file = tmp_path / "own.json"
     if content is not None:

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from bench.errors import ConfigError
 from bench.streams import Streams
 from methods.backbones.mbt import Visible
 from methods.mart.config import MartConfig
@@ -16,6 +17,7 @@ from methods.mart.masking import (
     Evidence,
     affective_score,
     chances,
+    check_groups,
     hidden_count,
     hide_ranked,
     hint_count,
@@ -124,3 +126,11 @@ def test_masks_want_the_same_words_and_hide_more_as_training_goes_on() -> None:
     model = objective(SMALL.override({"verify": "none"}))
     shares = [float(model(spoken_batch(progress=p)).notes["hidden_video"][0]) for p in (0.0, 0.5, 0.99)]
     assert shares == [1 / 8, 3 / 8, 4 / 8]  # ceil of .1, .3, .496 of 8
+
+
+def test_a_mask_of_groups_wants_more_than_one_group() -> None:
+    check_groups("tube", (4, 2, 1), 0)
+    check_groups("affective", (4, 1, 1), 0)
+    for mask, grid, axis in (("tube", (4, 1, 1), 0), ("tube", (1, 5), 1), ("frame", (1, 3, 3), 0)):
+        with pytest.raises(ConfigError, match="more than one"):
+            check_groups(mask, grid, axis)

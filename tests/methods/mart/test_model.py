@@ -12,7 +12,8 @@ import torch
 from bench.data import Word
 from bench.streams import Streams
 from methods.backbones.mbt import Mbt
-from methods.mart.model import MartPredictor, coverage, spread
+from methods.mart.complementary import alignment, spread
+from methods.mart.model import MartPredictor, coverage
 from methods.mart.verification import verify_cues
 from methods.mbt import MbtConfig
 from methods.registry import ARMS
@@ -35,6 +36,7 @@ PATCH = {"patch_video", "patch_audio"}
         ({"target": "kl"}, CLS | CUE | TACL | {"kl"}),
         ({"target": "pixel"}, CLS | CUE | TACL | PATCH),
         ({"mask": "none"}, CLS | CUE | TACL),
+        ({"w_patch": 0, "w_kl": 0}, CLS | CUE | TACL),
         (dict(ARMS["mbt-long"].overrides), CLS),
     ],
 )
@@ -130,8 +132,30 @@ def test_coverage_tells_each_stage() -> None:
 def test_spread_is_zero_for_equal_features_and_one_for_opposite_ones() -> None:
     equal, kept = torch.tensor([1.0, 0.0]).expand(1, 2, 1, 2), torch.ones((1, 2, 1), dtype=torch.bool)
     opposite = torch.tensor([[[[1.0, 0.0]], [[-1.0, 0.0]]]])
-    assert (float(spread(equal, kept)), float(spread(opposite, kept))) == (0.0, 1.0)
-    assert math.isnan(float(spread(equal, torch.tensor([[[True], [False]]]))))
+    here = torch.ones(1)
+    assert (float(spread(equal, kept, here)), float(spread(opposite, kept, here))) == (0.0, 1.0)
+    assert math.isnan(float(spread(equal, torch.tensor([[[True], [False]]]), here)))
+    assert math.isnan(float(spread(equal, kept, torch.zeros(1))))
+
+
+def test_alignment_is_the_mean_cosine_and_nothing_where_there_is_nothing_to_align() -> None:
+    own, words = torch.tensor([[[[1.0, 0.0]], [[0.6, 0.8]]]]), torch.tensor([[[[1.0, 0.0]], [[1.0, 0.0]]]])
+    kept = torch.ones((1, 2, 1), dtype=torch.bool)
+    assert float(alignment(own, words, kept, torch.ones(1))) == pytest.approx(0.8)
+    assert math.isnan(float(alignment(own, words, ~kept, torch.ones(1))))
+    assert math.isnan(float(alignment(own, words, kept, torch.zeros(1))))
+
+
+def test_notes_of_an_absent_modality_hold_no_value() -> None:
+    batch = spoken_batch()
+    present = batch.inputs.present.clone()
+    present[0, 1] = False
+    notes = objective(SMALL.override({"verify": "none"}))(
+        replace(batch, inputs=replace(batch.inputs, present=present))
+    ).notes
+    for name in ("alignment_audio", "spread_audio", "hidden_audio", "sound_share"):
+        assert notes[name].isnan().tolist() == [True] + [False] * 5, name
+    assert not notes["alignment_video"].isnan().any()
 
 
 def test_the_encoders_start_as_mbts_do() -> None:

@@ -48,7 +48,6 @@ SMALL = MartConfig(
     pretrain_epochs=2,
     pretrain_lr=3e-3,
     contrast_width=8,
-    text_rows=64,
     decoder_depth=1,
     decoder_width=16,
     decoder_heads=2,
