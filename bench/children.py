@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import signal
 
 
 def exit_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies, and leave Ctrl-C to the parent."""
+    """Ask the kernel to end this process when its parent dies, now if that has happened, and leave Ctrl-C to it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    parent = multiprocessing.parent_process()
+    if parent is not None and os.getppid() != parent.pid:
+        os._exit(1)
 
 
 def work_alone() -> None:

@@ -28,6 +28,11 @@ class Clock:
             if self._running:
                 self._running[-1] = (self._running[-1][0], perf_counter())
 
+    def go_on(self, spent: dict[str, float]) -> None:
+        """Add what a run that goes on had spent before it was stopped."""
+        for name, seconds in spent.items():
+            self._spent[name] += seconds
+
     def seconds(self) -> dict[str, float]:
         """Name -> seconds so far, of finished blocks."""
         return {name: round(spent, 4) for name, spent in self._spent.items()}

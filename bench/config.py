@@ -29,7 +29,7 @@ class Search:
 class Config(BaseModel):
     """Base of every method's config. Defaults are the paper's values; a preset is a label for other values."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": {}}
 

@@ -17,5 +17,9 @@ class MediaError(DataError):
     """A media file that cannot be read; it is listed, counted and left out, and the run goes on."""
 
 
+class Diverged(BenchError):
+    """A loss or a score that is not a number any more: a failed run, not a failed command."""
+
+
 class StoreError(BenchError):
     """A results folder or a tracking server that cannot be read or written."""

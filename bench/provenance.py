@@ -11,20 +11,28 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import psutil
-
 ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = ("bench", "methods", "datasets", "studies", "reports")
 PACKAGES = ("torch", "torchvision", "torchaudio", "timm", "lightning-fabric", "av", "numpy", "scikit-learn", "mlflow")
 
 
 @cache
 def commit() -> tuple[str, bool]:
-    """The checkout's commit and whether files differ from it; ("unknown", True) outside of git."""
+    """The checkout's commit and whether the program differs from it; ("unknown", True) outside of git."""
     try:
         head = _git("rev-parse", "HEAD")
-        return head, bool(_git("status", "--porcelain"))
+        return head, bool(_git("status", "--porcelain", "--", "bench.py", "requirements.lock", *FOLDERS))
     except (OSError, subprocess.SubprocessError):
         return "unknown", True
+
+
+@cache
+def source() -> str:
+    """A hash of all code of the program, whatever git knows of it."""
+    digest = hashlib.sha256()
+    for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def describe(device: str, threads: int) -> dict[str, str | int | bool]:
@@ -33,6 +41,7 @@ def describe(device: str, threads: int) -> dict[str, str | int | bool]:
     return {
         "commit": head,
         "dirty": dirty,
+        "source": source(),
         "lock": _lock(),
         "python": platform.python_version(),
         **{package: _version(package) for package in PACKAGES},
@@ -45,17 +54,23 @@ def describe(device: str, threads: int) -> dict[str, str | int | bool]:
 
 
 def this_process() -> str:
-    """`pid:start`: names this process even after its number is given to another."""
-    return f"{os.getpid()}:{psutil.Process().create_time():.2f}"
+    """`pid:start:boot`: names this process even after its number is given to another, whatever the clock is set to."""
+    return _named(os.getpid())
 
 
 def is_alive(process: str) -> bool:
     """Whether the process that `this_process` once named still runs on this machine."""
-    number, _, start = process.partition(":")
+    number, _, _ = process.partition(":")
     try:
-        return f"{psutil.Process(int(number)).create_time():.2f}" == start
-    except (psutil.Error, ValueError):
+        return _named(int(number)) == process
+    except (OSError, ValueError):
         return False
+
+
+def _named(number: int) -> str:
+    """Its number, its start in ticks since boot (field 22 of Linux's stat), and which boot that was."""
+    start = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
+    return f"{number}:{start}:{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
 
 
 def _git(*words: str) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
+
+from filelock import FileLock, Timeout
 
 from bench.errors import StoreError
 from bench.files import sha256, write_whole
@@ -114,28 +116,49 @@ class RunFolder:
 
     def superseded(self) -> set[str]:
         """The sha256 of the records that fresh runs have replaced."""
-        return {sha256(path) for path in self.path.glob("superseded-*.json")}
+        return {sha256(path) for path in self.path.glob(f"superseded-*/{RECORD}")}
 
     def attempts(self) -> int:
         """How many runs of this key have ended so far, in success or failure."""
-        return len(list(self.path.glob("failed-*.json"))) + len(list(self.path.glob("superseded-*.json")))
+        return len(list(self.path.glob("failed-*.json"))) + len(list(self.path.glob("superseded-*")))
 
     def write(self, record: Record) -> None:
         """Put the record in place, whole or not at all; a failed one stands aside under its attempt's number."""
         name = RECORD if record.error is None else f"failed-{record.attempt}.json"
         write_whole(self.path / name, record.as_json().encode())
 
-    def set_aside(self) -> None:
-        """Make room for a fresh run: the finished record is kept under another name, checkpoints go."""
-        if (self.path / RECORD).exists():
-            (self.path / RECORD).rename(self.path / f"superseded-{self.attempts() + 1}.json")
-        shutil.rmtree(self.checkpoints, ignore_errors=True)
+    def set_aside(self, record: Record) -> None:
+        """Make room for a fresh run: the finished record moves with its files into a folder of its own, itself first,
+        so that it never stands without them."""
+        place = self.path / f"superseded-{self.attempts() + 1}"
+        place.mkdir()
+        for name in (RECORD, *record.files):
+            (self.path / name).replace(place / name)
+
+    @contextmanager
+    def held(self, busy: Callable[[], None]) -> Iterator[None]:
+        """Hold the run's lock. Where another process has it, call `busy`, which may raise, and then wait.
+
+        Raises StoreError where the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.lock)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                busy()
+                lock.acquire()
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self.path.parent}: {error.strerror}; choose another place with --results"
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
 
-def read_records(results: Path) -> Iterator[tuple[RunFolder, Record]]:
-    """The finished records of a results folder, by key."""
-    for path in sorted((results / "runs").glob(f"*/{RECORD}")):
-        folder = RunFolder(path.parent)
-        record = folder.record()
-        if record is not None:
-            yield folder, record
+def finished_runs(results: Path) -> list[RunFolder]:
+    """The folders that hold a finished record, by key."""
+    return [RunFolder(path.parent) for path in sorted((results / "runs").glob(f"*/{RECORD}"))]

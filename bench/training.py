@@ -16,15 +16,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from bench.data import Batch, ClipSet, Sampling
-from bench.errors import BenchError
+from bench.errors import Diverged
 from bench.files import whole
 from bench.loading import Loader, Read, part_of
 from bench.method import Context
 from bench.streams import Streams
-
-
-class Diverged(BenchError):
-    """A loss that is not a number any more."""
 
 
 class Losses(NamedTuple):

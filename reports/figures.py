@@ -20,8 +20,8 @@ def confusion(predictions: Predictions, classes: int) -> np.ndarray:
     return counts
 
 
-def draw_confusion(folder: Path, card: Card, predictions: Predictions, sample: bool) -> None:
-    """Write the confusion matrix of the test split as a picture into a run's folder."""
+def draw_confusion(folder: Path, card: Card, predictions: Predictions, sample: bool) -> str:
+    """Write the confusion matrix of the test split as a picture into a run's folder; the picture's name."""
     from matplotlib.figure import Figure
 
     counts = confusion(predictions, len(card.classes))
@@ -40,3 +40,4 @@ def draw_confusion(folder: Path, card: Card, predictions: Predictions, sample: b
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color="white" if dark else "black")
     with whole(folder / CONFUSION) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
+    return CONFUSION

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench.config import Config, parse_overrides
-from bench.data import Dataset
 from bench.errors import ConfigError
 from bench.execute import Ask
 from bench.method import Method
@@ -44,11 +43,6 @@ def resolve(methods: str, datasets: str, preset: str, settings: list[str], seeds
         for arm in arms
         for seed in seeds
     ]
-
-
-def dataset_names() -> dict[str, Dataset]:
-    """Every name that `--dataset` takes."""
-    return DATASETS
 
 
 def _names(text: str, option: str) -> list[str]:

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from bench.errors import BenchError, ConfigError, StoreError
+from studies.exits import DONE, INCOMPLETE, INTERRUPTED, MISTAKE
 
 if TYPE_CHECKING:
     from bench.execute import Ask, Desk, Outcome
 
-DONE, MISTAKE, INCOMPLETE, INTERRUPTED = 0, 2, 3, 130
+SCHEMES = (
+    "http",
+    "https",
+    "sqlite",
+    "postgresql",
+    "postgresql+psycopg",
+    "mysql",
+    "mysql+pymysql",
+    "mssql",
+    "databricks",
+)
 THREADS = {"quick": 2, "paper": os.cpu_count() or 2}  # of torch on the CPU; fixed, since they change the last bits
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False)
@@ -53,18 +63,40 @@ def run(
     Example: python bench.py --method mart,mbt --dataset ekman6 --seeds 3
     """
     if context.invoked_subcommand is not None:
-        given = [name for name in context.params if _is_given(context, name)]
+        given = [option for option in context.command.params if _is_given(context, option.name)]
         if given:
-            raise ConfigError(
-                f"--{given[0].replace('_', '-')} stands before '{context.invoked_subcommand}'; put it behind"
-            )
+            raise ConfigError(f"{given[0].opts[0]} stands before '{context.invoked_subcommand}'; put it behind")
         return
     if not method or not dataset:
         raise ConfigError("--method and --dataset are both wanted; `python bench.py list` shows what there is")
+    from bench.execute import Desk
+    from bench.store import Store
+    from reports.figures import draw_confusion
+    from studies.answer import answer
     from studies.ask import resolve
+    from studies.screen import Terminal
 
     asks = resolve(method, dataset, preset, settings or [], range(seed, seed + seeds))
-    raise typer.Exit(_run_all(asks, data, results, tracking_uri, fresh, json_file, weights, loaders, preset))
+    _check_places(results, tracking_uri, json_file)
+    console = Console()
+    with Terminal(console) as screen:
+        desk = Desk(
+            results=results,
+            store=Store(results, tracking_uri),
+            screen=screen,
+            draw=draw_confusion,
+            data=data,
+            device=_device(),
+            threads=THREADS[preset],
+            loaders=loaders,
+            fresh=fresh,
+            keep_weights=weights,
+        )
+        outcomes, mistake = _run_all(asks, desk)
+    code = answer(console, asks, outcomes, desk, json_file) if outcomes else DONE
+    if mistake is not None:
+        raise mistake
+    raise typer.Exit(code)
 
 
 @app.command(name="list")
@@ -72,7 +104,8 @@ def list_(
     what: Annotated[str, typer.Argument(help="methods or datasets; both when left out.")] = "",
 ) -> None:
     """What there is, with one line each."""
-    from studies.ask import dataset_names, known_arms
+    from datasets.registry import DATASETS
+    from studies.ask import known_arms
 
     if what not in ("", "methods", "datasets"):
         from bench.names import propose
@@ -83,25 +116,30 @@ def list_(
         rows = [(name, arm.title) for name, arm in known_arms().items()]
         console.print(_listing("method", rows))
     if what in ("", "datasets"):
-        rows = [
-            (name, f"{entry.card.title}: {', '.join(entry.card.classes)}") for name, entry in dataset_names().items()
-        ]
+        rows = [(name, f"{entry.card.title}: {', '.join(entry.card.classes)}") for name, entry in DATASETS.items()]
         console.print(_listing("data set", rows))
 
 
 @app.command()
 def sync(results: Results = RESULTS, tracking_uri: Tracking = None) -> None:
     """Exchange records with MLflow, both ways."""
+    from bench import exchange
+    from bench.logs import logs_to
     from bench.store import Store
+    from studies.answer import say_away
 
-    _check_writable(results)
-    exchange = Store(results, tracking_uri).sync()
-    console = Console()
-    console.print(f"{exchange.pushed} records pushed, {exchange.pulled} pulled", highlight=False)
-    for key in exchange.conflicts:
-        console.print(f"run {key}: MLflow holds another record of the same run; neither was changed", style="yellow")
-    if exchange.away:
-        raise typer.Exit(_say_away(console, exchange.away))
+    _check_places(results, tracking_uri)
+    store, console = Store(results, tracking_uri), Console()
+    with logs_to(results / "log"):
+        done = exchange.sync(store)
+    console.print(f"{done.pushed} records pushed, {done.pulled} pulled", highlight=False)
+    told = [f"run {key}: there are different records of this run; none was changed" for key in sorted(done.conflicts)]
+    for line in [*told, *done.skipped]:
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if store.away:
+        raise typer.Exit(say_away(console, store.away))
+    if told or done.skipped:
+        raise typer.Exit(INCOMPLETE)
 
 
 @app.command()
@@ -111,11 +149,13 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on localhost.")] = 5000,
 ) -> None:
     """Open MLflow's pages on localhost."""
+    from bench.logs import logs_to
     from bench.store import Store
 
-    _check_writable(results)
+    _check_places(results, tracking_uri)
     store = Store(results, tracking_uri)
-    store.open()
+    with logs_to(results / "log"):
+        store.open()
     if store.away:
         raise StoreError(store.away)
     Console().print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
@@ -138,129 +178,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(f"error: {_usage_line(error)}", markup=False, highlight=False, soft_wrap=True)
         return MISTAKE
     if code == INTERRUPTED:  # typer turns a KeyboardInterrupt into this code
-        errors.print("interrupted; the state is kept, the same command goes on where it was", highlight=False)
+        errors.print(
+            "interrupted; the state is kept, the same command goes on where it was (with --fresh, finished runs again)",
+            highlight=False,
+            soft_wrap=True,
+        )
     return int(code or DONE)
 
 
-def _run_all(
-    asks: list[Ask],
-    data: Path | None,
-    results: Path,
-    tracking_uri: str | None,
-    fresh: bool,
-    json_file: Path | None,
-    weights: bool,
-    loaders: int,
-    preset: str,
-) -> int:
-    """Run what is asked, one after the other; a table and the exit code."""
-    _check_writable(results)
-    console = Console()
-    from bench.store import Store
-    from studies.screen import Terminal
+def _run_all(asks: list[Ask], desk: Desk) -> tuple[list[Outcome], BenchError | None]:
+    """Run what is asked, one after the other, until a mistake of the user's ends it."""
+    from bench.execute import execute
+    from bench.logs import logs_to
+    from studies.answer import told
 
-    store = Store(results, tracking_uri)
     outcomes: list[Outcome] = []
-    with Terminal(console) as screen:
-        from bench.execute import Desk, execute
-        from reports.figures import draw_confusion
-
-        desk = Desk(
-            results=results,
-            store=store,
-            screen=screen,
-            draw=draw_confusion,
-            data=data,
-            device=_device(),
-            threads=THREADS[preset],
-            loaders=loaders,
-            fresh=fresh,
-            keep_weights=weights,
-        )
-        store.reap()
+    with logs_to(desk.results / "log"):
+        desk.store.reap()
         for ask in asks:
-            screen.start_run(f"{ask.arm} on {ask.dataset.card.name}, seed {ask.seed}")
-            outcomes.append(execute(ask, desk))
-            screen.notice(_told(outcomes[-1]))
-    return _finish(console, asks, outcomes, desk, json_file)
-
-
-def _finish(console: Console, asks: list[Ask], outcomes: list[Outcome], desk: Desk, json_file: Path | None) -> int:
-    from reports.terminal import show
-
-    titles = {ask.dataset.card.name: ask.dataset.card.title for ask in asks}
-    labelled = [_as_asked(outcome, ask) for outcome, ask in zip(outcomes, asks, strict=True)]
-    console.print(show(labelled, titles))
-    console.print(f"records: {desk.results / 'runs'}", highlight=False, soft_wrap=True)
-    console.print("curves, pictures and parameters: python bench.py ui", highlight=False)
-    if json_file is not None:
-        from bench.files import write_whole
-
-        rows = [_as_row(outcome, ask) for outcome, ask in zip(outcomes, asks, strict=True)]
-        write_whole(json_file, (json.dumps(rows, indent=1) + "\n").encode())
-    failed = [outcome for outcome in outcomes if outcome.record.error is not None]
-    for outcome in failed:
-        error = outcome.record.error
-        assert error is not None
-        console.print(
-            f"failed: {outcome.record.arm} seed {outcome.record.spec.seed}: {error.kind}: {error.message}; "
-            f"traceback in {desk.results / 'runs' / outcome.record.key}",
-            style="red",
-            markup=False,
-            soft_wrap=True,
-        )
-    if desk.store.away:
-        return _say_away(console, desk.store.away)
-    return INCOMPLETE if failed else DONE
-
-
-def _as_asked(outcome: Outcome, ask: Ask) -> Any:
-    """The record under the names it was asked for by: a pinned name or a preset is only a label."""
-    from dataclasses import replace
-
-    return replace(outcome.record, arm=ask.arm, preset=ask.preset)
-
-
-def _as_row(outcome: Outcome, ask: Ask) -> dict[str, Any]:
-    """A record as `--json` writes it."""
-    record, spec = outcome.record, outcome.record.spec
-    return {
-        "key": record.key,
-        "run_id": outcome.run_id,
-        "spec": {
-            "method": ask.arm,
-            "dataset": spec.dataset,
-            "fold": spec.fold,
-            "seed": spec.seed,
-            "preset": ask.preset,
-            "protocol": spec.protocol,
-            "data": spec.data,
-            "config": spec.config,
-        },
-        "scores": record.scores,
-        "notes": record.notes,
-        "seconds": record.seconds,
-        "problems": record.problems,
-        "error": vars(record.error) if record.error else None,
-    }
-
-
-def _told(outcome: Outcome) -> str:
-    if outcome.found:
-        return f"finished before, nothing to do (run {outcome.record.key}; --fresh repeats it)"
-    if outcome.record.error is not None:
-        return f"failed: {outcome.record.error.kind}: {outcome.record.error.message}"
-    return f"done in {sum(outcome.record.seconds.values()):.0f} s (run {outcome.record.key})"
-
-
-def _say_away(console: Console, why: str) -> int:
-    console.print(
-        f"{why}; nothing is lost: the records are files, `python bench.py sync` brings them in later",
-        style="yellow",
-        markup=False,
-        soft_wrap=True,
-    )
-    return INCOMPLETE
+            try:
+                outcomes.append(execute(ask, desk))
+            except BenchError as error:
+                return outcomes, error
+            desk.screen.notice(told(outcomes[-1]))
+    return outcomes, None
 
 
 def _listing(kind: str, rows: list[tuple[str, str]]) -> Table:
@@ -272,9 +213,17 @@ def _listing(kind: str, rows: list[tuple[str, str]]) -> Table:
     return table
 
 
-def _check_writable(results: Path) -> None:
+def _check_places(results: Path, tracking_uri: str | None, json_file: Path | None = None) -> None:
+    """Raise at once for what could not be written in the end."""
     from bench.files import write_whole
 
+    if tracking_uri is not None and tracking_uri.partition("://")[0] not in SCHEMES:
+        raise ConfigError(
+            f"--tracking-uri '{tracking_uri}' is neither a server nor a database; for example http://127.0.0.1:5000"
+            " or sqlite:////path/mlflow.db"
+        )
+    if json_file is not None and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
+        raise ConfigError(f"--json {json_file} is no file that can be written: name a file in a folder that is there")
     probe = results / ".writable"
     write_whole(probe, b"")
     probe.unlink(missing_ok=True)
@@ -286,8 +235,8 @@ def _device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _is_given(context: typer.Context, name: str) -> bool:
-    source = context.get_parameter_source(name)
+def _is_given(context: typer.Context, name: str | None) -> bool:
+    source = context.get_parameter_source(name) if name is not None else None
     return source is not None and source.name == "COMMANDLINE"
 
 

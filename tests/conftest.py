@@ -29,6 +29,9 @@ class Quiet:
     def epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
         self.epochs.append((stage, epoch, values))
 
+    def start_run(self, title: str) -> None:
+        pass
+
     def progress(self, stage: str, done: int, total: int) -> None:
         pass
 

@@ -75,7 +75,7 @@ def test_the_same_ask_gives_the_same_scores_and_fresh_repeats_it(desk):
     assert not fresh.found and fresh.record.scores == first.record.scores
     assert fresh.record.attempt == 2
     assert fresh.run_id != first.run_id
-    old = desk.store._connect().get_run(first.run_id).data.tags
+    old = desk.store.connect().get_run(first.run_id).data.tags
     assert old["bench.superseded"] == RunFolder(desk.results / "runs" / fresh.record.key).sha()
 
 
@@ -114,14 +114,14 @@ def test_a_run_that_breaks_is_a_record_with_its_reason_and_no_scores(desk, fail,
     assert outcome.record.scores == {}
     folder = desk.results / "runs" / outcome.record.key
     assert not (folder / "record.json").exists() and (folder / "failed-1.json").exists()
-    run = desk.store._connect().get_run(outcome.run_id)
+    run = desk.store.connect().get_run(outcome.run_id)
     assert run.info.status == "FAILED"
     assert execute(ask(fail=fail), desk).record.attempt == 2
 
 
 def test_mlflow_holds_parameters_curves_scores_and_files(desk):
     outcome = execute(ask(), desk)
-    client = desk.store._connect()
+    client = desk.store.connect()
     run = client.get_run(outcome.run_id)
     assert run.info.status == "FINISHED"
     assert run.data.params["config.lr"] == "0.05"
@@ -159,7 +159,7 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(desk, tmp_path, quiet):
     with pytest.raises(KeyboardInterrupt):
         execute(ask(), desk)
     quiet.progress = told
-    client = desk.store._connect()
+    client = desk.store.connect()
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     runs = [run for run in runs if run.info.status != "FINISHED"]  # the undisturbed one
     assert [run.info.status for run in runs] == ["KILLED"]

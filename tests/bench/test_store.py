@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.exchange import sync
 from bench.execute import Desk, execute
 from bench.record import Record, RunFolder
 from bench.store import Store
@@ -30,9 +31,9 @@ def test_mlflow_being_away_loses_nothing_and_sync_brings_it_in(results, quiet):
     assert outcome.record.error is None and outcome.run_id is None
     assert desk.store.away is not None and "cannot be reached" in desk.store.away
     store = Store(results)
-    assert (store.sync().pushed, store.sync().pushed) == (1, 0)
+    assert (sync(store).pushed, sync(store).pushed) == (1, 0)
     run_id = store.run_id(RunFolder(results / "runs" / outcome.record.key))
-    client = store._connect()
+    client = store.connect()
     assert client.get_run(run_id).info.status == "FINISHED"
     assert [point.step for point in client.get_metric_history(run_id, "warm/loss")] == list(range(6))
 
@@ -42,26 +43,26 @@ def test_publishing_twice_makes_one_run(results, quiet):
     outcome = execute(ask(), desk)
     folder = RunFolder(results / "runs" / outcome.record.key)
     assert desk.store.publish(folder, outcome.record) == outcome.run_id
-    assert len(desk.store._runs_of(outcome.record.key)) == 1
+    assert len(desk.store.runs_of(outcome.record.key)) == 1
 
 
 def test_a_publication_cut_off_before_its_last_tag_is_finished_by_the_next(results, quiet):
     desk = desk_at(results, quiet)
     outcome = execute(ask(), desk)
-    client = desk.store._connect()
+    client = desk.store.connect()
     client.delete_tag(outcome.run_id, "bench.record")
     client.update_run(outcome.run_id, status="RUNNING")
-    Store(results).sync()
+    sync(Store(results))
     run = client.get_run(outcome.run_id)
     assert run.info.status == "FINISHED" and "bench.record" in run.data.tags
-    assert len(desk.store._runs_of(outcome.record.key)) == 1
+    assert len(desk.store.runs_of(outcome.record.key)) == 1
     assert len(client.get_metric_history(outcome.run_id, "warm/loss")) == 6
 
 
 def test_records_travel_to_another_machine_through_mlflow(tmp_path, quiet, uri):
     here = execute(ask(), desk_at(tmp_path / "a", quiet, uri))
     there = Store(tmp_path / "b", uri)
-    assert (there.sync().pulled, there.sync().pulled) == (1, 0)
+    assert (sync(there).pulled, sync(there).pulled) == (1, 0)
     assert list((tmp_path / "artifacts").glob("*/artifacts/record.json"))  # beside the database, not where one stands
     found = execute(ask(), desk_at(tmp_path / "b", quiet, uri))
     assert found.found and found.record == here.record and found.run_id == here.run_id
@@ -70,9 +71,9 @@ def test_records_travel_to_another_machine_through_mlflow(tmp_path, quiet, uri):
 def test_a_changed_artifact_is_not_pulled(tmp_path, quiet, uri):
     outcome = execute(ask(), desk_at(tmp_path / "a", quiet, uri))
     store = Store(tmp_path / "b", uri)
-    place = store._connect().get_run(outcome.run_id).info.artifact_uri.removeprefix("file://")
+    place = store.connect().get_run(outcome.run_id).info.artifact_uri.removeprefix("file://")
     (Path(place) / "curves.json").write_text("[]")
-    assert "was changed" in (store.sync().away or "")
+    assert "was changed" in sync(store).skipped[0]
     assert not list((tmp_path / "b" / "runs").glob("*/record.json"))
 
 
@@ -81,12 +82,12 @@ def test_a_record_that_names_files_outside_its_folder_is_not_pulled(tmp_path, qu
     folder = RunFolder(tmp_path / "a" / "runs" / outcome.record.key)
     evil = replace(outcome.record, files={"../../evil": "0" * 64})
     store = Store(tmp_path / "a", uri)
-    client = store._connect()
+    client = store.connect()
     (folder.path / "record.json").write_text(evil.as_json())
     client.log_artifact(outcome.run_id, str(folder.path / "record.json"))
     client.set_tag(outcome.run_id, "bench.record", folder.sha())
     other = Store(tmp_path / "b", uri)
-    assert "outside its folder" in (other.sync().away or "")
+    assert "outside its folder" in sync(other).skipped[0]
 
 
 def test_two_records_of_one_run_are_told_apart(tmp_path, quiet, uri):
@@ -94,15 +95,15 @@ def test_two_records_of_one_run_are_told_apart(tmp_path, quiet, uri):
     shutil.copytree(tmp_path / "a" / "runs", tmp_path / "b" / "runs")
     path = tmp_path / "b" / "runs" / outcome.record.key / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": {"method": 1.0}}))
-    exchange = Store(tmp_path / "b", uri).sync()
-    assert exchange.conflicts == (outcome.record.key,) and exchange.pushed == 0
+    exchange = sync(Store(tmp_path / "b", uri))
+    assert exchange.conflicts == {outcome.record.key} and exchange.pushed == 0
 
 
 def test_a_dead_process_leaves_no_run_running(results, quiet):
     store = Store(results)
     record = execute(ask(), desk_at(results, quiet)).record
-    live = store.begin(replace(record.spec, seed=9), "toy", "quick")
-    client = store._connect()
+    live = store.begin(replace(record.spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"))
+    client = store.connect()
     client.set_tag(live.run_id, "bench.process", "999999:0.00")
     assert store.reap() == 1
     assert client.get_run(live.run_id).info.status == "KILLED"
@@ -111,8 +112,8 @@ def test_a_dead_process_leaves_no_run_running(results, quiet):
 def test_another_machines_run_is_never_reaped(results, quiet):
     store = Store(results)
     record = execute(ask(), desk_at(results, quiet)).record
-    live = store.begin(replace(record.spec, seed=9), "toy", "quick")
-    store._connect().set_tag(live.run_id, "bench.host", "elsewhere")
+    live = store.begin(replace(record.spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"))
+    store.connect().set_tag(live.run_id, "bench.host", "elsewhere")
     assert store.reap() == 0
 
 

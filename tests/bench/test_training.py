@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from bench.errors import Diverged
 from bench.method import Context
 from bench.streams import Streams
-from bench.training import Diverged, Losses, Stage, train
+from bench.training import Losses, Stage, train
 from tests.toys import ToyConfig, number_clips, sampling
 
 SAMPLING = sampling(ToyConfig(), True)

@@ -46,7 +46,7 @@ def wait_for(condition, process=None, seconds=120):
 
 
 def runs_of(results):
-    client = Store(results)._connect()
+    client = Store(results).connect()
     return client, client.search_runs([e.experiment_id for e in client.search_experiments()])
 
 

@@ -1,0 +1,78 @@
+"""What a fit tells while it runs: curves, progress, explanations; kept, published, and turned into a record's notes."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from bench.clock import Clock
+from bench.data import Corpus, Explanation, Problem
+from bench.files import write_whole
+from bench.record import RunFolder
+from bench.store import Live
+from bench.truth import judge
+
+SECONDS = "seconds.json"  # among the checkpoints: what a run that goes on had spent
+
+
+class Screen(Protocol):
+    """Where a run tells a person what happens."""
+
+    def start_run(self, title: str) -> None:
+        """A run begins."""
+        ...
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` pieces of some long work."""
+        ...
+
+    def corpus(self, corpus_sample: bool, problems: Sequence[Problem]) -> None:
+        """What data are used, and what is wrong with them."""
+        ...
+
+    def notice(self, text: str) -> None:
+        """One line that a person should know."""
+        ...
+
+
+class Notebook:
+    """The Tracker of a fit's context."""
+
+    def __init__(self, live: Live, screen: Screen, folder: RunFolder, clock: Clock) -> None:
+        self._live, self._screen, self._folder, self._clock = live, screen, folder, clock
+        self._curves: dict[tuple[str, int], dict[str, float]] = {}
+        self._told: dict[str, dict[str, Explanation]] = {}
+
+    def epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
+        """Keep the numbers of an epoch once, and publish them; what is no number is left out."""
+        self._curves[stage, epoch] = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._live.log_epoch(stage, epoch, self._curves[stage, epoch])
+        write_whole(self._folder.checkpoints / SECONDS, json.dumps(self._clock.seconds()).encode())
+
+    def progress(self, stage: str, done: int, total: int) -> None:
+        """Move the bar."""
+        self._screen.progress(stage, done, total)
+
+    def notice(self, text: str) -> None:
+        """One line for the person who waits."""
+        self._screen.notice(text)
+
+    def explain(self, stage: str, explanations: dict[str, Explanation]) -> None:
+        """Keep what the model of a finished stage tells about the clips."""
+        self._told[stage] = explanations
+
+    def curves(self) -> list[dict[str, Any]]:
+        """The curves, epoch by epoch."""
+        return [{"stage": stage, "epoch": epoch, "values": v} for (stage, epoch), v in self._curves.items()]
+
+    def notes(self, corpus: Corpus) -> dict[str, float]:
+        """The last epoch's numbers that are no scores, and verification held against the sample's truth."""
+        last = {stage: values for (stage, _), values in self._curves.items()}
+        notes = {name: v for values in last.values() for name, v in values.items() if not name.startswith("val/")}
+        for stage, told in self._told.items():
+            for split, clips in (("train", corpus.train), ("val", corpus.val)):
+                judged = judge(corpus.truth, told, [clip.key for clip in clips.clips])
+                notes |= {f"{stage}/verify/{split}/{name}": value for name, value in judged.items()}
+        return notes

@@ -1,0 +1,60 @@
+"""The files that stand beside a record: everything needed to recompute its scores and to build its model again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from bench.data import Card, Corpus
+from bench.files import sha256, whole, write_whole
+from bench.method import Predictor
+from bench.metrics import Predictions
+from bench.record import RunSpec
+
+CONFIG, CURVES, PREDICTIONS, WEIGHTS = "config.json", "curves.json", "predictions.parquet", "weights.safetensors"
+
+Draw = Callable[[Path, Card, Predictions, bool], str]
+"""Draws the test predictions (of the sample?) into a folder; the name of the picture."""
+
+
+def write_outputs(
+    folder: Path,
+    spec: RunSpec,
+    corpus: Corpus,
+    predictions: dict[str, Predictions],
+    curves: list[dict[str, Any]],
+    draw: Draw,
+    predictor: Predictor | None,
+) -> dict[str, str]:
+    """Config, curves, predictions, pictures, and the weights of a predictor that is to be kept: name -> sha256."""
+    names = [CONFIG, CURVES, PREDICTIONS, draw(folder, corpus.card, predictions["test"], corpus.sample)]
+    write_whole(folder / CONFIG, json.dumps(spec.config, indent=1, sort_keys=True).encode())
+    write_whole(folder / CURVES, json.dumps(curves).encode())
+    with whole(folder / PREDICTIONS) as temporary:
+        _table(predictions, corpus.card).to_parquet(temporary, index=False)
+    if predictor is not None:
+        from safetensors.torch import save_file
+
+        names.append(WEIGHTS)
+        with whole(folder / WEIGHTS) as temporary:
+            save_file({name: value.contiguous().cpu() for name, value in predictor.state_dict().items()}, temporary)
+    return {name: sha256(folder / name) for name in names}
+
+
+def _table(predictions: dict[str, Predictions], card: Card) -> Any:
+    """One row a clip: split, clip, label, predicted, and the score of every class."""
+    import pandas
+
+    frames = []
+    for split, found in predictions.items():
+        columns: dict[str, Any] = {
+            "split": split,
+            "clip": list(found.keys),
+            "label": [card.classes[index] for index in found.label],
+            "predicted": [card.classes[index] for index in found.predicted],
+        }
+        columns |= {f"score/{name}": found.scores[:, index] for index, name in enumerate(card.classes)}
+        frames.append(pandas.DataFrame(columns))
+    return pandas.concat(frames, ignore_index=True)
