@@ -77,7 +77,7 @@ class ToyConfig(Config):
     lr: float = Field(0.05, gt=0)
     ema: float = Field(0.5, ge=0, lt=1)
     pause: float = Field(0.0, ge=0, description="seconds a forward pass takes")
-    fail: str = Field("", description="exception to raise: '', 'error' or 'nan'")
+    fail: str = Field("", description="what goes wrong: '', 'error', 'nan', 'scores' or 'note'")
 
 
 def sampling(config: ToyConfig, training: bool) -> Sampling:
@@ -129,13 +129,16 @@ def fit(config: ToyConfig, card: Card, train: Any, val: Any, streams: Streams, c
                 raise RuntimeError("the toy broke as asked")
             label = self.predictor(batch.inputs).label
             loss = nn.functional.cross_entropy(label, batch.label, reduction="none")
-            return Losses({"label": loss * (float("nan") if config.fail == "nan" else 1)}, {})
+            odd = {"odd": loss.detach() * float("inf")} if config.fail == "note" else {}
+            return Losses({"label": loss * (float("nan") if config.fail == "nan" else 1)}, odd)
 
     for name, scored in (("warm", False), ("finetune", True)):
         stage = Stage(name, config.epochs, config.batch, config.lr, ema=config.ema, clip_norm=1.0, warmup=0.1)
         clips = replace(train) if name == "warm" else train
         select = Validation(predictor, val, sampling(config, False), card, streams, ctx) if scored else None
         run_stage(Objective(), clips, sampling(config, True), stage, streams, ctx, select)
+    if config.fail == "scores":
+        nn.init.constant_(predictor.layer.weight, float("nan"))
     return predictor
 
 

@@ -167,3 +167,80 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(desk, tmp_path, quiet):
     assert outcome.record.scores == wanted and outcome.run_id == runs[0].info.run_id
     points = client.get_metric_history(outcome.run_id, "warm/loss")
     assert [point.step for point in points] == list(range(6))
+
+
+def test_a_fresh_run_has_its_own_files_and_keeps_the_old_ones_whole(desk):
+    from bench.files import sha256
+
+    first = execute(ask(), desk).record
+    fresh = execute(ask(), again(desk, fresh=True, keep_weights=False)).record
+    folder = desk.results / "runs" / first.key
+    assert "weights.safetensors" in first.files and "weights.safetensors" not in fresh.files
+    assert {name: sha256(folder / "superseded-1" / name) for name in first.files} == first.files
+    assert {name: sha256(folder / name) for name in fresh.files} == fresh.files
+
+
+def interrupted(desk, quiet, at, asked=None):
+    """Run until the tracker has been told of `at` steps, then stop as Ctrl-C does."""
+    calls = []
+
+    def interrupt(stage, done, total):
+        calls.append(stage)
+        if len(calls) == at:
+            raise KeyboardInterrupt
+
+    quiet.progress = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        execute(asked or ask(), desk)
+    del quiet.progress
+
+
+def test_a_fresh_run_that_was_interrupted_goes_on_when_asked_again(desk, quiet):
+    execute(ask(), desk)
+    fresh = again(desk, fresh=True)
+    interrupted(fresh, quiet, 50)
+    told = len(quiet.epochs)
+    outcome = execute(ask(), fresh)
+    assert outcome.record.attempt == 2 and told == len(quiet.epochs)
+    assert len(list((desk.results / "runs" / outcome.record.key).glob("superseded-*"))) == 1
+
+
+def test_the_seconds_of_a_run_that_went_on_are_those_of_all_its_parts(desk, quiet):
+    slow = ask(pause=0.02)
+    interrupted(desk, quiet, 60, slow)
+    steps = execute(slow, desk).record.seconds["step"]
+    assert steps > 60 * 0.02  # 72 steps in all, 12 of them after the interruption
+
+
+def test_checkpoints_of_other_code_are_not_gone_on_from(desk, quiet, monkeypatch):
+    import bench.provenance
+
+    interrupted(desk, quiet, 50)
+    monkeypatch.setattr(bench.provenance, "source", lambda: "other")
+    outcome = execute(ask(), desk)
+    assert "starts anew" in quiet.notices[-1] and outcome.record.provenance["source"] == "other"
+    points = desk.store.connect().get_metric_history(outcome.run_id, "warm/loss")
+    assert [point.step for point in points] == list(range(6))
+
+
+def test_checkpoints_are_freed_even_where_publication_was_cut_off(desk):
+    outcome = execute(ask(), desk)
+    folder = RunFolder(desk.results / "runs" / outcome.record.key)
+    folder.checkpoints.mkdir()
+    assert execute(ask(), desk).found and not folder.checkpoints.exists()
+
+
+def test_scores_that_are_no_numbers_are_a_failed_run(desk):
+    outcome = execute(ask(fail="scores"), desk)
+    assert outcome.record.error is not None and outcome.record.error.kind == "nan"
+    assert desk.store.connect().get_run(outcome.run_id).info.status == "FAILED"
+
+
+def test_a_note_that_is_no_number_is_left_out(desk):
+    record = execute(ask(fail="note"), desk).record
+    assert record.error is None and "warm/odd" not in record.notes
+
+
+def test_an_infinite_value_is_out_of_bounds():
+    with pytest.raises(ConfigError, match="'lr'"):
+        ToyConfig().override({"lr": "inf"})

@@ -122,3 +122,123 @@ def test_a_record_of_another_schema_is_named():
 
     with pytest.raises(StoreError, match="schema 99"):
         Record.from_json('{"spec": {"schema": 99}}', "runs/x")
+
+
+def folder_of(results, outcome):
+    return RunFolder(results / "runs" / outcome.record.key)
+
+
+def tags_of(store, key):
+    return [(run.info.status, run.data.tags) for run in store.runs_of(key)]
+
+
+def test_a_fresh_record_made_while_mlflow_was_away_takes_the_old_ones_place_at_the_next_sync(tmp_path, quiet, uri):
+    first = execute(ask(), desk_at(tmp_path, quiet, uri))
+    fresh = execute(ask(), replace(desk_at(tmp_path, quiet, AWAY), fresh=True))
+    assert fresh.run_id is None
+    store = Store(tmp_path, uri)
+    assert store.run_id(folder_of(tmp_path, fresh)) is None  # the old run's id is not the new record's
+    done = sync(store)
+    assert (done.pushed, done.conflicts, done.skipped) == (1, set(), [])
+    new = folder_of(tmp_path, fresh)
+    assert store.run_id(new) not in (None, first.run_id)
+    assert store.connect().get_run(first.run_id).data.tags["bench.superseded"] == new.sha()
+
+
+def test_a_replaced_record_is_marked_even_where_the_mark_was_cut_off(results, quiet):
+    desk = desk_at(results, quiet)
+    first = execute(ask(), desk)
+    fresh = execute(ask(), replace(desk, fresh=True))
+    client = desk.store.connect()
+    client.delete_tag(first.run_id, "bench.superseded")
+    (folder_of(results, fresh).path / "mlflow.json").unlink()
+    assert desk.store.publish(folder_of(results, fresh), fresh.record) == fresh.run_id
+    assert "bench.superseded" in client.get_run(first.run_id).data.tags
+
+
+def test_what_a_run_could_not_log_is_logged_when_it_is_published(results, quiet, monkeypatch):
+    import bench.store
+
+    real, calls = bench.store._log_curve, []
+
+    def hiccup(*words):
+        calls.append(words)
+        if len(calls) == 2:
+            raise OSError("database is locked")
+        real(*words)
+
+    monkeypatch.setattr(bench.store, "_log_curve", hiccup)
+    outcome = execute(ask(), desk_at(results, quiet))
+    client = Store(results).connect()
+    for name in ("warm/loss", "finetune/val/acc_e"):
+        assert [point.step for point in client.get_metric_history(outcome.run_id, name)] == list(range(6))
+
+
+def test_a_run_brought_in_later_has_its_parameters(results, quiet):
+    execute(ask(), desk_at(results, quiet, AWAY))
+    store = Store(results)
+    sync(store)
+    (run,) = store.search("tags.`bench.record` != ''")
+    assert run.data.params["config.lr"] == "0.05" and run.data.tags["bench.source"]
+
+
+def test_a_run_that_is_alive_is_never_reaped(results, quiet):
+    """Its host and process are known from the moment it is made; a run that names none is nobody's."""
+    store = Store(results)
+    record = execute(ask(), desk_at(results, quiet)).record
+    live = store.begin(replace(record.spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"))
+    client = store.connect()
+    bare = client.create_run(client.search_experiments()[0].experiment_id, tags={"bench.key": "y"}).info.run_id
+    assert store.reap() == 0
+    assert {client.get_run(run_id).info.status for run_id in (live.run_id, bare)} == {"RUNNING"}
+
+
+def test_a_second_attempt_has_an_mlflow_run_of_its_own(results, quiet):
+    desk = desk_at(results, quiet)
+    failed = execute(ask(fail="error"), desk)
+    again = execute(ask(fail="error"), desk)
+    assert failed.run_id != again.run_id
+    assert {desk.store.connect().get_run(run_id).info.status for run_id in (failed.run_id, again.run_id)} == {"FAILED"}
+
+
+def test_different_records_of_one_run_are_told_and_the_first_is_pulled(tmp_path, quiet, uri):
+    a = execute(ask(), desk_at(tmp_path / "a", quiet, uri))
+    execute(ask(), desk_at(tmp_path / "b", quiet, uri))
+    assert sync(Store(tmp_path / "a", uri)).conflicts == {a.record.key}
+    third = sync(Store(tmp_path / "c", uri))
+    assert (third.pulled, third.conflicts) == (1, {a.record.key})
+    assert folder_of(tmp_path / "c", a).sha() == folder_of(tmp_path / "a", a).sha()
+
+
+def test_one_record_that_cannot_be_exchanged_does_not_hold_up_the_others(tmp_path, quiet, uri):
+    bad, good = (execute(ask(seed), desk_at(tmp_path / "a", quiet, uri)) for seed in (0, 1))
+    store = Store(tmp_path / "b", uri)
+    place = store.connect().get_run(bad.run_id).info.artifact_uri.removeprefix("file://")
+    (Path(place) / "curves.json").write_text("[]")
+    old = tmp_path / "b" / "runs" / "0" / "record.json"
+    old.parent.mkdir(parents=True)
+    old.write_text('{"spec": {"schema": 99}}')
+    done = sync(store)
+    assert done.pulled == 1 and folder_of(tmp_path / "b", good).record() == good.record
+    assert len(done.skipped) == 2 and store.away is None
+
+
+def test_a_run_that_another_process_holds_is_left_alone(tmp_path, quiet, uri):
+    outcome = execute(ask(), desk_at(tmp_path / "a", quiet, uri))
+    folder = folder_of(tmp_path / "b", outcome)
+    with folder.held(lambda: None):
+        done = sync(Store(tmp_path / "b", uri))
+    assert done.pulled == 0 and "under way" in done.skipped[0] and folder.record() is None
+
+
+def test_a_replaced_record_is_not_pulled_back(tmp_path, quiet, uri):
+    outcome = execute(ask(), desk_at(tmp_path, quiet, uri))
+    folder = folder_of(tmp_path, outcome)
+    folder.set_aside(outcome.record)
+    assert sync(Store(tmp_path, uri)).pulled == 0 and folder.record() is None
+
+
+def test_a_password_in_an_address_is_not_shown(tmp_path):
+    store = Store(tmp_path, "http://bob:secret@127.0.0.1:9")
+    store.open()
+    assert store.away and "secret" not in store.away

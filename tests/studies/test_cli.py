@@ -43,6 +43,11 @@ MISTAKES = {
     "option": (["--metod", "toy"], ["--metod", "--method"]),
     "command": (["lst"], ["lst"]),
     "before": (["--seed", "3", "list"], ["--seed", "list", "behind"]),
+    "before, renamed": (["--set", "lr=1", "list"], ["--set", "behind"]),
+    "infinite": (["--method", "toy", "--dataset", "toy", "--set", "lr=inf"], ["'lr'"]),
+    "json": (["--method", "toy", "--dataset", "toy", "--json", "/"], ["--json", "file"]),
+    "uri": (["--method", "toy", "--dataset", "toy", "--tracking-uri", "foo://x"], ["--tracking-uri", "http"]),
+    "file": (["--method", "mart", "--dataset", "ekman6", "--set", "lexicon=ncr"], ["'lexicon'", "'ncr'"]),
     "list": (["list", "method"], ["did you mean 'methods'"]),
     "data": (["--method", "majority", "--dataset", "ekman6", "--data", "/nowhere"], ["/nowhere"]),
 }
@@ -63,6 +68,41 @@ def test_an_empty_data_folder_is_one_line(tmp_path):
     (tmp_path / "empty").mkdir()
     done = bench("--method", "majority", "--dataset", "ekman6", "--data", str(tmp_path / "empty"), results=tmp_path)
     assert one_line(done, "empty")
+
+
+def bad_tree(root, what):
+    """A data folder with one of the mistakes that a list or an annotation file can hold."""
+    for name in ("joy", "anger"):
+        (root / "video" / name).mkdir(parents=True)
+        (root / "video" / name / "c.mp4").write_bytes(b"")
+    lists = {"class": "hapiness/c 4", "path": "../../etc/passwd 1"}
+    if what == "annotation":
+        entry = {"subset": "training", "annotations": {"label": "hapiness"}}
+        (root / "ek6.json").write_text(json.dumps({"database": {"c": entry}}))
+    else:
+        (root / "trainlist01.txt").write_text(lists[what] + "\n")
+        (root / "testlist01.txt").write_text("joy/c\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("what", "parts"),
+    [
+        ("class", ["trainlist01.txt:1", "hapiness", "Ekman-6"]),
+        ("annotation", ["ek6.json", "hapiness", "Ekman-6"]),
+        ("path", ["trainlist01.txt:1", "../../etc/passwd"]),
+    ],
+)
+def test_a_mistake_in_a_list_is_one_line_that_names_its_place(what, parts, tmp_path):
+    tree = bad_tree(tmp_path / "data", what)
+    done = bench("--method", "majority", "--dataset", "ekman6", "--data", str(tree), results=tmp_path / "results")
+    assert one_line(done, *parts)
+
+
+def test_what_was_finished_before_a_mistake_is_shown(results):
+    words = ("--method", "toy", "--dataset", "toy,ekman6", "--data", str(results / "nowhere"))
+    done = bench(*words, results=results)
+    assert one_line(done, "nowhere") and "Acc E" in done.stdout
 
 
 def test_a_run_prints_a_table_and_where_to_look(results):
@@ -96,6 +136,7 @@ def test_mlflow_unreachable_is_exit_code_3_and_sync_brings_it_in(results):
     words = ("--method", "toy", "--dataset", "toy")
     done = bench(*words, "--tracking-uri", "http://127.0.0.1:9", results=results)
     assert done.returncode == 3 and "nothing is lost" in done.stdout and "Acc E" in done.stdout
+    assert done.stderr == ""  # what MLflow has to say stands in results/log
     done = bench("sync", results=results)
     assert done.returncode == 0 and "1 records pushed" in done.stdout
 

@@ -60,6 +60,9 @@ def undisturbed(tmp_path_factory, ready_mlflow):
     return json.loads((folder / "o.json").read_text())[0]["scores"]
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.mark.parametrize("stage", ["warm", "finetune"])
 @pytest.mark.parametrize("loaders", [0, 2])
 def test_a_run_killed_in_training_ends_as_if_nothing_had_been(results, undisturbed, stage, loaders):
@@ -81,6 +84,33 @@ def test_a_run_killed_in_training_ends_as_if_nothing_had_been(results, undisturb
         assert [point.step for point in client.get_metric_history(row["run_id"], name)] == list(range(6))
 
 
+def test_loaders_do_not_outlive_a_parent_that_is_killed_while_they_start(results):
+    process = start(results, *WORDS, "--loaders", "2")
+    children = []
+    end = time.monotonic() + 60
+    while len(children) < 2 and time.monotonic() < end:
+        children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert children
+    wait_for(lambda: not any(child.is_running() and child.status() != "zombie" for child in children), seconds=20)
+
+
+def test_a_run_killed_while_it_is_published_is_published_once_by_the_next_command(results):
+    process = start(results, *WORDS)
+    wait_for(lambda: list(results.glob("runs/*/record.json")), process)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    output = finish(results, *WORDS, "--json", str(results / "o.json"))
+    assert "finished before" in output and not list(results.glob("runs/*/checkpoints"))
+    client, runs = runs_of(results)
+    assert [run.info.status for run in runs] == ["FINISHED"]
+    run = client.get_run(json.loads((results / "o.json").read_text())[0]["run_id"])
+    assert "bench.record" in run.data.tags and run.data.params["config.lr"] == "0.05"
+    for name in ("warm/loss", "final/test/acc_e"):
+        assert len(client.get_metric_history(run.info.run_id, name)) == (6 if name == "warm/loss" else 1)
+
+
 def test_a_terminated_run_says_how_to_go_on(results, undisturbed):
     process = start(results, *WORDS)
     wait_for(lambda: list(results.glob("runs/*/checkpoints/warm.pt")), process)
@@ -100,8 +130,10 @@ def test_two_processes_at_once_on_a_fresh_folder_both_succeed_and_make_one_recor
     assert [run.info.status for run in runs] == ["FINISHED"]
 
 
-def test_two_seeds_at_once_on_a_fresh_folder_both_succeed(tmp_path):
-    both = [start(tmp_path, *WORDS, "--seed", seed) for seed in ("0", "1")]
+@pytest.mark.parametrize("shared", [False, True])
+def test_two_seeds_at_once_on_a_fresh_folder_both_succeed(tmp_path, shared):
+    uri = ("--tracking-uri", f"sqlite:///{tmp_path / 'mlflow.db'}") if shared else ()
+    both = [start(tmp_path, *WORDS, "--seed", seed, *uri) for seed in ("0", "1")]
     outputs = [process.communicate(timeout=300)[0] for process in both]
     assert [process.returncode for process in both] == [0, 0], outputs
     assert len(runs_of(tmp_path)[1]) == 2
