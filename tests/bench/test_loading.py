@@ -1,7 +1,9 @@
-from dataclasses import replace
+import sys
+from dataclasses import dataclass, replace
 
 import torch
 
+from bench.data import Clip, Sample, Word
 from bench.loading import Loader
 from bench.method import Context
 from bench.streams import Streams
@@ -32,3 +34,30 @@ def test_loading_leaves_the_global_generator_alone(quiet, tmp_path):
     torch.manual_seed(0)
     epochs(quiet, tmp_path, 0)
     assert torch.equal(torch.rand(1), wanted)
+
+
+@dataclass(frozen=True)
+class ToldClips:
+    """Clips that tell, as their words, which packages the process that reads them has imported."""
+
+    clips: tuple[Clip, ...]
+
+    def read(self, index, sampling, streams, epoch):
+        from datasets.opening import open_clip  # what reading real clips takes
+
+        assert open_clip
+        named = {name.partition(".")[0] for name in sys.modules}
+        words = (tuple(Word(name, 0.0, 0.0) for name in sorted(named)),)
+        return Sample(torch.zeros(1, 1, 1, 1, 3, dtype=torch.uint8), torch.zeros(1, 100, 1), words, torch.zeros(3) > 0)
+
+
+def test_loader_processes_import_torch_and_av_and_nothing_else_that_is_heavy(quiet, tmp_path):
+    told = ToldClips(number_clips("train", 1).clips[:1])
+    loader = Loader(
+        told, sampling(ToyConfig(), True), Streams(3), 1, Context(quiet, tmp_path, loaders=1), shuffle=False
+    )
+    (read,) = loader.epoch(0)
+    named = {word.text for word in read.inputs.words[0][0]}
+    assert {"torch", "av"} <= named
+    heavy = {"mlflow", "timm", "torchvision", "torchaudio", "lightning_fabric", "sklearn", "scipy", "pandas"}
+    assert not named & {*heavy, "matplotlib", "optuna", "transformers", "senticnet", "nltk", "triton"}

@@ -1,0 +1,52 @@
+"""A method's stored scores: whoever changes its numbers has to raise its version, so that old records answer no more.
+
+`python -m tests.methods.test_versions` stores the scores anew.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from methods.registry import METHODS
+from tests.methods.mart.toys import CARD, spoken_clips
+from tests.methods.toys import run_fit
+
+STORED = Path(__file__).with_name("stored_scores.json")
+SHORT = {"epochs": 2, "pretrain_epochs": 4}
+
+
+def scores_of(name: str, folder: Path) -> list[list[float]]:
+    """Test scores of a method that was trained for a moment on toy clips, under its quick preset."""
+    torch.set_num_threads(1)
+    method = METHODS[name]
+    config = method.config.preset("quick")
+    config = config.override({field: value for field, value in SHORT.items() if field in type(config).model_fields})
+    sets = {split: spoken_clips(split, count) for split, count in (("train", 4), ("val", 2), ("test", 1))}
+    scores, _ = run_fit(method, config, folder, card=CARD, **sets)
+    rows: list[list[float]] = [[round(value, 4) for value in row] for row in scores.tolist()]
+    return rows
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_whose_numbers_change_has_a_new_version(name: str, tmp_path: Path) -> None:
+    stored = json.loads(STORED.read_text())[name]
+    assert stored["version"] == METHODS[name].version, "store the scores of the new version: see the module's docstring"
+    found, wanted = torch.tensor(scores_of(name, tmp_path)), torch.tensor(stored["scores"])
+    told = (
+        f"the numbers of {name} have changed: raise its `version`, then store its scores (see the module's docstring)"
+    )
+    torch.testing.assert_close(found, wanted, rtol=0.01, atol=0.01, msg=told)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        told = {
+            name: {"version": method.version, "scores": scores_of(name, Path(folder) / name)}
+            for name, method in METHODS.items()
+        }
+    STORED.write_text(json.dumps(told, indent=1) + "\n")
