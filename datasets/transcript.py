@@ -15,9 +15,12 @@ _FAILED = "conversion failed"  # what the recogniser writes when it gives up
 
 def read_transcript(path: Path, key: str) -> tuple[list[Word], list[Problem]]:
     """The lower-cased words of a subtitle file, each caption's time spread evenly over its words, in order of time."""
-    text, problems = _decode(path.read_bytes()), []
+    text, encoding = _decode(path.read_bytes())
+    problems = []
+    if encoding is not None:
+        problems.append(Problem("encoding", key, f"{path.name} is not in UTF-8; read as {encoding}"))
     if _FAILED in text.lower():
-        return [], [Problem("transcript", key, "the recogniser wrote 'Conversion failed'")]
+        return [], [*problems, Problem("transcript", key, "the recogniser wrote 'Conversion failed'")]
     words: list[Word] = []
     for start, end, caption in _captions(text):
         tokens = [token.replace("’", "'").lower() for token in _WORD.findall(_TAG.sub(" ", caption))]
@@ -28,15 +31,18 @@ def read_transcript(path: Path, key: str) -> tuple[list[Word], list[Problem]]:
     return sorted(words, key=lambda word: word.start), problems
 
 
-def _decode(raw: bytes) -> str:
-    """Text in UTF-8 or UTF-16 where the bytes say so, else Latin-1, which any bytes are."""
+def _decode(raw: bytes) -> tuple[str, str | None]:
+    """Text in UTF-8 or UTF-16 where the bytes say so; else Windows-1252 or at last Latin-1, which any bytes are, and
+    the name of that guess."""
     for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if raw.startswith(mark):
-            return raw.decode(encoding, errors="replace")
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return raw.decode("latin-1")
+            return raw.decode(encoding, errors="replace"), None
+    for encoding in ("utf-8", "cp1252"):
+        try:
+            return raw.decode(encoding), None if encoding == "utf-8" else encoding
+        except UnicodeDecodeError:
+            continue
+    return raw.decode("latin-1"), "latin-1"
 
 
 def _captions(text: str) -> list[tuple[float, float, str]]:

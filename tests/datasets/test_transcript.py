@@ -13,11 +13,10 @@ def read(tmp_path, raw):
     return read_transcript(path, "joy/clip")
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_words_are_lower_cased_and_share_their_captions_time(tmp_path, encoding):
-    text = TEXT.replace("’", "'") if encoding == "latin-1" else TEXT
-    words, problems = read(tmp_path, text.encode(encoding))
-    assert not problems
+    words, problems = read(tmp_path, TEXT.encode(encoding))
+    assert [p.what for p in problems] == (["encoding"] if encoding == "cp1252" else [])
     assert [word.text for word in words] == ["what", "joy", "café", "don't"]
     assert [round(word.start, 3) for word in words] == [1.0, 1.333, 1.667, 60.5]
     assert round(words[0].end, 3) == 1.333
@@ -42,3 +41,11 @@ def test_what_is_no_transcript_is_told(tmp_path, text, why):
     words, problems = read(tmp_path, text)
     assert not words and [(p.what, p.where) for p in problems] == [("transcript", "joy/clip")]
     assert why in problems[0].why
+
+
+def test_a_guessed_encoding_is_told_by_name(tmp_path):
+    words, problems = read(tmp_path, TEXT.encode("cp1252"))  # with a curly apostrophe, which Latin-1 has not
+    assert words[-1].text == "don't"
+    assert [(p.what, p.where) for p in problems] == [("encoding", "joy/clip")] and "cp1252" in problems[0].why
+    words, problems = read(tmp_path, TEXT.replace("’", "\x81").encode("latin-1"))  # 0x81 is no letter of cp1252
+    assert words[2].text == "café" and "latin-1" in problems[0].why
