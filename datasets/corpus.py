@@ -31,13 +31,13 @@ def load_corpus(card: Card, request: Request) -> Corpus:
 
         folder = ensure_sample(card, request.cache, request.report)
         truth = read_truth(folder)
-    clips, problems = index_tree(folder, card)
+    listed, clips, problems = index_tree(folder, card)
     form = Form.of(request.size, request.mels)
     name = f"{card.name}-sample" if sample else card.name
     prepared = prepare(clips, form, request.cache / "prepared" / name, request.report)
     problems += [problem for item in prepared for problem in item.problems]
     usable = [item for item in prepared if item.path is not None]
-    splits = _split(card, usable, request.seed)
+    splits = _split(card, listed, usable, request.seed)
     problems += _check(card, {split: [item.clip for item in items] for split, items in splits.items()}, folder)
     return Corpus(
         card=card,
@@ -72,10 +72,13 @@ def find_folder(card: Card, given: Path | None) -> Path | None:
     return usual if usual.is_dir() else None
 
 
-def _split(card: Card, usable: Sequence[Prepared], seed: int) -> dict[str, list[Prepared]]:
-    """Test as listed; a fold of the training list, by the seed, for validation."""
+def _split(card: Card, listed: Sequence[Clip], usable: Sequence[Prepared], seed: int) -> dict[str, list[Prepared]]:
+    """Test as listed; a fold of the training list, by the seed, for validation.
+
+    The folds are cut from all listed clips, so that one that cannot be read leaves the others where they are.
+    """
+    folds = validation_fold([clip for clip in listed if clip.split == "train"], card.name)
     training = [item for item in usable if item.clip.split == "train"]
-    folds = validation_fold([item.clip for item in training], card.name)
     fold = seed % FOLDS
     return {
         "train": [item for item in training if folds[item.clip.group] != fold],

@@ -1,5 +1,6 @@
 """From a folder to the splits of one run: where the data are looked for, what is refused, what is only told."""
 
+import shutil
 from collections import Counter
 from dataclasses import fields
 from itertools import chain
@@ -33,6 +34,19 @@ def test_the_seed_chooses_the_fold_and_test_stays_as_listed(tree, tmp_path):
         assert max(Counter(chain(*keys)).values()) == 1 and len(keys[0]) + len(keys[1]) == 36
         assert not corpus.sample and not corpus.truth
     assert {p.what for p in corpora[0].problems} <= {"warning"}
+
+
+def test_a_clip_that_cannot_be_read_leaves_the_folds_of_the_others_where_they_are(tree, tmp_path):
+    whole = [{clip.key for clip in ask(tree, tmp_path, seed).val.clips} for seed in range(5)]
+    broken = shutil.copytree(tree, tmp_path / "broken")
+    shutil.rmtree(broken / "imgs/anger/c0")  # not there at all
+    (broken / "mp3/anger/c0.mp3").unlink()
+    for path in (*(broken / "imgs/joy/c1").iterdir(), broken / "mp3/joy/c1.mp3"):
+        path.write_bytes(b"")
+    for seed in range(5):
+        corpus = ask(broken, tmp_path, seed)
+        assert {clip.key for clip in corpus.val.clips} == whole[seed] - {"anger/c0", "joy/c1"}
+    assert {(p.what, p.where) for p in corpus.problems} >= {("missing", "anger/c0"), ("unreadable", "joy/c1")}
 
 
 def test_a_clip_set_holds_no_truth_and_no_test_clip(tree, tmp_path):

@@ -34,7 +34,7 @@ def contents(found):
 
 
 def test_preparing_again_does_nothing_and_says_the_same(tree, tmp_path):
-    clips, _ = index_tree(tree, CARD)
+    _, clips, _ = index_tree(tree, CARD)
     told = []
     first = prepare(clips, FORM, tmp_path, lambda *args: told.append(args))
     assert told[-1] == ("prepare", 18, 18) and all(item.path for item in first)
@@ -45,7 +45,7 @@ def test_preparing_again_does_nothing_and_says_the_same(tree, tmp_path):
 
 
 def test_a_clip_that_changes_is_prepared_anew_and_the_others_are_not(tree, tmp_path):
-    clips, _ = index_tree(tree, CARD)
+    _, clips, _ = index_tree(tree, CARD)
     before = prepare(clips, FORM, tmp_path, silent)
     source = clips[0].files.transcript
     kept = source.read_bytes()
@@ -61,7 +61,7 @@ def test_a_clip_that_changes_is_prepared_anew_and_the_others_are_not(tree, tmp_p
 
 
 def test_another_form_lies_elsewhere(tree, tmp_path):
-    clips, _ = index_tree(tree, CARD)
+    _, clips, _ = index_tree(tree, CARD)
     small = prepare(clips[:1], FORM, tmp_path, silent)[0].path
     large = prepare(clips[:1], Form.of(32, 24), tmp_path, silent)[0].path
     assert small.parent != large.parent and small.name == large.name
@@ -125,7 +125,7 @@ def test_preparing_that_is_killed_goes_on_and_leaves_no_half_file(tmp_path):
         "from datasets.ekman6 import CARD; from datasets.layout import index_tree\n"
         "from datasets.prepared import Form, prepare\n"
         "if __name__ == '__main__':\n"
-        f"    clips, _ = index_tree(Path({str(tree)!r}), CARD)\n"
+        f"    _, clips, _ = index_tree(Path({str(tree)!r}), CARD)\n"
         f"    prepare(clips, Form.of(16, 24), Path({str(tmp_path / 'out')!r}), lambda *a: None)\n"
     )
     (tmp_path / "job.py").write_text(code)
@@ -142,7 +142,7 @@ def test_preparing_that_is_killed_goes_on_and_leaves_no_half_file(tmp_path):
     assert 5 <= len(done) < 48
     for path in done:
         read_facts(path)  # whole
-    clips, _ = index_tree(tree, CARD)
+    _, clips, _ = index_tree(tree, CARD)
     resumed = prepare(clips, FORM, tmp_path / "out", silent)
     assert {path: path.stat().st_mtime_ns for path in done} == done  # kept, not made again
     undisturbed = prepare(clips, FORM, tmp_path / "fresh", silent)

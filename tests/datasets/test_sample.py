@@ -33,7 +33,7 @@ def talks(count=200):
 
 
 def test_it_lies_in_the_official_layout_without_a_problem(root):
-    clips, problems = index_tree(root, CARD)
+    _, clips, problems = index_tree(root, CARD)
     assert not problems and len(clips) == 24 and sum(clip.split == "test" for clip in clips) == 6
     assert all(clip.files.frames and clip.files.audio and clip.files.transcript for clip in clips)
     assert len(list((root / "imgs/joy/000").glob("*.jpg"))) in range(150, 211)  # 5 to 7 s, 30 a second

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from bench.data import Card
-from datasets.media import pack
+from datasets.media import Picture, pack, unpack
 
 CODECS = {
     ".mp4": ("mpeg4", "aac"),
@@ -66,6 +66,12 @@ def write_media(
     return path
 
 
+def greys(picture: Picture) -> np.ndarray:
+    """Mean grey at each 1/30 s."""
+    packed = [unpack(jpeg).mean() for jpeg in picture.jpegs]
+    return np.array([packed[place] for place in picture.index])
+
+
 def tone(seconds: float, rate: int) -> np.ndarray:
     """(n,) silence, then 1 kHz from the middle on."""
     time = np.arange(round(seconds * rate)) / rate
@@ -109,7 +115,7 @@ def write_tree(
                 write_mp3(root / "mp3" / name / f"c{number}.mp3", seconds)
             else:
                 write_media(root / "video" / name / f"c{number}.avi", seconds, rate=16000, size=(32, 24))
-            write_srt(root / "srt" / name / f"c{number}.srt")
+            write_srt(root / "srt" / name / f"c{number}.srt", start=0.1 * seconds, end=0.9 * seconds)
     write_lists(root, card, range(training), range(training, training + test))
     return root
 

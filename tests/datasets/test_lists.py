@@ -1,0 +1,173 @@
+"""The lists: rows with and without numbers, annotation files, clips that are listed twice or under two classes."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bench.errors import DataError
+from datasets.ekman6 import CARD
+from datasets.lists import read_rows
+from datasets.splits import validation_fold
+from tests.datasets.trees import write_lists
+
+VE8 = replace(
+    CARD,
+    name="videoemotion8",
+    classes=("Anger", "Anticipation", "Disgust", "Fear", "Joy", "Sadness", "Surprise", "Trust"),
+    sentiment=(-1, 1, -1, -1, 1, -1, 1, 1),
+)
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Lists of two clips of each class, one for test."""
+    write_lists(tmp_path, CARD, [0], [1])
+    return tmp_path
+
+
+def add(path, line):
+    path.write_text(path.read_text() + line + "\n")
+
+
+def keys(rows, split="train"):
+    return [row.key for row in rows if row.split == split]
+
+
+def write_train(root, *lines):
+    (root / "trainlist01.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def test_a_row_twice_is_kept_once_and_a_leak_stays_in_test_alone(tree):
+    add(tree / "trainlist01.txt", "joy/c0 4\nfear/c1 3")
+    rows, problems = read_rows(tree, CARD)
+    assert {(p.what, p.where) for p in problems} == {("duplicate", "joy/c0"), ("leak", "fear/c1")}
+    assert len(rows) == 12 and [row.split for row in rows if row.key == "fear/c1"] == ["test"]
+
+
+@pytest.mark.parametrize("number", ["", " 4", " 3"], ids=["none", "from 1", "from 0"])
+def test_the_number_of_its_class_is_no_part_of_a_clips_name(tree, number):
+    write_train(tree, f"joy/my clip{number}")
+    assert keys(read_rows(tree, CARD)[0]) == ["joy/my clip"]
+
+
+def test_another_number_is_part_of_the_name(tree):
+    write_train(tree, "joy/my clip 13", "joy/my clip 14", "joy/my clip 04", "joy/7")
+    rows, problems = read_rows(tree, CARD)
+    assert keys(rows) == ["joy/my clip 13", "joy/my clip 14", "joy/my clip 04", "joy/7"] and not problems
+
+
+def test_a_list_with_a_byte_order_mark_is_read(tree):
+    (tree / "trainlist01.txt").write_bytes(b"\xef\xbb\xbfjoy/c0 4\r\nfear/c0 3\r\n")
+    assert keys(read_rows(tree, CARD)[0]) == ["joy/c0", "fear/c0"]
+
+
+def test_a_list_that_cannot_be_read_is_an_error_of_one_line(tree):
+    (tree / "trainlist01.txt").write_bytes("joy/café 4\n".encode("latin-1"))
+    with pytest.raises(DataError, match="not in UTF-8"):
+        read_rows(tree, CARD)
+    (tree / "trainlist01.txt").unlink()
+    (tree / "trainlist01.txt").mkdir()
+    with pytest.raises(DataError, match=r"cannot read .*trainlist01\.txt"):
+        read_rows(tree, CARD)
+
+
+def many(*more):
+    """Forty clips with names of their own, and more."""
+    return [*(f"{name}/{name}{n}" for name in ("joy", "fear") for n in range(20)), *more]
+
+
+def test_a_name_under_two_classes_is_told_and_never_parted(tree):
+    write_train(tree, *many("joy/odd", "fear/odd"))
+    (tree / "testlist01.txt").write_text("joy/other\n")
+    rows, problems = read_rows(tree, CARD)
+    assert [(p.what, p.where) for p in problems] == [("two classes", "odd")] and "fear and joy" in problems[0].why
+    assert {row.key: row.group for row in rows if row.key.endswith("odd")} == {"joy/odd": "odd", "fear/odd": "odd"}
+    assert all(row.group == row.key for row in rows if not row.key.endswith("odd"))
+    write_train(tree, *many("joy/odd"))
+    (tree / "testlist01.txt").write_text("joy/other\nfear/odd\n")
+    rows, problems = read_rows(tree, CARD)
+    assert [(p.what, p.where) for p in problems] == [("two classes", "odd"), ("leak", "joy/odd")]
+    assert "joy/odd" not in {row.key for row in rows} and keys(rows, "test") == ["joy/other", "fear/odd"]
+
+
+def test_names_that_each_class_uses_anew_say_nothing(tree):
+    rows, problems = read_rows(tree, CARD)  # c0 and c1 in every class
+    assert not problems and all(row.group == row.key for row in rows)
+
+
+def test_the_real_clip_under_two_classes_of_videoemotion8_keeps_both_rows_in_one_fold(shared, tmp_path):
+    for name in ("trainlist01.txt", "testlist01.txt"):
+        (tmp_path / name).write_bytes((shared / "ve8_ek6_lists" / "mart_ve8" / name).read_bytes())
+    rows, problems = read_rows(tmp_path, VE8)
+    assert [len(keys(rows, split)) for split in ("train", "test")] == [732, 367]
+    twin = "3527012618_7ceb8fb27b_700"
+    assert [(p.what, p.where) for p in problems] == [("two classes", twin)]
+    assert sorted(row.key for row in rows if row.group == twin) == [f"Disgust/{twin}", f"Fear/{twin}"]
+    assert validation_fold(rows, VE8.name)[twin] in range(5)
+
+
+def test_one_list_without_the_other_is_an_error(tree):
+    (tree / "testlist01.txt").unlink()
+    with pytest.raises(DataError, match="not the other list"):
+        read_rows(tree, CARD)
+
+
+def annotate(tree, database):
+    (tree / "trainlist01.txt").unlink()
+    (tree / "testlist01.txt").unlink()
+    (tree / "ekman6.json").write_text(json.dumps({"labels": list(CARD.classes), "database": database}))
+
+
+def test_an_annotation_file_stands_in_for_lists(tree):
+    annotate(
+        tree,
+        {
+            "c0": {"subset": "training", "annotations": {"label": "joy"}},
+            "c1.mp4": {"subset": "validation", "annotations": {"label": "joy"}},
+            "c2": {"subset": "holdout", "annotations": {"label": "fear"}},
+        },
+    )
+    rows, problems = read_rows(tree, CARD)
+    assert [(row.key, row.label, row.split) for row in rows] == [("joy/c0", 3, "train"), ("joy/c1", 3, "test")]
+    assert [(p.what, p.where) for p in problems] == [("subset", "fear/c2")] and "holdout" in problems[0].why
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "told"),
+    [
+        ("c0", {"subset": "training", "annotations": {"label": "joi"}}, "did you mean 'joy'"),
+        ("../c0", {"subset": "training", "annotations": {"label": "joy"}}, "inside the data folder"),
+        ("c0", {"subset": "training"}, "annotations.label"),
+        ("c0", {"subset": ["training"], "annotations": {"label": "joy"}}, "must be text"),
+        ("c0", {"subset": "training", "annotations": {"label": {"joy": 1}}}, "must be text"),
+        ("c0", [], "no subset"),
+    ],
+)
+def test_a_wrong_annotation_is_an_error_that_names_it(tree, name, entry, told):
+    annotate(tree, {name: entry})
+    with pytest.raises(DataError, match=told):
+        read_rows(tree, CARD)
+
+
+def test_an_annotation_file_without_clips_by_name_is_an_error_that_says_so(tree):
+    annotate(tree, [])
+    with pytest.raises(DataError, match='"database" must hold'):
+        read_rows(tree, CARD)
+    (tree / "ekman6.json").unlink()
+    (tree / "ekman6.json").mkdir()
+    with pytest.raises(DataError, match="has no lists of Ekman-6"):
+        read_rows(tree, CARD)
+
+
+def test_the_real_lists_and_annotation_of_ekman6_name_the_same_clips(shared, tmp_path):
+    source = shared / "ve8_ek6_lists" / "cten_ek6"
+    for name in ("trainlist01.txt", "testlist01.txt"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    rows, problems = read_rows(tmp_path, CARD)
+    assert not problems and {row.label for row in rows} == set(range(6))
+    assert [sum(row.split == split for row in rows) for split in ("train", "test")] == [819, 818]
+    (tmp_path / "json").mkdir()
+    (tmp_path / "json" / "ek6_01.json").write_bytes((source / "ek6_01.json").read_bytes())
+    annotated, _ = read_rows(tmp_path / "json", CARD)
+    assert {(row.key, row.split) for row in annotated} == {(row.key, row.split) for row in rows}
