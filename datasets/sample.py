@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,10 +17,10 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
-from bench.children import work_alone
 from bench.data import Card, Planted, Truth, Word
 from bench.errors import StoreError
 from bench.files import write_whole
+from datasets.pool import run_all
 from datasets.sample_course import along, draw_course
 
 FORM = 1  # frozen with its difficulty: docs/decisions/0002-sample.md
@@ -86,22 +83,15 @@ def write_clip(card: Card, root: Path, label: int, number: int) -> tuple[str, di
 
 def _write_sample(card: Card, root: Path, report: Callable[[str, int, int], None], clips: int, training: int) -> None:
     """All clips in parallel into a folder beside, which then takes its place."""
-    shutil.rmtree(root, ignore_errors=True)
+    for left in (root, *root.parent.glob(f".{root.name}.*")):  # the lock is held: nobody writes there
+        shutil.rmtree(left, ignore_errors=True)
     place = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
-    work = [(label, number) for label in range(len(card.classes)) for number in range(clips)]
-    truth: dict[str, Any] = {}
+    work = [(card, place, label, number) for label in range(len(card.classes)) for number in range(clips)]
     try:
         for folder in card.classes:
             for part in ("mp3", "srt"):
                 (place / part / folder).mkdir(parents=True)
-        report("sample", 0, len(work))
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(os.cpu_count(), mp_context=context, initializer=work_alone) as pool:
-            futures = [pool.submit(write_clip, card, place, label, number) for label, number in work]
-            for done, future in enumerate(as_completed(futures), 1):
-                key, told = future.result()
-                truth[key] = told
-                report("sample", done, len(work))
+        truth = dict(run_all(write_clip, work, "sample", report))
         for split, chosen in (("train", range(training)), ("test", range(training, clips))):
             lines = [f"{name}/{n:03d} {label + 1}" for label, name in enumerate(card.classes) for n in chosen]
             (place / f"{split}list01.txt").write_text("\n".join(lines) + "\n")

@@ -1,6 +1,7 @@
 """The built-in sample: what it promises about its course, its words and its truth."""
 
 import json
+import shutil
 from importlib import resources
 
 import numpy as np
@@ -14,6 +15,7 @@ from datasets.sample_course import draw_course
 from datasets.sample_sound import voice
 from datasets.sample_words import SHARE, speak
 from datasets.transcript import read_transcript
+from methods.mart.lexicon import load_lexicon
 
 NRC = json.loads(resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8"))
 STRENGTHS = np.sort([abs(float(row[7])) for row in senticnet.values()])
@@ -99,6 +101,31 @@ def test_the_truth_agrees_with_the_transcript_as_it_is_read(root):
         assert not problems
         said = {(word.text, round(word.start, 3)) for word in words}
         assert truth.words and {(word.text, round(word.start, 3)) for word in truth.words} <= said
+
+
+def test_the_lexicon_finds_the_planted_words_in_a_talk_and_no_others():
+    lexicon = load_lexicon("nrc")
+    for _, _, words, planted in talks(300):
+        found = [(cue.text, cue.start) for cue in lexicon.cues(words, CARD)]
+        assert found == [(word.text, word.start) for word in planted]
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    left = tmp_path / "sample" / f".ekman6-form{sample.FORM}.x1" / "imgs"
+    left.mkdir(parents=True)
+    root = sample.ensure_sample(CARD, tmp_path, lambda *_: None, clips=1, training=1)
+    assert root.exists() and not left.parent.exists()
+
+
+def test_after_an_interrupt_no_more_clips_are_drawn(tmp_path, monkeypatch):
+    def interrupt(what, done, total):
+        if done:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # keep what was drawn, to count it
+    with pytest.raises(KeyboardInterrupt):
+        sample.ensure_sample(CARD, tmp_path, interrupt, clips=8, training=4)
+    assert len(list(tmp_path.glob("sample/.ekman6*/imgs/*/*"))) < 24
 
 
 def test_loudness_and_pitch_are_the_speakers_own():
