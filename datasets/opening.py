@@ -13,9 +13,10 @@ import torch
 from safetensors import safe_open
 
 from bench.data import Sample, Sampling, Word
-from datasets.media import FLOOR, unpack
+from datasets.media import unpack
 from datasets.prepared import MASK_BINS, MASK_FRAMES, read_facts
 from datasets.segments import MISSING, cut
+from datasets.sound import FLOOR
 
 
 def open_clip(path: Path, sampling: Sampling, rng: np.random.Generator | None) -> Sample:

@@ -122,7 +122,8 @@ def _decode(clip: Clip, form: Form) -> tuple[dict[str, np.ndarray], dict[str, An
     """The tensors of a prepared file, and the facts beside them; raises MediaError where nothing can be read."""
     import numpy as np
 
-    from datasets.media import Picture, read_frames, read_sound, read_video
+    from datasets.media import Picture, read_frames, read_video
+    from datasets.sound import read_sound
     from datasets.transcript import read_transcript
 
     files, problems = clip.files, []

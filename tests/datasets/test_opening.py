@@ -8,8 +8,8 @@ import torch
 
 from bench.data import Clip, Files, Sampling
 from bench.streams import Streams
-from datasets.media import FLOOR
 from datasets.prepared import Form, PreparedClips, prepare
+from datasets.sound import FLOOR
 from tests.datasets.trees import brightness, write_frames, write_mp3, write_srt
 
 FIXED = Sampling(segments=3, frames=2, stride=3, size=16, mels=24, training=False)

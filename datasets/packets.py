@@ -1,0 +1,120 @@
+"""Media files decoded to their end, whatever is wrong in between, and their time stamps on one steady line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+
+from bench.data import Problem
+from bench.errors import MediaError
+
+LONGEST = 10.0  # seconds; what a time stamp says beyond is a fault of the file
+JITTER = 0.25  # seconds; a frame out of order by less is shown where it comes, and the time line goes on
+FAULTS = (av.FFmpegError, ValueError)  # what PyAV says of bytes that it cannot read
+
+av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints come as exceptions, not on the screen
+
+
+def open_media(path: Path) -> Any:
+    """A container; raises MediaError for a file that is none, OSError for one that is out of reach."""
+    if path.stat().st_size == 0:
+        raise MediaError(f"{path.name} is empty (0 bytes)")
+    try:
+        return av.open(str(path), mode="r", metadata_errors="replace")
+    except FAULTS as error:
+        raise MediaError(f"{path.name} cannot be opened ({reason(error)})") from None
+
+
+def pictures(container: Any) -> list[Any]:
+    """The streams of moving pictures: the cover of a record is none."""
+    return [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
+
+
+def reason(error: Exception) -> str:
+    """What went wrong, on one line."""
+    text = getattr(error, "strerror", None) or str(error)
+    return " ".join(text.split())
+
+
+class Track:
+    """A stream decoded packet by packet; packets that cannot be are skipped and counted."""
+
+    def __init__(self, container: Any, stream: Any, name: str) -> None:
+        if stream.codec_context is None:
+            raise MediaError(f"{name} holds {stream.type} that no decoder knows")
+        self._container, self._stream, self._name = container, stream, name
+        self._kind = stream.type  # a stream must not be asked once its container is closed
+        self._packets = self._lost = self._decoded = 0
+        self._reason = self._stopped = ""
+        self.silence = 0.0  # seconds of the packets skipped since it was last set to 0
+
+    def frames(self) -> Iterator[Any]:
+        """Every frame that can be decoded, to the end of the file; raises MediaError where there is none but ought to
+        be."""
+        try:
+            for packet in self._container.demux(self._stream):
+                self._packets += packet.size > 0
+                try:
+                    frames = packet.decode()
+                except FAULTS as error:
+                    self._lost, self._reason = self._lost + 1, reason(error)
+                    self.silence += min(LONGEST, float((packet.duration or 0) * (packet.time_base or 0)))
+                    continue
+                self._decoded += len(frames)
+                yield from frames
+        except FAULTS as error:
+            self._stopped = self._reason = reason(error)
+        if self._reason and not self._decoded:
+            raise MediaError(f"{self._name} holds no {self._kind} that can be decoded ({self._reason})")
+
+    def problems(self, key: str) -> list[Problem]:
+        """What could not be decoded, told once."""
+        problems = []
+        if self._lost:
+            why = f"{self._lost} of {self._packets} {self._kind} packets cannot be decoded ({self._reason}); skipped"
+            problems.append(Problem("damaged", key, f"{self._name}: {why}"))
+        if self._stopped:
+            problems.append(Problem("truncated", key, f"{self._name}: {self._kind} stopped ({self._stopped})"))
+        return problems
+
+
+@dataclass
+class Clock:
+    """Time stamps as seconds from the first frame, never backwards.
+
+    A step back, or one forwards of more than 10 s, is taken for the mean step, and the time line goes on from there;
+    unless the next stamp is back on the old line, so that one wrong stamp displaces no others.
+    """
+
+    step: float  # mean seconds from frame to frame
+    jumps: int = 0
+    _last: float | None = None
+    _shift: float = 0.0
+    _before: float = 0.0  # the shift of the old line
+
+    def seconds(self, stamp: float | None) -> float:
+        """When the next frame is shown; without a time stamp, one step after the last."""
+        if self._last is None:
+            self._last, self._shift = 0.0, -(stamp or 0.0)
+            self._before = self._shift
+            return self._last
+        due = self._last + self.step
+        now = due if stamp is None else stamp + self._shift
+        if stamp is not None and abs(stamp + self._before - due) < JITTER:
+            now, self._shift = stamp + self._before, self._before
+        if not self._last - JITTER <= now <= self._last + LONGEST:
+            self._before, self._shift = self._shift, self._shift + due - now
+            self.jumps, now = self.jumps + 1, due
+        elif now < self._last:
+            self.jumps, now = self.jumps + 1, self._last
+        self._last = now
+        return now
+
+    def problems(self, key: str, name: str) -> list[Problem]:
+        """The jumps, told once."""
+        why = f"{name}: time stamps step back or jump by over {LONGEST:.0f} s, times: {self.jumps}; taken as adjacent"
+        return [Problem("time stamps", key, why)] if self.jumps else []
