@@ -6,27 +6,24 @@ and started again, and a clip whose sources change is prepared anew.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import multiprocessing
-import os
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bench.children import work_alone
-from bench.data import Clip, Problem, Sample, Sampling, Word
+from bench.data import Clip, Problem, Sample, Sampling
 from bench.errors import MediaError
 from bench.files import whole, write_whole
 from bench.streams import Streams
+from datasets.pool import run_all
+from datasets.sources import hash_sources, name_clip
 
-if TYPE_CHECKING:
-    import numpy as np
-
-FORM = 1  # of the files; a change of their content needs a new number
+FORM = 2  # of the files; a change of their content needs a new number
 MASK_BINS, MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
+DAY = 24 * 3600  # seconds; a temporary file older than that is what a killed process left
 
 
 @dataclass(frozen=True)
@@ -69,107 +66,61 @@ class Prepared:
 
     clip: Clip
     path: Path | None
-    content: str  # sha256 of the bytes of its sources
+    content: str  # sha256 of the bytes of its sources; empty where they cannot be reached
     problems: tuple[Problem, ...]
 
 
 def prepare(clips: Sequence[Clip], form: Form, folder: Path, report: Callable[[str, int, int], None]) -> list[Prepared]:
-    """Every clip's prepared file, made where it is not there yet, in parallel over the cores."""
+    """Every clip's prepared file, made where it is not there yet, in parallel over the cores.
+
+    A clip whose sources are out of reach (a permission, a faulty disk) is told, and tried again the next time.
+    """
     place = folder / form.folder
-    names = [_name(clip) for clip in clips]
+    _sweep(place)
+    names = [name_clip(clip) for clip in clips]
     missing = [i for i, name in enumerate(names) if not _done(place, name)]
+    faults: dict[str, str] = {}
     if missing:
         place.mkdir(parents=True, exist_ok=True)
-        _prepare_missing([(clips[i], place, names[i], form) for i in missing], report)
-    return [_outcome(clip, place, name) for clip, name in zip(clips, names, strict=True)]
+        work = [(clips[i], place, names[i], form) for i in missing]
+        faults = {name: why for name, why in run_all(prepare_clip, work, "prepare", report) if why is not None}
+    return [_outcome(clip, place, name, faults.get(name)) for clip, name in zip(clips, names, strict=True)]
 
 
-def prepare_clip(clip: Clip, place: Path, name: str, form: Form) -> None:
-    """Decode one clip into its prepared file, or write down why it cannot be."""
+def prepare_clip(clip: Clip, place: Path, name: str, form: Form) -> tuple[str, str | None]:
+    """Decode one clip into its prepared file, or write down why it cannot be; the name, and what was out of reach.
+
+    What the bytes say stays; all bytes are read before they are decoded, so that a fault of the disk is not among it.
+    """
+    from datasets.decoding import decode_clip
+
     try:
-        data, facts = _decode(clip, form)
+        content = hash_sources(clip)
+        data, facts = decode_clip(clip, form.side, form.mels)
     except MediaError as error:
-        told = {"content": _content(clip), "problems": [["unreadable", clip.key, str(error)]]}
+        told = {"content": content, "problems": [["unreadable", clip.key, str(error)]]}
         write_whole(place / f"{name}.json", json.dumps(told).encode())
-        return
+        return name, None
+    except OSError as error:
+        return name, f"{Path(error.filename or clip.key).name}: {error.strerror or error}; tried again the next time"
     from safetensors.numpy import save_file
 
     with whole(place / f"{name}.safetensors") as temporary:
-        save_file(data, temporary, metadata={"facts": json.dumps(facts)})
+        save_file(data, temporary, metadata={"facts": json.dumps({"content": content, **facts})})
+    return name, None
 
 
-def _prepare_missing(work: list[tuple[Clip, Path, str, Form]], report: Callable[[str, int, int], None]) -> None:
-    workers = min(len(work), os.cpu_count() or 1)
-    report("prepare", 0, len(work))
-    if len(work) < 4:
-        for done, item in enumerate(work, 1):
-            prepare_clip(*item)
-            report("prepare", done, len(work))
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=work_alone) as pool:
-        futures = [pool.submit(prepare_clip, *item) for item in work]
-        try:
-            for done, future in enumerate(as_completed(futures), 1):
-                future.result()
-                report("prepare", done, len(work))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+def _sweep(place: Path) -> None:
+    """Remove the hidden files of processes that were killed while they wrote."""
+    for path in place.glob(".*"):
+        with suppress(OSError):  # another run may have ended its file, or swept it
+            if path.stat().st_mtime < time.time() - DAY:
+                path.unlink()
 
 
-def _decode(clip: Clip, form: Form) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The tensors of a prepared file, and the facts beside them; raises MediaError where nothing can be read."""
-    import numpy as np
-
-    from datasets.media import Picture, read_frames, read_video
-    from datasets.sound import read_sound
-    from datasets.transcript import read_transcript
-
-    files, problems = clip.files, []
-    picture = Picture((), np.zeros(0, dtype=np.int32))
-    if files.frames is not None:
-        picture, found = read_frames(files.frames, form.side, clip.key)
-        problems += found
-    elif files.video is not None:
-        picture, found = read_video(files.video, form.side, clip.key)
-        problems += found
-    source = files.audio or files.video
-    sound = np.zeros((0, form.mels), dtype=np.float16)
-    if source is not None:
-        try:
-            sound, found = read_sound(source, form.mels, clip.key)
-            problems += found
-        except MediaError as error:
-            problems.append(Problem("sound", clip.key, str(error)))
-    words: list[Word] = []
-    if files.transcript is not None:
-        words, found = read_transcript(files.transcript, clip.key)
-        problems += found
-    if not picture.jpegs and not len(sound):
-        raise MediaError("neither picture nor sound can be read")
-    if not len(sound):
-        problems.append(Problem("no sound", clip.key, "the clip has no sound; it is used without"))
-    if not picture.jpegs:
-        problems.append(Problem("no picture", clip.key, "the clip has no picture; it is used without"))
-    offsets = np.cumsum([0, *map(len, picture.jpegs)])
-    data: dict[str, np.ndarray] = {
-        "jpegs": np.frombuffer(b"".join(picture.jpegs) or b"\0", dtype=np.uint8),
-        "offsets": offsets.astype(np.int64),
-        "index": picture.index if len(picture.index) else np.full(1, -1, dtype=np.int32),
-        "sound": sound if len(sound) else np.zeros((1, 0), dtype=np.float16),
-    }
-    facts = {
-        "content": _content(clip),
-        "words": [[word.text, word.start, word.end] for word in words],
-        "problems": [[p.what, p.where, p.why] for p in problems],
-        "frames": len(picture.index),
-        "sound": len(sound),
-    }
-    return data, facts
-
-
-def _outcome(clip: Clip, place: Path, name: str) -> Prepared:
+def _outcome(clip: Clip, place: Path, name: str, fault: str | None) -> Prepared:
+    if fault is not None:
+        return Prepared(clip, None, "", (Problem("unreadable", clip.key, fault),))
     path = place / f"{name}.safetensors"
     if path.exists():
         facts = read_facts(path)
@@ -188,26 +139,3 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 def _done(place: Path, name: str) -> bool:
     return (place / f"{name}.safetensors").exists() or (place / f"{name}.json").exists()
-
-
-def _sources(clip: Clip) -> list[Path]:
-    files = clip.files
-    return [path for path in (files.frames, files.video, files.audio, files.transcript) if path is not None]
-
-
-def _name(clip: Clip) -> str:
-    """A name that follows from the key and from each source's name, size and time of change (one stat a source)."""
-    marks = [clip.key]
-    for path in _sources(clip):
-        stat = path.stat()
-        marks.append(f"{path.name}\x1f{stat.st_size}\x1f{stat.st_mtime_ns}")
-    return hashlib.sha256("\x1e".join(marks).encode()).hexdigest()[:32]
-
-
-def _content(clip: Clip) -> str:
-    """The sha256 of all bytes of the sources, frame by frame for a folder."""
-    digest = hashlib.sha256()
-    for path in _sources(clip):
-        for file in sorted(path.iterdir()) if path.is_dir() else [path]:
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()

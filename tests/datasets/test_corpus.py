@@ -11,7 +11,7 @@ from bench.data import Request
 from bench.errors import DataError
 from datasets.corpus import find_folder
 from datasets.ekman6 import CARD, load
-from tests.datasets.trees import write_lists, write_tree
+from tests.datasets.trees import write_lists, write_mp3, write_tree
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +47,20 @@ def test_a_clip_that_cannot_be_read_leaves_the_folds_of_the_others_where_they_ar
         corpus = ask(broken, tmp_path, seed)
         assert {clip.key for clip in corpus.val.clips} == whole[seed] - {"anger/c0", "joy/c1"}
     assert {(p.what, p.where) for p in corpus.problems} >= {("missing", "anger/c0"), ("unreadable", "joy/c1")}
+
+
+def test_one_odd_file_in_each_way_costs_no_run(tree, tmp_path):
+    odd = shutil.copytree(tree, tmp_path / "odd")
+    (odd / "imgs/joy/c0/@eaDir").mkdir()
+    (odd / "imgs/joy/c1/000009.jpg").symlink_to("nowhere.jpg")
+    (odd / "mp3/joy/c2.mp3").unlink()
+    (odd / "mp3/joy/c2.mp3").symlink_to("nowhere.mp3")
+    parts = [write_mp3(tmp_path / f"{rate}.mp3", 0.1, rate).read_bytes() for rate in (16000, 44100)]
+    (odd / "mp3/joy/c3.mp3").write_bytes(b"".join(parts))
+    corpus = ask(odd, tmp_path)
+    assert len(corpus.train.clips) + len(corpus.val.clips) == 36
+    told = {p.where: p.what for p in corpus.problems if p.what != "no sound"}
+    assert "joy/c0" not in told and told["joy/c1"] == "frames" and told["joy/c2"] == "link"
 
 
 def test_a_clip_set_holds_no_truth_and_no_test_clip(tree, tmp_path):

@@ -1,5 +1,6 @@
 """The prepared store: nothing done twice, nothing half done, and what is read is what was decoded."""
 
+import errno
 import json
 import os
 import signal
@@ -10,10 +11,12 @@ import time
 import numpy as np
 import pytest
 
-from bench.data import Clip, Files
+from bench.data import Clip, Files, Sampling
 from datasets.ekman6 import CARD
 from datasets.layout import index_tree
+from datasets.opening import open_clip
 from datasets.prepared import Form, prepare, read_facts
+from datasets.sound import FLOOR
 from tests.conftest import ROOT
 from tests.datasets.trees import brightness, write_frames, write_media, write_mp3, write_srt, write_tree
 
@@ -99,6 +102,116 @@ def test_broken_sound_beside_a_good_picture_costs_the_sound_alone(tmp_path):
     files = Files(frames=write_frames(tmp_path / "c", 0.2), audio=tmp_path / "bad.mp3")
     (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
     assert found.path and [p.what for p in found.problems] == ["sound", "no sound"]
+
+
+def test_a_broken_picture_beside_good_sound_costs_the_picture_alone(tmp_path):
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "000001.jpg").write_text("no picture")
+    files = Files(frames=tmp_path / "c", audio=write_mp3(tmp_path / "c.mp3", 0.2))
+    (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+    assert found.path and [p.what for p in found.problems] == ["picture", "no picture"]
+    assert read_facts(found.path)["frames"] == 0 and read_facts(found.path)["sound"] > 0
+
+
+def test_frames_rewritten_in_place_are_prepared_anew(tmp_path):
+    folder = write_frames(tmp_path / "c", 0.2)
+    clip = Clip("joy/c", 3, "train", "c", Files(frames=folder))
+    (before,) = prepare([clip], FORM, tmp_path / "out", silent)
+    with (folder / "000002.jpg").open("r+b") as file:
+        file.write((folder / "000006.jpg").read_bytes())
+    (after,) = prepare([clip], FORM, tmp_path / "out", silent)
+    assert before.path != after.path and before.content != after.content
+
+
+def broken(path, error, monkeypatch):
+    """Let the reading of one file fail as a disk or a permission does."""
+    read = type(path).read_bytes
+
+    def faulty(self):
+        if self == path:
+            raise OSError(error, os.strerror(error), str(self))
+        return read(self)
+
+    monkeypatch.setattr(type(path), "read_bytes", faulty)
+
+
+@pytest.mark.parametrize("error", [errno.EIO, errno.EACCES])
+@pytest.mark.parametrize("part", ["video", "frame", "audio", "transcript"])
+def test_a_fault_that_passes_is_told_and_forgotten(tmp_path, monkeypatch, error, part):
+    frames = write_frames(tmp_path / "c", 0.2)
+    paths = {"video": write_media(tmp_path / "v.avi", 0.2, rate=16000), "frame": frames / "000003.jpg"}
+    paths |= {"audio": write_mp3(tmp_path / "c.mp3", 0.2), "transcript": write_srt(tmp_path / "c.srt", end=0.2)}
+    clips = [
+        Clip("joy/c", 3, "train", "c", Files(frames=frames, audio=paths["audio"], transcript=paths["transcript"])),
+        Clip("joy/v", 3, "train", "v", Files(video=paths["video"])),
+    ]
+    with monkeypatch.context() as patch:
+        broken(paths[part], error, patch)
+        found = prepare(clips, FORM, tmp_path / "out", silent)
+    hit = found[part == "video"]
+    assert hit.path is None and [p.what for p in hit.problems] == ["unreadable"]
+    assert paths[part].name in hit.problems[0].why and os.strerror(error) in hit.problems[0].why
+    assert found[part != "video"].path is not None
+    assert all(item.path is not None for item in prepare(clips, FORM, tmp_path / "out", silent))
+
+
+def test_a_source_that_vanishes_while_the_run_starts_costs_its_clip_alone(tmp_path):
+    good, lost = (write_media(tmp_path / name, 0.2, rate=16000) for name in ("good.avi", "lost.avi"))
+    clips = [Clip(f"joy/{path.stem}", 3, "train", path.stem, Files(video=path)) for path in (good, lost)]
+    lost.unlink()
+    found = prepare(clips, FORM, tmp_path / "out", silent)
+    assert [item.path is not None for item in found] == [True, False]
+    assert [p.what for p in found[1].problems] == ["unreadable"] and "lost.avi" in found[1].problems[0].why
+
+
+@pytest.mark.parametrize(("picture", "sound"), [(1.0, 3.0), (3.0, 1.0)])
+def test_a_clip_is_as_long_as_the_longer_of_its_picture_and_its_sound(tmp_path, picture, sound):
+    words = write_srt(tmp_path / "c.srt", "early", 0.2, 0.4)
+    words.write_text(words.read_text() + "\n2\n00:00:02,500 --> 00:00:02,900\nlate\n")
+    files = Files(write_frames(tmp_path / "c", picture), None, write_mp3(tmp_path / "c.mp3", sound), words)
+    (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+    assert [(p.what, p.where) for p in found.problems] == [("length", "joy/c")]
+    assert f"picture {picture:.1f} s, sound {sound:.1f} s" in found.problems[0].why
+    facts = read_facts(found.path)
+    assert abs(facts["frames"] / 30 - 3.0) < 0.2 and [row[0] for row in facts["words"]] == ["early", "late"]
+    sampling = Sampling(segments=3, frames=2, stride=3, size=16, mels=24, training=False)
+    sample = open_clip(found.path, sampling, None)
+    shown, heard = sample.video.float().mean((2, 3, 4))[2], sample.audio[2]
+    if picture < sound:
+        assert (shown - brightness(1.0)).abs().max() < 8 and heard.mean() > FLOOR + 3
+    else:
+        assert (heard == FLOOR).all()
+
+
+def test_a_usual_difference_of_length_is_no_matter(tmp_path):
+    for picture, sound in ((1.0, 1.4), (1.4, 1.0)):
+        files = Files(write_frames(tmp_path / f"{picture}", picture), None, write_mp3(tmp_path / "c.mp3", sound))
+        (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+        assert not found.problems and read_facts(found.path)["frames"] == round(picture * 30)
+
+
+def test_words_outside_the_clip_are_dropped_and_counted(tmp_path):
+    words = write_srt(tmp_path / "c.srt", "one two", 0.4, 0.6)
+    files = Files(frames=write_frames(tmp_path / "c", 0.5), transcript=words)
+    (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+    told = {p.what: p.why for p in found.problems}
+    assert set(told) == {"outside", "no sound"} and "1 of 2 words" in told["outside"]
+    assert [row[0] for row in read_facts(found.path)["words"]] == ["one"]
+    write_srt(words, "late words", 2.0, 3.0)
+    (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+    sampling = Sampling(segments=3, frames=2, stride=3, size=16, mels=24, training=False)
+    assert open_clip(found.path, sampling, None).present.tolist() == [True, False, False]
+
+
+def test_temporary_files_of_killed_processes_are_swept_after_a_day(tmp_path):
+    clip = Clip("joy/c", 3, "train", "c", Files(audio=write_mp3(tmp_path / "c.mp3", 0.2)))
+    place = prepare([clip], FORM, tmp_path / "out", silent)[0].path.parent
+    old, new = place / ".a.safetensors.x1", place / ".b.safetensors.x2"
+    old.touch()
+    new.touch()
+    os.utime(old, (time.time() - 2 * 86400,) * 2)
+    prepare([clip], FORM, tmp_path / "out", silent)
+    assert not old.exists() and new.exists()
 
 
 def test_what_is_packed_is_what_was_drawn(tmp_path):
