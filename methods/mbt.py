@@ -2,87 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import Field
-
-from bench.config import Config, Search
-from bench.data import Card, ClipSet, Sampling
+from bench.data import Card, ClipSet
 from bench.method import Context, Method, Predictor
 from bench.streams import Streams
-
-
-class MbtConfig(Config):
-    """Sizes, input and fine-tuning of MBT; the defaults are the paper's."""
-
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {},
-        "quick": {
-            "segments": 6,
-            "test_segments": 6,
-            "frames": 4,
-            "stride": 5,
-            "size": 24,
-            "mels": 32,
-            "patch": 24,
-            "tubelet": 1,
-            "stem": "local",
-            "scale": "segment",
-            "audio_patch": 32,
-            "audio_stride": 16,
-            "width": 64,
-            "depth": 2,
-            "heads": 4,
-            "fusion_depth": 1,
-            "bottleneck": 4,
-            "lr": 2e-3,
-            "epochs": 40,
-            "batch": 8,
-            "ema": 0.98,
-            "ema_ramp": 30,
-        },
-    }
-
-    segments: int = Field(12, ge=1, le=64, description="S, slots a clip is cut into in training")
-    test_segments: int = Field(16, ge=1, le=64, description="S at test")
-    frames: int = Field(16, ge=1, le=64, description="T, frames a segment")
-    stride: int = Field(1, ge=1, le=30, description="video frames from one to the next; 1 = consecutive")
-    size: int = Field(112, ge=8, le=448, description="pixels of a side of a frame")
-    mels: int = Field(128, ge=16, le=256, description="mel bins of the sound")
-    patch: int = Field(16, ge=2, description="pixels of a side of a picture patch")
-    tubelet: int = Field(2, ge=1, description="frames of a picture patch")
-    stem: Literal["linear", "local"] = Field(
-        "linear", description="from a picture patch to a token: a matrix, or convolutions within the patch"
-    )
-    scale: Literal["released", "segment"] = Field(
-        "released", description="input scale: that of the released weights, or around each segment's own mean"
-    )
-    audio_patch: int = Field(16, ge=2, le=100, description="side of a sound patch, bins and frames of 10 ms")
-    audio_stride: int = Field(10, ge=1, description="step from one sound patch to the next")
-    width: int = Field(768, ge=8, description="D, width of all tokens")
-    depth: int = Field(12, ge=1, description="blocks of each encoder")
-    heads: int = Field(12, ge=1, description="attention heads of a block")
-    fusion_depth: int = Field(4, ge=1, description="last blocks that talk through the bottleneck")
-    bottleneck: int = Field(32, ge=1, description="bottleneck tokens")
-    dropout: Annotated[float, Search(0.0, 0.3)] = Field(0.0, ge=0, lt=1, description="dropout after attention and MLP")
-    polarity_weight: Annotated[float, Search(0.0, 1.0)] = Field(0.5, ge=0, description="lambda of a wrong polarity")
-    epochs: int = Field(150, ge=1, description="fine-tuning epochs")
-    batch: int = Field(36, ge=1, description="clips a step")
-    lr: Annotated[float, Search(1e-5, 3e-3, log=True)] = Field(2e-4, gt=0, description="peak step size of fine-tuning")
-    weight_decay: Annotated[float, Search(1e-3, 0.3, log=True)] = Field(0.04, ge=0, description="decoupled decay")
-    optimizer: Literal["adamw", "adam"] = Field("adamw", description="adam: decay added to the gradient")
-    warmup: float = Field(0.05, ge=0, le=1, description="share of steps with a rising step size")
-    clip_norm: float = Field(5.0, ge=0, description="largest norm of a gradient; 0 = none")
-    ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights; 0 = none")
-    ema_ramp: float = Field(2000.0, gt=0, description="steps t of the ramp 1 - exp(-step / t)")
-    precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="of the training step")
-
-
-def sampling(config: MbtConfig, training: bool) -> Sampling:
-    """How clips are opened: with random moments and crops for training, fixed at test."""
-    segments = config.segments if training else config.test_segments
-    return Sampling(segments, config.frames, config.stride, config.size, config.mels, training)
+from methods.backbones.config import MbtConfig, sampling
 
 
 def build(config: MbtConfig, card: Card) -> Predictor:

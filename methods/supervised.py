@@ -14,8 +14,8 @@ from bench.method import Context, Predictor, Scores
 from bench.predict import Validation
 from bench.streams import Streams
 from bench.training import Losses, Stage, train
+from methods.backbones.config import MbtConfig, sampling
 from methods.backbones.mbt import Mbt
-from methods.mbt import MbtConfig, sampling
 from methods.temporal import temporal_scores
 
 

@@ -7,7 +7,7 @@ size: the config says how wide and deep.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from einops import rearrange, repeat
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from bench.data import Inputs
 from bench.errors import ConfigError
 from bench.streams import Streams
+from methods.backbones.config import MbtConfig
 from methods.backbones.tokens import (
     AudioTokens,
     VideoTokens,
@@ -28,10 +29,6 @@ from methods.backbones.tokens import (
     seeded,
     sequence,
 )
-
-if TYPE_CHECKING:
-    from methods.mbt import MbtConfig
-
 
 SCALES = {"released": (pixels, mel), "segment": (centred_pixels, centred_mel)}
 

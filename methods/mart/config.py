@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from bench.config import Search
-from methods.mbt import MbtConfig
+from methods.backbones.config import MbtConfig
 
 Verify = Literal["none", "sentiment", "emotion", "degree"]
 Mask = Literal["affective", "attention", "random", "tube", "frame", "none"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bench.data import Card, ClipSet
 from bench.method import Context, Method, Predictor
 from bench.streams import Streams
+from methods.backbones.config import sampling
 from methods.mart.config import MartConfig
-from methods.mbt import sampling
 
 
 def build(config: MartConfig, card: Card) -> Predictor:

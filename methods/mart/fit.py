@@ -7,10 +7,10 @@ from bench.method import Context, Predictor
 from bench.predict import explain
 from bench.streams import Streams
 from bench.training import Stage, train
+from methods.backbones.config import sampling
 from methods.backbones.mbt import Mbt
 from methods.mart.config import LEXICA, MartConfig
 from methods.mart.model import MartPredictor, Pretrain
-from methods.mbt import sampling
 from methods.supervised import fine_tune
 
 

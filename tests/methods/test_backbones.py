@@ -5,6 +5,7 @@ import torch
 
 from bench.errors import ConfigError
 from bench.streams import Streams
+from methods.backbones.config import MbtConfig
 from methods.backbones.mbt import Mbt, Visible
 from methods.backbones.tokens import (
     AudioTokens,
@@ -16,7 +17,6 @@ from methods.backbones.tokens import (
     sequence,
     sinusoids,
 )
-from methods.mbt import MbtConfig
 from tests.methods.toys import TINY, one_clip, toy_batch
 
 BOTH, NO_SOUND, NO_PICTURE = (True, True), (True, False), (False, True)

@@ -3,7 +3,8 @@ import torch
 
 from bench.method import Context
 from bench.streams import Streams
-from methods.mbt import MBT, MbtConfig, sampling
+from methods.backbones.config import MbtConfig, sampling
+from methods.mbt import MBT
 from tests.methods.toys import TINY, accuracy, run_fit, toy_batch, toy_clips
 from tests.toys import CARD
 

@@ -13,7 +13,7 @@ from bench.data import Batch, Card, Clip, Inputs, Sample, Sampling
 from bench.loading import collate
 from bench.method import Context
 from bench.streams import Streams
-from methods.mbt import MbtConfig, sampling
+from methods.backbones.config import MbtConfig, sampling
 from tests.conftest import Quiet
 from tests.toys import CARD
 

@@ -13,9 +13,9 @@ from bench.data import Card
 from bench.method import Context
 from bench.predict import Validation
 from bench.streams import Streams
+from methods.backbones.config import MbtConfig
 from methods.mart.config import MartConfig
 from methods.mart.entry import MART
-from methods.mbt import MbtConfig
 from methods.mbt import fit as fit_mbt
 from tests.conftest import Quiet
 from tests.methods.mart.toys import CARD, SMALL, spoken_clips

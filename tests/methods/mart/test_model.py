@@ -11,11 +11,11 @@ import torch
 
 from bench.data import Word
 from bench.streams import Streams
+from methods.backbones.config import MbtConfig
 from methods.backbones.mbt import Mbt
 from methods.mart.complementary import alignment, spread
 from methods.mart.model import MartPredictor, coverage
 from methods.mart.verification import verify_cues
-from methods.mbt import MbtConfig
 from methods.registry import ARMS
 from tests.methods.mart.toys import CARD, SMALL, hand_made_cues, objective, one_clip, spoken_batch
 
