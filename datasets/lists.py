@@ -136,11 +136,11 @@ def _split_key(name: str, where: str) -> tuple[str, str]:
 
 def _row(label: str, clip: str, split: Split, card: Card, where: str) -> Clip:
     """A listed clip, its key "<Class>/<clip>" without the suffix of a video, in a group of its own."""
-    _split_key(f"{label}/{clip}", where)
+    label, clip = _split_key(f"{label}/{clip}", where)
     if label not in card.classes:
         raise DataError(f"{where} names class '{label}', which {card.title} lacks; {propose(label, card.classes)}")
-    stem, dot, suffix = clip.rpartition(".")
-    if dot and f".{suffix.lower()}" in VIDEO_SUFFIXES:
+    stem, _, suffix = clip.rpartition(".")
+    if stem and f".{suffix.lower()}" in VIDEO_SUFFIXES:
         clip = stem
     key = f"{label}/{clip}"
     return Clip(key, card.classes.index(label), split, key)

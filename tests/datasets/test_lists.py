@@ -57,6 +57,13 @@ def test_another_number_is_part_of_the_name(tree):
     assert keys(rows) == ["joy/my clip 13", "joy/my clip 14", "joy/my clip 04", "joy/7"] and not problems
 
 
+def test_slashes_and_dots_too_many_are_no_part_of_a_key(tree):
+    write_train(tree, "joy//my clip/", "./joy/other", "joy/.mp4")
+    assert keys(read_rows(tree, CARD)[0]) == ["joy/my clip", "joy/other", "joy/.mp4"]
+    annotate(tree, {"c0/": {"subset": "training", "annotations": {"label": "joy"}}})
+    assert keys(read_rows(tree, CARD)[0]) == ["joy/c0"]
+
+
 def test_a_list_with_a_byte_order_mark_is_read(tree):
     (tree / "trainlist01.txt").write_bytes(b"\xef\xbb\xbfjoy/c0 4\r\nfear/c0 3\r\n")
     assert keys(read_rows(tree, CARD)[0]) == ["joy/c0", "fear/c0"]
