@@ -69,7 +69,7 @@ def read_frames(folder: Path, side: int, key: str) -> tuple[Picture, list[Proble
     for place, path in zip(numbered.places, numbered.paths, strict=True):
         index += [max(0, len(jpegs) - 1)] * (place - len(index))
         try:
-            jpegs.append(pack(_scale(decode(path.read_bytes()), side, scaler)))
+            jpegs.append(_small(decode(path.read_bytes()), side, scaler))
         except MediaError as error:
             faults.append(f"{path.name}: {error}")
         index.append(max(0, len(jpegs) - 1))
@@ -100,11 +100,11 @@ def read_video(path: Path, side: int, key: str) -> tuple[Picture, list[Problem]]
             now = clock.seconds(frame.time)
             due = round(now * RATE)
             if pending is not None and due > len(index):
-                jpegs.append(pack(_scale(pending, side, scaler)))
+                jpegs.append(_small(pending, side, scaler))
                 index += [len(jpegs) - 1] * (due - len(index))
             pending = frame
         if pending is not None:
-            jpegs.append(pack(_scale(pending, side, scaler)))
+            jpegs.append(_small(pending, side, scaler))
             end = round((now + _duration(pending, clock.step)) * RATE)
             index += [len(jpegs) - 1] * max(1, end - len(index))
     problems = [*track.problems(key), *clock.problems(key, path.name)]
@@ -115,6 +115,15 @@ def _duration(frame: Any, step: float) -> float:
     """Seconds that a frame is shown, as it says itself, or else the mean step."""
     stated = float(frame.duration * frame.time_base) if frame.duration and frame.time_base else step
     return min(LONGEST, stated if stated > 0 else step)
+
+
+def _small(frame: Any, side: int, convert: VideoReformatter) -> bytes:
+    """The frame scaled and packed; raises MediaError for one of a form or size that cannot be."""
+    try:
+        return pack(_scale(frame, side, convert))
+    except (*FAULTS, OSError) as error:
+        shape = f"{frame.width} x {frame.height} {frame.format.name}"
+        raise MediaError(f"a picture of {shape} cannot be scaled ({reason(error)})") from None
 
 
 def _scale(frame: Any, side: int, convert: VideoReformatter) -> np.ndarray:

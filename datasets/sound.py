@@ -10,7 +10,8 @@ import av
 import numpy as np
 
 from bench.data import Problem
-from datasets.packets import LONGEST, Track, open_media, pictures
+from bench.errors import MediaError
+from datasets.packets import FAULTS, LONGEST, Track, open_media, pictures, reason
 from datasets.segments import HOP
 
 if TYPE_CHECKING:
@@ -86,8 +87,11 @@ def _samples(track: Track) -> Iterator[np.ndarray]:
         yield from _resampled(resampler, None)
 
 
-def _resampled(resampler: Any, frame: Any) -> Iterator[np.ndarray]:
-    return (out.to_ndarray()[0] for out in resampler.resample(frame))
+def _resampled(resampler: Any, frame: Any) -> list[np.ndarray]:
+    try:
+        return [out.to_ndarray()[0] for out in resampler.resample(frame)]
+    except FAULTS as error:
+        raise MediaError(f"its sound cannot be brought to {RATE_HZ} Hz ({reason(error)})") from None
 
 
 def _delay(container: Any) -> float:
