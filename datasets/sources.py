@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 from bench.data import Clip
+from bench.files import sha256
 from datasets.frames import frames_mark, number_frames
 
 
@@ -21,7 +22,7 @@ def hash_sources(clip: Clip) -> str:
     digest = hashlib.sha256()
     for path in _sources(clip):
         for file in sorted(number_frames(path, clip.key).paths) if path.is_dir() else [path]:
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            digest.update(bytes.fromhex(sha256(file)))
     return digest.hexdigest()
 
 

@@ -125,14 +125,14 @@ def test_frames_rewritten_in_place_are_prepared_anew(tmp_path):
 
 def broken(path, error, monkeypatch):
     """Let the reading of one file fail as a disk or a permission does."""
-    read = type(path).read_bytes
+    opened = type(path).open
 
-    def faulty(self):
+    def faulty(self, *args, **kwargs):
         if self == path:
             raise OSError(error, os.strerror(error), str(self))
-        return read(self)
+        return opened(self, *args, **kwargs)
 
-    monkeypatch.setattr(type(path), "read_bytes", faulty)
+    monkeypatch.setattr(type(path), "open", faulty)
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.EACCES])
