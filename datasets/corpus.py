@@ -11,7 +11,8 @@ from pathlib import Path
 from bench.data import Card, Clip, Corpus, Problem, Request, Truth
 from bench.errors import DataError
 from datasets.layout import index_tree
-from datasets.prepared import Form, Prepared, PreparedClips, prepare
+from datasets.opening import PreparedClips
+from datasets.prepared import Form, Prepared, prepare
 from datasets.splits import FOLDS, fingerprint, validation_fold
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -5,6 +5,7 @@ Key: S segments, T frames, H W pixels, F sound frames, M mel bins.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,28 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from bench.data import Sample, Sampling, Word
+from bench.data import Clip, Sample, Sampling, Word
+from bench.streams import Streams
 from datasets.media import unpack
-from datasets.prepared import MASK_BINS, MASK_FRAMES, read_facts
+from datasets.prepared import read_facts
 from datasets.segments import MISSING, cut
 from datasets.sound import FLOOR
+
+MASK_BINS, MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
+
+
+@dataclass(frozen=True)
+class PreparedClips:
+    """A ClipSet over prepared files; holds paths and labels only."""
+
+    clips: tuple[Clip, ...]
+    paths: tuple[Path, ...]
+
+    def read(self, index: int, sampling: Sampling, streams: Streams, epoch: int) -> Sample:
+        """Clip `index` opened; random moments, crop, flip and SpecAugment follow from (seed, epoch, clip key)."""
+        key = self.clips[index].key
+        rng = streams.numpy("augmentation", epoch, key) if sampling.training else None
+        return open_clip(self.paths[index], sampling, rng)
 
 
 def open_clip(path: Path, sampling: Sampling, rng: np.random.Generator | None) -> Sample:

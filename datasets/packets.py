@@ -12,7 +12,7 @@ import av
 from bench.data import Problem
 from bench.errors import MediaError
 
-LONGEST = 10.0  # seconds; what a time stamp says beyond is a fault of the file
+LONGEST = 60.0  # seconds; what a time stamp says beyond is no still but a fault of the file
 JITTER = 0.25  # seconds; a frame out of order by less is shown where it comes, and the time line goes on
 FAULTS = (av.FFmpegError, ValueError)  # what PyAV says of bytes that it cannot read
 
@@ -86,7 +86,7 @@ class Track:
 class Clock:
     """Time stamps as seconds from the first frame, never backwards.
 
-    A step back, or one forwards of more than 10 s, is taken for the mean step, and the time line goes on from there;
+    A step back, or one forwards of more than a minute, counts as the mean step, and the time line goes on from there;
     unless the next stamp is back on the old line, so that one wrong stamp displaces no others.
     """
 

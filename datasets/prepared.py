@@ -14,15 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.data import Clip, Problem, Sample, Sampling
+from bench.data import Clip, Problem
 from bench.errors import MediaError
 from bench.files import whole, write_whole
-from bench.streams import Streams
 from datasets.pool import run_all
 from datasets.sources import hash_sources, name_clip
 
 FORM = 2  # of the files; a change of their content needs a new number
-MASK_BINS, MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
 DAY = 24 * 3600  # seconds; a temporary file older than that is what a killed process left
 
 
@@ -42,22 +40,6 @@ class Form:
     def folder(self) -> str:
         """Its folder's name."""
         return f"side{self.side}-mels{self.mels}-form{FORM}"
-
-
-@dataclass(frozen=True)
-class PreparedClips:
-    """A ClipSet over prepared files; holds paths and labels only."""
-
-    clips: tuple[Clip, ...]
-    paths: tuple[Path, ...]
-
-    def read(self, index: int, sampling: Sampling, streams: Streams, epoch: int) -> Sample:
-        """Clip `index` opened; random moments, crop, flip and SpecAugment follow from (seed, epoch, clip key)."""
-        from datasets.opening import open_clip
-
-        key = self.clips[index].key
-        rng = streams.numpy("augmentation", epoch, key) if sampling.training else None
-        return open_clip(self.paths[index], sampling, rng)
 
 
 @dataclass(frozen=True)

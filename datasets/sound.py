@@ -96,7 +96,7 @@ def _resampled(resampler: Any, frame: Any) -> list[np.ndarray]:
 
 def _delay(container: Any) -> float:
     """Seconds by which the sound starts later (negative: earlier) than the picture, as the container states; 0 where
-    it states more than 10 s."""
+    it states more than a minute."""
     sound, shown = container.streams.audio[0], pictures(container)
     if not shown or sound.start_time is None or shown[0].start_time is None:
         return 0.0

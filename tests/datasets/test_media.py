@@ -90,7 +90,7 @@ def test_sound_whose_rate_changes_midway_is_read_on(tmp_path):
     assert abs(len(read_sound(tmp_path / "clip.mp3", 32, "k")[0]) - 200) <= 30
 
 
-@pytest.mark.parametrize(("start", "late"), [(3, 3.0), (-3, -3.0), (11, 0.0), (-4000, 0.0)])
+@pytest.mark.parametrize(("start", "late"), [(3, 3.0), (-3, -3.0), (61, 0.0), (-4000, 0.0)])
 def test_a_delay_beyond_reason_is_ignored(start, late):
     from types import SimpleNamespace as Made
 

@@ -8,7 +8,8 @@ import torch
 
 from bench.data import Clip, Files, Sampling
 from bench.streams import Streams
-from datasets.prepared import Form, PreparedClips, prepare
+from datasets.opening import PreparedClips
+from datasets.prepared import Form, prepare
 from datasets.sound import FLOOR
 from tests.datasets.trees import brightness, write_frames, write_mp3, write_srt
 
