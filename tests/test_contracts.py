@@ -101,7 +101,7 @@ def test_the_predictor_is_rebuilt_from_its_weights_and_says_the_same(finished):
         scores = predictor_of(asked, desk, record)(inputs).label
     table = pandas.read_parquet(desk.results / "runs" / record.key / "predictions.parquet")
     stored = table[table.split == "test"][[f"score/{name}" for name in EKMAN6.card.classes]].to_numpy()
-    torch.testing.assert_close(scores, torch.from_numpy(stored), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(scores, torch.tensor(stored), rtol=1e-4, atol=1e-5)
 
 
 def test_a_clip_s_scores_do_not_depend_on_its_neighbours(finished):
