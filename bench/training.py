@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -136,7 +137,7 @@ class _Run:
         torch.manual_seed(self.streams.number("dropout", self.stage.name, epoch))
         self.objective.train()
         total, means = len(self.loader), _Means()
-        reads = self._reads(epoch)
+        reads = self.loader.epoch(epoch)
         for step in range(total):
             progress = (epoch * total + step) / (self.stage.epochs * total)
             _set_lr(self.optimizer, self.stage, epoch * total + step, self.stage.epochs * total)
@@ -149,9 +150,6 @@ class _Run:
         if not math.isfinite(values[f"{self.stage.name}/loss"]):
             raise Diverged(f"{self.stage.name}: the loss is not a number after epoch {epoch}; lower lr or clip_norm")
         return values
-
-    def _reads(self, epoch: int) -> Iterator[Read]:
-        return iter(self.loader.epoch(epoch))
 
     def _step(self, read: Read, epoch: int, progress: float, means: _Means) -> None:
         """One optimiser step; micro-batches add up to the same gradient as the batch as a whole."""
@@ -176,9 +174,16 @@ class _Run:
         if self.ema is not None:
             self.ema.update(self.stage.ema * (1 - math.exp(-self.state.steps / self.stage.ema_ramp)))
 
-    def averaged(self) -> _Swap:
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
         """A block in which the objective carries its averaged weights."""
-        return _Swap(self.ema)
+        if self.ema is not None:
+            self.ema.swap()
+        try:
+            yield
+        finally:
+            if self.ema is not None:
+                self.ema.swap()
 
     def keep_if_best(self, values: dict[str, float]) -> None:
         """Remember the weights of the best epoch so far."""
@@ -252,21 +257,6 @@ class _Ema:
                 kept = parameter.detach().clone()
                 parameter.copy_(weight)
                 weight.copy_(kept)
-
-
-class _Swap:
-    """A block with the averaged weights in place."""
-
-    def __init__(self, ema: _Ema | None) -> None:
-        self.ema = ema
-
-    def __enter__(self) -> None:
-        if self.ema is not None:
-            self.ema.swap()
-
-    def __exit__(self, *_: object) -> None:
-        if self.ema is not None:
-            self.ema.swap()
 
 
 class _Means:

@@ -19,7 +19,7 @@ CUES = {
     "pretrain/coverage_kept": "kept",
     "pretrain/fallback": "masked without",
 }
-STAGES = {"sentiment": "E1 sentiment", "emotion": "E2 emotion", "degree": "E3 degree"}
+STAGES = {"sentiment": "E1", "emotion": "E2", "degree": "E3"}
 FOUND = ("dropped", "precision", "random_precision", "recall", "random_recall")
 
 
@@ -90,10 +90,13 @@ def _verification(rows: list[Row]) -> Table | None:
     rows = [row for row in rows if any("/verify/" in name for name in row.notes)]
     if not rows:
         return None
-    table = Table(title="verification on the sample: finding the planted wrong words, percent")
+    table = Table(
+        title="verification on the sample: finding planted wrong words, percent\n"
+        "E1 sentiment, E2 emotion, E3 degree; random = dropping as many cues by chance"
+    )
     for name in ("method", "clips", "stage"):
         table.add_column(name)
-    for name in ("cues dropped", "precision", "at random", "recall", "at random"):
+    for name in ("dropped", "precision", "random", "recall", "random"):
         table.add_column(name, justify="right")
     for row in rows:
         for split in ("train", "val"):
