@@ -92,7 +92,7 @@ def _verification(rows: list[Row]) -> Table | None:
         return None
     table = Table(
         title="verification on the sample: finding planted wrong words, percent\n"
-        "E1 sentiment, E2 emotion, E3 degree; random = dropping as many cues by chance"
+        "E1 sentiment, E2 emotion, E3 degree; random = as many dropped by chance"
     )
     for name in ("method", "clips", "stage"):
         table.add_column(name)
