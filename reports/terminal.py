@@ -37,7 +37,7 @@ def _scores(rows: list[Row], title: str) -> Table:
     name = f"{title} -- BUILT-IN SAMPLE, not the real data" if sample else title
     presets = ", ".join(dict.fromkeys(row.preset for row in rows))
     table = Table(title=f"{name}\ntest split, percent, preset {presets}", title_style="yellow" if sample else "bold")
-    table.add_column("method")
+    _add_methods(table, rows)
     for label in COLUMNS.values():
         table.add_column(label, justify="right")
     for label in ("clips", "runs", "s/run"):
@@ -57,7 +57,7 @@ def _classes(rows: list[Row]) -> Table | None:
     if not classes:
         return None
     table = Table(title="recall by class, percent")
-    table.add_column("method")
+    _add_methods(table, rows)
     for name in classes:
         table.add_column(name.removeprefix("test/recall/"), justify="right")
     for row in rows:
@@ -71,7 +71,7 @@ def _cues(rows: list[Row]) -> Table | None:
     if not rows:
         return None
     table = Table(title="segments with an affective cue in the last epoch of pre-training, percent")
-    table.add_column("method")
+    _add_methods(table, rows)
     for label in CUES.values():
         table.add_column(label, justify="right")
     for row in rows:
@@ -94,7 +94,8 @@ def _verification(rows: list[Row]) -> Table | None:
         title="verification on the sample: finding planted wrong words, percent\n"
         "E1 sentiment, E2 emotion, E3 degree; random = as many dropped by chance"
     )
-    for name in ("method", "clips", "stage"):
+    _add_methods(table, rows)
+    for name in ("clips", "stage"):
         table.add_column(name)
     for name in ("dropped", "precision", "random", "recall", "random"):
         table.add_column(name, justify="right")
@@ -109,3 +110,8 @@ def _verification(rows: list[Row]) -> Table | None:
 
 def _cell(number: Number | None) -> str:
     return "-" if number is None else str(number)
+
+
+def _add_methods(table: Table, rows: list[Row]) -> None:
+    """The first column, as wide as its names: cut off they could not be told apart."""
+    table.add_column("method", min_width=max(len(row.arm) for row in rows))
