@@ -37,11 +37,11 @@ def _scores(rows: list[Row], title: str) -> Table:
     name = f"{title} -- BUILT-IN SAMPLE, not the real data" if sample else title
     presets = ", ".join(dict.fromkeys(row.preset for row in rows))
     table = Table(title=f"{name}\ntest split, percent, preset {presets}", title_style="yellow" if sample else "bold")
-    _add_methods(table, rows)
+    table.add_column("method", overflow="fold")
     for label in COLUMNS.values():
-        table.add_column(label, justify="right")
+        table.add_column(label, justify="right", overflow="fold")
     for label in ("clips", "runs", "s/run"):
-        table.add_column(label, justify="right")
+        table.add_column(label, justify="right", overflow="fold")
     for row in rows:
         runs = f"{row.runs}" if not row.failed else f"{row.runs} ({row.failed} failed)"
         cells = [_cell(row.numbers.get(name)) for name in COLUMNS]
@@ -57,9 +57,9 @@ def _classes(rows: list[Row]) -> Table | None:
     if not classes:
         return None
     table = Table(title="recall by class, percent")
-    _add_methods(table, rows)
+    table.add_column("method", overflow="fold")
     for name in classes:
-        table.add_column(name.removeprefix("test/recall/"), justify="right")
+        table.add_column(name.removeprefix("test/recall/"), justify="right", overflow="fold")
     for row in rows:
         table.add_row(row.arm, *[_cell(row.numbers.get(name)) for name in classes])
     return table
@@ -71,9 +71,9 @@ def _cues(rows: list[Row]) -> Table | None:
     if not rows:
         return None
     table = Table(title="segments with an affective cue in the last epoch of pre-training, percent")
-    _add_methods(table, rows)
+    table.add_column("method", overflow="fold")
     for label in CUES.values():
-        table.add_column(label, justify="right")
+        table.add_column(label, justify="right", overflow="fold")
     for row in rows:
         kept = row.notes.get("pretrain/coverage_kept")
         few = kept is not None and kept.mean < FEW_CUES
@@ -94,11 +94,11 @@ def _verification(rows: list[Row]) -> Table | None:
         title="verification on the sample: finding planted wrong words, percent\n"
         "E1 sentiment, E2 emotion, E3 degree; random = as many dropped by chance"
     )
-    _add_methods(table, rows)
+    table.add_column("method", overflow="fold")
     for name in ("clips", "stage"):
         table.add_column(name)
     for name in ("dropped", "precision", "random", "recall", "random"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for row in rows:
         for split in ("train", "val"):
             for stage, label in STAGES.items():
@@ -110,8 +110,3 @@ def _verification(rows: list[Row]) -> Table | None:
 
 def _cell(number: Number | None) -> str:
     return "-" if number is None else str(number)
-
-
-def _add_methods(table: Table, rows: list[Row]) -> None:
-    """The first column, as wide as its names: cut off they could not be told apart."""
-    table.add_column("method", min_width=max(len(row.arm) for row in rows))
