@@ -208,7 +208,8 @@ class Store:
         found = client.get_experiment_by_name(name)
         if found is None:
             try:
-                return client.create_experiment(name, artifact_location=self.artifacts)
+                kind = {"mlflow.experimentKind": "custom_model_development"}  # its pages show runs, not chats
+                return client.create_experiment(name, artifact_location=self.artifacts, tags=kind)
             except MlflowException:  # another process was first
                 found = client.get_experiment_by_name(name)
                 if found is None:

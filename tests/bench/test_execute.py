@@ -136,6 +136,7 @@ def test_mlflow_holds_parameters_curves_scores_and_files(desk):
         "record.json",
     }
     assert run.inputs.dataset_inputs[0].dataset.name == "toy"
+    assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
     assert run.data.tags["bench.record"] == RunFolder(desk.results / "runs" / outcome.record.key).sha()
 
 
