@@ -158,7 +158,8 @@ def ui(
         store.open()
     if store.away:
         raise StoreError(store.away)
-    Console().print(f"MLflow at http://127.0.0.1:{port} (Ctrl-C ends it)", highlight=False)
+    page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"  # else it opens on chats and traces
+    Console().print(f"MLflow at {page} (Ctrl-C ends it)", highlight=False, soft_wrap=True)
     sys.stdout.flush()
     words = ["-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
     words += ["--default-artifact-root", store.artifacts] if store.artifacts else []

@@ -153,3 +153,11 @@ def test_help_names_the_options(capsys):
     text = capsys.readouterr().out
     for option in ("--method", "--dataset", "--data", "--seeds", "--preset", "--set", "--fresh", "--json"):
         assert option in text
+
+
+def test_ui_binds_to_this_machine_alone_and_says_where_to_look(results, monkeypatch, capsys):
+    started = []
+    monkeypatch.setattr("os.execv", lambda program, words: started.extend(words))
+    assert main(["ui", "--results", str(results), "--port", "5123"]) == 0
+    assert started[started.index("--host") + 1] == "127.0.0.1" and f"sqlite:///{results}/mlflow.db" in started
+    assert "http://127.0.0.1:5123/#/experiments" in capsys.readouterr().out
