@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pandas
 import pytest
-from safetensors.torch import load_file
 
 from bench.errors import ConfigError
 from bench.execute import Ask, Desk, execute
@@ -12,7 +11,7 @@ from bench.metrics import score
 from bench.record import RunFolder
 from bench.store import Store
 from reports.figures import draw_confusion
-from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, build
+from tests.toys import CARD, TOY, TOY_DATA, ToyConfig
 
 
 @pytest.fixture
@@ -56,12 +55,6 @@ def test_scores_can_be_recomputed_from_the_stored_predictions(desk):
         assert {f"{split}/{name}": value for name, value in found.items()} == {
             name: value for name, value in record.scores.items() if name.startswith(split)
         }
-
-
-def test_the_predictor_can_be_built_again_from_its_weights(desk):
-    record = execute(ask(), desk).record
-    weights = load_file(desk.results / "runs" / record.key / "weights.safetensors")
-    build(ToyConfig(), CARD).load_state_dict(weights)
 
 
 def test_a_finished_run_is_found_and_not_repeated(desk):

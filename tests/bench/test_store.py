@@ -242,3 +242,21 @@ def test_a_password_in_an_address_is_not_shown(tmp_path):
     store = Store(tmp_path, "http://bob:secret@127.0.0.1:9")
     store.open()
     assert store.away and "secret" not in store.away
+
+
+def test_parameters_lost_at_the_start_are_there_in_the_end(results, quiet, monkeypatch):
+    import bench.store
+
+    real, lost = bench.store._log_batch, []
+
+    def hiccup(client, run_id, metrics=None, params=None, tags=None, step=0):
+        if params and not lost:
+            lost.append(run_id)
+            raise OSError("database is locked")
+        real(client, run_id, metrics, params, tags, step)
+
+    monkeypatch.setattr(bench.store, "_log_batch", hiccup)
+    monkeypatch.setattr(bench.store, "PATIENCE", 0.0)
+    outcome = execute(ask(), desk_at(results, quiet))
+    assert lost == [outcome.run_id]
+    assert Store(results).connect().get_run(outcome.run_id).data.params["config.lr"] == "0.05"
