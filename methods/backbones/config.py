@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -75,6 +76,18 @@ class MbtConfig(Config):
     ema: float = Field(0.999, ge=0, lt=1, description="decay of the averaged weights; 0 = none")
     ema_ramp: float = Field(2000.0, gt=0, description="steps t of the ramp 1 - exp(-step / t)")
     precision: Literal["32-true", "bf16-mixed"] = Field("32-true", description="of the training step")
+    recompute: bool = Field(False, description="compute each block again in the backward pass: less memory, more time")
+    compile: bool = Field(False, description="let torch.compile fuse the encoders' blocks")
+    modalities: Literal["both", "video", "audio"] = Field("both", description="what the model may see and hear")
+    weights_video: str = Field("", description="file of published picture weights (VideoMAE, DeiT); empty = none")
+    weights_audio: str = Field("", description="file of published sound weights (AST, DeiT); empty = none")
+    weights_all: str = Field("", description="file of a whole checkpoint of the authors' code; empty = none")
+    freeze_audio: int = Field(8, ge=0, description="first sound blocks that stay as loaded, where weights are loaded")
+
+    def files(self) -> dict[str, Path]:
+        """The weights that training starts from."""
+        names = ("weights_video", "weights_audio", "weights_all")
+        return {name: Path(getattr(self, name)) for name in names if getattr(self, name)}
 
 
 def sampling(config: MbtConfig, training: bool) -> Sampling:

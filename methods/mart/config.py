@@ -14,7 +14,7 @@ from methods.backbones.config import MbtConfig
 Verify = Literal["none", "sentiment", "emotion", "degree"]
 Mask = Literal["affective", "attention", "random", "tube", "frame", "none"]
 LEXICA = ("nrc", "senticnet")
-Target = Literal["distribution", "kl", "pixel"]
+Target = Literal["distribution", "kl", "pixel", "hog", "clip"]
 
 
 class MartConfig(MbtConfig):
@@ -34,8 +34,10 @@ class MartConfig(MbtConfig):
     }
 
     def files(self) -> dict[str, Path]:
-        """The lexicon, where it is neither of those that come with packages."""
-        return {} if self.lexicon in LEXICA else {"lexicon": Path(self.lexicon)}
+        """The weights, and the lexicon where it is neither of those that come with packages."""
+        names = ("weights_text", "weights_teacher")
+        found = {**super().files(), **{name: Path(getattr(self, name)) for name in names if getattr(self, name)}}
+        return found if self.lexicon in LEXICA else {**found, "lexicon": Path(self.lexicon)}
 
     pretrain_epochs: int = Field(100, ge=1, description="pre-training epochs")
     pretrain_lr: Annotated[float, Search(1e-5, 3e-3, log=True)] = Field(2e-4, gt=0, description="peak step size")
@@ -51,7 +53,7 @@ class MartConfig(MbtConfig):
     )
     mask_ramp: float = Field(1.0, gt=0, le=1, description="share of pre-training until mask_to is reached")
     reveal: float = Field(0.05, ge=0, lt=1, description="share of tokens, highest first, that stay as hints")
-    target: Target = Field("distribution", description="what is recovered: KL and patches, KL alone, pixels alone")
+    target: Target = Field("distribution", description="what is recovered of the hidden tokens")
     kl_axis: Literal["class", "time"] = Field("class", description="axis the emotion distribution is taken over")
     tau: Annotated[float, Search(0.03, 0.3, log=True)] = Field(0.07, gt=0, description="temperature of Eqs. 4 and 5")
     negatives: Literal["paper", "paper+words"] = Field("paper", description="what Eqs. 4 and 5 push away")
@@ -63,4 +65,6 @@ class MartConfig(MbtConfig):
     w_cue: float = Field(1.0, ge=0, description="weight of the classification of x_vl and x_al")
     w_patch: Annotated[float, Search(0.01, 1.0, log=True)] = Field(0.05, ge=0, description="weight of patch recovery")
     w_kl: Annotated[float, Search(0.1, 3.0, log=True)] = Field(1.0, ge=0, description="weight of distribution recovery")
-    w_target: float = Field(1.0, ge=0, description="weight of a target that replaces both (pixel)")
+    w_target: float = Field(1.0, ge=0, description="weight of a target that replaces both (pixel, hog, clip)")
+    weights_text: str = Field("", description="folder of a BERT in HuggingFace's format; empty = a learned word table")
+    weights_teacher: str = Field("", description="file of timm's image-text tower for target=clip")
