@@ -9,7 +9,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from bench.config import Config, Search
-from bench.data import Sampling
+from bench.data import Modality, Sampling
+
+
+SEEN: dict[str, tuple[Modality, ...]] = {"both": ("video", "audio"), "video": ("video",), "audio": ("audio",)}
 
 
 class MbtConfig(Config):
@@ -93,4 +96,5 @@ class MbtConfig(Config):
 def sampling(config: MbtConfig, training: bool) -> Sampling:
     """How clips are opened: with random moments and crops for training, fixed at test."""
     segments = config.segments if training else config.test_segments
-    return Sampling(segments, config.frames, config.stride, config.size, config.mels, training)
+    seen = (*SEEN[config.modalities], "words")
+    return Sampling(segments, config.frames, config.stride, config.size, config.mels, training, seen)

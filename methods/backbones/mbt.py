@@ -6,19 +6,20 @@ size: the config says how wide and deep.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from einops import rearrange, repeat
 from jaxtyping import Bool, Float, Int
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from bench.data import Inputs
 from bench.errors import ConfigError
 from bench.streams import Streams
-from methods.backbones.config import MbtConfig
+from methods.backbones.blocks import EPS, blocks, class_attention, run
+from methods.backbones.config import SEEN, MbtConfig
 from methods.backbones.tokens import (
     AudioTokens,
     VideoTokens,
@@ -72,7 +73,7 @@ class Mbt(nn.Module):
             raise ConfigError(f"width {config.width} is no multiple of heads {config.heads}")
         if config.fusion_depth > config.depth:
             raise ConfigError(f"fusion_depth {config.fusion_depth} exceeds depth {config.depth}")
-        width = config.width
+        self.width = width = config.width
         self.scale_video, self.scale_audio = SCALES[config.scale]
         self.fusion_from = config.depth - config.fusion_depth
         self.video_tokens = seeded(
@@ -85,13 +86,18 @@ class Mbt(nn.Module):
             "audio.tokens",
             lambda: AudioTokens(config.mels, config.audio_patch, config.audio_stride, width),
         )
-        self.video_blocks = seeded(streams, "video.blocks", lambda: _blocks(config))
-        self.audio_blocks = seeded(streams, "audio.blocks", lambda: _blocks(config))
-        self.video_norm, self.audio_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        sizes = (width, config.depth, config.heads, config.dropout)
+        self.video_blocks = seeded(streams, "video.blocks", lambda: blocks(*sizes, compiled=config.compile))
+        self.audio_blocks = seeded(streams, "audio.blocks", lambda: blocks(*sizes, compiled=config.compile))
+        self.video_norm, self.audio_norm = nn.LayerNorm(width, EPS), nn.LayerNorm(width, EPS)
         self.bottleneck_token = nn.Parameter(torch.empty(1, config.bottleneck, width))
         nn.init.trunc_normal_(self.bottleneck_token, std=0.02, generator=streams.torch("weights", "bottleneck"))
         self.video_head = seeded(streams, "video.head", lambda: nn.Linear(width, classes))
         self.audio_head = seeded(streams, "audio.head", lambda: nn.Linear(width, classes))
+        self.seen, self.recompute = SEEN[config.modalities], config.recompute
+        for name, parameter in self.named_parameters():
+            if name.startswith(("video", "audio")) and not name.startswith(self.seen):
+                parameter.requires_grad_(False)
 
     @property
     def video_grid(self) -> tuple[int, int, int]:
@@ -105,41 +111,58 @@ class Mbt(nn.Module):
 
     def embed(self, inputs: Inputs) -> Embedded:
         """Picture and sound as patch tokens: made once, whichever of them the passes that follow may see."""
-        clips = len(inputs.present)
-        video = self.video_tokens(self.scale_video(rearrange(inputs.video, "B S t h w c -> (B S) t h w c")))
-        audio = self.audio_tokens(self.scale_audio(rearrange(inputs.audio, "B S f m -> (B S) f m")))
+        clips, segments = inputs.video.shape[:2]
+        if "video" in self.seen:
+            video = self.video_tokens(self.scale_video(rearrange(inputs.video, "B S t h w c -> (B S) t h w c")))
+        else:
+            video = self.bottleneck_token.new_zeros(clips * segments, math.prod(self.video_grid), self.width)
+        if "audio" in self.seen:
+            audio = self.audio_tokens(self.scale_audio(rearrange(inputs.audio, "B S f m -> (B S) f m")))
+        else:
+            audio = self.bottleneck_token.new_zeros(clips * segments, math.prod(self.audio_grid), self.width)
         video, audio = (rearrange(tokens, "(B S) n d -> B S n d", B=clips) for tokens in (video, audio))
         return Embedded(video, audio, inputs.present)
 
-    def encode(self, tokens: Embedded, visible: Visible | None = None, attention: bool = False) -> Encoded:
+    def encode(
+        self, tokens: Embedded, visible: Visible | None = None, attention: bool = False, video_norm: bool = True
+    ) -> Encoded:
         """Tokens and class features of every segment. What is absent is masked out of the exchange, and its class
-        features are zeros, so that its parameters stay in the graph and its content has no effect."""
+        features are zeros, so that its parameters stay in the graph and its content has no effect. The released code
+        pre-trains without `video_norm`."""
         clips, segments = tokens.video.shape[:2]
         places = (None, None) if visible is None else (visible.video.flatten(0, 1), visible.audio.flatten(0, 1))
         video = sequence(self.video_tokens.special_tokens(), tokens.video.flatten(0, 1), places[0])
         audio = sequence(self.audio_tokens.special_tokens(), tokens.audio.flatten(0, 1), places[1])
-        present = repeat(tokens.present[:, :2].float(), "B m -> (B S) m 1 1", S=segments)
-        for block in self.video_blocks[: self.fusion_from]:
-            video = block(video)
-        for block in self.audio_blocks[: self.fusion_from]:
-            audio = block(audio)
+        present = repeat(tokens.present[:, :2].to(video.dtype), "B m -> (B S) m 1 1", S=segments)
+        for video_block, audio_block in self._pairs(0, self.fusion_from):
+            video, audio = self._run("video", video_block, video), self._run("audio", audio_block, audio)
         video_last, audio_last = video, audio
         between = self.bottleneck_token.expand(len(video), -1, -1)
-        for video_block, audio_block in zip(
-            self.video_blocks[self.fusion_from :], self.audio_blocks[self.fusion_from :], strict=True
-        ):
+        for video_block, audio_block in self._pairs(self.fusion_from, None):
             video_last, audio_last = torch.cat([video, between], 1), torch.cat([audio, between], 1)
-            video, audio, between = _exchange(video_block(video_last), audio_block(audio_last), between, present)
-        video_maps = audio_maps = None
+            told = self._run("video", video_block, video_last), self._run("audio", audio_block, audio_last)
+            video, audio, between = _exchange(*told, between, present)
+        maps: list[Tensor | None] = [None, None]
         if attention:
-            maps_v = _class_attention(self.video_blocks[-1], video_last, 1, video.shape[1])
-            maps_a = _class_attention(self.audio_blocks[-1], audio_last, 2, audio.shape[1])
-            video_maps, audio_maps = (rearrange(m, "(B S) n -> B S n", B=clips) for m in (maps_v, maps_a))
-        video = rearrange(self.video_norm(video) * present[:, 0], "(B S) n d -> B S n d", B=clips)
-        audio = rearrange(self.audio_norm(audio) * present[:, 1], "(B S) n d -> B S n d", B=clips)
-        return Encoded(
-            video[:, :, 1:], audio[:, :, 2:], video[:, :, 0], audio[:, :, :2].mean(2), video_maps, audio_maps
-        )
+            maps = [
+                rearrange(class_attention(block, last, special, own.shape[1]), "(B S) n -> B S n", B=clips)
+                for block, last, special, own in (
+                    (self.video_blocks[-1], video_last, 1, video),
+                    (self.audio_blocks[-1], audio_last, 2, audio),
+                )
+            ]
+        video = (self.video_norm(video) if video_norm else video) * present[:, 0]
+        audio = self.audio_norm(audio) * present[:, 1]
+        video, audio = (rearrange(x, "(B S) n d -> B S n d", B=clips) for x in (video, audio))
+        return Encoded(video[:, :, 1:], audio[:, :, 2:], video[:, :, 0], audio[:, :, :2].mean(2), maps[0], maps[1])
+
+    def _pairs(self, first: int, last: int | None) -> Iterator[tuple[nn.Module, nn.Module]]:
+        """The picture's and the sound's blocks of the same depths, side by side."""
+        return zip(self.video_blocks[first:last], self.audio_blocks[first:last], strict=True)
+
+    def _run(self, modality: str, block: nn.Module, tokens: Float[Tensor, "b n D"]) -> Float[Tensor, "b n D"]:
+        """Tokens through a block, as they are where the config leaves the modality out."""
+        return run(block, tokens, self.recompute) if modality in self.seen else tokens
 
     def class_scores(
         self, video_class: Float[Tensor, "B *S D"], audio_class: Float[Tensor, "B *S D"], present: Tensor
@@ -150,12 +173,6 @@ class Mbt(nn.Module):
         video = self.video_head(video_class) * here[:, 0].view(shape)
         audio = self.audio_head(audio_class) * here[:, 1].view(shape)
         return video, audio
-
-
-def _blocks(config: MbtConfig) -> nn.ModuleList:
-    return nn.ModuleList(
-        Block(config.width, config.heads, qkv_bias=True, proj_drop=config.dropout) for _ in range(config.depth)
-    )
 
 
 def _exchange(
@@ -169,13 +186,3 @@ def _exchange(
     copies = torch.stack([video[:, -count:], audio[:, -count:]], dim=1)
     between = (copies * present).sum(1) / present.sum(1).clamp(min=1)
     return video[:, :-count], audio[:, :-count], between
-
-
-def _class_attention(block: Any, tokens: Float[Tensor, "b n D"], special: int, own: int) -> Float[Tensor, "b N"]:
-    """Attention of the special tokens to the modality's patches in a block, mean over heads and special tokens."""
-    attention = block.attn
-    qkv = attention.qkv(block.norm1(tokens))
-    q, k, _ = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=attention.num_heads)
-    maps = (q[:, :, :special] * attention.scale @ k.transpose(-2, -1)).softmax(-1)
-    found: Tensor = maps[..., special:own].mean((1, 2))
-    return found

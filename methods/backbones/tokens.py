@@ -103,7 +103,7 @@ STEMS: dict[str, type[LinearStem] | type[LocalStem]] = {"linear": LinearStem, "l
 
 
 class VideoTokens(nn.Module):
-    """Tubelets of `tubelet` frames by patch x patch pixels, sinusoidal positions, one class token in front."""
+    """Tubelets of `tubelet` frames by patch x patch pixels, one class token in front, sinusoidal positions for all."""
 
     def __init__(
         self, frames: int, size: int, tubelet: int, patch: int, width: int, stem: Literal["linear", "local"] = "linear"
@@ -117,17 +117,17 @@ class VideoTokens(nn.Module):
         self.stem = STEMS[stem](tubelet, patch, width)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
         count = self.grid[0] * self.grid[1] * self.grid[2]
-        self.register_buffer("position", sinusoids(count, width), persistent=False)
+        self.register_buffer("position", sinusoids(1 + count, width), persistent=False)
         self.position: Tensor
 
     def forward(self, video: Float[Tensor, "b T H W 3"]) -> Float[Tensor, "b N D"]:
         """The patch tokens with their positions."""
-        tokens: Tensor = self.stem(video) + self.position
+        tokens: Tensor = self.stem(video) + self.position[:, 1:]
         return tokens
 
     def special_tokens(self) -> Float[Tensor, "1 1 D"]:
-        """The class token, which has no position."""
-        return self.class_token
+        """The class token with its position, the first one."""
+        return self.class_token + self.position[:, :1]
 
 
 class AudioTokens(nn.Module):

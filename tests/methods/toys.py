@@ -57,11 +57,12 @@ class ToyClips:
         sound = torch.randn((s.segments, 100, s.mels), generator=draws) - 7
         band = s.mels // 3
         sound[..., clip.label * band : (clip.label + 1) * band] += 2
+        video, audio = self.video and "video" in s.modalities, self.audio and "audio" in s.modalities
         return Sample(
-            video=picture.to(torch.uint8) * self.video,
-            audio=sound * self.audio,
+            video=picture.to(torch.uint8) * video,
+            audio=sound * audio,
             words=((),) * s.segments,
-            present=torch.tensor([self.video, self.audio, False]),
+            present=torch.tensor([video, audio, False]),
         )
 
 
