@@ -157,11 +157,26 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Masking:
+    """What of a clip's picture or sound is hidden from a masked pass, by token, and what lies under the tokens."""
+
+    hidden: torch.Tensor  # (S, N) bool
+    hints: torch.Tensor  # (S, N) bool: ranked highest, and left visible for that
+    grid: tuple[int, ...]  # tokens along (time, height, width), or (bins, time)
+    patch: tuple[int, ...]  # places that a token covers along these axes
+    stride: tuple[int, ...]  # places from one token to the next
+    content: torch.Tensor  # (S, t, H, W, 3) uint8, the first frame of each token; or (S, F, M) log mel energies
+
+
+@dataclass(frozen=True)
 class Explanation:
-    """What a predictor can tell about one clip: its temporal emotion curve, and its verdict on each cue."""
+    """What a model can tell about one clip; what it cannot is None or empty."""
 
     curve: torch.Tensor | None  # (S, C) temporal emotion scores
     verdicts: tuple[Verdict, ...]
+    recovered: torch.Tensor | None = None  # (S, C) the emotion distribution recovered from the visible tokens
+    feature: torch.Tensor | None = None  # (D,) of the clip as a whole
+    masks: Mapping[str, Masking] = field(default_factory=dict)  # "video" and "audio", where they are there
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,19 @@ Key: B clips, S segments, C classes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from bench.data import Batch, Card, ClipSet, Explanation, Inputs
 from bench.method import Context, Predictor, Scores
-from bench.predict import Validation
+from bench.predict import Validation, explain
 from bench.streams import Streams
 from bench.training import Losses, Stage, train
 from methods.backbones.config import MbtConfig, sampling
-from methods.backbones.mbt import Mbt
+from methods.backbones.mbt import Encoded, Mbt
 from methods.temporal import temporal_scores
 
 
@@ -47,10 +49,16 @@ class MbtPredictor(nn.Module):
         return Scores(video + audio, video_s + audio_s)
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
-        """Temporal emotion curves (Eq. 3)."""
+        """Temporal emotion curves (Eq. 3), and the features of the clips."""
         encoded = self.mbt.encode(self.mbt.embed(inputs))
         curves = temporal_scores(self.mbt, encoded.video_class, encoded.audio_class, inputs.present).curve
-        return [Explanation(curve.cpu(), ()) for curve in curves]
+        features = clip_features(encoded)
+        return [Explanation(c.cpu(), (), feature=z.cpu()) for c, z in zip(curves, features, strict=True)]
+
+
+def clip_features(encoded: Encoded) -> Float[Tensor, "B Z"]:
+    """What the heads score of a clip: the class features of picture and of sound, averaged over segments."""
+    return torch.cat([encoded.video_class.mean(1), encoded.audio_class.mean(1)], -1)
 
 
 class Classify(nn.Module):
@@ -104,4 +112,6 @@ def fine_tune(
     objective = Classify(predictor.to(ctx.device), card, config.polarity_weight)
     select = Validation(predictor, val, sampling(config, False), card, streams, ctx)
     train(objective, clips, sampling(config, True), stage, streams, ctx, select)
+    told = explain(predictor, val, sampling(config, False), streams, ctx)
+    ctx.tracker.explain("finetune", {key: replace(one, verdicts=()) for key, one in told.items()})  # words are over
     return predictor

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from bench.data import Card, ClipSet
+import torch
+
+from bench.chosen import chosen
+from bench.data import Batch, Card, ClipSet, Explanation
+from bench.loading import collate
 from bench.method import Context, Predictor
 from bench.predict import explain
 from bench.streams import Streams
@@ -34,14 +38,28 @@ def pretrain_and_fine_tune(
         precision=config.precision,
     )
     train(objective, clips, sampling(config, True), stage, streams, ctx)
-    if objective.reads:
-        fixed = sampling(config.override({"test_segments": config.segments}), False)
-        told = {
-            **explain(predictor, clips, fixed, streams, ctx),
-            **explain(predictor, val, fixed, streams, ctx),
-        }
-        ctx.tracker.explain("pretrain", told)
+    ctx.tracker.explain("pretrain", _tell(objective, config, clips, val, streams, ctx))
     return fine_tune(predictor, config, card, clips, val, streams, ctx)
+
+
+def _tell(
+    objective: Pretrain, config: MartConfig, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context
+) -> dict[str, Explanation]:
+    """What became of the words of every clip, and of a few clips of val what is hidden and recovered in the end."""
+    fixed = sampling(config.override({"test_segments": config.segments}), False)
+    told: dict[str, Explanation] = {}
+    if objective.reads:
+        for split in (clips, val):
+            told |= explain(objective.predictor, split, fixed, streams, ctx)
+    if objective.recovers:
+        few = chosen(val.clips)
+        with torch.inference_mode(), ctx.clock("explain"):
+            inputs = collate([val.read(index, fixed, streams, 0) for index in few]).to(torch.device(ctx.device))
+            label = torch.tensor([val.clips[index].label for index in few], device=ctx.device)
+            keys = tuple(val.clips[index].key for index in few)
+            batch = Batch(inputs, label, keys, config.pretrain_epochs - 1, progress=1.0)
+            told |= zip(keys, objective.explain(batch), strict=True)
+    return told
 
 
 def _warn_about_words(config: MartConfig, card: Card, clips: ClipSet, streams: Streams, ctx: Context) -> None:

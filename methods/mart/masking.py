@@ -52,13 +52,25 @@ def affective_score(evidence: Evidence) -> Float[Tensor, "B S N"]:
     return torch.where(evidence.kept.any(-1)[..., None], score, evidence.attention)
 
 
-def hide_ranked(score: Float[Tensor, "B S N"], ratio: float, reveal: float) -> Bool[Tensor, "B S N"]:
+class Ranked(NamedTuple):
+    """The tokens that a ranking hides, and those it puts before them."""
+
+    hidden: Bool[Tensor, "B S N"]
+    hints: Bool[Tensor, "B S N"]
+
+
+def rank_tokens(score: Float[Tensor, "B S N"], ratio: float, reveal: float) -> Ranked:
     """Highest first: the first S_reveal stay visible as hints, the next ceil(ratio N) are hidden, the rest stay."""
     tokens = score.shape[-1]
     hidden = hidden_count(tokens, ratio)
     hints = min(hint_count(tokens, reveal), tokens - hidden)
     rank = score.argsort(dim=-1, descending=True, stable=True).argsort(-1)
-    return (rank >= hints) & (rank < hints + hidden)
+    return Ranked((rank >= hints) & (rank < hints + hidden), rank < hints)
+
+
+def hide_ranked(score: Float[Tensor, "B S N"], ratio: float, reveal: float) -> Bool[Tensor, "B S N"]:
+    """The hidden tokens of a ranking."""
+    return rank_tokens(score, ratio, reveal).hidden
 
 
 def hide_groups(evidence: Evidence, ratio: float, along_time: bool) -> Bool[Tensor, "B S N"]:
@@ -90,6 +102,14 @@ STRATEGIES: dict[str, Callable[[Evidence, float, float], Bool[Tensor, "B S N"]]]
     "tube": lambda evidence, ratio, reveal: hide_groups(evidence, ratio, along_time=False),
     "frame": lambda evidence, ratio, reveal: hide_groups(evidence, ratio, along_time=True),
 }
+
+
+def hint_places(mask: str, evidence: Evidence, ratio: float, reveal: float) -> Bool[Tensor, "B S N"]:
+    """The tokens that a strategy leaves visible since they rank highest; none where chance decides."""
+    if mask not in ("affective", "attention"):
+        return torch.zeros_like(evidence.chance, dtype=torch.bool)
+    score = affective_score(evidence) if mask == "affective" else evidence.attention
+    return rank_tokens(score, ratio, reveal).hints
 
 
 def visible_places(hidden: Bool[Tensor, "B S N"]) -> Int[Tensor, "B S n"]:

@@ -6,7 +6,7 @@ Key: B clips, S segments, K cues of a segment, N tokens, D width, C classes.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -24,10 +24,13 @@ from methods.mart.config import MartConfig
 from methods.mart.cues import CueFinder, Cues
 from methods.mart.lexicon import load_lexicon
 from methods.mart.masking import STRATEGIES, Evidence, chances, check_groups, mask_ratio, visible_places
+from methods.mart.maskings import maskings
 from methods.mart.recovery import Decoder, audio_free, audio_target, distribution_loss, patch_loss, video_target
 from methods.mart.verification import Stages, verify_cues
-from methods.supervised import MbtPredictor, polarity_cross_entropy, two_heads
+from methods.supervised import MbtPredictor, clip_features, polarity_cross_entropy, two_heads
 from methods.temporal import Temporal, temporal_scores
+
+MODALITIES = ("video", "audio")
 
 
 class MartPredictor(MbtPredictor):
@@ -56,8 +59,9 @@ class MartPredictor(MbtPredictor):
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
         """The temporal emotion curve of each clip, and which stages each of its cues passes."""
-        temporal, cues = self.temporal(self.mbt.encode(self.mbt.embed(inputs)), inputs), self.cues(inputs)
-        stages = self.stages(temporal, cues)
+        encoded, cues = self.mbt.encode(self.mbt.embed(inputs)), self.cues(inputs)
+        temporal = self.temporal(encoded, inputs)
+        stages, features = self.stages(temporal, cues), clip_features(encoded)
         told = []
         for b, clip in enumerate(cues.found):
             verdicts = tuple(
@@ -65,7 +69,7 @@ class MartPredictor(MbtPredictor):
                 for s, slot in enumerate(clip)
                 for k, cue in enumerate(slot)
             )
-            told.append(Explanation(temporal.curve[b].cpu(), verdicts))
+            told.append(Explanation(temporal.curve[b].cpu(), verdicts, feature=features[b].cpu()))
         return told
 
 
@@ -120,6 +124,24 @@ class Pretrain(nn.Module):
             terms |= self._recover(batch, tokens, encoded, temporal, read, notes)
         return Losses(terms, {name: value.detach() for name, value in notes.items()})
 
+    def explain(self, batch: Batch) -> list[Explanation]:
+        """What the predictor tells, and what the second pass hides of each clip and recovers of its emotions."""
+        told = self.predictor.explain(batch.inputs)
+        if not self.recovers:
+            return told
+        tokens = self.predictor.mbt.embed(batch.inputs)
+        encoded = self.predictor.mbt.encode(tokens, attention=True)
+        read = self._read(batch, encoded, self.predictor.temporal(encoded, batch.inputs)) if self.reads else None
+        evidence = {name: self._evidence(name, batch, encoded, read) for name in MODALITIES}
+        hidden = {name: self._hide(of, batch) for name, of in evidence.items()}
+        _, _, scores = self._second_pass(tokens, hidden)
+        masks = maskings(self.config, batch, evidence, hidden)
+        trained = self._recovery_weights()[1] > 0 and self.config.kl_axis == "class"
+        return [
+            replace(one, recovered=scores[b].softmax(-1).cpu() if trained else None, masks=masks[b])
+            for b, one in enumerate(told)
+        ]
+
     def _read(self, batch: Batch, encoded: Encoded, temporal: Temporal) -> Read:
         """Look the cues up, verify them, and ask both modalities about them."""
         cues = self.predictor.cues(batch.inputs)
@@ -168,11 +190,8 @@ class Pretrain(nn.Module):
         notes: dict[str, Tensor],
     ) -> dict[str, Tensor]:
         """Hide tokens, encode the rest, and recover patches and the emotion distribution."""
-        hidden = {name: self._hide(name, batch, encoded, read) for name in ("video", "audio")}
-        visible = {name: visible_places(where) for name, where in hidden.items()}
-        seen = self.predictor.mbt.encode(tokens, Visible(visible["video"], visible["audio"]))
-        patches_v, scores_v = self.decoders["video"](seen.video, visible["video"])
-        patches_a, scores_a = self.decoders["audio"](seen.audio, visible["audio"])
+        hidden = {name: self._hide(self._evidence(name, batch, encoded, read), batch) for name in MODALITIES}
+        patches_v, patches_a, scores = self._second_pass(tokens, hidden)
         present = batch.inputs.present.float()
         notes |= self._mask_notes(batch, temporal, read, hidden)
         terms: dict[str, Tensor] = {}
@@ -182,9 +201,19 @@ class Pretrain(nn.Module):
             terms["patch_video"] = w_patch * video_loss * present[:, 0]
             terms["patch_audio"] = w_patch * audio_loss * present[:, 1]
         if w_kl > 0:
-            scores = scores_v * present[:, 0, None, None] + scores_a * present[:, 1, None, None]
             terms["kl"] = w_kl * distribution_loss(temporal.curve, scores, self.config.kl_axis)
         return terms
+
+    def _second_pass(
+        self, tokens: Embedded, hidden: dict[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Float[Tensor, "B S C"]]:
+        """What the decoders make of the visible tokens: patches of picture and sound, and emotion scores."""
+        visible = {name: visible_places(where) for name, where in hidden.items()}
+        seen = self.predictor.mbt.encode(tokens, Visible(visible["video"], visible["audio"]))
+        patches_v, scores_v = self.decoders["video"](seen.video, visible["video"])
+        patches_a, scores_a = self.decoders["audio"](seen.audio, visible["audio"])
+        present = tokens.present.float()
+        return patches_v, patches_a, scores_v * present[:, 0, None, None] + scores_a * present[:, 1, None, None]
 
     def _recovery_weights(self) -> tuple[float, float]:
         """Weights of patches and of the distribution under the config's target."""
@@ -195,8 +224,13 @@ class Pretrain(nn.Module):
             "pixel": (config.w_target, 0.0),
         }[config.target]
 
-    def _hide(self, modality: str, batch: Batch, encoded: Encoded, read: Read | None) -> Bool[Tensor, "B S N"]:
+    def _hide(self, evidence: Evidence, batch: Batch) -> Bool[Tensor, "B S N"]:
         """The hidden tokens of a modality (Eqs. 6 and 7)."""
+        ratio = mask_ratio(self.config, batch.progress)
+        return STRATEGIES[self.config.mask](evidence, ratio, self.config.reveal)
+
+    def _evidence(self, modality: str, batch: Batch, encoded: Encoded, read: Read | None) -> Evidence:
+        """What may decide which tokens of a modality are hidden."""
         mbt, is_video = self.predictor.mbt, modality == "video"
         attention = encoded.video_attention if is_video else encoded.audio_attention
         assert attention is not None
@@ -204,7 +238,7 @@ class Pretrain(nn.Module):
         grid: tuple[int, ...] = mbt.video_grid if is_video else mbt.audio_grid
         asked = None if read is None else (read.video if is_video else read.audio)
         chance = chances(self.streams, modality, batch.epoch, batch.keys, *attention.shape[1:])
-        evidence = Evidence(
+        return Evidence(
             attention=attention,
             cue_attention=None if asked is None else asked.attention.detach(),
             kept=None if read is None else read.kept,
@@ -212,8 +246,6 @@ class Pretrain(nn.Module):
             grid=grid,
             time_axis=0 if is_video else 1,
         )
-        ratio = mask_ratio(self.config, batch.progress)
-        return STRATEGIES[self.config.mask](evidence, ratio, self.config.reveal)
 
     def _patch_losses(
         self, batch: Batch, hidden: dict[str, Tensor], patches_v: Tensor, patches_a: Tensor
