@@ -19,10 +19,12 @@ def build(config: MbtConfig, card: Card) -> Predictor:
 def fit(config: MbtConfig, card: Card, train: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Predictor:
     """Train on labels; the best epoch on val."""
     from methods.backbones.mbt import Mbt
+    from methods.backbones.published import load_published
     from methods.supervised import MbtPredictor, fine_tune
 
-    predictor = MbtPredictor(Mbt(config, len(card.classes), streams))
-    return fine_tune(predictor, config, card, train, val, streams, ctx)
+    mbt = Mbt(config, len(card.classes), streams)
+    load_published(mbt, config, ctx.tracker.notice)
+    return fine_tune(MbtPredictor(mbt), config, card, train, val, streams, ctx)
 
 
 MBT = Method(

@@ -1,0 +1,88 @@
+"""A published file of weights as tensors by name; nothing else in it is loaded, and nothing is ever run."""
+
+from __future__ import annotations
+
+import argparse
+import warnings
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from bench.errors import ConfigError
+
+WRAPPERS = ("model", "module", "state_dict")
+WANTED = "give the file that its project published, or its tensors alone as .safetensors"
+
+
+def flat_tensors(path: Path) -> dict[str, Tensor]:
+    """Name -> tensor of a file of torch or, by its suffix, safetensors; without wrapping dicts, and without the
+    `module.` that data-parallel training puts before names. Raises ConfigError in one line for any other file."""
+    try:
+        found = _innermost(load_file(path) if path.suffix == ".safetensors" else _load(path))
+    except OSError as error:
+        raise ConfigError(f"cannot read '{path}' ({error.strerror or error}); {WANTED}") from None
+    except Exception as error:  # the readers of torch and safetensors break in as many ways as a file can be damaged
+        raise ConfigError(
+            f"'{path}' is damaged, or holds objects that are no tensors and are not loaded ({type(error).__name__}); "
+            f"{WANTED}"
+        ) from None
+    named = found.items() if isinstance(found, dict) else ()
+    tensors = {str(name).removeprefix("module."): value for name, value in named if isinstance(value, Tensor)}
+    if not tensors:
+        raise ConfigError(f"'{path}' holds no tensors by name; {WANTED}")
+    return tensors
+
+
+class Source:
+    """The tensors of a published file, and which of them were taken."""
+
+    def __init__(self, file: str, tensors: dict[str, Tensor]) -> None:
+        self.file, self.tensors = file, tensors
+        self.taken: set[str] = set()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.tensors
+
+    def prefix(self, known: Iterable[str]) -> str:
+        """The first of the known prefixes that a block's names have here; none where none has."""
+        return next((prefix for prefix in known if any(n.startswith(f"{prefix}blocks.") for n in self.tensors)), "")
+
+    def take(self, name: str, *shape: int | None) -> Tensor:
+        """A tensor, taken; raises ConfigError where its shape is another. None stands for any size."""
+        tensor = self.tensors[name]
+        sizes = zip(tensor.shape, shape, strict=False)
+        if tensor.ndim != len(shape) or any(wanted not in (None, size) for size, wanted in sizes):
+            raise self.misfit(name, shape)
+        self.taken.add(name)
+        return tensor.float()
+
+    def misfit(self, name: str, shape: Iterable[int | None]) -> ConfigError:
+        """The error that a tensor has another shape than this config wants."""
+        has, wants = (", ".join("any" if size is None else str(size) for size in s) for s in (self.shape(name), shape))
+        return ConfigError(f"{self.file}: {name} is [{has}], this config wants [{wants}]; set its sizes to the file's")
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a tensor."""
+        return tuple(self.tensors[name].shape)
+
+    def left(self) -> tuple[str, ...]:
+        """The names that were not taken."""
+        return tuple(name for name in self.tensors if name not in self.taken)
+
+
+def _load(path: Path) -> object:
+    with warnings.catch_warnings(), torch.serialization.safe_globals([argparse.Namespace]):  # the options of a training
+        warnings.simplefilter("ignore")  # about the pickle's protocol
+        loaded: object = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        return loaded
+
+
+def _innermost(found: object) -> object:
+    for name in WRAPPERS:
+        if isinstance(found, dict) and isinstance(found.get(name), dict):
+            return _innermost(found[name])
+    return found
