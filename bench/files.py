@@ -45,6 +45,9 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file's content, in hex."""
+    """The sha256 of a file's content, in hex; of a folder, that of its visible files' names and contents."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        return hashlib.sha256("\n".join(f"{file.name} {sha256(file)}" for file in files).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
