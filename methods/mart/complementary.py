@@ -10,9 +10,10 @@ from typing import Literal, NamedTuple
 
 import torch
 from einops import rearrange, repeat
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from methods.mart.cues import Cues
 from methods.mart.lexicon import OTHER, PADDING
 
 
@@ -24,10 +25,10 @@ class WordTable(nn.Module):
         super().__init__()
         self.table = nn.Embedding(OTHER + 1 + words, width, padding_idx=PADDING)
 
-    def forward(self, rows: Int[Tensor, "B S K P"]) -> Float[Tensor, "B S K D"]:
+    def forward(self, cues: Cues) -> Float[Tensor, "B S K D"]:
         """x_l of every cue; zeros on padding."""
-        count = (rows != PADDING).sum(-1, keepdim=True).clamp(min=1)
-        found: Tensor = self.table(rows).sum(-2) / count
+        count = (cues.rows != PADDING).sum(-1, keepdim=True).clamp(min=1)
+        found: Tensor = self.table(cues.rows).sum(-2) / count
         return found
 
 

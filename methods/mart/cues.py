@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from bench.data import Card, Inputs, Word
-from methods.mart.lexicon import LONGEST, Cue, Lexicon
+from methods.mart.lexicon import LONGEST, Cue, Lexicon, transcript
 
 
 @dataclass(frozen=True)
@@ -25,13 +25,14 @@ class Cues:
     degree: Float[Tensor, "B S K"]
     classes: Bool[Tensor, "B S K C"]
     rows: Int[Tensor, "B S K P"]  # of the word table; 0 = padding
+    said: tuple[tuple[str, ...], ...]  # B x S transcripts that the cues stand in
 
 
 class CueFinder:
-    """Looks the cues of batches up, each slot's words once."""
+    """Looks the cues of batches up, each slot's words once; `every_word` takes all words, whatever they mean."""
 
-    def __init__(self, lexicon: Lexicon, card: Card) -> None:
-        self.lexicon, self.card = lexicon, card
+    def __init__(self, lexicon: Lexicon, card: Card, every_word: bool = False) -> None:
+        self.lexicon, self.card, self.every_word = lexicon, card, every_word
         self._slots: dict[tuple[Word, ...], tuple[Cue, ...]] = {}
 
     def __call__(self, inputs: Inputs) -> Cues:
@@ -51,10 +52,15 @@ class CueFinder:
                     classes[b, s, k, list(cue.classes)] = True
                     words = cue.text.split()
                     rows[b, s, k, : len(words)] = torch.tensor([self.lexicon.row(word) for word in words])
+        said = tuple(tuple(transcript(words) for words in clip) for clip in inputs.words)
         device = inputs.video.device
-        return Cues(found, here.to(device), polarity.to(device), degree.to(device), classes.to(device), rows.to(device))
+        here, polarity, degree, classes, rows = (
+            tensor.to(device, non_blocking=True) for tensor in (here, polarity, degree, classes, rows)
+        )
+        return Cues(found, here, polarity, degree, classes, rows, said)
 
     def _slot(self, words: tuple[Word, ...]) -> tuple[Cue, ...]:
         if words not in self._slots:
-            self._slots[words] = self.lexicon.cues(words, self.card)
+            lexicon = self.lexicon
+            self._slots[words] = lexicon.words(words) if self.every_word else lexicon.cues(words, self.card)
         return self._slots[words]

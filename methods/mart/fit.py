@@ -69,3 +69,5 @@ def _warn_about_words(config: MartConfig, card: Card, clips: ClipSet, streams: S
         ctx.tracker.notice("no training clip has words: MART has no cues, and masks by class-token attention alone")
     if card.language != "en" and config.lexicon in LEXICA:
         ctx.tracker.notice(f"the lexicon is English, the words of {card.title} are '{card.language}'")
+    if not config.weights_text and config.width == MartConfig.preset("paper").width:
+        ctx.tracker.notice("words are a learned table, no BERT was given (--set weights_text=FOLDER)")

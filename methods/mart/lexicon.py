@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from bench.data import Card, Word
 from bench.errors import ConfigError
@@ -43,6 +43,20 @@ class Cue:
     polarity: int  # -1 or 1
     degree: float
     classes: frozenset[int]  # of the card
+    places: tuple[tuple[int, int], ...]  # of its words in the slot's transcript, in characters
+
+
+class _Token(NamedTuple):
+    """A word as it is looked up, and where it stands."""
+
+    text: str
+    start: float
+    place: tuple[int, int]  # in the slot's transcript, in characters
+
+
+def transcript(words: Sequence[Word]) -> str:
+    """The words of a slot as one text."""
+    return " ".join(word.text for word in words)
 
 
 @dataclass
@@ -81,21 +95,24 @@ class Lexicon:
 
     def cues(self, words: Sequence[Word], card: Card) -> tuple[Cue, ...]:
         """The cues of a slot's words, in their order; no word belongs to two."""
-        tokens = [(token, word) for word in words for token in _WORD.findall(word.text.lower())]
+        tokens = _tokens(words)
         found: list[Cue] = []
         place = 0
         while place < len(tokens):
             taken = 1
             for count in range(min(LONGEST, len(tokens) - place), 0, -1):
                 span = tokens[place : place + count]
-                entry = self._entry_or_stem([token for token, _ in span])
+                entry = self._entry_or_stem([token.text for token in span])
                 if entry is not None:
-                    text = " ".join(token for token, _ in span)
-                    found.append(_cue(text, span[0][1].start, entry, card))
+                    found.append(_cue(span, entry, card))
                     taken = count
                     break
             place += taken
         return tuple(found)
+
+    def words(self, words: Sequence[Word]) -> tuple[Cue, ...]:
+        """Every word of a slot as a cue without meaning."""
+        return tuple(Cue(token.text, token.start, 0, 0.0, frozenset(), (token.place,)) for token in _tokens(words))
 
     def _entry_or_stem(self, tokens: list[str]) -> Entry | None:
         entry = self.entry("_".join(tokens))
@@ -166,11 +183,23 @@ def _nrc() -> dict[str, frozenset[str]]:
     return {word: frozenset(tags) & PLUTCHIK for word, tags in json.loads(text).items()}
 
 
-def _cue(text: str, start: float, entry: Entry, card: Card) -> Cue:
+def _tokens(words: Sequence[Word]) -> list[_Token]:
+    found: list[_Token] = []
+    before = 0  # characters of the transcript
+    for word in words:
+        for match in _WORD.finditer(word.text):
+            place = (before + match.start(), before + match.end())
+            found.append(_Token(match.group().lower(), word.start, place))
+        before += len(word.text) + 1
+    return found
+
+
+def _cue(span: Sequence[_Token], entry: Entry, card: Card) -> Cue:
     classes = frozenset(
         index for index, name in enumerate(card.classes) if card.emotions.get(name, frozenset()) & entry.emotions
     )
-    return Cue(text, start, 1 if entry.polarity > 0 else -1, entry.degree, classes)
+    text, places = " ".join(token.text for token in span), tuple(token.place for token in span)
+    return Cue(text, span[0].start, 1 if entry.polarity > 0 else -1, entry.degree, classes, places)
 
 
 @cache

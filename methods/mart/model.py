@@ -19,13 +19,14 @@ from bench.streams import Streams
 from bench.training import Losses
 from methods.backbones.mbt import Embedded, Encoded, Mbt, Visible
 from methods.backbones.tokens import mel, pixels, seeded
-from methods.mart.complementary import Ask, Asked, WordTable, alignment, contrast, mean_over_cues, spread
+from methods.mart.complementary import Ask, Asked, alignment, contrast, mean_over_cues, spread
 from methods.mart.config import MartConfig
 from methods.mart.cues import CueFinder, Cues
 from methods.mart.lexicon import load_lexicon
 from methods.mart.masking import STRATEGIES, Evidence, chances, check_groups, mask_ratio, visible_places
 from methods.mart.maskings import maskings
 from methods.mart.recovery import Decoder, audio_free, audio_target, distribution_loss, patch_loss, video_target
+from methods.mart.text import word_vectors
 from methods.mart.verification import Stages, verify_cues
 from methods.supervised import MbtPredictor, clip_features, polarity_cross_entropy, two_heads
 from methods.temporal import Temporal, temporal_scores
@@ -95,8 +96,8 @@ class Pretrain(nn.Module):
         self.recovers = config.mask != "none" and any(self._recovery_weights())
         self.reads = config.w_tacl > 0 or config.w_cue > 0 or (self.recovers and config.mask == "affective")
         if self.reads:
-            words = len(load_lexicon(config.lexicon).rows)
-            self.table = seeded(streams, "mart.words", lambda: WordTable(words, width))
+            lexicon = load_lexicon(config.lexicon)
+            self.words = seeded(streams, "mart.words", lambda: word_vectors(config.weights_text, lexicon, width))
             self.asks = _pair(streams, "mart.ask", lambda: Ask(width, config.heads))
             self.heads = _pair(streams, "mart.head", lambda: nn.Linear(width, classes))
             self.projections = _pair(streams, "mart.project", lambda: nn.Linear(width, config.contrast_width))
@@ -148,7 +149,7 @@ class Pretrain(nn.Module):
         stages = self.predictor.stages(temporal, cues)
         begun = batch.progress >= self.config.verify_after
         kept = stages.kept(self.config.verify if begun else "none", cues)
-        words = self.table(cues.rows)
+        words = self.words(cues)
         video, audio = self.asks["video"](words, encoded.video), self.asks["audio"](words, encoded.audio)
         return Read(cues, stages, kept, words, video, audio)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from torch.nn.functional import normalize
 
 from methods.mart.complementary import Ask, WordTable, contrast, mean_over_cues
+from tests.methods.mart.toys import hand_made_cues
 
 # one clip, two windows of one cue each
 OWN = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]])
@@ -76,7 +78,8 @@ def test_a_cue_is_the_mean_of_its_words_and_padding_is_nothing() -> None:
     table = WordTable(2, 2)  # and the rows of padding and of other words
     with torch.no_grad():
         table.table.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]))
-    found = table(torch.tensor([[[[1, 2, 0, 0], [3, 0, 0, 0], [0, 0, 0, 0]]]]))
+    rows = torch.tensor([[[[1, 2, 0, 0], [3, 0, 0, 0], [0, 0, 0, 0]]]])
+    found = table(replace(hand_made_cues([[(1, {0}, 0.5)] * 3]), rows=rows))
     assert found.tolist() == [[[[2.0, 4.0], [9.0, 9.0], [0.0, 0.0]]]]
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench.data import Word
 from bench.errors import ConfigError
-from methods.mart.lexicon import PLUTCHIK, Lexicon, load_lexicon
+from methods.mart.lexicon import PLUTCHIK, Lexicon, load_lexicon, transcript
 from tests.methods.mart.toys import CARD
 
 FEW = Lexicon(
@@ -31,6 +31,13 @@ def test_the_longest_concept_wins_and_its_words_are_used_up() -> None:
     cues = FEW.cues(said("It was NOT good, at all. Good morning!"), CARD)
     assert [(cue.text, cue.start) for cue in cues] == [("not good at all", 2.0), ("good morning", 6.0)]
     assert [(cue.polarity, sorted(cue.classes)) for cue in cues] == [(-1, [0, 1]), (1, [2])]
+
+
+def test_a_cue_knows_where_its_words_stand_in_the_transcript() -> None:
+    words = said("It was NOT good, at all. Good-morning! they were killing")
+    text = transcript(words)
+    found = [[text[start:end] for start, end in cue.places] for cue in FEW.cues(words, CARD)]
+    assert found == [["NOT", "good", "at", "all"], ["Good", "morning"], ["killing"]]
 
 
 def test_a_word_that_is_not_listed_is_looked_up_by_its_stem() -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+import timm
 import torch
+from safetensors.torch import save_file
 
 from bench.data import Batch, Card, Clip, Files, Inputs, Sample, Sampling, Word
 from bench.loading import collate
@@ -85,8 +88,6 @@ class SpokenClips:
 
 def spoken_clips(split: str, per_class: int, speaks: bool = True) -> SpokenClips:
     """`per_class` clips of each class, named after their split."""
-    from pathlib import Path
-
     files = Files(transcript=Path("toy.srt")) if speaks else Files()
     clips = (
         Clip(f"{name}/{split}{i}", label, "train", f"{split}{i}", files)
@@ -102,6 +103,12 @@ def spoken_batch(config: MartConfig = SMALL, progress: float = 0.5, speaks: bool
     opened = [source.read(i, MART.sampling(config, True), streams, 0) for i in range(len(source.clips))]
     label = torch.tensor([clip.label for clip in source.clips])
     return Batch(collate(opened), label, tuple(clip.key for clip in source.clips), 0, progress)
+
+
+def spoken_inputs(words: tuple[tuple[Word, ...], ...]) -> Inputs:
+    """One clip that says the words, slot by slot."""
+    video, audio = torch.zeros((1, len(words), 1, 8, 8, 3), dtype=torch.uint8), torch.zeros((1, len(words), 100, 32))
+    return Inputs(video, audio, (words,), torch.ones((1, 3), dtype=torch.bool))
 
 
 def one_clip(batch: Batch, index: int) -> Batch:
@@ -127,4 +134,40 @@ def hand_made_cues(cues: list[list[tuple[int, set[int], float]]]) -> Cues:
         for k, (sign, named, strength) in enumerate(slot):
             here[0, s, k], polarity[0, s, k], degree[0, s, k] = True, sign, strength
             classes[0, s, k, list(named)] = True
-    return Cues((), here, polarity, degree, classes, torch.zeros((*shape, 4), dtype=torch.long))
+    return Cues((), here, polarity, degree, classes, torch.zeros((*shape, 4), dtype=torch.long), ())
+
+
+def tower_file(file: Path, seed: int = 7) -> Path:
+    """The smallest image tower of CLIP's kind, pictures of 32 x 32 in patches of 8, as a file; as `.pt` beside it."""
+    torch.manual_seed(seed)
+    tower = timm.create_model(
+        "vit_base_patch16_clip_224", img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=1, num_classes=0
+    )
+    save_file(tower.state_dict(), file)
+    torch.save(tower.state_dict(), file.with_suffix(".pt"))
+    return file
+
+
+def bert_folder(folder: Path, hidden: int = 16) -> Path:
+    """A BERT of two small blocks that knows the toys' words, and reads 24 pieces at a time."""
+    from transformers import BertConfig, BertModel, BertTokenizer
+
+    folder.mkdir(parents=True)
+    special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+    letters = (f"{mark}{letter}" for letter in "abcdefghijklmnopqrstuvwxyz" for mark in ("", "##"))
+    said = ("the", "grief", "misery", "terror", "panic", "joy", "del", "##ight", "good", "morning", ",", "!", ".")
+    pieces = dict.fromkeys((*special, *said, *letters))
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
+    torch.manual_seed(7)
+    sizes = BertConfig(
+        vocab_size=len(pieces),
+        hidden_size=hidden,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=24,
+        initializer_range=0.5,
+    )
+    BertModel(sizes).save_pretrained(folder)
+    BertTokenizer(str(folder / "vocab.txt")).save_pretrained(folder)
+    return folder
