@@ -18,14 +18,15 @@ from bench.data import Batch, Card, Explanation, Inputs, Verdict
 from bench.streams import Streams
 from bench.training import Losses
 from methods.backbones.mbt import Embedded, Encoded, Mbt, Visible
-from methods.backbones.tokens import mel, pixels, seeded
+from methods.backbones.tokens import mel, seeded
 from methods.mart.complementary import Ask, Asked, alignment, contrast, mean_over_cues, spread
 from methods.mart.config import MartConfig
 from methods.mart.cues import CueFinder, Cues
 from methods.mart.lexicon import load_lexicon
 from methods.mart.masking import STRATEGIES, Evidence, chances, check_groups, mask_ratio, visible_places
 from methods.mart.maskings import maskings
-from methods.mart.recovery import Decoder, audio_free, audio_target, distribution_loss, patch_loss, video_target
+from methods.mart.recovery import audio_free, distribution_loss, make_decoders, patch_loss
+from methods.mart.targets import TARGETS, audio_target
 from methods.mart.text import word_vectors
 from methods.mart.verification import Stages, verify_cues
 from methods.supervised import MbtPredictor, clip_features, polarity_cross_entropy, two_heads
@@ -105,7 +106,9 @@ class Pretrain(nn.Module):
         if self.recovers:
             check_groups(config.mask, predictor.mbt.video_grid, time_axis=0)
             check_groups(config.mask, predictor.mbt.audio_grid, time_axis=1)
-            self.decoders = self._make_decoders(classes)
+            target = TARGETS[config.target]
+            self.picture = target.picture(config)
+            self.decoders = make_decoders(config, predictor.mbt, classes, self.picture.size, target.sound, streams)
 
     def forward(self, batch: Batch) -> Losses:
         """Every term and note of METHOD.md section 7, one value a clip."""
@@ -135,7 +138,7 @@ class Pretrain(nn.Module):
         read = self._read(batch, encoded, self.predictor.temporal(encoded, batch.inputs)) if self.reads else None
         evidence = {name: self._evidence(name, batch, encoded, read) for name in MODALITIES}
         hidden = {name: self._hide(of, batch) for name, of in evidence.items()}
-        _, _, scores = self._second_pass(tokens, hidden)
+        _, scores = self._second_pass(tokens, hidden)
         masks = maskings(self.config, batch, evidence, hidden)
         trained = self._recovery_weights()[1] > 0 and self.config.kl_axis == "class"
         return [
@@ -192,38 +195,34 @@ class Pretrain(nn.Module):
     ) -> dict[str, Tensor]:
         """Hide tokens, encode the rest, and recover patches and the emotion distribution."""
         hidden = {name: self._hide(self._evidence(name, batch, encoded, read), batch) for name in MODALITIES}
-        patches_v, patches_a, scores = self._second_pass(tokens, hidden)
+        patches, scores = self._second_pass(tokens, hidden)
         present = batch.inputs.present.float()
         notes |= self._mask_notes(batch, temporal, read, hidden)
         terms: dict[str, Tensor] = {}
         w_patch, w_kl = self._recovery_weights()
         if w_patch > 0:
-            video_loss, audio_loss, notes["sound_share"] = self._patch_losses(batch, hidden, patches_v, patches_a)
-            terms["patch_video"] = w_patch * video_loss * present[:, 0]
-            terms["patch_audio"] = w_patch * audio_loss * present[:, 1]
+            for name, loss in self._patch_losses(batch, hidden, patches, notes).items():
+                terms[f"patch_{name}"] = w_patch * loss * present[:, MODALITIES.index(name)]
         if w_kl > 0:
             terms["kl"] = w_kl * distribution_loss(temporal.curve, scores, self.config.kl_axis)
         return terms
 
     def _second_pass(
         self, tokens: Embedded, hidden: dict[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Float[Tensor, "B S C"]]:
-        """What the decoders make of the visible tokens: patches of picture and sound, and emotion scores."""
+    ) -> tuple[dict[str, Tensor], Float[Tensor, "B S C"]]:
+        """What the decoders make of the visible tokens: modality -> patches, and emotion scores."""
         visible = {name: visible_places(where) for name, where in hidden.items()}
         seen = self.predictor.mbt.encode(tokens, Visible(visible["video"], visible["audio"]))
-        patches_v, scores_v = self.decoders["video"](seen.video, visible["video"])
-        patches_a, scores_a = self.decoders["audio"](seen.audio, visible["audio"])
-        present = tokens.present.float()
-        return patches_v, patches_a, scores_v * present[:, 0, None, None] + scores_a * present[:, 1, None, None]
+        own, present = {"video": seen.video, "audio": seen.audio}, tokens.present.float()
+        patches, scores = {}, []
+        for name, decoder in self.decoders.items():
+            patches[name], score = decoder(own[name], visible[name])
+            scores.append(score * present[:, MODALITIES.index(name), None, None])
+        return patches, torch.stack(scores).sum(0)
 
     def _recovery_weights(self) -> tuple[float, float]:
         """Weights of patches and of the distribution under the config's target."""
-        config = self.config
-        return {
-            "distribution": (config.w_patch, config.w_kl),
-            "kl": (0.0, config.w_kl),
-            "pixel": (config.w_target, 0.0),
-        }[config.target]
+        return TARGETS[self.config.target].weights(self.config)
 
     def _hide(self, evidence: Evidence, batch: Batch) -> Bool[Tensor, "B S N"]:
         """The hidden tokens of a modality (Eqs. 6 and 7)."""
@@ -249,18 +248,20 @@ class Pretrain(nn.Module):
         )
 
     def _patch_losses(
-        self, batch: Batch, hidden: dict[str, Tensor], patches_v: Tensor, patches_a: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Patch losses of picture and sound, and the share of hidden sound that no visible patch gives away."""
-        config = self.config
-        video = video_target(pixels(batch.inputs.video), config.tubelet, config.patch)
-        audio = audio_target(mel(batch.inputs.audio), config.audio_patch, config.audio_stride)
-        frames = batch.inputs.audio.shape[2]
-        free = audio_free(hidden["audio"], config.mels, frames, config.audio_patch, config.audio_stride)
-        share = free.float().sum((1, 2, 3)) / (hidden["audio"].sum((1, 2)) * free.shape[-1]).clamp(min=1)
-        share = share.where(batch.inputs.present[:, 1], torch.nan)
-        counted = hidden["video"][..., None].expand_as(video)
-        return patch_loss(patches_v, video, counted), patch_loss(patches_a, audio, free), share
+        self, batch: Batch, hidden: dict[str, Tensor], patches: dict[str, Tensor], notes: dict[str, Tensor]
+    ) -> dict[str, Float[Tensor, " B"]]:
+        """Modality -> patch loss; notes the share of hidden sound that no visible patch gives away."""
+        config, inputs = self.config, batch.inputs
+        video = self.picture.of(inputs.video)
+        losses = {"video": patch_loss(patches["video"], video, hidden["video"][..., None].expand_as(video))}
+        if "audio" in patches:
+            audio = audio_target(mel(inputs.audio), config.audio_patch, config.audio_stride)
+            frames = inputs.audio.shape[2]
+            free = audio_free(hidden["audio"], config.mels, frames, config.audio_patch, config.audio_stride)
+            share = free.float().sum((1, 2, 3)) / (hidden["audio"].sum((1, 2)) * free.shape[-1]).clamp(min=1)
+            notes["sound_share"] = share.where(inputs.present[:, 1], torch.nan)
+            losses["audio"] = patch_loss(patches["audio"], audio, free)
+        return losses
 
     def _mask_notes(
         self, batch: Batch, temporal: Temporal, read: Read | None, hidden: dict[str, Tensor]
@@ -276,30 +277,6 @@ class Pretrain(nn.Module):
         if read is not None and self.config.mask == "affective":
             notes["fallback"] = (~read.kept.any(-1)).float().mean(-1)
         return notes
-
-    def _make_decoders(self, classes: int) -> nn.ModuleDict:
-        config, mbt = self.config, self.predictor.mbt
-        sizes = {
-            "video": (math.prod(mbt.video_grid), config.tubelet * config.patch**2 * 3),
-            "audio": (math.prod(mbt.audio_grid), config.audio_patch**2),
-        }
-        made = {
-            name: seeded(
-                self.streams,
-                f"mart.decoder.{name}",
-                lambda tokens=tokens, values=values: Decoder(  # type: ignore[misc]
-                    config.width,
-                    config.decoder_width,
-                    config.decoder_depth,
-                    config.decoder_heads,
-                    tokens,
-                    values,
-                    classes,
-                ),
-            )
-            for name, (tokens, values) in sizes.items()
-        }
-        return nn.ModuleDict(made)
 
 
 def coverage(cues: Cues, stages: Stages, kept: Tensor) -> dict[str, Float[Tensor, " B"]]:

@@ -1,10 +1,12 @@
-"""Recovery of what was hidden: decoders, patch targets, and the emotion distribution (METHOD.md section 6).
+"""Recovery of what was hidden: decoders, and the losses of patches and of the emotion distribution (METHOD.md
+section 6).
 
 Key: B clips, S segments, N tokens, n visible ones, D width, W width of a decoder, Q values of a patch, C classes.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import torch
@@ -15,7 +17,10 @@ from torch import Tensor, nn
 from torch.nn.functional import fold, kl_div, log_softmax, softmax, unfold
 
 from bench.errors import ConfigError
-from methods.backbones.tokens import sinusoids
+from bench.streams import Streams
+from methods.backbones.mbt import Mbt
+from methods.backbones.tokens import seeded, sinusoids
+from methods.mart.config import MartConfig
 
 
 class Decoder(nn.Module):
@@ -47,18 +52,33 @@ class Decoder(nn.Module):
         return self.patches(tokens), self.classes(tokens.mean(2))
 
 
-def video_target(video: Float[Tensor, "B S T H W 3"], tubelet: int, patch: int) -> Float[Tensor, "B S N Q"]:
-    """Patches, each channel normalised by its own mean and variance."""
-    patches = rearrange(video, "B S (t a) (h b) (w c) ch -> B S (t h w) (a b c) ch", a=tubelet, b=patch, c=patch)
-    return rearrange(_normalise(patches, -2), "B S n q ch -> B S n (q ch)")
-
-
-def audio_target(audio: Float[Tensor, "B S F M"], patch: int, stride: int) -> Float[Tensor, "B S N Q"]:
-    """Overlapping patches of the log-mel segment, normalised by their own mean and variance."""
-    clips = len(audio)
-    image = rearrange(audio, "B S f m -> (B S) 1 m f")
-    patches = rearrange(unfold(image, patch, stride=stride), "(B S) q n -> B S n q", B=clips)
-    return _normalise(patches, -1)
+def make_decoders(
+    config: MartConfig, mbt: Mbt, classes: int, picture: int, sound: bool, streams: Streams
+) -> nn.ModuleDict:
+    """A decoder of picture patches of `picture` values, and one of sound patches where the target has them."""
+    sizes = {"video": (math.prod(mbt.video_grid), config.tubelet * config.patch**2 * 3)}
+    if sound:
+        sizes["audio"] = (math.prod(mbt.audio_grid), config.audio_patch**2)
+    made = {
+        name: seeded(
+            streams,
+            f"mart.decoder.{name}",
+            lambda tokens=tokens, values=values: Decoder(  # type: ignore[misc]
+                config.width,
+                config.decoder_width,
+                config.decoder_depth,
+                config.decoder_heads,
+                tokens,
+                values,
+                classes,
+            ),
+        )
+        for name, (tokens, values) in sizes.items()
+    }
+    if picture != sizes["video"][1]:  # a last layer of its own: the others start as they do under every target
+        last = seeded(streams, "mart.decoder.video.target", lambda: nn.Linear(config.decoder_width, picture))
+        made["video"].patches = last
+    return nn.ModuleDict(made)
 
 
 def audio_free(
@@ -88,8 +108,3 @@ def distribution_loss(
     dim = -1 if axis == "class" else 1
     divergence = kl_div(log_softmax(scores, dim), softmax(curve.detach(), dim), reduction="none").sum(dim)
     return divergence.mean(-1)
-
-
-def _normalise(patches: Tensor, axis: int) -> Tensor:
-    mean, variance = patches.mean(axis, keepdim=True), patches.var(axis, keepdim=True, unbiased=False)
-    return (patches - mean) / (variance + 1e-6).sqrt()

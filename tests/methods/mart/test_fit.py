@@ -18,7 +18,7 @@ from methods.mart.config import MartConfig
 from methods.mart.entry import MART
 from methods.mbt import fit as fit_mbt
 from tests.conftest import Quiet
-from tests.methods.mart.toys import CARD, SMALL, spoken_clips
+from tests.methods.mart.toys import CARD, SMALL, bert_folder, spoken_clips, tower_file
 
 CHANGES: dict[str, dict[str, Any]] = {
     "pretrain_epochs": {"pretrain_epochs": 3},
@@ -46,6 +46,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "w_patch": {"w_patch": 0.5},
     "w_kl": {"w_kl": 0.3},
     "w_target": {"w_target": 0.3},
+    "weights_text": {},  # a folder, written by the test
+    "weights_teacher": {},  # two files, written by the test
 }
 NEEDS: dict[str, dict[str, Any]] = {"w_target": {"target": "pixel"}}  # values without which a field has no meaning
 
@@ -79,10 +81,16 @@ def test_a_field_changes_the_finished_predictor(
         file = tmp_path / "own.json"
         file.write_text(json.dumps({"joy": {"polarity": -0.4, "emotions": ["fear"]}}))
         values = {"lexicon": str(file)}
+    if name == "weights_text":
+        values = {"weights_text": str(bert_folder(tmp_path / "bert"))}
+    needs = NEEDS.get(name, {})
+    if name == "weights_teacher":
+        one, other = (tower_file(tmp_path / f"{seed}.safetensors", seed) for seed in (7, 8))
+        needs, values = {"target": "clip", "weights_teacher": str(one)}, {"weights_teacher": str(other)}
     base = defaults
-    if name in NEEDS:
-        base = weights(trained(SMALL.override(NEEDS[name]), tmp_path / "base", quiet))
-    changed = weights(trained(SMALL.override({**NEEDS.get(name, {}), **values}), tmp_path / "run", quiet))
+    if needs:
+        base = weights(trained(SMALL.override(needs), tmp_path / "base", quiet))
+    changed = weights(trained(SMALL.override({**needs, **values}), tmp_path / "run", quiet))
     assert not torch.equal(changed, base)
 
 
@@ -125,6 +133,16 @@ def test_a_data_set_without_transcripts_warns_before_training(tmp_path: Path, qu
     assert quiet.notices == ["no training clip has words: MART has no cues, and masks by class-token attention alone"]
     fallback = [values["pretrain/fallback"] for stage, _, values in quiet.epochs if stage == "pretrain"]
     assert fallback == [1.0, 1.0]
+
+
+def test_the_papers_sizes_without_a_bert_say_that_words_are_a_table(tmp_path: Path, quiet: Quiet) -> None:
+    config = SMALL.override({"width": 768, "depth": 1, "pretrain_epochs": 1})
+    trained(config, tmp_path / "table", quiet, per_class=1)
+    assert quiet.notices == ["words are a learned table, no BERT was given (--set weights_text=FOLDER)"]
+    trained(
+        config.override({"weights_text": str(bert_folder(tmp_path / "bert"))}), tmp_path / "read", quiet, per_class=1
+    )
+    assert len(quiet.notices) == 1
 
 
 def test_an_english_lexicon_over_foreign_words_warns(tmp_path: Path, quiet: Quiet) -> None:
