@@ -32,4 +32,25 @@ ARMS: dict[str, Pinned] = {
     "mart-no-masking": Pinned("mart", {"mask": "none"}, "MART without masking and recovery"),
     "mart-no-verification": Pinned("mart", {"verify": "none"}, "MART that believes every cue"),
     "mart-sentiment-only": Pinned("mart", {"verify": "sentiment"}, "MART whose verification stops at sentiment (E1)"),
+    "mart-emotion-only": Pinned("mart", {"verify": "emotion"}, "MART whose verification stops at emotion (E2)"),
+    "mart-mask-frame": Pinned(
+        "mart", {"mask": "frame", "mask_from": 0.4, "mask_to": 0.4}, "MART that hides 40 % of the moments, by chance"
+    ),
+    "mart-mask-random": Pinned(
+        "mart", {"mask": "random", "mask_from": 0.9, "mask_to": 0.9}, "MART that hides 90 % of the tokens, by chance"
+    ),
+    "mart-mask-tube": Pinned(
+        "mart",
+        {"mask": "tube", "mask_from": 0.95, "mask_to": 0.95},
+        "MART that hides 95 % of the places, by chance (quick: --set patch=12 --set audio_patch=16)",
+    ),
+    "mart-mask-attention": Pinned("mart", {"mask": "attention"}, "MART that masks by class-token attention"),
+    "mart-target-kl": Pinned("mart", {"target": "kl"}, "MART that recovers the emotion distribution alone"),
+    "mart-target-pixel": Pinned("mart", {"target": "pixel"}, "MART that recovers pixels and sound alone"),
+    "mart-target-hog": Pinned("mart", {"target": "hog"}, "MART that recovers oriented gradients of the picture alone"),
+    "mart-target-clip": Pinned(
+        "mart",
+        {"target": "clip"},
+        "MART that recovers features of an image-text teacher (--set weights_teacher=FILE)",
+    ),
 }

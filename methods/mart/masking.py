@@ -91,8 +91,11 @@ def check_groups(mask: str, grid: tuple[int, ...], time_axis: int) -> None:
     times = grid[time_axis]
     groups = {"frame": times, "tube": math.prod(grid) // times}.get(mask, 2)
     if groups < 2:
-        what = "place" if mask == "tube" else "moment"
-        raise ConfigError(f"mask={mask} wants more than one {what} to choose from, the token grid {grid} has one")
+        what, how = {
+            "frame": ("moment", "more frames, or a smaller tubelet or audio_stride"),
+            "tube": ("place", "a smaller patch or audio_patch (quick: --set patch=12 --set audio_patch=16)"),
+        }[mask]
+        raise ConfigError(f"mask={mask} wants more than one {what}, the token grid {grid} has one: choose {how}")
 
 
 STRATEGIES: dict[str, Callable[[Evidence, float, float], Bool[Tensor, "B S N"]]] = {

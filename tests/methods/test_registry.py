@@ -7,10 +7,12 @@ from methods.backbones.mbt import Mbt
 from methods.mart.config import MartConfig
 from methods.mart.model import MartPredictor, Pretrain
 from methods.registry import ARMS, METHODS
+from tests.methods.mart.toys import tower_file
 from tests.methods.toys import TINY, toy_batch
 from tests.toys import CARD
 
 TINY_MART = MartConfig(**TINY.model_dump(), decoder_depth=1, decoder_width=8, decoder_heads=2, contrast_width=8)
+TINY_MART = TINY_MART.override({"frames": 4})  # two moments, of which a mask can choose one
 
 
 def pretraining(config):
@@ -48,13 +50,14 @@ def test_every_pinned_name_is_its_method_with_other_valid_values(name):
 
 def test_mbt_long_is_trained_by_the_label_loss_alone():
     objective = pretraining(TINY_MART.override(ARMS["mbt-long"].overrides))
-    assert set(objective(toy_batch()).terms) == {"cls_video", "cls_audio"}
+    assert set(objective(toy_batch(TINY_MART)).terms) == {"cls_video", "cls_audio"}
     assert all(name.startswith("predictor.mbt.") for name, _ in objective.named_parameters())
 
 
 @pytest.mark.parametrize("arm", [None, *ARMS])
-def test_mart_and_its_variants_start_from_mbt_s_weights(arm):
-    objective = pretraining(TINY_MART.override(ARMS[arm].overrides if arm else {}))
+def test_mart_and_its_variants_start_from_mbt_s_weights(arm, tmp_path):
+    files = {"weights_teacher": str(tower_file(tmp_path / "tower.safetensors"))} if arm == "mart-target-clip" else {}
+    objective = pretraining(TINY_MART.override({**(ARMS[arm].overrides if arm else {}), **files}))
     plain = Mbt(TINY, 3, Streams(5)).state_dict()
     theirs = objective.predictor.mbt.state_dict()
     assert plain.keys() == theirs.keys()
