@@ -43,6 +43,12 @@ class RunSpec:
         text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
+    @property
+    def from_scratch(self) -> bool:
+        """Whether published weights could have been named, by a config field `weights_*`, and none were."""
+        fields = {name for name in self.config if name.startswith("weights_")}
+        return bool(fields) and not fields & self.weights.keys()
+
 
 @dataclass(frozen=True)
 class Failure:

@@ -39,6 +39,7 @@ class Row:
     data: str
     arm: str
     preset: str
+    scratch: bool  # of the paper's sizes, without published weights
     runs: int
     failed: int
     numbers: dict[str, Number | None]  # scores by name
@@ -49,11 +50,13 @@ class Row:
 
 def gather(records: Sequence[Record]) -> list[Row]:
     """A row for each (data set, arm) in the order of first appearance; failed runs are counted, not averaged."""
-    groups: dict[tuple[str, str, str, str], list[Record]] = {}
+    groups: dict[tuple[str, str, str, str, bool], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.spec.dataset, record.spec.data, record.arm, record.preset), []).append(record)
+        scratch = record.preset == "paper" and record.spec.from_scratch
+        own = (record.spec.dataset, record.spec.data, record.arm, record.preset, scratch)
+        groups.setdefault(own, []).append(record)
     rows = []
-    for (dataset, data, arm, preset), group in groups.items():
+    for (dataset, data, arm, preset, scratch), group in groups.items():
         good = [record for record in group if record.error is None]
         rows.append(
             Row(
@@ -61,6 +64,7 @@ def gather(records: Sequence[Record]) -> list[Row]:
                 data,
                 arm,
                 preset,
+                scratch,
                 len(good),
                 len(group) - len(good),
                 _numbers([record.scores for record in good]),

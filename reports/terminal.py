@@ -45,7 +45,8 @@ def _scores(rows: list[Row], title: str) -> Table:
     for row in rows:
         runs = f"{row.runs}" if not row.failed else f"{row.runs} ({row.failed} failed)"
         cells = [_cell(row.numbers.get(name)) for name in COLUMNS]
-        table.add_row(row.arm, *cells, str(row.clips), runs, f"{row.seconds:.1f}")
+        arm = f"{row.arm} (from scratch)" if row.scratch else row.arm
+        table.add_row(arm, *cells, str(row.clips), runs, f"{row.seconds:.1f}")
     if any(row.runs > 1 for row in rows):
         table.caption = "mean ± standard deviation over seeds (each seed has its own validation fold)"
     return table

@@ -29,3 +29,12 @@ def test_sample_and_real_never_stand_in_one_row():
 def test_a_score_that_is_not_defined_is_none():
     (row,) = gather([record(notes={"a": 0.5}), record(seed=1, notes={})])
     assert row.notes["a"] == Number(50.0, None, 1)
+
+
+def test_runs_of_the_paper_s_sizes_without_published_weights_have_a_row_of_their_own():
+    fields = {"weights_video": "", "weights_audio": ""}
+    scratch = record(preset="paper", config=fields)
+    loaded = record(preset="paper", config={**fields, "weights_video": "file"}, weights={"weights_video": "0" * 64})
+    knows_none = record("majority", preset="paper")
+    assert [row.scratch for row in gather([scratch, loaded, knows_none])] == [True, False, False]
+    assert [row.scratch for row in gather([record(config=fields)])] == [False]  # quick is of its own sizes

@@ -34,3 +34,8 @@ def test_verification_stands_beside_the_random_dropper():
     told = {f"pretrain/verify/val/degree/{name}": 0.25 for name in ("precision", "recall", "random_precision")}
     text = shown(record("mart", notes=told))
     assert "E3 degree" in text and text.count("25.0") == 3 and text.count("random") == 3
+
+
+def test_the_paper_s_sizes_from_scratch_are_marked():
+    assert "mbt (from scratch)" in shown(record(preset="paper", config={"weights_video": ""}))
+    assert "from scratch" not in shown(record(config={"weights_video": ""}))
