@@ -5,6 +5,7 @@ from bench.method import Context
 from bench.streams import Streams
 from methods.backbones.config import MbtConfig, sampling
 from methods.mbt import MBT
+from tests.methods.published import ast, authors, videomae, write
 from tests.methods.toys import TINY, accuracy, run_fit, toy_batch, toy_clips
 from tests.toys import CARD
 
@@ -38,6 +39,7 @@ OTHER = {
     "ema": 0.5,
     "ema_ramp": 40,
     "precision": "bf16-mixed",
+    "freeze_audio": 1,
 }
 
 
@@ -46,9 +48,25 @@ def usual(tmp_path_factory):
     return run_fit(MBT, TINY, tmp_path_factory.mktemp("usual"))[0]
 
 
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """A published file for each field that names one."""
+    folder = tmp_path_factory.mktemp("published")
+    published = {
+        "weights_video": videomae(width=16),
+        "weights_audio": ast(width=16),
+        "weights_all": authors((2, 6), width=16),
+    }
+    return {field: str(write(folder / field, tensors)) for field, tensors in published.items()}
+
+
 @pytest.mark.parametrize("field", MbtConfig.model_fields)
-def test_every_field_changes_something(field, usual, tmp_path):
-    scores, _ = run_fit(MBT, TINY.override({field: OTHER[field]}), tmp_path)
+def test_every_field_changes_something(field, usual, files, tmp_path):
+    config = TINY
+    if field == "freeze_audio":  # nothing is frozen but what was loaded
+        config = TINY.override({"weights_audio": files["weights_audio"]})
+        usual, _ = run_fit(MBT, config, tmp_path / "usual")
+    scores, _ = run_fit(MBT, config.override({field: {**OTHER, **files}[field]}), tmp_path / "other")
     assert scores.isfinite().all() and not torch.allclose(scores, usual, rtol=1e-5, atol=1e-6)
 
 
