@@ -13,8 +13,10 @@ from bench.streams import Streams
 from bench.training import Stage, train
 from methods.backbones.config import sampling
 from methods.backbones.mbt import Mbt
+from methods.backbones.published import load_published
 from methods.mart.config import LEXICA, MartConfig
 from methods.mart.model import MartPredictor, Pretrain
+from methods.released.config import ReleasedConfig
 from methods.supervised import fine_tune
 
 
@@ -22,11 +24,20 @@ def pretrain_and_fine_tune(
     config: MartConfig, card: Card, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context
 ) -> Predictor:
     """The finished predictor; its encoders started from the weights that MBT starts from under the same seed."""
-    predictor = MartPredictor(Mbt(config, len(card.classes), streams), config, card)
+    mbt = Mbt(config, len(card.classes), streams)
+    load_published(mbt, config, ctx.tracker.notice)
+    predictor = MartPredictor(mbt, config, card)
     objective = Pretrain(predictor, config, card, streams).to(ctx.device)
     if objective.reads:
         _warn_about_words(config, card, clips, streams, ctx)
-    stage = Stage(
+    train(objective, clips, sampling(config, True), pretraining(config), streams, ctx)
+    ctx.tracker.explain("pretrain", _tell(objective, config, clips, val, streams, ctx))
+    return fine_tune(predictor, config, card, clips, val, streams, ctx)
+
+
+def pretraining(config: MartConfig | ReleasedConfig) -> Stage:
+    """How long and how a config pre-trains."""
+    return Stage(
         name="pretrain",
         epochs=config.pretrain_epochs,
         batch=config.batch,
@@ -37,9 +48,6 @@ def pretrain_and_fine_tune(
         clip_norm=config.clip_norm,
         precision=config.precision,
     )
-    train(objective, clips, sampling(config, True), stage, streams, ctx)
-    ctx.tracker.explain("pretrain", _tell(objective, config, clips, val, streams, ctx))
-    return fine_tune(predictor, config, card, clips, val, streams, ctx)
 
 
 def _tell(
