@@ -6,6 +6,7 @@ Key: S segments, T frames, H W pixels, F sound frames, M mel bins.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from bench.data import Clip, Sample, Sampling, Word
 from bench.streams import Streams
 from datasets.media import unpack
 from datasets.prepared import read_facts
-from datasets.segments import MISSING, cut
+from datasets.segments import MISSING, RATE, cut
 from datasets.sound import FLOOR
 
 MASK_BINS, MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
@@ -62,6 +63,13 @@ def open_clip(path: Path, sampling: Sampling, rng: np.random.Generator | None) -
     return Sample(
         torch.from_numpy(video), torch.from_numpy(audio), tuple(segment.words for segment in segments), present
     )
+
+
+def slots(seconds: float, sampling: Sampling) -> list[tuple[float, float]]:
+    """(start, end) in seconds of the S slots of a clip; beyond its end lie the looped copies of a short one."""
+    length = max(seconds, sampling.segments * sampling.frames * sampling.stride / RATE)
+    edges = np.linspace(0, length, sampling.segments + 1).tolist()
+    return list(pairwise(edges))
 
 
 def _read_video(file: Any, places: list[np.ndarray], corner: np.ndarray, flipped: bool, out: np.ndarray) -> None:
