@@ -32,6 +32,11 @@ SCHEMES = (
 )
 THREADS = {"quick": 2, "paper": os.cpu_count() or 2}  # of torch on the CPU; fixed, since they change the last bits
 
+
+class _Interrupted(Exception):
+    """Ctrl-C in a command that leaves nothing to go on from."""
+
+
 app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False)
 
 RESULTS = Path(__file__).resolve().parents[1] / "results"
@@ -166,6 +171,36 @@ def ui(
     os.execv(sys.executable, [sys.executable, *words])
 
 
+@app.command()
+def predict(
+    videos: Annotated[list[Path], typer.Argument(help="Files of video, of sound or of pictures alone.")],
+    key: Annotated[str | None, typer.Option("--run", help="Key of a run, or its start; default: the newest.")] = None,
+    transcript: Annotated[Path | None, typer.Option(help="Subtitles (.srt) of the one video.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the pictures; default: predictions in --results.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the predictions to a file too.")] = None,
+    results: Results = RESULTS,
+) -> None:
+    """What a finished run's model says of any video.
+
+    Example: python bench.py predict clip.mp4 other.flv
+    """
+    from bench.logs import logs_to
+    from studies.model import load_model
+    from studies.predict import check_words
+    from studies.predicted import answer_files
+
+    try:
+        model = load_model(results, key, _device())
+        check_words(model, transcript, videos)
+        place = out or results / "predictions"
+        _check_places(place, None, json_file)
+        with logs_to(results / "log"):
+            code = answer_files(Console(), model, videos, transcript, place, json_file)
+    except KeyboardInterrupt:
+        raise _Interrupted("interrupted; pictures of the files that were done are kept") from None
+    raise typer.Exit(code)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command as a function of its words: the exit code; mistakes become one line on stderr."""
     signal.signal(signal.SIGTERM, _as_interrupt)
@@ -178,6 +213,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         errors.print(f"error: {_usage_line(error)}", markup=False, highlight=False, soft_wrap=True)
         return MISTAKE
+    except _Interrupted as stop:
+        errors.print(str(stop), highlight=False, soft_wrap=True)
+        return INTERRUPTED
     if code == INTERRUPTED:  # typer turns a KeyboardInterrupt into this code
         errors.print(
             "interrupted; the state is kept, the same command goes on where it was (with --fresh, finished runs again)",

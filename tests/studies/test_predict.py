@@ -1,0 +1,223 @@
+"""`predict` as a person meets it: any file, what is said of it, and every mistake in one line."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from datasets.ekman6 import CARD
+from studies import predicted
+from studies.cli import main
+from studies.predicted import sparkline
+from tests.datasets.trees import write_media, write_mp3, write_srt, write_tree
+
+SHORT = ("--set", "epochs=1", "--set", "pretrain_epochs=1")
+FIELDS = {
+    *("file", "run", "method", "dataset", "data", "emotion", "sentiment", "probabilities", "seconds"),
+    *("segments", "curve", "cues", "present", "problems", "error"),
+}
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return write_tree(tmp_path_factory.mktemp("predict") / "data", CARD, 5, 1, layout="video", seconds=0.4)
+
+
+@pytest.fixture(scope="module")
+def finished(tree, tmp_path_factory, ready_mlflow):
+    """A results folder with one finished run of MART, whose lexicon was a file that is gone since."""
+    results = tmp_path_factory.mktemp("results")
+    shutil.copy(ready_mlflow, results / "mlflow.db")
+    lexicon = results / "lexicon.json"
+    lexicon.write_text(json.dumps({"joy": {"polarity": 0.9, "emotions": ["joy"]}}))
+    words = ("--method", "mart", "--dataset", "ekman6", "--data", str(tree), "--set", f"lexicon={lexicon}", *SHORT)
+    assert main([*words, "--results", str(results)]) == 0
+    lexicon.unlink()
+    return results
+
+
+@pytest.fixture
+def predict(finished, tmp_path, monkeypatch, capsys):
+    """The command on files: its exit code, what it printed, what it complained of, and the rows of its json."""
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def call(*words, results=finished):
+        target = tmp_path / "o.json"
+        code = main(["predict", *map(str, words), "--results", str(results), "--json", str(target)])
+        told = capsys.readouterr()
+        rows = json.loads(target.read_text()) if target.exists() else []
+        return code, told.out, told.err, rows
+
+    return call
+
+
+@pytest.fixture
+def copy(finished, tmp_path):
+    """The finished run in a results folder of its own, to be spoilt."""
+    shutil.copytree(finished / "runs", tmp_path / "copy" / "runs")
+    (folder,) = [path for path in (tmp_path / "copy" / "runs").iterdir() if path.is_dir()]
+    return folder
+
+
+def change(folder, **spec):
+    """The record with another spec, as if it were of another run."""
+    record = json.loads((folder / "record.json").read_text())
+    record["spec"].update(spec)
+    (folder / "record.json").write_text(json.dumps(record))
+
+
+def mistake(done, *parts):
+    """Exit code 2, and one line that says all of `parts`."""
+    code, _, complaint, _ = done
+    assert code == 2 and complaint.count("\n") == 1 and complaint.startswith("error: "), complaint
+    assert all(part in complaint for part in parts), complaint
+    return True
+
+
+def test_a_clip_of_the_data_gets_the_scores_that_its_run_stored(predict, finished, tree):
+    import pandas
+
+    (table,) = [pandas.read_parquet(path) for path in finished.glob("runs/*/predictions.parquet")]
+    row = table[table["clip"] == "joy/c5"].iloc[0]
+    scores = np.array([row[f"score/{name}"] for name in CARD.classes])
+    stored = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
+    code, _, _, (said,) = predict(tree / "video" / "joy" / "c5.avi")
+    assert code == 0 and said["emotion"] == row["predicted"]
+    assert list(said["probabilities"].values()) == pytest.approx(stored.tolist(), abs=1e-4)
+
+
+def test_the_json_says_everything_and_the_screen_the_main_things(predict, finished, tmp_path):
+    clip = write_media(tmp_path / "in" / "müde [x] $1.mp4", 8.0, size=(160, 120))
+    code, shown, complaint, (row,) = predict(clip)
+    assert code == 0 and complaint == "" and set(row) == FIELDS and row["error"] is None
+    assert (row["method"], row["dataset"], row["data"]) == ("mart", "ekman6", "real")
+    assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    assert row["emotion"] == max(row["probabilities"], key=row["probabilities"].get)
+    assert row["sentiment"] in ("negative", "positive")
+    assert row["present"] == {"video": True, "audio": True, "words": False}
+    assert len(row["segments"]) == len(row["curve"]) == 6
+    assert row["segments"][0]["start"] == 0 and row["segments"][-1]["end"] == pytest.approx(row["seconds"], abs=1e-3)
+    for segment in row["segments"]:
+        assert sum(segment["probabilities"].values()) == pytest.approx(1, abs=1e-4)
+    for part in (row["run"], "mart trained on Ekman-6", "val Acc E", clip.name, row["emotion"], row["sentiment"]):
+        assert part in shown
+    assert "SAMPLE" not in shown
+    assert [path.name for path in clip.parent.iterdir()] == [clip.name]
+    assert (finished / "predictions" / f"{clip.stem}.png").exists()
+
+
+def test_files_of_sound_or_picture_alone_are_predicted(predict, tmp_path):
+    sound, picture = write_mp3(tmp_path / "a.mp3", 3.0), write_media(tmp_path / "b.mkv", 3.0, sound=False)
+    code, shown, _, rows = predict(sound, picture)
+    assert code == 0 and [row["present"]["video"] for row in rows] == [False, True]
+    assert [row["present"]["audio"] for row in rows] == [True, False] and "no picture" in shown and "no sound" in shown
+
+
+def test_two_files_of_one_name_get_two_pictures(predict, tmp_path):
+    files = [write_media(tmp_path / folder / "clip.mp4", 0.5) for folder in ("a", "b")]
+    assert predict(*files, "--out", tmp_path / "out")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip-2.png", "clip.png"]
+
+
+def test_a_file_that_cannot_be_read_is_told_and_the_others_go_on(predict, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no media at all")
+    good = write_media(tmp_path / "good.mp4", 0.5)
+    code, shown, _, rows = predict(tmp_path / "broken.mp4", good, tmp_path)
+    assert code == 3 and "not read: broken.mp4" in shown and "is a folder" in shown
+    assert [row["error"] is None for row in rows] == [False, True, False]
+    assert set(rows[0]) == FIELDS and rows[0]["emotion"] is None
+
+
+def test_where_nothing_can_be_read_it_is_a_mistake(predict, tmp_path):
+    (tmp_path / "broken.mp4").write_bytes(b"no media at all")
+    assert mistake(predict(tmp_path / "broken.mp4"), "broken.mp4")
+    assert mistake(predict(tmp_path / "broken.mp4", tmp_path / "gone.avi"), "broken.mp4", "gone.avi")
+
+
+def test_a_run_is_named_by_the_start_of_its_key(predict, finished, tmp_path):
+    clip = write_media(tmp_path / "clip.mp4", 0.5)
+    (key,) = [path.name for path in (finished / "runs").iterdir() if path.is_dir()]
+    assert predict(clip, "--run", key[:6])[3][0]["run"] == key
+    wrong = key[:-1] + ("0" if key[-1] != "0" else "1")
+    assert mistake(predict(clip, "--run", wrong), wrong, f"did you mean '{key}'")
+    assert mistake(predict(clip, "--run", "zz"), "unknown run 'zz'", key)
+
+
+def test_a_start_that_fits_several_runs_is_no_name(predict, copy, tmp_path):
+    shutil.copytree(copy, copy.with_name(f"{copy.name[:5]}0"))
+    done = predict(tmp_path / "clip.mp4", "--run", copy.name[:5], results=copy.parents[1])
+    assert mistake(done, "fits 2 runs", copy.name)
+
+
+def test_real_data_come_before_a_newer_sample_and_a_sample_is_told_loudly(predict, copy, tmp_path):
+    clip, other = write_media(tmp_path / "clip.mp4", 0.5), copy.with_name("0sample")
+    shutil.copytree(copy, other)
+    change(other, data="sample")
+    assert "BUILT-IN SAMPLE" not in predict(clip, results=copy.parents[1])[1]
+    shutil.rmtree(copy)
+    _, shown, _, (row,) = predict(clip, results=copy.parents[1])
+    assert shown.count("BUILT-IN SAMPLE") >= 2 and row["data"] == "sample"
+
+
+def test_without_a_run_it_says_how_to_make_one(predict, tmp_path):
+    assert mistake(predict("clip.mp4", results=tmp_path / "none"), "no finished run", "python bench.py --method")
+    assert not (tmp_path / "none").exists()
+
+
+def test_dropped_lost_and_changed_weights_are_told(predict, copy):
+    record, weights = json.loads((copy / "record.json").read_text()), copy / "weights.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(bytes(data))
+    assert mistake(predict("clip.mp4", results=copy.parents[1]), "weights.safetensors was changed", "--fresh")
+    weights.unlink()
+    assert mistake(predict("clip.mp4", results=copy.parents[1]), "weights.safetensors is not there", "--fresh")
+    del record["files"]["weights.safetensors"]
+    (copy / "record.json").write_text(json.dumps(record))
+    for words in ((), ("--run", copy.name)):
+        assert mistake(predict("clip.mp4", *words, results=copy.parents[1]), "--no-weights", "--fresh")
+
+
+def test_a_run_of_another_version_of_its_method_is_not_believed(predict, copy):
+    change(copy, version=99)
+    for words in ((), ("--run", copy.name)):
+        assert mistake(predict("clip.mp4", *words, results=copy.parents[1]), "version")
+
+
+def test_a_transcript_is_read_unless_the_run_s_own_lexicon_is_gone(predict, copy, tmp_path):
+    clip, words = write_media(tmp_path / "clip.mp4", 2.0), write_srt(tmp_path / "clip.srt", "what joy", 0.1, 1.5)
+    assert mistake(predict(clip, "--transcript", words), "lexicon", "--transcript")
+    change(copy, weights={})
+    record = json.loads((copy / "record.json").read_text())
+    change(copy, config={**record["spec"]["config"], "lexicon": "nrc"})
+    code, _, _, (row,) = predict(clip, "--transcript", words, results=copy.parents[1])
+    assert code == 0 and row["present"]["words"] and [cue["text"] for cue in row["cues"]] == ["joy"]
+    assert mistake(predict(clip, clip, "--transcript", words), "one video")
+    assert mistake(predict(clip, "--transcript", tmp_path / "gone.srt"), "gone.srt")
+
+
+def test_ctrl_c_is_told_in_one_line(predict, monkeypatch):
+    def stop(*words):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(predicted, "predict_files", stop)
+    code, _, complaint, _ = predict("clip.mp4")
+    assert code == 130 and complaint.count("\n") == 1 and "interrupted" in complaint
+
+
+@pytest.mark.slow
+def test_real_clips_of_three_kinds_are_predicted(predict, shared):
+    files = [
+        shared / "cremad_clips" / "media" / "1001_DFA_HAP_XX.flv",
+        shared / "grid_clips" / "bbaf2n.mpg",
+        shared / "cremad_clips" / "wav16k" / "1001_DFA_ANG_XX.wav",
+    ]
+    code, _, _, rows = predict(*files)
+    assert code == 0 and [row["file"] for row in rows] == [str(path) for path in files]
+    assert [row["present"]["video"] for row in rows] == [True, True, False]
+    assert all(row["present"]["audio"] and 1.5 < row["seconds"] < 4 for row in rows)
+
+
+def test_a_line_of_blocks_rises_with_its_shares():
+    assert sparkline(np.array([0.0, 0.5, 1.0]), 2) == "▁▁▅▅██"
