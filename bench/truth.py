@@ -17,7 +17,7 @@ def judge(truth: Mapping[str, Truth], told: Mapping[str, Explanation], keys: Ite
     """Per stage over the clips `keys`: cues, dropped share, precision and recall of the wrong words that stage and
     the ones before it are there to find; random_precision and random_recall are what dropping as many words at
     random is expected to reach (the share of wrong words, and the share dropped). Without cues: nothing."""
-    pairs = [pair for key in keys if key in truth and key in told for pair in _pairs(truth[key], told[key])]
+    pairs = [pair for key in keys if key in truth and key in told for pair in match_words(truth[key], told[key])]
     found: dict[str, float] = {}
     for number, stage in enumerate(STAGES):
         kinds = STAGES[: number + 1]
@@ -37,7 +37,7 @@ def judge(truth: Mapping[str, Truth], told: Mapping[str, Explanation], keys: Ite
     return found
 
 
-def _pairs(truth: Truth, told: Explanation) -> list[tuple[Planted, Verdict]]:
+def match_words(truth: Truth, told: Explanation) -> list[tuple[Planted, Verdict]]:
     """Each verdict with the planted word it speaks of."""
     planted: dict[str, list[Planted]] = {}
     for word in truth.words:
