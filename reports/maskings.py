@@ -1,0 +1,167 @@
+"""What the second pass of pre-training may see: frames and sound of a few clips, their hidden patches greyed out.
+
+Key: S segments, N tokens, t frames of a segment (the first of each token), H W pixels, F sound frames, M mel bins.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bench.explained import Explained, Masked
+from reports.curves import GREY
+from reports.heading import heading, name_clip
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SEGMENTS, FRAMES = 6, 4  # at most so many of a clip, evenly spaced
+VEIL, GHOST = 170, 0.22  # grey over what is hidden, and how much of it still shines through
+HINT = "#E69F00"
+
+
+def some(count: int, most: int) -> list[int]:
+    """Up to `most` places of `count`, evenly spaced."""
+    return sorted({round(place) for place in np.linspace(0, count - 1, min(count, most))})
+
+
+def box(mask: Masked, token: int) -> tuple[slice, ...]:
+    """The places that a token covers along the axes of the grid."""
+    steps = np.unravel_index(token, mask.grid)
+    return tuple(
+        slice(int(step) * stride, int(step) * stride + patch)
+        for step, stride, patch in zip(steps, mask.stride, mask.patch, strict=True)
+    )
+
+
+def unseen(mask: Masked, segment: int) -> np.ndarray:
+    """True where no visible token covers: (t, H, W) of picture, (M, F) of sound."""
+    shape = mask.content.shape[1:4] if mask.content.ndim == 5 else mask.content.shape[:0:-1]
+    covered, visible = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
+    for token, hidden in enumerate(mask.hidden[segment]):
+        place = _kept_axes(mask, token)
+        covered[place] = True
+        visible[place] |= not hidden
+    return covered & ~visible
+
+
+def veiled(content: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """Colours (..., 3) from 0 to 255 with a grey veil where True."""
+    under = content.astype(np.float32)
+    return np.where(hidden[..., None], GHOST * under + (1 - GHOST) * VEIL, under).astype(np.uint8)
+
+
+def maskings(explained: Explained) -> Figure | None:
+    """Two clips a row: a column is a segment; frames above, sound below. None where nothing is masked."""
+    from matplotlib.figure import Figure
+
+    told = {
+        key: found[key].masks
+        for found in explained.stages.values()
+        for key in explained.shown
+        if key in found and found[key].masks
+    }
+    if not told:
+        return None
+    columns = min(2, len(told))
+    rows = -(-len(told) // columns)
+    figure = Figure(figsize=(5.4 * columns, 0.9 + 4.6 * rows), layout="constrained")
+    heading(figure, "What is hidden at the end of pre-training", explained)
+    blocks = figure.subfigures(rows, columns, squeeze=False, wspace=0.03).flat
+    for block, (key, masks) in zip(blocks, told.items(), strict=False):
+        block.suptitle(name_clip(explained, key), fontsize=9, x=0.02, ha="left", parse_math=False)
+        heights = [_height(mask) for mask in masks.values()]
+        panels = block.subplots(len(masks), 1, squeeze=False, height_ratios=heights)[:, 0]
+        for axes, (name, mask) in zip(panels, masks.items(), strict=True):
+            (_draw_video if name == "video" else _draw_audio)(axes, mask)
+    figure.supxlabel(
+        "grey: hidden from the encoder (sound: where no visible patch reaches); orange: hints, the patches ranked "
+        "highest, left visible",
+        fontsize=8,
+        color=GREY,
+    )
+    return figure
+
+
+def _kept_axes(mask: Masked, token: int) -> tuple[slice, ...]:
+    """A token's box in `unseen`: of a tubelet only the first frame is kept."""
+    place = box(mask, token)
+    if len(mask.grid) == 3:
+        time = int(np.unravel_index(token, mask.grid)[0])
+        return (slice(time, time + 1), *place[1:])
+    return place
+
+
+def _height(mask: Masked) -> float:
+    return float(min(mask.grid[0], FRAMES)) if len(mask.grid) == 3 else 1.1
+
+
+def _draw_video(axes: Axes, mask: Masked) -> None:
+    """Frames below each other, segments beside each other."""
+    segments, frames = some(len(mask.hidden), SEGMENTS), some(mask.grid[0], FRAMES)
+    gap = max(1, mask.content.shape[2] // 16)
+    high, wide = (side + gap for side in mask.content.shape[2:4])
+    sheet = np.full((len(frames) * high - gap, len(segments) * wide - gap, 3), 255, dtype=np.uint8)
+    for (row, frame), (column, segment) in product(enumerate(frames), enumerate(segments)):
+        picture = veiled(mask.content[segment, frame], unseen(mask, segment)[frame])
+        sheet[row * high : (row + 1) * high - gap, column * wide : (column + 1) * wide - gap] = picture
+    axes.imshow(sheet, interpolation="nearest", aspect="auto")
+    for (row, frame), (column, segment) in product(enumerate(frames), enumerate(segments)):
+        for token in np.flatnonzero(mask.hints[segment]):
+            time, *place = _kept_axes(mask, int(token))
+            if time.start == frame:
+                _outline(axes, place, row * high, column * wide)
+    axes.set_ylabel("frame", fontsize=8)
+    axes.set_yticks([(row + 0.5) * high for row in range(len(frames))], [str(frame + 1) for frame in frames])
+    _name_segments(axes, segments, wide)
+
+
+def _draw_audio(axes: Axes, mask: Masked) -> None:
+    """Log-mel pictures beside each other, low bins below."""
+    segments = some(len(mask.hidden), SEGMENTS)
+    sound = mask.content[segments].astype(np.float32)
+    low, high = np.quantile(sound, (0.02, 0.98))
+    shade = np.clip((sound.transpose(0, 2, 1) - low) / max(high - low, 1e-6), 0, 1)  # (s, M, F)
+    gap = max(1, shade.shape[2] // 16)
+    wide = shade.shape[2] + gap
+    sheet = np.full((shade.shape[1], len(segments) * wide - gap, 3), 255, dtype=np.uint8)
+    for column, segment in enumerate(segments):
+        picture = veiled(_heat(shade[column]), unseen(mask, segment))
+        sheet[:, column * wide : (column + 1) * wide - gap] = picture
+    axes.imshow(sheet, interpolation="nearest", aspect="auto", origin="lower")
+    for column, segment in enumerate(segments):
+        for token in np.flatnonzero(mask.hints[segment]):
+            _outline(axes, box(mask, int(token)), 0, column * wide)
+    axes.set_ylabel("mel bin", fontsize=8)
+    axes.tick_params(axis="y", labelsize=7)
+    _name_segments(axes, segments, wide)
+    axes.set_xlabel("segment", fontsize=8)
+
+
+def _heat(shade: np.ndarray) -> np.ndarray:
+    """(M, F) from 0 to 1 as colours from 0 to 255."""
+    from matplotlib import colormaps
+
+    colours: np.ndarray = 255 * colormaps["viridis"](shade)[..., :3]
+    return colours
+
+
+def _outline(axes: Axes, place: Sequence[slice], top: int, left: int) -> None:
+    from matplotlib.patches import Rectangle
+
+    down, across = place
+    inset = 0.04 * min(down.stop - down.start, across.stop - across.start)
+    corner = (left + across.start - 0.5 + inset, top + down.start - 0.5 + inset)
+    wide, high = across.stop - across.start - 2 * inset, down.stop - down.start - 2 * inset
+    axes.add_patch(Rectangle(corner, wide, high, fill=False, edgecolor=HINT, linewidth=2))
+
+
+def _name_segments(axes: Axes, segments: Sequence[int], wide: int) -> None:
+    axes.set_xticks([(column + 0.47) * wide for column in range(len(segments))], [str(s + 1) for s in segments])
+    axes.tick_params(length=0, labelsize=7)
+    for spine in axes.spines.values():
+        spine.set_visible(False)

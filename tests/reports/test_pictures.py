@@ -1,0 +1,145 @@
+"""What is drawn of a finished run equals what is kept of it, and what is not told is not drawn."""
+
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import reports.pictures
+from reports.emotions import RECOVERED, distribution, emotions
+from reports.features import features, features_of, flatten
+from reports.maskings import maskings, some, unseen, veiled
+from reports.pictures import PICTURES, draw_all
+from reports.words import COLOURS, lanes, words
+from tests.reports.explained import CLASSES, KEYS, WORDS, audio, explained, told, video
+from tests.reports.test_figures import FOUND
+from tests.toys import CARD
+
+
+def texts(figure):
+    """All that is written in a figure."""
+    from matplotlib.text import Text
+
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
+
+
+def test_target_and_recovered_curves_are_those_that_are_kept():
+    rows = np.reshape(emotions(explained()).axes, (3, 2))
+    for row, number in zip(rows, range(3), strict=True):
+        kept = told(number)
+        for axes, curve in zip(row, (distribution(kept.curve), kept.recovered), strict=True):
+            lines = [line for line in axes.lines if line.get_label() in CLASSES]
+            np.testing.assert_allclose([line.get_ydata() for line in lines], curve.T)
+            assert lines[number].get_linewidth() > lines[number - 1].get_linewidth()  # the clip's own class
+
+
+def test_a_distribution_sums_to_one():
+    curve = told(0).curve
+    np.testing.assert_allclose(distribution(curve), np.exp(curve) / np.exp(curve).sum(1, keepdims=True), rtol=1e-6)
+
+
+def test_without_recovery_there_is_one_column():
+    clips = {key: replace(told(0), recovered=None, masks={}, words=()) for key in KEYS}
+    figure = emotions(explained(clips, "finetune"))
+    assert len(figure.axes) == 3 and not any(RECOVERED in text for text in texts(figure))
+
+
+@pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
+def test_a_picture_names_the_method_the_data_set_the_clips_and_the_sample(draw):
+    said = " ".join(texts(draw(explained())))
+    assert "mart on Toy clips (BUILT-IN SAMPLE)" in said and "SAMPLE" not in " ".join(
+        texts(draw(explained(sample=False)))
+    )
+    assert draw is features or all(f"0, labelled {name}" in said for name in CLASSES)
+
+
+def test_just_the_hidden_patches_are_greyed_out():
+    grey = unseen(video(), 0)
+    expected = np.zeros((2, 8, 8), dtype=bool)
+    expected[0, :4, :4] = True
+    np.testing.assert_array_equal(grey, expected)
+    drawn = veiled(video().content[0], grey)
+    assert (drawn[~expected] == 255).all() and (drawn[expected] < 255).all()
+
+
+def test_hidden_sound_is_grey_only_where_no_visible_patch_reaches():
+    grey = unseen(audio(), 0)
+    assert grey.shape == (4, 6) and grey[:, :2].all() and not grey[:, 2:].any()
+
+
+def test_every_hint_is_outlined_once_and_at_its_place():
+    from matplotlib.patches import Rectangle
+
+    figure = maskings(explained({KEYS[0]: told(0)}))
+    frames, sound = figure.subfigs[0].axes
+    outlines = [[patch for patch in axes.patches if isinstance(patch, Rectangle)] for axes in (frames, sound)]
+    assert [len(found) for found in outlines] == [2, 2]  # one a segment
+    x, y = outlines[0][0].get_xy()
+    assert 3.5 < x < 4.5 and 12.5 < y < 13.5  # the second frame stands 9 lower: its corner is at (4, 13)
+
+
+def test_evenly_spaced_places_hold_both_ends():
+    assert (some(12, 6), some(3, 6), some(1, 4)) == ([0, 2, 4, 7, 9, 11], [0, 1, 2], [0])
+
+
+def test_a_word_is_drawn_at_its_time_in_the_colour_of_the_stage_that_drops_it():
+    axes = words(explained()).axes[0]
+    drawn = {text.get_text(): text for text in axes.texts}
+    assert list(drawn) == ["grief", "calm ×E2", "joy"]
+    for word, text in zip(WORDS, drawn.values(), strict=True):
+        assert text.get_color() == COLOURS[word.dropped] and 0 < text.get_position()[0] - word.start < 0.1
+    struck = [line for line in axes.lines if np.ptp(line.get_xdata()) > 0]
+    assert [line.get_color() for line in struck] == [COLOURS["emotion"], COLOURS["sentiment"]]
+
+
+def test_words_never_lie_on_each_other():
+    assert lanes([(0.0, 1.0), (0.5, 1.5), (1.0, 2.0), (1.2, 3.0), (2.0, 2.5)]) == [0, 1, 0, 2, 0]
+
+
+def test_the_map_has_every_clip_in_the_colour_of_its_class_and_is_the_same_again():
+    figure = features(explained())
+    known, labels = features_of(explained())
+    places = flatten(known)
+    np.testing.assert_array_equal(flatten(known), places)
+    for label, points in enumerate(figure.axes[0].collections):
+        np.testing.assert_array_equal(points.get_offsets(), places[labels == label])
+    assert any("n = 6" in text for text in texts(figure))
+
+
+def drawn(monkeypatch, folder, found):
+    monkeypatch.setattr(reports.pictures, "read_explained", lambda folder: found)
+    notices = []
+    return draw_all(folder, CARD, FOUND, True, notices.append), notices
+
+
+def test_all_pictures_are_written_whole(monkeypatch, tmp_path):
+    names, notices = drawn(monkeypatch, tmp_path, explained())
+    assert names == ["confusion.png", *PICTURES] and not notices
+    assert all(min(Image.open(tmp_path / name).size) > 200 for name in names)
+    assert {path.name for path in tmp_path.iterdir()} == set(names)
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_a_run_without_words_or_with_one_modality_draws_the_rest(monkeypatch, tmp_path):
+    clips = {key: replace(told(i), words=(), masks={"audio": audio()}) for i, key in enumerate(KEYS)}
+    names, _ = drawn(monkeypatch, tmp_path, explained(clips))
+    assert names == ["confusion.png", "emotions.png", "maskings.png", "features.png"]
+
+
+def test_too_few_clips_make_no_map_and_this_is_said(monkeypatch, tmp_path):
+    clips = {key: told(number) for number, key in enumerate(KEYS[:4])}
+    names, notices = drawn(monkeypatch, tmp_path, explained(clips))
+    assert "features.png" not in names and notices == [
+        "no map of features: it wants 5 validation clips that differ, there are 4"
+    ]
+
+
+def test_a_model_that_has_collapsed_has_no_map(monkeypatch, tmp_path):
+    names, notices = drawn(monkeypatch, tmp_path, explained(dict.fromkeys(KEYS, told(0))))
+    assert "features.png" not in names and notices[0].endswith("there are 1")
+
+
+def test_a_run_that_tells_nothing_has_the_confusion_alone(tmp_path):
+    assert draw_all(tmp_path, CARD, FOUND, False) == ["confusion.png"]
