@@ -199,7 +199,8 @@ def _run(
         scores, predictions = _score(ask, corpus, predictor, streams, ctx)
         with clock("write"):
             kept = predictor if desk.keep_weights else None
-            files = write_outputs(folder.path, spec, corpus, predictions, notebook.curves(), desk.draw, kept)
+            curves, told = notebook.curves(), notebook.told
+            files = write_outputs(folder.path, spec, ask.arm, corpus, predictions, curves, told, desk.draw, kept)
         record = Record(**known, scores=scores, notes=notebook.notes(corpus), seconds=clock.seconds(), files=files)
         folder.write(record)
         return record

@@ -63,6 +63,11 @@ class Notebook:
         """Keep what the model of a finished stage tells about the clips."""
         self._told[stage] = explanations
 
+    @property
+    def told(self) -> dict[str, dict[str, Explanation]]:
+        """Stage -> clip key -> what was told."""
+        return self._told
+
     def curves(self) -> list[dict[str, Any]]:
         """The curves, epoch by epoch."""
         return [{"stage": stage, "epoch": epoch, "values": v} for (stage, epoch), v in self._curves.items()]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.data import Card, Corpus
+from bench.data import Card, Corpus, Explanation
+from bench.explained import write_explained
 from bench.files import sha256, whole, write_whole
 from bench.method import Predictor
 from bench.metrics import Predictions
@@ -15,25 +16,29 @@ from bench.record import RunSpec
 
 CONFIG, CURVES, PREDICTIONS, WEIGHTS = "config.json", "curves.json", "predictions.parquet", "weights.safetensors"
 
-Draw = Callable[[Path, Card, Predictions, bool], str]
-"""Draws the test predictions (of the sample?) into a folder; the name of the picture."""
+Draw = Callable[[Path, Card, Predictions, bool], list[str]]
+"""Draws into a folder the test predictions (of the sample?) and what the files there explain; the pictures' names."""
 
 
 def write_outputs(
     folder: Path,
     spec: RunSpec,
+    arm: str,
     corpus: Corpus,
     predictions: dict[str, Predictions],
     curves: list[dict[str, Any]],
+    told: Mapping[str, Mapping[str, Explanation]],
     draw: Draw,
     predictor: Predictor | None,
 ) -> dict[str, str]:
-    """Config, curves, predictions, pictures, and the weights of a predictor that is to be kept: name -> sha256."""
-    names = [CONFIG, CURVES, PREDICTIONS, draw(folder, corpus.card, predictions["test"], corpus.sample)]
+    """Config, curves, predictions, explanations, pictures, and the weights of a predictor that is to be kept:
+    name -> sha256."""
+    names = [CONFIG, CURVES, PREDICTIONS, *write_explained(folder, arm, corpus, told)]
     write_whole(folder / CONFIG, json.dumps(spec.config, indent=1, sort_keys=True).encode())
     write_whole(folder / CURVES, json.dumps(curves).encode())
     with whole(folder / PREDICTIONS) as temporary:
         _table(predictions, corpus.card).to_parquet(temporary, index=False)
+    names += draw(folder, corpus.card, predictions["test"], corpus.sample)
     if predictor is not None:
         from safetensors.torch import save_file
 

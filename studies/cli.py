@@ -74,9 +74,11 @@ def run(
         return
     if not method or not dataset:
         raise ConfigError("--method and --dataset are both wanted; `python bench.py list` shows what there is")
+    from functools import partial
+
     from bench.execute import Desk
     from bench.store import Store
-    from reports.figures import draw_confusion
+    from reports.pictures import draw_all
     from studies.answer import answer
     from studies.ask import resolve
     from studies.screen import Terminal
@@ -89,7 +91,7 @@ def run(
             results=results,
             store=Store(results, tracking_uri),
             screen=screen,
-            draw=draw_confusion,
+            draw=partial(draw_all, notice=screen.notice),
             data=data,
             device=_device(),
             threads=THREADS[preset],

@@ -13,12 +13,13 @@ from safetensors.torch import load_file
 
 from bench.data import Request
 from bench.execute import Ask, Desk, execute
+from bench.explained import read_explained
 from bench.loading import collate, part_of
 from bench.store import Store
 from bench.streams import Streams
 from datasets.registry import DATASETS
 from methods.registry import METHODS
-from reports.figures import draw_confusion
+from reports.pictures import draw_all
 from studies.ask import known_arms
 from tests.conftest import Quiet
 from tests.datasets.trees import write_tree
@@ -56,7 +57,7 @@ def ask(method, seed=0):
 def finished(request, tree, cache):
     """A method of the registry, what it was asked, where, and its record."""
     method = ENTRIES[request.param]
-    desk = Desk(cache, Store(cache), Quiet(), draw_confusion, data=tree)
+    desk = Desk(cache, Store(cache), Quiet(), draw_all, data=tree)
     return ask(method), desk, execute(ask(method), desk).record
 
 
@@ -132,6 +133,19 @@ def test_an_explanation_has_a_curve_of_segments_and_classes_or_none(finished):
     assert len(told) == 3
     for explanation in told:
         assert explanation.curve is None or explanation.curve.shape == (sampling.segments, 6)
+
+
+def test_what_is_told_of_validation_clips_is_kept_and_drawn_and_listed(finished):
+    _, desk, record = finished
+    folder = desk.results / "runs" / record.key
+    explained = read_explained(folder)
+    told = {"explained.json", "explained.safetensors"} & set(record.files)
+    assert bool(told) == (explained is not None) == ("emotions.png" in record.files)
+    assert {path.name for path in folder.glob("*.png")} <= set(record.files)
+    if explained is not None:
+        corpus = EKMAN6.load(Request(desk.data, desk.results, 24, 32, 0))
+        keys = {key for found in explained.stages.values() for key in found} | set(explained.shown)
+        assert keys <= {clip.key for clip in corpus.val.clips} and len(explained.shown) == 4
 
 
 def test_every_arm_is_its_base_method_or_a_variant_that_a_record_can_tell_apart():

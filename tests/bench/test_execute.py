@@ -10,13 +10,13 @@ from bench.execute import Ask, Desk, execute
 from bench.metrics import score
 from bench.record import RunFolder
 from bench.store import Store
-from reports.figures import draw_confusion
+from reports.pictures import draw_all
 from tests.toys import CARD, TOY, TOY_DATA, ToyConfig
 
 
 @pytest.fixture
 def desk(results, quiet):
-    return Desk(results, Store(results), quiet, draw_confusion)
+    return Desk(results, Store(results), quiet, draw_all)
 
 
 def ask(seed=0, **values):
@@ -96,7 +96,7 @@ def test_a_file_that_the_config_names_counts_by_its_content_not_by_its_place(des
 
 
 def test_loader_processes_change_no_number(desk, tmp_path, quiet):
-    other = Desk(tmp_path / "b", Store(tmp_path), quiet, draw_confusion, loaders=2)
+    other = Desk(tmp_path / "b", Store(tmp_path), quiet, draw_all, loaders=2)
     assert execute(ask(epochs=2), desk).record.scores == execute(ask(epochs=2), other).record.scores
 
 
@@ -140,7 +140,7 @@ def test_record_json_holds_no_path_of_the_machine(desk):
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(desk, tmp_path, quiet):
-    wanted = execute(ask(), Desk(tmp_path / "b", Store(tmp_path), quiet, draw_confusion)).record.scores
+    wanted = execute(ask(), Desk(tmp_path / "b", Store(tmp_path), quiet, draw_all)).record.scores
     told = quiet.progress
     calls = []
 

@@ -9,14 +9,14 @@ from bench.exchange import sync
 from bench.execute import Desk, execute
 from bench.record import Record, RunFolder
 from bench.store import Store
-from reports.figures import draw_confusion
+from reports.pictures import draw_all
 from tests.bench.test_execute import ask
 
 AWAY = "http://127.0.0.1:9"  # nobody listens there
 
 
 def desk_at(path, quiet, uri=None):
-    return Desk(path, Store(path, uri), quiet, draw_confusion)
+    return Desk(path, Store(path, uri), quiet, draw_all)
 
 
 @pytest.fixture
