@@ -67,7 +67,15 @@ def _named(key: str, folders: list[RunFolder]) -> tuple[RunFolder, Record]:
 
 
 def _newest(folders: list[RunFolder]) -> tuple[RunFolder, Record]:
-    runs = [(folder, _record(folder)) for folder in folders]
+    """A record that cannot be read, or is of an older schema, stands in nobody's way unless it is the only one."""
+    runs, faults = [], []
+    for folder in folders:
+        try:
+            runs.append((folder, _record(folder)))
+        except StoreError as error:
+            faults.append(error)
+    if not runs:
+        raise faults[0]
     able = [(folder, record) for folder, record in runs if _is_current(record) and has_weights(folder, record)]
     if not able:
         check_weights(*runs[0])

@@ -51,7 +51,11 @@ def answer_files(
         bar = bars.add_task("", total=len(files))
         for answer in predict_files(model, files, transcript, lambda path: bars.update(bar, description=path.name)):
             answers.append(answer)
-            _show(console, model, answer, _picture_of(out, answers))
+            if answer.said is not None:
+                picture = _picture_of(out, answers)
+                draw_page(picture, _page(model, answer.path, answer.said))
+                _show(console, model.card, answer.path, answer.said)
+                console.print(Text(f"  picture: {picture}"), soft_wrap=True)
             bars.advance(bar)
     if json_file is not None:
         rows = [_as_row(model, answer) for answer in answers]
@@ -94,28 +98,22 @@ def _picture_of(out: Path, answers: Sequence[Answer]) -> Path:
     return out / (f"{stem}-{before + 1}.png" if before else f"{stem}.png")
 
 
-def _show(console: Console, model: Model, answer: Answer, picture: Path) -> None:
-    """One file: its classes over time, what is wrong with it, and where its picture is."""
-    said = answer.said
-    if said is None:
-        return
-    draw_page(picture, _page(model, answer.path, said))
-    console.print(Text(answer.path.name, "bold"), soft_wrap=True)
-    wide = max(1, WIDE // len(said.slots))
-    longest = max(map(len, model.card.classes))
-    for label, name in enumerate(model.card.classes):
-        line = f"  {sparkline(said.segments[:, label], wide)}" if said.segments is not None else ""
-        text = f"  {name:<{longest}}{line} {100 * said.probabilities[label]:4.0f} %"
-        console.print(Text(text, "bold" if label == said.label else ""), soft_wrap=True)
+def _show(console: Console, card: Card, path: Path, said: Prediction) -> None:
+    """One file: its classes over time, and what is wrong with it."""
+    longest, wide = max(map(len, card.classes)), max(1, WIDE // len(said.slots))
+    lines = [Text(path.name, "bold")]
+    for label, name in enumerate(card.classes):
+        blocks = f"  {sparkline(said.segments[:, label], wide)}" if said.segments is not None else ""
+        text = f"  {name:<{longest}}{blocks} {100 * said.probabilities[label]:4.0f} %"
+        lines.append(Text(text, "bold" if label == said.label else ""))
     if said.segments is not None:
         end = f"{said.slots[-1][1]:.1f} s"
-        console.print(Text(f"  {'':<{longest}}  0 s{end:>{wide * len(said.slots) - 3}}", "dim"), soft_wrap=True)
+        lines.append(Text(f"  {'':<{longest}}  0 s{end:>{wide * len(said.slots) - 3}}", "dim"))
     if said.slots[-1][1] > said.seconds + 0.05:
-        looped = f"  a short clip: after its {said.seconds:.1f} s it is looped"
-        console.print(Text(looped, "dim"), soft_wrap=True)
-    for problem in said.problems:
-        console.print(Text(f"  {problem.what}: {problem.why}", "yellow"), soft_wrap=True)
-    console.print(Text(f"  picture: {picture}"), soft_wrap=True)
+        lines.append(Text(f"  a short clip: after its {said.seconds:.1f} s it is looped", "dim"))
+    lines += [Text(f"  {problem.what}: {problem.why}", "yellow") for problem in said.problems]
+    for line in lines:
+        console.print(line, soft_wrap=True)
 
 
 def _table(model: Model, answers: Sequence[Answer]) -> Table:
@@ -125,10 +123,11 @@ def _table(model: Model, answers: Sequence[Answer]) -> Table:
         title=f"{title}, trained on the BUILT-IN SAMPLE" if sample else title,
         title_style="yellow" if sample else "bold",
         box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
         pad_edge=False,
     )
     table.add_column("file", overflow="fold")
-    for name in ("emotion", "sentiment", "runner-up", "made of", "strongest at"):
+    for name in ("emotion", "sentiment", "runner-up", "made of", "strongest"):
         table.add_column(name, no_wrap=True)
     for answer in answers:
         said = answer.said

@@ -160,6 +160,15 @@ def test_real_data_come_before_a_newer_sample_and_a_sample_is_told_loudly(predic
     assert shown.count("BUILT-IN SAMPLE") >= 2 and row["data"] == "sample"
 
 
+def test_a_record_that_cannot_be_read_stands_in_nobody_s_way(predict, copy, tmp_path):
+    other = copy.with_name("0broken")
+    shutil.copytree(copy, other)
+    (other / "record.json").write_text("{}")
+    clip = write_media(tmp_path / "clip.mp4", 0.5)
+    assert predict(clip, results=copy.parents[1])[3][0]["run"] == copy.name
+    assert mistake(predict(clip, "--run", "0broken", results=copy.parents[1]), "is no record")
+
+
 def test_without_a_run_it_says_how_to_make_one(predict, tmp_path):
     assert mistake(predict("clip.mp4", results=tmp_path / "none"), "no finished run", "python bench.py --method")
     assert not (tmp_path / "none").exists()
