@@ -1,10 +1,11 @@
-"""Transformer blocks as both encoders and the decoders use them: timm's, run plainly, recomputed, or compiled.
+"""Transformer blocks as both encoders and the decoders use them: timm's, lean in memory, recomputed or compiled.
 
-Key: b segments, n tokens, N patch tokens, D width.
+Key: b segments, n tokens, N patch tokens, D width, h heads.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -13,9 +14,35 @@ from einops import rearrange
 from jaxtyping import Float
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
+from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 EPS = 1e-6  # of every layer norm of VideoMAE and AST
+
+
+class LeanBlock(Block):  # type: ignore[misc]
+    """timm's pre-norm block. Its norms and its GELU, cheap beside the products, are computed again in the backward pass
+    rather than kept, which is a third of what a block would keep."""
+
+    def forward(self, x: Float[Tensor, "b n D"]) -> Float[Tensor, "b n D"]:
+        """Attention, then the MLP, each added to what came in."""
+        attention, mlp = self.attn, self.mlp
+        qkv = self._again(lambda x: attention.qkv(self.norm1(x)), x)
+        q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=attention.num_heads)
+        mixed = rearrange(scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
+        x = x + attention.proj_drop(attention.proj(mixed))
+        hidden = self._again(lambda x: mlp.fc1(self.norm2(x)), x)
+        through: Tensor = x + mlp.drop2(self._again(lambda hidden: mlp.fc2(mlp.drop1(mlp.act(hidden))), hidden))
+        return through
+
+    def _again(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """part(x), keeping x alone. The backward pass computes anew what comes before the part's product, and stops
+        short of the product itself, whose result nothing there needs."""
+        if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return part(x)
+        drops = self.training and self.mlp.drop1.p > 0
+        kept: Tensor = checkpoint(part, x, use_reentrant=False, preserve_rng_state=drops)
+        return kept
 
 
 def blocks(
@@ -23,7 +50,9 @@ def blocks(
 ) -> nn.ModuleList:
     """Pre-norm blocks with an MLP four times as wide."""
     norm = partial(nn.LayerNorm, eps=eps)
-    made = nn.ModuleList(Block(width, heads, qkv_bias=True, proj_drop=dropout, norm_layer=norm) for _ in range(depth))
+    made = nn.ModuleList(
+        LeanBlock(width, heads, qkv_bias=True, proj_drop=dropout, norm_layer=norm) for _ in range(depth)
+    )
     if compiled:
         for block in made:
             block.compile()
@@ -31,7 +60,7 @@ def blocks(
 
 
 def run(block: nn.Module, tokens: Float[Tensor, "b n D"], recompute: bool) -> Float[Tensor, "b n D"]:
-    """Tokens through a block; with `recompute` its inside is not kept for the backward pass but computed again."""
+    """Tokens through a block; with `recompute` nothing of its inside is kept, and all is computed again."""
     if recompute and torch.is_grad_enabled():
         again: Tensor = checkpoint(block, tokens, use_reentrant=False)
         return again
@@ -39,14 +68,15 @@ def run(block: nn.Module, tokens: Float[Tensor, "b n D"], recompute: bool) -> Fl
     return through
 
 
+@torch.no_grad()
 def class_attention(block: Any, tokens: Float[Tensor, "b n D"], special: int, own: int) -> Float[Tensor, "b N"]:
     """Attention of the first `special` tokens to the patches (the tokens from there to `own`) in a block, mean over
-    heads and special tokens. Queries are made of the special tokens alone."""
+    heads and special tokens, without gradient. Queries are made of the special tokens alone."""
     attention, width = block.attn, tokens.shape[-1]
     normed = block.norm1(tokens)
     weight, bias = attention.qkv.weight, attention.qkv.bias
-    q = nn.functional.linear(normed[:, :special], weight[:width], bias[:width])
-    k = nn.functional.linear(normed, weight[width : 2 * width], bias[width : 2 * width])
+    q = linear(normed[:, :special], weight[:width], bias[:width])
+    k = linear(normed, weight[width : 2 * width], bias[width : 2 * width])
     q, k = (rearrange(x, "b n (h d) -> b h n d", h=attention.num_heads) for x in (q, k))
     maps = (q * attention.scale @ k.transpose(-2, -1)).softmax(-1)
     found: Tensor = maps[..., special:own].mean((1, 2))

@@ -12,12 +12,12 @@ from typing import Literal
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.nn.functional import fold, kl_div, log_softmax, softmax, unfold
 
 from bench.errors import ConfigError
 from bench.streams import Streams
+from methods.backbones.blocks import EPS, blocks, run
 from methods.backbones.mbt import Mbt
 from methods.backbones.tokens import seeded, sinusoids
 from methods.mart.config import MartConfig
@@ -26,16 +26,18 @@ from methods.mart.config import MartConfig
 class Decoder(nn.Module):
     """Visible tokens, and mask tokens at the hidden places, to patches and to a mean feature."""
 
-    def __init__(self, width: int, own: int, depth: int, heads: int, tokens: int, values: int, classes: int) -> None:
+    def __init__(self, config: MartConfig, tokens: int, values: int, classes: int) -> None:
         super().__init__()
+        own, heads = config.decoder_width, config.decoder_heads
         if own % heads:
             raise ConfigError(f"decoder_width {own} is no multiple of decoder_heads {heads}")
-        self.enter = nn.Linear(width, own)
+        self.recompute = config.recompute
+        self.enter = nn.Linear(config.width, own)
         self.mask_token = nn.Parameter(torch.zeros(own))
         self.register_buffer("position", sinusoids(tokens, own), persistent=False)
         self.position: Tensor
-        self.blocks = nn.Sequential(*(Block(own, heads, qkv_bias=True) for _ in range(depth)))
-        self.norm = nn.LayerNorm(own)
+        self.blocks = blocks(own, config.decoder_depth, heads, compiled=config.compile)
+        self.norm = nn.LayerNorm(own, EPS)
         self.patches = nn.Linear(own, values)
         self.classes = nn.Linear(own, classes)
 
@@ -47,8 +49,10 @@ class Decoder(nn.Module):
         entered = self.enter(visible)
         full = self.mask_token.to(entered.dtype).expand(clips, segments, self.position.shape[1], -1)
         full = full.scatter(2, places[..., None].expand_as(entered), entered)
-        tokens = self.norm(self.blocks(rearrange(full, "B S n w -> (B S) n w") + self.position))
-        tokens = rearrange(tokens, "(B S) n w -> B S n w", B=clips)
+        tokens = rearrange(full, "B S n w -> (B S) n w") + self.position
+        for block in self.blocks:
+            tokens = run(block, tokens, self.recompute)
+        tokens = rearrange(self.norm(tokens), "(B S) n w -> B S n w", B=clips)
         return self.patches(tokens), self.classes(tokens.mean(2))
 
 
@@ -63,15 +67,7 @@ def make_decoders(
         name: seeded(
             streams,
             f"mart.decoder.{name}",
-            lambda tokens=tokens, values=values: Decoder(  # type: ignore[misc]
-                config.width,
-                config.decoder_width,
-                config.decoder_depth,
-                config.decoder_heads,
-                tokens,
-                values,
-                classes,
-            ),
+            lambda tokens=tokens, values=values: Decoder(config, tokens, values, classes),  # type: ignore[misc]
         )
         for name, (tokens, values) in sizes.items()
     }

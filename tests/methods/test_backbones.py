@@ -181,12 +181,14 @@ def test_clips_do_not_depend_on_their_neighbours():
 
 
 def test_the_attention_is_that_of_the_last_block_s_class_tokens():
-    mbt, inputs, maps = make(), toy_batch().inputs, []
+    mbt, inputs, entered = make(), toy_batch().inputs, []
     for blocks in (mbt.video_blocks, mbt.audio_blocks):
-        attention = blocks[-1].attn
-        attention.fused_attn = False  # timm then passes its softmax through attn_drop
-        attention.attn_drop.register_forward_hook(lambda _module, _given, out: maps.append(out))
-    told = encode(mbt, inputs, attention=True)
+        blocks[-1].register_forward_pre_hook(lambda block, given: entered.append((block, given[0])))
+    told, maps = encode(mbt, inputs, attention=True), []
+    for block, tokens in entered:
+        block.attn.fused_attn = False  # timm then passes its softmax through attn_drop
+        block.attn.attn_drop.register_forward_hook(lambda _module, _given, out: maps.append(out))
+        block.attn(block.norm1(tokens))
     video, audio = maps  # (B S, heads, tokens, tokens); class token(s), patches, bottleneck
     expected_v = video.mean(1)[:, 0, 1:5].view(3, 2, 4)
     expected_a = audio.mean(1)[:, :2, 2:14].mean(1).view(3, 2, 12)

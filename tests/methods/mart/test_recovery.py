@@ -9,6 +9,7 @@ import torch
 
 from bench.errors import ConfigError
 from methods.mart.recovery import Decoder, audio_free, distribution_loss, patch_loss
+from tests.methods.mart.toys import SMALL
 
 
 def test_sound_counts_only_where_no_visible_patch_overlaps() -> None:
@@ -45,7 +46,8 @@ def test_the_target_is_taught_from_not_taught() -> None:
 
 def test_a_decoder_puts_visible_tokens_at_their_places() -> None:
     torch.manual_seed(0)
-    decoder = Decoder(width=8, own=16, depth=1, heads=2, tokens=5, values=6, classes=3).eval()
+    sizes = SMALL.override({"width": 8, "decoder_width": 16, "decoder_heads": 2})
+    decoder = Decoder(sizes, tokens=5, values=6, classes=3).eval()
     visible, places = torch.randn(1, 1, 3, 8), torch.tensor([[[0, 2, 4]]])
     patches, scores = decoder(visible, places)
     assert patches.shape == (1, 1, 5, 6) and scores.shape == (1, 1, 3)
@@ -57,4 +59,4 @@ def test_a_decoder_puts_visible_tokens_at_their_places() -> None:
 
 def test_a_decoder_whose_heads_do_not_fit_says_so() -> None:
     with pytest.raises(ConfigError, match="decoder_width 10 is no multiple of decoder_heads 4"):
-        Decoder(width=8, own=10, depth=1, heads=4, tokens=5, values=6, classes=3)
+        Decoder(SMALL.override({"decoder_width": 10, "decoder_heads": 4}), tokens=5, values=6, classes=3)
