@@ -71,6 +71,7 @@ class Sampling:
     size: int  # H = W, pixels
     mels: int  # M, mel bins; a segment has F = 100 sound frames of 10 ms
     training: bool  # random moment, crop, flip and SpecAugment; otherwise nothing is random
+    modalities: tuple[Modality, ...] = ("video", "audio", "words")  # the others are opened as absent
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors import safe_open
 
-from bench.data import Clip, Sample, Sampling, Word
+from bench.data import Clip, Modality, Sample, Sampling, Word
 from bench.streams import Streams
 from datasets.media import unpack
 from datasets.prepared import read_facts
@@ -45,21 +45,23 @@ def open_clip(path: Path, sampling: Sampling, rng: np.random.Generator | None) -
     """
     facts: dict[str, Any] = read_facts(path)
     words = [Word(*row) for row in facts["words"]]
+    found: dict[Modality, Any] = {"video": facts["frames"], "audio": facts["sound"], "words": words}
+    has = {name: bool(there) and name in sampling.modalities for name, there in found.items()}
     segments = cut(facts["frames"], facts["sound"], words, sampling, rng)
     corner = rng.random(2) if rng is not None else np.full(2, 0.5)
     flipped = rng is not None and rng.random() < 0.5
     shape = (sampling.segments, sampling.frames, sampling.size, sampling.size, 3)
     video, audio = np.zeros(shape, dtype=np.uint8), np.zeros((sampling.segments, 100, sampling.mels), dtype=np.float32)
     with safe_open(path, framework="numpy") as file:
-        if facts["frames"]:
+        if has["video"]:
             _read_video(file, [segment.frames for segment in segments], corner, flipped, video)
-        if facts["sound"]:
+        if has["audio"]:
             _read_audio(file, [segment.sound for segment in segments], audio)
     if rng is not None:
         masks = rng.random((sampling.segments, 4))
-        if facts["sound"]:
+        if has["audio"]:
             _mask_audio(audio, masks)
-    present = torch.tensor([bool(facts["frames"]), bool(facts["sound"]), bool(words)])
+    present = torch.tensor(list(has.values()))
     return Sample(
         torch.from_numpy(video), torch.from_numpy(audio), tuple(segment.words for segment in segments), present
     )

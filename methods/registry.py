@@ -10,8 +10,9 @@ from methods.majority import MAJORITY
 from methods.mart.entry import MART
 from methods.mbt import MBT
 from methods.probe import PROBE
+from methods.released.entry import RELEASED
 
-METHODS: dict[str, Method] = {method.name: method for method in (MAJORITY, PROBE, MBT, MART)}
+METHODS: dict[str, Method] = {method.name: method for method in (MAJORITY, PROBE, MBT, MART, RELEASED)}
 
 
 @dataclass(frozen=True)
