@@ -159,7 +159,8 @@ class _Run:
         for start in range(0, clips, self.ctx.micro_batch or clips):
             stop = min(clips, start + (self.ctx.micro_batch or clips))
             inputs = part_of(read.inputs, start, stop).to(device)
-            batch = Batch(inputs, labels[start:stop].to(device), keys[start:stop], epoch, progress)
+            label = labels[start:stop].to(device, non_blocking=True)
+            batch = Batch(inputs, label, keys[start:stop], epoch, progress)
             losses: Losses = self.step_module(_Sealed(batch))
             loss = torch.stack([term.sum() for term in losses.terms.values()]).sum()
             self.fabric.backward(loss / clips)

@@ -39,6 +39,18 @@ def hidden_count(tokens: int, ratio: float) -> int:
     return min(math.ceil(ratio * tokens - 1e-9), tokens - 1)
 
 
+def group_count(groups: int, ratio: float) -> int:
+    """The share of the groups, rounded half up, but at least one group stays visible."""
+    return min(math.floor(ratio * groups + 0.5), groups - 1)
+
+
+def visible_count(mask: str, ratio: float, grid: tuple[int, ...], time_axis: int) -> int:
+    """Tokens that a strategy leaves in every segment: known beforehand, so that the device need not be asked."""
+    tokens, times = math.prod(grid), grid[time_axis]
+    groups = {"frame": times, "tube": tokens // times}.get(mask)
+    return tokens - (hidden_count(tokens, ratio) if groups is None else group_count(groups, ratio) * tokens // groups)
+
+
 def hint_count(tokens: int, reveal: float) -> int:
     """S_reveal = ceil(reveal N)."""
     return math.ceil(reveal * tokens - 1e-9)
@@ -81,7 +93,7 @@ def hide_groups(evidence: Evidence, ratio: float, along_time: bool) -> Bool[Tens
     others = [a for a in range(2, grid.ndim) if (a == axis) != along_time]
     chance = grid.mean(others, keepdim=True)  # one number a group
     flat = chance.flatten(2)
-    count = min(math.floor(ratio * flat.shape[-1] + 0.5), flat.shape[-1] - 1)
+    count = group_count(flat.shape[-1], ratio)
     hidden: Tensor = (flat.argsort(dim=-1, stable=True).argsort(-1) < count).reshape(chance.shape)
     return hidden.expand(grid.shape).flatten(2)
 
@@ -115,10 +127,9 @@ def hint_places(mask: str, evidence: Evidence, ratio: float, reveal: float) -> B
     return rank_tokens(score, ratio, reveal).hints
 
 
-def visible_places(hidden: Bool[Tensor, "B S N"]) -> Int[Tensor, "B S n"]:
-    """Places of the visible tokens in rising order; every segment has as many."""
-    count = int((~hidden[0, 0]).sum())
-    return hidden.long().argsort(dim=-1, stable=True)[..., :count].sort(-1).values
+def visible_places(hidden: Bool[Tensor, "B S N"], count: int) -> Int[Tensor, "B S n"]:
+    """Places of the visible tokens, `count` in every segment, in rising order."""
+    return hidden.long().argsort(dim=-1, stable=True)[..., :count]
 
 
 def chances(

@@ -23,7 +23,7 @@ from methods.mart.complementary import Ask, Asked, alignment, contrast, mean_ove
 from methods.mart.config import MartConfig
 from methods.mart.cues import CueFinder, Cues
 from methods.mart.lexicon import load_lexicon
-from methods.mart.masking import STRATEGIES, Evidence, chances, check_groups, mask_ratio, visible_places
+from methods.mart.masking import STRATEGIES, Evidence, chances, check_groups, mask_ratio, visible_count, visible_places
 from methods.mart.maskings import maskings
 from methods.mart.recovery import audio_free, distribution_loss, make_decoders, patch_loss
 from methods.mart.targets import TARGETS, audio_target
@@ -138,7 +138,7 @@ class Pretrain(nn.Module):
         read = self._read(batch, encoded, self.predictor.temporal(encoded, batch.inputs)) if self.reads else None
         evidence = {name: self._evidence(name, batch, encoded, read) for name in MODALITIES}
         hidden = {name: self._hide(of, batch) for name, of in evidence.items()}
-        _, scores = self._second_pass(tokens, hidden)
+        _, scores = self._second_pass(tokens, hidden, batch.progress)
         masks = maskings(self.config, batch, evidence, hidden)
         trained = self._recovery_weights()[1] > 0 and self.config.kl_axis == "class"
         return [
@@ -195,7 +195,7 @@ class Pretrain(nn.Module):
     ) -> dict[str, Tensor]:
         """Hide tokens, encode the rest, and recover patches and the emotion distribution."""
         hidden = {name: self._hide(self._evidence(name, batch, encoded, read), batch) for name in MODALITIES}
-        patches, scores = self._second_pass(tokens, hidden)
+        patches, scores = self._second_pass(tokens, hidden, batch.progress)
         present = batch.inputs.present.float()
         notes |= self._mask_notes(batch, temporal, read, hidden)
         terms: dict[str, Tensor] = {}
@@ -208,10 +208,14 @@ class Pretrain(nn.Module):
         return terms
 
     def _second_pass(
-        self, tokens: Embedded, hidden: dict[str, Tensor]
+        self, tokens: Embedded, hidden: dict[str, Tensor], progress: float
     ) -> tuple[dict[str, Tensor], Float[Tensor, "B S C"]]:
         """What the decoders make of the visible tokens: modality -> patches, and emotion scores."""
-        visible = {name: visible_places(where) for name, where in hidden.items()}
+        mask, ratio = self.config.mask, mask_ratio(self.config, progress)
+        grids = {"video": (self.predictor.mbt.video_grid, 0), "audio": (self.predictor.mbt.audio_grid, 1)}
+        visible = {
+            name: visible_places(where, visible_count(mask, ratio, *grids[name])) for name, where in hidden.items()
+        }
         seen = self.predictor.mbt.encode(tokens, Visible(visible["video"], visible["audio"]))
         own, present = {"video": seen.video, "audio": seen.audio}, tokens.present.float()
         patches, scores = {}, []
@@ -234,7 +238,6 @@ class Pretrain(nn.Module):
         mbt, is_video = self.predictor.mbt, modality == "video"
         attention = encoded.video_attention if is_video else encoded.audio_attention
         assert attention is not None
-        attention = attention.detach()
         grid: tuple[int, ...] = mbt.video_grid if is_video else mbt.audio_grid
         asked = None if read is None else (read.video if is_video else read.audio)
         chance = chances(self.streams, modality, batch.epoch, batch.keys, *attention.shape[1:])
@@ -242,7 +245,7 @@ class Pretrain(nn.Module):
             attention=attention,
             cue_attention=None if asked is None else asked.attention.detach(),
             kept=None if read is None else read.kept,
-            chance=chance.to(attention.device),
+            chance=chance.to(attention.device, non_blocking=True),
             grid=grid,
             time_axis=0 if is_video else 1,
         )

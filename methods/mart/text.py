@@ -48,7 +48,7 @@ class BertWords(nn.Module):
         for b, (said, found) in enumerate(zip(cues.said, cues.found, strict=True)):
             for s, vectors in enumerate(self.reader(said, found, device)):
                 read[b, s, : len(vectors)] = vectors
-        entered: Tensor = self.enter(read.to(device)) * rearrange(cues.here, "B S k -> B S k 1")
+        entered: Tensor = self.enter(read.to(device, non_blocking=True)) * rearrange(cues.here, "B S k -> B S k 1")
         return entered
 
 

@@ -42,10 +42,11 @@ def verify_cues(curve: Float[Tensor, "B S C"], cues: Cues, sentiment: Int[Tensor
 
 def segment_polarity(p: Float[Tensor, "B S C"], sentiment: Int[Tensor, " C"]) -> Int[Tensor, "B S"]:
     """The polarity (-1, 0, 1) whose classes have the largest mean p; a sum would favour the side with more classes."""
-    values = torch.tensor(sorted(set(sentiment.tolist())), device=p.device)
-    means = torch.stack([p[..., sentiment == value].mean(-1) for value in values], -1)
-    found: Tensor = values[means.argmax(-1)]
-    return found
+    polarities = torch.arange(-1, 2, device=p.device)
+    of_class = (sentiment == polarities[:, None]).to(p.dtype)  # (3, C)
+    count = of_class.sum(-1)
+    means = (p @ of_class.T / count.clamp(min=1)).masked_fill(count == 0, -torch.inf)
+    return means.argmax(-1) - 1
 
 
 def video_degree(p: Float[Tensor, "B S C"]) -> Float[Tensor, "B S"]:
