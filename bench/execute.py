@@ -163,7 +163,7 @@ def _content_of(field: str, path: Path) -> str:
         return sha256(path)
     except OSError as error:
         raise ConfigError(
-            f"config field '{field}': '{path}' is no name it knows and no file ({error.strerror})"
+            f"config field '{field}': '{path}' is no name it knows, no file and no folder ({error.strerror})"
         ) from None
 
 
@@ -192,6 +192,8 @@ def _run(
         "provenance": facts,
         "problems": [vars(problem) for problem in corpus.problems],
     }
+    if ask.preset == "paper" and spec.from_scratch:
+        notebook.notice("trained from scratch, without published weights; docs/weights.md says how to name them")
     try:
         streams = Streams(ask.seed)
         with clock("method"):

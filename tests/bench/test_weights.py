@@ -1,0 +1,65 @@
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bench.errors import ConfigError
+from bench.execute import Ask, Desk, execute
+from bench.store import Store
+from tests.toys import TOY, TOY_DATA, ToyConfig
+
+
+class WeightsConfig(ToyConfig):
+    weights_video: str = ""
+    weights_text: str = ""
+
+    def files(self):
+        return {name: Path(getattr(self, name)) for name in ("weights_video", "weights_text") if getattr(self, name)}
+
+
+@pytest.fixture
+def desk(results, quiet):
+    return Desk(results, Store(results), quiet, lambda *_: [], keep_weights=False)
+
+
+def ask(preset="quick", **values):
+    return Ask(
+        "toy", TOY, WeightsConfig(epochs=1, **{name: str(value) for name, value in values.items()}), preset, TOY_DATA, 0
+    )
+
+
+def folder(path, **texts):
+    path.mkdir()
+    for name, text in texts.items():
+        (path / name).write_text(text)
+    return path
+
+
+def test_weights_count_by_their_content_a_folder_by_that_of_its_files(desk, tmp_path):
+    for name, text in (("a.pth", "same"), ("b.pth", "same"), ("c.pth", "other")):
+        (tmp_path / name).write_text(text)
+    keys = [execute(ask(weights_video=tmp_path / name), desk).record.key for name in ("a.pth", "b.pth", "c.pth")]
+    assert keys[0] == keys[1] != keys[2]
+    folders = [
+        folder(tmp_path / "one", vocab="v", model="m"),
+        folder(tmp_path / "two", vocab="v", model="m"),
+        folder(tmp_path / "three", vocab="m", model="v"),
+    ]
+    records = [execute(ask(weights_text=path), desk).record for path in folders]
+    assert records[0].key == records[1].key != records[2].key
+    assert set(records[0].spec.weights) == {"weights_text"} and str(tmp_path) not in records[0].as_json()
+
+
+def test_a_file_that_is_not_there_is_one_line(desk):
+    with pytest.raises(ConfigError, match=r"'weights_video'.*nowhere\.pth.*no file") as caught:
+        execute(ask(weights_video="nowhere.pth"), desk)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_paper_s_preset_says_when_it_starts_from_scratch(desk, tmp_path, quiet):
+    (tmp_path / "a.pth").write_text("weights")
+    execute(ask("paper", weights_video=tmp_path / "a.pth"), desk)
+    execute(replace(ask("paper"), config=ToyConfig(epochs=1)), desk)  # a method that knows no weights
+    assert quiet.notices == []
+    execute(ask("paper"), desk)
+    assert [notice.split(";")[0] for notice in quiet.notices] == ["trained from scratch, without published weights"]
