@@ -1,8 +1,10 @@
 """The front door: `python bench.py --method mart --dataset ekman6`."""
 
+import os
 import sys
 
 from studies.cli import main
 
 if __name__ == "__main__":
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for huge pages: a paper-size step is a third faster
     sys.exit(main())
