@@ -17,6 +17,7 @@ from bench.files import sha256, write_whole
 
 SCHEMA = 1
 RECORD = "record.json"
+ENCODERS = ("weights_video", "weights_audio", "weights_all")  # config fields that name an encoder's published weights
 
 
 @dataclass(frozen=True)
@@ -45,8 +46,8 @@ class RunSpec:
 
     @property
     def from_scratch(self) -> bool:
-        """Whether published weights could have been named, by a config field `weights_*`, and none were."""
-        fields = {name for name in self.config if name.startswith("weights_")}
+        """Whether the encoders could have started from published weights, and did not."""
+        fields = {name for name in ENCODERS if name in self.config}
         return bool(fields) and not fields & self.weights.keys()
 
 

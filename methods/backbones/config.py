@@ -11,7 +11,6 @@ from pydantic import Field
 from bench.config import Config, Search
 from bench.data import Modality, Sampling
 
-
 SEEN: dict[str, tuple[Modality, ...]] = {"both": ("video", "audio"), "video": ("video",), "audio": ("audio",)}
 
 

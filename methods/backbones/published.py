@@ -70,7 +70,7 @@ def load_published(mbt: Mbt, config: MbtConfig, notice: Callable[[str], None]) -
 
 def take(mbt: Mbt, field: str, naming: Naming, path: Path) -> Taken:
     """Fill `mbt` from one file."""
-    source = Source(path.name, flat_tensors(path))
+    source = Source(path.name, flat_tensors(path, field))
     state = naming.read(source, mbt)
     if not state:
         raise ConfigError(f"{field}: nothing in {source.file} has a name that is expected, {naming.expected}")

@@ -18,22 +18,25 @@ WRAPPERS = ("model", "module", "state_dict")
 WANTED = "give the file that its project published, or its tensors alone as .safetensors"
 
 
-def flat_tensors(path: Path) -> dict[str, Tensor]:
+def flat_tensors(path: Path, field: str) -> dict[str, Tensor]:
     """Name -> tensor of a file of torch or, by its suffix, safetensors; without wrapping dicts, and without the
-    `module.` that data-parallel training puts before names. Raises ConfigError in one line for any other file."""
+    `module.` that data-parallel training puts before names.
+
+    Raises ConfigError in one line, the config's field in front, for any other file.
+    """
     try:
         found = _innermost(load_file(path) if path.suffix == ".safetensors" else _load(path))
     except OSError as error:
-        raise ConfigError(f"cannot read '{path}' ({error.strerror or error}); {WANTED}") from None
+        raise ConfigError(f"{field}: cannot read '{path}' ({error.strerror or error}); {WANTED}") from None
     except Exception as error:  # the readers of torch and safetensors break in as many ways as a file can be damaged
         raise ConfigError(
-            f"'{path}' is damaged, or holds objects that are no tensors and are not loaded ({type(error).__name__}); "
+            f"{field}: '{path}' is damaged, or holds objects that are no tensors and are not loaded ({type(error).__name__}); "
             f"{WANTED}"
         ) from None
     named = found.items() if isinstance(found, dict) else ()
     tensors = {str(name).removeprefix("module."): value for name, value in named if isinstance(value, Tensor)}
     if not tensors:
-        raise ConfigError(f"'{path}' holds no tensors by name; {WANTED}")
+        raise ConfigError(f"{field}: '{path}' holds no tensors by name; {WANTED}")
     return tensors
 
 

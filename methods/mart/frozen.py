@@ -1,36 +1,15 @@
-"""Networks that others trained and nothing here trains on: their tensors are read from a file and stay as they are."""
+"""Networks that others trained and nothing here trains on."""
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bench.errors import ConfigError
 
 Module = TypeVar("Module", bound=nn.Module)
-
-
-def read_tensors(path: Path, field: str) -> dict[str, Tensor]:
-    """The named tensors of a safetensors file, or of one that torch.save wrote; no code in it is ever run.
-
-    Raises ConfigError, with the config's field in front, for any other file.
-    """
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        held: Any = torch.load(path, map_location="cpu", weights_only=True)
-        held = held.get("state_dict", held)
-        return {name: value for name, value in held.items() if isinstance(value, Tensor)}
-    except (OSError, SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, AttributeError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"{field}: '{path}' holds no tensors that can be read ({reason})") from None
 
 
 def fill(module: Module, tensors: Mapping[str, Tensor], told: str) -> Module:

@@ -18,7 +18,8 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, interpolate, layer_norm
 
 from bench.errors import ConfigError
-from methods.mart.frozen import fill, read_tensors
+from methods.backbones.published_files import flat_tensors
+from methods.mart.frozen import fill
 
 AT_ONCE = 64  # pictures
 HEAD = 64  # width of an attention head in towers up to ViT-L; wider ones have others
@@ -60,7 +61,7 @@ def load_teacher(file: str) -> Teacher:
     """
     if not file:
         raise ConfigError("target=clip learns from an image-text tower: name its file, --set weights_teacher=FILE")
-    tensors = read_tensors(Path(file), "weights_teacher")
+    tensors = flat_tensors(Path(file), "weights_teacher")
     told = f"weights_teacher: '{file}' holds no image tower of a CLIP (ViT-L or smaller)"
     width, depth, patch, side = _sizes(tensors, told)
     tower = timm.create_model(

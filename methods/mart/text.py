@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from bench.errors import ConfigError
+from methods.backbones.published_files import flat_tensors
 from methods.mart.complementary import WordTable
 from methods.mart.cues import Cues
-from methods.mart.frozen import fill, read_tensors
+from methods.mart.frozen import fill
 from methods.mart.lexicon import Cue, Lexicon
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -114,7 +115,7 @@ def load_bert(folder: Path) -> tuple[Any, Any]:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"weights_text: '{folder}' is no BERT ({reason})") from None
-    tensors = {_modern(name): tensor for name, tensor in read_tensors(weights, "weights_text").items()}
+    tensors = {_modern(name): tensor for name, tensor in flat_tensors(weights, "weights_text").items()}
     return tokenizer, fill(bert, tensors, f"weights_text: '{weights}' is not the BERT of its config.json")
 
 

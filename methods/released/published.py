@@ -42,7 +42,7 @@ def load_released(objective: nn.Module, path: Path, notice: Callable[[str], None
 
     Raises ConfigError for a shape that does not fit.
     """
-    state, own = released_state(flat_tensors(path)), objective.state_dict()
+    state, own = released_state(flat_tensors(path, "weights_all")), objective.state_dict()
     heads = [name for name in state if ".head." in name and own[name].shape != state[name].shape]
     for name in heads:
         del state[name]

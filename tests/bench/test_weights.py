@@ -61,5 +61,5 @@ def test_the_paper_s_preset_says_when_it_starts_from_scratch(desk, tmp_path, qui
     execute(ask("paper", weights_video=tmp_path / "a.pth"), desk)
     execute(replace(ask("paper"), config=ToyConfig(epochs=1)), desk)  # a method that knows no weights
     assert quiet.notices == []
-    execute(ask("paper"), desk)
+    execute(ask("paper", weights_text=tmp_path / "a.pth"), desk)  # the words' weights are none of the encoders'
     assert [notice.split(";")[0] for notice in quiet.notices] == ["trained from scratch, without published weights"]

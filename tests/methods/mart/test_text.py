@@ -152,7 +152,7 @@ FAULTS: dict[str, tuple[Any, str]] = {
     "another": (lambda place: change(place, {"model_type": "gpt2"}), "is no BERT .*gpt2"),
     "other sizes": (lambda place: change(place, {"num_hidden_layers": 3}), "is not the BERT of its config.json"),
     "few words": (lambda place: change(place, {"vocab_size": 9}), "is no BERT .*pieces in its vocabulary"),
-    "torn": (lambda place: (place / "model.safetensors").write_bytes(b"torn"), "holds no tensors that can be read"),
+    "torn": (lambda place: (place / "model.safetensors").write_bytes(b"torn"), "is damaged, or holds objects"),
 }
 
 
