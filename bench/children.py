@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import signal
 
+from bench.errors import ConfigError
+
 
 def exit_with_parent() -> None:
     """Ask the kernel to end this process when its parent dies, now if that has happened, and leave Ctrl-C to it."""
@@ -15,6 +17,13 @@ def exit_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None and os.getppid() != parent.pid:
         os._exit(1)
+
+
+def refuse_half_started() -> None:
+    """Raise ConfigError in a process that imports the script that started it: it would do the script's work again, and
+    wait for what its parent holds."""
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise ConfigError("a script that starts runs wants its work under `if __name__ == '__main__':`")
 
 
 def work_alone() -> None:

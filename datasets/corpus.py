@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from bench.children import refuse_half_started
 from bench.data import Card, Clip, Corpus, Problem, Request, Truth
 from bench.errors import DataError
 from datasets.layout import index_tree
@@ -24,6 +25,7 @@ def load_corpus(card: Card, request: Request) -> Corpus:
     Raises DataError for a folder that was given and does not hold the data, an empty split, or a class without
     training clips.
     """
+    refuse_half_started()
     folder = find_folder(card, request.folder)
     sample = folder is None
     truth: dict[str, Truth] = {}
