@@ -29,7 +29,7 @@ def fit(config: MbtConfig, card: Card, train: ClipSet, val: ClipSet, streams: St
 
 MBT = Method(
     name="mbt",
-    version=1,
+    version=2,
     title="picture and sound transformers fused through bottleneck tokens, on labels alone",
     config=MbtConfig,
     build=build,

@@ -26,7 +26,7 @@ def fit(config: MartConfig, card: Card, train: ClipSet, val: ClipSet, streams: S
 
 MART = Method(
     name="mart",
-    version=1,
+    version=2,
     title="MBT pre-trained by masked affective representation learning",
     config=MartConfig,
     build=build,
