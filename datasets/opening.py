@@ -21,6 +21,7 @@ from datasets.prepared import read_facts
 from datasets.segments import MISSING, RATE, cut
 from datasets.sound import FLOOR
 
+KEPT = 256_000_000  # bytes of decoded frames that a process keeps
 MASK_BINS, MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
 
 
@@ -54,7 +55,7 @@ def open_clip(path: Path, sampling: Sampling, rng: np.random.Generator | None) -
     video, audio = np.zeros(shape, dtype=np.uint8), np.zeros((sampling.segments, 100, sampling.mels), dtype=np.float32)
     with safe_open(path, framework="numpy") as file:
         if has["video"]:
-            _read_video(file, [segment.frames for segment in segments], corner, flipped, video)
+            _read_video(path, file, [segment.frames for segment in segments], corner, flipped, video)
         if has["audio"]:
             _read_audio(file, [segment.sound for segment in segments], audio)
     if rng is not None:
@@ -74,16 +75,39 @@ def slots(seconds: float, sampling: Sampling) -> list[tuple[float, float]]:
     return list(pairwise(edges))
 
 
-def _read_video(file: Any, places: list[np.ndarray], corner: np.ndarray, flipped: bool, out: np.ndarray) -> None:
+class _Decoded:
+    """Frames as they were decoded, so that a set whose frames fit into KEPT is decoded once and not once an epoch; of a
+    larger one the first that were read. A prepared file is named by its content, so that its path tells its frames."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+        self.frames: dict[tuple[Path, int], np.ndarray] = {}
+
+    def keep(self, path: Path, frame: int, picture: np.ndarray) -> None:
+        """Remember a frame while there is room."""
+        if self.bytes + picture.nbytes <= KEPT:
+            self.bytes += picture.nbytes
+            self.frames[path, frame] = picture
+
+
+_DECODED = _Decoded()
+
+
+def _read_video(
+    path: Path, file: Any, places: list[np.ndarray], corner: np.ndarray, flipped: bool, out: np.ndarray
+) -> None:
     """Fill (S, T, H, W, 3) with one crop of the frames at `places`; every frame is decoded once."""
     index, offsets, jpegs = file.get_tensor("index"), file.get_tensor("offsets"), file.get_slice("jpegs")
-    size, decoded = out.shape[2], {}
+    size, cropped = out.shape[2], dict[int, np.ndarray]()
     for s, segment in enumerate(places):
-        for t, frame in enumerate(index[segment]):
-            if frame not in decoded:
-                packed = jpegs[int(offsets[frame]) : int(offsets[frame + 1])].tobytes()
-                decoded[frame] = _crop(unpack(packed), size, corner, flipped)
-            out[s, t] = decoded[frame]
+        for t, frame in enumerate(index[segment].tolist()):
+            if frame not in cropped:
+                picture = _DECODED.frames.get((path, frame))
+                if picture is None:
+                    picture = unpack(jpegs[int(offsets[frame]) : int(offsets[frame + 1])].tobytes())
+                    _DECODED.keep(path, frame, picture)
+                cropped[frame] = _crop(picture, size, corner, flipped)
+            out[s, t] = cropped[frame]
 
 
 def _crop(picture: np.ndarray, size: int, corner: np.ndarray, flipped: bool) -> np.ndarray:

@@ -1,7 +1,4 @@
-"""Benchmarks of the whole command, run by `make speed`: start-up, memory, and where a run's seconds go.
-
-Seconds hold for one machine at one time; compare ratios taken in one run.
-"""
+"""Benchmarks of the whole command: start-up, memory, and where a run's seconds go."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CELL = ("bench.py", "--method", "mart", "--dataset", "ekman6")
 WORK = {"read", "step", "predict", "explain", "prepare"}  # training, validation, decoding
 STARTUP = {"open store"}
@@ -78,7 +75,3 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         measure_cell(folder)
         measure_share(folder)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,23 @@
+"""`python -m tests.speed [commands|paper|quick ...]` prints every figure on a line of its own; all without a name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from tests.speed import commands, paper, quick
+
+PARTS: dict[str, Callable[[], None]] = {"commands": commands.main, "quick": quick.main, "paper": paper.main}
+
+
+def main(names: list[str]) -> None:
+    """Run the named parts, one after the other."""
+    for name in names or list(PARTS):
+        if name not in PARTS:
+            raise SystemExit(f"unknown part '{name}'; known: {', '.join(PARTS)}")
+        print(f"-- {name}", flush=True)
+        PARTS[name]()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,77 @@
+"""The quick preset's steps a second, and the share of a step that is spent outside the model."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from bench.data import Batch, Corpus, Request
+from bench.loading import Read, collate
+from bench.method import Context
+from bench.streams import Streams
+from bench.training import Stage, _optimizer, train
+from datasets.registry import DATASETS
+from methods.backbones.config import sampling
+from methods.backbones.mbt import Mbt
+from methods.mart.config import MartConfig
+from methods.mart.fit import pretraining
+from methods.mart.model import MartPredictor, Pretrain
+from methods.supervised import Classify
+from tests.conftest import Quiet
+
+PASSES = 4  # over the batches that are there already
+
+
+def measure(name: str, objective: nn.Module, corpus: Corpus, stage: Stage, config: MartConfig, folder: Path) -> None:
+    """Time the loop as it is, and the same steps of the same model on batches that are there already."""
+    clips, streams = corpus.train, Streams(0)
+    opened = sampling(config, True)
+    batches = -(-len(clips.clips) // stage.batch)
+    steps = stage.epochs * batches
+    (folder / name).mkdir()
+    start = time.perf_counter()
+    ctx = Context(Quiet(), folder / name)
+    train(objective, clips, opened, stage, streams, ctx)
+    whole = (time.perf_counter() - start) / steps
+    reads = [
+        Read(tuple(rows), collate([clips.read(row, opened, streams, 0) for row in rows]))
+        for rows in torch.randperm(len(clips.clips)).split(stage.batch)
+    ]
+    optimizer = _optimizer(objective.train(), stage)
+    start = time.perf_counter()
+    for epoch in range(PASSES):
+        for read in reads:
+            label = torch.tensor([clips.clips[row].label for row in read.indices])
+            keys = tuple(clips.clips[row].key for row in read.indices)
+            told = objective(Batch(read.inputs, label, keys, epoch, epoch / PASSES))
+            torch.stack([term.sum() for term in told.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(objective.parameters(), stage.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+    model = (time.perf_counter() - start) / (PASSES * batches)
+    print(
+        f"quick, {name:<26}{1 / whole:7.1f} steps/s  {1 - model / whole:6.1%} outside the model "
+        "(wanted: under 15 %; reading, moving, checkpoints)",
+        flush=True,
+    )
+
+
+def main() -> None:
+    """Both stages on the built-in sample."""
+    torch.set_num_threads(2)
+    config = MartConfig.preset("quick")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        corpus = DATASETS["ekman6"].load(Request(None, folder, config.size, config.mels, 0))
+        predictor = MartPredictor(Mbt(config, len(corpus.card.classes), Streams(0)), config, corpus.card)
+        objective = Pretrain(predictor, config, corpus.card, Streams(0))
+        predictor.cues(collate([corpus.train.read(0, sampling(config, True), Streams(0), 0)]))  # loads the lexicon
+        measure("pre-training", objective, corpus, pretraining(config), config, folder)
+        tuning = Stage(
+            "finetune", config.epochs, config.batch, config.lr, config.weight_decay, clip_norm=config.clip_norm
+        )
+        measure("fine-tuning", Classify(predictor, corpus.card, 0.5), corpus, tuning, config, folder)

@@ -1,0 +1,240 @@
+"""One kind of training step in a process of its own, timed between matrix products of the same run, told as JSON.
+
+`python -m tests.speed.steps mart --steps 5 --set recompute=true`
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as bench.py has it
+
+import torch
+from timm.models.vision_transformer import Block
+from torch import Tensor, nn
+
+from bench.config import parse_overrides
+from bench.data import Batch
+from bench.loading import collate
+from bench.streams import Streams
+from bench.training import Stage, _optimizer
+from methods.backbones.config import MbtConfig
+from methods.backbones.mbt import Mbt
+from methods.mart.config import MartConfig
+from methods.mart.masking import mask_ratio, visible_count
+from methods.mart.model import MartPredictor, Pretrain
+from methods.released.config import ReleasedConfig
+from methods.released.model import Released
+from methods.supervised import Classify, MbtPredictor
+from tests.methods.mart.toys import CARD, MART, spoken_clips
+from tests.speed import flops
+
+WORDS, CUES = 3, 2  # said in the fullest segment of the toys, and those of them that are cues
+CLIP_NORM = 5.0
+CUDA = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if CUDA else "cpu")
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Seconds of each step, its useful work, and its share of the rate of products around it."""
+
+    seconds: list[float]
+    flop: int
+    shares: list[float]
+    matmul: float  # FLOP/s, median
+    peak_gb: float
+    spent: dict[str, float]  # seconds of named parts in the last step
+
+    @property
+    def step(self) -> float:
+        """Median seconds of a step."""
+        return statistics.median(self.seconds)
+
+    @property
+    def share(self) -> float:
+        """Median share of the product's rate."""
+        return statistics.median(self.shares)
+
+
+class Plain(nn.Module):
+    """timm's blocks put together for the products of a MART step, and nothing else: two passes and two decoders."""
+
+    def __init__(self, config: MartConfig, ratio: float) -> None:
+        super().__init__()
+        of_video, of_audio = flops.grids(config)
+        video, audio = of_video[0] * of_video[1] * of_video[2], of_audio[0] * of_audio[1]
+        seen = visible_count(config.mask, ratio, of_video, 0), visible_count(config.mask, ratio, of_audio, 1)
+        self.apart, self.between = config.depth - config.fusion_depth, config.bottleneck
+        self.lengths = [(video + 1, seen[0] + 1), (audio + 2, seen[1] + 2)]
+        self.towers = nn.ModuleList(_timm(config.width, config.depth, config.heads) for _ in range(2))
+        self.decoders = nn.ModuleList(
+            _timm(config.decoder_width, config.decoder_depth, config.decoder_heads) for _ in range(2)
+        )
+        self.segments, self.width, self.own = config.segments, config.width, config.decoder_width
+
+    def forward(self, batch: Batch) -> Tensor:
+        """The sum of everything, as a loss."""
+        total = torch.zeros((), device=DEVICE)
+        for tower, decoder, lengths in zip(self.towers, self.decoders, self.lengths, strict=True):
+            for length in lengths:
+                x = torch.randn(self.segments, length, self.width, device=DEVICE)
+                for index, block in enumerate(tower):
+                    if index == self.apart:
+                        x = torch.cat([x, x[:, : self.between]], 1)
+                    x = block(x)
+                total = total + x.mean()
+            x = torch.randn(self.segments, lengths[0], self.own, device=DEVICE)
+            for block in decoder:
+                x = block(x)
+            total = total + x.mean()
+        return total
+
+
+def _timm(width: int, depth: int, heads: int) -> nn.ModuleList:
+    return nn.ModuleList(Block(width, heads, qkv_bias=True) for _ in range(depth))
+
+
+def make(kind: str, overrides: dict[str, Any], progress: float) -> tuple[nn.Module, Batch, int, MbtConfig]:
+    """The objective of a kind of step, a batch of one clip, and the step's useful FLOP."""
+    streams, classes = Streams(0), len(CARD.classes)
+    model: nn.Module
+    if kind == "released":
+        released = ReleasedConfig().override(overrides)
+        model = Released(MbtPredictor(Mbt(released, classes, streams)), released, CARD, streams)
+        return model, _batch(released, progress), flops.released(released, WORDS), released
+    if kind == "finetune":
+        config = MbtConfig().override(overrides)
+        model = Classify(MbtPredictor(Mbt(config, classes, streams)), CARD, config.polarity_weight)
+        return model, _batch(config, progress), flops.fine_tuning(config), config
+    mart = MartConfig().override(overrides)
+    ratio = mask_ratio(mart, progress)
+    if kind == "plain":
+        work = 3 * mart.segments * sum(_plain_forward(mart, ratio))
+        return Plain(mart, ratio), _batch(mart, progress), work, mart
+    model = Pretrain(MartPredictor(Mbt(mart, classes, streams), mart, CARD), mart, CARD, streams)
+    return model, _batch(mart, progress), flops.pre_training(mart, CUES, ratio), mart
+
+
+def _plain_forward(config: MartConfig, ratio: float) -> Iterator[int]:
+    of_video, of_audio = flops.grids(config)
+    video, audio = of_video[0] * of_video[1] * of_video[2], of_audio[0] * of_audio[1]
+    yield flops.encoders(config, video, audio)
+    yield flops.encoders(
+        config, visible_count(config.mask, ratio, of_video, 0), visible_count(config.mask, ratio, of_audio, 1)
+    )
+    yield config.decoder_depth * (
+        flops.block(video + 1, config.decoder_width) + flops.block(audio + 2, config.decoder_width)
+    )
+
+
+def _batch(config: MbtConfig, progress: float) -> Batch:
+    sampling = MART.sampling(config, True)
+    inputs = collate([spoken_clips("train", 1).read(0, sampling, Streams(0), 0)]).to(DEVICE)
+    return Batch(inputs, torch.tensor([0], device=DEVICE), ("sad/train0",), 0, progress)
+
+
+@contextmanager
+def watched(model: nn.Module) -> Iterator[dict[str, float]]:
+    """Seconds spent in what is MART's own beside encoders and decoders: scores, cues, verification, masks."""
+    spent: dict[str, float] = {}
+    predictor = getattr(model, "predictor", None)
+    owners = [(predictor, name) for name in ("temporal", "cues", "stages")] + [
+        (model, name) for name in ("words", "_hide", "_evidence", "_mask_notes")
+    ]
+    for owner, name in owners:
+        if isinstance(owner, MartPredictor | Pretrain) and hasattr(owner, name):
+            _watch(owner, name, spent)
+    yield spent
+
+
+def _watch(owner: Any, name: str, spent: dict[str, float]) -> None:
+    inner: Callable[..., Any] = getattr(owner, name)
+    place = inner if isinstance(inner, nn.Module) else owner
+    called, attribute = (inner.forward, "forward") if isinstance(inner, nn.Module) else (inner, name)
+
+    def timed(*given: Any) -> Any:
+        start = time.perf_counter()
+        result = called(*given)
+        spent[name] = spent.get(name, 0.0) + time.perf_counter() - start
+        return result
+
+    object.__setattr__(place, attribute, timed)
+
+
+def matmul_rate(size: int, dtype: torch.dtype) -> float:
+    """FLOP/s of a square product, the best of three."""
+    a, b = (torch.randn(size, size, device=DEVICE, dtype=dtype) for _ in range(2))
+    best = min(_seconds(lambda: a @ b) for _ in range(3))
+    return 2 * size**3 / best
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    _wait()
+    start = time.perf_counter()
+    work()
+    _wait()
+    return time.perf_counter() - start
+
+
+def _wait() -> None:
+    if CUDA:
+        torch.cuda.synchronize()
+
+
+def measure(kind: str, steps: int, overrides: dict[str, Any], progress: float, warm: int = 1) -> Timed:
+    """Time optimiser steps on one clip, each between products; float32 on a CPU, bf16 on a GPU."""
+    model, batch, flop, config = make(kind, overrides, progress)
+    optimizer = _optimizer(model.to(DEVICE).train(), Stage("x", 1, 1, config.lr, config.weight_decay))
+    size, dtype = (8192, torch.bfloat16) if CUDA else (2048, torch.float32)
+
+    def step() -> None:
+        with torch.autocast("cuda", torch.bfloat16, enabled=CUDA):
+            told = model(batch)
+            loss = told if isinstance(told, Tensor) else torch.stack([t.sum() for t in told.terms.values()]).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    for _ in range(warm):
+        step()
+    matmul_rate(size, dtype)
+    seconds, shares, rates = [], [], []
+    with watched(model) as spent:
+        for _ in range(steps):
+            spent.clear()
+            before = matmul_rate(size, dtype)
+            seconds.append(_seconds(step))
+            rates.append((before + matmul_rate(size, dtype)) / 2)
+            shares.append(flop / seconds[-1] / rates[-1])
+    peak = torch.cuda.max_memory_allocated() / 1e9 if CUDA else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    return Timed(seconds, flop, shares, statistics.median(rates), peak, dict(spent))
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("kind", choices=("mart", "plain", "released", "finetune"))
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--warm", type=int, default=1)
+    parser.add_argument("--progress", type=float, default=0.5)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--set", action="append", default=[])
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    told = measure(given.kind, given.steps, dict(parse_overrides(given.set)), given.progress, given.warm)
+    print(json.dumps(asdict(told)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""The formula of a step's useful work against products counted one by one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.data import Batch
+from bench.streams import Streams
+from methods.backbones.mbt import Mbt
+from methods.mart.masking import mask_ratio
+from methods.released.model import Released
+from methods.supervised import Classify, MbtPredictor
+from tests.methods.mart.toys import CARD, SMALL, objective, one_clip, spoken_batch
+from tests.methods.released.test_released import TINY
+from tests.speed import flops
+
+WIDER = {"width": 64, "decoder_width": 64, "audio_stride": 8, "contrast_width": 32}
+
+
+def counted(model: nn.Module, batch: Batch) -> int:
+    """Every product of a step; attention as the two products that it is."""
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        losses = model(batch)
+        torch.stack([term.sum() for term in losses.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
+    return counter.get_total_flops()
+
+
+@pytest.mark.parametrize("progress", [0.0, 0.9])
+def test_the_formula_counts_a_step_of_mart(progress: float) -> None:
+    config = SMALL.override({**WIDER, "verify": "none"})
+    batch = one_clip(spoken_batch(config, progress), 0)
+    wanted = counted(objective(config), batch)
+    assert flops.pre_training(config, 2, mask_ratio(config, progress)) == pytest.approx(wanted, rel=0.02)
+
+
+def test_the_formula_counts_a_released_step() -> None:
+    config = TINY.override({name: value for name, value in WIDER.items() if name != "contrast_width"})
+    model = Released(MbtPredictor(Mbt(config, 3, Streams(0))), config, CARD, Streams(0))
+    assert flops.released(config, 3) == pytest.approx(counted(model, one_clip(spoken_batch(config), 0)), rel=0.02)
+
+
+def test_the_formula_counts_a_fine_tuning_step() -> None:
+    config = TINY.override({name: value for name, value in WIDER.items() if name != "contrast_width"})
+    model = Classify(MbtPredictor(Mbt(config, 3, Streams(0))), CARD, 0.5)
+    assert flops.fine_tuning(config) == pytest.approx(counted(model, one_clip(spoken_batch(config), 0)), rel=0.02)
