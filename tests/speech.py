@@ -7,23 +7,22 @@ becomes a data set like any other, and each fold is one run.
 from __future__ import annotations
 
 import csv
+import hashlib
 import statistics
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
 from scipy.stats import t as student
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bench.data import Card, Clip, Corpus, Dataset, Files, Problem, Request
+from bench.data import Card, Clip, Corpus, Dataset, Files, Problem, Request, Split
 from bench.execute import Ask, Desk, execute
 from bench.record import Record
 from bench.store import Store
@@ -55,11 +54,8 @@ CARD = Card(
 )
 
 
-@dataclass
-class Silent:
-    """A screen that shows nothing but notices."""
-
-    problems: list[Problem] = field(default_factory=list)
+class Titles:
+    """A screen that shows titles and notices, beside the table."""
 
     def start_run(self, title: str) -> None:
         print(title, file=sys.stderr, flush=True)
@@ -68,7 +64,7 @@ class Silent:
         pass
 
     def corpus(self, corpus_sample: bool, problems: Sequence[Problem]) -> None:
-        self.problems.extend(problems)
+        pass
 
     def notice(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
@@ -80,45 +76,44 @@ def speech(folder: Path) -> Dataset:
 
 
 def _load(folder: Path, request: Request) -> Corpus:
-    clips = _clips(folder, request.seed % FOLDS)
     form = Form.of(request.size, request.mels)
-    prepared = prepare([clip for _, clip in clips], form, request.cache / "prepared" / CARD.name, request.report)
-    splits: dict[str, list[Prepared]] = {"train": [], "val": [], "test": []}
-    for (split, _), item in zip(clips, prepared, strict=True):
-        if item.path is not None:
-            splits[split].append(item)
-    sets = {
-        split: PreparedClips(tuple(item.clip for item in items), tuple(item.path for item in items if item.path))
-        for split, items in splits.items()
-    }
+    place = request.cache / "prepared" / CARD.name
+    clips = split(folder, request.seed % FOLDS)
+    found = {name: prepare(part, form, place, request.report) for name, part in clips.items()}
+    items = [item for part in found.values() for item in part]
+    sets = {name: _clip_set(part) for name, part in found.items()}
     return Corpus(
         CARD,
         **sets,
-        fingerprint=fingerprint({split: found.clips for split, found in sets.items()}, CARD),
-        content=f"{form.folder}:{fingerprint({item.content: [item.clip] for item in prepared}, CARD)}",
-        problems=tuple(problem for item in prepared for problem in item.problems),
+        fingerprint=fingerprint({name: part.clips for name, part in sets.items()}, CARD),
+        content=_content(items, form),
+        problems=tuple(problem for item in items for problem in item.problems),
     )
 
 
-def _clips(folder: Path, fold: int) -> list[tuple[str, Clip]]:
-    """Every clip with its split: actors 2 fold + 1 and 2 fold + 2 for test, the next two for val."""
+def _clip_set(items: Sequence[Prepared]) -> PreparedClips:
+    usable = [(item.clip, item.path) for item in items if item.path is not None]
+    return PreparedClips(tuple(clip for clip, _ in usable), tuple(path for _, path in usable))
+
+
+def _content(items: Sequence[Prepared], form: Form) -> str:
+    rows = sorted(f"{item.clip.key}\t{item.content}" for item in items if item.path is not None)
+    return hashlib.sha256("\n".join([form.folder, *rows]).encode()).hexdigest()
+
+
+def split(folder: Path, fold: int) -> dict[str, list[Clip]]:
+    """The clips by whole actors: 2 fold + 1 and 2 fold + 2 for test, the next two for val, the other six for train."""
     with (folder / "manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
     actors = sorted({row["group"] for row in rows})
     part = {actor: {fold: "test", (fold + 1) % FOLDS: "val"}.get(i // 2, "train") for i, actor in enumerate(actors)}
-    return [
-        (
-            part[row["group"]],
-            Clip(
-                f"{row['label']}/{row['clip']}",
-                CARD.classes.index(row["label"]),
-                "test" if part[row["group"]] == "test" else "train",
-                row["group"],
-                Files(audio=folder / row["audio"]),
-            ),
-        )
-        for row in rows
-    ]
+    found: dict[str, list[Clip]] = {"train": [], "val": [], "test": []}
+    for row in rows:
+        name, label = part[row["group"]], CARD.classes.index(row["label"])
+        files = Files(audio=folder / row["audio"])
+        listed: Split = "test" if name == "test" else "train"
+        found[name].append(Clip(f"{row['label']}/{row['clip']}", label, listed, row["group"], files))
+    return found
 
 
 def statistics_of(path: Path) -> np.ndarray:
@@ -136,26 +131,31 @@ def statistics_of(path: Path) -> np.ndarray:
     return torch.cat([part for x in (found, deltas) for part in (x.mean(0), x.std(0))]).numpy()
 
 
-def logistic(corpus: Corpus, known: dict[str, np.ndarray]) -> tuple[float, float, float]:
-    """Logistic regression trained on the same actors: its C, chosen on val, and its accuracies on val and test."""
+def table(clips: Sequence[Clip], known: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """(n, 80) statistics and (n,) labels."""
+    return np.stack([known[clip.key] for clip in clips]), np.array([clip.label for clip in clips])
 
-    def table(split: Any) -> tuple[np.ndarray, np.ndarray]:
-        return np.stack([known[c.key] for c in split.clips]), np.array([c.label for c in split.clips])
 
-    fitted: list[tuple[float, Pipeline]] = []
-    for strength in STRENGTHS:
-        model = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
-        fitted.append((strength, model.fit(*table(corpus.train))))
-    strength, best = max(fitted, key=lambda pair: pair[1].score(*table(corpus.val)))
-    return strength, best.score(*table(corpus.val)), best.score(*table(corpus.test))
+def logistic(clips: Mapping[str, Sequence[Clip]], known: Mapping[str, np.ndarray]) -> tuple[float, float, float]:
+    """Logistic regression on the same actors: its C, chosen on val, and its accuracies on val and test."""
+    train, val, test = (table(clips[name], known) for name in ("train", "val", "test"))
+    fitted = [
+        (strength, make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000)).fit(*train))
+        for strength in STRENGTHS
+    ]
+    strength, best = max(fitted, key=lambda pair: pair[1].score(*val))
+    return strength, best.score(*val), best.score(*test)
 
 
 def run(folder: Path, results: Path, fold: int, method: str, **values: object) -> Record:
     """One fold of a method as one run, on one thread."""
     entry = METHODS[method]
     config = entry.config.preset("quick").override(values)
-    desk = Desk(results, Store(results), Silent(), lambda *_: [], threads=1, keep_weights=False)
-    return execute(Ask(method, entry, config, "quick", speech(folder), fold), desk).record
+    desk = Desk(results, Store(results), Titles(), lambda *_: [], threads=1, keep_weights=False)
+    record = execute(Ask(method, entry, config, "quick", speech(folder), fold), desk).record
+    if record.error is not None:
+        raise RuntimeError(record.error.traceback)
+    return record
 
 
 def interval(differences: list[float]) -> tuple[float, float, float]:
@@ -165,31 +165,41 @@ def interval(differences: list[float]) -> tuple[float, float, float]:
     return mean, mean - half, mean + half
 
 
+def describe(folder: Path) -> dict[str, np.ndarray]:
+    """Clip key -> its MFCC statistics."""
+    clips = [clip for part in split(folder, 0).values() for clip in part]
+    return {clip.key: statistics_of(clip.files.audio) for clip in clips if clip.files.audio is not None}
+
+
 def measure(folder: Path, results: Path) -> dict[str, list[float]]:
     """Print the folds; the test accuracies by column, percent."""
-    known = {clip.key: statistics_of(clip.files.audio) for _, clip in _clips(folder, 0) if clip.files.audio}
+    known = describe(folder)
     found: dict[str, list[float]] = {name: [] for name in ("most frequent", "majority", "logistic", "mbt")}
-    print("| fold | test actors | clips | most frequent | `majority` | logistic regression | `mbt` | val: LR (C), `mbt` |")
+    print(
+        "| fold | test actors | clips | most frequent | `majority` | logistic regression | `mbt` | val: LR (C), `mbt` |"
+    )
     print("|---|---|---|---|---|---|---|---|")
     for fold in range(FOLDS):
-        size = METHODS["mbt"].sampling(METHODS["mbt"].config.preset("quick"), False)
-        corpus = speech(folder).load(Request(None, results, size.size, size.mels, fold))
-        counts = Counter(clip.label for clip in corpus.test.clips)
-        strength, on_val, logistic_test = logistic(corpus, known)
-        mbt = run(folder, results, fold, "mbt", **SETTINGS).scores
-        majority = run(folder, results, fold, "majority").scores
-        row = [max(counts.values()) / counts.total(), majority["test/acc_e"], logistic_test, mbt["test/acc_e"]]
-        for name, value in zip(found, row, strict=True):
-            found[name].append(100 * (value or 0.0))
-        actors = ", ".join(sorted({clip.group.removeprefix("actor") for clip in corpus.test.clips}))
+        clips = split(folder, fold)
+        counts = Counter(clip.label for clip in clips["test"])
+        strength, on_val, on_test = logistic(clips, known)
+        mbt, majority = run(folder, results, fold, "mbt", **SETTINGS), run(folder, results, fold, "majority")
+        row = max(counts.values()) / counts.total(), majority.scores["test/acc_e"], on_test, mbt.scores["test/acc_e"]
+        for values, value in zip(found.values(), row, strict=True):
+            values.append(100 * (value or 0.0))
+        actors = ", ".join(sorted({clip.group.removeprefix("actor") for clip in clips["test"]}))
         cells = " | ".join(f"{values[-1]:.1f}" for values in found.values())
-        told = f"{100 * on_val:.1f} ({strength:g}), {100 * (mbt['val/acc_e'] or 0):.1f}"
+        told = f"{100 * on_val:.1f} ({strength:g}), {100 * (mbt.scores['val/acc_e'] or 0.0):.1f}"
         print(f"| {fold} | {actors} | {counts.total()} | {cells} | {told} |", flush=True)
     return found
 
 
 def main(folder: Path) -> None:
     """The table, its means, and the paired difference."""
+    if not (folder / "manifest.csv").is_file():
+        raise SystemExit(
+            f"no manifest.csv under {folder}; name the folder of the speech: python -m tests.speech FOLDER"
+        )
     with tempfile.TemporaryDirectory() as results:
         found = measure(folder, Path(results))
     means = " | ".join(f"{statistics.mean(v):.1f} ± {statistics.stdev(v):.1f}" for v in found.values())

@@ -1,0 +1,49 @@
+"""Real acted speech on the road that all data take: actors are left out, and sound alone is enough."""
+
+import numpy as np
+import pandas
+import pytest
+
+from bench.data import Request
+from bench.method import Method
+from bench.outputs import PREDICTIONS
+from bench.streams import Streams
+from methods.registry import METHODS
+from tests.speech import FOLDS, SETTINGS, run, speech, split
+
+MBT: Method = METHODS["mbt"]
+
+
+@pytest.fixture(scope="module")
+def folder(shared):
+    place = shared / "java_sed_audio"
+    if not place.is_dir():
+        pytest.skip("no java_sed_audio among the real clips")
+    return place
+
+
+def actors(clips):
+    return {clip.group for clip in clips}
+
+
+def test_every_actor_is_left_out_once_and_straddles_no_splits(folder):
+    tested = []
+    for fold in range(FOLDS):
+        train, val, test = (actors(clips) for clips in split(folder, fold).values())
+        assert (len(train), len(val), len(test)) == (6, 2, 2)
+        assert not (train & val or train & test or val & test)
+        tested += sorted(test)
+    assert len(tested) == len(set(tested)) == 10
+
+
+@pytest.mark.slow
+def test_mbt_runs_on_sound_alone_and_scores_actors_it_never_heard(folder, results):
+    record = run(folder, results, 0, "mbt", **SETTINGS, epochs=3)
+    table = pandas.read_parquet(results / "runs" / record.key / PREDICTIONS)
+    assert np.isfinite(table.filter(like="score/").to_numpy()).all()
+    tested = {clip.key for clip in split(folder, 0)["test"]}
+    assert set(table[table["split"] == "test"]["clip"]) == tested
+    sampling = MBT.sampling(MBT.config.preset("quick").override(SETTINGS), True)
+    corpus = speech(folder).load(Request(None, results, sampling.size, sampling.mels, 0))
+    assert not actors(corpus.test.clips) & (actors(corpus.train.clips) | actors(corpus.val.clips))
+    assert corpus.train.read(0, sampling, Streams(0), 0).present.tolist() == [False, True, False]
