@@ -39,36 +39,34 @@ def cut(
     length = max(seconds, sampling.segments * span / RATE)
     slot = length / sampling.segments
     drawn = rng.random(sampling.segments) if rng is not None else np.full(sampling.segments, 0.5)
-    found = []
-    for number in range(sampling.segments):
-        start, end = number * slot, (number + 1) * slot
-        moment = start + drawn[number] * slot
-        heard = tuple(word for word in words if start <= word.start < min(end, seconds))
-        found.append(
-            Segment(
-                _frames(moment, frames, length, sampling),
-                _sound(moment, sound, seconds, length),
-                heard,
-            )
+    starts = np.arange(sampling.segments) * slot
+    moments = starts + drawn * slot
+    seen, heard = _frames(moments, frames, length, sampling), _sound(moments, sound, seconds, length)
+    return [
+        Segment(
+            seen[number],
+            heard[number],
+            tuple(word for word in words if start <= word.start < min(start + slot, seconds)),
         )
-    return found
+        for number, start in enumerate(starts.tolist())
+    ]
 
 
-def _frames(moment: float, frames: int, length: float, sampling: Sampling) -> np.ndarray:
-    """T places around the moment, shifted to stay inside the looped clip."""
+def _frames(moments: np.ndarray, frames: int, length: float, sampling: Sampling) -> np.ndarray:
+    """(S, T) places around the moments, shifted to stay inside the looped clip."""
     if not frames:
-        return np.zeros(0, dtype=np.int64)
+        return np.zeros((len(moments), 0), dtype=np.int64)
     span = (sampling.frames - 1) * sampling.stride + 1
     latest = max(0, round(length * RATE) - span)
-    first = min(max(round(moment * RATE - span / 2), 0), latest)
-    return (first + np.arange(sampling.frames) * sampling.stride) % frames
+    first = np.rint(moments * RATE - span / 2).astype(np.int64).clip(0, latest)
+    return (first[:, None] + np.arange(sampling.frames) * sampling.stride) % frames
 
 
-def _sound(moment: float, sound: int, seconds: float, length: float) -> np.ndarray:
-    """One second around the moment, shifted to stay inside the looped clip."""
+def _sound(moments: np.ndarray, sound: int, seconds: float, length: float) -> np.ndarray:
+    """(S, F) places of one second around the moments, shifted to stay inside the looped clip."""
     if not sound:
-        return np.full(HOP, MISSING)
+        return np.full((len(moments), HOP), MISSING)
     latest = max(0, round(length * HOP) - HOP)
-    first = min(max(round(moment * HOP - HOP / 2), 0), latest)
-    places = (first + np.arange(HOP)) % max(1, round(seconds * HOP))
+    first = np.rint(moments * HOP - HOP / 2).astype(np.int64).clip(0, latest)
+    places = (first[:, None] + np.arange(HOP)) % max(1, round(seconds * HOP))
     return np.where(places < sound, places, MISSING)

@@ -18,6 +18,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 EPS = 1e-6  # of every layer norm of VideoMAE and AST
+WORTH = 1_000_000  # values of a tensor from which on the memory saved is worth the bookkeeping
 
 
 class LeanBlock(Block):  # type: ignore[misc]
@@ -38,7 +39,7 @@ class LeanBlock(Block):  # type: ignore[misc]
     def _again(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         """part(x), keeping x alone. The backward pass computes anew what comes before the part's product, and stops
         short of the product itself, whose result nothing there needs."""
-        if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+        if x.numel() < WORTH or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return part(x)
         drops = self.training and self.mlp.drop1.p > 0
         kept: Tensor = checkpoint(part, x, use_reentrant=False, preserve_rng_state=drops)

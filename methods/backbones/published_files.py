@@ -30,8 +30,8 @@ def flat_tensors(path: Path, field: str) -> dict[str, Tensor]:
         raise ConfigError(f"{field}: cannot read '{path}' ({error.strerror or error}); {WANTED}") from None
     except Exception as error:  # the readers of torch and safetensors break in as many ways as a file can be damaged
         raise ConfigError(
-            f"{field}: '{path}' is damaged, or holds objects that are no tensors and are not loaded ({type(error).__name__}); "
-            f"{WANTED}"
+            f"{field}: '{path}' is damaged, or holds objects that are no tensors and are not loaded "
+            f"({type(error).__name__}); {WANTED}"
         ) from None
     named = found.items() if isinstance(found, dict) else ()
     tensors = {str(name).removeprefix("module."): value for name, value in named if isinstance(value, Tensor)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,7 +14,7 @@ from bench.data import Batch, Corpus, Request
 from bench.loading import Read, collate
 from bench.method import Context
 from bench.streams import Streams
-from bench.training import Stage, _optimizer, train
+from bench.training import Stage, _Ema, _optimizer, train
 from datasets.registry import DATASETS
 from methods.backbones.config import sampling
 from methods.backbones.mbt import Mbt
@@ -41,7 +42,7 @@ def measure(name: str, objective: nn.Module, corpus: Corpus, stage: Stage, confi
         Read(tuple(rows), collate([clips.read(row, opened, streams, 0) for row in rows]))
         for rows in torch.randperm(len(clips.clips)).split(stage.batch)
     ]
-    optimizer = _optimizer(objective.train(), stage)
+    optimizer, average = _optimizer(objective.train(), stage), _Ema(objective) if stage.ema else None
     start = time.perf_counter()
     for epoch in range(PASSES):
         for read in reads:
@@ -52,10 +53,13 @@ def measure(name: str, objective: nn.Module, corpus: Corpus, stage: Stage, confi
             torch.nn.utils.clip_grad_norm_(objective.parameters(), stage.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
+            if average is not None:
+                average.update(stage.ema)
     model = (time.perf_counter() - start) / (PASSES * batches)
+    spent = ", ".join(f"{part} {1e3 * seconds / steps:.1f} ms" for part, seconds in ctx.clock.seconds().items())
     print(
         f"quick, {name:<26}{1 / whole:7.1f} steps/s  {1 - model / whole:6.1%} outside the model "
-        "(wanted: under 15 %; reading, moving, checkpoints)",
+        f"(wanted: under 15 %; model {1e3 * model:.1f} ms; loop: {spent})",
         flush=True,
     )
 
@@ -71,7 +75,5 @@ def main() -> None:
         objective = Pretrain(predictor, config, corpus.card, Streams(0))
         predictor.cues(collate([corpus.train.read(0, sampling(config, True), Streams(0), 0)]))  # loads the lexicon
         measure("pre-training", objective, corpus, pretraining(config), config, folder)
-        tuning = Stage(
-            "finetune", config.epochs, config.batch, config.lr, config.weight_decay, clip_norm=config.clip_norm
-        )
+        tuning = replace(pretraining(config), name="finetune", epochs=config.epochs, lr=config.lr, ema=config.ema)
         measure("fine-tuning", Classify(predictor, corpus.card, 0.5), corpus, tuning, config, folder)
