@@ -52,6 +52,16 @@ def test_what_is_absent_is_zeros_and_flagged(clips):
     assert blind.present.tolist() == [False, True, False] and not blind.video.any() and blind.audio.any()
 
 
+@pytest.mark.parametrize("sampling", [FIXED, RANDOM], ids=["fixed", "random"])
+def test_a_modality_that_is_left_out_is_absent_and_moves_nothing_of_the_other(clips, sampling):
+    whole = clips.read(0, sampling, Streams(0), 0)
+    heard = clips.read(0, replace(sampling, modalities=("audio", "words")), Streams(0), 0)
+    seen = clips.read(0, replace(sampling, modalities=("video", "words")), Streams(0), 0)
+    assert heard.present.tolist() == [False, True, True] and not heard.video.any()
+    assert seen.present.tolist() == [True, False, True] and not seen.audio.any()
+    assert torch.equal(heard.audio, whole.audio) and torch.equal(seen.video, whole.video)
+
+
 def test_at_test_nothing_is_random(clips):
     first = clips.read(0, FIXED, Streams(0), 0)
     assert same(first, clips.read(0, FIXED, Streams(5), 7))

@@ -251,3 +251,20 @@ def test_the_segment_s_own_scale_knows_neither_colour_cast_nor_loudness():
     assert torch.allclose(centred_pixels(video), centred_pixels(video + 50), atol=1e-6)
     audio = torch.randn(1, 100, 8)
     assert torch.allclose(centred_mel(audio), centred_mel(audio + 3), atol=1e-5)
+
+
+@pytest.mark.parametrize(("modality", "other"), [("audio", "video"), ("video", "audio")])
+def test_a_modality_that_is_left_out_is_neither_computed_nor_trained(modality, other):
+    mbt = make(TINY.override({"modalities": modality}))
+    frozen = {name for name, parameter in mbt.named_parameters() if not parameter.requires_grad}
+    assert frozen == {name for name, _ in mbt.named_parameters() if name.startswith(other)}
+    for block in getattr(mbt, f"{other}_blocks"):
+        block.register_forward_pre_hook(lambda *_: pytest.fail("it was computed"))
+    present = (modality == "video", modality == "audio")
+    batch = toy_batch(TINY, (present, present))
+    told = encode(mbt, batch.inputs)
+    both = make()
+    both.load_state_dict(mbt.state_dict())
+    usual = encode(both, batch.inputs)
+    for name in ("video_class", "audio_class", modality):
+        torch.testing.assert_close(getattr(told, name), getattr(usual, name))
