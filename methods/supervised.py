@@ -86,6 +86,21 @@ def two_heads(
     return terms
 
 
+def pretraining(config: MbtConfig, epochs: int, lr: float) -> Stage:
+    """A stage in front of fine-tuning, alike but for its length, its step size, and that nothing is averaged."""
+    return Stage(
+        name="pretrain",
+        epochs=epochs,
+        batch=config.batch,
+        lr=lr,
+        weight_decay=config.weight_decay,
+        warmup=config.warmup,
+        optimizer=config.optimizer,
+        clip_norm=config.clip_norm,
+        precision=config.precision,
+    )
+
+
 def fine_tune(
     predictor: MbtPredictor,
     config: MbtConfig,
@@ -96,18 +111,8 @@ def fine_tune(
     ctx: Context,
 ) -> Predictor:
     """Train a predictor on labels; it carries the averaged weights of the best epoch on val."""
-    stage = Stage(
-        name="finetune",
-        epochs=config.epochs,
-        batch=config.batch,
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        warmup=config.warmup,
-        optimizer=config.optimizer,
-        clip_norm=config.clip_norm,
-        ema=config.ema,
-        ema_ramp=config.ema_ramp,
-        precision=config.precision,
+    stage = replace(
+        pretraining(config, config.epochs, config.lr), name="finetune", ema=config.ema, ema_ramp=config.ema_ramp
     )
     objective = Classify(predictor.to(ctx.device), card, config.polarity_weight)
     select = Validation(predictor, val, sampling(config, False), card, streams, ctx)

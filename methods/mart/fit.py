@@ -10,14 +10,13 @@ from bench.loading import collate
 from bench.method import Context, Predictor
 from bench.predict import explain
 from bench.streams import Streams
-from bench.training import Stage, train
+from bench.training import train
 from methods.backbones.config import sampling
 from methods.backbones.mbt import Mbt
 from methods.backbones.published import load_published
 from methods.mart.config import LEXICA, MartConfig
 from methods.mart.model import MartPredictor, Pretrain
-from methods.released.config import ReleasedConfig
-from methods.supervised import fine_tune
+from methods.supervised import fine_tune, pretraining
 
 
 def pretrain_and_fine_tune(
@@ -30,24 +29,16 @@ def pretrain_and_fine_tune(
     objective = Pretrain(predictor, config, card, streams).to(ctx.device)
     if objective.reads:
         _warn_about_words(config, card, clips, streams, ctx)
-    train(objective, clips, sampling(config, True), pretraining(config), streams, ctx)
+    train(
+        objective,
+        clips,
+        sampling(config, True),
+        pretraining(config, config.pretrain_epochs, config.pretrain_lr),
+        streams,
+        ctx,
+    )
     ctx.tracker.explain("pretrain", _tell(objective, config, clips, val, streams, ctx))
     return fine_tune(predictor, config, card, clips, val, streams, ctx)
-
-
-def pretraining(config: MartConfig | ReleasedConfig) -> Stage:
-    """How long and how a config pre-trains."""
-    return Stage(
-        name="pretrain",
-        epochs=config.pretrain_epochs,
-        batch=config.batch,
-        lr=config.pretrain_lr,
-        weight_decay=config.weight_decay,
-        warmup=config.warmup,
-        optimizer=config.optimizer,
-        clip_norm=config.clip_norm,
-        precision=config.precision,
-    )
 
 
 def _tell(

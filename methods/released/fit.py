@@ -11,11 +11,10 @@ from bench.training import train
 from methods.backbones.config import sampling
 from methods.backbones.mbt import Mbt
 from methods.backbones.published import load_published
-from methods.mart.fit import pretraining
 from methods.released.config import ReleasedConfig
 from methods.released.model import Released
 from methods.released.published import load_released
-from methods.supervised import MbtPredictor, fine_tune
+from methods.supervised import MbtPredictor, fine_tune, pretraining
 
 
 def pretrain_and_fine_tune(
@@ -27,5 +26,12 @@ def pretrain_and_fine_tune(
     objective = Released(predictor, config, card, streams)
     if config.weights_all:
         load_released(objective, Path(config.weights_all), ctx.tracker.notice)
-    train(objective.to(ctx.device), clips, sampling(config, True), pretraining(config), streams, ctx)
+    train(
+        objective.to(ctx.device),
+        clips,
+        sampling(config, True),
+        pretraining(config, config.pretrain_epochs, config.pretrain_lr),
+        streams,
+        ctx,
+    )
     return fine_tune(predictor, config, card, clips, val, streams, ctx)
