@@ -33,7 +33,7 @@ from methods.registry import METHODS
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "java_sed_audio"
 FOLDS = 5
-SETTINGS: dict[str, object] = {"modalities": "audio"}
+SETTINGS: dict[str, object] = {"modalities": "audio", "segments": 3, "test_segments": 3, "scale": "released"}
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of the logistic regression, chosen on val
 CARD = Card(
     name="java-sed",

@@ -10,7 +10,7 @@ from pathlib import Path
 from tests.speed.steps import CUDA, Timed
 
 ROOT = Path(__file__).resolve().parents[2]
-SHORT = "segments=4"  # where only the growth is looked at
+SHORT = "segments=2"  # where only the growth is looked at
 
 
 def timed(kind: str, steps: int, *settings: str, progress: float = 0.5, warm: int = 1) -> Timed:
@@ -42,12 +42,12 @@ def main() -> None:
     own = sum(full.spent.values()) / full.seconds[-1]
     parts = ", ".join(f"{name.strip('_')} {seconds * 1e3:.0f} ms" for name, seconds in full.spent.items())
     print(f"  scores, cues, verification, masks {own:6.2%} of the step  (wanted: under 5 %; {parts})")
-    plain = timed("plain", 3)
+    plain = timed("plain", 2)
     show("timm's plain blocks, same passes", plain)
     print(f"  ours against them, per FLOP       {plain.step / plain.flop / (full.step / full.flop):6.2f} times as fast")
     show("mart, recompute=true", timed("mart", 1, "recompute=true"), "(wanted: under 6 GB)")
-    show("mart-released, pre-training", timed("released", 3))
-    show("fine-tuning", timed("finetune", 3))
+    show("mart-released, pre-training", timed("released", 2))
+    show("fine-tuning", timed("finetune", 2))
     for segments in (4, 8, 16):
         told = timed("mart", 1, f"segments={segments}")
         show(f"mart, S = {segments}", told, f"{told.step / segments:.2f} s a segment (S = 12: {full.step / 12:.2f})")
@@ -56,4 +56,4 @@ def main() -> None:
         ratio = percent / 100
         told = timed("mart", 1, SHORT, f"mask_from={ratio}", f"mask_to={ratio}")
         base = base or told.step
-        show(f"mart, S = 4, {percent} % hidden", told, f"{told.step / base:.2f} of the seconds at 10 %")
+        show(f"mart, S = 2, {percent} % hidden", told, f"{told.step / base:.2f} of the seconds at 10 %")
