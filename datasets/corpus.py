@@ -17,6 +17,7 @@ from datasets.prepared import Form, Prepared, prepare
 from datasets.splits import FOLDS, fingerprint, validation_fold
 
 ROOT = Path(__file__).resolve().parents[1]
+LOSSES = ("class", "link", "missing", "unreadable")  # problems that cost clips
 
 
 def load_corpus(card: Card, request: Request) -> Corpus:
@@ -41,7 +42,9 @@ def load_corpus(card: Card, request: Request) -> Corpus:
     problems += [problem for item in prepared for problem in item.problems]
     usable = [item for item in prepared if item.path is not None]
     splits = _split(card, listed, usable, request.seed)
-    problems += _check(card, {split: [item.clip for item in items] for split, items in splits.items()}, folder)
+    problems += _check(
+        card, {split: [item.clip for item in items] for split, items in splits.items()}, folder, problems
+    )
     return Corpus(
         card=card,
         train=_clip_set(splits["train"]),
@@ -90,18 +93,20 @@ def _split(card: Card, listed: Sequence[Clip], usable: Sequence[Prepared], seed:
     }
 
 
-def _check(card: Card, splits: dict[str, list[Clip]], folder: Path) -> list[Problem]:
-    """Raise for what cannot be run, warn of what makes scores worth less."""
+def _check(card: Card, splits: dict[str, list[Clip]], folder: Path, found: Sequence[Problem]) -> list[Problem]:
+    """Raise for what cannot be run, with the first loss that was `found`; warn of what makes scores worth less."""
     problems = []
+    lost = [problem for problem in found if problem.what in LOSSES]
+    first = f" (first of {len(lost)} problems: {lost[0].where}: {lost[0].why})" if lost else ""
     for split, clips in splits.items():
         if not clips:
             raise DataError(
-                f"no readable clip of {card.title} in its {split} split under {folder}; check lists and media"
+                f"no readable clip of {card.title} in its {split} split under {folder}{first}; check lists and media"
             )
         counts = Counter(clip.label for clip in clips)
         for label, name in enumerate(card.classes):
             if not counts[label] and split == "train":
-                raise DataError(f"class '{name}' of {card.title} has no readable training clip under {folder}")
+                raise DataError(f"class '{name}' of {card.title} has no readable training clip under {folder}{first}")
             if not counts[label]:
                 problems.append(Problem("warning", split, f"class '{name}' has no clip in {split}"))
     return problems

@@ -11,7 +11,6 @@ from typing import Any
 
 from bench.data import Card, Clip, Problem, Split
 from bench.errors import DataError
-from bench.names import propose
 
 LAYOUT = "wanted: imgs/<Class>/<clip>/000001.jpg or video/<Class>/<clip>.mp4, and trainlist01.txt + testlist01.txt"
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".flv", ".mpg", ".mov")
@@ -71,15 +70,25 @@ def _tie_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[Problem]]:
 
 
 def _list_rows(path: Path, split: Split, card: Card) -> Iterable[Clip]:
-    """Lines "<Class>/<clip>" with or without the class's own number behind them, counted from 1 or from 0."""
-    for number, line in enumerate(_text(path).splitlines(), 1):
-        name, where = line.strip(), f"{path.name}:{number}"
-        if name:
-            label, clip = _split_key(name, where)
-            head, _, tail = clip.rpartition(" ")
-            if label in card.classes and tail in {str(card.classes.index(label) + base) for base in (0, 1)}:
-                clip = head.strip() or clip
-            yield _row(label, clip, split, card, where)
+    """Lines "<Class>/<clip>" with or without the class's own number behind them, counted from 1 or from 0.
+
+    Where most numbers at the end are not the class's own, as in "joy/clip 1", "joy/clip 2", all are part of the names.
+    """
+    lines = [(f"{path.name}:{number}", line.strip()) for number, line in enumerate(_text(path).splitlines(), 1)]
+    named = [(where, *_split_key(name, where)) for where, name in lines if name]
+    own = [_ends_in_own_number(label, clip, card) for _, label, clip in named]
+    numbered = own.count(True) > own.count(False)
+    for (where, label, clip), strip in zip(named, own, strict=True):
+        yield _row(label, clip.rpartition(" ")[0].strip() if strip and numbered else clip, split, card, where)
+
+
+def _ends_in_own_number(label: str, clip: str, card: Card) -> bool | None:
+    """Whether the number behind a clip is that of its class; None where there is no number."""
+    head, _, tail = clip.rpartition(" ")
+    if not head.strip() or not tail.isdecimal():
+        return None
+    spelt = _spell(label, card)
+    return spelt in card.classes and tail in {str(card.classes.index(spelt) + base) for base in (0, 1)}
 
 
 def _text(path: Path) -> str:
@@ -134,11 +143,19 @@ def _split_key(name: str, where: str) -> tuple[str, str]:
     return parts[0], parts[1]
 
 
+def _spell(label: str, card: Card) -> str:
+    """The card's spelling of a class that is written in another case."""
+    return {name.lower(): name for name in card.classes}.get(label.lower(), label)
+
+
 def _row(label: str, clip: str, split: Split, card: Card, where: str) -> Clip:
     """A listed clip, its key "<Class>/<clip>" without the suffix of a video, in a group of its own."""
     label, clip = _split_key(f"{label}/{clip}", where)
+    label = _spell(label, card)
     if label not in card.classes:
-        raise DataError(f"{where} names class '{label}', which {card.title} lacks; {propose(label, card.classes)}")
+        raise DataError(
+            f"{where} names class '{label}', which {card.title} lacks; its classes: {', '.join(card.classes)}"
+        )
     stem, _, suffix = clip.rpartition(".")
     if stem and f".{suffix.lower()}" in VIDEO_SUFFIXES:
         clip = stem

@@ -62,7 +62,8 @@ def _check_fields(arms: list[Arm], overrides: dict[str, str]) -> None:
     known = {name for arm in arms for name in arm.method.config.model_fields}
     for name in overrides:
         if name not in known:
-            raise ConfigError(f"unknown config field '{name}' in --set; {propose(name, known)}")
+            tail = propose(name, known) if known else f"{', '.join(arm.name for arm in arms)} has no fields to set"
+            raise ConfigError(f"unknown config field '{name}' in --set; {tail}")
     pinned = {name: arm.name for arm in arms for name in arm.overrides}
     for name in overrides:
         if name in pinned:

@@ -57,6 +57,24 @@ def test_another_number_is_part_of_the_name(tree):
     assert keys(rows) == ["joy/my clip 13", "joy/my clip 14", "joy/my clip 04", "joy/7"] and not problems
 
 
+def test_clips_counted_in_their_names_keep_their_numbers(tree):
+    names = [f"{label}/clip {number}" for label in CARD.classes for number in range(5)]
+    write_train(tree, *names)
+    rows, problems = read_rows(tree, CARD)
+    assert keys(rows) == names and not problems
+
+
+def test_a_class_in_another_case_is_taken_for_the_class(tree):
+    write_train(tree, "Joy/c0 4", "FEAR/c0 3")
+    assert keys(read_rows(tree, CARD)[0]) == ["joy/c0", "fear/c0"]
+
+
+def test_an_unknown_class_is_told_with_those_there_are(tree):
+    write_train(tree, "happiness/c0")
+    with pytest.raises(DataError, match="'happiness', which Ekman-6 lacks; its classes: anger, .*, joy"):
+        read_rows(tree, CARD)
+
+
 def test_slashes_and_dots_too_many_are_no_part_of_a_key(tree):
     write_train(tree, "joy//my clip/", "./joy/other", "joy/.mp4")
     assert keys(read_rows(tree, CARD)[0]) == ["joy/my clip", "joy/other", "joy/.mp4"]
