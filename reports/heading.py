@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from bench.explained import Explained
@@ -10,11 +11,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
+LETTERS = 11  # of a title that fit on an inch
+
 
 def heading(figure: Figure, what: str, explained: Explained) -> Text:
-    """Put the title over a figure."""
+    """Put the title over a figure, in as many lines as its width asks for."""
     of = f"{explained.title} (BUILT-IN SAMPLE)" if explained.sample else explained.title
-    title = f"{what}: {explained.method} on {of}, validation clips"
+    title = fill(f"{what}: {explained.method} on {of}, validation clips", int(LETTERS * figure.get_figwidth()))
     return figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
 
 

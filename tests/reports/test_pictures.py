@@ -55,6 +55,16 @@ def test_a_picture_names_the_method_the_data_set_the_clips_and_the_sample(draw):
     assert draw is features or all(f"0, labelled {name}" in said for name in CLASSES)
 
 
+@pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
+def test_the_title_of_a_method_with_a_long_name_stays_inside_the_picture(draw):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = draw(replace(explained(), method="mart-no-verification"))
+    FigureCanvasAgg(figure).draw()
+    box = figure._suptitle.get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
+
+
 def test_just_the_hidden_patches_are_greyed_out():
     grey = unseen(video(), 0)
     expected = np.zeros((2, 8, 8), dtype=bool)
