@@ -11,6 +11,7 @@ from typing import Any
 
 from bench.data import Card, Clip, Problem, Split
 from bench.errors import DataError
+from bench.names import propose
 
 LAYOUT = "wanted: imgs/<Class>/<clip>/000001.jpg or video/<Class>/<clip>.mp4, and trainlist01.txt + testlist01.txt"
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".flv", ".mpg", ".mov")
@@ -153,9 +154,7 @@ def _row(label: str, clip: str, split: Split, card: Card, where: str) -> Clip:
     label, clip = _split_key(f"{label}/{clip}", where)
     label = _spell(label, card)
     if label not in card.classes:
-        raise DataError(
-            f"{where} names class '{label}', which {card.title} lacks; its classes: {', '.join(card.classes)}"
-        )
+        raise DataError(f"{where} names class '{label}', which {card.title} lacks; {propose(label, card.classes)}")
     stem, _, suffix = clip.rpartition(".")
     if stem and f".{suffix.lower()}" in VIDEO_SUFFIXES:
         clip = stem

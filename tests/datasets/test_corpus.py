@@ -96,7 +96,7 @@ def test_a_class_without_clips_is_told_with_what_became_of_them(tmp_path):
     tree = write_tree(tmp_path / "tree", CARD, 5, 1, seconds=0.1)
     for part in ("imgs", "mp3"):
         (tree / part / "joy").rename(tree / part / "happiness")
-    with pytest.raises(DataError, match="'joy' .* problems: imgs/happiness: folder of a class the card lacks"):
+    with pytest.raises(DataError, match=r"'joy' .* problems: imgs/happiness: folder of a class the card lacks"):
         ask(tree, tmp_path)
 
 

@@ -69,12 +69,6 @@ def test_a_class_in_another_case_is_taken_for_the_class(tree):
     assert keys(read_rows(tree, CARD)[0]) == ["joy/c0", "fear/c0"]
 
 
-def test_an_unknown_class_is_told_with_those_there_are(tree):
-    write_train(tree, "happiness/c0")
-    with pytest.raises(DataError, match="'happiness', which Ekman-6 lacks; its classes: anger, .*, joy"):
-        read_rows(tree, CARD)
-
-
 def test_slashes_and_dots_too_many_are_no_part_of_a_key(tree):
     write_train(tree, "joy//my clip/", "./joy/other", "joy/.mp4")
     assert keys(read_rows(tree, CARD)[0]) == ["joy/my clip", "joy/other", "joy/.mp4"]
