@@ -3,11 +3,12 @@
 A prepared file is named by its content, so that its path tells what is in it. Of a set that does not fit, what was read
 first stays, so that the memory does not grow with the data.
 
-Key: P packed frames of a clip, h w pixels of a packed frame, F sound frames, M mel bins.
+Key: h w pixels of a packed frame, F sound frames, M mel bins.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from bench.data import Word
 from datasets.media import unpack
 from datasets.prepared import read_facts
 
-KEPT = 256_000_000  # bytes of decoded frames and sound
+KEPT = 256_000_000  # bytes of decoded frames, sound, and what stands around them
+CLIP, WORD = 2_000, 200  # bytes of a clip and of a word of it, about
 
 
 class KeptClip:
@@ -29,9 +31,13 @@ class KeptClip:
         self.facts: dict[str, Any] = read_facts(path)
         self.words = [Word(*row) for row in self.facts["words"]]
         self._index: np.ndarray | None = None
-        self._pictures: np.ndarray | None = None  # (P, h, w, 3), filled where _decoded
-        self._decoded = np.zeros(0, dtype=bool)
+        self._pictures: dict[int, np.ndarray] = {}
         self._sound: np.ndarray | None = None
+
+    @property
+    def overhead(self) -> int:
+        """Bytes of what a kept clip holds beside frames and sound: its words and its index."""
+        return CLIP + WORD * len(self.words) + 8 * int(self.facts["frames"])
 
     def index(self) -> np.ndarray:
         """Place of 1/30 s -> packed frame."""
@@ -40,29 +46,19 @@ class KeptClip:
                 self._index = file.get_tensor("index")
         return self._index
 
-    def pictures(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(pictures (n, h, w, 3) uint8, rows): pictures[rows] are those of the packed frames."""
-        if self._pictures is None:
-            wanted, rows = np.unique(frames, return_inverse=True)
-            found, packed = self._decode(wanted)
-            if not self._store.has_room(packed * found[0].nbytes):
-                return np.stack(found), rows.reshape(frames.shape)
-            self._pictures = np.empty((packed, *found[0].shape), dtype=np.uint8)
-            self._decoded = np.zeros(packed, dtype=bool)
-        else:
-            wanted = np.unique(frames[~self._decoded[frames]])
-            found, _ = self._decode(wanted) if len(wanted) else ([], 0)
-        for frame, picture in zip(wanted, found, strict=True):
-            self._pictures[frame] = picture
-        self._decoded[wanted] = True
-        return self._pictures, frames
-
-    def _decode(self, frames: np.ndarray) -> tuple[list[np.ndarray], int]:
-        """The pictures of packed frames, and how many frames the file has."""
-        with safe_open(self.path, framework="numpy") as file:
-            offsets, jpegs = file.get_tensor("offsets"), file.get_slice("jpegs")
-            packed = (jpegs[int(offsets[frame]) : int(offsets[frame + 1])] for frame in frames)
-            return [unpack(data.tobytes()) for data in packed], len(offsets) - 1
+    def pictures(self, frames: Iterable[int]) -> dict[int, np.ndarray]:
+        """Packed frame -> (h, w, 3) uint8; frames of one clip may differ in size."""
+        wanted = set(frames)
+        found = {frame: self._pictures[frame] for frame in wanted & self._pictures.keys()}
+        missing = sorted(wanted - found.keys())
+        if missing:
+            with safe_open(self.path, framework="numpy") as file:
+                offsets, jpegs = file.get_tensor("offsets"), file.get_slice("jpegs")
+                for frame in missing:
+                    found[frame] = unpack(jpegs[int(offsets[frame]) : int(offsets[frame + 1])].tobytes())
+                    if self._store.has_room(found[frame].nbytes):
+                        self._pictures[frame] = found[frame]
+        return found
 
     def sound(self, places: np.ndarray) -> np.ndarray:
         """Log mel energies (F, M) at places of 10 ms; at least one."""
@@ -70,7 +66,7 @@ class KeptClip:
             with safe_open(self.path, framework="numpy") as file:
                 sound = file.get_slice("sound")
                 frames, mels = sound.get_shape()
-                if not self._store.has_room(4 * frames * mels):
+                if not self._store.has_room(np.dtype(np.float16).itemsize * frames * mels):
                     first = int(places.min())
                     part: np.ndarray = sound[first : int(places.max()) + 1][places - first]
                     return part
@@ -94,13 +90,15 @@ class Store:
         return True
 
     def open(self, path: Path) -> KeptClip:
-        """The clip of a prepared file."""
-        clip = self._clips.get(path)
-        if clip is None:
-            clip = KeptClip(path, self)
-            if self.has_room(8 * int(clip.facts["frames"])):  # its index
-                self._clips[path] = clip
+        """The clip of a prepared file; one that does not stay keeps nothing."""
+        if path in self._clips:
+            return self._clips[path]
+        clip = KeptClip(path, self)
+        if not self.has_room(clip.overhead):
+            return KeptClip(path, NOWHERE)
+        self._clips[path] = clip
         return clip
 
 
+NOWHERE = Store(0)
 STORE = Store()

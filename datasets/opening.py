@@ -6,7 +6,6 @@ Key: S segments, T frames, H W pixels, F sound frames, M mel bins.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from bench.data import Clip, Modality, Sample, Sampling
 from bench.streams import Streams
 from datasets.kept import STORE, KeptClip
-from datasets.segments import MISSING, RATE, cut
+from datasets.segments import MISSING, cut
 from datasets.sound import FLOOR
 
 MASK_BINS, MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
@@ -64,31 +63,30 @@ def open_clip(path: Path, sampling: Sampling, rng: np.random.Generator | None) -
     )
 
 
-def slots(seconds: float, sampling: Sampling) -> list[tuple[float, float]]:
-    """(start, end) in seconds of the S slots of a clip; beyond its end lie the looped copies of a short one."""
-    length = max(seconds, sampling.segments * sampling.frames * sampling.stride / RATE)
-    edges = np.linspace(0, length, sampling.segments + 1).tolist()
-    return list(pairwise(edges))
-
-
 def _read_video(kept: KeptClip, places: list[np.ndarray], corner: np.ndarray, flipped: bool, out: np.ndarray) -> None:
-    """Fill (S, T, H, W, 3) with one crop of the frames at `places`."""
-    pictures, rows = kept.pictures(kept.index()[np.stack(places)])
-    size = out.shape[2]
-    top = int(corner[0] * (pictures.shape[1] - size + 1) * (1 - 1e-9))
-    left = int(corner[1] * (pictures.shape[2] - size + 1) * (1 - 1e-9))
-    cropped = pictures[:, top : top + size, left : left + size][rows]
-    out[:] = cropped[..., ::-1, :] if flipped else cropped
+    """Fill (S, T, H, W, 3) with one crop of the frames at `places`; every frame is cropped once."""
+    index = kept.index()
+    segments = [index[segment].tolist() for segment in places]
+    pictures = kept.pictures(frame for segment in segments for frame in segment)
+    cropped = {frame: _crop(picture, out.shape[2], corner, flipped) for frame, picture in pictures.items()}
+    for s, segment in enumerate(segments):
+        for t, frame in enumerate(segment):
+            out[s, t] = cropped[frame]
+
+
+def _crop(picture: np.ndarray, size: int, corner: np.ndarray, flipped: bool) -> np.ndarray:
+    top = int(corner[0] * (picture.shape[0] - size + 1) * (1 - 1e-9))
+    left = int(corner[1] * (picture.shape[1] - size + 1) * (1 - 1e-9))
+    cropped = picture[top : top + size, left : left + size]
+    return cropped[:, ::-1] if flipped else cropped
 
 
 def _read_audio(kept: KeptClip, places: list[np.ndarray], out: np.ndarray) -> None:
     """Fill (S, F, M) with the sound frames at `places`; silence past the end of the sound."""
     for s, segment in enumerate(places):
         known = segment != MISSING
-        if known.all():
-            out[s] = kept.sound(segment)
-        else:
-            out[s] = FLOOR
+        out[s] = FLOOR
+        if known.any():
             out[s, known] = kept.sound(segment[known])
 
 

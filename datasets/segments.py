@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -35,21 +36,22 @@ def cut(
     S segments of T frames is looped up to that length; looped copies bring no words.
     """
     seconds = frames / RATE if frames else sound / HOP
-    span = sampling.frames * sampling.stride
-    length = max(seconds, sampling.segments * span / RATE)
-    slot = length / sampling.segments
+    spans = slots(seconds, sampling)
+    length = spans[-1][1]
     drawn = rng.random(sampling.segments) if rng is not None else np.full(sampling.segments, 0.5)
-    starts = np.arange(sampling.segments) * slot
-    moments = starts + drawn * slot
+    moments = np.array([start for start, _ in spans]) + drawn * (length / sampling.segments)
     seen, heard = _frames(moments, frames, length, sampling), _sound(moments, sound, seconds, length)
     return [
-        Segment(
-            seen[number],
-            heard[number],
-            tuple(word for word in words if start <= word.start < min(start + slot, seconds)),
-        )
-        for number, start in enumerate(starts.tolist())
+        Segment(shown, sounded, tuple(word for word in words if start <= word.start < min(end, seconds)))
+        for shown, sounded, (start, end) in zip(seen, heard, spans, strict=True)
     ]
+
+
+def slots(seconds: float, sampling: Sampling) -> list[tuple[float, float]]:
+    """(start, end) in seconds of the S slots of a clip; beyond its end lie the looped copies of a short one."""
+    length = max(seconds, sampling.segments * sampling.frames * sampling.stride / RATE)
+    edges = [number * (length / sampling.segments) for number in range(sampling.segments)]
+    return list(pairwise([*edges, length]))
 
 
 def _frames(moments: np.ndarray, frames: int, length: float, sampling: Sampling) -> np.ndarray:

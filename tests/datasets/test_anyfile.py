@@ -5,8 +5,7 @@ from bench.data import Sampling, Word
 from bench.errors import MediaError
 from datasets import anyfile
 from datasets.anyfile import open_file, stills
-from datasets.opening import slots
-from datasets.segments import cut
+from datasets.segments import cut, slots
 from tests.datasets.trees import brightness, write_media, write_srt
 
 SAMPLING = Sampling(segments=4, frames=2, stride=3, size=24, mels=24, training=False)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.data import Sampling, Word
-from datasets.segments import MISSING, cut
+from datasets.segments import MISSING, cut, slots
 
 FOUR = Sampling(segments=4, frames=5, stride=2, size=8, mels=16, training=False)
 
@@ -45,6 +45,16 @@ def test_a_slot_has_all_of_its_words_and_no_others():
     assert [[w.text for w in s.words] for s in found] == [[str(20 * n + k) for k in range(20)] for n in range(4)]
     drawn = cut(240, 800, words, FOUR, np.random.default_rng(0))
     assert [s.words for s in drawn] == [s.words for s in found]  # whatever the moment
+
+
+@pytest.mark.parametrize("segments", range(1, 17))
+def test_a_word_on_the_edge_of_a_slot_is_heard_once(segments):
+    sampling = replace(FOUR, segments=segments)
+    for frames in range(400, 700, 7):
+        edges = [end for _, end in slots(frames / 30, sampling)]
+        words = [Word(str(number), edge, edge + 0.1) for number, edge in enumerate([0.0, *edges[:-1]])]
+        found = cut(frames, 0, words, sampling, None)
+        assert [[word.text for word in segment.words] for segment in found] == [[str(n)] for n in range(segments)]
 
 
 def test_words_outside_the_clip_belong_to_no_slot():
