@@ -18,6 +18,7 @@ from bench.streams import Streams
 from bench.training import Losses, Stage, train
 from methods.backbones.config import MbtConfig, sampling
 from methods.backbones.mbt import Encoded, Mbt
+from methods.pretraining import PretrainConfig
 from methods.temporal import temporal_scores
 
 
@@ -86,10 +87,19 @@ def two_heads(
     return terms
 
 
-def pretraining(config: MbtConfig, epochs: int, lr: float) -> Stage:
-    """A stage in front of fine-tuning, alike but for its length, its step size, and that nothing is averaged."""
+def pretraining(config: PretrainConfig) -> Stage:
+    """The stage in front of fine-tuning."""
+    return _stage(config, "pretrain", config.pretrain_epochs, config.pretrain_lr)
+
+
+def fine_tuning(config: MbtConfig) -> Stage:
+    """The stage on labels, whose weights are averaged."""
+    return replace(_stage(config, "finetune", config.epochs, config.lr), ema=config.ema, ema_ramp=config.ema_ramp)
+
+
+def _stage(config: MbtConfig, name: str, epochs: int, lr: float) -> Stage:
     return Stage(
-        name="pretrain",
+        name=name,
         epochs=epochs,
         batch=config.batch,
         lr=lr,
@@ -111,12 +121,9 @@ def fine_tune(
     ctx: Context,
 ) -> Predictor:
     """Train a predictor on labels; it carries the averaged weights of the best epoch on val."""
-    stage = replace(
-        pretraining(config, config.epochs, config.lr), name="finetune", ema=config.ema, ema_ramp=config.ema_ramp
-    )
     objective = Classify(predictor.to(ctx.device), card, config.polarity_weight)
     select = Validation(predictor, val, sampling(config, False), card, streams, ctx)
-    train(objective, clips, sampling(config, True), stage, streams, ctx, select)
+    train(objective, clips, sampling(config, True), fine_tuning(config), streams, ctx, select)
     told = explain(predictor, val, sampling(config, False), streams, ctx)
     ctx.tracker.explain("finetune", {key: replace(one, verdicts=()) for key, one in told.items()})  # words are over
     return predictor

@@ -194,6 +194,8 @@ def predict(
     try:
         model = load_model(results, key, _device())
         check_words(model, transcript, videos)
+        if out is not None and out.exists() and not out.is_dir():
+            raise ConfigError(f"--out {out} is a file; name a folder for the pictures")
         place = out or results / "predictions"
         _check_places(place, None, json_file)
         with logs_to(results / "log"):

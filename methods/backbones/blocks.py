@@ -5,6 +5,7 @@ Key: b segments, n tokens, N patch tokens, D width, h heads.
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -18,6 +19,7 @@ from torch.nn.functional import linear, scaled_dot_product_attention
 from torch.utils.checkpoint import checkpoint
 
 EPS = 1e-6  # of every layer norm of VideoMAE and AST
+M_MMAP_THRESHOLD, LARGE = -3, 4_000_000  # of mallopt; bytes
 WORTH = 1_000_000  # values of a tensor from which on the memory saved is worth the bookkeeping
 
 
@@ -67,6 +69,14 @@ def run(block: nn.Module, tokens: Float[Tensor, "b n D"], recompute: bool) -> Fl
         return again
     through: Tensor = block(tokens)
     return through
+
+
+def return_freed_memory() -> None:
+    """Have large tensors' memory given back to the system when they are freed, where the C library is glibc: it would
+    keep half a gigabyte of it for later at the paper's size, which is 5 % faster."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, LARGE)
 
 
 @torch.no_grad()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from bench.data import Inputs
 from bench.errors import ConfigError
 from bench.streams import Streams
-from methods.backbones.blocks import EPS, blocks, class_attention, run
+from methods.backbones.blocks import EPS, blocks, class_attention, return_freed_memory, run
 from methods.backbones.config import SEEN, MbtConfig
 from methods.backbones.tokens import (
     AudioTokens,
@@ -95,6 +95,8 @@ class Mbt(nn.Module):
         self.video_head = seeded(streams, "video.head", lambda: nn.Linear(width, classes))
         self.audio_head = seeded(streams, "audio.head", lambda: nn.Linear(width, classes))
         self.seen, self.recompute = SEEN[config.modalities], config.recompute
+        if self.recompute:
+            return_freed_memory()
         for name, parameter in self.named_parameters():
             if name.startswith(("video", "audio")) and not name.startswith(self.seen):
                 parameter.requires_grad_(False)

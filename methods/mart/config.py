@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from bench.config import Search
-from methods.backbones.config import MbtConfig
+from methods.pretraining import PretrainConfig
 
 Verify = Literal["none", "sentiment", "emotion", "degree"]
 Mask = Literal["affective", "attention", "random", "tube", "frame", "none"]
@@ -17,30 +17,20 @@ LEXICA = ("nrc", "senticnet")
 Target = Literal["distribution", "kl", "pixel", "hog", "clip"]
 
 
-class MartConfig(MbtConfig):
-    """MBT's values, which fine-tuning uses unchanged, and those of the pre-training; the defaults are the paper's."""
+class MartConfig(PretrainConfig):
+    """A pre-training's values, and those of MART; the defaults are the paper's."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
-        "quick": {
-            **MbtConfig.presets["quick"],
-            "pretrain_epochs": 15,
-            "pretrain_lr": 1e-3,
-            "decoder_depth": 1,
-            "decoder_width": 48,
-            "decoder_heads": 4,
-            "contrast_width": 32,
-        },
+        "quick": {**PretrainConfig.presets["quick"], "contrast_width": 32},
     }
 
     def files(self) -> dict[str, Path]:
-        """The weights, and the lexicon where it is neither of those that come with packages."""
-        names = ("weights_text", "weights_teacher")
-        found = {**super().files(), **{name: Path(getattr(self, name)) for name in names if getattr(self, name)}}
-        return found if self.lexicon in LEXICA else {**found, "lexicon": Path(self.lexicon)}
+        """The weights, the teacher, and the lexicon where it is neither of those that come with packages."""
+        teacher = {"weights_teacher": Path(self.weights_teacher)} if self.weights_teacher else {}
+        lexicon = {} if self.lexicon in LEXICA else {"lexicon": Path(self.lexicon)}
+        return {**super().files(), **teacher, **lexicon}
 
-    pretrain_epochs: int = Field(100, ge=1, description="pre-training epochs")
-    pretrain_lr: Annotated[float, Search(1e-5, 3e-3, log=True)] = Field(2e-4, gt=0, description="peak step size")
     lexicon: str = Field("nrc", min_length=1, description="nrc | senticnet (its mood tags) | a JSON file")
     verify: Verify = Field("degree", description="last stage of verification a cue has to pass: E1, E2, E3")
     tau_degree: Annotated[float, Search(0.2, 0.8)] = Field(0.5, gt=0, le=1, description="tau of E3")
@@ -58,13 +48,9 @@ class MartConfig(MbtConfig):
     tau: Annotated[float, Search(0.03, 0.3, log=True)] = Field(0.07, gt=0, description="temperature of Eqs. 4 and 5")
     negatives: Literal["paper", "paper+words"] = Field("paper", description="what Eqs. 4 and 5 push away")
     contrast_width: int = Field(256, ge=2, description="width of the space Eqs. 4 and 5 compare in")
-    decoder_depth: int = Field(8, ge=1, description="blocks of a decoder")
-    decoder_width: int = Field(512, ge=8, description="width of a decoder")
-    decoder_heads: int = Field(16, ge=1, description="attention heads of a decoder")
     w_tacl: Annotated[float, Search(0.1, 3.0, log=True)] = Field(1.0, ge=0, description="weight of L_tacl")
     w_cue: float = Field(1.0, ge=0, description="weight of the classification of x_vl and x_al")
     w_patch: Annotated[float, Search(0.01, 1.0, log=True)] = Field(0.05, ge=0, description="weight of patch recovery")
     w_kl: Annotated[float, Search(0.1, 3.0, log=True)] = Field(1.0, ge=0, description="weight of distribution recovery")
     w_target: float = Field(1.0, ge=0, description="weight of a target that replaces both (pixel, hog, clip)")
-    weights_text: str = Field("", description="folder of a BERT in HuggingFace's format; empty = a learned word table")
     weights_teacher: str = Field("", description="file of timm's image-text tower for target=clip")

@@ -29,14 +29,7 @@ def pretrain_and_fine_tune(
     objective = Pretrain(predictor, config, card, streams).to(ctx.device)
     if objective.reads:
         _warn_about_words(config, card, clips, streams, ctx)
-    train(
-        objective,
-        clips,
-        sampling(config, True),
-        pretraining(config, config.pretrain_epochs, config.pretrain_lr),
-        streams,
-        ctx,
-    )
+    train(objective, clips, sampling(config, True), pretraining(config), streams, ctx)
     ctx.tracker.explain("pretrain", _tell(objective, config, clips, val, streams, ctx))
     return fine_tune(predictor, config, card, clips, val, streams, ctx)
 

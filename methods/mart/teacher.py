@@ -34,21 +34,21 @@ class Teacher:
         self.width = int(tower.embed_dim)
         self.grid: tuple[int, int] = tower.patch_embed.grid_size
         self.size: tuple[int, int] = tower.patch_embed.img_size
+        self.scale = torch.tensor([OPENAI_CLIP_MEAN, OPENAI_CLIP_STD]).view(2, 3, 1, 1)
 
     @torch.no_grad()
     def __call__(self, video: UInt8[Tensor, "B S T H W 3"], tubelet: int, side: int) -> Float[Tensor, "B S N Q"]:
         """The patch features of each tubelet's middle frame, pooled to side x side and normalised (layer norm)."""
         clips, segments = video.shape[:2]
         self.tower.to(video.device)
+        self.scale = self.scale.to(video.device)
         pictures = rearrange(video[:, :, tubelet // 2 :: tubelet], "B S t h w c -> (B S t) c h w")
         told = torch.cat([self._look(some, side) for some in torch.split(pictures, AT_ONCE)])
         features = rearrange(told, "(B S t) q h w -> B S (t h w) q", B=clips, S=segments)
         return layer_norm(features, (self.width,))
 
     def _look(self, pictures: UInt8[Tensor, "n 3 H W"], side: int) -> Float[Tensor, "n Q h w"]:
-        mean, deviation = (
-            torch.tensor(values, device=pictures.device).view(3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
-        )
+        mean, deviation = self.scale
         scaled = interpolate(pictures.float() / 255, self.size, mode="bicubic", antialias=True)
         tokens = self.tower.forward_features((scaled - mean) / deviation)[:, self.tower.num_prefix_tokens :].float()
         return adaptive_avg_pool2d(rearrange(tokens, "n (h w) q -> n q h w", h=self.grid[0]), side)

@@ -1,41 +1,14 @@
-"""The values of the released pre-training: MBT's, and the few that its authors' code leaves open."""
+"""The values of the released pre-training: the few that its authors' code leaves open."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, ClassVar
-
 from pydantic import Field
 
-from bench.config import Search
-from methods.backbones.config import MbtConfig
+from methods.pretraining import PretrainConfig
 
 
-class ReleasedConfig(MbtConfig):
-    """MBT's values, which fine-tuning uses unchanged, and those of the released pre-training."""
+class ReleasedConfig(PretrainConfig):
+    """A pre-training's values, and those of the released one."""
 
-    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
-        "paper": {},
-        "quick": {
-            **MbtConfig.presets["quick"],
-            "pretrain_epochs": 15,
-            "pretrain_lr": 1e-3,
-            "decoder_depth": 1,
-            "decoder_width": 48,
-            "decoder_heads": 4,
-        },
-    }
-
-    def files(self) -> dict[str, Path]:
-        """The weights."""
-        return {**super().files(), **({"weights_text": Path(self.weights_text)} if self.weights_text else {})}
-
-    pretrain_epochs: int = Field(100, ge=1, description="pre-training epochs")
-    pretrain_lr: Annotated[float, Search(1e-5, 3e-3, log=True)] = Field(2e-4, gt=0, description="peak step size")
     text_heads: int = Field(8, ge=1, description="attention heads of the words' question to picture and sound")
-    decoder_depth: int = Field(8, ge=1, description="blocks of the decoder")
-    decoder_width: int = Field(512, ge=8, description="width of the decoder")
-    decoder_heads: int = Field(16, ge=1, description="attention heads of the decoder")
     w_patch: float = Field(0.05, ge=0, description="weight of pixel recovery")
-    weights_text: str = Field("", description="folder of a BERT in HuggingFace's format; empty = a learned word table")

@@ -26,12 +26,5 @@ def pretrain_and_fine_tune(
     objective = Released(predictor, config, card, streams)
     if config.weights_all:
         load_released(objective, Path(config.weights_all), ctx.tracker.notice)
-    train(
-        objective.to(ctx.device),
-        clips,
-        sampling(config, True),
-        pretraining(config, config.pretrain_epochs, config.pretrain_lr),
-        streams,
-        ctx,
-    )
+    train(objective.to(ctx.device), clips, sampling(config, True), pretraining(config), streams, ctx)
     return fine_tune(predictor, config, card, clips, val, streams, ctx)

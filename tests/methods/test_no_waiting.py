@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from bench.streams import Streams
 from methods.backbones.mbt import Mbt
 from methods.released.model import Released
 from methods.supervised import Classify, MbtPredictor
-from tests.methods.mart.toys import CARD, SMALL, objective, spoken_batch
+from tests.methods.mart.toys import CARD, SMALL, objective, spoken_batch, tower_file
 from tests.methods.released.test_released import TINY
 
 
@@ -23,10 +24,13 @@ def on_meta(batch: Batch) -> Batch:
     return replace(batch, inputs=batch.inputs.to(meta), label=batch.label.to(meta))
 
 
-def step(model: nn.Module) -> None:
+def places_after_a_step(model: nn.Module) -> set[str]:
+    """Where the losses, notes and gradients of a step lie."""
     losses = model.to("meta")(on_meta(spoken_batch()))
     torch.stack([term.sum() for term in losses.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
-    assert all(value.device.type == "meta" for value in losses.notes.values())
+    learnt = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert losses.terms and learnt
+    return {value.device.type for value in (*losses.terms.values(), *losses.notes.values(), *learnt)}
 
 
 @pytest.mark.parametrize(
@@ -35,15 +39,21 @@ def step(model: nn.Module) -> None:
     ids=str,
 )
 def test_a_pre_training_step_of_mart_never_waits_for_the_device(values: dict[str, Any]) -> None:
-    step(objective(SMALL.override(values)))
+    assert places_after_a_step(objective(SMALL.override(values))) == {"meta"}
+
+
+def test_nor_does_one_that_recovers_a_teachers_features(tmp_path: Path) -> None:
+    config = SMALL.override({"target": "clip", "weights_teacher": str(tower_file(tmp_path / "tower.safetensors"))})
+    assert places_after_a_step(objective(config)) == {"meta"}
 
 
 def test_a_released_step_never_waits_for_the_device() -> None:
-    step(Released(MbtPredictor(Mbt(TINY, 3, Streams(0))), TINY, CARD, Streams(0)))
+    model = Released(MbtPredictor(Mbt(TINY, 3, Streams(0))), TINY, CARD, Streams(0))
+    assert places_after_a_step(model) == {"meta"}
 
 
 def test_a_fine_tuning_step_never_waits_for_the_device() -> None:
-    step(Classify(MbtPredictor(Mbt(SMALL, 3, Streams(0))), CARD, 0.5))
+    assert places_after_a_step(Classify(MbtPredictor(Mbt(SMALL, 3, Streams(0))), CARD, 0.5)) == {"meta"}
 
 
 def test_the_meta_device_has_no_values() -> None:

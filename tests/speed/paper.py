@@ -40,7 +40,7 @@ def main() -> None:
     full = timed("mart", 5)
     show("mart, pre-training", full, "(wanted: 65 % on a CPU, 40 % on a GPU, under 11 GB)")
     own = sum(full.spent.values()) / full.seconds[-1]
-    parts = ", ".join(f"{name.strip('_')} {seconds * 1e3:.0f} ms" for name, seconds in full.spent.items())
+    parts = ", ".join(f"{name.strip('_')} {1e3 * seconds:.0f} ms" for name, seconds in full.spent.items())
     print(f"  scores, cues, verification, masks {own:6.2%} of the step  (wanted: under 5 %; {parts})")
     plain = timed("plain", 2)
     show("timm's plain blocks, same passes", plain)

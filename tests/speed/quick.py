@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +19,7 @@ from methods.backbones.config import sampling
 from methods.backbones.mbt import Mbt
 from methods.mart.config import MartConfig
 from methods.mart.model import MartPredictor, Pretrain
-from methods.supervised import Classify, pretraining
+from methods.supervised import Classify, fine_tuning, pretraining
 from tests.conftest import Quiet
 
 PASSES = 4  # over the batches that are there already
@@ -73,13 +72,5 @@ def main() -> None:
         predictor = MartPredictor(Mbt(config, len(corpus.card.classes), Streams(0)), config, corpus.card)
         objective = Pretrain(predictor, config, corpus.card, Streams(0))
         predictor.cues(collate([corpus.train.read(0, sampling(config, True), Streams(0), 0)]))  # loads the lexicon
-        measure(
-            "pre-training",
-            objective,
-            corpus,
-            pretraining(config, config.pretrain_epochs, config.pretrain_lr),
-            config,
-            folder,
-        )
-        tuning = replace(pretraining(config, config.epochs, config.lr), name="finetune", ema=config.ema)
-        measure("fine-tuning", Classify(predictor, corpus.card, 0.5), corpus, tuning, config, folder)
+        measure("pre-training", objective, corpus, pretraining(config), config, folder)
+        measure("fine-tuning", Classify(predictor, corpus.card, 0.5), corpus, fine_tuning(config), config, folder)

@@ -12,7 +12,6 @@ import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -143,32 +142,28 @@ def _batch(config: MbtConfig, progress: float) -> Batch:
     return Batch(inputs, torch.tensor([0], device=DEVICE), ("sad/train0",), 0, progress)
 
 
-@contextmanager
-def watched(model: nn.Module) -> Iterator[dict[str, float]]:
-    """Seconds spent in what is MART's own beside encoders and decoders: scores, cues, verification, masks."""
+def watch(model: nn.Module) -> dict[str, float]:
+    """Seconds that will be spent in what is MART's own: scores, cues, words, verification, masks."""
     spent: dict[str, float] = {}
-    predictor = getattr(model, "predictor", None)
-    owners = [(predictor, name) for name in ("temporal", "cues", "stages")] + [
-        (model, name) for name in ("words", "_hide", "_evidence", "_mask_notes")
-    ]
-    for owner, name in owners:
-        if isinstance(owner, MartPredictor | Pretrain) and hasattr(owner, name):
-            _watch(owner, name, spent)
-    yield spent
+    if isinstance(model, Pretrain):
+        for name in ("temporal", "cues", "stages"):
+            _watch(model.predictor, name, spent)
+        for name in ("_hide", "_evidence", "_mask_notes"):
+            _watch(model, name, spent)
+        _watch(model.words, "forward", spent, "words")
+    return spent
 
 
-def _watch(owner: Any, name: str, spent: dict[str, float]) -> None:
+def _watch(owner: Any, name: str, spent: dict[str, float], told: str = "") -> None:
     inner: Callable[..., Any] = getattr(owner, name)
-    place = inner if isinstance(inner, nn.Module) else owner
-    called, attribute = (inner.forward, "forward") if isinstance(inner, nn.Module) else (inner, name)
 
     def timed(*given: Any) -> Any:
         start = time.perf_counter()
-        result = called(*given)
-        spent[name] = spent.get(name, 0.0) + time.perf_counter() - start
+        result = inner(*given)
+        spent[told or name] = spent.get(told or name, 0.0) + time.perf_counter() - start
         return result
 
-    object.__setattr__(place, attribute, timed)
+    object.__setattr__(owner, name, timed)
 
 
 def matmul_rate(size: int, dtype: torch.dtype) -> float:
@@ -210,13 +205,13 @@ def measure(kind: str, steps: int, overrides: dict[str, Any], progress: float, w
         step()
     matmul_rate(size, dtype)
     seconds, shares, rates = [], [], []
-    with watched(model) as spent:
-        for _ in range(steps):
-            spent.clear()
-            before = matmul_rate(size, dtype)
-            seconds.append(_seconds(step))
-            rates.append((before + matmul_rate(size, dtype)) / 2)
-            shares.append(flop / seconds[-1] / rates[-1])
+    spent = watch(model)
+    for _ in range(steps):
+        spent.clear()
+        before = matmul_rate(size, dtype)
+        seconds.append(_seconds(step))
+        rates.append((before + matmul_rate(size, dtype)) / 2)
+        shares.append(flop / seconds[-1] / rates[-1])
     peak = torch.cuda.max_memory_allocated() / 1e9 if CUDA else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     return Timed(seconds, flop, shares, statistics.median(rates), peak, dict(spent))
 

@@ -169,6 +169,10 @@ def test_a_record_that_cannot_be_read_stands_in_nobody_s_way(predict, copy, tmp_
     assert mistake(predict(clip, "--run", "0broken", results=copy.parents[1]), "is no record")
 
 
+def test_pictures_want_a_folder(predict, copy):
+    assert mistake(predict("clip.mp4", "--out", copy / "record.json", results=copy.parents[1]), "--out", "is a file")
+
+
 def test_without_a_run_it_says_how_to_make_one(predict, tmp_path):
     assert mistake(predict("clip.mp4", results=tmp_path / "none"), "no finished run", "python bench.py --method")
     assert not (tmp_path / "none").exists()
