@@ -12,11 +12,11 @@ import numpy as np
 
 from bench.data import Clip, Files, Problem, Sample, Sampling
 from bench.errors import MediaError
-from datasets.media import read_video, unpack
-from datasets.opening import open_clip
-from datasets.packets import open_media
-from datasets.prepared import Form, prepare, read_facts
+from datasets.media.packets import open_media
+from datasets.media.pictures import read_video, unpack
 from datasets.segments import HOP, RATE, slots
+from datasets.store.opening import open_clip
+from datasets.store.prepared import Form, prepare, read_facts
 
 LONGEST = 3600.0  # seconds; all small frames of a clip stand in memory once: about 0.5 GB for 10 minutes at 112 pixels
 SHARP = 120.0  # seconds of a clip up to which it is read once more for stills that people can recognise

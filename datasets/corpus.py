@@ -11,10 +11,10 @@ from pathlib import Path
 from bench.children import refuse_half_started
 from bench.data import Card, Clip, Corpus, Problem, Request, Truth
 from bench.errors import DataError
-from datasets.layout import index_tree
-from datasets.opening import PreparedClips
-from datasets.prepared import Form, Prepared, prepare
+from datasets.index.layout import index_tree
 from datasets.splits import FOLDS, fingerprint, validation_fold
+from datasets.store.opening import PreparedClips
+from datasets.store.prepared import Form, Prepared, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
 LOSSES = ("class", "link", "missing", "unreadable")  # problems that cost clips
@@ -31,7 +31,7 @@ def load_corpus(card: Card, request: Request) -> Corpus:
     sample = folder is None
     truth: dict[str, Truth] = {}
     if folder is None:
-        from datasets.sample import ensure_sample, read_truth
+        from datasets.sample.folder import ensure_sample, read_truth
 
         folder = ensure_sample(card, request.cache, request.report)
         truth = read_truth(folder)

@@ -14,7 +14,7 @@ from typing import Any
 import av
 
 from datasets.ekman6 import CARD
-from datasets.media import read_video
+from datasets.media.pictures import read_video
 
 EMOTIONS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "joy", "SAD": "sadness", "NEU": "surprise"}
 

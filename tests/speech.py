@@ -26,9 +26,9 @@ from bench.data import Card, Clip, Corpus, Dataset, Files, Problem, Request, Spl
 from bench.execute import Ask, Desk, execute
 from bench.record import Record
 from bench.store import Store
-from datasets.opening import PreparedClips
-from datasets.prepared import Form, Prepared, prepare
 from datasets.splits import fingerprint
+from datasets.store.opening import PreparedClips
+from datasets.store.prepared import Form, Prepared, prepare
 from methods.registry import METHODS
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "java_sed_audio"

@@ -43,7 +43,7 @@ class ToldClips:
     clips: tuple[Clip, ...]
 
     def read(self, index, sampling, streams, epoch):
-        from datasets.opening import open_clip  # what reading real clips takes
+        from datasets.store.opening import open_clip  # what reading real clips takes
 
         assert open_clip
         named = {name.partition(".")[0] for name in sys.modules}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.errors import MediaError
-from datasets.media import pack, read_frames
+from datasets.media.pictures import pack, read_frames
 from tests.datasets.trees import brightness, greys, write_frames
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from datasets.kept import CLIP, WORD, Store
-from datasets.media import pack, unpack
+from datasets.media.pictures import pack, unpack
+from datasets.store.kept import CLIP, WORD, Store
 
 SIDES = (8, 8, 8, 12, 8, 8)  # pixels: a folder of pictures may hold more than one size
 FRAMES = len(SIDES)

@@ -4,7 +4,7 @@ import pytest
 
 from bench.errors import DataError
 from datasets.ekman6 import CARD
-from datasets.layout import index_tree
+from datasets.index.layout import index_tree
 from tests.datasets.trees import write_lists
 
 

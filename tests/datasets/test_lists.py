@@ -7,7 +7,7 @@ import pytest
 
 from bench.errors import DataError
 from datasets.ekman6 import CARD
-from datasets.lists import read_rows
+from datasets.index.lists import read_rows
 from datasets.splits import validation_fold
 from tests.datasets.trees import write_lists
 

@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from datasets.media import read_video, unpack
-from datasets.sound import filter_bank, read_sound
+from datasets.media.pictures import read_video, unpack
+from datasets.media.sound import filter_bank, read_sound
 from tests.datasets.trees import CODECS, brightness, greys, write_media, write_mp3
 
 
@@ -94,7 +94,7 @@ def test_sound_whose_rate_changes_midway_is_read_on(tmp_path):
 def test_a_delay_beyond_reason_is_ignored(start, late):
     from types import SimpleNamespace as Made
 
-    from datasets.sound import _delay
+    from datasets.media.sound import _delay
 
     sound, shown = Made(start_time=100 + start, time_base=1), Made(start_time=100, time_base=1, disposition=0)
     assert _delay(Made(streams=Made(audio=[sound], video=[shown]))) == late
@@ -103,14 +103,16 @@ def test_a_delay_beyond_reason_is_ignored(start, late):
 
 
 def test_a_long_sound_is_filtered_in_pieces_as_it_is_at_once(monkeypatch):
-    import datasets.sound
+    import datasets.media.sound
 
     wave = np.random.default_rng(0).normal(0.1, 0.1, 40000).astype(np.float32)
     whole = filter_bank(wave, 32)
     sizes = []
-    energies = datasets.sound._energies
-    monkeypatch.setattr(datasets.sound, "CHUNK", 70)
-    monkeypatch.setattr(datasets.sound, "_energies", lambda part, mels: sizes.append(len(part)) or energies(part, mels))
+    energies = datasets.media.sound._energies
+    monkeypatch.setattr(datasets.media.sound, "CHUNK", 70)
+    monkeypatch.setattr(
+        datasets.media.sound, "_energies", lambda part, mels: sizes.append(len(part)) or energies(part, mels)
+    )
     parts = filter_bank(wave, 32)
     assert len(sizes) == 4 and max(sizes) == 69 * 160 + 400
     assert whole.shape == parts.shape == (250, 32) and np.abs(whole.astype(float) - parts).max() < 0.01

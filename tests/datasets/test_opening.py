@@ -8,10 +8,10 @@ import torch
 
 from bench.data import Clip, Files, Sampling
 from bench.streams import Streams
-from datasets.kept import Store
-from datasets.opening import PreparedClips
-from datasets.prepared import Form, prepare
-from datasets.sound import FLOOR
+from datasets.media.sound import FLOOR
+from datasets.store.kept import Store
+from datasets.store.opening import PreparedClips
+from datasets.store.prepared import Form, prepare
 from tests.datasets.trees import brightness, write_frames, write_mp3, write_srt
 
 FIXED = Sampling(segments=3, frames=2, stride=3, size=16, mels=24, training=False)
@@ -87,7 +87,7 @@ def test_training_masks_bands_of_the_sound_and_flips_the_picture_sometimes(clips
     folder.mkdir()
     picture = np.zeros((16, 24, 3), np.uint8)
     picture[:, 12:] = 255
-    from datasets.media import pack
+    from datasets.media.pictures import pack
 
     (folder / "000001.jpg").write_bytes(pack(picture))
     clip = Clip("joy/s", 3, "train", "s", Files(frames=folder))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bench.errors import MediaError
-from datasets.media import read_video
-from datasets.sound import read_sound
+from datasets.media.pictures import read_video
+from datasets.media.sound import read_sound
 from tests.datasets.trees import brightness, greys, write_media
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from bench.data import Clip, Files, Sampling
 from datasets.ekman6 import CARD
-from datasets.layout import index_tree
-from datasets.opening import open_clip
-from datasets.prepared import Form, prepare, read_facts
-from datasets.sound import FLOOR
+from datasets.index.layout import index_tree
+from datasets.media.sound import FLOOR
+from datasets.store.opening import open_clip
+from datasets.store.prepared import Form, prepare, read_facts
 from tests.conftest import ROOT
 from tests.datasets.trees import brightness, write_frames, write_media, write_mp3, write_srt, write_tree
 
@@ -217,7 +217,7 @@ def test_temporary_files_of_killed_processes_are_swept_after_a_day(tmp_path):
 def test_what_is_packed_is_what_was_drawn(tmp_path):
     from safetensors import safe_open
 
-    from datasets.media import unpack
+    from datasets.media.pictures import unpack
 
     files = Files(frames=write_frames(tmp_path / "c", 1.0), transcript=write_srt(tmp_path / "c.srt", "what joy"))
     (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
@@ -235,8 +235,8 @@ def test_preparing_that_is_killed_goes_on_and_leaves_no_half_file(tmp_path):
     tree = write_tree(tmp_path / "tree", CARD, 6, 2, seconds=1.0)
     code = (
         "import sys; from pathlib import Path\n"
-        "from datasets.ekman6 import CARD; from datasets.layout import index_tree\n"
-        "from datasets.prepared import Form, prepare\n"
+        "from datasets.ekman6 import CARD; from datasets.index.layout import index_tree\n"
+        "from datasets.store.prepared import Form, prepare\n"
         "if __name__ == '__main__':\n"
         f"    _, clips, _ = index_tree(Path({str(tree)!r}), CARD)\n"
         f"    prepare(clips, Form.of(16, 24), Path({str(tmp_path / 'out')!r}), lambda *a: None)\n"

@@ -10,11 +10,11 @@ from senticnet.senticnet6 import senticnet
 
 from datasets import sample
 from datasets.ekman6 import CARD
-from datasets.layout import index_tree
-from datasets.sample_course import draw_course
-from datasets.sample_sound import voice
-from datasets.sample_words import SHARE, speak
-from datasets.transcript import read_transcript
+from datasets.index.layout import index_tree
+from datasets.media.transcript import read_transcript
+from datasets.sample.course import draw_course
+from datasets.sample.sound import voice
+from datasets.sample.words import SHARE, speak
 from methods.mart.lexicon import load_lexicon
 
 NRC = json.loads(resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from bench.data import Card
-from datasets.media import Picture, pack, unpack
+from datasets.media.pictures import Picture, pack, unpack
 
 CODECS = {
     ".mp4": ("mpeg4", "aac"),

@@ -9,10 +9,10 @@ import numpy as np
 
 from bench.data import Clip, Problem, Word
 from bench.errors import MediaError
-from datasets.media import Picture, read_frames, read_video
+from datasets.media.pictures import Picture, read_frames, read_video
+from datasets.media.sound import read_sound
+from datasets.media.transcript import read_transcript
 from datasets.segments import HOP, RATE
-from datasets.sound import read_sound
-from datasets.transcript import read_transcript
 
 APART = 0.5  # seconds by which picture and sound may differ before it is told and mended
 

@@ -14,9 +14,9 @@ import torch
 
 from bench.data import Clip, Modality, Sample, Sampling
 from bench.streams import Streams
-from datasets.kept import STORE, KeptClip
+from datasets.media.sound import FLOOR
 from datasets.segments import MISSING, cut
-from datasets.sound import FLOOR
+from datasets.store.kept import STORE, KeptClip
 
 MASK_BINS, MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
 

@@ -20,8 +20,8 @@ from filelock import FileLock
 from bench.data import Card, Planted, Truth, Word
 from bench.errors import StoreError
 from bench.files import write_whole
-from datasets.pool import run_all
-from datasets.sample_course import along, draw_course
+from datasets.sample.course import along, draw_course
+from datasets.store.pool import run_all
 
 FORM = 1  # frozen with its difficulty: docs/decisions/0002-sample.md
 CLIPS, TRAINING = 40, 28  # a class; the first 28 are for training
@@ -59,9 +59,9 @@ def read_truth(root: Path) -> dict[str, Truth]:
 def write_clip(card: Card, root: Path, label: int, number: int) -> tuple[str, dict[str, Any]]:
     """Draw, sound and speak one clip into the tree; its key and its truth. The same on every machine but for the
     codecs' last bits."""
-    from datasets.sample_picture import draw
-    from datasets.sample_sound import RATE, voice
-    from datasets.sample_words import speak
+    from datasets.sample.picture import draw
+    from datasets.sample.sound import RATE, voice
+    from datasets.sample.words import speak
 
     name = f"{number:03d}"
     rng = np.random.default_rng(_number(card.name, card.classes[label], name))
@@ -103,7 +103,7 @@ def _write_sample(card: Card, root: Path, report: Callable[[str, int, int], None
 
 
 def _write_frames(folder: Path, frames: np.ndarray) -> None:
-    from datasets.media import pack
+    from datasets.media.pictures import pack
 
     folder.mkdir(parents=True)
     for number, frame in enumerate(frames, 1):

@@ -17,8 +17,8 @@ from PIL import Image
 
 from bench.data import Problem
 from bench.errors import MediaError
-from datasets.frames import number_frames
-from datasets.packets import FAULTS, LONGEST, Clock, Track, open_media, pictures, reason
+from datasets.media.frames import number_frames
+from datasets.media.packets import FAULTS, LONGEST, Clock, Track, open_media, pictures, reason
 from datasets.segments import RATE
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.data import Problem
-from datasets.links import refusal
+from datasets.index.links import refusal
 from datasets.segments import RATE
 
 SUFFIXES = (".jpg", ".jpeg")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from bench.data import Card, Clip, Files, Problem
 from bench.errors import DataError
-from datasets.links import refusal
-from datasets.lists import LAYOUT, VIDEO_SUFFIXES, read_rows
+from datasets.index.links import refusal
+from datasets.index.lists import LAYOUT, VIDEO_SUFFIXES, read_rows
 
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".ogg")
 

@@ -16,8 +16,8 @@ import numpy as np
 from safetensors import safe_open
 
 from bench.data import Word
-from datasets.media import unpack
-from datasets.prepared import read_facts
+from datasets.media.pictures import unpack
+from datasets.store.prepared import read_facts
 
 KEPT = 256_000_000  # bytes of decoded frames, sound, and what stands around them
 CLIP, WORD = 2_000, 200  # bytes of a clip and of a word of it, about

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from bench.data import Card, Planted, Word
-from datasets.sample_course import Piece, at
+from datasets.sample.course import Piece, at
 
 PLUTCHIK = frozenset({"anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"})
 WRONG = ("sentiment", "emotion", "degree")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.data import Clip
 from bench.files import sha256
-from datasets.frames import frames_mark, number_frames
+from datasets.media.frames import frames_mark, number_frames
 
 
 def name_clip(clip: Clip) -> str:

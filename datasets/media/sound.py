@@ -11,7 +11,7 @@ import numpy as np
 
 from bench.data import Problem
 from bench.errors import MediaError
-from datasets.packets import FAULTS, LONGEST, Track, open_media, pictures, reason
+from datasets.media.packets import FAULTS, LONGEST, Track, open_media, pictures, reason
 from datasets.segments import HOP
 
 if TYPE_CHECKING:

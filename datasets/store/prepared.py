@@ -17,8 +17,8 @@ from typing import Any
 from bench.data import Clip, Problem
 from bench.errors import MediaError
 from bench.files import whole, write_whole
-from datasets.pool import run_all
-from datasets.sources import hash_sources, name_clip
+from datasets.store.pool import run_all
+from datasets.store.sources import hash_sources, name_clip
 
 FORM = 2  # of the files; a change of their content needs a new number
 DAY = 24 * 3600  # seconds; a temporary file older than that is what a killed process left
@@ -74,7 +74,7 @@ def prepare_clip(clip: Clip, place: Path, name: str, form: Form) -> tuple[str, s
 
     What the bytes say stays; all bytes are read before they are decoded, so that a fault of the disk is not among it.
     """
-    from datasets.decoding import decode_clip
+    from datasets.media.decoding import decode_clip
 
     try:
         content = hash_sources(clip)

@@ -1,0 +1,1 @@
+"""Which clips there are: lists, annotations and folders, with every name kept inside the data folder."""

@@ -1,0 +1,1 @@
+"""Media files decoded: pictures, sound and subtitles, whatever is wrong with them."""

@@ -1,0 +1,1 @@
+"""The prepared store: clips decoded once, read at random."""
