@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from bench.streams import Streams
 
-Split = Literal["train", "test"]
+Split = Literal["train", "val", "test"]
 Modality = Literal["video", "audio", "words"]
 
 
@@ -25,7 +25,7 @@ class Card:
     """The facts of a data set.
 
     `sentiment[c]` is -1, 0 or +1 for class c. `emotions[class]` are the lexicon's Plutchik emotions that speak
-    for the class; a class that no cue can reach is stated under `unreached`.
+    for the class, `reasons[class]` says why these; a class that no cue can reach is stated under `unreached`.
     """
 
     name: str
@@ -38,6 +38,14 @@ class Card:
     cite: str
     obtain: str
     unreached: tuple[str, ...] = ()
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)  # other name of a class, in lower case -> class
+    splits: str = "official lists"  # how train and test are told apart, in a line
+    group: str = "clip"  # what a group is: clip, video, session, drama
+    folds: tuple[int, ...] = (0,)  # what --fold may be; the first is the default
+    fold: str = ""  # what a fold is, where there are several
+    overlap: bool = False  # test splits of two folds share clips, so that runs of several folds are not independent
+    clips: int | None = None  # that the data set is said to have
 
 
 @dataclass(frozen=True)
@@ -52,7 +60,10 @@ class Files:
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled clip. `key` is "<Class>/<clip>"; a `group` never straddles splits."""
+    """One labelled clip. `key` is "<Class>/<clip>"; a `group` never straddles splits.
+
+    Most data sets know train and test only: `val` is then cut from train, by the seed.
+    """
 
     key: str
     label: int
@@ -220,7 +231,8 @@ class Request:
     cache: Path  # where prepared clips and the sample are kept
     size: int  # pixels of a training crop
     mels: int
-    seed: int  # chooses the validation fold: seed mod 5
+    seed: int  # chooses the validation fold, seed mod 5, where the data set itself does not
+    fold: int | None = None  # official list or group left out; None = the card's first
     report: Callable[[str, int, int], None] = lambda what, done, total: None  # progress of long work
 
 
