@@ -56,6 +56,7 @@ class Files:
     video: Path | None = None
     audio: Path | None = None
     transcript: Path | None = None
+    text: str = ""  # words without times, where there is no transcript
 
 
 @dataclass(frozen=True)

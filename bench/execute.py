@@ -42,6 +42,7 @@ class Ask:
     preset: str
     dataset: Dataset
     seed: int
+    fold: int = 0  # the official list, or the group left out for test
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
     A failure of the method becomes a record with an error. Raises BenchError for the user's mistakes, and lets an
     interruption through with everything needed to go on left in place.
     """
-    desk.screen.start_run(f"{ask.arm} on {ask.dataset.card.name}, seed {ask.seed}")
+    fold = f", fold {ask.fold}" if ask.fold else ""
+    desk.screen.start_run(f"{ask.arm} on {ask.dataset.card.name}{fold}, seed {ask.seed}")
     clock = Clock()
     files = {name: _content_of(name, path) for name, path in ask.config.files().items()}
     with clock("prepare"):
@@ -136,9 +138,10 @@ def _check_checkpoints(folder: RunFolder, desk: Desk, clock: Clock) -> dict[str,
 
 def _load(ask: Ask, desk: Desk) -> Corpus:
     sampling = ask.method.sampling(ask.config, False)
-    corpus = ask.dataset.load(
-        Request(desk.data, desk.results, sampling.size, sampling.mels, ask.seed, report=desk.screen.progress)
+    request = Request(
+        desk.data, desk.results, sampling.size, sampling.mels, ask.seed, ask.fold, report=desk.screen.progress
     )
+    corpus = ask.dataset.load(request)
     desk.screen.corpus(corpus.sample, corpus.problems)
     return corpus
 
@@ -153,7 +156,7 @@ def _spec(ask: Ask, corpus: Corpus, files: dict[str, str]) -> RunSpec:
         data="sample" if corpus.sample else "real",
         split=corpus.fingerprint,
         content=corpus.content,
-        fold=0,
+        fold=ask.fold,
         seed=ask.seed,
     )
 

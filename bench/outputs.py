@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.cards import CARD, write_card
 from bench.data import Card, Corpus, Explanation
 from bench.explained import write_explained
 from bench.files import sha256, whole, write_whole
@@ -31,9 +32,10 @@ def write_outputs(
     draw: Draw,
     predictor: Predictor | None,
 ) -> dict[str, str]:
-    """Config, curves, predictions, explanations, pictures, and the weights of a predictor that is to be kept:
+    """Config, card, curves, predictions, explanations, pictures, and the weights of a predictor that is to be kept:
     name -> sha256."""
-    names = [CONFIG, CURVES, PREDICTIONS, *write_explained(folder, arm, corpus, told)]
+    names = [CONFIG, CARD, CURVES, PREDICTIONS, *write_explained(folder, arm, corpus, told)]
+    write_card(folder, corpus.card)
     write_whole(folder / CONFIG, json.dumps(spec.config, indent=1, sort_keys=True).encode())
     write_whole(folder / CURVES, json.dumps(curves).encode())
     with whole(folder / PREDICTIONS) as temporary:

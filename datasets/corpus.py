@@ -5,57 +5,77 @@ from __future__ import annotations
 import hashlib
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from bench.children import refuse_half_started
-from bench.data import Card, Clip, Corpus, Problem, Request, Truth
+from bench.data import Card, Clip, Corpus, Files, Problem, Request, Truth
 from bench.errors import DataError
+from datasets.copies import drop_leaks, find_copies
 from datasets.index.layout import index_tree
+from datasets.index.rows import Index
+from datasets.index.rules import Rules
+from datasets.sample.folder import ensure_sample, read_truth
 from datasets.splits import FOLDS, fingerprint, validation_fold
 from datasets.store.opening import PreparedClips
 from datasets.store.prepared import Form, Prepared, prepare
 
 ROOT = Path(__file__).resolve().parents[1]
+NONE = Files()
 LOSSES = ("class", "link", "missing", "unreadable")  # problems that cost clips
 
 
-def load_corpus(card: Card, request: Request) -> Corpus:
+def load_corpus(card: Card, request: Request, rules: Rules | None = None) -> Corpus:
     """Index, prepare and split a data set; the built-in sample where its files are not found.
 
     Raises DataError for a folder that was given and does not hold the data, an empty split, or a class without
     training clips.
     """
     refuse_half_started()
+    fold = card.folds[0] if request.fold is None else request.fold
     folder = find_folder(card, request.folder)
-    sample = folder is None
-    truth: dict[str, Truth] = {}
-    if folder is None:
-        from datasets.sample.folder import ensure_sample, read_truth
+    if folder is not None:
+        return make_corpus(card, index_tree(folder, card, rules, fold), folder, request)
+    if fold != card.folds[0]:
+        raise DataError(
+            f"no {card.title} was found, and the built-in sample has one split: leave --fold out, or say --data DIR"
+        )
+    folder = ensure_sample(card, request.cache, request.report)
+    return make_corpus(card, index_tree(folder, card), folder, request, read_truth(folder))
 
-        folder = ensure_sample(card, request.cache, request.report)
-        truth = read_truth(folder)
-    listed, clips, problems = index_tree(folder, card)
+
+def make_corpus(
+    card: Card, index: Index, folder: Path, request: Request, truth: Mapping[str, Truth] | None = None
+) -> Corpus:
+    """The splits of what was indexed, prepared; with `truth` it is the built-in sample."""
+    refuse_half_started()
     form = Form.of(request.size, request.mels)
-    name = f"{card.name}-sample" if sample else card.name
-    prepared = prepare(clips, form, request.cache / "prepared" / name, request.report)
-    problems += [problem for item in prepared for problem in item.problems]
+    place = request.cache / "prepared" / store_name(card, truth is not None)
+    prepared = prepare(index.clips, form, place, request.report, thorough=False)
+    problems = [*index.problems, *(problem for item in prepared for problem in item.problems)]
     usable = [item for item in prepared if item.path is not None]
-    splits = _split(card, listed, usable, request.seed)
-    problems += _check(
-        card, {split: [item.clip for item in items] for split, items in splits.items()}, folder, problems
-    )
+    copies, found = find_copies(usable)
+    splits, leaks = drop_leaks(split_clips(card, index.listed, usable, request.seed), copies)
+    problems += [*found, *leaks]
+    clips = {split: [item.clip for item in items] for split, items in splits.items()}
+    problems += _check(card, clips, folder, problems)
     return Corpus(
         card=card,
         train=_clip_set(splits["train"]),
         val=_clip_set(splits["val"]),
         test=_clip_set(splits["test"]),
-        fingerprint=fingerprint({split: [item.clip for item in items] for split, items in splits.items()}, card),
-        content=_content(usable, form),
+        fingerprint=fingerprint(clips, card),
+        content=_content(usable, form, card),
         problems=tuple(problems),
-        truth=truth,
-        sample=sample,
+        truth=truth or {},
+        sample=truth is not None,
     )
+
+
+def store_name(card: Card, sample: bool) -> str:
+    """The folder of a data set's prepared clips; the sample never lies beside real ones."""
+    return f"{card.name}-sample" if sample else card.name
 
 
 def find_folder(card: Card, given: Path | None) -> Path | None:
@@ -78,19 +98,20 @@ def find_folder(card: Card, given: Path | None) -> Path | None:
     return usual if usual.is_dir() else None
 
 
-def _split(card: Card, listed: Sequence[Clip], usable: Sequence[Prepared], seed: int) -> dict[str, list[Prepared]]:
-    """Test as listed; a fold of the training list, by the seed, for validation.
+def split_clips(card: Card, listed: Sequence[Clip], usable: Sequence[Prepared], seed: int) -> dict[str, list[Prepared]]:
+    """Test as listed; val as listed, or else a fold of the training list, by the seed.
 
     The folds are cut from all listed clips, so that one that cannot be read leaves the others where they are.
     """
-    folds = validation_fold([clip for clip in listed if clip.split == "train"], card.name)
-    training = [item for item in usable if item.clip.split == "train"]
-    fold = seed % FOLDS
-    return {
-        "train": [item for item in training if folds[item.clip.group] != fold],
-        "val": [item for item in training if folds[item.clip.group] == fold],
-        "test": [item for item in usable if item.clip.split == "test"],
-    }
+    splits: dict[str, list[Prepared]] = {"train": [], "val": [], "test": []}
+    stated = any(clip.split == "val" for clip in listed)
+    folds = {} if stated else validation_fold([clip for clip in listed if clip.split == "train"], card.name)
+    for item in usable:
+        split = item.clip.split
+        if split == "train" and not stated and folds[item.clip.group] == seed % FOLDS:
+            split = "val"
+        splits[split].append(item)
+    return splits
 
 
 def _check(card: Card, splits: dict[str, list[Clip]], folder: Path, found: Sequence[Problem]) -> list[Problem]:
@@ -113,11 +134,18 @@ def _check(card: Card, splits: dict[str, list[Clip]], folder: Path, found: Seque
 
 
 def _clip_set(items: Sequence[Prepared]) -> PreparedClips:
+    """Clips without their sources, which nobody above needs and every loader process would be sent."""
     return PreparedClips(
-        tuple(item.clip for item in items), tuple(item.path for item in items if item.path is not None)
+        tuple(replace(item.clip, files=NONE) for item in items),
+        tuple(item.path for item in items if item.path is not None),
     )
 
 
-def _content(usable: Sequence[Prepared], form: Form) -> str:
+def _content(usable: Sequence[Prepared], form: Form, card: Card) -> str:
+    """The hash of the usable clips, of how they are prepared, and of what the card says of its classes."""
     rows = sorted(f"{item.clip.key}\t{item.content}" for item in usable)
-    return hashlib.sha256("\n".join([form.folder, *rows]).encode()).hexdigest()
+    classes = [
+        f"{name}\t{sign}\t{' '.join(sorted(card.emotions.get(name, ())))}"
+        for name, sign in zip(card.classes, card.sentiment, strict=True)
+    ]
+    return hashlib.sha256("\n".join([form.folder, *classes, card.language, *rows]).encode()).hexdigest()

@@ -1,10 +1,11 @@
-"""Validation folds: the training list cut once for all, the same for every method."""
+"""Folds: a list cut once for all into parts of whole groups, the same for every method."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from bench.data import Card, Clip
 
@@ -30,7 +31,16 @@ def validation_fold(clips: Sequence[Clip], name: str) -> dict[str, int]:
     return folds
 
 
-def fingerprint(splits: dict[str, Sequence[Clip]], card: Card) -> str:
+def hold_out(clips: Sequence[Clip], folds: Mapping[str, int], fold: int, count: int) -> list[Clip]:
+    """Clips whose key is of `fold` (1 to `count`) for test, of the fold after it for val, the others for train."""
+    after = fold % count + 1
+    return [
+        replace(clip, split="test" if folds[clip.key] == fold else "val" if folds[clip.key] == after else "train")
+        for clip in clips
+    ]
+
+
+def fingerprint(splits: Mapping[str, Sequence[Clip]], card: Card) -> str:
     """The sha256 of every (split, clip key, label): names the split in every record."""
     rows = sorted(
         f"{split}\t{clip.key}\t{card.classes[clip.label]}" for split, clips in splits.items() for clip in clips

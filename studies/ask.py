@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from bench.config import Config, parse_overrides
+from bench.data import Card, Dataset
 from bench.errors import ConfigError
 from bench.execute import Ask
 from bench.method import Method
 from bench.names import look_up, propose
+from datasets.own import is_own, own_dataset
 from datasets.registry import DATASETS
 from methods.registry import ARMS, METHODS
 
@@ -31,18 +34,52 @@ def known_arms() -> dict[str, Arm]:
     return arms
 
 
-def resolve(methods: str, datasets: str, preset: str, settings: list[str], seeds: range) -> list[Ask]:
+def resolve(
+    methods: str, datasets: str, preset: str, settings: list[str], seeds: range, fold: int | None = None
+) -> list[Ask]:
     """Every (data set, arm, seed) that the comma-separated names stand for; raises ConfigError for a wrong one."""
     arms = [look_up(name, known_arms(), "method") for name in _names(methods, "--method")]
-    chosen = [look_up(name, DATASETS, "data set") for name in _names(datasets, "--dataset")]
+    chosen = [find_dataset(name) for name in _names(datasets, "--dataset")]
     overrides = parse_overrides(settings)
     _check_fields(arms, overrides)
     return [
-        Ask(arm.name, arm.method, _configure(arm, preset, overrides), preset, dataset, seed)
+        Ask(
+            arm.name,
+            arm.method,
+            _configure(arm, preset, overrides),
+            preset,
+            dataset,
+            seed,
+            choose_fold(dataset.card, fold),
+        )
         for dataset in chosen
         for arm in arms
         for seed in seeds
     ]
+
+
+def find_dataset(name: str) -> Dataset:
+    """The data set of the registry, or one's own at that place; raises ConfigError for a name that is neither."""
+    if name not in DATASETS and is_own(name):
+        return own_dataset(Path(name), [entry.card for entry in DATASETS.values()])
+    if name not in DATASETS and Path(name).is_dir():
+        raise ConfigError(
+            f"unknown data set '{name}'; say ./{name} if you mean the folder, or {propose(name, DATASETS)}"
+        )
+    return look_up(name, DATASETS, "data set")
+
+
+def choose_fold(card: Card, fold: int | None) -> int:
+    """The fold that is asked for, or the first; raises ConfigError for one that the data set does not have."""
+    if fold is None:
+        return card.folds[0]
+    if card.folds == (0,):
+        raise ConfigError(f"{card.title} has one split and no folds; leave --fold out")
+    if fold not in card.folds:
+        raise ConfigError(
+            f"{card.title} has no fold {fold}; --fold is one of {card.folds[0]} to {card.folds[-1]} ({card.fold})"
+        )
+    return fold
 
 
 def _names(text: str, option: str) -> list[str]:

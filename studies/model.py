@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import cast
 
+from bench.cards import read_card
 from bench.data import Card, Sampling
 from bench.errors import ConfigError, StoreError
 from bench.method import Predictor
@@ -37,7 +38,7 @@ def load_model(results: Path, key: str | None, device: str) -> Model:
 
     folder, record = _find(results, key)
     method = look_up(record.spec.method, METHODS, "method")
-    card = look_up(record.spec.dataset, DATASETS, "data set").card
+    card = read_card(folder.path) or look_up(record.spec.dataset, DATASETS, "data set").card
     rebuilt = rebuild(folder, method, card)
     cast(torch.nn.Module, rebuilt.predictor).to(device)
     return Model(record, card, rebuilt.predictor, method.sampling(rebuilt.config, False), device)
@@ -91,4 +92,4 @@ def _record(folder: RunFolder) -> Record:
 
 def _is_current(record: Record) -> bool:
     spec = record.spec
-    return spec.dataset in DATASETS and spec.method in METHODS and METHODS[spec.method].version == spec.version
+    return spec.method in METHODS and METHODS[spec.method].version == spec.version

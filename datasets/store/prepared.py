@@ -1,27 +1,31 @@
 """The prepared store: one file a clip with packed frames, log mel energies and words, read at random.
 
-A file is written whole or not at all under a name that follows from its sources, so that preparing can be killed
-and started again, and a clip whose sources change is prepared anew.
+A file is written whole or not at all under a name that follows from its sources' content, so that preparing can be
+killed and started again, a clip whose sources change is prepared anew, and one that was only moved or touched is not.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from bench.data import Clip, Problem
-from bench.errors import MediaError
-from bench.files import whole, write_whole
-from datasets.store.pool import run_all
-from datasets.store.sources import hash_sources, name_clip
+from bench.errors import MediaError, StoreError
+from bench.files import whole
+from datasets.segments import HOP, RATE
+from datasets.store.ledger import Ledger, Row, read_ledger
+from datasets.store.pool import run_each
+from datasets.store.sources import ends_of, full_mark, hash_sources, name_prepared, quick_mark
 
 FORM = 2  # of the files; a change of their content needs a new number
-DAY = 24 * 3600  # seconds; a temporary file older than that is what a killed process left
 
 
 @dataclass(frozen=True)
@@ -48,67 +52,162 @@ class Prepared:
 
     clip: Clip
     path: Path | None
-    content: str  # sha256 of the bytes of its sources; empty where they cannot be reached
+    row: Row | None  # None: a source was out of reach
     problems: tuple[Problem, ...]
 
+    @property
+    def content(self) -> str:
+        """The sha256 of the bytes of its sources; empty where they could not be reached."""
+        return self.row.content if self.row is not None else ""
 
-def prepare(clips: Sequence[Clip], form: Form, folder: Path, report: Callable[[str, int, int], None]) -> list[Prepared]:
+    @property
+    def seconds(self) -> float | None:
+        """Its length; None where it cannot be read."""
+        if self.row is None or self.path is None:
+            return None
+        return self.row.frames / RATE if self.row.frames else self.row.sound / HOP
+
+
+def prepare(
+    clips: Sequence[Clip],
+    form: Form,
+    folder: Path,
+    report: Callable[[str, int, int], None],
+    thorough: bool = True,
+) -> list[Prepared]:
     """Every clip's prepared file, made where it is not there yet, in parallel over the cores.
 
-    A clip whose sources are out of reach (a permission, a faulty disk) is told, and tried again the next time.
+    Thorough looks at each picture of a folder of frames for changes, else at the folder, its first and last one. A clip
+    whose sources are out of reach (a permission, a faulty disk) is told, and tried again the next time.
     """
     place = folder / form.folder
-    _sweep(place)
-    names = [name_clip(clip) for clip in clips]
-    missing = [i for i, name in enumerate(names) if not _done(place, name)]
+    rows = read_ledger(place)
+    missing = _missing(clips, rows, place, thorough)
     faults: dict[str, str] = {}
     if missing:
-        place.mkdir(parents=True, exist_ok=True)
-        work = [(clips[i], place, names[i], form) for i in missing]
-        faults = {name: why for name, why in run_all(prepare_clip, work, "prepare", report) if why is not None}
-    return [_outcome(clip, place, name, faults.get(name)) for clip, name in zip(clips, names, strict=True)]
+        with _held(place, report):
+            rows = read_ledger(place)
+            missing = _missing(clips, rows, place, thorough)
+            _sweep(place)
+            faults = _fill(missing, rows, place, form, report)
+    return [_outcome(clip, place, rows.get(clip.key), faults.get(clip.key)) for clip in clips]
 
 
-def prepare_clip(clip: Clip, place: Path, name: str, form: Form) -> tuple[str, str | None]:
-    """Decode one clip into its prepared file, or write down why it cannot be; the name, and what was out of reach.
-
-    What the bytes say stays; all bytes are read before they are decoded, so that a fault of the disk is not among it.
-    """
-    from datasets.media.decoding import decode_clip
-
+def _missing(clips: Iterable[Clip], rows: Mapping[str, Row], place: Path, thorough: bool) -> list[Clip]:
+    """The clips of which the ledger knows nothing, or whose sources or prepared file are not what they were."""
     try:
+        there = set(os.listdir(place))
+    except OSError:
+        there = set()
+    return [clip for clip in clips if not _is_known(clip, rows.get(clip.key), there, thorough)]
+
+
+def _is_known(clip: Clip, row: Row | None, there: set[str], thorough: bool) -> bool:
+    if row is None or (row.readable and f"{row.name}.safetensors" not in there):
+        return False
+    return row.quick == quick_mark(clip, row.ends) and (
+        not thorough or clip.files.frames is None or row.full == full_mark(clip)
+    )
+
+
+def _fill(
+    missing: Sequence[Clip],
+    rows: dict[str, Row],
+    place: Path,
+    form: Form,
+    report: Callable[[str, int, int], None],
+) -> dict[str, str]:
+    """Prepare what is missing, and write down each clip as it is done; key -> what was out of reach."""
+    ledger, faults = Ledger(place, rows), {}
+    for key, found in run_each(prepare_clip, [(clip, place, form) for clip in missing], "prepare", report):
+        if isinstance(found, str):
+            faults[key] = found
+        else:
+            rows[key] = found
+            ledger.add([found])
+    return faults
+
+
+def prepare_clip(clip: Clip, place: Path, form: Form) -> tuple[str, Row | str]:
+    """Decode one clip into its prepared file, unless one of the same content is there; its key, and its row or what
+    was out of reach. All bytes are read before they are decoded, so that a fault of the disk is not among theirs."""
+    try:
+        ends = ends_of(clip)
+        row = partial(Row, clip.key, quick_mark(clip, ends), full_mark(clip), ends)
         content = hash_sources(clip)
-        data, facts = decode_clip(clip, form.side, form.mels)
+        path = place / f"{name_prepared(clip, content)}.safetensors"
+        facts = read_facts(path) if path.exists() else _decode(clip, path, content, form)
     except MediaError as error:
-        told = {"content": content, "problems": [["unreadable", clip.key, str(error)]]}
-        write_whole(place / f"{name}.json", json.dumps(told).encode())
-        return name, None
+        told = (("unreadable", clip.key, str(error)),)
+        return clip.key, row(name="", content=content, readable=False, problems=told)
     except OSError as error:
-        return name, f"{Path(error.filename or clip.key).name}: {error.strerror or error}; tried again the next time"
+        return (
+            clip.key,
+            f"{Path(error.filename or clip.key).name}: {error.strerror or error}; tried again the next time",
+        )
+    return clip.key, row(
+        name=path.stem,
+        content=content,
+        readable=True,
+        problems=tuple((what, where, why) for what, where, why in facts["problems"]),
+        frames=facts["frames"],
+        sound=facts["sound"],
+        words=len(facts["words"]),
+        looks=facts.get("looks", ""),
+        sounds=facts.get("sounds", ""),
+        bytes=path.stat().st_size,
+    )
+
+
+def _decode(clip: Clip, path: Path, content: str, form: Form) -> dict[str, Any]:
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    with whole(place / f"{name}.safetensors") as temporary:
-        save_file(data, temporary, metadata={"facts": json.dumps({"content": content, **facts})})
-    return name, None
+    from datasets.media.decoding import decode_clip
+
+    data, facts = decode_clip(clip, form.side, form.mels)
+    try:
+        with whole(path) as temporary:
+            save_file(data, temporary, metadata={"facts": json.dumps({"content": content, **facts})})
+    except SafetensorError as error:  # it wraps what the disk said
+        raise StoreError(
+            f"cannot write {path} ({error}); free space or choose another --results, then start again: it goes on"
+        ) from None
+    return facts
+
+
+@contextmanager
+def _held(place: Path, report: Callable[[str, int, int], None]) -> Iterator[None]:
+    """One process prepares a store at a time; another one waits, and then finds the work done."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            report("wait: another process prepares these clips", 0, 1)
+            lock.acquire()
+            report("wait: another process prepares these clips", 1, 1)
+    except OSError as error:
+        raise StoreError(f"cannot write {place}: {error.strerror or error}; choose another --results") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _sweep(place: Path) -> None:
     """Remove the hidden files of processes that were killed while they wrote."""
-    for path in place.glob(".*"):
-        with suppress(OSError):  # another run may have ended its file, or swept it
-            if path.stat().st_mtime < time.time() - DAY:
-                path.unlink()
+    for path in place.glob(".*.safetensors.*"):
+        with suppress(OSError):
+            path.unlink()
 
 
-def _outcome(clip: Clip, place: Path, name: str, fault: str | None) -> Prepared:
-    if fault is not None:
-        return Prepared(clip, None, "", (Problem("unreadable", clip.key, fault),))
-    path = place / f"{name}.safetensors"
-    if path.exists():
-        facts = read_facts(path)
-        return Prepared(clip, path, facts["content"], tuple(Problem(*row) for row in facts["problems"]))
-    told = json.loads((place / f"{name}.json").read_text())
-    return Prepared(clip, None, told["content"], tuple(Problem(*row) for row in told["problems"]))
+def _outcome(clip: Clip, place: Path, row: Row | None, fault: str | None) -> Prepared:
+    if fault is not None or row is None:
+        return Prepared(clip, None, None, (Problem("unreadable", clip.key, fault or "its sources changed meanwhile"),))
+    path = place / f"{row.name}.safetensors" if row.readable else None
+    return Prepared(clip, path, row, tuple(Problem(*told) for told in row.problems))
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -117,7 +216,3 @@ def read_facts(path: Path) -> dict[str, Any]:
         header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
     facts: dict[str, Any] = json.loads(header["__metadata__"]["facts"])
     return facts
-
-
-def _done(place: Path, name: str) -> bool:
-    return (place / f"{name}.safetensors").exists() or (place / f"{name}.json").exists()

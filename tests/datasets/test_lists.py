@@ -7,7 +7,8 @@ import pytest
 
 from bench.errors import DataError
 from datasets.ekman6 import CARD
-from datasets.index.lists import read_rows
+from datasets.index.layout import read_rows
+from datasets.index.rules import Rules
 from datasets.splits import validation_fold
 from tests.datasets.trees import write_lists
 
@@ -40,7 +41,7 @@ def write_train(root, *lines):
 
 def test_a_row_twice_is_kept_once_and_a_leak_stays_in_test_alone(tree):
     add(tree / "trainlist01.txt", "joy/c0 4\nfear/c1 3")
-    rows, problems = read_rows(tree, CARD)
+    rows, problems = read_rows(tree, CARD, Rules(), 0)
     assert {(p.what, p.where) for p in problems} == {("duplicate", "joy/c0"), ("leak", "fear/c1")}
     assert len(rows) == 12 and [row.split for row in rows if row.key == "fear/c1"] == ["test"]
 
@@ -48,47 +49,47 @@ def test_a_row_twice_is_kept_once_and_a_leak_stays_in_test_alone(tree):
 @pytest.mark.parametrize("number", ["", " 4", " 3"], ids=["none", "from 1", "from 0"])
 def test_the_number_of_its_class_is_no_part_of_a_clips_name(tree, number):
     write_train(tree, f"joy/my clip{number}")
-    assert keys(read_rows(tree, CARD)[0]) == ["joy/my clip"]
+    assert keys(read_rows(tree, CARD, Rules(), 0)[0]) == ["joy/my clip"]
 
 
 def test_another_number_is_part_of_the_name(tree):
     write_train(tree, "joy/my clip 13", "joy/my clip 14", "joy/my clip 04", "joy/7")
-    rows, problems = read_rows(tree, CARD)
+    rows, problems = read_rows(tree, CARD, Rules(), 0)
     assert keys(rows) == ["joy/my clip 13", "joy/my clip 14", "joy/my clip 04", "joy/7"] and not problems
 
 
 def test_clips_counted_in_their_names_keep_their_numbers(tree):
     names = [f"{label}/clip {number}" for label in CARD.classes for number in range(5)]
     write_train(tree, *names)
-    rows, problems = read_rows(tree, CARD)
+    rows, problems = read_rows(tree, CARD, Rules(), 0)
     assert keys(rows) == names and not problems
 
 
 def test_a_class_in_another_case_is_taken_for_the_class(tree):
     write_train(tree, "Joy/c0 4", "FEAR/c0 3")
-    assert keys(read_rows(tree, CARD)[0]) == ["joy/c0", "fear/c0"]
+    assert keys(read_rows(tree, CARD, Rules(), 0)[0]) == ["joy/c0", "fear/c0"]
 
 
 def test_slashes_and_dots_too_many_are_no_part_of_a_key(tree):
     write_train(tree, "joy//my clip/", "./joy/other", "joy/.mp4")
-    assert keys(read_rows(tree, CARD)[0]) == ["joy/my clip", "joy/other", "joy/.mp4"]
+    assert keys(read_rows(tree, CARD, Rules(), 0)[0]) == ["joy/my clip", "joy/other", "joy/.mp4"]
     annotate(tree, {"c0/": {"subset": "training", "annotations": {"label": "joy"}}})
-    assert keys(read_rows(tree, CARD)[0]) == ["joy/c0"]
+    assert keys(read_rows(tree, CARD, Rules(), 0)[0]) == ["joy/c0"]
 
 
 def test_a_list_with_a_byte_order_mark_is_read(tree):
     (tree / "trainlist01.txt").write_bytes(b"\xef\xbb\xbfjoy/c0 4\r\nfear/c0 3\r\n")
-    assert keys(read_rows(tree, CARD)[0]) == ["joy/c0", "fear/c0"]
+    assert keys(read_rows(tree, CARD, Rules(), 0)[0]) == ["joy/c0", "fear/c0"]
 
 
 def test_a_list_that_cannot_be_read_is_an_error_of_one_line(tree):
     (tree / "trainlist01.txt").write_bytes("joy/café 4\n".encode("latin-1"))
     with pytest.raises(DataError, match="not in UTF-8"):
-        read_rows(tree, CARD)
+        read_rows(tree, CARD, Rules(), 0)
     (tree / "trainlist01.txt").unlink()
     (tree / "trainlist01.txt").mkdir()
     with pytest.raises(DataError, match=r"cannot read .*trainlist01\.txt"):
-        read_rows(tree, CARD)
+        read_rows(tree, CARD, Rules(), 0)
 
 
 def many(*more):
@@ -99,26 +100,26 @@ def many(*more):
 def test_a_name_under_two_classes_is_told_and_never_parted(tree):
     write_train(tree, *many("joy/odd", "fear/odd"))
     (tree / "testlist01.txt").write_text("joy/other\n")
-    rows, problems = read_rows(tree, CARD)
+    rows, problems = read_rows(tree, CARD, Rules(), 0)
     assert [(p.what, p.where) for p in problems] == [("two classes", "odd")] and "fear and joy" in problems[0].why
     assert {row.key: row.group for row in rows if row.key.endswith("odd")} == {"joy/odd": "odd", "fear/odd": "odd"}
     assert all(row.group == row.key for row in rows if not row.key.endswith("odd"))
     write_train(tree, *many("joy/odd"))
     (tree / "testlist01.txt").write_text("joy/other\nfear/odd\n")
-    rows, problems = read_rows(tree, CARD)
+    rows, problems = read_rows(tree, CARD, Rules(), 0)
     assert [(p.what, p.where) for p in problems] == [("two classes", "odd"), ("leak", "joy/odd")]
     assert "joy/odd" not in {row.key for row in rows} and keys(rows, "test") == ["joy/other", "fear/odd"]
 
 
 def test_names_that_each_class_uses_anew_say_nothing(tree):
-    rows, problems = read_rows(tree, CARD)  # c0 and c1 in every class
+    rows, problems = read_rows(tree, CARD, Rules(), 0)  # c0 and c1 in every class
     assert not problems and all(row.group == row.key for row in rows)
 
 
 def test_the_real_clip_under_two_classes_of_videoemotion8_keeps_both_rows_in_one_fold(shared, tmp_path):
     for name in ("trainlist01.txt", "testlist01.txt"):
         (tmp_path / name).write_bytes((shared / "ve8_ek6_lists" / "mart_ve8" / name).read_bytes())
-    rows, problems = read_rows(tmp_path, VE8)
+    rows, problems = read_rows(tmp_path, VE8, Rules(), 1)
     assert [len(keys(rows, split)) for split in ("train", "test")] == [732, 367]
     twin = "3527012618_7ceb8fb27b_700"
     assert [(p.what, p.where) for p in problems] == [("two classes", twin)]
@@ -129,7 +130,7 @@ def test_the_real_clip_under_two_classes_of_videoemotion8_keeps_both_rows_in_one
 def test_one_list_without_the_other_is_an_error(tree):
     (tree / "testlist01.txt").unlink()
     with pytest.raises(DataError, match="not the other list"):
-        read_rows(tree, CARD)
+        read_rows(tree, CARD, Rules(), 0)
 
 
 def annotate(tree, database):
@@ -147,9 +148,10 @@ def test_an_annotation_file_stands_in_for_lists(tree):
             "c2": {"subset": "holdout", "annotations": {"label": "fear"}},
         },
     )
-    rows, problems = read_rows(tree, CARD)
+    rows, problems = read_rows(tree, CARD, Rules(), 0)
     assert [(row.key, row.label, row.split) for row in rows] == [("joy/c0", 3, "train"), ("joy/c1", 3, "test")]
-    assert [(p.what, p.where) for p in problems] == [("subset", "fear/c2")] and "holdout" in problems[0].why
+    assert [(p.what, p.where) for p in problems] == [("subset", "fear/c2"), ("bare names", "ekman6.json")]
+    assert "holdout" in problems[0].why
 
 
 @pytest.mark.parametrize(
@@ -166,27 +168,27 @@ def test_an_annotation_file_stands_in_for_lists(tree):
 def test_a_wrong_annotation_is_an_error_that_names_it(tree, name, entry, told):
     annotate(tree, {name: entry})
     with pytest.raises(DataError, match=told):
-        read_rows(tree, CARD)
+        read_rows(tree, CARD, Rules(), 0)
 
 
 def test_an_annotation_file_without_clips_by_name_is_an_error_that_says_so(tree):
     annotate(tree, [])
     with pytest.raises(DataError, match='"database" must hold'):
-        read_rows(tree, CARD)
+        read_rows(tree, CARD, Rules(), 0)
     (tree / "ekman6.json").unlink()
     (tree / "ekman6.json").mkdir()
-    with pytest.raises(DataError, match="has no lists of Ekman-6"):
-        read_rows(tree, CARD)
+    with pytest.raises(DataError, match="has no lists of"):
+        read_rows(tree, CARD, Rules(), 0)
 
 
 def test_the_real_lists_and_annotation_of_ekman6_name_the_same_clips(shared, tmp_path):
     source = shared / "ve8_ek6_lists" / "cten_ek6"
     for name in ("trainlist01.txt", "testlist01.txt"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
-    rows, problems = read_rows(tmp_path, CARD)
+    rows, problems = read_rows(tmp_path, CARD, Rules(), 0)
     assert not problems and {row.label for row in rows} == set(range(6))
     assert [sum(row.split == split for row in rows) for split in ("train", "test")] == [819, 818]
     (tmp_path / "json").mkdir()
     (tmp_path / "json" / "ek6_01.json").write_bytes((source / "ek6_01.json").read_bytes())
-    annotated, _ = read_rows(tmp_path / "json", CARD)
+    annotated, _ = read_rows(tmp_path / "json", CARD, Rules(), 0)
     assert {(row.key, row.split) for row in annotated} == {(row.key, row.split) for row in rows}

@@ -1,7 +1,6 @@
 """The prepared store: nothing done twice, nothing half done, and what is read is what was decoded."""
 
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -203,15 +202,42 @@ def test_words_outside_the_clip_are_dropped_and_counted(tmp_path):
     assert open_clip(found.path, sampling, None).present.tolist() == [True, False, False]
 
 
-def test_temporary_files_of_killed_processes_are_swept_after_a_day(tmp_path):
+def test_temporary_files_of_killed_processes_are_swept_by_the_next_that_prepares(tmp_path):
     clip = Clip("joy/c", 3, "train", "c", Files(audio=write_mp3(tmp_path / "c.mp3", 0.2)))
     place = prepare([clip], FORM, tmp_path / "out", silent)[0].path.parent
-    old, new = place / ".a.safetensors.x1", place / ".b.safetensors.x2"
-    old.touch()
-    new.touch()
-    os.utime(old, (time.time() - 2 * 86400,) * 2)
+    left = place / ".a.safetensors.x1"
+    left.touch()
     prepare([clip], FORM, tmp_path / "out", silent)
-    assert not old.exists() and new.exists()
+    assert left.exists()  # nothing to prepare, so nobody holds the store
+    write_mp3(tmp_path / "c.mp3", 0.3)
+    prepare([clip], FORM, tmp_path / "out", silent)
+    assert not left.exists()
+
+
+def test_a_clip_that_was_only_touched_or_copied_is_hashed_and_not_decoded_again(tmp_path, monkeypatch):
+    files = Files(frames=write_frames(tmp_path / "c", 0.2), audio=write_mp3(tmp_path / "c.mp3", 0.2))
+    clip = Clip("joy/c", 3, "train", "c", files)
+    before = prepare([clip], FORM, tmp_path / "out", silent)
+    monkeypatch.setattr("datasets.media.decoding.decode_clip", lambda *args: pytest.fail("decoded again"))
+    os.utime(tmp_path / "c.mp3", (1, 1))
+    os.utime(tmp_path / "c" / "000003.jpg", (1, 1))
+    after = prepare([clip], FORM, tmp_path / "out", silent)
+    assert contents(before) == contents(after) and before[0].path == after[0].path
+    (before[0].path.parent / "ledger.jsonl").unlink()
+    assert contents(prepare([clip], FORM, tmp_path / "out", silent)) == contents(before)
+
+
+def test_a_start_that_is_not_thorough_sees_a_folder_and_its_ends_change(tmp_path):
+    folder = write_frames(tmp_path / "c", 0.3)
+    clip = Clip("joy/c", 3, "train", "c", Files(frames=folder))
+    (before,) = prepare([clip], FORM, tmp_path / "out", silent)
+    for path in sorted(folder.iterdir()):  # extracted anew in place: the folder's own time stays
+        path.write_bytes(path.read_bytes() + b"\0")
+    (after,) = prepare([clip], FORM, tmp_path / "out", silent, thorough=False)
+    assert before.content != after.content
+    (folder / "000005.jpg").unlink()
+    (fewer,) = prepare([clip], FORM, tmp_path / "out", silent, thorough=False)
+    assert fewer.content != after.content
 
 
 def test_what_is_packed_is_what_was_drawn(tmp_path):
@@ -263,12 +289,30 @@ def test_preparing_that_is_killed_goes_on_and_leaves_no_half_file(tmp_path):
     for one, other in zip(resumed, undisturbed, strict=True):
         assert one.path.read_bytes() == other.path.read_bytes()
     left = {path.suffix for path in place.iterdir() if not path.name.startswith(".")}
-    assert left == {".safetensors"}
+    assert left == {".safetensors", ".jsonl"}
 
 
-def test_a_problem_file_is_json_that_people_can_read(tmp_path):
-    (tmp_path / "empty.mp4").touch()
-    clip = Clip("joy/empty", 3, "train", "empty", Files(video=tmp_path / "empty.mp4"))
+def test_a_half_written_line_costs_its_clip_a_look_and_no_other(tmp_path, monkeypatch):
+    clips = [
+        Clip(f"joy/{n}", 3, "train", str(n), Files(audio=write_mp3(tmp_path / f"{n}.mp3", 0.2 + n / 10)))
+        for n in range(3)
+    ]
+    before = prepare(clips, FORM, tmp_path / "out", silent)
+    ledger = before[0].path.parent / "ledger.jsonl"
+    ledger.write_bytes(ledger.read_bytes()[:-40])
+    monkeypatch.setattr("datasets.media.decoding.decode_clip", lambda *args: pytest.fail("decoded again"))
+    told = []
+    after = prepare(clips, FORM, tmp_path / "out", lambda *args: told.append(args))
+    assert contents(before) == contents(after) and told[-1] == ("prepare", 1, 1)
+    assert prepare(clips, FORM, tmp_path / "out", lambda *args: pytest.fail("worked again"))
+
+
+def test_a_ledger_of_superseded_lines_is_written_anew(tmp_path):
+    clip = Clip("joy/c", 3, "train", "c", Files(audio=write_mp3(tmp_path / "c.mp3", 0.2)))
+    (before,) = prepare([clip], FORM, tmp_path / "out", silent)
+    ledger = before.path.parent / "ledger.jsonl"
+    (line,) = ledger.read_text().splitlines()
+    ledger.write_text(f"{line}\n" * 1500)
+    os.utime(tmp_path / "c.mp3", (1, 1))
     prepare([clip], FORM, tmp_path / "out", silent)
-    (told,) = (tmp_path / "out").rglob("*.json")
-    assert json.loads(told.read_text())["problems"][0][:2] == ["unreadable", "joy/empty"]
+    assert len(ledger.read_text().splitlines()) == 2

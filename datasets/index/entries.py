@@ -1,0 +1,177 @@
+"""Clips of one's own: from a manifest, or from a folder of classes, before a card is made of their labels."""
+
+from __future__ import annotations
+
+import csv
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from bench.data import Files, Problem, Split
+from bench.errors import DataError
+from bench.names import propose
+from datasets.index.layout import PARTS, list_folder
+from datasets.index.links import refusal
+from datasets.index.lists import read_text
+from datasets.index.rows import AUDIO_SUFFIXES, SUBSETS, VIDEO_SUFFIXES, files_of, split_key
+
+T = TypeVar("T")
+COLUMNS = ("clip", "label", "split", "group", "video", "audio", "frames", "transcript", "text", "sentiment")
+MEDIA = ("video", "audio", "frames")
+SPLITS: dict[str, Split] = {**SUBSETS, "validation": "val"}
+SIGNS = {
+    **dict.fromkeys(("-1", "-", "negative", "neg"), -1),
+    **dict.fromkeys(("0", "neutral", "neu"), 0),
+    **dict.fromkeys(("1", "+1", "+", "positive", "pos"), 1),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A clip of one's own; what is not said is None."""
+
+    where: str  # the line or the file that says so
+    label: str
+    clip: str
+    files: Files
+    split: Split | None = None
+    group: str | None = None
+    sentiment: int | None = None
+
+
+def read_manifest(path: Path) -> tuple[list[Entry], list[Problem]]:
+    """The clips of a csv file with a header, in its order; its paths are relative to the file's folder.
+
+    Raises DataError for a file or a line that cannot be used. A clip whose media are not there is told and kept
+    without them; columns that mean nothing here are told.
+    """
+    text = read_text(path)
+    if "\0" in text:
+        raise DataError(f"{path.name} holds a zero byte; is it a csv file in UTF-8?")
+    reader = csv.DictReader(StringIO(text, newline=""), strict=True)
+    try:
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        reader.fieldnames = columns
+        _check_columns(columns, path)
+        entries, problems = [], []
+        for row in reader:
+            if any((value or "").strip() for name, value in row.items() if name is not None):
+                entry, told = _entry(row, path, reader.line_num)
+                entries.append(entry)
+                problems += told
+    except csv.Error as error:
+        raise DataError(f"{path.name}:{reader.line_num}: no readable csv ({error})") from None
+    if not entries:
+        raise DataError(f"{path} lists no clips; columns: {', '.join(COLUMNS)}")
+    unused = [name for name in columns if name and name not in COLUMNS]
+    if unused:
+        problems.append(Problem("columns", path.name, f"not used: {', '.join(unused)}; known: {', '.join(COLUMNS)}"))
+    return entries, problems
+
+
+def read_folder(root: Path) -> tuple[list[Entry], list[Problem]]:
+    """The clips of <Class>/<clip>.mp4, with sound files and subtitles of the same name beside them."""
+    entries, problems = [], []
+    for folder in list_folder(root):
+        if not folder.is_dir() or folder.name.startswith("."):
+            continue
+        parts: dict[str, dict[str, Path]] = defaultdict(dict)
+        for file in list_folder(Path(folder.path)):
+            stem, _, suffix = file.name.rpartition(".")
+            part = _part_of(f".{suffix.lower()}")
+            if not stem or part is None or file.name.startswith("."):
+                continue
+            why = refusal(Path(file.path), root) if file.is_symlink() or folder.is_symlink() else None
+            if why is None and part in parts[stem]:
+                why = f"not used: {parts[stem][part].name} is there as well"
+                problems.append(Problem("two files", f"{folder.name}/{file.name}", why))
+            elif why is not None:
+                problems.append(Problem("link", f"{folder.name}/{file.name}", why))
+            elif file.is_file():
+                parts[stem][part] = Path(file.path)
+        for stem, found in parts.items():
+            if set(found) - {"transcript"}:
+                entries.append(Entry(f"{folder.name}/{stem}", folder.name, stem, files_of(found)))
+            elif found:
+                problems.append(Problem("unlisted", f"{folder.name}/{stem}", "subtitles without a clip"))
+    if not entries:
+        held = ", ".join(entry.name for entry in list_folder(root)[:5]) or "nothing"
+        raise DataError(f"{root} holds no <Class>/<clip>.mp4 (it holds {held}); docs/data.md shows the forms there are")
+    return entries, problems
+
+
+def is_tree(root: Path) -> bool:
+    """Whether a folder is laid out as the authors' tools write it: imgs/, mp3/, video/ above the classes."""
+    tops = {folder for folder, _, _ in PARTS}
+    return any(entry.name in tops and entry.is_dir() for entry in list_folder(root))
+
+
+def _part_of(suffix: str) -> str | None:
+    table = {VIDEO_SUFFIXES: "video", AUDIO_SUFFIXES: "audio", (".srt",): "transcript"}
+    return next((part for suffixes, part in table.items() if suffix in suffixes), None)
+
+
+def _check_columns(columns: Sequence[str], path: Path) -> None:
+    for name in ("label",):
+        if name not in columns:
+            near = propose(name, columns) if columns else "the file is empty"
+            raise DataError(f"{path.name} has no column '{name}' ({near}); columns: {', '.join(COLUMNS)}")
+    if not set(MEDIA) & set(columns):
+        raise DataError(f"{path.name} has none of the columns {', '.join(MEDIA)}: where are the clips?")
+    twice = sorted({name for name in columns if columns.count(name) > 1})
+    if twice:
+        raise DataError(f"{path.name} has the column '{twice[0]}' twice")
+
+
+def _entry(row: dict[str, str | None], path: Path, line: int) -> tuple[Entry, list[Problem]]:
+    where = f"{path.name}:{line}"
+    if None in row:
+        raise DataError(f"{where} has more cells than the header; put text with commas into quotes")
+    cells = {name: (value or "").strip() for name, value in row.items()}
+    named = next((cells[part] for part in MEDIA if cells.get(part)), "")
+    clip = cells.get("clip") or PurePosixPath(named).stem
+    label, clip = split_key(f"{cells['label']}/{clip}", where)
+    files: dict[str, Path] = {}
+    problems = []
+    for part in (*MEDIA, "transcript"):
+        if cells.get(part):
+            found, why = _inside(path.parent, cells[part], where)
+            if why is not None:
+                problems.append(Problem("link" if "link" in why else "missing", f"{label}/{clip}", why))
+            else:
+                files[part] = found
+    entry = Entry(
+        where,
+        label,
+        clip,
+        files_of(files, cells.get("text", "")),
+        _word(cells.get("split", ""), SPLITS, "split", where),
+        cells.get("group") or None,
+        _word(cells.get("sentiment", ""), SIGNS, "sentiment", where),
+    )
+    return entry, problems
+
+
+def _inside(folder: Path, name: str, where: str) -> tuple[Path, str | None]:
+    """A path of the manifest inside its folder, and why it cannot be used; raises DataError for one that leaves it."""
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
+        raise DataError(f"{where}: '{name}' is no path below {folder}; move the file there, or the manifest up")
+    path = folder / name
+    try:
+        why = refusal(path, folder)
+    except OSError as error:  # a name too long
+        raise DataError(f"{where}: '{name[:80]}' is no name of a file ({error.strerror})") from None
+    if why is not None:
+        return path, why if path.is_symlink() or path.exists() else f"{name} is not there"
+    return path, None
+
+
+def _word(text: str, known: Mapping[str, T], column: str, where: str) -> T | None:
+    if not text:
+        return None
+    if text.lower() not in known:
+        raise DataError(f"{where}: unknown {column} '{text}'; {propose(text.lower(), known)}")
+    return known[text.lower()]

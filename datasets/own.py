@@ -1,0 +1,219 @@
+"""A data set of one's own, without code: a manifest, a folder of classes, or a tree as the authors' tools write it."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.data import Card, Clip, Corpus, Dataset, Problem, Request
+from bench.errors import DataError
+from bench.names import propose
+from datasets.index.entries import Entry, is_tree, read_folder, read_manifest
+from datasets.index.layout import PARTS, index_tree, list_folder, scan_media
+from datasets.index.links import refusal
+from datasets.index.rows import Index, make_row, settle, split_key
+from datasets.index.rules import Rules
+from datasets.splits import FOLDS, hold_out, validation_fold
+
+PLUTCHIK = ("anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust")
+Emotion = Literal["anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"]
+
+
+class Facts(BaseModel):
+    """What the TOML file beside a manifest, or dataset.toml in a folder, may say."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str = ""
+    language: str = "en"
+    licence: str = "as its owner says"
+    cite: str = ""
+    classes: list[str] = Field(default_factory=list)  # their order; else by the alphabet
+    sentiment: dict[str, Annotated[int, Field(ge=-1, le=1)]] = Field(default_factory=dict)
+    emotions: dict[str, list[Emotion]] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Own:
+    """A card made of labels, the clips behind it (None: they are found by the card), and what is wrong."""
+
+    card: Card
+    entries: tuple[Entry, ...] | None
+    problems: tuple[Problem, ...]
+
+
+def is_own(name: str) -> bool:
+    """Whether a data set is named by where it is, and not by a name of the registry."""
+    return "/" in name or name.lower().endswith(".csv") or name in (".", "..")
+
+
+def own_dataset(path: Path, known: Sequence[Card]) -> Dataset:
+    """The data set that a manifest or a folder holds; classes that one of the `known` cards has need no sentiment."""
+    card = read_own(path, known).card
+    return Dataset(card, partial(load_own, path, tuple(known)))
+
+
+def load_own(path: Path, known: Sequence[Card], request: Request) -> Corpus:
+    """The splits of one run, prepared."""
+    from datasets.corpus import make_corpus
+
+    own = read_own(path, known)
+    fold = request.fold or own.card.folds[0]
+    return make_corpus(own.card, index_own(path, own, fold), path, request)
+
+
+def read_own(path: Path, known: Sequence[Card]) -> Own:
+    """The card of a manifest or folder, and its clips; raises DataError for what cannot be used."""
+    if not path.exists():
+        raise DataError(f"there is no {path}; name a manifest (.csv) or a folder of <Class>/<clip>.mp4")
+    if path.is_dir():
+        facts, name = _read_facts(path / "dataset.toml"), path.resolve().name
+        if is_tree(path):
+            card, told = _make_card(name, facts, _classes_of_tree(path), {}, known, _tree_has_splits(path))
+            return Own(card, None, told)
+        entries, problems = read_folder(path)
+    else:
+        facts = _read_facts(path.with_suffix(".toml"))
+        name = path.stem if path.stem not in ("manifest", "labels") else path.resolve().parent.name
+        entries, problems = read_manifest(path)
+    split = any(entry.split for entry in entries)
+    unsplit = next((entry.where for entry in entries if split and entry.split is None), None)
+    if unsplit is not None:
+        raise DataError(f"{unsplit} has no split, others have; say train, val or test for each clip, or for none")
+    card, told = _make_card(name, facts, sorted({entry.label for entry in entries}), _signs(entries), known, split)
+    return Own(card, tuple(entries), (*problems, *told))
+
+
+def index_own(path: Path, own: Own, fold: int) -> Index:
+    """What is listed and found, split as it says itself or with one part of its groups left out."""
+    if own.entries is None:
+        return _index_tree(path, own, fold)
+    rows = []
+    for entry in own.entries:
+        row = make_row(entry.label, entry.clip, entry.split or "train", own.card, entry.where)
+        rows.append(replace(row, group=entry.group or row.key, files=entry.files))
+    if own.card.folds != (0,):
+        rows = _leave_out(rows, own.card, fold)
+    listed, problems = settle(rows, own.card, Rules())
+    clips = [row for row in listed if row.files.frames or row.files.video or row.files.audio]
+    found = {row.key for row in clips}
+    told = {problem.where for problem in own.problems if problem.what in ("missing", "link")}
+    lost = [row.key for row in listed if row.key not in found and row.key not in told]
+    problems += [Problem("missing", key, "its row names no picture and no sound") for key in lost]
+    return Index(tuple(listed), tuple(clips), (*own.problems, *problems))
+
+
+def _index_tree(path: Path, own: Own, fold: int) -> Index:
+    """A tree with its lists, or all of it with one part left out."""
+    if own.card.folds == (0,):
+        index = index_tree(path, own.card)
+        return index._replace(problems=(*own.problems, *index.problems))
+    media, problems = scan_media(path, own.card)
+    rows = [
+        replace(make_row(*split_key(key, key), "train", own.card, key), files=files)
+        for key, files in media.items()
+        if files.frames or files.video or files.audio
+    ]
+    listed, found = settle(_leave_out(rows, own.card, fold), own.card, Rules())
+    return Index(tuple(listed), tuple(listed), (*own.problems, *problems, *found))
+
+
+def _leave_out(rows: Sequence[Clip], card: Card, fold: int) -> list[Clip]:
+    folds = validation_fold(rows, card.name)
+    return hold_out(rows, {row.key: folds[row.group] + 1 for row in rows}, fold, FOLDS)
+
+
+def _tree_has_splits(root: Path) -> bool:
+    return (root / "trainlist01.txt").exists() or (root / "testlist01.txt").exists() or any(root.glob("*.json"))
+
+
+def _classes_of_tree(root: Path) -> list[str]:
+    """The folders of classes; one that leads out of the data folder is none."""
+    tops = {root / folder for folder, _, _ in PARTS}
+    found = [entry for top in sorted(tops) for entry in list_folder(top) if entry.is_dir()]
+    return sorted({entry.name for entry in found if refusal(Path(entry.path), root) is None})
+
+
+def _signs(entries: Sequence[Entry]) -> dict[str, int]:
+    """Class -> sentiment of its column; raises DataError where two lines of a class differ."""
+    found: dict[str, dict[int, str]] = defaultdict(dict)
+    for entry in entries:
+        if entry.sentiment is not None:
+            found[entry.label].setdefault(entry.sentiment, entry.where)
+    for label, signs in found.items():
+        if len(signs) > 1:
+            told = " and ".join(f"{sign:+d} ({where})" for sign, where in signs.items())
+            raise DataError(f"class '{label}' has two sentiments, {told}; sentiment belongs to the class")
+    return {label: next(iter(signs)) for label, signs in found.items()}
+
+
+def _read_facts(path: Path) -> Facts:
+    if not path.exists():
+        return Facts()
+    try:
+        return Facts.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no readable TOML ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        tail = propose(where, Facts.model_fields) if first["type"] == "extra_forbidden" else first["msg"]
+        raise DataError(f"{path}: '{where}': {tail}") from None
+
+
+def _make_card(
+    name: str, facts: Facts, labels: Sequence[str], signs: Mapping[str, int], known: Sequence[Card], split: bool
+) -> tuple[Card, tuple[Problem, ...]]:
+    """The card of one's own classes; sentiment by column, by TOML, else as a known card has it for a like name."""
+    if len(labels) < 2:
+        held = f"only '{labels[0]}'" if labels else "none"
+        raise DataError(f"{name} has {len(labels)} classes ({held}); two at least are wanted")
+    for where, names in (("classes", facts.classes), ("sentiment", facts.sentiment), ("emotions", facts.emotions)):
+        for label in names:
+            if label not in labels:
+                raise DataError(f"'{label}' under {where} is no class of {name}; {propose(label, labels)}")
+    order = [*facts.classes, *(label for label in labels if label not in facts.classes)]
+    alike = {label.lower(): (card, label) for card in known for label in card.classes}
+    sentiment, emotions, reasons, problems = [], {}, {}, []
+    for label in order:
+        card, twin = alike.get(label.lower(), (None, ""))
+        sign = facts.sentiment.get(label, signs.get(label))
+        if sign is None and card is not None:
+            sign = card.sentiment[card.classes.index(twin)]
+        if sign is None:
+            why = "sentiment unknown, taken as neutral; say it in a column or in a TOML file (docs/data.md)"
+            problems.append(Problem("warning", label, why))
+        sentiment.append(sign or 0)
+        if label in facts.emotions:
+            emotions[label], reasons[label] = frozenset[str](facts.emotions[label]), "as its TOML file says"
+        elif card is not None:
+            emotions[label] = card.emotions.get(twin, frozenset())
+            reasons[label] = f"as {card.title} has it for '{twin}'"
+        else:
+            emotions[label] = frozenset({label.lower()} & set(PLUTCHIK))
+            reasons[label] = "the lexicon has it by this name" if emotions[label] else "not said"
+    return Card(
+        name="own-" + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "data"),
+        title=facts.title or name,
+        classes=tuple(order),
+        sentiment=tuple(sentiment),
+        emotions=emotions,
+        language=facts.language,
+        licence=facts.licence,
+        cite=facts.cite,
+        obtain="it is your own",
+        unreached=tuple(label for label in order if not emotions[label]),
+        reasons=reasons,
+        splits="as its rows say" if split else f"one of {FOLDS} parts of whole groups for test, the next for val",
+        group="group",
+        folds=(0,) if split else tuple(range(1, FOLDS + 1)),
+        fold="" if split else "part left out for test",
+    ), tuple(problems)
