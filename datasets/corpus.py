@@ -15,7 +15,7 @@ from bench.errors import DataError
 from datasets.copies import drop_leaks, find_copies
 from datasets.index.layout import index_tree
 from datasets.index.rows import Index
-from datasets.index.rules import Rules
+from datasets.index.source import Source
 from datasets.sample.folder import ensure_sample, read_truth
 from datasets.splits import FOLDS, fingerprint, validation_fold
 from datasets.store.opening import PreparedClips
@@ -26,30 +26,30 @@ NONE = Files()
 LOSSES = ("class", "link", "missing", "unreadable")  # problems that cost clips
 
 
-def load_corpus(card: Card, request: Request, rules: Rules | None = None) -> Corpus:
+def load_corpus(source: Source, request: Request) -> Corpus:
     """Index, prepare and split a data set; the built-in sample where its files are not found.
 
     Raises DataError for a folder that was given and does not hold the data, an empty split, or a class without
     training clips.
     """
     refuse_half_started()
+    card = source.card
     fold = card.folds[0] if request.fold is None else request.fold
-    folder = find_folder(card, request.folder)
+    folder = source.place or find_folder(card, request.folder)
     if folder is not None:
-        return make_corpus(card, index_tree(folder, card, rules, fold), folder, request)
+        return _make_corpus(card, source.index(folder, fold), folder, request)
     if fold != card.folds[0]:
         raise DataError(
             f"no {card.title} was found, and the built-in sample has one split: leave --fold out, or say --data DIR"
         )
     folder = ensure_sample(card, request.cache, request.report)
-    return make_corpus(card, index_tree(folder, card), folder, request, read_truth(folder))
+    return _make_corpus(card, index_tree(folder, card), folder, request, read_truth(folder))
 
 
-def make_corpus(
+def _make_corpus(
     card: Card, index: Index, folder: Path, request: Request, truth: Mapping[str, Truth] | None = None
 ) -> Corpus:
     """The splits of what was indexed, prepared; with `truth` it is the built-in sample."""
-    refuse_half_started()
     form = Form.of(request.size, request.mels)
     place = request.cache / "prepared" / store_name(card, truth is not None)
     prepared = prepare(index.clips, form, place, request.report, thorough=False)

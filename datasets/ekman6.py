@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bench.data import Card, Corpus, Dataset, Request
+from bench.data import Card
+from datasets.index.rules import Rules
 
 CARD = Card(
     name="ekman6",
@@ -15,13 +16,4 @@ CARD = Card(
     cite="Xu et al., Heterogeneous Knowledge Transfer in Video Emotion Recognition, IEEE T. Affective Computing 2018",
     obtain="ask its authors for the videos and put them where docs/data.md says",
 )
-
-
-def load(request: Request) -> Corpus:
-    """The splits of one run, prepared."""
-    from datasets.corpus import load_corpus
-
-    return load_corpus(CARD, request)
-
-
-EKMAN6 = Dataset(CARD, load)
+RULES = Rules()

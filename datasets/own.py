@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from bench.data import Card, Clip, Corpus, Dataset, Problem, Request
+from bench.data import Card, Clip, Problem
 from bench.errors import DataError
 from bench.names import propose
 from datasets.index.entries import Entry, is_tree, read_folder, read_manifest
@@ -21,6 +21,7 @@ from datasets.index.layout import PARTS, index_tree, list_folder, scan_media
 from datasets.index.links import refusal
 from datasets.index.rows import Index, make_row, settle, split_key
 from datasets.index.rules import Rules
+from datasets.index.source import Source
 from datasets.splits import FOLDS, hold_out, validation_fold
 
 PLUTCHIK = ("anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust")
@@ -55,19 +56,10 @@ def is_own(name: str) -> bool:
     return "/" in name or name.lower().endswith(".csv") or name in (".", "..")
 
 
-def own_dataset(path: Path, known: Sequence[Card]) -> Dataset:
+def own_source(path: Path, known: Sequence[Card]) -> Source:
     """The data set that a manifest or a folder holds; classes that one of the `known` cards has need no sentiment."""
-    card = read_own(path, known).card
-    return Dataset(card, partial(load_own, path, tuple(known)))
-
-
-def load_own(path: Path, known: Sequence[Card], request: Request) -> Corpus:
-    """The splits of one run, prepared."""
-    from datasets.corpus import make_corpus
-
     own = read_own(path, known)
-    fold = request.fold or own.card.folds[0]
-    return make_corpus(own.card, index_own(path, own, fold), path, request)
+    return Source(own.card, partial(index_own, own), path)
 
 
 def read_own(path: Path, known: Sequence[Card]) -> Own:
@@ -92,7 +84,7 @@ def read_own(path: Path, known: Sequence[Card]) -> Own:
     return Own(card, tuple(entries), (*problems, *told))
 
 
-def index_own(path: Path, own: Own, fold: int) -> Index:
+def index_own(own: Own, path: Path, fold: int) -> Index:
     """What is listed and found, split as it says itself or with one part of its groups left out."""
     if own.entries is None:
         return _index_tree(path, own, fold)
@@ -173,6 +165,10 @@ def _make_card(
     name: str, facts: Facts, labels: Sequence[str], signs: Mapping[str, int], known: Sequence[Card], split: bool
 ) -> tuple[Card, tuple[Problem, ...]]:
     """The card of one's own classes; sentiment by column, by TOML, else as a known card has it for a like name."""
+    spelt: dict[str, str] = {}
+    for label in labels:
+        if spelt.setdefault(label.lower(), label) != label:
+            raise DataError(f"classes '{spelt[label.lower()]}' and '{label}' of {name} differ in case alone; write one")
     if len(labels) < 2:
         held = f"only '{labels[0]}'" if labels else "none"
         raise DataError(f"{name} has {len(labels)} classes ({held}); two at least are wanted")
@@ -181,7 +177,8 @@ def _make_card(
             if label not in labels:
                 raise DataError(f"'{label}' under {where} is no class of {name}; {propose(label, labels)}")
     order = [*facts.classes, *(label for label in labels if label not in facts.classes)]
-    alike = {label.lower(): (card, label) for card in known for label in card.classes}
+    alike = {alias: (card, label) for card in known for alias, label in card.aliases.items()}
+    alike |= {label.lower(): (card, label) for card in reversed(known) for label in card.classes}
     sentiment, emotions, reasons, problems = [], {}, {}, []
     for label in order:
         card, twin = alike.get(label.lower(), (None, ""))

@@ -1,6 +1,24 @@
 """The data sets that can be run by name."""
 
-from bench.data import Dataset
-from datasets.ekman6 import EKMAN6
+from __future__ import annotations
 
-DATASETS: dict[str, Dataset] = {entry.card.name: entry for entry in (EKMAN6,)}
+from functools import partial
+
+from bench.data import Corpus, Dataset, Request
+from datasets import ekman6
+from datasets.index.source import Source, tree_source
+
+
+def as_dataset(source: Source) -> Dataset:
+    """What a run asks of a data set."""
+    return Dataset(source.card, partial(_load, source))
+
+
+def _load(source: Source, request: Request) -> Corpus:
+    from datasets.corpus import load_corpus
+
+    return load_corpus(source, request)
+
+
+SOURCES: dict[str, Source] = {entry.CARD.name: tree_source(entry.CARD, entry.RULES) for entry in (ekman6,)}
+DATASETS: dict[str, Dataset] = {name: as_dataset(source) for name, source in SOURCES.items()}

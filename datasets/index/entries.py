@@ -93,6 +93,8 @@ def read_folder(root: Path) -> tuple[list[Entry], list[Problem]]:
             elif file.is_file():
                 parts[stem][part] = Path(file.path)
         for stem, found in parts.items():
+            if "transcript" not in found and (written := _beside(root, folder.name, stem)):
+                found["transcript"] = written
             if set(found) - {"transcript"}:
                 entries.append(Entry(f"{folder.name}/{stem}", folder.name, stem, files_of(found)))
             elif found:
@@ -105,8 +107,14 @@ def read_folder(root: Path) -> tuple[list[Entry], list[Problem]]:
 
 def is_tree(root: Path) -> bool:
     """Whether a folder is laid out as the authors' tools write it: imgs/, mp3/, video/ above the classes."""
-    tops = {folder for folder, _, _ in PARTS}
+    tops = {folder for folder, part, _ in PARTS if part != "transcript"}
     return any(entry.name in tops and entry.is_dir() for entry in list_folder(root))
+
+
+def _beside(root: Path, label: str, clip: str) -> Path | None:
+    """The transcript that transcribing wrote below srt/."""
+    path = root / "srt" / label / f"{clip}.srt"
+    return path if path.is_file() and refusal(path, root) is None else None
 
 
 def _part_of(suffix: str) -> str | None:
@@ -143,6 +151,8 @@ def _entry(row: dict[str, str | None], path: Path, line: int) -> tuple[Entry, li
                 problems.append(Problem("link" if "link" in why else "missing", f"{label}/{clip}", why))
             else:
                 files[part] = found
+    if not cells.get("transcript") and not cells.get("text") and (written := _beside(path.parent, label, clip)):
+        files["transcript"] = written
     entry = Entry(
         where,
         label,

@@ -11,7 +11,7 @@ from bench.data import Clip, Problem, Word
 from bench.errors import MediaError
 from datasets.media.pictures import Picture, read_frames, read_video
 from datasets.media.sound import read_sound
-from datasets.media.transcript import read_transcript
+from datasets.media.transcript import read_transcript, spread
 from datasets.segments import HOP, RATE
 
 APART = 0.5  # seconds by which picture and sound may differ before it is told and mended
@@ -90,9 +90,9 @@ def _hold(picture: Picture, sound: int, key: str, problems: list[Problem]) -> Pi
 
 
 def _words(clip: Clip, seconds: float, problems: list[Problem]) -> list[Word]:
-    """The words that begin within the clip; the others are told."""
+    """The words that begin within the clip; the others are told. Text without times is spread over all of it."""
     if clip.files.transcript is None:
-        return []
+        return spread(clip.files.text, 0.0, seconds)
     words, found = read_transcript(clip.files.transcript, clip.key)
     inside = [word for word in words if 0 <= word.start < seconds]
     if len(inside) < len(words):

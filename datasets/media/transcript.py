@@ -23,12 +23,17 @@ def read_transcript(path: Path, key: str) -> tuple[list[Word], list[Problem]]:
         return [], [*problems, Problem("transcript", key, "the recogniser wrote 'Conversion failed'")]
     words: list[Word] = []
     for start, end, caption in _captions(text):
-        tokens = [token.replace("’", "'").lower() for token in _WORD.findall(_TAG.sub(" ", caption))]
-        step = max(0.0, end - start) / max(1, len(tokens))
-        words += [Word(token, start + i * step, start + (i + 1) * step) for i, token in enumerate(tokens)]
+        words += spread(caption, start, end)
     if not words and text.strip():
         problems.append(Problem("transcript", key, f"no captions in {path.name}"))
     return sorted(words, key=lambda word: word.start), problems
+
+
+def spread(text: str, start: float, end: float) -> list[Word]:
+    """The lower-cased words of a text, the time from start to end spread evenly over them."""
+    tokens = [token.replace("’", "'").lower() for token in _WORD.findall(_TAG.sub(" ", text))]
+    step = max(0.0, end - start) / max(1, len(tokens))
+    return [Word(token, start + i * step, start + (i + 1) * step) for i, token in enumerate(tokens)]
 
 
 def _decode(raw: bytes) -> tuple[str, str | None]:

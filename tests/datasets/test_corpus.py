@@ -10,7 +10,8 @@ import pytest
 from bench.data import Request
 from bench.errors import DataError
 from datasets.corpus import find_folder
-from datasets.ekman6 import CARD, load
+from datasets.ekman6 import CARD
+from datasets.registry import DATASETS
 from tests.datasets.trees import write_lists, write_mp3, write_tree
 
 
@@ -20,7 +21,7 @@ def tree(tmp_path_factory):
 
 
 def ask(folder, cache, seed=0):
-    return load(Request(folder, cache, 16, 24, seed))
+    return DATASETS["ekman6"].load(Request(folder, cache, 16, 24, seed))
 
 
 def test_the_seed_chooses_the_fold_and_test_stays_as_listed(tree, tmp_path):

@@ -1,0 +1,248 @@
+"""Data of one's own: manifests, folders of classes, trees; what they say, what is asked back, what is refused."""
+
+import shutil
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bench.data import Request, Sampling
+from bench.errors import BenchError, DataError
+from bench.streams import Streams
+from datasets.ekman6 import CARD
+from datasets.index.layout import read_rows
+from datasets.index.rules import Rules
+from datasets.own import own_source
+from datasets.registry import as_dataset
+from datasets.survey import find
+from tests.datasets.trees import write_media, write_srt, write_tree
+
+KNOWN = [CARD]
+CLASSES = ("calm", "joy", "rage")
+
+
+def listed(path, fold=None):
+    """(card, index) of one's own."""
+    source = own_source(path, KNOWN)
+    return source.card, find(source, None, fold or source.card.folds[0]).index
+
+
+def write(path, *lines):
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def empty(root, *names):
+    """Files that are only looked at by name."""
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    empty(tmp_path, *(f"{label}/{label}{n}.mp4" for label in CLASSES for n in range(10)))
+    return tmp_path
+
+
+def test_a_folder_of_classes_is_cut_into_five_parts_by_itself(folder):
+    write_srt(folder / "joy/joy3.srt")
+    (folder / "joy/notes.txt").touch()
+    card, index = listed(folder)
+    assert card.classes == CLASSES and card.folds == (1, 2, 3, 4, 5) and card.name.startswith("own-")
+    assert card.sentiment == (0, 1, 0) and card.emotions["joy"] == {"joy"} and card.unreached == ("calm", "rage")
+    assert {p.where for p in index.problems if p.what == "warning"} == {"calm", "rage"}
+    (spoken,) = [clip for clip in index.clips if clip.files.transcript]
+    assert spoken.key == "joy/joy3" and spoken.files.video == folder / "joy/joy3.mp4"
+    tests = [{clip.key for clip in listed(folder, fold)[1].clips if clip.split == "test"} for fold in card.folds]
+    vals = [{clip.key for clip in listed(folder, fold)[1].clips if clip.split == "val"} for fold in card.folds]
+    assert len(set().union(*tests)) == sum(map(len, tests)) == 30 and vals[:4] == tests[1:] and vals[4] == tests[0]
+
+
+def test_a_small_toml_says_what_classes_mean(folder):
+    write(folder / "dataset.toml", 'title = "Moods"', 'language = "de"', 'classes = ["rage", "joy", "calm"]')
+    text = (folder / "dataset.toml").read_text()
+    write(folder / "dataset.toml", text, "[sentiment]", "rage = -1", "calm = 0", "[emotions]", 'rage = ["anger"]')
+    card, index = listed(folder)
+    assert (card.title, card.language, card.classes, card.sentiment) == (
+        "Moods",
+        "de",
+        ("rage", "joy", "calm"),
+        (-1, 1, 0),
+    )
+    assert card.emotions["rage"] == {"anger"} and not index.problems
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("titel = 'x'", "did you mean 'title'"),
+        ("sentiment = {joi = 1}", "did you mean 'joy'"),
+        ("sentiment = {joy = 3}", "joy"),
+        ("emotions = {joy = ['happy']}", "joy"),
+        ("title = ", "no readable TOML"),
+    ],
+)
+def test_a_wrong_toml_is_one_line_that_names_the_place(folder, line, told):
+    write(folder / "dataset.toml", line)
+    with pytest.raises(DataError, match=told):
+        listed(folder)
+
+
+def test_a_manifest_says_where_everything_is(tmp_path):
+    empty(tmp_path, "v/a.mp4", "v/b.mp4", "s/b.wav", "t/a.srt")
+    path = write(
+        tmp_path / "mine.csv",
+        "clip,label,split,video,audio,transcript,text,sentiment,colour",
+        "a,joy,train,v/a.mp4,,t/a.srt,,1,red",
+        'b,rage,Test,v/b.mp4,s/b.wav,,"no, never",negative,blue',
+    )
+    card, index = listed(path)
+    assert card.name == "own-mine" and card.sentiment == (1, -1) and card.folds == (0,)
+    a, b = index.clips
+    assert (a.key, a.split, a.files.transcript) == ("joy/a", "train", tmp_path / "t/a.srt")
+    assert (b.split, b.files.audio, b.files.text) == ("test", tmp_path / "s/b.wav", "no, never")
+    assert [(p.what, "colour" in p.why) for p in index.problems] == [("columns", True)]
+
+
+def test_groups_are_never_parted_and_val_may_be_said(tmp_path):
+    empty(tmp_path, *(f"{n}.mp4" for n in range(12)))
+    rows = [f"{'joy' if n % 2 else 'rage'},{n}.mp4,actor{n // 2}" for n in range(12)]
+    _, index = listed(write(tmp_path / "a.csv", "label,video,group", *rows))
+    splits = {group: {c.split for c in index.clips if c.group == group} for group in {c.group for c in index.clips}}
+    assert len(splits) == 6 and all(len(found) == 1 for found in splits.values())
+    rows = [f"{'joy' if n % 2 else 'rage'},{n}.mp4,{('train', 'validation', 'test')[n // 4]}" for n in range(12)]
+    _, index = listed(write(tmp_path / "b.csv", "label,video,split", *rows))
+    assert [clip.split for clip in index.clips] == ["train"] * 4 + ["val"] * 4 + ["test"] * 4
+
+
+def test_a_group_that_straddles_splits_stays_in_test_alone(tmp_path):
+    empty(tmp_path, *(f"{n}.mp4" for n in range(4)))
+    rows = ["joy,0.mp4,train,g", "rage,1.mp4,train,h", "joy,2.mp4,test,g", "rage,3.mp4,test,i"]
+    _, index = listed(write(tmp_path / "a.csv", "label,video,split,group", *rows))
+    assert [(p.what, p.where) for p in index.problems if p.what == "leak"] == [("leak", "joy/0")]
+    assert "group 'g'" in next(p.why for p in index.problems if p.what == "leak")
+    assert {clip.key for clip in index.listed} == {"rage/1", "joy/2", "rage/3"}
+
+
+def test_a_row_without_its_file_costs_its_clip_and_is_told(tmp_path):
+    empty(tmp_path, "a.mp4")
+    _, index = listed(write(tmp_path / "m.csv", "clip,label,split,video", "a,joy,train,a.mp4", "b,rage,test,b.mp4"))
+    assert [clip.key for clip in index.clips] == ["joy/a"]
+    assert ("missing", "rage/b") in {(p.what, p.where) for p in index.problems}
+
+
+MISTAKES = {
+    "no label": (["clip,video", "a,a.mp4"], "no column 'label'"),
+    "no media": (["clip,label", "a,joy"], "none of the columns"),
+    "up": (["label,video", "joy,../a.mp4"], r":2: '\.\./a\.mp4' is no path below"),
+    "root": (["label,video", "joy,/etc/passwd"], ":2: '/etc/passwd' is no path below"),
+    "name": (["clip,label,video", "../a,joy,a.mp4"], ":2"),
+    "split": (["label,video,split", "joy,a.mp4,trian"], "did you mean 'train'"),
+    "some splits": (["label,video,split", "joy,a.mp4,train", "rage,b.mp4,"], ":3 has no split"),
+    "sentiment": (["label,video,sentiment", "joy,a.mp4,good"], "unknown sentiment 'good'"),
+    "two sentiments": (["label,video,sentiment", "joy,a.mp4,1", "joy,b.mp4,-1"], "two sentiments"),
+    "one class": (["label,video", "joy,a.mp4"], "has 1 classes"),
+    "case": (["label,video", "joy,a.mp4", "Joy,b.mp4"], "differ in case alone"),
+    "cells": (["label,video", "joy,a.mp4,more"], ":2 has more cells"),
+    "no rows": (["label,video"], "lists no clips"),
+    "twice": (["label,video,video", "joy,a,b"], "column 'video' twice"),
+    "empty": ([""], "no column 'label'"),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_wrong_manifest_is_one_line_that_names_the_place(tmp_path, name):
+    lines, told = MISTAKES[name]
+    with pytest.raises(DataError, match=told) as error:
+        listed(write(tmp_path / "m.csv", *lines))
+    assert "\n" not in str(error.value)
+
+
+def test_a_link_out_of_the_folder_is_not_followed(tmp_path, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    empty(outside, "a.mp4")
+    empty(tmp_path, "joy/b.mp4", "rage/c.mp4")
+    (tmp_path / "joy/a.mp4").symlink_to(outside / "a.mp4")
+    assert ("link", "joy/a.mp4") in {(p.what, p.where) for p in listed(tmp_path)[1].problems}
+    path = write(tmp_path / "m.csv", "label,video", "joy,joy/a.mp4", "joy,joy/b.mp4", "rage,rage/c.mp4")
+    _, index = listed(path)
+    assert ("link", "joy/a") in {(p.what, p.where) for p in index.problems} and len(index.clips) == 2
+
+
+def test_a_folder_without_clips_says_what_it_holds(tmp_path):
+    (tmp_path / "things").mkdir()
+    with pytest.raises(DataError, match="it holds things"):
+        listed(tmp_path)
+    with pytest.raises(DataError, match="there is no"):
+        listed(tmp_path / "nowhere.csv")
+
+
+def test_both_layouts_a_folder_and_a_manifest_of_the_same_clips_give_the_same_samples(tmp_path):
+    """Frames are packed as they come, so the tree of frames is held against a tree of the very same frames."""
+    tree = write_tree(tmp_path / "tree", CARD, 6, 2, layout="video", seconds=0.4)
+    plain, rows = tmp_path / "plain", []
+    for name in CARD.classes:
+        shutil.copytree(tree / "video" / name, plain / name)
+        for number in range(8):
+            shutil.copy(tree / "srt" / name / f"c{number}.srt", plain / name)
+            split = "train" if number < 6 else "test"
+            rows.append(f"c{number},{name},{split},video/{name}/c{number}.avi,srt/{name}/c{number}.srt")
+    manifest = write(tree / "manifest.csv", "clip,label,split,video,transcript", *rows)
+    sampling = Sampling(2, 2, 2, 16, 24, training=True)
+    values = {}
+    for name, path in (("tree", tree), ("folder", plain), ("manifest", manifest)):
+        corpus = as_dataset(own_source(path, KNOWN)).load(Request(None, tmp_path / name, 16, 24, 0))
+        for clips in (corpus.train, corpus.val, corpus.test):
+            for place, clip in enumerate(clips.clips):
+                sample = clips.read(place, sampling, Streams(3), 1)
+                found = (sample.video.numpy().tobytes(), sample.audio.numpy().tobytes(), sample.words)
+                assert values.setdefault(clip.key, found) == found
+    assert len(values) == 48
+
+
+def test_text_without_times_is_spread_over_the_clip(tmp_path):
+    write_media(tmp_path / "a.avi", 2.0, rate=16000)
+    write_media(tmp_path / "b.avi", 2.0, rate=16000)
+    path = write(tmp_path / "m.csv", "label,split,video,text", "joy,train,a.avi,so very glad", "rage,test,b.avi,")
+    found = find(own_source(path, KNOWN), None, 0)
+    from datasets.store.prepared import Form
+    from datasets.survey import survey
+
+    surveyed = survey(found, Form.of(16, 24), tmp_path / "out", lambda *told: None)
+    words = {clip.key: said for clip, said in surveyed.words()}
+    assert [word.text for word in words["joy/a"]] == ["so", "very", "glad"] and not words["rage/b"]
+    assert [round(word.start, 1) for word in words["joy/a"]] == [0.0, 0.7, 1.3]
+
+
+CELLS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
+    ["joy", "rage", "train", "a.mp4", "../x", '"']
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(CELLS, max_size=6), max_size=6), st.booleans())
+def test_any_text_as_a_manifest_is_read_or_refused_in_one_line(tmp_path, rows, header):
+    lines = [",".join(row) for row in rows]
+    path = tmp_path / "m.csv"
+    path.write_bytes("\n".join((["clip,label,split,group,video,text"] if header else []) + lines).encode())
+    try:
+        listed(path)
+    except BenchError as error:
+        assert str(error)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.binary(max_size=200)
+    | st.lists(CELLS | st.sampled_from(["joy/a 4", "fear/b"]), max_size=8).map(lambda x: "\n".join(x).encode())
+)
+def test_any_bytes_as_a_list_are_read_or_refused_in_one_line(tmp_path, data):
+    (tmp_path / "trainlist01.txt").write_bytes(data)
+    (tmp_path / "testlist01.txt").write_text("joy/c0\n")
+    try:
+        rows, _ = read_rows(tmp_path, CARD, Rules(), 0)
+    except BenchError as error:
+        assert str(error)
+    else:
+        assert all(row.key.count("/") == 1 and ".." not in row.key.split("/") for row in rows)
