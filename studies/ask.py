@@ -11,8 +11,9 @@ from bench.errors import ConfigError
 from bench.execute import Ask
 from bench.method import Method
 from bench.names import look_up, propose
-from datasets.own import is_own, own_dataset
-from datasets.registry import DATASETS
+from datasets.own import is_own, own_source
+from datasets.index.source import Source
+from datasets.registry import DATASETS, SOURCES, as_dataset
 from methods.registry import ARMS, METHODS
 
 
@@ -58,10 +59,17 @@ def resolve(
     ]
 
 
+def find_source(name: str) -> Source:
+    """Where the clips of a data set are listed: one of the registry, or one's own at that place."""
+    if name not in SOURCES and is_own(name):
+        return own_source(Path(name), [source.card for source in SOURCES.values()])
+    return look_up(name, SOURCES, "data set")
+
+
 def find_dataset(name: str) -> Dataset:
     """The data set of the registry, or one's own at that place; raises ConfigError for a name that is neither."""
     if name not in DATASETS and is_own(name):
-        return own_dataset(Path(name), [entry.card for entry in DATASETS.values()])
+        return as_dataset(find_source(name))
     if name not in DATASETS and Path(name).is_dir():
         raise ConfigError(
             f"unknown data set '{name}'; say ./{name} if you mean the folder, or {propose(name, DATASETS)}"

@@ -1,0 +1,126 @@
+"""A data set made ready: checked in seconds, or prepared to the last clip with a page about it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from bench.config import Config
+from bench.data import Card, Clip, Word
+from bench.errors import DataError
+from bench.facts import Coverage, Facts
+from bench.files import write_whole
+from datasets.index.source import Source
+from datasets.store.prepared import Form
+from datasets.survey import Found, find, survey
+from methods.mart.lexicon import load_lexicon
+from methods.registry import METHODS
+from reports.datapage import page
+from reports.datatables import counts, problems, verdict, write_problems
+from studies.exits import DONE, MISTAKE
+from studies.screen import Terminal
+
+METHOD = "mart"  # whose presets say at which size clips are prepared: all methods open them alike
+
+
+def check_data(console: Console, source: Source, data: Path | None, fold: int) -> int:
+    """Say what a data set lists and holds, and whether it is fit to run; no clip is decoded. The exit code."""
+    found = find(source, data, fold)
+    facts = found.facts()
+    console.print(counts(facts))
+    console.print(problems(facts, None))
+    unfit = verdict(facts)
+    for line in unfit:
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    if unfit:
+        return MISTAKE
+    console.print("fit to run; `python bench.py prepare` with the same words decodes every clip", style="green", soft_wrap=True)
+    return DONE
+
+
+def prepare_data(
+    console: Console,
+    source: Source,
+    data: Path | None,
+    fold: int,
+    presets: Sequence[str],
+    results: Path,
+    transcriber: Callable[[Found, Callable[[str, int, int], None]], None] | None,
+) -> int:
+    """Decode every clip into the store of each preset, tell what is wrong, and write the page and the list of problems.
+
+    Sources are looked at anew: a clip that changed is prepared again. The exit code.
+    """
+    with Terminal(console) as screen:
+        found = find(source, data, fold)
+        screen.notice(f"{source.card.title}: {len(found.index.clips)} clips of {found.folder}")
+        if transcriber is not None:
+            transcriber(found, screen.progress)
+            found = find(source, data, fold)
+        for preset in presets:
+            surveyed = survey(found, form_of(preset), results, screen.progress)
+        facts = replace(surveyed.facts, coverage=coverage(source.card, surveyed.words(), screen.progress))
+    place = results / "datasets" / source.card.name
+    write_problems(facts.problems, place / "problems.csv")
+    write_whole(place / "index.html", page(facts).encode())
+    console.print(counts(facts))
+    console.print(problems(facts, place / "problems.csv"))
+    for line in verdict(facts):
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    console.print(f"page: {place / 'index.html'}", highlight=False, soft_wrap=True)
+    return MISTAKE if verdict(facts) else DONE
+
+
+def form_of(preset: str) -> Form:
+    """The size at which a preset opens clips."""
+    config: Config = METHODS[METHOD].config.preset(preset)
+    sampling = METHODS[METHOD].sampling(config, True)
+    return Form.of(sampling.size, sampling.mels)
+
+
+def coverage(
+    card: Card, said: Iterable[tuple[Clip, list[Word]]], report: Callable[[str, int, int], None]
+) -> dict[str, Coverage]:
+    """What the default lexicon says for each class of a card, and of the words of its clips."""
+    lexicon = load_lexicon("nrc")
+    entries = _entries(card)
+    clips, hit, cues = Counter[int](), Counter[int](), Counter[int]()
+    for clip, words in said:
+        found = lexicon.cues(words, card)
+        clips[clip.label] += 1
+        cues[clip.label] += len(found)
+        hit[clip.label] += any(clip.label in cue.classes for cue in found)
+    return {
+        name: Coverage(
+            entries[name],
+            hit[label] / clips[label] if clips[label] else 0.0,
+            cues[label] / clips[label] if clips[label] else 0.0,
+        )
+        for label, name in enumerate(card.classes)
+    }
+
+
+def _entries(card: Card) -> dict[str, int]:
+    """Class -> entries of the lexicon that speak for it."""
+    lexicon = load_lexicon("nrc")
+    found = Counter[str]()
+    for concept in lexicon.polarities:
+        entry = lexicon.entry(concept)
+        if entry is not None:
+            found.update(name for name in card.classes if card.emotions.get(name, frozenset()) & entry.emotions)
+    return {name: found[name] for name in card.classes}
+
+
+def transcriber(model: Path) -> Callable[[Found, Callable[[str, int, int], None]], None]:
+    """What writes a transcript beside each clip that has none, with the model of a folder."""
+    from datasets.transcribing import transcribe
+
+    def write(found: Found, report: Callable[[str, int, int], None]) -> None:
+        root = found.folder if found.folder.is_dir() else found.folder.parent
+        transcribe(found.index.clips, root, model, found.source.card.language, report)
+
+    return write

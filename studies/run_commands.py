@@ -1,0 +1,90 @@
+"""Commands on finished runs: exchange them, look at them, let them predict."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from bench.errors import ConfigError, StoreError
+from studies.exits import INCOMPLETE
+from studies.options import RESULTS, Interrupted, Results, Tracking, check_places, choose_device
+
+
+def sync(results: Results = RESULTS, tracking_uri: Tracking = None) -> None:
+    """Exchange records with MLflow, both ways."""
+    from bench import exchange
+    from bench.logs import logs_to
+    from bench.store import Store
+    from studies.answer import say_away
+
+    check_places(results, tracking_uri)
+    store, console = Store(results, tracking_uri), Console()
+    with logs_to(results / "log"):
+        done = exchange.sync(store)
+    console.print(f"{done.pushed} records pushed, {done.pulled} pulled", highlight=False)
+    told = [f"run {key}: there are different records of this run; none was changed" for key in sorted(done.conflicts)]
+    for line in [*told, *done.skipped]:
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if store.away:
+        raise typer.Exit(say_away(console, store.away))
+    if told or done.skipped:
+        raise typer.Exit(INCOMPLETE)
+
+
+def ui(
+    results: Results = RESULTS,
+    tracking_uri: Tracking = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on localhost.")] = 5000,
+) -> None:
+    """Open MLflow's pages on localhost."""
+    from bench.logs import logs_to
+    from bench.store import Store
+
+    check_places(results, tracking_uri)
+    store = Store(results, tracking_uri)
+    with logs_to(results / "log"):
+        store.open()
+    if store.away:
+        raise StoreError(store.away)
+    page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"  # else it opens on chats and traces
+    Console().print(f"MLflow at {page} (Ctrl-C ends it)", highlight=False, soft_wrap=True)
+    sys.stdout.flush()
+    words = ["-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
+    words += ["--default-artifact-root", store.artifacts] if store.artifacts else []
+    os.execv(sys.executable, [sys.executable, *words])
+
+
+def predict(
+    videos: Annotated[list[Path], typer.Argument(help="Files of video, of sound or of pictures alone.")],
+    key: Annotated[str | None, typer.Option("--run", help="Key of a run, or its start; default: the newest.")] = None,
+    transcript: Annotated[Path | None, typer.Option(help="Subtitles (.srt) of the one video.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the pictures; default: predictions in --results.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the predictions to a file too.")] = None,
+    results: Results = RESULTS,
+) -> None:
+    """What a finished run's model says of any video.
+
+    Example: python bench.py predict clip.mp4 other.flv
+    """
+    from bench.logs import logs_to
+    from studies.model import load_model
+    from studies.predict import check_words
+    from studies.predicted import answer_files
+
+    try:
+        model = load_model(results, key, choose_device())
+        check_words(model, transcript, videos)
+        if out is not None and out.exists() and not out.is_dir():
+            raise ConfigError(f"--out {out} is a file; name a folder for the pictures")
+        place = out or results / "predictions"
+        check_places(place, None, json_file)
+        with logs_to(results / "log"):
+            code = answer_files(Console(), model, videos, transcript, place, json_file)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; pictures of the files that were done are kept") from None
+    raise typer.Exit(code)
