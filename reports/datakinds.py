@@ -1,0 +1,48 @@
+"""What is done about each kind of problem with the data, in a line."""
+
+from __future__ import annotations
+
+DONE = {
+    "bare names": "told for knowledge: the annotation file names clips without their class; the media decide",
+    "black": "used; the picture says nothing",
+    "case": "taken for the class of that name",
+    "class": "not read: the card has no such class",
+    "columns": "not used",
+    "container": "read as what it is, whatever its name says",
+    "damaged": "the rest is used",
+    "duplicate": "kept once",
+    "encoding": "read in the encoding that fits",
+    "frames": "gaps show the frame before; pictures without a place are left out",
+    "label": "left out: no class of the card",
+    "leak": "kept in the later split alone, so that nothing tested is trained on",
+    "length": "the clip is as long as the longer of picture and sound",
+    "link": "not followed: it leaves the folder, or leads nowhere",
+    "long": "used; its segments are far apart",
+    "missing": "left out: listed, but no picture or sound is there",
+    "no picture": "used without",
+    "no sound": "used without",
+    "no words": "used without",
+    "one frame": "used; the frame is held",
+    "outside": "words that begin outside the clip are left out",
+    "overlap": "captions at the same time; all their words are kept",
+    "picture": "used without the picture, which cannot be decoded",
+    "rotated": "shown upright",
+    "same content": "told; on two sides of a split it is a leak",
+    "silent": "used; the sound says nothing",
+    "sound": "used without the sound, which cannot be decoded",
+    "straddles": "a group on two sides of a split; its clips are not independent",
+    "subset": "left out: no split is known for it",
+    "time stamps": "frames go on one mean step later",
+    "transcript": "used without words",
+    "truncated": "what can be read is used",
+    "two classes": "kept under each class, never parted by a split",
+    "two files": "the first by name is used",
+    "unlisted": "not read: no list names it",
+    "unreadable": "left out: nothing of it can be decoded",
+    "warning": "used all the same",
+}
+
+
+def what_is_done(kind: str) -> str:
+    """What becomes of a problem of a kind; of an unknown kind its own reason says it."""
+    return DONE.get(kind, "see the reason of each")

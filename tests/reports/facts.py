@@ -1,0 +1,55 @@
+"""Facts of data sets that do not exist."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from bench.data import Card, Problem
+from bench.facts import ClipFacts, Coverage, Facts
+
+HOSTILE = "<img src=x onerror=alert(1)>&\"'"
+CARD = Card(
+    name="toys",
+    title="Toys & Co",
+    classes=("anger", "joy", "calm"),
+    sentiment=(-1, 1, 0),
+    emotions={"anger": frozenset({"anger"}), "joy": frozenset({"joy", "trust"})},
+    language="en",
+    licence="on request",
+    cite="Nobody et al., 2020",
+    obtain="ask",
+    unreached=("calm",),
+    reasons={"joy": "joy is joy"},
+)
+
+
+def clip(label: int, number: int, split: str = "train", seconds: float | None = 4.0, **fields: Any) -> ClipFacts:
+    key = f"{CARD.classes[label]}/{number}"
+    values = {"group": key, "words": 3, "present": (True, True, True), **fields}
+    return ClipFacts(key, label, split, seconds=seconds, **values)  # type: ignore[arg-type]
+
+
+def clips(each: int = 6, **fields: Any) -> tuple[ClipFacts, ...]:
+    """`each` training clips and two test clips of every class."""
+    places = [(label, number) for label in range(3) for number in range(each + 2)]
+    return tuple(clip(label, number, "train" if number < each else "test", **fields) for label, number in places)
+
+
+def facts(**fields: Any) -> Facts:
+    values = {
+        "fold": 0,
+        "sample": False,
+        "clips": clips(),
+        "problems": (),
+        "coverage": {name: Coverage(100 * at, at / 4, at / 2) for at, name in enumerate(CARD.classes)},
+        "bytes": 5_000_000,
+    }
+    return Facts(CARD, **{**values, **fields})
+
+
+def missing(found: Facts, *keys: str) -> Facts:
+    """The same data set without the media of some clips."""
+    told = tuple(Problem("missing", key, "listed, but no picture or sound was found") for key in keys)
+    rows = tuple(replace(row, seconds=None, present=(False,) * 3) if row.key in keys else row for row in found.clips)
+    return replace(found, clips=rows, problems=(*found.problems, *told))
