@@ -5,15 +5,25 @@ from __future__ import annotations
 from bench.data import Card
 from datasets.index.rules import Rules
 
+CLASSES = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
 CARD = Card(
     name="ekman6",
     title="Ekman-6",
-    classes=("anger", "disgust", "fear", "joy", "sadness", "surprise"),
+    classes=CLASSES,
     sentiment=(-1, -1, -1, 1, -1, 1),  # as in the MART authors' code
-    emotions={name: frozenset({name}) for name in ("anger", "disgust", "fear", "joy", "sadness", "surprise")},
+    emotions={name: frozenset({name}) for name in CLASSES},
+    reasons=dict.fromkeys(CLASSES, "the lexicon has it by this name"),
     language="en",
-    licence="from its authors on request; may not be passed on",
-    cite="Xu et al., Heterogeneous Knowledge Transfer in Video Emotion Recognition, IEEE T. Affective Computing 2018",
-    obtain="ask its authors for the videos and put them where docs/data.md says",
+    licence="from its authors on request, for research; may not be passed on",
+    cite=(
+        "Xu, Fu, Jiang, Li, Sigal: Heterogeneous Knowledge Transfer in Video Emotion Recognition, Attribution and "
+        "Summarization, IEEE Transactions on Affective Computing 9(2), 2018, arXiv:1511.04798"
+    ),
+    obtain=(
+        "ask the authors of arXiv:1511.04798 at Fudan University; docs/datasets.md#ekman6 says where to put the files"
+    ),
+    splits="one official list, 819 for training and 818 for test",
+    group="clip",
+    clips=1637,
 )
 RULES = Rules()
