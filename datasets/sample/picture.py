@@ -55,6 +55,8 @@ def _motion(
         (0 * turn, -7 * np.abs(np.sin(1.5 * turn)), 0 * turn),  # jumping
         (0 * turn, 6 + 0 * turn, -0.1 + 0 * turn),  # sunk and still
         (0 * turn, 0 * turn, 0.35 * np.sin(2.5 * turn)),  # swelling
+        (4 * np.sin(3 * turn), 4 * np.sin(3 * turn), 0 * turn),  # rocking aslant
+        (6 * np.cos(1.2 * turn), 6 * np.sin(1.2 * turn), 0 * turn),  # circling
     )
     dx, dy, grow = (np.stack([move[axis] for move in moves]) for axis in range(3))
     place = (labels % len(moves), np.arange(len(time)))
@@ -96,7 +98,20 @@ def _star(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
     return edge
 
 
-FORMS: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (_square, _bar, _ring, _star, _triangle, _cross)
+def _diamond(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    edge: np.ndarray = np.abs(dx) + np.abs(dy) - 1.1
+    return edge
+
+
+def _pair(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    edge: np.ndarray = np.hypot(np.abs(dx) - 0.7, dy) - 0.5
+    return edge
+
+
+FORMS: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (
+    *(_square, _bar, _ring, _star, _triangle, _cross),
+    *(_diamond, _pair),  # of a seventh and an eighth class
+)
 
 
 def _background(rng: np.random.Generator) -> np.ndarray:

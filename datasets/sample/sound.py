@@ -9,10 +9,10 @@ import numpy as np
 
 RATE = 16000
 NOISE = 0.08  # amplitude of the room's noise, beside a voice of 0.12 to 0.5
-RHYTHM = (2.0, 3.2, 11.0, 7.5, 1.2, 5.0)  # beats a second of each class
-PITCH = (1.25, 0.8, 1.5, 1.35, 0.75, 1.1)  # of the speaker's base
-GLIDE = (-0.2, -0.1, 0.15, 0.3, -0.3, 0.45)  # rise of the pitch within a beat
-BRIGHT = (1.0, 0.3, 0.55, 0.8, 0.1, 0.65)  # share of high partials
+RHYTHM = (2.0, 3.2, 11.0, 7.5, 1.2, 5.0, 9.0, 4.0)  # beats a second of each class
+PITCH = (1.25, 0.8, 1.5, 1.35, 0.75, 1.1, 0.9, 1.0)  # of the speaker's base
+GLIDE = (-0.2, -0.1, 0.15, 0.3, -0.3, 0.45, 0.0, -0.45)  # rise of the pitch within a beat
+BRIGHT = (1.0, 0.3, 0.55, 0.8, 0.1, 0.65, 0.9, 0.4)  # share of high partials
 
 
 def voice(labels: np.ndarray, strengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:

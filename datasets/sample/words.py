@@ -71,7 +71,10 @@ def lexica() -> Lexica:
 def speak(
     course: tuple[Piece, ...], seconds: float, card: Card, rng: np.random.Generator
 ) -> tuple[list[Word], list[Planted]]:
-    """Two words a second, the second of each pair a cue: (all words, the planted truth of the cues)."""
+    """Two words a second, the second of each pair a cue: (all words, the planted truth of the cues).
+
+    Where no cue can ever be verified, in a piece of a neutral class or of one without emotions, it is a filler.
+    """
     topic = TOPICS[int(rng.integers(len(TOPICS)))]
     said: list[str] = []
     words: list[Word] = []
@@ -83,6 +86,10 @@ def speak(
         start = second + 0.45 + 0.2 * rng.random()
         piece = at(course, start)
         wrong = _way(rng)
+        if not _can_speak(card, piece.label):
+            said.append(_filler(said, topic, rng))
+            words.append(_word(said[-1], start))
+            continue
         cue = _cue(piece, wrong, card, said, rng)
         if cue is not None:
             said.append(cue.text)
@@ -104,6 +111,10 @@ def fits(known: Known, piece: Piece, wrong: str | None, card: Card) -> bool:
     if wrong == "degree":
         return sign and emotion and distance > FAR
     return sign and emotion and distance < NEAR
+
+
+def _can_speak(card: Card, label: int) -> bool:
+    return bool(card.sentiment[label] and card.emotions.get(card.classes[label]))
 
 
 def _way(rng: np.random.Generator) -> Literal["sentiment", "emotion", "degree"] | None:

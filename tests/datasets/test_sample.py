@@ -1,5 +1,6 @@
 """The built-in sample: what it promises about its course, its words and its truth."""
 
+import hashlib
 import json
 import shutil
 from importlib import resources
@@ -8,17 +9,20 @@ import numpy as np
 import pytest
 from senticnet.senticnet6 import senticnet
 
-from datasets import sample
+from datasets import affwild2, ekman6, iemocap, perr, videoemotion8
 from datasets.ekman6 import CARD
 from datasets.index.layout import index_tree
 from datasets.media.transcript import read_transcript
-from datasets.sample.course import draw_course
+from datasets.sample import folder as sample
+from datasets.sample.course import at, draw_course
+from datasets.sample.picture import draw
 from datasets.sample.sound import voice
 from datasets.sample.words import SHARE, speak
 from methods.mart.lexicon import load_lexicon
 
 NRC = json.loads(resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8"))
 STRENGTHS = np.sort([abs(float(row[7])) for row in senticnet.values()])
+CARDS = [module.CARD for module in (ekman6, videoemotion8, perr, iemocap, affwild2)]
 
 
 @pytest.fixture(scope="module")
@@ -26,12 +30,13 @@ def root(tmp_path_factory):
     return sample.ensure_sample(CARD, tmp_path_factory.mktemp("sample"), lambda *_: None, clips=4, training=3)
 
 
-def talks(count=200):
+def talks(count=200, card=CARD):
     """Courses, words and planted truth of many clips, as text alone."""
+    classes = len(card.classes)
     for number in range(count):
         rng = np.random.default_rng(number)
-        course = draw_course(number % 6, 6, 6.0, rng)
-        yield number % 6, course, *speak(course, 6.0, CARD, rng)
+        course = draw_course(number % classes, classes, 6.0, rng)
+        yield number % classes, course, *speak(course, 6.0, card, rng)
 
 
 def test_it_lies_in_the_official_layout_without_a_problem(root):
@@ -73,19 +78,59 @@ def test_the_emotion_is_strong_in_a_fifth_to_two_fifths_of_a_clip():
         assert any(piece.strength <= 0.5 for piece in course)
 
 
-def test_planted_words_are_what_they_are_said_to_be_in_the_real_lexica():
-    for _, course, _, planted in talks(60):
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_planted_words_are_what_they_are_said_to_be_in_the_real_lexica(card):
+    for _, course, _, planted in talks(60, card):
         for word in planted:
-            piece = next(p for p in course if word.start < p.end) if word.start < course[-1].end else course[-1]
+            piece = at(course, word.start)
             polarity, emotions = float(senticnet[word.text][7]), set(NRC[word.text])
             degree = np.searchsorted(STRENGTHS, abs(polarity)) / len(STRENGTHS)
-            sign = np.sign(polarity) == CARD.sentiment[piece.label]
-            named = CARD.classes[piece.label] in emotions
+            sign = np.sign(polarity) == card.sentiment[piece.label]
+            named = bool(card.emotions[card.classes[piece.label]] & emotions)
             near = abs(degree - piece.strength) < 0.2
             far = abs(degree - piece.strength) > 0.5
             told = {None: (True, True, near), "sentiment": (False, False, near)}
             told |= {"emotion": (True, False, near), "degree": (True, True, far)}
-            assert (sign, named, True) == (*told[word.wrong][:2], told[word.wrong][2]), (word, piece)
+            assert (sign, named, True) == told[word.wrong], (word, piece)
+
+
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_a_class_has_cues_if_and_only_if_they_can_be_verified(card):
+    heard = set()
+    for _, course, words, planted in talks(100, card):
+        assert len(words) >= 9  # a filler stands where a cue would
+        heard |= {at(course, word.start).label for word in planted if word.wrong is None}
+    speaking = {label for label, sign in enumerate(card.sentiment) if sign and card.emotions[card.classes[label]]}
+    assert heard == speaking
+
+
+@pytest.mark.parametrize("card", CARDS[1:], ids=lambda card: card.name)
+def test_clips_of_every_class_of_every_card_can_be_drawn(card, tmp_path):
+    for name in card.classes:
+        for part in ("mp3", "srt"):
+            (tmp_path / part / name).mkdir(parents=True)
+    for label, name in enumerate(card.classes):
+        key, truth = sample.write_clip(card, tmp_path, label, 0)
+        strong = [piece for piece in truth["course"] if piece[2] >= 0.8]
+        assert key == f"{name}/000" and {piece[1] for piece in strong} == {label}
+        said, problems = read_transcript(tmp_path / "srt" / f"{key}.srt", key)
+        assert not problems and {word["text"] for word in truth["words"]} <= {word.text for word in said}
+        assert len(list((tmp_path / "imgs" / key).glob("*.jpg"))) >= 150
+        assert (tmp_path / "mp3" / f"{key}.mp3").stat().st_size > 10_000
+
+
+def test_eight_classes_look_and_sound_different():
+    strong = np.ones(30)
+    seen = [draw(np.full(30, label), strong, 8, np.random.default_rng(5)) for label in range(8)]
+    heard = [voice(np.full(8000, label), np.ones(8000), np.random.default_rng(5)) for label in range(8)]
+    for one in range(8):
+        for other in range(one):
+            assert not np.array_equal(seen[one], seen[other]) and not np.array_equal(heard[one], heard[other])
+
+
+def test_what_the_clips_of_ekman_6_say_is_frozen():
+    texts = [[word.text for word in words] for _, _, words, _ in talks(12)]
+    assert hashlib.sha256(repr(texts).encode()).hexdigest()[:16] == "9cb927ffc66a8101"
 
 
 def test_a_tenth_of_the_cues_is_wrong_in_each_way():
@@ -103,10 +148,11 @@ def test_the_truth_agrees_with_the_transcript_as_it_is_read(root):
         assert truth.words and {(word.text, round(word.start, 3)) for word in truth.words} <= said
 
 
-def test_the_lexicon_finds_the_planted_words_in_a_talk_and_no_others():
+@pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
+def test_the_lexicon_finds_the_planted_words_in_a_talk_and_no_others(card):
     lexicon = load_lexicon("nrc")
-    for _, _, words, planted in talks(300):
-        found = [(cue.text, cue.start) for cue in lexicon.cues(words, CARD)]
+    for _, _, words, planted in talks(300 if card is CARD else 100, card):
+        found = [(cue.text, cue.start) for cue in lexicon.cues(words, card)]
         assert found == [(word.text, word.start) for word in planted]
 
 
