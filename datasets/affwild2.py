@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bench.data import Card, Split
+from datasets.index.rules import Rules
 
 CARD = Card(
     name="affwild2",
@@ -57,3 +58,6 @@ def split(clip: str) -> Split | None:
     """The split that a clip's name tells; its validation part is ours for test. None for other names."""
     found = _CLIP.fullmatch(clip)
     return PARTS[found["part"]] if found else None
+
+
+RULES = Rules(group=video, split=split)

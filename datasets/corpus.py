@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from bench.data import Card, Clip, Corpus, Files, Problem, Request, Truth
 from bench.errors import DataError
 from datasets.copies import drop_leaks, find_copies
 from datasets.index.layout import index_tree
+from datasets.index.places import find_folder, store_name
 from datasets.index.rows import Index
 from datasets.index.source import Source
 from datasets.sample.folder import ensure_sample, read_truth
@@ -21,7 +21,6 @@ from datasets.splits import FOLDS, fingerprint, validation_fold
 from datasets.store.opening import PreparedClips
 from datasets.store.prepared import Form, Prepared, prepare
 
-ROOT = Path(__file__).resolve().parents[1]
 NONE = Files()
 LOSSES = ("class", "link", "missing", "unreadable")  # problems that cost clips
 
@@ -71,31 +70,6 @@ def _make_corpus(
         truth=truth or {},
         sample=truth is not None,
     )
-
-
-def store_name(card: Card, sample: bool) -> str:
-    """The folder of a data set's prepared clips; the sample never lies beside real ones."""
-    return f"{card.name}-sample" if sample else card.name
-
-
-def find_folder(card: Card, given: Path | None) -> Path | None:
-    """The folder of the real data: the given one, BENCH_DATA (it or its child), or data/<name>; None without any."""
-    if given is not None:
-        if not given.is_dir():
-            raise DataError(f"--data {given} is no folder; {card.title}: {card.obtain}")
-        if not any(given.iterdir()):
-            raise DataError(f"--data {given} is empty; {card.title}: {card.obtain}")
-        return given / card.name if (given / card.name).is_dir() else given
-    named = os.environ.get("BENCH_DATA")
-    if named:
-        place = Path(named)
-        if not place.is_dir():
-            raise DataError(f"BENCH_DATA={named} is no folder; correct it or unset it")
-        if (place / card.name).is_dir():
-            return place / card.name
-        return place if any((place / part).is_dir() for part in ("imgs", "img", "mp3", "video")) else None
-    usual = ROOT / "data" / card.name
-    return usual if usual.is_dir() else None
 
 
 def split_clips(card: Card, listed: Sequence[Clip], usable: Sequence[Prepared], seed: int) -> dict[str, list[Prepared]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from bench.data import Card
+from datasets.index.rules import Rules
 
 SESSIONS = (1, 2, 3, 4, 5)
 CARD = Card(
@@ -50,9 +51,15 @@ CARD = Card(
 _UTTERANCE = re.compile(r"Ses0([1-5])[FM]_(?:impro|script)\w+_[FM]\w*\d{3}")
 
 
-def session(clip: str) -> int:
-    """1 of "Ses01F_impro01_F012"; raises ValueError for what is no id of an utterance."""
+def session(clip: str) -> int | None:
+    """1 of "Ses01F_impro01_F012"; None for what is no id of an utterance."""
     found = _UTTERANCE.fullmatch(clip)
-    if found is None:
-        raise ValueError(f"'{clip}' is no utterance such as Ses01F_impro01_F012")
-    return int(found[1])
+    return int(found[1]) if found else None
+
+
+def _group(clip: str) -> str | None:
+    number = session(clip)
+    return None if number is None else f"session {number}"
+
+
+RULES = Rules(group=_group, held_out=session)

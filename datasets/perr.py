@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.data import Card
+from datasets.index.rules import Rules
 
 CARD = Card(
     name="perr",
@@ -48,3 +49,6 @@ def drama(clip: str) -> str | None:
     name = clip.rstrip("0123456789_-. ")
     numbered = clip[-1:].isdecimal() and any(letter.isalpha() for letter in name)
     return name if numbered else None
+
+
+RULES = Rules(group=drama, certain=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from bench.data import Corpus, Dataset, Request
-from datasets import ekman6
+from datasets import affwild2, ekman6, iemocap, perr, videoemotion8
 from datasets.index.source import Source, tree_source
 
 
@@ -20,5 +20,6 @@ def _load(source: Source, request: Request) -> Corpus:
     return load_corpus(source, request)
 
 
-SOURCES: dict[str, Source] = {entry.CARD.name: tree_source(entry.CARD, entry.RULES) for entry in (ekman6,)}
+ENTRIES = (ekman6, videoemotion8, perr, iemocap, affwild2)
+SOURCES: dict[str, Source] = {entry.CARD.name: tree_source(entry.CARD, entry.RULES) for entry in ENTRIES}
 DATASETS: dict[str, Dataset] = {name: as_dataset(source) for name, source in SOURCES.items()}

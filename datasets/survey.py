@@ -11,7 +11,7 @@ from bench.data import Clip, Word
 from bench.errors import DataError
 from bench.facts import ClipFacts, Facts, Still
 from datasets.copies import drop_leaks, find_copies
-from datasets.corpus import find_folder, store_name
+from datasets.index.places import find_folder, store_name
 from datasets.index.rows import Index
 from datasets.index.source import Source
 from datasets.store.prepared import Form, Prepared, prepare, read_facts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.data import Card
+from datasets.index.rules import Rules
 
 CLASSES = ("Anger", "Anticipation", "Disgust", "Fear", "Joy", "Sadness", "Surprise", "Trust")
 CARD = Card(
@@ -26,3 +27,4 @@ CARD = Card(
     overlap=True,
     clips=1101,
 )
+RULES = Rules()

@@ -11,8 +11,8 @@ from bench.errors import ConfigError
 from bench.execute import Ask
 from bench.method import Method
 from bench.names import look_up, propose
-from datasets.own import is_own, own_source
 from datasets.index.source import Source
+from datasets.own import is_own, own_source
 from datasets.registry import DATASETS, SOURCES, as_dataset
 from methods.registry import ARMS, METHODS
 

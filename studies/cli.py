@@ -80,6 +80,11 @@ def run(
             fresh=fresh,
             keep_weights=weights,
         )
+        for card in {ask.dataset.card.name: ask.dataset.card for ask in asks}.values():
+            if card.overlap and fold is not None:
+                screen.notice(
+                    f"{card.title}: the test clips of its folds overlap, so runs of several are not independent"
+                )
         outcomes, mistake = _run_all(asks, desk)
     code = answer(console, asks, outcomes, desk, json_file) if outcomes else DONE
     if mistake is not None:

@@ -48,6 +48,7 @@ def check_places(results: Path, tracking_uri: str | None, json_file: Path | None
 
 
 def choose_device() -> str:
+    """The GPU where there is one."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"

@@ -11,8 +11,7 @@ from rich.console import Console
 
 from bench.config import Config
 from bench.data import Card, Clip, Word
-from bench.errors import DataError
-from bench.facts import Coverage, Facts
+from bench.facts import Coverage
 from bench.files import write_whole
 from datasets.index.source import Source
 from datasets.store.prepared import Form
@@ -38,7 +37,9 @@ def check_data(console: Console, source: Source, data: Path | None, fold: int) -
         console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
     if unfit:
         return MISTAKE
-    console.print("fit to run; `python bench.py prepare` with the same words decodes every clip", style="green", soft_wrap=True)
+    console.print(
+        "fit to run; `python bench.py prepare` with the same words decodes every clip", style="green", soft_wrap=True
+    )
     return DONE
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
-from bench.data import Card
 from bench.errors import BenchError
-from datasets.corpus import find_folder
+from datasets.index.places import ROOT, find_folder
 from datasets.registry import SOURCES
 from datasets.segments import HOP, RATE
 from datasets.store.ledger import LEDGER, Row, read_ledger
@@ -18,4 +18,50 @@ def present(results: Path) -> list[Present]:
     """A row for each data set of the registry, and for each of one's own that was prepared here."""
     rows = [_row(name, results / "prepared" / name) for name in SOURCES]
     own = sorted(path for path in (results / "prepared").glob("own-*") if path.is_dir())
-    return [*rows, *(_own(path) for path in own)]
+    return [*rows, *(replace(_from_store(path), name=path.name, title="one's own", where="prepared") for path in own)]
+
+
+def _row(name: str, store: Path) -> Present:
+    """What is listed and found, and what the store knows; of a tree that cannot be read, why."""
+    source, known = SOURCES[name], _from_store(store)
+    row = replace(known, name=name, title=source.card.title, classes=len(source.card.classes))
+    try:
+        if find_folder(source.card, None) is None:
+            return replace(row, where="prepared" if known.prepared else "")
+        found = find(source, None, source.card.folds[0])
+    except BenchError as error:
+        return replace(row, where=f"not usable: {error}")
+    index, fresh = found.index, known.problems or 0
+    return replace(
+        row,
+        where=_short(found.folder),
+        listed=len(index.listed),
+        usable=len(index.clips) - _unreadable(store),
+        problems=len(index.problems) + fresh,
+    )
+
+
+def _from_store(store: Path) -> Present:
+    """Clips, hours and problems of the form that was prepared last."""
+    rows = _last_ledger(store)
+    if not rows:
+        return Present("", "", 0, "")
+    seconds = sum(row.frames / RATE if row.frames else row.sound / HOP for row in rows if row.readable)
+    classes = len({row.key.partition("/")[0] for row in rows})
+    usable = sum(row.readable for row in rows)
+    problems = sum(len(row.problems) for row in rows)
+    return Present("", "", classes, "", len(rows), usable, seconds / 3600, problems, usable)
+
+
+def _unreadable(store: Path) -> int:
+    return sum(not row.readable for row in _last_ledger(store))
+
+
+def _last_ledger(store: Path) -> list[Row]:
+    ledgers = sorted(store.glob(f"*/{LEDGER}"), key=lambda path: path.stat().st_mtime)
+    return list(read_ledger(ledgers[-1].parent).values()) if ledgers else []
+
+
+def _short(folder: Path) -> str:
+    """A folder as seen from the checkout, where it is inside."""
+    return str(folder.relative_to(ROOT)) if folder.is_relative_to(ROOT) else str(folder)

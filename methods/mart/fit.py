@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from bench.chosen import chosen
@@ -56,7 +58,7 @@ def _tell(
 
 def _warn_about_words(config: MartConfig, card: Card, clips: ClipSet, streams: Streams, ctx: Context) -> None:
     """Say before training what would silently make MART something else. Clips are opened until one has words."""
-    fixed = sampling(config, False)
+    fixed = replace(sampling(config, False), modalities=("words",))
     if not any(bool(clips.read(index, fixed, streams, 0).present[2]) for index in range(len(clips.clips))):
         ctx.tracker.notice("no training clip has words: MART has no cues, and masks by class-token attention alone")
     if card.language != "en" and config.lexicon in LEXICA:

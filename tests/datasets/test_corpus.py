@@ -9,7 +9,7 @@ import pytest
 
 from bench.data import Request
 from bench.errors import DataError
-from datasets.corpus import find_folder
+from datasets.index.places import find_folder
 from datasets.ekman6 import CARD
 from datasets.registry import DATASETS
 from tests.datasets.trees import write_lists, write_mp3, write_tree
@@ -111,7 +111,7 @@ def test_a_class_absent_from_test_or_val_is_a_warning(tmp_path):
 
 def test_data_are_looked_for_where_they_were_said_to_be(tree, tmp_path, monkeypatch):
     monkeypatch.delenv("BENCH_DATA", raising=False)
-    monkeypatch.setattr("datasets.corpus.ROOT", tmp_path)
+    monkeypatch.setattr("datasets.index.places.ROOT", tmp_path)
     assert find_folder(CARD, tree) == tree and find_folder(CARD, None) is None
     (tmp_path / "data" / "ekman6").mkdir(parents=True)
     assert find_folder(CARD, None) == tmp_path / "data" / "ekman6"

@@ -1,0 +1,67 @@
+"""A data set of PERR's size, its files faked small: indexing, checking, and the start of a run on a prepared store."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from bench.data import Request
+from datasets.registry import SOURCES, as_dataset
+from datasets.store.ledger import Ledger, Row
+from datasets.store.prepared import Form
+from datasets.store.sources import ends_of, full_mark, quick_mark
+from datasets.survey import find
+from tests.speed.commands import timed
+
+CLIPS, DRAMAS = 31_182, 200
+SOURCE = SOURCES["perr"]
+SIZE, MELS = 112, 128
+
+
+def write_tree(root: Path) -> None:
+    """Clips of one byte under the two lists; dramas are never parted."""
+    rows: dict[str, list[str]] = {"train": [], "test": []}
+    for number in range(CLIPS):
+        label, name = SOURCE.card.classes[number % 5], f"drama{number % DRAMAS:03d}_{number:05d}"
+        for path in (root / "video" / label / f"{name}.mp4", root / "srt" / label / f"{name}.srt"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"x")
+        rows["train" if number % DRAMAS < 150 else "test"].append(f"{label}/{name}")
+    for split, lines in rows.items():
+        (root / f"{split}list01.txt").write_text("\n".join(lines) + "\n")
+
+
+def write_store(root: Path, results: Path) -> None:
+    """A store that says of every clip that it is prepared."""
+    place = results / "prepared" / SOURCE.card.name / Form.of(SIZE, MELS).folder
+    place.mkdir(parents=True)
+    rows = []
+    for number, clip in enumerate(find(SOURCE, root, 0).index.clips):
+        name, digest, ends = f"{number:032d}", f"{number:064d}", ends_of(clip)
+        (place / f"{name}.safetensors").touch()
+        marks = (clip.key, quick_mark(clip, ends), full_mark(clip), ends)
+        rows.append(Row(*marks, name, digest, True, (), 700, 2400, 40, digest, digest, 10**6))
+    Ledger(place, {}).add(rows)
+
+
+def main() -> None:
+    """Print every figure on a line of its own."""
+    with tempfile.TemporaryDirectory() as name:
+        root, results = Path(name) / "data", Path(name) / "results"
+        write_tree(root)
+        wall, memory = timed("bench.py", "check", "--dataset", SOURCE.card.name, "--data", str(root))
+        print(
+            f"check, {CLIPS} clips             {wall:7.1f} s   (wanted: under 60; {memory:.0f} MB, wanted: under 1000)"
+        )
+        write_store(root, results)
+        dataset = as_dataset(SOURCE)
+        import datasets.corpus  # noqa: F401  # imports are not counted
+
+        start = time.perf_counter()
+        corpus = dataset.load(Request(root, results, SIZE, MELS, 0))
+        wall = time.perf_counter() - start
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        counted = sum(len(clips.clips) for clips in (corpus.train, corpus.val, corpus.test))
+        print(f"start on a store of {counted} clips    {wall:7.1f} s   (wanted: under 5; {peak:.0f} MB with imports)")
