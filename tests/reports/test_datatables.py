@@ -25,7 +25,7 @@ def rows(text: str) -> list[list[str]]:
     return [
         [cell.strip() for cell in line.replace("┃", "│").split("│")[1:-1]]
         for line in text.splitlines()
-        if line[:1] in "┃│"
+        if line.startswith(("┃", "│"))
     ]
 
 

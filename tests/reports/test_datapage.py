@@ -1,0 +1,198 @@
+import base64
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from bench.data import Problem
+from bench.facts import Coverage, Still
+from reports.datapage import page
+from reports.datapage_charts import duration, histogram, ladder, second_steps, word_steps
+from tests.reports.facts import CARD, HOSTILE, clip, clips, facts, missing
+
+VOID = {"meta", "img"}
+
+
+class Parsed(HTMLParser):
+    """The tags, the text, and the cells of each table of a page; fails where a tag is not closed."""
+
+    def __init__(self, content: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.tables: dict[str, list[list[str]]] = {}
+        self._open: list[str] = []
+        self._table = ""
+        self.feed(content)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        values = dict(attrs)
+        self.tags.append((tag, values))
+        if tag not in VOID:
+            self._open.append(tag)
+        if tag == "table":
+            self._table = str(values["id"])
+            self.tables[self._table] = []
+        elif tag == "tr":
+            self.tables[self._table].append([])
+        elif tag in ("td", "th"):
+            self.tables[self._table][-1].append("")
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        if "style" in self._open:
+            return
+        self.text += data
+        if "td" in self._open or "th" in self._open:
+            self.tables[self._table][-1][-1] += data
+
+
+def test_clips_are_counted_by_class_and_split_with_a_line_of_totals():
+    found = Parsed(page(missing(facts(), "joy/0"))).tables["classes"]
+    assert found[0] == ["class (sentiment)", "train", "test", "groups", "lost", "hours"]
+    assert ["joy (+)", "5", "2", "7", "1", "0.01"] in found and ["calm (0)", "6", "2", "8", "0", "0.01"] in found
+    assert found[-1] == ["all", "17", "6", "23", "1", "0.03"]
+
+
+def test_val_has_a_column_where_the_lists_state_it():
+    assert "cut from train" in Parsed(page(facts())).text
+    stated = Parsed(page(facts(clips=(*clips(), clip(0, 99, "val")))))
+    assert stated.tables["classes"][0][:4] == ["class (sentiment)", "train", "val", "test"]
+    assert "cut from train" not in stated.text
+
+
+def test_the_card_stands_on_the_page():
+    text = Parsed(page(facts())).text
+    for told in (CARD.title, CARD.language, CARD.licence, CARD.cite, CARD.obtain, CARD.splits):
+        assert told in text
+    many = replace(CARD, folds=(1, 2, 3), fold="session left out", clips=99)
+    text = Parsed(page(replace(facts(), card=many, fold=2))).text
+    assert "2, of 1 to 3: session left out" in text and "said to have 99" in text
+
+
+def test_bars_of_a_histogram_hold_every_clip_once():
+    values = [0.04, 0.5, 3.0, 3.1, 12.0, 59.0, 60.0, 3723.0]
+    titles = re.findall(r"<title>(.*?): (\d+) clips", histogram(values, second_steps(), duration, "lengths"))
+    assert sum(int(count) for _, count in titles) == len(values)
+    assert ("1 min to 1.5 min", "1") in titles
+
+
+@pytest.mark.parametrize("steps", [second_steps(), word_steps()])
+@pytest.mark.parametrize("low, high", [(1, 1), (3, 3), (3, 4), (2, 11), (2, 90), (1, 50_000), (1, 900_000)])
+def test_edges_rise_and_hold_all_values(low, high, steps):
+    edges = ladder(low, high, steps)
+    assert edges[0] <= low and edges[-1] > high and edges == sorted(set(edges)) and len(edges) < 50
+
+
+def test_the_longest_and_the_median_clip_are_named():
+    long = clip(1, 77, seconds=7200.0)
+    text = Parsed(page(facts(clips=(*clips(), long)))).text
+    assert "joy/77 with 2 h" in text and "median 4 s" in text
+
+
+def test_words_tell_how_many_clips_have_none():
+    silent = [replace(row, words=0) for row in clips()[:6]]
+    text = Parsed(page(facts(clips=(*silent, *clips()[6:])))).text
+    assert "25 % of the clips (6 of 24) have no words; the others have 54 in all" in text
+
+
+def test_modalities_are_shares_of_the_readable_clips():
+    half = tuple(replace(row, present=(True, row.split == "train", False)) for row in clips())
+    found = Parsed(page(facts(clips=half))).tables["modalities"]
+    assert found[1] == ["anger", "100 %", "75 %", "0 %"] and found[-1] == ["all", "100 %", "75 %", "0 %"]
+
+
+def test_the_lexicon_s_share_its_reason_and_what_it_cannot_reach_are_told():
+    found = Parsed(page(facts(coverage={"joy": Coverage(1234, 0.256, 2.04)})))
+    assert ["joy", "1,234", "26 %", "2.0"] in found.tables["lexicon"]
+    assert ["joy, trust: joy is joy"] in found.tables["lexicon"]
+    assert ["anger", "–", "–", "–"] in found.tables["lexicon"] and "No cue can reach calm" in found.text
+
+
+def test_stills_are_shown_with_the_clip_they_are_of():
+    found = Parsed(page(facts(stills={"joy": (Still("joy/1", b"\xff\xd8one"),)})))
+    (image,) = [values for tag, values in found.tags if tag == "img"]
+    assert image["alt"] == "joy/1"
+    assert base64.b64decode(image["src"].removeprefix("data:image/jpeg;base64,")) == b"\xff\xd8one"
+    assert "No picture of anger, calm" in found.text
+
+
+def test_problems_of_a_kind_are_named_up_to_a_hundred():
+    told = tuple(Problem("silent", f"joy/{number}", "no sound") for number in range(250))
+    found = Parsed(page(facts(problems=told)))
+    assert [tag for tag, _ in found.tags].count("li") == 100
+    assert "and 150 more in problems.csv" in found.text and "joy/99" in found.text and "joy/100" not in found.text
+
+
+def test_fitness_is_said_with_its_reasons():
+    assert "Fit to run" in Parsed(page(facts())).text
+    text = Parsed(page(facts(clips=tuple(row for row in clips() if row.label or row.split == "test")))).text
+    assert "Not fit to run" in text and "class 'anger' has no training clip" in text
+
+
+def named(name: str) -> str:
+    """The page of a data set in which everything bears one name."""
+    card = replace(CARD, title=name, classes=(name, "joy", "calm"), cite=name, licence=name, language=name, obtain=name)
+    card = replace(card, group=name, fold=name, folds=(1, 2), splits=name, unreached=(name,))
+    card = replace(card, reasons={"joy": name}, emotions={name: frozenset({name})})
+    rows = tuple(replace(row, key=f"{name}/{at}", group=name) for at, row in enumerate(clips()))
+    told = tuple(Problem(name, f"{name}/\x1b\u202e\udcff", name) for _ in range(3))
+    stills = {name: (Still(f"{name}/{name}", b"x"),)}
+    return page(replace(facts(clips=rows, problems=told, stills=stills, sample=True), card=card, fold=1))
+
+
+def test_no_name_becomes_a_tag_or_an_attribute():
+    plain, hostile = ([(tag, list(values)) for tag, values in Parsed(named(name)).tags] for name in ("plain", HOSTILE))
+    assert plain == hostile
+    assert HOSTILE in Parsed(named(HOSTILE)).text
+
+
+def test_control_and_direction_characters_and_broken_bytes_are_spelt_out():
+    content = named("plain")
+    content.encode()
+    assert "plain/\\x1b\\u202e\\udcff" in content and not {"\x1b", "\u202e"} & set(content)
+
+
+def test_the_page_fetches_nothing_and_runs_nothing():
+    content = page(facts(stills={"joy": (Still("joy/1", b"x"),)}, problems=(Problem("silent", "a", "b"),)))
+    assert not re.search(r"https?:|//[a-z]|@import|url\(|<script|<link|<iframe|\bon\w+=", content)
+    sources = [values[name] for _, values in Parsed(content).tags for name in ("src", "href") if name in values]
+    assert all(source.startswith("data:image/jpeg;") for source in sources)
+
+
+def test_the_sample_is_called_so_at_the_top_and_over_every_section():
+    content = page(facts(sample=True))
+    assert content.count("BUILT-IN SAMPLE") == 3 + content.count("<section>")
+    assert "BUILT-IN SAMPLE" not in page(facts())
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        facts(clips=(), coverage={}, bytes=0),
+        facts(clips=clips(seconds=None, words=0, present=(False,) * 3), coverage={}, bytes=0),
+        facts(clips=clips(words=0, present=(False,) * 3)),
+        facts(clips=clips(seconds=0.0)),
+        missing(facts(), *[row.key for row in clips()]),
+    ],
+    ids=["no clips", "nothing prepared", "nothing present", "no length", "all missing"],
+)
+def test_a_data_set_with_little_to_tell_has_a_page_all_the_same(found):
+    assert "<h1>" in page(found) and Parsed(page(found)).text
+
+
+def test_thirty_thousand_clips_make_a_small_page():
+    rows = tuple(
+        clip(at % 3, at, "train" if at % 5 else "test", 0.1 + at % 997, words=at % 313) for at in range(31_182)
+    )
+    told = tuple(Problem(kind, row.key, "of a reason " * 20) for kind in "abcdefgh" for row in rows[::4])
+    content = page(facts(clips=rows, problems=told))
+    assert len(content.encode()) < 1_000_000
+    assert Parsed(content).tables["classes"][-1][1:4] == ["24,945", "6,237", "31,182"]
