@@ -34,7 +34,7 @@ def contact_sheet(facts: Facts) -> str:
     for name in facts.card.classes:
         found = facts.stills.get(name, ())[:STILLS]
         figures = [
-            f'<figure><img alt="{text(_cut(still.key))}" src="data:image/jpeg;base64,'
+            f'<figure title="{text(_cut(still.key))}"><img alt="{text(_cut(still.key))}" src="data:image/jpeg;base64,'
             f'{base64.b64encode(still.jpeg).decode()}"><figcaption>'
             f"{text(_cut(still.key.removeprefix(f'{name}/'), 60))}</figcaption></figure>"
             for still in found

@@ -40,6 +40,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th { text-align: left; font-weight: 600; } thead th { color: var(--soft); font-weight: 400; font-size: .84rem; }
 th, td { padding: .42rem .5rem .3rem; vertical-align: top; } th:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
+#modalities, #lexicon { table-layout: fixed; } #modalities th:first-child, #lexicon th:first-child { width: 34%; }
 .n { text-align: right; } td.n, th.n { overflow-wrap: normal; }
 tbody tr, tfoot tr { border-top: 1px solid var(--line); } tr.strip { border: 0; }
 tr.strip td { padding: 0 0 .55rem; } tfoot { font-weight: 600; }
@@ -78,5 +79,6 @@ li { padding: .1rem 0; } footer { border-top: 1px solid var(--line); padding: 1r
   --train: #0072b2; --val: #e69f00; --test: #009e73; --bar: #0072b2; --alarm: #d55e00; }
   body { font-size: 10pt; } * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
   figure, tr, svg, dl, .figures { break-inside: avoid; } h2, h3 { break-after: avoid; }
+  .sheet { grid-template-columns: repeat(6, 1fr); gap: .5rem; }
   header { padding-top: 0; } section { padding: 1rem 0; } }
 """

@@ -70,7 +70,7 @@ def problems(facts: Facts, csv: Path | None) -> RenderableType:
     if not facts.problems:
         return Text("no problems found", style="green")
     title = f"problems with {facts.card.title}" + (" (BUILT-IN SAMPLE)" if facts.sample else "")
-    table = Table(title=Text(printable(title)), title_style="yellow")
+    table = Table(title=Text(printable(title)), title_style="yellow", show_lines=True)
     table.add_column("kind", no_wrap=True)
     table.add_column("how many", justify="right")
     table.add_column("the first of them", overflow="fold")
