@@ -15,7 +15,7 @@ h1, h2, .figure b, .lead { font-family: Charter, "Bitstream Charter", Georgia, "
 h1 { font-size: clamp(2.2rem, 7vw, 3.6rem); line-height: 1.08; margin: .1em 0 .2em; letter-spacing: -.015em; }
 h2 { font-size: 1.55rem; margin: 0 0 .5rem; line-height: 1.2; }
 h3 { font-size: 1rem; margin: 1.5rem 0 .4rem; }
-h1, h2, h3, td, th, dd, p, li, figcaption, summary { overflow-wrap: anywhere; }
+h1, h2, h3, td, th, dd, p, li, figcaption, summary, .banner, .figure { overflow-wrap: anywhere; }
 section { border-top: 1px solid var(--line); padding: 2rem 0 1.2rem; }
 header { padding: 3rem 0 1.5rem; }
 p { margin: .4rem 0 .9rem; max-width: 44rem; }
