@@ -9,7 +9,7 @@ CARD = Card(
     name="perr",
     title="PERR (ERATO)",
     classes=("Neutral", "Mild", "Intimate", "Tense", "Hostile"),
-    sentiment=(0, 1, 1, -1, -1),  # as in the MART authors' code
+    sentiment=(0, 1, 1, -1, -1),  # as in the MART authors' code; neutral as 0 is ours
     emotions={
         "Neutral": frozenset(),
         "Mild": frozenset({"trust"}),

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from senticnet.senticnet6 import senticnet
 
-from datasets import affwild2, ekman6, iemocap, perr, videoemotion8
 from datasets.ekman6 import CARD
 from datasets.index.layout import index_tree
 from datasets.media.transcript import read_transcript
+from datasets.registry import DATASETS
 from datasets.sample import folder as sample
 from datasets.sample.course import at, draw_course
 from datasets.sample.picture import draw
@@ -22,7 +22,7 @@ from methods.mart.lexicon import load_lexicon
 
 NRC = json.loads(resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8"))
 STRENGTHS = np.sort([abs(float(row[7])) for row in senticnet.values()])
-CARDS = [module.CARD for module in (ekman6, videoemotion8, perr, iemocap, affwild2)]
+CARDS = [entry.card for entry in DATASETS.values()]
 
 
 @pytest.fixture(scope="module")
