@@ -62,9 +62,9 @@ def run(
     from studies.ask import resolve
     from studies.screen import Terminal
 
-    asks = resolve(method, dataset, preset, settings or [], range(seed, seed + seeds), fold)
     for name in dataset.split(","):
         data_commands.check_owner(name.strip(), data)
+    asks = resolve(method, dataset, preset, settings or [], range(seed, seed + seeds), fold)
     check_places(results, tracking_uri, json_file)
     console = Console()
     with Terminal(console) as screen:

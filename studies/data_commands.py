@@ -54,8 +54,8 @@ def check(dataset: DatasetName, data: Data = None, fold: Fold = None) -> None:
     from studies.ask import choose_fold, find_source
     from studies.preparing import check_data
 
-    source = find_source(dataset)
     check_owner(dataset, data)
+    source = find_source(dataset)
     raise typer.Exit(check_data(Console(), source, data, choose_fold(source.card, fold)))
 
 
@@ -76,8 +76,8 @@ def prepare(
     from studies.ask import choose_fold, find_source
     from studies.preparing import form_of, prepare_data, transcriber
 
-    source = find_source(dataset)
     check_owner(dataset, data)
+    source = find_source(dataset)
     presets = [name.strip() for name in preset.split(",") if name.strip()]
     for name in presets:
         form_of(name)

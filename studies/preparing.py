@@ -18,7 +18,8 @@ from datasets.store.prepared import Form
 from datasets.survey import Found, find, survey
 from methods.mart.lexicon import load_lexicon
 from methods.registry import METHODS
-from reports.datapage import page
+from reports.datacounts import doubts
+from reports.datapage import PROBLEMS, page
 from reports.datatables import counts, problems, verdict, write_problems
 from studies.exits import DONE, MISTAKE
 from studies.screen import Terminal
@@ -32,10 +33,7 @@ def check_data(console: Console, source: Source, data: Path | None, fold: int) -
     facts = found.facts()
     console.print(counts(facts))
     console.print(problems(facts, None))
-    unfit = verdict(facts)
-    for line in unfit:
-        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
-    if unfit:
+    if not _judge(console, facts):
         return MISTAKE
     console.print(
         "fit to run; `python bench.py prepare` with the same words decodes every clip", style="green", soft_wrap=True
@@ -66,14 +64,23 @@ def prepare_data(
             surveyed = survey(found, form_of(preset), results, screen.progress)
         facts = replace(surveyed.facts, coverage=coverage(source.card, surveyed.words(), screen.progress))
     place = results / "datasets" / source.card.name
-    write_problems(facts.problems, place / "problems.csv")
+    write_problems(facts.problems, place / PROBLEMS)
     write_whole(place / "index.html", page(facts).encode())
     console.print(counts(facts))
-    console.print(problems(facts, place / "problems.csv"))
-    for line in verdict(facts):
-        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    console.print(problems(facts, place / PROBLEMS))
+    fit = _judge(console, facts)
     console.print(f"page: {place / 'index.html'}", highlight=False, soft_wrap=True)
-    return MISTAKE if verdict(facts) else DONE
+    return DONE if fit else MISTAKE
+
+
+def _judge(console: Console, facts: Facts) -> bool:
+    """Say what forbids a run, and what makes its scores worth less; whether it can be run."""
+    unfit = verdict(facts)
+    for line in unfit:
+        console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+    for line in doubts(facts):
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    return not unfit
 
 
 def form_of(preset: str) -> Form:
