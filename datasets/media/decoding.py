@@ -9,27 +9,31 @@ import numpy as np
 
 from bench.data import Clip, Problem, Word
 from bench.errors import MediaError
-from datasets.media.pictures import Picture, read_frames, read_video
-from datasets.media.sound import read_sound
+from datasets.media.container import read_claims
+from datasets.media.packets import TooLong
+from datasets.media.pictures import Picture, read_frames, read_video, unpack
+from datasets.media.sound import Sound, is_silent, read_sound
 from datasets.media.transcript import read_transcript, spread
 from datasets.segments import HOP, RATE
 
-APART = 0.5  # seconds by which picture and sound may differ before it is told and mended
+APART = 0.5  # seconds by which picture, sound and what a file states may differ before it is told
+DARK = 32  # of 255; a picture without a brighter spot is black
 
 
 def decode_clip(clip: Clip, side: int, mels: int) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """The tensors and facts of a clip; raises MediaError where neither picture nor sound can be read, OSError where a
-    source is out of reach."""
+    """The tensors and facts of a clip; raises MediaError where neither picture nor sound can be read or one of them is
+    an hour long, OSError where a source is out of reach."""
     problems: list[Problem] = []
+    stated = _stated(clip, problems)
     picture = _picture(clip, side, problems)
-    sound = _sound(clip, mels, problems)
+    heard = _sound(clip, mels, problems)
+    sound = heard.mels
     if not picture.jpegs and not len(sound):
         reasons = dict.fromkeys(problem.why for problem in problems)
         raise MediaError("; ".join(reasons) or "neither picture nor sound can be read")
-    if not len(sound):
-        problems.append(Problem("no sound", clip.key, "the clip has no sound; it is used without"))
-    if not picture.jpegs:
-        problems.append(Problem("no picture", clip.key, "the clip has no picture; it is used without"))
+    _tell_lost(clip, stated, max(len(picture.index) / RATE, len(sound) / HOP), problems)
+    looks = picture.digest if _is_seen(picture, clip.key, problems) else ""
+    sounds = heard.digest if _is_heard(sound, clip.key, problems) else ""
     picture = _hold(picture, len(sound), clip.key, problems)
     frames = len(picture.index)
     words = _words(clip, frames / RATE if frames else len(sound) / HOP, problems)
@@ -44,8 +48,61 @@ def decode_clip(clip: Clip, side: int, mels: int) -> tuple[dict[str, np.ndarray]
         "problems": [[p.what, p.where, p.why] for p in problems],
         "frames": frames,
         "sound": len(sound),
+        "looks": looks,
+        "sounds": sounds,
     }
     return data, facts
+
+
+def _stated(clip: Clip, problems: list[Problem]) -> float | None:
+    """Seconds that the clip's video states; what is odd about a media file is told."""
+    seconds = None
+    for path in filter(None, (clip.files.audio, clip.files.video)):
+        try:
+            claims = read_claims(path, clip.key)
+        except TooLong:
+            raise
+        except MediaError:  # told where it is decoded
+            continue
+        problems += claims.problems
+        seconds = claims.seconds if path == clip.files.video else None
+    return seconds
+
+
+def _tell_lost(clip: Clip, stated: float | None, held: float, problems: list[Problem]) -> None:
+    """Tell a video that holds less than it states, unless what is wrong with it is told already."""
+    video, told = clip.files.video, {problem.what for problem in problems}
+    if video is None or clip.files.frames is not None or told & {"truncated", "time stamps"}:
+        return
+    if stated is not None and stated - held > APART:
+        why = f"{video.name} states {stated:.1f} s, but only {held:.1f} s of it can be read; the rest is missing"
+        problems.append(Problem("truncated", clip.key, why))
+
+
+def _is_seen(picture: Picture, key: str, problems: list[Problem]) -> bool:
+    """Whether there is anything to be seen; else, or where it never moves, it is told."""
+    if not picture.jpegs:
+        problems.append(Problem("no picture", key, "the clip has no picture; it is used without"))
+        return False
+    if len(picture.jpegs) == 1:
+        problems.append(Problem("one frame", key, "the picture is a single frame, shown throughout"))
+    black = all(int(unpack(jpeg).max()) < DARK for jpeg in picture.jpegs)
+    if black:
+        problems.append(Problem("black", key, "all frames are black; the clip is used all the same"))
+    return not black
+
+
+def _is_heard(sound: np.ndarray, key: str, problems: list[Problem]) -> bool:
+    """Whether there is anything to be heard in (F, M); else it is told."""
+    if not len(sound):
+        problems.append(Problem("no sound", key, "the clip has no sound; it is used without"))
+        return False
+    silent = is_silent(sound)
+    if silent:
+        problems.append(
+            Problem("silent", key, "nothing is to be heard from start to end; the clip is used all the same")
+        )
+    return not silent
 
 
 def _picture(clip: Clip, side: int, problems: list[Problem]) -> Picture:
@@ -58,6 +115,8 @@ def _picture(clip: Clip, side: int, problems: list[Problem]) -> Picture:
             picture, found = read_video(files.video, side, clip.key)
         else:
             return none
+    except TooLong:
+        raise
     except MediaError as error:
         problems.append(Problem("picture", clip.key, str(error)))
         return none
@@ -65,17 +124,19 @@ def _picture(clip: Clip, side: int, problems: list[Problem]) -> Picture:
     return picture
 
 
-def _sound(clip: Clip, mels: int, problems: list[Problem]) -> np.ndarray:
-    """(F, mels) of the sound file, or else of the video; no rows where it cannot be read."""
+def _sound(clip: Clip, mels: int, problems: list[Problem]) -> Sound:
+    """The sound file's, or else the video's; no rows where it cannot be read."""
     source = clip.files.audio or clip.files.video
     if source is not None:
         try:
             sound, found = read_sound(source, mels, clip.key)
             problems += found
             return sound
+        except TooLong:
+            raise
         except MediaError as error:
             problems.append(Problem("sound", clip.key, str(error)))
-    return np.zeros((0, mels), dtype=np.float16)
+    return Sound(np.zeros((0, mels), dtype=np.float16))
 
 
 def _hold(picture: Picture, sound: int, key: str, problems: list[Problem]) -> Picture:

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 
 from bench.data import Problem
 from bench.errors import MediaError
 
 LONGEST = 60.0  # seconds; what a time stamp says beyond is no still but a fault of the file
+LIMIT = 3600.0  # seconds; a clip of this length is none: it is left out before it fills the memory
 JITTER = 0.25  # seconds; a frame out of order by less is shown where it comes, and the time line goes on
 FAULTS = (av.FFmpegError, ValueError)  # what PyAV says of bytes that it cannot read
 
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints come as exceptions, not on the screen
+
+
+class TooLong(MediaError):
+    """Media of an hour and more."""
+
+
+def check_length(seconds: float, name: str) -> None:
+    """Raise TooLong for media of an hour and more."""
+    if seconds >= LIMIT:
+        raise TooLong(f"{name} is {LIMIT / 60:.0f} minutes long or longer, which is no clip; cut it into clips")
 
 
 def open_media(path: Path) -> Any:
@@ -50,6 +63,8 @@ class Track:
         self._kind = stream.type  # a stream must not be asked once its container is closed
         self._packets = self._lost = self._decoded = 0
         self._reason = self._stopped = ""
+        self._turn = 0  # degrees by which the picture is to be turned to stand upright
+        self._content = hashlib.sha256()
         self.silence = 0.0  # seconds of the packets skipped since it was last set to 0
 
     def frames(self) -> Iterator[Any]:
@@ -58,22 +73,44 @@ class Track:
         try:
             for packet in self._container.demux(self._stream):
                 self._packets += packet.size > 0
+                if packet.is_corrupt:
+                    self._stopped = "a packet is cut short"
                 try:
                     frames = packet.decode()
                 except FAULTS as error:
                     self._lost, self._reason = self._lost + 1, reason(error)
                     self.silence += min(LONGEST, float((packet.duration or 0) * (packet.time_base or 0)))
                     continue
-                self._decoded += len(frames)
-                yield from frames
+                for frame in frames:
+                    self._note(frame)
+                    yield frame
         except FAULTS as error:
             self._stopped = self._reason = reason(error)
         if self._reason and not self._decoded:
             raise MediaError(f"{self._name} holds no {self._kind} that can be decoded ({self._reason})")
 
+    @property
+    def digest(self) -> str:
+        """The sha256 of what was decoded so far, whatever the time stamps and container; empty for nothing."""
+        return self._content.hexdigest() if self._decoded else ""
+
+    def _note(self, frame: Any) -> None:
+        self._decoded += 1
+        self._turn = self._turn or round(getattr(frame, "rotation", 0))
+        if self._kind == "audio":
+            self._content.update(frame.to_ndarray().tobytes())
+        else:  # every fourth line of brightness tells two pictures apart
+            plane = frame.planes[0]
+            lines = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
+            self._content.update(lines[::4, : plane.width].tobytes())
+
     def problems(self, key: str) -> list[Problem]:
-        """What could not be decoded, told once."""
+        """What could not be decoded, or had to be turned, told once."""
         problems = []
+        if self._turn:
+            problems.append(
+                Problem("rotated", key, f"{self._name}: turned by {self._turn % 360} degrees; shown upright")
+            )
         if self._lost:
             why = f"{self._lost} of {self._packets} {self._kind} packets cannot be decoded ({self._reason}); skipped"
             problems.append(Problem("damaged", key, f"{self._name}: {why}"))

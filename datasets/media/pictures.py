@@ -5,6 +5,7 @@ Frames are scaled and packed as they come, so that a long clip never stands deco
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +19,7 @@ from PIL import Image
 from bench.data import Problem
 from bench.errors import MediaError
 from datasets.media.frames import number_frames
-from datasets.media.packets import FAULTS, LONGEST, Clock, Track, open_media, pictures, reason
+from datasets.media.packets import FAULTS, LONGEST, Clock, Track, check_length, open_media, pictures, reason
 from datasets.segments import RATE
 
 
@@ -28,6 +29,7 @@ class Picture:
 
     jpegs: tuple[bytes, ...]
     index: np.ndarray  # (n,) int32: place on the 30 a second time line -> frame
+    digest: str = ""  # sha256 of what was decoded, the same for the same picture in another container
 
 
 class PictureDecoder:
@@ -66,6 +68,7 @@ def read_frames(folder: Path, side: int, key: str) -> tuple[Picture, list[Proble
     jpegs: list[bytes] = []
     index: list[int] = []
     numbered = number_frames(folder, key)
+    check_length(max(numbered.places, default=0) / RATE, f"{folder.name}/")
     for place, path in zip(numbered.places, numbered.paths, strict=True):
         index += [max(0, len(jpegs) - 1)] * (place - len(index))
         try:
@@ -78,7 +81,8 @@ def read_frames(folder: Path, side: int, key: str) -> tuple[Picture, list[Proble
     problems = list(numbered.problems)
     if faults:
         problems.append(Problem("frames", key, f"unreadable, {len(faults)} of {len(index)}: first {faults[0]}"))
-    return Picture(tuple(jpegs), np.asarray(index, dtype=np.int32)), problems
+    digest = hashlib.sha256(b"".join(jpegs)).hexdigest()
+    return Picture(tuple(jpegs), np.asarray(index, dtype=np.int32), digest), problems
 
 
 def read_video(path: Path, side: int, key: str) -> tuple[Picture, list[Problem]]:
@@ -102,13 +106,14 @@ def read_video(path: Path, side: int, key: str) -> tuple[Picture, list[Problem]]
             if pending is not None and due > len(index):
                 jpegs.append(_small(pending, side, scaler))
                 index += [len(jpegs) - 1] * (due - len(index))
+                check_length(now, path.name)
             pending = frame
         if pending is not None:
             jpegs.append(_small(pending, side, scaler))
             end = round((now + _duration(pending, clock.step)) * RATE)
             index += [len(jpegs) - 1] * max(1, end - len(index))
     problems = [*track.problems(key), *clock.problems(key, path.name)]
-    return Picture(tuple(jpegs), np.asarray(index, dtype=np.int32)), problems
+    return Picture(tuple(jpegs), np.asarray(index, dtype=np.int32), track.digest), problems
 
 
 def _duration(frame: Any, step: float) -> float:

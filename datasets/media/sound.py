@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import numpy as np
 
 from bench.data import Problem
 from bench.errors import MediaError
-from datasets.media.packets import FAULTS, LONGEST, Track, open_media, pictures, reason
+from datasets.media.packets import FAULTS, LONGEST, Track, check_length, open_media, pictures, reason
 from datasets.segments import HOP
 
 if TYPE_CHECKING:
@@ -19,22 +20,45 @@ if TYPE_CHECKING:
 
 RATE_HZ = 16000  # of sound
 FLOOR = -15.9424  # log mel energy of digital silence: log of the float32 epsilon, as the Kaldi filter bank has it
+FAINT = -10.0  # log mel energy of a tone of two steps of 16 bits: nobody hears what is below
 CHUNK = 60 * HOP  # sound frames filtered at a time: a minute
 _WINDOW, _STEP = 400, 160  # samples of a filter bank frame and from one to the next
 
 
-def read_sound(path: Path, mels: int, key: str) -> tuple[np.ndarray, list[Problem]]:
-    """(F, mels) float16 log mel energies every 10 ms, from the picture's start on; no rows where there is no sound."""
+@dataclass(frozen=True)
+class Sound:
+    """Log mel energies, and what tells the sound from others."""
+
+    mels: np.ndarray  # (F, M) float16
+    digest: str = ""  # sha256 of what was decoded, the same for the same sound in another container
+
+
+def read_sound(path: Path, mels: int, key: str) -> tuple[Sound, list[Problem]]:
+    """Log mel energies every 10 ms, from the picture's start on; no rows where there is no sound."""
+    samples, digest, problems = read_samples(path, key)
+    return Sound(filter_bank(samples, mels), digest), problems
+
+
+def read_samples(path: Path, key: str) -> tuple[np.ndarray, str, list[Problem]]:
+    """(n,) float32 of mono sound at RATE_HZ from the picture's start on, and the digest of what was decoded."""
     with open_media(path) as container:
         if not container.streams.audio:
-            return np.zeros((0, mels), dtype=np.float16), []
+            return np.zeros(0, dtype=np.float32), "", []
         late = _delay(container)
         track = Track(container, container.streams.audio[0], path.name)
-        parts = list(_samples(track))
-    samples = np.concatenate(parts) if parts else np.zeros(0, dtype=np.float32)
-    if late > 0:
-        samples = np.concatenate([np.zeros(round(late * RATE_HZ), dtype=np.float32), samples])
-    return filter_bank(samples[max(0, round(-late * RATE_HZ)) :], mels), track.problems(key)
+        parts = [np.zeros(max(0, round(late * RATE_HZ)), dtype=np.float32)]
+        count = 0
+        for part in _samples(track):
+            parts.append(part)
+            count += len(part)
+            check_length(count / RATE_HZ, path.name)
+    samples = np.concatenate(parts) if count else np.zeros(0, dtype=np.float32)
+    return samples[max(0, round(-late * RATE_HZ)) :], track.digest, track.problems(key)
+
+
+def is_silent(mels: np.ndarray) -> bool:
+    """Whether nothing in (F, M) log mel energies can be heard."""
+    return bool(len(mels)) and float(mels.max()) < FAINT
 
 
 def filter_bank(samples: np.ndarray, mels: int) -> np.ndarray:

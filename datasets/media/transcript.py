@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from itertools import accumulate
 from pathlib import Path
 
 from bench.data import Problem, Word
 
-_TIMES = re.compile(r"(\d+):(\d+):(\d+)[,.](\d+)\s*-->\s*(\d+):(\d+):(\d+)[,.](\d+)")
+_STAMP = r"([0-9]{1,3}):([0-9]{1,2}):([0-9]{1,2}[,.][0-9]{1,9})"
+_TIMES = re.compile(rf"{_STAMP}\s*-->\s*{_STAMP}")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}")
 _FAILED = "conversion failed"  # what the recogniser writes when it gives up
@@ -21,12 +24,24 @@ def read_transcript(path: Path, key: str) -> tuple[list[Word], list[Problem]]:
         problems.append(Problem("encoding", key, f"{path.name} is not in UTF-8; read as {encoding}"))
     if _FAILED in text.lower():
         return [], [*problems, Problem("transcript", key, "the recogniser wrote 'Conversion failed'")]
-    words: list[Word] = []
-    for start, end, caption in _captions(text):
-        words += spread(caption, start, end)
-    if not words and text.strip():
+    captions = _captions(text)
+    words = [word for start, end, caption in captions for word in spread(caption, start, end)]
+    if text.strip() and not captions:
         problems.append(Problem("transcript", key, f"no captions in {path.name}"))
+    elif not words:
+        why = "its captions hold no words" if captions else "it is empty"
+        problems.append(Problem("no words", key, f"{path.name}: {why}"))
+    problems += _overlaps(captions, path.name, key)
     return sorted(words, key=lambda word: word.start), problems
+
+
+def _overlaps(captions: Iterable[tuple[float, float, str]], name: str, key: str) -> list[Problem]:
+    """Captions that begin while another one stands, told once."""
+    ordered = sorted((start, end) for start, end, _ in captions)
+    latest = accumulate((end for _, end in ordered), max)
+    count = sum(start < end for (start, _), end in zip(ordered[1:], latest, strict=False))
+    why = f"{name}: {count} of {len(ordered)} captions begin before another one ends; words stand in order of time"
+    return [Problem("overlap", key, why)] if count else []
 
 
 def spread(text: str, start: float, end: float) -> list[Word]:
@@ -37,11 +52,15 @@ def spread(text: str, start: float, end: float) -> list[Word]:
 
 
 def _decode(raw: bytes) -> tuple[str, str | None]:
-    """Text in UTF-8 or UTF-16 where the bytes say so; else Windows-1252 or at last Latin-1, which any bytes are, and
-    the name of that guess."""
-    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-        if raw.startswith(mark):
-            return raw.decode(encoding, errors="replace"), None
+    """The text, and the encoding where it is not UTF-8: told by its mark, by zero bytes at every other place, or else
+    guessed as Windows-1252 or at last Latin-1, which any bytes are."""
+    if raw.startswith(b"\xef\xbb\xbf"):
+        return raw.decode("utf-8-sig", errors="replace"), None
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return raw.decode("utf-16", errors="replace"), "utf-16"
+    for encoding, zeros in (("utf-16-le", raw[1::2].count(0)), ("utf-16-be", raw[::2].count(0))):
+        if zeros > len(raw) / 8:  # digits and spaces make a quarter of the letters of any subtitle file
+            return raw.decode(encoding, errors="replace"), encoding
     for encoding in ("utf-8", "cp1252"):
         try:
             return raw.decode(encoding), None if encoding == "utf-8" else encoding
@@ -52,23 +71,21 @@ def _decode(raw: bytes) -> tuple[str, str | None]:
 
 def _captions(text: str) -> list[tuple[float, float, str]]:
     """(start, end, text) of every caption; a line of times opens one, a blank line or a number before it closes it."""
-    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    found: list[tuple[float, float, str]] = []
-    for place, line in enumerate(lines):
+    found: list[tuple[float, float, list[str]]] = []
+    body: list[str] | None = None
+    for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
         match = _TIMES.search(line)
         if match:
-            numbers = [int(part) for part in match.groups()]
+            if body is not None and len(body) > 1 and body[-1].strip().isdigit():
+                body.pop()
             body = []
-            for following in lines[place + 1 :]:
-                if not following.strip() or _TIMES.search(following):
-                    break
-                body.append(following)
-            if len(body) > 1 and body[-1].strip().isdigit() and place + len(body) + 1 < len(lines):
-                nextline = lines[place + len(body) + 1]
-                body = body[:-1] if _TIMES.search(nextline) else body
-            found.append((_seconds(*numbers[:4]), _seconds(*numbers[4:]), " ".join(body)))
-    return found
+            found.append((_seconds(*match.groups()[:3]), _seconds(*match.groups()[3:]), body))
+        elif not line.strip():
+            body = None
+        elif body is not None:
+            body.append(line)
+    return [(start, end, " ".join(lines)) for start, end, lines in found]
 
 
-def _seconds(hours: int, minutes: int, seconds: int, thousandths: int) -> float:
-    return hours * 3600 + minutes * 60 + seconds + thousandths / 1000
+def _seconds(hours: str, minutes: str, seconds: str) -> float:
+    return int(hours) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))

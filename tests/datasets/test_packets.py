@@ -37,14 +37,14 @@ def test_a_truncated_mp4_without_its_index_is_an_error(tmp_path):
 
 def stamped(monkeypatch, stamps):
     """Let the frames of any video bear these time stamps."""
-    from datasets import media
+    from datasets.media import pictures
 
-    class Stamped(media.Clock):
+    class Stamped(pictures.Clock):
         def seconds(self, stamp):
             return super().seconds(next(given))
 
     given = iter(stamps)
-    monkeypatch.setattr(media, "Clock", Stamped)
+    monkeypatch.setattr(pictures, "Clock", Stamped)
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,10 @@ def test_a_damaged_stretch_costs_its_own_packets_and_is_told_once(tmp_path):
     picture, problems = read_video(path, 24, "k")
     assert len(picture.index) == 120 and abs(greys(picture)[-1] - brightness(4.0)) < 16
     assert [p.what for p in problems] == ["damaged"] and "of 100 video packets" in problems[0].why
-    mels, problems = read_sound(path, 32, "k")
-    assert abs(len(mels) - 400) <= 12 and [p.what for p in problems] == ["damaged"]  # silence where packets are lost
+    sound, problems = read_sound(path, 32, "k")
+    assert abs(len(sound.mels) - 400) <= 12 and [p.what for p in problems] == [
+        "damaged"
+    ]  # silence where packets are lost
 
 
 def test_media_that_no_decoder_knows_are_an_error_that_says_so(tmp_path):
@@ -97,7 +99,7 @@ def test_media_that_no_decoder_knows_are_an_error_that_says_so(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
     with pytest.raises(MediaError, match="no decoder"):
         read_video(path, 24, "k")
-    assert len(read_sound(path, 32, "k")[0])
+    assert len(read_sound(path, 32, "k")[0].mels)
 
 
 def test_a_title_in_another_encoding_is_no_matter(tmp_path):
@@ -105,4 +107,4 @@ def test_a_title_in_another_encoding_is_no_matter(tmp_path):
     raw = path.read_bytes()
     place = raw.index(b"ISFT") + 8
     path.write_bytes(raw[:place] + b"\xe9\xe8" + raw[place + 2 :])
-    assert len(read_video(path, 24, "k")[0].index) == 14 and len(read_sound(path, 32, "k")[0])
+    assert len(read_video(path, 24, "k")[0].index) == 14 and len(read_sound(path, 32, "k")[0].mels)
