@@ -24,9 +24,9 @@ CODECS = {
 }
 
 
-def brightness(second: float) -> int:
-    """Grey of the picture at a moment: tells the time, 100 levels a second from 20 on."""
-    return min(255, int(20 + 100 * second))
+def brightness(second: float, shade: int = 0) -> int:
+    """Grey of the picture at a moment: tells the time, 100 levels a second from 20 on; and the clip, by its shade."""
+    return min(255, int(20 + 2 * shade + 100 * second))
 
 
 def write_media(
@@ -41,8 +41,12 @@ def write_media(
     sound_seconds: float | None = None,
     picture: bool = True,
     sound: bool = True,
+    shade: int = 0,
 ) -> Path:
-    """A file whose picture grows brighter with time and whose sound is silent before, and loud after, its middle."""
+    """A file whose picture grows brighter with time and whose sound is silent before, and loud after, its middle.
+
+    Files of another shade have another content.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     video_codec, audio_codec = CODECS[path.suffix]
     with av.open(str(path), "w") as container:
@@ -56,13 +60,13 @@ def write_media(
             if times is not None:
                 shown.codec_context.time_base = Fraction(1, 1000)
             for number, second in enumerate(times or np.arange(round(seconds * fps)) / fps):
-                frame = av.VideoFrame.from_ndarray(np.full((*size[::-1], 3), brightness(second), np.uint8))
+                frame = av.VideoFrame.from_ndarray(np.full((*size[::-1], 3), brightness(second, shade), np.uint8))
                 frame.pts = number if times is None else round(second * 1000)
                 frame.time_base = Fraction(1, fps) if times is None else Fraction(1, 1000)
                 container.mux(shown.encode(frame))
             container.mux(shown.encode(None))
         if heard is not None:
-            _write_sound(container, heard, tone(sound_seconds or seconds, rate), rate, channels)
+            _write_sound(container, heard, tone(sound_seconds or seconds, rate, shade), rate, channels)
     return path
 
 
@@ -72,28 +76,28 @@ def greys(picture: Picture) -> np.ndarray:
     return np.array([packed[place] for place in picture.index])
 
 
-def tone(seconds: float, rate: int) -> np.ndarray:
-    """(n,) silence, then 1 kHz from the middle on."""
+def tone(seconds: float, rate: int, shade: int = 0) -> np.ndarray:
+    """(n,) silence, then 1 kHz, and a little more for each shade, from the middle on."""
     time = np.arange(round(seconds * rate)) / rate
-    wave: np.ndarray = 0.5 * np.sin(2 * np.pi * 1000 * time) * (time > seconds / 2)
+    wave: np.ndarray = 0.5 * np.sin(2 * np.pi * (1000 + 10 * shade) * time) * (time > seconds / 2)
     return wave
 
 
-def write_frames(folder: Path, seconds: float = 1.0, size: tuple[int, int] = (64, 48)) -> Path:
+def write_frames(folder: Path, seconds: float = 1.0, size: tuple[int, int] = (64, 48), shade: int = 0) -> Path:
     """A folder of numbered pictures, 30 a second, growing brighter with time."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(round(seconds * 30)):
-        picture = np.full((*size[::-1], 3), brightness(number / 30), np.uint8)
+        picture = np.full((*size[::-1], 3), brightness(number / 30, shade), np.uint8)
         (folder / f"{number + 1:06d}.jpg").write_bytes(pack(picture))
     return folder
 
 
-def write_mp3(path: Path, seconds: float = 1.0, rate: int = 16000) -> Path:
+def write_mp3(path: Path, seconds: float = 1.0, rate: int = 16000, shade: int = 0) -> Path:
     """A sound file: silent, then loud."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libmp3lame", rate=rate, layout="mono")
-        _write_sound(container, stream, tone(seconds, rate), rate, 1)
+        _write_sound(container, stream, tone(seconds, rate, shade), rate, 1)
     return path
 
 
@@ -108,13 +112,14 @@ def write_tree(
     root: Path, card: Card, training: int = 5, test: int = 1, layout: str = "imgs", seconds: float = 0.5
 ) -> Path:
     """A data set of tiny clips c0, c1, ... in each class: the first `training` are for training."""
-    for name in card.classes:
+    for label, name in enumerate(card.classes):
         for number in range(training + test):
+            shade = 8 + label * (training + test) + number
             if layout == "imgs":
-                write_frames(root / "imgs" / name / f"c{number}", seconds, (24, 24))
-                write_mp3(root / "mp3" / name / f"c{number}.mp3", seconds)
+                write_frames(root / "imgs" / name / f"c{number}", seconds, (24, 24), shade)
+                write_mp3(root / "mp3" / name / f"c{number}.mp3", seconds, shade=shade)
             else:
-                write_media(root / "video" / name / f"c{number}.avi", seconds, rate=16000, size=(32, 24))
+                write_media(root / "video" / name / f"c{number}.avi", seconds, rate=16000, size=(32, 24), shade=shade)
             write_srt(root / "srt" / name / f"c{number}.srt", start=0.1 * seconds, end=0.9 * seconds)
     write_lists(root, card, range(training), range(training, training + test))
     return root
