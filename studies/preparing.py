@@ -24,7 +24,7 @@ from reports.datatables import counts, problems, verdict, write_problems
 from studies.exits import DONE, MISTAKE
 from studies.screen import Terminal
 
-METHOD = "mart"  # whose presets say at which size clips are prepared: all methods open them alike
+METHOD = "mart"  # whose presets say at which size clips are prepared
 
 
 def check_data(console: Console, source: Source, data: Path | None, fold: int) -> int:

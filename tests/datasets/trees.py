@@ -111,16 +111,19 @@ def write_srt(path: Path, text: str = "what joy", start: float = 0.1, end: float
 def write_tree(
     root: Path, card: Card, training: int = 5, test: int = 1, layout: str = "imgs", seconds: float = 0.5
 ) -> Path:
-    """A data set of tiny clips c0, c1, ... in each class: the first `training` are for training."""
+    """A data set of tiny clips c0, c1, ... in each class: the first `training` are for training.
+
+    Where the card leaves sessions out, clips are named for them in turn.
+    """
     for label, name in enumerate(card.classes):
         for number in range(training + test):
-            shade = 8 + label * (training + test) + number
+            shade, clip = 8 + label * (training + test) + number, clip_name(card, number)
             if layout == "imgs":
-                write_frames(root / "imgs" / name / f"c{number}", seconds, (24, 24), shade)
-                write_mp3(root / "mp3" / name / f"c{number}.mp3", seconds, shade=shade)
+                write_frames(root / "imgs" / name / clip, seconds, (24, 24), shade)
+                write_mp3(root / "mp3" / name / f"{clip}.mp3", seconds, shade=shade)
             else:
-                write_media(root / "video" / name / f"c{number}.avi", seconds, rate=16000, size=(32, 24), shade=shade)
-            write_srt(root / "srt" / name / f"c{number}.srt", start=0.1 * seconds, end=0.9 * seconds)
+                write_media(root / "video" / name / f"{clip}.avi", seconds, rate=16000, size=(32, 24), shade=shade)
+            write_srt(root / "srt" / name / f"{clip}.srt", start=0.1 * seconds, end=0.9 * seconds)
     write_lists(root, card, range(training), range(training, training + test))
     return root
 
@@ -128,9 +131,16 @@ def write_tree(
 def write_lists(root: Path, card: Card, training: Sequence[int], test: Sequence[int]) -> None:
     """The two official lists; the test list has no class numbers, as the real ones have none."""
     root.mkdir(parents=True, exist_ok=True)
-    rows = [f"{name}/c{n} {label + 1}" for label, name in enumerate(card.classes) for n in training]
+    rows = [f"{name}/{clip_name(card, n)} {label + 1}" for label, name in enumerate(card.classes) for n in training]
     (root / "trainlist01.txt").write_text("\n".join(rows) + "\n")
-    (root / "testlist01.txt").write_text("\n".join(f"{name}/c{n}" for name in card.classes for n in test) + "\n")
+    (root / "testlist01.txt").write_text(
+        "\n".join(f"{name}/{clip_name(card, n)}" for name in card.classes for n in test) + "\n"
+    )
+
+
+def clip_name(card: Card, number: int) -> str:
+    """c0, c1, ...; or an id of sessions 1 to 5 in turn."""
+    return f"Ses0{number % 5 + 1}F_impro01_F{number:03d}" if card.group == "session" else f"c{number}"
 
 
 def _write_sound(container: Any, stream: Any, wave: np.ndarray, rate: int, channels: int) -> None:

@@ -33,7 +33,7 @@ MISTAKES = {
     "method": (["--method", "matr", "--dataset", "toy"], ["unknown method 'matr'", "did you mean 'mart'"]),
     "dataset": (["--method", "toy", "--dataset", "ekman"], ["unknown data set 'ekman'", "did you mean 'ekman6'"]),
     "field": (["--method", "toy", "--dataset", "toy", "--set", "epoch=3"], ["'epoch'", "did you mean 'epochs'"]),
-    "no fields": (["--method", "majority", "--dataset", "toy", "--set", "lr=1"], ["'lr'", "majority has no fields"]),
+    "no fields": (["--method", "majority", "--dataset", "toy", "--set", "lr=1"], ["'lr'", "known: mels, size"]),
     "value": (["--method", "toy", "--dataset", "toy", "--set", "epochs=many"], ["'epochs'", "'many'"]),
     "bounds": (["--method", "toy", "--dataset", "toy", "--set", "epochs=0"], ["'epochs'", "'0'"]),
     "choice": (["--method", "mart", "--dataset", "toy", "--set", "mask=afective"], ["'mask'", "affective"]),
