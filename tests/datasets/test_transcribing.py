@@ -1,0 +1,133 @@
+"""Transcribing: subtitles for clips that have none, written whole, never over others, and gone on with."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.data import Clip, Files, Word
+from bench.errors import ConfigError, DataError
+from datasets import transcribing
+from datasets.media.sound import RATE_HZ
+from datasets.media.transcript import read_transcript
+from datasets.transcribing import transcribe, write_transcripts
+from tests.datasets.trees import write_media, write_mp3
+
+SAID = [Word(" What", 0.25, 0.5), Word(" joy,", 0.5, 0.75), Word("\n ", 0.75, 0.8), Word(" don't!", 3661.5, 3661.25)]
+
+
+class Parrot:
+    """Hears the same words in everything."""
+
+    def __init__(self, words=SAID):
+        self.words, self.heard = words, []
+
+    def hear(self, samples):
+        assert samples.dtype == np.float32 and samples.ndim == 1
+        self.heard.append(len(samples) / RATE_HZ)
+        return self.words
+
+
+def clip(name, **files):
+    return Clip(f"joy/{name}", 0, "train", name, Files(**files))
+
+
+def quiet(what, done, total):
+    pass
+
+
+def test_each_word_is_a_caption_at_its_own_time(tmp_path):
+    made = [clip("a", audio=write_mp3(tmp_path / "a.mp3", 1.0)), clip("b", video=write_media(tmp_path / "b.mp4", 2.0))]
+    parrot = Parrot()
+    assert write_transcripts(made, tmp_path, parrot, quiet) == []
+    assert np.abs(np.array(parrot.heard) - [1.0, 2.0]).max() < 0.15
+    text = (tmp_path / "srt/joy/b.srt").read_text()
+    assert text.startswith("1\n00:00:00,250 --> 00:00:00,500\nWhat\n\n2\n") and "01:01:01,500 --> 01:01:01,500" in text
+    words, problems = read_transcript(tmp_path / "srt/joy/a.srt", "joy/a")
+    assert not problems and [(w.text, w.start) for w in words] == [("what", 0.25), ("joy", 0.5), ("don't", 3661.5)]
+
+
+def test_where_nothing_is_heard_the_file_is_there_and_says_so(tmp_path):
+    write_transcripts([clip("a", audio=write_mp3(tmp_path / "a.mp3"))], tmp_path, Parrot([]), quiet)
+    words, problems = read_transcript(tmp_path / "srt/joy/a.srt", "joy/a")
+    assert not words and [p.what for p in problems] == ["no words"] and "hold no words" in problems[0].why
+
+
+def test_clips_that_have_words_or_no_sound_are_passed_over(tmp_path):
+    mine, sound = tmp_path / "srt/joy/mine.srt", write_mp3(tmp_path / "a.mp3")
+    mine.parent.mkdir(parents=True)
+    mine.write_text("my own")
+    clips = [
+        clip("mine", audio=sound),
+        clip("other", audio=sound, transcript=tmp_path / "elsewhere.srt"),
+        clip("text", audio=sound, text="as the manifest says"),
+        clip("mute", frames=tmp_path),
+    ]
+    parrot = Parrot()
+    assert write_transcripts(clips, tmp_path, parrot, quiet) == []
+    assert not parrot.heard and mine.read_text() == "my own" and list(mine.parent.iterdir()) == [mine]
+
+
+def test_a_clip_that_fails_is_told_and_the_others_go_on(tmp_path):
+    (tmp_path / "broken.mp3").write_bytes(b"no sound")
+    clips = [
+        clip("broken", audio=tmp_path / "broken.mp3"),
+        clip("gone", audio=tmp_path / "gone.mp3"),
+        clip("mute", video=write_media(tmp_path / "mute.mp4", 0.5, sound=False)),
+        clip("good", audio=write_mp3(tmp_path / "good.mp3")),
+    ]
+    problems = write_transcripts(clips, tmp_path, Parrot(), quiet)
+    assert [(p.what, p.where) for p in problems] == [("transcribe", f"joy/{n}") for n in ("broken", "gone", "mute")]
+    assert [path.name for path in (tmp_path / "srt/joy").iterdir()] == ["good.srt"]
+
+
+def test_it_goes_on_where_it_was_stopped_and_reports_what_is_left(tmp_path):
+    class Stopped(Parrot):
+        def hear(self, samples):
+            if len(self.heard) == 2:
+                raise KeyboardInterrupt
+            return super().hear(samples)
+
+    clips = [clip(name, audio=write_mp3(tmp_path / f"{name}.mp3", 0.3)) for name in "abc"]
+    with pytest.raises(KeyboardInterrupt):
+        write_transcripts(clips, tmp_path, Stopped(), quiet)
+    assert sorted(path.name for path in (tmp_path / "srt/joy").iterdir()) == ["a.srt", "b.srt"]
+    parrot, reports = Parrot(), []
+    write_transcripts(clips, tmp_path, parrot, lambda *row: reports.append(row))
+    assert len(parrot.heard) == 1 and reports == [("transcribe", 0, 1), ("transcribe", 1, 1)]
+
+
+def test_a_folder_that_takes_no_files_is_one_clear_line(tmp_path):
+    (tmp_path / "srt").write_text("a file in the way")
+    with pytest.raises(DataError, match=r"cannot write .*a\.srt: .*start again"):
+        write_transcripts([clip("a", audio=write_mp3(tmp_path / "a.mp3"))], tmp_path, Parrot(), quiet)
+
+
+def test_without_the_extra_a_line_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(transcribing, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r'pip install "\.\[asr\]" in the checkout') as error:
+        transcribe([], tmp_path, tmp_path, "en", quiet)
+    assert "\n" not in str(error.value) and "docs/transcripts.md" in str(error.value)
+
+
+def test_a_folder_without_a_model_is_told_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(transcribing, "find_spec", lambda name: sys)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"holds no model of faster-whisper: model\.bin, tokenizer\.json not found"):
+        transcribe([clip("a", audio=tmp_path / "a.mp3")], tmp_path, tmp_path, "en", quiet)
+
+
+def test_a_real_model_writes_transcripts_of_real_clips(tmp_path, shared):
+    pytest.importorskip("faster_whisper")
+    if "BENCH_WHISPER" not in os.environ:
+        pytest.skip("BENCH_WHISPER names no folder of a faster-whisper model")
+    model = Path(os.environ["BENCH_WHISPER"])
+    with pytest.raises(ConfigError, match="does not know the language 'xx'"):
+        transcribe([], tmp_path, model, "xx", quiet)
+    clips = [clip(path.stem, video=path) for path in sorted((shared / "grid_clips").glob("*.mpg"))[:2]]
+    assert transcribe(clips, tmp_path, model, "en", quiet) == []
+    for made in clips:
+        words, problems = read_transcript(tmp_path / f"srt/{made.key}.srt", made.key)
+        assert {p.what for p in problems} <= {"no words", "overlap"} and all(word.start < 3.5 for word in words)
