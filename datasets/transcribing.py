@@ -15,6 +15,7 @@ from bench.files import write_whole
 from datasets.media.sound import RATE_HZ, read_samples
 
 MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
+ANY = ("mul", "und")  # a language that is several or unknown: the model guesses it for each clip
 NOTHING = "..."  # the caption of a clip in which nothing was heard, so that its file is not taken for a broken one
 
 
@@ -49,9 +50,9 @@ class Whisper:
             known = list(self._model.supported_languages)
         except Exception as error:  # CTranslate2 and tokenizers have no exceptions of their own
             raise ConfigError(f"the model of {folder} cannot be loaded: {' '.join(str(error).split())}") from None
-        if language not in known:
+        if language not in (*known, *ANY):
             raise ConfigError(f"the model of {folder} does not know the language '{language}'; {_name_some(known)}")
-        self._language = language
+        self._language = None if language in ANY else language
 
     def hear(self, samples: np.ndarray) -> list[Word]:
         """The words where someone speaks; stretches without speech are passed over."""
@@ -63,7 +64,8 @@ class Whisper:
             temperature=0.0,
             condition_on_previous_text=False,
         )
-        return [Word(word.word, word.start, word.end) for segment in segments for word in segment.words or ()]
+        said = [word for segment in segments for word in segment.words or ()]
+        return [Word(word.word, float(word.start), float(word.end)) for word in said]
 
 
 def transcribe(

@@ -127,6 +127,7 @@ def test_a_real_model_writes_transcripts_of_real_clips(tmp_path, shared):
     with pytest.raises(ConfigError, match="does not know the language 'xx'"):
         transcribe([], tmp_path, model, "xx", quiet)
     clips = [clip(path.stem, video=path) for path in sorted((shared / "grid_clips").glob("*.mpg"))[:2]]
+    assert transcribe(clips[:1], tmp_path, model, "mul", quiet) == []
     assert transcribe(clips, tmp_path, model, "en", quiet) == []
     for made in clips:
         words, problems = read_transcript(tmp_path / f"srt/{made.key}.srt", made.key)
