@@ -68,8 +68,10 @@ def filter_bank(samples: np.ndarray, mels: int) -> np.ndarray:
     if not len(samples):
         return np.zeros((0, mels), dtype=np.float16)
     count = -(-len(samples) // _STEP)
-    wave = torch.from_numpy(samples.astype(np.float32))
-    wave = torch.nn.functional.pad(wave - wave.mean(), (0, (count - 1) * _STEP + _WINDOW - len(samples)))
+    wave = torch.zeros((count - 1) * _STEP + _WINDOW)
+    heard = wave[: len(samples)]  # filled in place: an hour of sound is there once
+    heard.copy_(torch.from_numpy(samples))
+    heard -= heard.mean()
     ends = [min(first + CHUNK, count) for first in range(0, count, CHUNK)]
     spans = [(first, end) for first, end in zip(range(0, count, CHUNK), ends, strict=True)]
     return np.concatenate([_energies(wave[a * _STEP : (b - 1) * _STEP + _WINDOW], mels) for a, b in spans])
