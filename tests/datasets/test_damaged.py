@@ -120,8 +120,9 @@ def test_a_file_named_for_another_container_is_read_and_told(tmp_path, shared):
 
 def test_a_single_frame_is_told_and_held_over_the_sound(tmp_path, shared):
     (tmp_path / "frames").mkdir()
-    first = decode(shared / TALK)[0]
-    (tmp_path / "frames/000001.jpg").write_bytes(first["jpegs"][: first["offsets"][1]].tobytes())
+    with av.open(str(shared / TALK)) as container:
+        first = next(container.decode(video=0)).to_ndarray(format="rgb24")
+    (tmp_path / "frames/000001.jpg").write_bytes(pack(first))
     _, facts = decode(shared / TALK, frames=tmp_path / "frames")
     assert [what for what, _, _ in facts["problems"]] == ["one frame", "length"] and facts["frames"] > 80
     assert told(write_still(tmp_path / "a.mkv", 90, 1, 1)) == ["one frame", "no sound"]
