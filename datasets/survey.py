@@ -31,6 +31,11 @@ class Found:
     fold: int
     index: Index
 
+    @property
+    def root(self) -> Path:
+        """The folder that names of files are relative to."""
+        return self.folder if self.folder.is_dir() else self.folder.parent
+
     def facts(self) -> Facts:
         """What is known without opening any clip."""
         clips = tuple(ClipFacts(clip.key, clip.label, clip.split, clip.group, None) for clip in self.index.listed)

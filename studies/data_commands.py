@@ -74,7 +74,7 @@ def prepare(
     Example: python bench.py prepare --dataset ekman6 --data DIR --preset paper
     """
     from studies.ask import choose_fold, find_source
-    from studies.preparing import form_of, prepare_data, transcriber
+    from studies.preparing import form_of, prepare_data
 
     check_owner(dataset, data)
     source = find_source(dataset)
@@ -90,7 +90,7 @@ def prepare(
             choose_fold(source.card, fold),
             presets,
             results,
-            None if transcribe is None else transcriber(transcribe),
+            transcribe,
         )
     except KeyboardInterrupt:
         raise Interrupted("interrupted; what is prepared is kept, the same command goes on where it was") from None

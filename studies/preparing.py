@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.config import Config
-from bench.data import Card, Clip, Word
-from bench.facts import Coverage
+from bench.data import Card, Clip, Problem, Word
+from bench.facts import Coverage, Facts
 from bench.files import write_whole
 from datasets.index.source import Source
 from datasets.store.prepared import Form
-from datasets.survey import Found, find, survey
+from datasets.survey import find, survey
+from datasets.transcribing import transcribe
 from methods.mart.lexicon import load_lexicon
 from methods.registry import METHODS
 from reports.datacounts import doubts
@@ -48,21 +49,27 @@ def prepare_data(
     fold: int,
     presets: Sequence[str],
     results: Path,
-    transcriber: Callable[[Found, Callable[[str, int, int], None]], None] | None,
+    model: Path | None,
 ) -> int:
     """Decode every clip into the store of each preset, tell what is wrong, and write the page and the list of problems.
 
-    Sources are looked at anew: a clip that changed is prepared again. The exit code.
+    Sources are looked at anew: a clip that changed is prepared again. With the folder of a recogniser's model, clips
+    without a transcript are given one first. The exit code.
     """
     with Terminal(console) as screen:
         found = find(source, data, fold)
         screen.notice(f"{source.card.title}: {len(found.index.clips)} clips of {found.folder}")
-        if transcriber is not None:
-            transcriber(found, screen.progress)
+        heard: list[Problem] = []
+        if model is not None:
+            heard = transcribe(found.index.clips, found.root, model, source.card.language, screen.progress)
             found = find(source, data, fold)
         for preset in presets:
             surveyed = survey(found, form_of(preset), results, screen.progress)
-        facts = replace(surveyed.facts, coverage=coverage(source.card, surveyed.words(), screen.progress))
+        facts = replace(
+            surveyed.facts,
+            problems=(*heard, *surveyed.facts.problems),
+            coverage=coverage(source.card, surveyed.words()),
+        )
     place = results / "datasets" / source.card.name
     write_problems(facts.problems, place / PROBLEMS)
     write_whole(place / "index.html", page(facts).encode())
@@ -90,9 +97,7 @@ def form_of(preset: str) -> Form:
     return Form.of(sampling.size, sampling.mels)
 
 
-def coverage(
-    card: Card, said: Iterable[tuple[Clip, list[Word]]], report: Callable[[str, int, int], None]
-) -> dict[str, Coverage]:
+def coverage(card: Card, said: Iterable[tuple[Clip, list[Word]]]) -> dict[str, Coverage]:
     """What the default lexicon says for each class of a card, and of the words of its clips."""
     lexicon = load_lexicon("nrc")
     entries = _entries(card)
@@ -121,14 +126,3 @@ def _entries(card: Card) -> dict[str, int]:
         if entry is not None:
             found.update(name for name in card.classes if card.emotions.get(name, frozenset()) & entry.emotions)
     return {name: found[name] for name in card.classes}
-
-
-def transcriber(model: Path) -> Callable[[Found, Callable[[str, int, int], None]], None]:
-    """What writes a transcript beside each clip that has none, with the model of a folder."""
-    from datasets.transcribing import transcribe
-
-    def write(found: Found, report: Callable[[str, int, int], None]) -> None:
-        root = found.folder if found.folder.is_dir() else found.folder.parent
-        transcribe(found.index.clips, root, model, found.source.card.language, report)
-
-    return write

@@ -34,6 +34,7 @@ def test_a_run_leaves_a_record_with_every_file_it_names(desk):
     assert set(outcome.record.files) == {
         "predictions.parquet",
         "curves.json",
+        "card.json",
         "config.json",
         "confusion.png",
         "weights.safetensors",
@@ -124,6 +125,7 @@ def test_mlflow_holds_parameters_curves_scores_and_files(desk):
     assert {file.path for file in client.list_artifacts(outcome.run_id)} == {
         "predictions.parquet",
         "curves.json",
+        "card.json",
         "config.json",
         "confusion.png",
         "record.json",
