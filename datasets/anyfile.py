@@ -12,8 +12,9 @@ import numpy as np
 
 from bench.data import Clip, Files, Problem, Sample, Sampling
 from bench.errors import MediaError
+from datasets.media.packed import unpack
 from datasets.media.packets import open_media
-from datasets.media.pictures import read_video, unpack
+from datasets.media.pictures import read_video
 from datasets.segments import HOP, RATE, slots
 from datasets.store.opening import open_clip
 from datasets.store.prepared import Form, prepare, read_facts
@@ -80,4 +81,6 @@ def stills(path: Path, opened: Opened) -> list[np.ndarray]:
     picture, _ = read_video(path, SIDE, path.name)
     count = len(picture.index)
     places = [round((start + end) / 2 * RATE) % count for start, end in opened.slots]
-    return [unpack(picture.jpegs[picture.index[place]]) for place in places]
+    shown = [int(picture.index[place]) for place in places]
+    found = dict(unpack(picture.packets, shown))
+    return [found[number] for number in shown]

@@ -14,7 +14,8 @@ from typing import Any
 import av
 
 from datasets.ekman6 import CARD
-from datasets.media.pictures import read_video
+from datasets.media.packed import unpack
+from datasets.media.pictures import pack, read_video
 
 EMOTIONS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "joy", "SAD": "sadness", "NEU": "surprise"}
 
@@ -67,8 +68,9 @@ def _split_media(clip: RealClip, root: Path) -> None:
     picture, _ = read_video(clip.path, 128, clip.path.stem)
     folder = root / "imgs" / clip.label / clip.path.stem
     folder.mkdir(parents=True)
+    jpegs = [pack(shown) for _, shown in unpack(picture.packets, range(len(picture.packets)))]
     for number, index in enumerate(picture.index, 1):
-        (folder / f"{number:06d}.jpg").write_bytes(picture.jpegs[index])
+        (folder / f"{number:06d}.jpg").write_bytes(jpegs[index])
     target = root / "mp3" / clip.label / f"{clip.path.stem}.mp3"
     target.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(clip.path)) as source, av.open(str(target), "w") as written:

@@ -10,8 +10,9 @@ import numpy as np
 from bench.data import Clip, Problem, Word
 from bench.errors import MediaError
 from datasets.media.container import read_claims
+from datasets.media.packed import unpack
 from datasets.media.packets import TooLong
-from datasets.media.pictures import Picture, read_frames, read_video, unpack
+from datasets.media.pictures import NONE, Picture, read_frames, read_video
 from datasets.media.sound import Sound, is_silent, read_sound
 from datasets.media.transcript import read_transcript, spread
 from datasets.segments import HOP, RATE
@@ -28,7 +29,7 @@ def decode_clip(clip: Clip, side: int, mels: int) -> tuple[dict[str, np.ndarray]
     picture = _picture(clip, side, problems)
     heard = _sound(clip, mels, problems)
     sound = heard.mels
-    if not picture.jpegs and not len(sound):
+    if not picture.packets and not len(sound):
         reasons = dict.fromkeys(problem.why for problem in problems)
         raise MediaError("; ".join(reasons) or "neither picture nor sound can be read")
     _tell_lost(clip, stated, max(len(picture.index) / RATE, len(sound) / HOP), problems)
@@ -38,8 +39,8 @@ def decode_clip(clip: Clip, side: int, mels: int) -> tuple[dict[str, np.ndarray]
     frames = len(picture.index)
     words = _words(clip, frames / RATE if frames else len(sound) / HOP, problems)
     data: dict[str, np.ndarray] = {
-        "jpegs": np.frombuffer(b"".join(picture.jpegs) or b"\0", dtype=np.uint8),
-        "offsets": np.cumsum([0, *map(len, picture.jpegs)]).astype(np.int64),
+        "packets": np.frombuffer(b"".join(picture.packets) or b"\0", dtype=np.uint8),
+        "offsets": np.cumsum([0, *map(len, picture.packets)]).astype(np.int64),
         "index": picture.index if frames else np.full(1, -1, dtype=np.int32),
         "sound": sound if len(sound) else np.zeros((1, 0), dtype=np.float16),
     }
@@ -47,6 +48,7 @@ def decode_clip(clip: Clip, side: int, mels: int) -> tuple[dict[str, np.ndarray]
         "words": [[word.text, word.start, word.end] for word in words],
         "problems": [[p.what, p.where, p.why] for p in problems],
         "frames": frames,
+        "size": picture.size,
         "sound": len(sound),
         "looks": looks,
         "sounds": sounds,
@@ -81,12 +83,12 @@ def _tell_lost(clip: Clip, stated: float | None, held: float, problems: list[Pro
 
 def _is_seen(picture: Picture, key: str, problems: list[Problem]) -> bool:
     """Whether there is anything to be seen; else, or where it never moves, it is told."""
-    if not picture.jpegs:
+    if not picture.packets:
         problems.append(Problem("no picture", key, "the clip has no picture; it is used without"))
         return False
-    if len(picture.jpegs) == 1:
+    if len(picture.packets) == 1:
         problems.append(Problem("one frame", key, "the picture is a single frame, shown throughout"))
-    black = all(int(unpack(jpeg).max()) < DARK for jpeg in picture.jpegs)
+    black = all(int(seen.max()) < DARK for _, seen in unpack(picture.packets, range(len(picture.packets))))
     if black:
         problems.append(Problem("black", key, "all frames are black; the clip is used all the same"))
     return not black
@@ -107,19 +109,19 @@ def _is_heard(sound: np.ndarray, key: str, problems: list[Problem]) -> bool:
 
 def _picture(clip: Clip, side: int, problems: list[Problem]) -> Picture:
     """Frames, or else the picture of the video; none where it cannot be read."""
-    files, none = clip.files, Picture((), np.zeros(0, dtype=np.int32))
+    files = clip.files
     try:
         if files.frames is not None:
             picture, found = read_frames(files.frames, side, clip.key)
         elif files.video is not None:
             picture, found = read_video(files.video, side, clip.key)
         else:
-            return none
+            return NONE
     except TooLong:
         raise
     except MediaError as error:
         problems.append(Problem("picture", clip.key, str(error)))
-        return none
+        return NONE
     problems += found
     return picture
 

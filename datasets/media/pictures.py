@@ -1,4 +1,4 @@
-"""Decoding pictures with PyAV: frames or a video onto a 30 a second time line of small JPEGs.
+"""Decoding pictures with PyAV: frames or a video onto a 30 a second time line of small pictures.
 
 Frames are scaled and packed as they come, so that a long clip never stands decoded in memory.
 """
@@ -19,6 +19,7 @@ from PIL import Image
 from bench.data import Problem
 from bench.errors import MediaError
 from datasets.media.frames import number_frames
+from datasets.media.packed import WIDEST, Packer
 from datasets.media.packets import FAULTS, LONGEST, Clock, Track, check_length, open_media, pictures, reason
 from datasets.segments import RATE
 
@@ -27,9 +28,13 @@ from datasets.segments import RATE
 class Picture:
     """Packed frames, and which of them stands at each 1/30 s."""
 
-    jpegs: tuple[bytes, ...]
+    packets: tuple[bytes, ...]
+    size: tuple[int, int]  # pixels: height, width
     index: np.ndarray  # (n,) int32: place on the 30 a second time line -> frame
     digest: str = ""  # sha256 of what was decoded, the same for the same picture in another container
+
+
+NONE = Picture((), (0, 0), np.zeros(0, dtype=np.int32))
 
 
 class PictureDecoder:
@@ -57,32 +62,27 @@ def pack(picture: np.ndarray) -> bytes:
     return data.getvalue()
 
 
-def unpack(data: bytes) -> np.ndarray:
-    """(H, W, 3) uint8 of a packed picture."""
-    return np.asarray(Image.open(BytesIO(data)))
-
-
 def read_frames(folder: Path, side: int, key: str) -> tuple[Picture, list[Problem]]:
     """A folder of numbered pictures, 30 a second; one that is missing or cannot be read shows the one before it."""
-    decode, scaler, faults = PictureDecoder(), VideoReformatter(), []
-    jpegs: list[bytes] = []
+    decode, small, faults = PictureDecoder(), _Small(side), []
     index: list[int] = []
     numbered = number_frames(folder, key)
     check_length(max(numbered.places, default=0) / RATE, f"{folder.name}/")
     for place, path in zip(numbered.places, numbered.paths, strict=True):
-        index += [max(0, len(jpegs) - 1)] * (place - len(index))
+        index += [small.last] * (place - len(index))
         try:
-            jpegs.append(_small(decode(path.read_bytes()), side, scaler))
+            small.add(decode(path.read_bytes()))
         except MediaError as error:
             faults.append(f"{path.name}: {error}")
-        index.append(max(0, len(jpegs) - 1))
-    if not jpegs:
+        index.append(small.last)
+    if not small.count:
         raise MediaError(f"no readable frame among {len(numbered.paths)} in {folder.name}/")
     problems = list(numbered.problems)
     if faults:
         problems.append(Problem("frames", key, f"unreadable, {len(faults)} of {len(index)}: first {faults[0]}"))
-    digest = hashlib.sha256(b"".join(jpegs)).hexdigest()
-    return Picture(tuple(jpegs), np.asarray(index, dtype=np.int32), digest), problems
+    packets = small.close()
+    digest = hashlib.sha256(b"".join(packets)).hexdigest()
+    return Picture(packets, small.size, np.asarray(index, dtype=np.int32), digest), problems
 
 
 def read_video(path: Path, side: int, key: str) -> tuple[Picture, list[Problem]]:
@@ -90,30 +90,30 @@ def read_video(path: Path, side: int, key: str) -> tuple[Picture, list[Problem]]
 
     A frame is shown until the next is due, the last for its own duration.
     """
-    scaler, jpegs = VideoReformatter(), []
+    small = _Small(side)
     index: list[int] = []
     pending: Any = None
     now = 0.0
     with open_media(path) as container:
         streams = pictures(container)
         if not streams:
-            return Picture((), np.zeros(0, dtype=np.int32)), []
+            return NONE, []
         track = Track(container, streams[0], path.name)
         clock = Clock(min(LONGEST, 1 / float(streams[0].average_rate or RATE)))
         for frame in track.frames():
             now = clock.seconds(frame.time)
             due = round(now * RATE)
             if pending is not None and due > len(index):
-                jpegs.append(_small(pending, side, scaler))
-                index += [len(jpegs) - 1] * (due - len(index))
+                small.add(pending)
+                index += [small.last] * (due - len(index))
                 check_length(now, path.name)
             pending = frame
         if pending is not None:
-            jpegs.append(_small(pending, side, scaler))
+            small.add(pending)
             end = round((now + _duration(pending, clock.step)) * RATE)
-            index += [len(jpegs) - 1] * max(1, end - len(index))
+            index += [small.last] * max(1, end - len(index))
     problems = [*track.problems(key), *clock.problems(key, path.name)]
-    return Picture(tuple(jpegs), np.asarray(index, dtype=np.int32), track.digest), problems
+    return Picture(small.close(), small.size, np.asarray(index, dtype=np.int32), track.digest), problems
 
 
 def _duration(frame: Any, step: float) -> float:
@@ -122,13 +122,47 @@ def _duration(frame: Any, step: float) -> float:
     return min(LONGEST, stated if stated > 0 else step)
 
 
-def _small(frame: Any, side: int, convert: VideoReformatter) -> bytes:
-    """The frame scaled and packed; raises MediaError for one of a form or size that cannot be."""
-    try:
-        return pack(_scale(frame, side, convert))
-    except (*FAULTS, OSError) as error:
-        shape = f"{frame.width} x {frame.height} {frame.format.name}"
-        raise MediaError(f"a picture of {shape} cannot be scaled ({reason(error)})") from None
+class _Small:
+    """Frames scaled and packed as they come, all in the shape of the first."""
+
+    def __init__(self, side: int) -> None:
+        self._side, self._convert = side, VideoReformatter()
+        self._packer: Packer | None = None
+        self.size, self.count = (0, 0), 0
+
+    @property
+    def last(self) -> int:
+        """Number of the frame added last; 0 before there is one."""
+        return max(0, self.count - 1)
+
+    def add(self, frame: Any) -> None:
+        """One more; raises MediaError for one of a form or size that cannot be."""
+        try:
+            picture = _scale(frame, self._side, self._convert)
+        except (*FAULTS, OSError) as error:
+            shape = f"{frame.width} x {frame.height} {frame.format.name}"
+            raise MediaError(f"a picture of {shape} cannot be scaled ({reason(error)})") from None
+        if self._packer is None:
+            self.size = picture.shape[0], picture.shape[1]
+            self._packer = Packer(*self.size)
+        self._packer.add(_fit(picture, self.size))
+        self.count += 1
+
+    def close(self) -> tuple[bytes, ...]:
+        """All of them packed; none can follow."""
+        return self._packer.close() if self._packer is not None else ()
+
+
+def _fit(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """The middle of a picture of another shape, its border continued where it is too small."""
+    if picture.shape[:2] == size:
+        return picture
+    spare = [have - want for have, want in zip(picture.shape, size, strict=False)]
+    top, left = (max(0, rest) // 2 for rest in spare)
+    cut = picture[top : top + size[0], left : left + size[1]]
+    before = [max(0, -rest) // 2 for rest in spare]
+    rest = [(first, want - have - first) for first, want, have in zip(before, size, cut.shape, strict=False)]
+    return np.pad(cut, (*rest, (0, 0)), mode="edge")
 
 
 def _scale(frame: Any, side: int, convert: VideoReformatter) -> np.ndarray:
@@ -136,7 +170,9 @@ def _scale(frame: Any, side: int, convert: VideoReformatter) -> np.ndarray:
     width, height = frame.width, frame.height
     scale = side / min(width, height)
     size = {"width": max(side, round(width * scale)), "height": max(side, round(height * scale))}
-    small = convert.reformat(frame, **size, format="rgb24", interpolation="AREA")
+    if max(size.values()) > WIDEST:
+        raise ValueError(f"a side would have over {WIDEST} pixels")
+    small = convert.reformat(frame, **size, format="rgb24", interpolation="AREA", threads=1)
     picture: np.ndarray = small.to_ndarray()
     turns = round(getattr(frame, "rotation", 0) / 90) % 4
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture

@@ -16,7 +16,7 @@ from bench.data import Clip, Modality, Sample, Sampling
 from bench.streams import Streams
 from datasets.media.sound import FLOOR
 from datasets.segments import MISSING, cut
-from datasets.store.kept import STORE, KeptClip
+from datasets.store.kept import STORE, Crop, KeptClip
 
 MASK_BINS, MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
 
@@ -53,6 +53,7 @@ def open_clip(path: Path, sampling: Sampling, rng: np.random.Generator | None) -
         _read_video(kept, [segment.frames for segment in segments], corner, flipped, video)
     if has["audio"]:
         _read_audio(kept, [segment.sound for segment in segments], audio)
+    kept.close()
     if rng is not None:
         masks = rng.random((sampling.segments, 4))
         if has["audio"]:
@@ -64,30 +65,26 @@ def open_clip(path: Path, sampling: Sampling, rng: np.random.Generator | None) -
 
 
 def _read_video(kept: KeptClip, places: list[np.ndarray], corner: np.ndarray, flipped: bool, out: np.ndarray) -> None:
-    """Fill (S, T, H, W, 3) with one crop of the frames at `places`; every frame is cropped once."""
-    index = kept.index()
-    segments = [index[segment].tolist() for segment in places]
-    pictures = kept.pictures(frame for segment in segments for frame in segment)
-    cropped = {frame: _crop(picture, out.shape[2], corner, flipped) for frame, picture in pictures.items()}
-    for s, segment in enumerate(segments):
-        for t, frame in enumerate(segment):
-            out[s, t] = cropped[frame]
-
-
-def _crop(picture: np.ndarray, size: int, corner: np.ndarray, flipped: bool) -> np.ndarray:
-    top = int(corner[0] * (picture.shape[0] - size + 1) * (1 - 1e-9))
-    left = int(corner[1] * (picture.shape[1] - size + 1) * (1 - 1e-9))
-    cropped = picture[top : top + size, left : left + size]
-    return cropped[:, ::-1] if flipped else cropped
+    """Fill (S, T, H, W, 3) with one crop of the frames at `places`."""
+    size = out.shape[2]
+    top, left = (
+        int(share * (side - size + 1) * (1 - 1e-9)) for share, side in zip(corner, kept.facts["size"], strict=True)
+    )
+    kept.pictures(np.stack(places), Crop(top, left, size, flipped), out)
 
 
 def _read_audio(kept: KeptClip, places: list[np.ndarray], out: np.ndarray) -> None:
     """Fill (S, F, M) with the sound frames at `places`; silence past the end of the sound."""
-    for s, segment in enumerate(places):
+    for segment, filled in zip(places, out, strict=True):
         known = segment != MISSING
-        out[s] = FLOOR
+        if known.all():
+            kept.sound(segment, filled)
+            continue
+        filled[:] = FLOOR
         if known.any():
-            out[s, known] = kept.sound(segment[known])
+            heard = np.empty((int(known.sum()), out.shape[2]), dtype=np.float32)
+            kept.sound(segment[known], heard)
+            filled[known] = heard
 
 
 def _mask_audio(audio: np.ndarray, drawn: np.ndarray) -> None:

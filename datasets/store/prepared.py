@@ -25,7 +25,7 @@ from datasets.store.ledger import Ledger, Row, read_ledger
 from datasets.store.pool import run_each
 from datasets.store.sources import ends_of, full_mark, hash_sources, name_prepared, quick_mark
 
-FORM = 2  # of the files; a change of their content needs a new number
+FORM = 3  # of the files; a change of their content needs a new number
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def prepare_clip(clip: Clip, place: Path, form: Form) -> tuple[str, Row | str]:
         frames=facts["frames"],
         sound=facts["sound"],
         words=len(facts["words"]),
-        looks=facts.get("looks", ""),
-        sounds=facts.get("sounds", ""),
+        looks=facts["looks"],
+        sounds=facts["sounds"],
         bytes=path.stat().st_size,
     )
 

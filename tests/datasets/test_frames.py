@@ -60,7 +60,7 @@ def test_what_is_no_numbered_picture_is_no_frame(tmp_path):
     (folder / "cover.jpg").write_bytes(b"")
     (folder / "3.jpeg").write_bytes(b"")
     picture, problems = read_frames(folder, 24, "joy/c")
-    assert len(picture.jpegs) == 6 and picture.index.tolist() == list(range(6))
+    assert len(picture.packets) == 6 and picture.index.tolist() == list(range(6))
     assert sorted(p.why for p in problems) == [
         "left out, 1 of the pictures: no file",
         "left out, 1 of the pictures: of a number that another has",

@@ -7,50 +7,74 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from datasets.media.pictures import pack, unpack
-from datasets.store.kept import CLIP, WORD, Store
+from bench.errors import StoreError
+from datasets.media.packed import GROUP, Packer, Unpacker
+from datasets.store.kept import CLIP, FRAME, WORD, Crop, KeptClip, Store
 
-SIDES = (8, 8, 8, 12, 8, 8)  # pixels: a folder of pictures may hold more than one size
-FRAMES = len(SIDES)
-OF_CLIP = CLIP + WORD + 8 * FRAMES
-OF_PICTURES, OF_SOUND = 3 * 10 * sum(SIDES), 40 * 4 * 2
+FRAMES, HEIGHT, WIDTH, SIZE = 3 * GROUP + 2, 9, 15, 8
+OF_CLIP = CLIP + WORD + FRAME * FRAMES
+OF_PICTURES, OF_SOUND = 3 * HEIGHT * WIDTH * FRAMES, 40 * 4 * 2
+CROP = Crop(1, 3, SIZE, True)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    jpegs = [pack(rng.integers(0, 255, (side, 10, 3), dtype=np.uint8)) for side in SIDES]
+    rng, packer = np.random.default_rng(0), Packer(HEIGHT, WIDTH)
+    for _ in range(FRAMES):
+        packer.add(rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8))
+    packets = packer.close()
     data = {
-        "index": np.arange(FRAMES),
-        "offsets": np.cumsum([0, *(len(jpeg) for jpeg in jpegs)]),
-        "jpegs": np.frombuffer(b"".join(jpegs), dtype=np.uint8),
+        "index": np.arange(FRAMES, dtype=np.int32),
+        "offsets": np.cumsum([0, *map(len, packets)]),
+        "packets": np.frombuffer(b"".join(packets), dtype=np.uint8),
         "sound": rng.random((40, 4)).astype(np.float16),
     }
-    facts = {"frames": FRAMES, "sound": 40, "words": [["joy", 0.1, 0.2]], "content": "", "problems": []}
+    words = [["joy", 0.1, 0.2]]
+    facts = {"frames": FRAMES, "size": [HEIGHT, WIDTH], "sound": 40, "words": words, "content": "", "problems": []}
     save_file(data, tmp_path / "clip.safetensors", metadata={"facts": json.dumps(facts)})
     return tmp_path / "clip.safetensors"
 
 
+def pictures(clip: KeptClip, places: list[list[int]], crop: Crop = CROP) -> np.ndarray:
+    out = np.zeros((*np.shape(places), SIZE, SIZE, 3), dtype=np.uint8)
+    clip.pictures(np.array(places), crop, out)
+    return out
+
+
+def sound(clip: KeptClip, places: list[int]) -> np.ndarray:
+    out = np.zeros((len(places), 4), dtype=np.float32)
+    clip.sound(np.array(places), out)
+    return out
+
+
 @pytest.mark.parametrize("room", [0, OF_CLIP, OF_CLIP + 500, 1_000_000])
 def test_kept_or_not_a_clip_is_the_same(path: Path, room: int) -> None:
-    fresh, store = Store(0).open(path), Store(room)
-    for frames in ([0, 1, 1, 5], [2, 2, 0, 3], [0, 1, 4, 5]):
-        kept = store.open(path)
-        pictures, wanted = kept.pictures(frames), fresh.pictures(frames)
-        assert pictures.keys() == wanted.keys() == set(frames)
-        assert all(np.array_equal(pictures[frame], wanted[frame]) for frame in frames)
-        for places in (np.array([3, 4, 5]), np.array([39, 0])):
-            assert np.array_equal(kept.sound(places), fresh.sound(places))
+    store = Store(room)
+    for crop in (CROP, Crop(0, 0, SIZE, False)):
+        for places in ([[0, 1], [1, 5]], [[30, 2], [0, FRAMES - 1]], [[0, 1], [4, 20]]):
+            fresh, kept = Store(0).open(path), store.open(path)
+            assert np.array_equal(pictures(kept, places, crop), pictures(fresh, places, crop))
+            assert np.array_equal(sound(kept, [39, 0, 3]), sound(fresh, [39, 0, 3]))
+            kept.close()
 
 
 def test_what_was_kept_is_not_decoded_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
-    monkeypatch.setattr("datasets.kept.unpack", lambda data: decoded.append(data) or unpack(data))
+    decode = Unpacker._decode
+    monkeypatch.setattr(Unpacker, "_decode", lambda self, data: decoded.append(data) or decode(self, data))
     store = Store()
     for _ in range(2):
-        store.open(path).pictures([0, 1, 1, 3])
+        pictures(store.open(path), [[0, 1, GROUP + 1, 3]])
+    assert len(decoded) == 2 * GROUP
+
+
+def test_only_the_groups_of_what_is_wanted_are_decoded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded: list[bytes] = []
+    decode = Unpacker._decode
+    monkeypatch.setattr(Unpacker, "_decode", lambda self, data: decoded.append(data) or decode(self, data))
+    pictures(Store(0).open(path), [[2 * GROUP + 1, 2 * GROUP, 2 * GROUP + 2]])
     assert len(decoded) == 3
 
 
@@ -60,7 +84,14 @@ def test_no_more_is_kept_than_there_is_room_for(path: Path) -> None:
         store = Store(room)
         for _ in range(2):
             clip = store.open(path)
-            clip.sound(np.array([0]))
-            clip.pictures(range(FRAMES))
+            sound(clip, [0])
+            pictures(clip, [[*range(FRAMES)]])
         assert store.room == left
         assert (store.open(path) is clip) == (room >= OF_CLIP)
+
+
+def test_a_damaged_file_is_told_with_what_to_do(path: Path) -> None:
+    packets = load_file(path)["packets"].tobytes()
+    path.write_bytes(path.read_bytes().replace(packets, bytes(len(packets))))
+    with pytest.raises(StoreError, match="remove the file, and it is prepared again"):
+        pictures(Store(0).open(path), [[0, 1]])

@@ -4,7 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from datasets.media.pictures import read_video, unpack
+from datasets.media.packed import unpack
+from datasets.media.pictures import read_video
 from datasets.media.sound import filter_bank, read_sound
 from tests.datasets.trees import CODECS, brightness, greys, write_media, write_mp3
 
@@ -25,7 +26,7 @@ def test_every_container_gives_its_picture_and_sound_at_their_times(tmp_path, su
     assert not problems and abs(len(picture.index) - 30) <= 2
     seconds = np.arange(len(picture.index)) / 30
     assert np.abs(greys(picture) - [brightness(s) for s in seconds]).max() < 12
-    assert unpack(picture.jpegs[0]).shape == (24, 32, 3)
+    assert picture.size == (24, 32)
     sound, problems = read_sound(path, 32, "joy/clip")
     mels = sound.mels
     assert not problems and mels.shape[1] == 32 and abs(len(mels) - 100) <= 12  # codecs add some silence
@@ -41,7 +42,7 @@ def test_sound_of_any_rate_keeps_its_time(tmp_path, rate):
 @pytest.mark.parametrize("size", [(66, 38), (38, 66), (322, 242), (30, 30)])
 def test_odd_sizes_are_scaled_to_the_short_side(tmp_path, size):
     picture, _ = read_video(write_media(tmp_path / "clip.avi", 0.2, size=size, sound=False), 24, "joy/clip")
-    height, width, _ = unpack(picture.jpegs[0]).shape
+    height, width = picture.size
     assert min(height, width) == 24 and abs(width / height - size[0] / size[1]) < 0.05
 
 
@@ -50,14 +51,14 @@ def test_variable_frame_rates_are_put_onto_a_steady_time_line(tmp_path):
     picture, _ = read_video(write_media(tmp_path / "clip.mkv", times=times, sound=False), 24, "joy/clip")
     wanted = [brightness(max(t for t in times if t <= place / 30 + 0.02)) for place in range(len(picture.index))]
     assert abs(len(picture.index) - 31) <= 1 and np.abs(greys(picture) - wanted).max() < 12
-    assert len(picture.jpegs) <= len(times)
+    assert len(picture.packets) <= len(times)
 
 
 def test_a_slow_video_repeats_frames_and_a_fast_one_drops_them(tmp_path):
     slow, _ = read_video(write_media(tmp_path / "slow.avi", 1.0, fps=10, sound=False), 24, "joy/slow")
     fast, _ = read_video(write_media(tmp_path / "fast.avi", 1.0, fps=60, sound=False), 24, "joy/fast")
-    assert len(slow.jpegs) == 10 and abs(len(slow.index) - 30) <= 1
-    assert abs(len(fast.jpegs) - 30) <= 1 and abs(len(fast.index) - 30) <= 1
+    assert len(slow.packets) == 10 and abs(len(slow.index) - 30) <= 1
+    assert abs(len(fast.packets) - 30) <= 1 and abs(len(fast.index) - 30) <= 1
 
 
 @pytest.mark.parametrize("sound_seconds", [0.5, 2.0])
@@ -131,4 +132,4 @@ def test_real_clips_are_read_whole(shared):
                 rate = float(container.streams.video[0].average_rate or 30)
             assert not problems and abs(len(picture.index) / 30 - frames / rate) < 0.15, path.name
             assert abs(len(mels) / 100 - len(picture.index) / 30) < 0.5
-            assert mels.astype(np.float32).std() > 1 and unpack(picture.jpegs[0]).std() > 10
+            assert mels.astype(np.float32).std() > 1 and next(unpack(picture.packets, [0]))[1].std() > 10

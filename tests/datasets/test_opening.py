@@ -103,7 +103,7 @@ def test_training_masks_bands_of_the_sound_and_flips_the_picture_sometimes(clips
 
 @pytest.mark.parametrize("room", [0, 10**9])
 def test_a_sound_that_ends_early_is_silence_at_the_floor(tmp_path, monkeypatch, room):
-    monkeypatch.setattr("datasets.opening.STORE", Store(room))
+    monkeypatch.setattr("datasets.store.opening.STORE", Store(room))
     files = Files(frames=write_frames(tmp_path / "c", 4.0), audio=write_mp3(tmp_path / "c.mp3", 1.0))
     clip = Clip("joy/c", 3, "train", "c", files)
     (item,) = prepare([clip], Form.of(16, 24), tmp_path / "out", lambda *_: None)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -243,15 +244,17 @@ def test_a_start_that_is_not_thorough_sees_a_folder_and_its_ends_change(tmp_path
 def test_what_is_packed_is_what_was_drawn(tmp_path):
     from safetensors import safe_open
 
-    from datasets.media.pictures import unpack
+    from datasets.media.packed import unpack
 
     files = Files(frames=write_frames(tmp_path / "c", 1.0), transcript=write_srt(tmp_path / "c.srt", "what joy"))
     (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
     with safe_open(found.path, framework="numpy") as file:
-        offsets, jpegs, index = (file.get_tensor(name) for name in ("offsets", "jpegs", "index"))
+        offsets, data, index = (file.get_tensor(name) for name in ("offsets", "packets", "index"))
+    packets = tuple(data[first:end].tobytes() for first, end in pairwise(offsets))
     for place in (0, 13, 29):
         frame = index[place]
-        grey = unpack(jpegs[offsets[frame] : offsets[frame + 1]].tobytes()).astype(float).mean()
+        ((_, shown),) = unpack(packets, [frame])
+        grey = shown.astype(float).mean()
         assert abs(grey - brightness(place / 30)) < 5
     assert [row[0] for row in read_facts(found.path)["words"]] == ["what", "joy"] and np.all(np.diff(index) == 1)
 

@@ -11,7 +11,8 @@ import av
 import numpy as np
 
 from bench.data import Card
-from datasets.media.pictures import Picture, pack, unpack
+from datasets.media.packed import unpack
+from datasets.media.pictures import Picture, pack
 
 CODECS = {
     ".mp4": ("mpeg4", "aac"),
@@ -72,7 +73,7 @@ def write_media(
 
 def greys(picture: Picture) -> np.ndarray:
     """Mean grey at each 1/30 s."""
-    packed = [unpack(jpeg).mean() for jpeg in picture.jpegs]
+    packed = [shown.mean() for _, shown in unpack(picture.packets, range(len(picture.packets)))]
     return np.array([packed[place] for place in picture.index])
 
 
