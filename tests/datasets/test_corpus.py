@@ -122,7 +122,7 @@ def test_data_are_looked_for_where_they_were_said_to_be(tree, tmp_path, monkeypa
 
 
 def test_a_place_that_is_not_there_or_empty_is_an_error_that_says_how_to_get_the_data(tmp_path, monkeypatch):
-    with pytest.raises(DataError, match=r"is no folder; Ekman-6: ask its authors"):
+    with pytest.raises(DataError, match=r"is no folder; Ekman-6: ask the authors"):
         find_folder(CARD, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="is empty"):

@@ -12,9 +12,9 @@ from datasets.index.rules import Rules
 from datasets.splits import validation_fold
 from tests.datasets.trees import write_lists
 
-VE8 = replace(
+VE8 = replace(  # under a name of which no list comes with the program
     CARD,
-    name="videoemotion8",
+    name="eight",
     classes=("Anger", "Anticipation", "Disgust", "Fear", "Joy", "Sadness", "Surprise", "Trust"),
     sentiment=(-1, 1, -1, -1, 1, -1, 1, 1),
 )
@@ -178,7 +178,8 @@ def test_an_annotation_file_without_clips_by_name_is_an_error_that_says_so(tree)
     (tree / "ekman6.json").unlink()
     (tree / "ekman6.json").mkdir()
     with pytest.raises(DataError, match="has no lists of"):
-        read_rows(tree, CARD, Rules(), 0)
+        read_rows(tree, VE8, Rules(), 0)
+    assert len(read_rows(tree, CARD, Rules(), 0)[0]) == 1637  # the list that comes with the program
 
 
 def test_the_real_lists_and_annotation_of_ekman6_name_the_same_clips(shared, tmp_path):
@@ -192,3 +193,56 @@ def test_the_real_lists_and_annotation_of_ekman6_name_the_same_clips(shared, tmp
     (tmp_path / "json" / "ek6_01.json").write_bytes((source / "ek6_01.json").read_bytes())
     annotated, _ = read_rows(tmp_path / "json", CARD, Rules(), 0)
     assert {(row.key, row.split) for row in annotated} == {(row.key, row.split) for row in rows}
+
+
+def test_the_real_annotation_of_videoemotion8_is_keyed_by_bare_names_and_lost_a_clip(shared, tmp_path):
+    source = shared / "ve8_ek6_lists" / "mart_ve8"
+    (tmp_path / "ve8_01.json").write_bytes((source / "ve8_01.json").read_bytes())
+    annotated, problems = read_rows(tmp_path, VE8, Rules(), 1)
+    assert [p.what for p in problems] == ["bare names"] and "1098 clips" in problems[0].why
+    for name in ("trainlist01.txt", "testlist01.txt"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    listed, _ = read_rows(tmp_path, VE8, Rules(), 1)
+    lost = {row.key for row in listed} - {row.key for row in annotated}
+    assert len(listed) == 1099 and lost == {"Disgust/3527012618_7ceb8fb27b_700"}
+
+
+def test_the_lists_that_come_with_the_program_are_the_real_ones(shared, tmp_path):
+    from datasets.videoemotion8 import CARD as REAL
+
+    source = shared / "ve8_ek6_lists" / "mart_ve8"
+    shipped, told = read_rows(tmp_path, REAL, Rules(), 1)
+    for name in ("trainlist01.txt", "testlist01.txt"):
+        (tmp_path / name).write_bytes((source / name).read_bytes())
+    assert read_rows(tmp_path, REAL, Rules(), 1) == (shipped, told) and len(shipped) == 1099
+
+
+def test_a_name_that_stands_twice_in_an_annotation_keeps_both_of_its_classes(tree):
+    annotate(tree, {f"{label}{n}": entry(label) for label in CARD.classes for n in range(10)})
+    path = tree / "ekman6.json"
+    more = '"odd": {"subset": "training", "annotations": {"label": "joy"}}, '
+    path.write_text(path.read_text().replace('"anger0"', f'{more}{more.replace("joy", "fear")}{more}"anger0"'))
+    rows, problems = read_rows(tree, CARD, Rules(), 0)
+    assert [row.key for row in rows[:2]] == ["joy/odd", "fear/odd"] and len(rows) == 62
+    assert {(p.what, p.where) for p in problems} >= {("two classes", "odd"), ("duplicate", "joy/odd")}
+
+
+def entry(label, subset="training"):
+    return {"subset": subset, "annotations": {"label": label}}
+
+
+def test_a_few_unknown_classes_of_an_annotation_cost_their_clips_and_many_are_an_error(tree):
+    annotate(tree, {"c0": entry("joy"), "c1": entry("fear"), "c2": entry("frustration")})
+    rows, problems = read_rows(tree, CARD, Rules(), 0)
+    assert [row.key for row in rows] == ["joy/c0", "fear/c1"] and ("label", "c2") in {
+        (p.what, p.where) for p in problems
+    }
+    (tree / "ekman6.json").write_text(json.dumps({"database": {"c0": entry("Trust"), "c1": entry("Anticipation")}}))
+    with pytest.raises(DataError, match="2 of its 2 clips are of classes that Ekman-6 lacks, first 'c0' of 'Trust'"):
+        read_rows(tree, CARD, Rules(), 0)
+
+
+def test_an_annotation_may_key_its_clips_by_class_as_well(tree):
+    annotate(tree, {"joy/c0": entry("joy"), "fear/c0": entry("fear", "validation")})
+    rows, problems = read_rows(tree, CARD, Rules(), 0)
+    assert [(row.key, row.split) for row in rows] == [("joy/c0", "train"), ("fear/c0", "test")] and not problems
