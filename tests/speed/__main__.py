@@ -1,13 +1,18 @@
-"""`python -m tests.speed [commands|paper|quick ...]` prints every figure on a line of its own; all without a name."""
+"""`python -m tests.speed [commands|reading|quick|paper ...]` prints every figure on a line; all without a name."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-from tests.speed import commands, paper, quick
+from tests.speed import commands, paper, quick, reading
 
-PARTS: dict[str, Callable[[], None]] = {"commands": commands.main, "quick": quick.main, "paper": paper.main}
+PARTS: dict[str, Callable[[], None]] = {
+    "commands": commands.main,
+    "reading": reading.main,
+    "quick": quick.main,
+    "paper": paper.main,
+}
 
 
 def main(names: list[str]) -> None:

@@ -1,0 +1,231 @@
+"""Reading a training sample from the prepared store against reading it as the authors' tools do, and preparing it.
+
+Clips of 60 seconds and 240 lines, joined from real ones where they are at hand, otherwise from the drawn sample. Every
+figure is a ratio, or stands beside what it is compared with, taken in turns in one process.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+from torchaudio.compliance.kaldi import fbank
+
+from bench.data import Clip, Files, Sampling
+from bench.streams import Streams
+from datasets.ekman6 import CARD
+from datasets.media.transcript import read_transcript
+from datasets.sample.folder import ensure_sample
+from datasets.segments import cut
+from datasets.store import opening
+from datasets.store.kept import NOWHERE
+from datasets.store.opening import PreparedClips
+from datasets.store.prepared import Form, prepare
+from tests.datasets.trees import write_srt
+
+SHARED = Path(os.environ.get("BENCH_SHARED", Path(__file__).resolve().parents[3] / "shared" / "data"))
+SECONDS, LINES, CLIPS = 60, 240, 4
+PAPER = Sampling(segments=12, frames=16, stride=1, size=112, mels=128, training=True)
+QUICK = replace(PAPER, size=24, mels=64)
+TURNS, READS = 12, 120  # samples of each way of reading; samples of the loaders
+
+
+def footage(folder: Path) -> tuple[str, list[Path]]:
+    """Where the pictures and sounds come from, and the files of each clip."""
+    acted = sorted((SHARED / "cremad_clips" / "media").glob("*.flv"))
+    heads = sorted((SHARED / "grid_clips").glob("*.mpg"))
+    if acted and heads:
+        return "real clips, joined and looped", [*acted, *heads]
+    root = ensure_sample(CARD, folder, lambda *_: None, clips=2, training=1)
+    return "drawn sample clips, enlarged and looped", sorted((root / "imgs").glob("*/*"))
+
+
+def write_clip(sources: list[Path], root: Path, number: int) -> tuple[Files, Files]:
+    """One clip as a tree of JPEGs with mp3 and srt, as the authors' tools write it, and as a video."""
+    frames: list[np.ndarray] = []
+    sound = np.zeros(0, dtype=np.float32)
+    for source in sources[number:] + sources[:number]:
+        shown, heard = _read_dir(source) if source.is_dir() else _read_media(source)
+        if frames and shown[0].shape != frames[0].shape:
+            continue
+        frames += shown
+        sound = np.concatenate([sound, np.resize(heard, len(shown) * 44100 // 30)])
+    frames = [frames[place % len(frames)] for place in range(SECONDS * 30)]
+    sound = np.resize(sound, SECONDS * 44100)
+    tree = root / "imgs" / f"c{number}"
+    tree.mkdir(parents=True)
+    for place, frame in enumerate(frames, 1):
+        Image.fromarray(frame).save(tree / f"{place:06d}.jpg")  # Pillow's own quality: 75, colours halved
+    words = write_srt(root / f"c{number}.srt", "lay blue at c two now so very happy " * 20, 0.1, SECONDS - 0.1)
+    audio, video = root / f"c{number}.mp3", root / f"c{number}.mp4"
+    with av.open(str(audio), "w") as written:
+        _write_sound(written, "libmp3lame", sound)
+    with av.open(str(video), "w") as written:
+        stream: Any = written.add_stream("libx264", rate=30, options={"crf": "23", "preset": "veryfast"})
+        stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], "yuv420p"
+        for frame in frames:
+            written.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
+        written.mux(stream.encode(None))
+    return Files(frames=tree, audio=audio, transcript=words), Files(video=video, audio=audio, transcript=words)
+
+
+def read_as_authors(files: Files, sampling: Sampling, rng: np.random.Generator) -> tuple[Any, ...]:
+    """The same sample from the tree: 192 JPEGs resized and cropped, all the sound filtered, the subtitle parsed."""
+    assert files.frames is not None and files.audio is not None and files.transcript is not None
+    words, _ = read_transcript(files.transcript, "")
+    with av.open(str(files.audio)) as container:
+        resampler = av.AudioResampler("flt", "mono", 16000)
+        parts = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)]
+    wave = torch.from_numpy(np.concatenate(parts))[None]
+    energies = fbank(wave - wave.mean(), htk_compat=True, window_type="hanning", num_mel_bins=sampling.mels, dither=0.0)
+    segments = cut(SECONDS * 30, len(energies), words, sampling, rng)
+    size, short, corner = sampling.size, round(sampling.size * 8 / 7), rng.random(2)
+    video = np.zeros((sampling.segments, sampling.frames, size, size, 3), dtype=np.uint8)
+    for s, segment in enumerate(segments):
+        for t, place in enumerate(segment.frames):
+            with Image.open(files.frames / f"{place + 1:06d}.jpg") as picture:
+                scale = short / min(picture.size)
+                width, height = (max(short, round(side * scale)) for side in picture.size)
+                small = picture.convert("RGB").resize((width, height), Image.Resampling.BILINEAR)
+            left, top = int(corner[0] * (width - size)), int(corner[1] * (height - size))
+            video[s, t] = np.asarray(small.crop((left, top, left + size, top + size)))
+    audio = torch.stack([energies[np.maximum(segment.sound, 0)] for segment in segments])
+    return torch.from_numpy(video), audio, tuple(segment.words for segment in segments)
+
+
+def measure_reading(clips: PreparedClips, trees: list[Files], sampling: Sampling, name: str) -> None:
+    """Both ways in turns on one thread; the best of each clip counts."""
+    opening.STORE = NOWHERE
+    ours, theirs, rng = [9.0] * len(trees), [9.0] * len(trees), np.random.default_rng(0)
+    for turn in range(TURNS):
+        for number, tree in enumerate(trees):
+            ours[number] = min(ours[number], _timed(lambda: clips.read(number, sampling, Streams(0), turn)))  # noqa: B023
+            if turn % 3 == 0:
+                theirs[number] = min(theirs[number], _timed(lambda: read_as_authors(tree, sampling, rng)))  # noqa: B023
+    ratio = sum(theirs) / sum(ours)
+    mine, other = (1e3 * sum(spent) / len(trees) for spent in (ours, theirs))
+    print(
+        f"{name}, sample from the store    {ratio:6.1f} times as fast  ({mine:.1f} against {other:.1f} ms; wanted: 8)"
+    )
+
+
+def measure_loaders(clips: PreparedClips) -> None:
+    """Samples a second of one loader process and of two, in turns."""
+    best = {1: 0.0, 2: 0.0}
+    loaders = {count: iter(_loader(clips, count)) for count in best}
+    for count in best:
+        for _ in range(4 * count):
+            next(loaders[count])
+    for _ in range(3):
+        for count in best:
+            spent = _timed(lambda: [next(loaders[count]) for _ in range(READS)])  # noqa: B023
+            best[count] = max(best[count], READS / spent)
+    told = f"{best[1]:.0f} and {best[2]:.0f} samples/s; wanted: 1.8"
+    print(f"two loader processes against one  {best[2] / best[1]:6.2f} times as fast  ({told})", flush=True)
+
+
+def measure_size(prepared: list[Path], trees: list[Files]) -> None:
+    """Bytes of an hour in the store and in the tree."""
+    hours = len(trees) * SECONDS / 3600
+    store = sum(path.stat().st_size for path in prepared) / hours / 1e6
+    frames, sound = (sum(sizes) / hours / 1e6 for sizes in zip(*map(_sizes, trees), strict=True))
+    print(
+        f"store, MB an hour of video        {store:6.0f}           (JPEG tree {frames:.0f}, mp3 {sound:.0f}: "
+        f"{(frames + sound) / store:.1f} times as much)"
+    )
+
+
+def main() -> None:
+    """Print every figure on a line of its own."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        told, sources = footage(folder)
+        written = [write_clip(sources, folder, 3 * number) for number in range(CLIPS)]
+        print(f"{CLIPS} clips of {SECONDS} s and {LINES} lines: {told}")
+        trees, videos = [list(files) for files in zip(*written, strict=True)]
+        for kind, files in (("JPEG tree and mp3", trees), ("H.264 and mp3", videos)):
+            clips = tuple(Clip(f"joy/c{n}", 0, "train", f"c{n}", file) for n, file in enumerate(files))
+            spent = _timed(lambda: prepare(clips, Form.of(112, 128), folder / kind, lambda *_: None))  # noqa: B023
+            rate = SECONDS * CLIPS / spent
+            print(f"preparing, {kind:<22}{rate:6.0f} times real time (processes' start in it; wanted: 20)", flush=True)
+        clips = tuple(Clip(f"joy/c{n}", 0, "train", f"c{n}", file) for n, file in enumerate(trees))
+        for label, sampling in (("paper", PAPER), ("quick", QUICK)):
+            done = prepare(clips, Form.of(sampling.size, sampling.mels), folder / "JPEG tree and mp3", lambda *_: None)
+            paths = tuple(item.path for item in done if item.path is not None)
+            measure_reading(PreparedClips(clips, paths), trees, sampling, label)
+            measure_size(list(paths), trees)
+            if label == "paper":
+                measure_loaders(PreparedClips(clips, paths))
+
+
+class _Samples(torch.utils.data.Dataset[Any]):
+    """Read after read of the same clips, never from memory."""
+
+    def __init__(self, clips: PreparedClips) -> None:
+        self.clips = clips
+
+    def __len__(self) -> int:
+        return 100_000
+
+    def __getitem__(self, place: int) -> Any:
+        opening.STORE = NOWHERE
+        return self.clips.read(place % len(self.clips.clips), PAPER, Streams(0), place).video
+
+
+def _loader(clips: PreparedClips, count: int) -> DataLoader[Any]:
+    return DataLoader(_Samples(clips), batch_size=None, num_workers=count, multiprocessing_context="spawn")
+
+
+def _timed(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _sizes(files: Files) -> tuple[int, int]:
+    assert files.frames is not None and files.audio is not None
+    return sum(path.stat().st_size for path in files.frames.iterdir()), files.audio.stat().st_size
+
+
+def _read_dir(folder: Path) -> tuple[list[np.ndarray], np.ndarray]:
+    pictures = [Image.open(path).convert("RGB") for path in sorted(folder.glob("*.jpg"))]
+    size = round(pictures[0].width * LINES / pictures[0].height) // 2 * 2, LINES
+    sound = folder.parents[2] / "mp3" / folder.parent.name / f"{folder.name}.mp3"
+    return [np.asarray(picture.resize(size, Image.Resampling.BILINEAR)) for picture in pictures], _read_sound(sound)
+
+
+def _read_media(path: Path) -> tuple[list[np.ndarray], np.ndarray]:
+    with av.open(str(path)) as container:
+        rate = float(container.streams.video[0].average_rate or 30)
+        shown = list(container.decode(video=0))
+    size = {"width": round(shown[0].width * LINES / shown[0].height) // 2 * 2, "height": LINES}
+    frames = [frame.reformat(**size, format="rgb24", interpolation="AREA").to_ndarray() for frame in shown]
+    return [frames[int(place * rate / 30)] for place in range(int(len(frames) * 30 / rate))], _read_sound(path)
+
+
+def _read_sound(path: Path) -> np.ndarray:
+    resampler = av.AudioResampler("flt", "mono", 44100)
+    with av.open(str(path)) as container:
+        return np.concatenate([o.to_ndarray()[0] for f in container.decode(audio=0) for o in resampler.resample(f)])
+
+
+def _write_sound(container: Any, codec: str, wave: np.ndarray) -> None:
+    stream = container.add_stream(codec, rate=44100, layout="mono")
+    stream.bit_rate = 128_000
+    frame = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), format="flt", layout="mono")
+    frame.sample_rate = 44100
+    resampler = av.AudioResampler("fltp", "mono", 44100, frame_size=stream.frame_size or 1152)
+    for part in [*resampler.resample(frame), *resampler.resample(None)]:
+        container.mux(stream.encode(part))
+    container.mux(stream.encode(None))
