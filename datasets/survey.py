@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.data import Clip, Word
+from bench.data import Clip, Problem, Word
 from bench.errors import DataError
 from bench.facts import ClipFacts, Facts, Still
 from datasets.copies import drop_leaks, find_copies
@@ -37,9 +37,10 @@ class Found:
         return self.folder if self.folder.is_dir() else self.folder.parent
 
     def facts(self) -> Facts:
-        """What is known without opening any clip."""
+        """What is known without opening any clip: what is listed and there, and which files are empty."""
         clips = tuple(ClipFacts(clip.key, clip.label, clip.split, clip.group, None) for clip in self.index.listed)
-        return Facts(self.source.card, self.fold, False, clips, self.index.problems)
+        empty = [problem for clip in self.index.clips for problem in _empty_files(clip)]
+        return Facts(self.source.card, self.fold, False, clips, (*self.index.problems, *empty))
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,15 @@ def survey(found: Found, form: Form, cache: Path, report: Report) -> Surveyed:
         bytes=sum(item.row.bytes for item in usable if item.row is not None),
     )
     return Surveyed(facts, tuple(prepared))
+
+
+def _empty_files(clip: Clip) -> Iterator[Problem]:
+    """The clip's media of 0 bytes; without any that are not, it is unreadable."""
+    media = [path for path in (clip.files.frames, clip.files.video, clip.files.audio) if path is not None]
+    empty = [path for path in media if path.is_file() and path.stat().st_size == 0]
+    if empty:
+        what = "unreadable" if len(empty) == len(media) else "empty"
+        yield Problem(what, clip.key, f"{', '.join(path.name for path in empty)}: 0 bytes")
 
 
 def _clip_facts(clip: Clip, item: Prepared | None) -> ClipFacts:

@@ -11,6 +11,7 @@ DONE = {
     "container": "read as what it is, whatever its name says",
     "damaged": "the rest is used",
     "duplicate": "kept once",
+    "empty": "the clip is used without that file",
     "encoding": "read in the encoding that fits",
     "frames": "gaps show the frame before; pictures without a place are left out",
     "label": "left out: no class of the card",

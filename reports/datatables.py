@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -27,8 +28,6 @@ class Present:
     """A data set as `list datasets` shows it; None where it is not known on this machine."""
 
     name: str
-    title: str
-    classes: int
     where: str  # "data/ekman6", "--data", ...; empty = not here
     listed: int | None = None
     usable: int | None = None
@@ -104,10 +103,8 @@ def write_problems(problems: Sequence[Problem], path: Path) -> None:
 
 def listing(rows: Sequence[Present]) -> Table:
     """What is present of each data set on this machine."""
-    table = Table()
-    for head in ("name", "title"):
-        table.add_column(head, overflow="fold")
-    table.add_column("classes", justify="right")
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column("name", no_wrap=True)
     table.add_column("where", overflow="fold")
     for head in ("listed", "usable", "hours", "problems", "prepared"):
         table.add_column(head, justify="right")
@@ -115,7 +112,7 @@ def listing(rows: Sequence[Present]) -> Table:
         numbers = (row.listed, row.usable, row.hours, row.problems, row.prepared)
         cells = ["-" if number is None else _number(number) for number in numbers]
         where = Text(printable(row.where)) if row.where else Text("not here", style="dim")
-        table.add_row(Text(printable(row.name)), Text(printable(row.title)), str(row.classes), where, *cells)
+        table.add_row(Text(printable(row.name)), where, *cells)
     if any(not row.where for row in rows):
         table.caption = "a data set that is not here is run on its BUILT-IN SAMPLE, and says so"
     return table

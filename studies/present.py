@@ -18,13 +18,13 @@ def present(results: Path) -> list[Present]:
     """A row for each data set of the registry, and for each of one's own that was prepared here."""
     rows = [_row(name, results / "prepared" / name) for name in SOURCES]
     own = sorted(path for path in (results / "prepared").glob("own-*") if path.is_dir())
-    return [*rows, *(replace(_from_store(path), name=path.name, title="one's own", where="prepared") for path in own)]
+    return [*rows, *(replace(_from_store(path), name=path.name, where="prepared") for path in own)]
 
 
 def _row(name: str, store: Path) -> Present:
     """What is listed and found, and what the store knows; of a tree that cannot be read, why."""
     source, known = SOURCES[name], _from_store(store)
-    row = replace(known, name=name, title=source.card.title, classes=len(source.card.classes))
+    row = replace(known, name=name)
     try:
         if find_folder(source.card, None) is None:
             return replace(row, where="prepared" if known.prepared else "")
@@ -45,12 +45,11 @@ def _from_store(store: Path) -> Present:
     """Clips, hours and problems of the form that was prepared last."""
     rows = _last_ledger(store)
     if not rows:
-        return Present("", "", 0, "")
+        return Present("", "")
     seconds = sum(row.frames / RATE if row.frames else row.sound / HOP for row in rows if row.readable)
-    classes = len({row.key.partition("/")[0] for row in rows})
     usable = sum(row.readable for row in rows)
     problems = sum(len(row.problems) for row in rows)
-    return Present("", "", classes, "", len(rows), usable, seconds / 3600, problems, usable)
+    return Present("", "", len(rows), usable, seconds / 3600, problems, usable)
 
 
 def _unreadable(store: Path) -> int:

@@ -19,9 +19,12 @@ from bench.errors import MediaError, StoreError
 from datasets.media.packets import FAULTS, reason
 
 GROUP = 12  # pictures from one that stands alone to the next
-QUALITY = 22  # x264's rate factor; docs/decisions/0009-store-form.md
+QUALITY = 23  # x264's rate factor; docs/decisions/0009-store-form.md
 WIDEST = 8192  # pixels of a side
-_FORM = f"keyint={GROUP}:min-keyint={GROUP}:scenecut=0:bframes=0:ref=1:threads=1:repeat-headers=1:annexb=1"
+_FORM = (  # without looking ahead: with it, x264 now and then packs the same pictures into other bytes
+    f"keyint={GROUP}:min-keyint={GROUP}:scenecut=0:bframes=0:ref=1:threads=1:repeat-headers=1:annexb=1"
+    ":mbtree=0:rc-lookahead=0:weightp=0"
+)
 
 Colours = tuple[np.ndarray, np.ndarray, np.ndarray]  # (h, w) uint8 each: red, green, blue
 

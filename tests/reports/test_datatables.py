@@ -1,6 +1,7 @@
 import ast
 import csv
 import io
+import re
 from dataclasses import replace
 
 import pytest
@@ -127,7 +128,7 @@ def test_a_list_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
 
 
 def test_what_is_present_is_listed_and_what_is_not_says_so():
-    here = Present("ekman6", "Ekman-6", 6, "data/ekman6", 1637, 1620, 12.5, 31, 1620)
-    table = rows(shown(listing([here, Present("perr", "PERR", 5, "")])))
-    assert ["ekman6", "Ekman-6", "6", "data/ekman6", "1,637", "1,620", "12.50", "31", "1,620"] in table
-    assert ["perr", "PERR", "5", "not here", "-", "-", "-", "-", "-"] in table
+    here = Present("ekman6", "data/ekman6", 1637, 1620, 12.5, 31, 1620)
+    table = [re.split(r"\s{2,}", line.strip()) for line in shown(listing([here, Present("perr", "")])).splitlines()]
+    assert ["ekman6", "data/ekman6", "1,637", "1,620", "12.50", "31", "1,620"] in table
+    assert ["perr", "not here", "-", "-", "-", "-", "-"] in table

@@ -65,6 +65,13 @@ def test_check_counts_and_says_what_is_wrong_in_seconds(tree, capsys):
     assert "unreadable" not in said  # nothing was decoded
 
 
+def test_check_sees_files_of_no_bytes(tree, tmp_path, capsys):
+    hollow = shutil.copytree(tree, tmp_path / "hollow")
+    (hollow / "video/joy/c2.avi").write_bytes(b"")
+    assert main(["check", "--dataset", "ekman6", "--data", str(hollow)]) == 0
+    assert "c2.avi: 0 bytes" in capsys.readouterr().out
+
+
 def test_check_says_what_makes_a_data_set_unfit(tree, tmp_path, capsys):
     broken = shutil.copytree(tree, tmp_path / "broken")
     shutil.rmtree(broken / "video/joy")
