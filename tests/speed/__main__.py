@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.speed import commands, paper, quick, reading
+from tests.speed import commands, large, paper, quick, reading
 
 PARTS: dict[str, Callable[[], None]] = {
     "commands": commands.main,

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,11 @@ import av
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
 from torchaudio.compliance.kaldi import fbank
 
-from bench.data import Clip, Files, Sampling
+from bench.data import Clip, Files, Sample, Sampling
+from bench.loading import Loader
+from bench.method import Context
 from bench.streams import Streams
 from datasets.ekman6 import CARD
 from datasets.media.transcript import read_transcript
@@ -31,13 +33,14 @@ from datasets.store import opening
 from datasets.store.kept import NOWHERE
 from datasets.store.opening import PreparedClips
 from datasets.store.prepared import Form, prepare
+from tests.conftest import Quiet
 from tests.datasets.trees import write_srt
 
 SHARED = Path(os.environ.get("BENCH_SHARED", Path(__file__).resolve().parents[3] / "shared" / "data"))
 SECONDS, LINES, CLIPS = 60, 240, 4
 PAPER = Sampling(segments=12, frames=16, stride=1, size=112, mels=128, training=True)
 QUICK = replace(PAPER, size=24, mels=64)
-TURNS, READS = 12, 120  # samples of each way of reading; samples of the loaders
+TURNS, READS, WARM, BATCH = 12, 240, 80, 4  # samples of each way; of the loaders, of their start, and of a batch
 
 
 def footage(folder: Path) -> tuple[str, list[Path]]:
@@ -122,14 +125,15 @@ def measure_reading(clips: PreparedClips, trees: list[Files], sampling: Sampling
 def measure_loaders(clips: PreparedClips) -> None:
     """Samples a second of one loader process and of two, in turns."""
     best = {1: 0.0, 2: 0.0}
-    loaders = {count: iter(_loader(clips, count)) for count in best}
-    for count in best:
-        for _ in range(4 * count):
-            next(loaders[count])
+    times = (READS + WARM) // len(clips.paths)
+    many = PreparedClips(clips.clips * times, clips.paths * times)
     for _ in range(3):
         for count in best:
-            spent = _timed(lambda: [next(loaders[count]) for _ in range(READS)])  # noqa: B023
-            best[count] = max(best[count], READS / spent)
+            ctx = Context(Quiet(), Path(), loaders=count)
+            batches = Loader(_Cold(many), PAPER, Streams(0), BATCH, ctx, shuffle=False).epoch(0)
+            for _ in range(WARM // BATCH):
+                next(batches)
+            best[count] = max(best[count], READS / _timed(lambda: deque(batches, maxlen=0)))  # noqa: B023
     told = f"{best[1]:.0f} and {best[2]:.0f} samples/s; wanted: 1.8"
     print(f"two loader processes against one  {best[2] / best[1]:6.2f} times as fast  ({told})", flush=True)
 
@@ -169,22 +173,19 @@ def main() -> None:
                 measure_loaders(PreparedClips(clips, paths))
 
 
-class _Samples(torch.utils.data.Dataset[Any]):
-    """Read after read of the same clips, never from memory."""
+@dataclass(frozen=True)
+class _Cold:
+    """Clips that are never kept in memory."""
 
-    def __init__(self, clips: PreparedClips) -> None:
-        self.clips = clips
+    inner: PreparedClips
 
-    def __len__(self) -> int:
-        return 100_000
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        return self.inner.clips
 
-    def __getitem__(self, place: int) -> Any:
+    def read(self, index: int, sampling: Sampling, streams: Streams, epoch: int) -> Sample:
         opening.STORE = NOWHERE
-        return self.clips.read(place % len(self.clips.clips), PAPER, Streams(0), place).video
-
-
-def _loader(clips: PreparedClips, count: int) -> DataLoader[Any]:
-    return DataLoader(_Samples(clips), batch_size=None, num_workers=count, multiprocessing_context="spawn")
+        return self.inner.read(index, sampling, streams, index)
 
 
 def _timed(work: Callable[[], object]) -> float:
