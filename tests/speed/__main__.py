@@ -1,4 +1,4 @@
-"""`python -m tests.speed [commands|reading|quick|paper ...]` prints every figure on a line; all without a name."""
+"""`python -m tests.speed [commands|reading|large|quick|paper ...]` prints each figure on a line; all without a name."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from tests.speed import commands, large, paper, quick, reading
 PARTS: dict[str, Callable[[], None]] = {
     "commands": commands.main,
     "reading": reading.main,
+    "large": large.main,
     "quick": quick.main,
     "paper": paper.main,
 }
