@@ -9,8 +9,8 @@ import pytest
 
 from bench.data import Request
 from bench.errors import DataError
-from datasets.index.places import find_folder
 from datasets.ekman6 import CARD
+from datasets.index.places import find_folder
 from datasets.registry import DATASETS
 from tests.datasets.trees import write_lists, write_mp3, write_tree
 
