@@ -16,6 +16,7 @@ from bench.method import Context, Scores
 from bench.streams import Streams
 
 BANDS = 16  # of sound
+LEAST = 1e-4  # a deviation below is rounding, which scaling would blow up
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # sklearn's C
 COUNT = 6 + 6 + 4 + 3 * BANDS
 
@@ -67,6 +68,7 @@ def fit_probe(
 
     (x, y), (x_val, y_val) = (_features(clips, sampling, streams, ctx) for clips in (train, val))
     scaler = StandardScaler().fit(x)
+    scaler.scale_ = scaler.scale_.clip(LEAST)
     best, best_score = None, -1.0
     for penalty in PENALTIES:
         model = LogisticRegression(C=penalty, max_iter=5000).fit(scaler.transform(x), y)
