@@ -40,5 +40,5 @@ def fit(config: ProbeConfig, card: Card, train: ClipSet, val: ClipSet, streams: 
 
 
 PROBE = Method(
-    "probe", 1, "logistic regression on means of colour, change and sound", ProbeConfig, build, fit, sampling
+    "probe", 2, "logistic regression on means of colour, change and sound", ProbeConfig, build, fit, sampling
 )
