@@ -106,7 +106,8 @@ def _what(row: Clip) -> str:
 def _tie_groups(rows: Sequence[Clip], card: Card, rules: Rules) -> tuple[list[Clip], list[Problem]]:
     """Each row in the group that its name tells; twins stay tied, by what their name tells or by their name.
 
-    Groups that are only guessed from names, and that the lists part, are given up: each clip is its own again.
+    Groups that are only guessed from names, and that the lists part, are given up: each clip is its own again. So is one
+    that holds all clips.
     """
     assert rules.group is not None
     grouped = [replace(row, group=rules.group(row.key.partition("/")[2]) or row.group) for row in rows]
@@ -114,8 +115,10 @@ def _tie_groups(rows: Sequence[Clip], card: Card, rules: Rules) -> tuple[list[Cl
     for row in grouped:
         splits[row.group].add(row.split)
     straddling = sorted(group for group, among in splits.items() if len(among) > 1)
-    if rules.certain or not straddling:
+    if rules.certain or (len(splits) > 1 and not straddling):
         return grouped, []
+    if len(splits) == 1:
+        return list(rows), []
     why = f"the lists part {len(straddling)} of {len(splits)} groups that the names tell; clips are not grouped"
     return list(rows), [Problem("straddles", f"{card.group} {straddling[0]}", why)]
 

@@ -1,0 +1,70 @@
+"""The contract of a corpus: the built-in sample and the prepared clips of real files keep the same one."""
+
+from dataclasses import replace
+from functools import partial
+from itertools import chain
+
+import pytest
+import torch
+
+from bench.data import ClipSet, Request, Sampling
+from bench.streams import Streams
+from datasets.registry import DATASETS
+from datasets.sample.folder import ensure_sample
+from tests.datasets.trees import write_tree
+
+SAMPLING = Sampling(segments=3, frames=2, stride=3, size=24, mels=32, training=True)
+
+
+CASES = [("ekman6", "sample"), ("ekman6", "real"), ("perr", "sample"), ("iemocap", "real")]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
+def corpus(request, tmp_path_factory):
+    name, kind = request.param
+    entry, cache = DATASETS[name], tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BENCH_DATA", raising=False)
+        patch.setattr("datasets.index.places.ROOT", cache)
+        patch.setattr("datasets.corpus.ensure_sample", partial(ensure_sample, clips=6, training=5))
+        folder = None if kind == "sample" else write_tree(cache / "tree", entry.card, 5, 1, seconds=0.4)
+        return entry.load(Request(folder, cache, SAMPLING.size, SAMPLING.mels, 0))
+
+
+def sets(corpus):
+    return {"train": corpus.train, "val": corpus.val, "test": corpus.test}
+
+
+def test_splits_share_no_clip_and_no_group(corpus):
+    keys = [clip.key for clip in chain(*(found.clips for found in sets(corpus).values()))]
+    assert len(keys) == len(set(keys)) == 6 * len(corpus.card.classes)
+    groups = [{clip.group for clip in found.clips} for found in sets(corpus).values()]
+    assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
+
+
+def test_every_clip_opens_in_the_shape_that_was_asked_for(corpus):
+    for found in sets(corpus).values():
+        assert isinstance(found, ClipSet)
+        for place, clip in enumerate(found.clips):
+            sample = found.read(place, SAMPLING, Streams(0), 0)
+            assert sample.video.shape == (3, 2, 24, 24, 3) and sample.video.dtype == torch.uint8
+            assert sample.audio.shape == (3, 100, 32) and sample.audio.isfinite().all()
+            assert len(sample.words) == 3 and sample.present.tolist()[:2] == [True, True]
+            assert clip.key.partition("/")[0] == corpus.card.classes[clip.label] and clip.files.video is None
+
+
+def test_a_clip_reads_the_same_each_time_and_another_way_in_another_epoch(corpus):
+    read = partial(corpus.train.read, 0)
+    one, again, later = (read(SAMPLING, Streams(0), epoch) for epoch in (2, 2, 3))
+    assert torch.equal(one.video, again.video) and torch.equal(one.audio, again.audio) and one.words == again.words
+    assert not torch.equal(one.audio, later.audio)
+    still = replace(SAMPLING, training=False)
+    assert torch.equal(read(still, Streams(0), 0).video, read(still, Streams(5), 7).video)
+
+
+def test_only_the_sample_says_that_it_is_one_and_knows_the_truth(corpus):
+    assert corpus.sample == bool(corpus.truth)
+    if corpus.sample:
+        assert set(corpus.truth) == {clip.key for clip in chain(*(found.clips for found in sets(corpus).values()))}
+    assert corpus.fingerprint and corpus.content
+    assert {problem.what for problem in corpus.problems} <= {"warning", "length"}
