@@ -57,6 +57,7 @@ class Files:
     audio: Path | None = None
     transcript: Path | None = None
     text: str = ""  # words without times, where there is no transcript
+    root: Path | None = None  # the data folder, which no link may leave
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from bench.data import Card, Problem, Split
 
+LOSSES = frozenset({"missing", "unreadable"})  # kinds of problem that cost the clip that they name
+FOLDS = 5  # parts that a training list is cut into
+
 
 @dataclass(frozen=True)
 class ClipFacts:

@@ -49,9 +49,10 @@ _CLIP = re.compile(rf"(?P<video>.+)_(?P<part>{'|'.join(PARTS)})_\d+to\d+")
 
 
 def video(clip: str) -> str | None:
-    """The video that a clip such as "<video>_Train_<first>to<last>" is cut from; None for other names."""
+    """The video that a clip such as "<video>_Train_<first>to<last>" is cut from, of two people in it the same one; None
+    for other names."""
     found = _CLIP.fullmatch(clip)
-    return found["video"] if found else None
+    return re.sub(r"_(left|right)$", "", found["video"]) if found else None
 
 
 def split(clip: str) -> Split | None:

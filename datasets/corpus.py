@@ -11,18 +11,19 @@ from pathlib import Path
 from bench.children import refuse_half_started
 from bench.data import Card, Clip, Corpus, Files, Problem, Request, Truth
 from bench.errors import DataError
+from bench.facts import FOLDS, LOSSES
 from datasets.copies import drop_leaks, find_copies
 from datasets.index.layout import index_tree
 from datasets.index.places import find_folder, store_name
 from datasets.index.rows import Index
 from datasets.index.source import Source
 from datasets.sample.folder import ensure_sample, read_truth
-from datasets.splits import FOLDS, fingerprint, validation_fold
+from datasets.splits import fingerprint, validation_fold
 from datasets.store.opening import PreparedClips
 from datasets.store.prepared import Form, Prepared, prepare
 
 NONE = Files()
-LOSSES = ("class", "link", "missing", "unreadable")  # problems that cost clips
+CAUSES = LOSSES | {"class", "link", "name"}  # kinds of problem that tell why a split is empty
 
 
 def load_corpus(source: Source, request: Request) -> Corpus:
@@ -54,9 +55,10 @@ def _make_corpus(
     prepared = prepare(index.clips, form, place, request.report, thorough=False)
     problems = [*index.problems, *(problem for item in prepared for problem in item.problems)]
     usable = [item for item in prepared if item.path is not None]
-    copies, found = find_copies(usable)
-    splits, leaks = drop_leaks(split_clips(card, index.listed, usable, request.seed), copies)
+    found = find_copies(usable)
+    splits, leaks = drop_leaks(split_clips(card, index.listed, usable, request.seed))
     problems += [*found, *leaks]
+    splits = {split: sorted(items, key=lambda item: item.clip.key) for split, items in splits.items()}
     clips = {split: [item.clip for item in items] for split, items in splits.items()}
     problems += _check(card, clips, folder, problems)
     return Corpus(
@@ -91,12 +93,14 @@ def split_clips(card: Card, listed: Sequence[Clip], usable: Sequence[Prepared], 
 def _check(card: Card, splits: dict[str, list[Clip]], folder: Path, found: Sequence[Problem]) -> list[Problem]:
     """Raise for what cannot be run, with the first loss that was `found`; warn of what makes scores worth less."""
     problems = []
-    lost = [problem for problem in found if problem.what in LOSSES]
+    lost = [problem for problem in found if problem.what in CAUSES]
     first = f" (first of {len(lost)} problems: {lost[0].where}: {lost[0].why})" if lost else ""
     for split, clips in splits.items():
         if not clips:
+            groups = len({clip.group for clip in splits["train"]})
+            few = f" (of {groups} training groups; folds want {FOLDS})" if split == "val" and groups < FOLDS else ""
             raise DataError(
-                f"no readable clip of {card.title} in its {split} split under {folder}{first}; check lists and media"
+                f"no readable clip of {card.title} in its {split} split under {folder}{few}{first}; check lists, media"
             )
         counts = Counter(clip.label for clip in clips)
         for label, name in enumerate(card.classes):

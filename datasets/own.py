@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import re
 import tomllib
 from collections import defaultdict
@@ -15,14 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.data import Card, Clip, Problem
 from bench.errors import DataError
+from bench.facts import FOLDS
 from bench.names import propose
+from datasets.index.annotation import has_annotation
 from datasets.index.entries import Entry, is_tree, read_folder, read_manifest
-from datasets.index.layout import PARTS, index_tree, list_folder, scan_media
-from datasets.index.links import refusal
+from datasets.index.layout import PARTS, index_tree, scan_media
+from datasets.index.links import is_text, list_folder, refusal
 from datasets.index.rows import Index, make_row, settle, split_key
 from datasets.index.rules import Rules
 from datasets.index.source import Source
-from datasets.splits import FOLDS, hold_out, validation_fold
+from datasets.splits import hold_out, validation_fold
 
 PLUTCHIK = ("anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust")
 Emotion = Literal["anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"]
@@ -64,8 +68,13 @@ def own_source(path: Path, known: Sequence[Card]) -> Source:
 
 def read_own(path: Path, known: Sequence[Card]) -> Own:
     """The card of a manifest or folder, and its clips; raises DataError for what cannot be used."""
-    if not path.exists():
-        raise DataError(f"there is no {path}; name a manifest (.csv) or a folder of <Class>/<clip>.mp4")
+    try:
+        os.stat(path)
+    except OSError as error:
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
+        raise DataError(
+            f"there is no {str(path)[:200]}{reason}; name a manifest (.csv) or a folder of <Class>/<clip>.mp4"
+        ) from None
     if path.is_dir():
         facts, name = _read_facts(path / "dataset.toml"), path.resolve().name
         if is_tree(path):
@@ -92,14 +101,14 @@ def index_own(own: Own, path: Path, fold: int) -> Index:
     for entry in own.entries:
         row = make_row(entry.label, entry.clip, entry.split or "train", own.card, entry.where)
         rows.append(replace(row, group=entry.group or row.key, files=entry.files))
-    if own.card.folds != (0,):
-        rows = _leave_out(rows, own.card, fold)
+    _refuse_twice(own.entries, rows)
     listed, problems = settle(rows, own.card, Rules())
+    if own.card.folds != (0,):
+        listed = _leave_out(listed, own.card, fold)
     clips = [row for row in listed if row.files.frames or row.files.video or row.files.audio]
     found = {row.key for row in clips}
-    told = {problem.where for problem in own.problems if problem.what in ("missing", "link")}
-    lost = [row.key for row in listed if row.key not in found and row.key not in told]
-    problems += [Problem("missing", key, "its row names no picture and no sound") for key in lost]
+    why = "listed, but no picture or sound was found"
+    problems += [Problem("missing", row.key, why) for row in listed if row.key not in found]
     return Index(tuple(listed), tuple(clips), (*own.problems, *problems))
 
 
@@ -114,8 +123,21 @@ def _index_tree(path: Path, own: Own, fold: int) -> Index:
         for key, files in media.items()
         if files.frames or files.video or files.audio
     ]
-    listed, found = settle(_leave_out(rows, own.card, fold), own.card, Rules())
-    return Index(tuple(listed), tuple(listed), (*own.problems, *problems, *found))
+    settled, found = settle(rows, own.card, Rules())
+    listed = tuple(_leave_out(settled, own.card, fold))
+    return Index(listed, listed, (*own.problems, *problems, *found))
+
+
+def _refuse_twice(entries: Sequence[Entry], rows: Sequence[Clip]) -> None:
+    """Raise DataError where two lines name one clip and mean different files."""
+    first: dict[str, tuple[Entry, Clip]] = {}
+    for entry, row in zip(entries, rows, strict=True):
+        before, clip = first.setdefault(row.key, (entry, row))
+        if clip.files != row.files:
+            raise DataError(
+                f"{before.where} and {entry.where} are both clip '{row.key}', with different files; "
+                "give each its own name in a column clip"
+            )
 
 
 def _leave_out(rows: Sequence[Clip], card: Card, fold: int) -> list[Clip]:
@@ -124,14 +146,15 @@ def _leave_out(rows: Sequence[Clip], card: Card, fold: int) -> list[Clip]:
 
 
 def _tree_has_splits(root: Path) -> bool:
-    return (root / "trainlist01.txt").exists() or (root / "testlist01.txt").exists() or any(root.glob("*.json"))
+    lists = (root / "trainlist01.txt").exists() or (root / "testlist01.txt").exists()
+    return lists or has_annotation(root)
 
 
 def _classes_of_tree(root: Path) -> list[str]:
     """The folders of classes; one that leads out of the data folder is none."""
     tops = {root / folder for folder, _, _ in PARTS}
     found = [entry for top in sorted(tops) for entry in list_folder(top) if entry.is_dir()]
-    return sorted({entry.name for entry in found if refusal(Path(entry.path), root) is None})
+    return sorted({entry.name for entry in found if is_text(entry.name) and refusal(Path(entry.path), root) is None})
 
 
 def _signs(entries: Sequence[Entry]) -> dict[str, int]:
@@ -152,7 +175,7 @@ def _read_facts(path: Path) -> Facts:
         return Facts()
     try:
         return Facts.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path} is no readable TOML ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
@@ -173,6 +196,9 @@ def _make_card(
         held = f"only '{labels[0]}'" if labels else "none"
         raise DataError(f"{name} has {len(labels)} classes ({held}); two at least are wanted")
     for where, names in (("classes", facts.classes), ("sentiment", facts.sentiment), ("emotions", facts.emotions)):
+        twice = next((label for label in names if list(names).count(label) > 1), None)
+        if twice is not None:
+            raise DataError(f"'{twice}' stands twice under {where} of {name}")
         for label in names:
             if label not in labels:
                 raise DataError(f"'{label}' under {where} is no class of {name}; {propose(label, labels)}")
@@ -198,7 +224,7 @@ def _make_card(
             emotions[label] = frozenset({label.lower()} & set(PLUTCHIK))
             reasons[label] = "the lexicon has it by this name" if emotions[label] else "not said"
     return Card(
-        name="own-" + (re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "data"),
+        name=_plain_name(name),
         title=facts.title or name,
         classes=tuple(order),
         sentiment=tuple(sentiment),
@@ -214,3 +240,11 @@ def _make_card(
         folds=(0,) if split else tuple(range(1, FOLDS + 1)),
         fold="" if split else "part left out for test",
     ), tuple(problems)
+
+
+def _plain_name(name: str) -> str:
+    """A name of small letters and digits; where more than case and dashes is lost by that, a hash tells names apart."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    lost = re.sub(r"[a-z0-9 ._-]", "", name.lower())
+    tail = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:6] if lost else ""
+    return "-".join(part for part in ("own", plain, tail) if part)

@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from bench.data import Card, Clip
-
-FOLDS = 5
+from bench.facts import FOLDS
 
 
 def validation_fold(clips: Sequence[Clip], name: str) -> dict[str, int]:

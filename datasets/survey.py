@@ -75,9 +75,9 @@ def survey(found: Found, form: Form, cache: Path, report: Report) -> Surveyed:
     prepared = prepare(index.clips, form, place, report)
     problems = [*index.problems, *(problem for item in prepared for problem in item.problems)]
     usable = [item for item in prepared if item.path is not None]
-    copies, told = find_copies(usable)
+    told = find_copies(usable)
     splits = {split: [item for item in usable if item.clip.split == split] for split in ("train", "val", "test")}
-    problems += [*told, *drop_leaks(splits, copies)[1]]
+    problems += [*told, *drop_leaks(splits)[1]]
     known = {item.clip.key: item for item in prepared}
     facts = Facts(
         card,

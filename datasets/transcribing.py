@@ -12,6 +12,7 @@ import numpy as np
 from bench.data import Clip, Problem, Word
 from bench.errors import ConfigError, DataError, MediaError, StoreError
 from bench.files import write_whole
+from datasets.index.links import refusal
 from datasets.media.sound import RATE_HZ, read_samples
 
 MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
@@ -94,6 +95,10 @@ def write_transcripts(
             why = f"no transcript was made: {' '.join(str(error).split())}"
             problems.append(Problem("transcribe", clip.key, why))
             continue
+        place = _place(clip, root)
+        refused = [refusal(path, root) for path in (root / "srt", place.parent) if path.is_symlink()]
+        if any(refused):
+            raise DataError(f"{place.parent} is behind a link that leaves the data folder, or leads nowhere; remove it")
         if _is_wanted(clip, root):  # another process may have been faster
             _write(_place(clip, root), text)
     report("transcribe", len(wanted), len(wanted))

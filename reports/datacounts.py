@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from bench.data import Problem, Split
-from bench.facts import ClipFacts, Facts
+from bench.facts import FOLDS, LOSSES, ClipFacts, Facts
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-LOSSES = frozenset({"missing", "unreadable"})  # kinds of problem that cost the clip that they name
 MODALITIES = ("picture", "sound", "words")
-FOLDS = 5  # that the training list is cut into for validation
 MUCH = 0.1  # share of the listed clips; more than this lost, and scores are hardly those of the data set
 SIGNS = {-1: "−", 0: "0", 1: "+"}
 
@@ -101,6 +99,9 @@ def faults(facts: Facts) -> list[str]:
     lines = [f"the {split} split has no usable clip" for split in name_splits(facts) if not usable[split]]
     if usable["train"]:
         lines += [f"class '{row.name}' has no training clip" for row in tally(facts) if not row.splits["train"]]
+        groups = len({clip.group for clip in facts.clips if clip.split == "train"})
+        if not has_val(facts) and groups < FOLDS:
+            lines.append(f"the training list has {groups} groups, and is cut into {FOLDS} folds of whole groups")
     return lines
 
 

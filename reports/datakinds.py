@@ -19,6 +19,8 @@ DONE = {
     "length": "the clip is as long as the longer of picture and sound",
     "link": "not followed: it leaves the folder, or leads nowhere",
     "missing": "left out: listed, but no picture or sound is there",
+    "name": "not read: rename it",
+    "no file": "what the row names is not there; the rest of the clip is used",
     "no picture": "used without picture",
     "no sound": "used without sound",
     "no words": "used without words",

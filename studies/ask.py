@@ -39,8 +39,11 @@ def resolve(
     methods: str, datasets: str, preset: str, settings: list[str], seeds: range, fold: int | None = None
 ) -> list[Ask]:
     """Every (data set, arm, seed) that the comma-separated names stand for; raises ConfigError for a wrong one."""
-    arms = [look_up(name, known_arms(), "method") for name in _names(methods, "--method")]
-    chosen = [find_dataset(name) for name in _names(datasets, "--dataset")]
+    arms = [look_up(name, known_arms(), "method") for name in split_names(methods, "--method")]
+    chosen = [find_dataset(name) for name in split_names(datasets, "--dataset")]
+    twice = next((one.card.name for one in chosen if [two.card.name for two in chosen].count(one.card.name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"two of the data sets are called '{twice}'; give their files or folders different names")
     overrides = parse_overrides(settings)
     _check_fields(arms, overrides)
     return [
@@ -63,17 +66,23 @@ def find_source(name: str) -> Source:
     """Where the clips of a data set are listed: one of the registry, or one's own at that place."""
     if name not in SOURCES and is_own(name):
         return own_source(Path(name), [source.card for source in SOURCES.values()])
+    _hint_at_folder(name)
     return look_up(name, SOURCES, "data set")
+
+
+def _hint_at_folder(name: str) -> None:
+    if name not in SOURCES and Path(name).is_dir():
+        raise ConfigError(
+            f"unknown data set '{name}'; say ./{name} if you mean the folder, or {propose(name, DATASETS)}"
+        )
 
 
 def find_dataset(name: str) -> Dataset:
     """The data set of the registry, or one's own at that place; raises ConfigError for a name that is neither."""
     if name not in DATASETS and is_own(name):
         return as_dataset(find_source(name))
-    if name not in DATASETS and Path(name).is_dir():
-        raise ConfigError(
-            f"unknown data set '{name}'; say ./{name} if you mean the folder, or {propose(name, DATASETS)}"
-        )
+    if name not in DATASETS:
+        _hint_at_folder(name)
     return look_up(name, DATASETS, "data set")
 
 
@@ -90,7 +99,8 @@ def choose_fold(card: Card, fold: int | None) -> int:
     return fold
 
 
-def _names(text: str, option: str) -> list[str]:
+def split_names(text: str, option: str) -> list[str]:
+    """The names between commas, each once; raises ConfigError where there are none."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
         raise ConfigError(f"{option} wants at least one name; `python bench.py list` shows them")

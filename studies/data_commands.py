@@ -73,12 +73,12 @@ def prepare(
 
     Example: python bench.py prepare --dataset ekman6 --data DIR --preset paper
     """
-    from studies.ask import choose_fold, find_source
+    from studies.ask import choose_fold, find_source, split_names
     from studies.preparing import form_of, prepare_data
 
     check_owner(dataset, data)
     source = find_source(dataset)
-    presets = [name.strip() for name in preset.split(",") if name.strip()]
+    presets = split_names(preset, "--preset")
     for name in presets:
         form_of(name)
     check_places(results, None)

@@ -76,7 +76,7 @@ def prepare_data(
     console.print(counts(facts))
     console.print(problems(facts, place / PROBLEMS))
     fit = _judge(console, facts)
-    console.print(f"page: {place / 'index.html'}", highlight=False, soft_wrap=True)
+    console.print(f"page: {place / 'index.html'}", markup=False, highlight=False, soft_wrap=True)
     return DONE if fit else MISTAKE
 
 

@@ -12,8 +12,6 @@ from bench.names import propose
 from datasets.index.lists import read_text
 from datasets.index.rows import SUBSETS, make_row, spell
 
-WORDS: dict[str, Split] = {**SUBSETS, "validation": "test"}  # the authors' test split is called so
-
 
 class _Object(dict[str, Any]):
     """A JSON object that remembers each of its pairs, since a name that stands twice would hide one of them."""
@@ -35,9 +33,15 @@ def annotation_rows(root: Path, card: Card, number: int) -> tuple[list[Clip], li
     return None if path is None else _rows(path, found[path], card)
 
 
+def has_annotation(root: Path) -> bool:
+    """Whether a folder has such a file."""
+    return any(_database(path) is not None for path in root.glob("*.json"))
+
+
 def _rows(path: Path, database: Any, card: Card) -> tuple[list[Clip], list[Problem]]:
     if not isinstance(database, _Object):
         raise DataError(f'{path.name}: "database" must hold {{"<clip>": {{"subset": .., "annotations": ..}}}}')
+    words = _subsets(database)
     rows, problems, unknown, bare = [], [], {}, 0
     for name, entry in database.pairs:
         where = f"{path.name}: '{name}'"
@@ -49,10 +53,10 @@ def _rows(path: Path, database: Any, card: Card) -> tuple[list[Clip], list[Probl
         bare += not stated
         own = bool(stated) and spell(stated, card) == spell(label, card)
         row = make_row(label, clip if own else name, "train", card, where)
-        if subset not in WORDS:
+        if subset not in words:
             problems.append(Problem("subset", row.key, f"unknown subset '{subset}' in {path.name}; left out"))
         else:
-            rows.append(Clip(row.key, row.label, WORDS[subset], row.group))
+            rows.append(Clip(row.key, row.label, words[subset], row.group))
     if unknown and len(unknown) >= len(database.pairs) / 2:
         name, label = next(iter(unknown.items()))
         tail = propose(label, card.classes)
@@ -64,6 +68,13 @@ def _rows(path: Path, database: Any, card: Card) -> tuple[list[Clip], list[Probl
         why = f"{bare} clips are keyed without their class: a name under two classes can stand there but once"
         problems.append(Problem("bare names", path.name, why))
     return rows, problems
+
+
+def _subsets(database: _Object) -> dict[str, Split]:
+    """What subsets are called; "validation" is the authors' name for the test split where no other is called so."""
+    named = [entry.get("subset") for _, entry in database.pairs if isinstance(entry, dict)]
+    tested = any(SUBSETS.get(name) == "test" for name in named if isinstance(name, str))
+    return {**SUBSETS, "validation": "val" if tested else "test"}
 
 
 def _fields(entry: Any, where: str) -> tuple[str, str]:

@@ -13,8 +13,8 @@ from typing import TypeVar
 from bench.data import Files, Problem, Split
 from bench.errors import DataError
 from bench.names import propose
-from datasets.index.layout import PARTS, list_folder
-from datasets.index.links import refusal
+from datasets.index.layout import PARTS, odd_name
+from datasets.index.links import is_text, list_folder, refusal
 from datasets.index.lists import read_text
 from datasets.index.rows import AUDIO_SUFFIXES, SUBSETS, VIDEO_SUFFIXES, files_of, split_key
 
@@ -78,11 +78,17 @@ def read_folder(root: Path) -> tuple[list[Entry], list[Problem]]:
     for folder in list_folder(root):
         if not folder.is_dir() or folder.name.startswith("."):
             continue
+        if not is_text(folder.name):
+            problems.append(odd_name(root.name, folder.name))
+            continue
         parts: dict[str, dict[str, Path]] = defaultdict(dict)
         for file in list_folder(Path(folder.path)):
             stem, _, suffix = file.name.rpartition(".")
             part = _part_of(f".{suffix.lower()}")
             if not stem or part is None or file.name.startswith("."):
+                continue
+            if not is_text(file.name):
+                problems.append(odd_name(folder.name, file.name))
                 continue
             why = refusal(Path(file.path), root) if file.is_symlink() or folder.is_symlink() else None
             if why is None and part in parts[stem]:
@@ -96,7 +102,7 @@ def read_folder(root: Path) -> tuple[list[Entry], list[Problem]]:
             if "transcript" not in found and (written := _beside(root, folder.name, stem)):
                 found["transcript"] = written
             if set(found) - {"transcript"}:
-                entries.append(Entry(f"{folder.name}/{stem}", folder.name, stem, files_of(found)))
+                entries.append(Entry(f"{folder.name}/{stem}", folder.name, stem, files_of(found, root)))
             elif found:
                 problems.append(Problem("unlisted", f"{folder.name}/{stem}", "subtitles without a clip"))
     if not entries:
@@ -113,7 +119,8 @@ def is_tree(root: Path) -> bool:
 
 def _beside(root: Path, label: str, clip: str) -> Path | None:
     """The transcript that transcribing wrote below srt/."""
-    path = root / "srt" / label / f"{clip}.srt"
+    stem, dot, suffix = clip.rpartition(".")
+    path = root / "srt" / label / f"{stem if dot and stem and f'.{suffix.lower()}' in VIDEO_SUFFIXES else clip}.srt"
     return path if path.is_file() and refusal(path, root) is None else None
 
 
@@ -129,7 +136,7 @@ def _check_columns(columns: Sequence[str], path: Path) -> None:
             raise DataError(f"{path.name} has no column '{name}' ({near}); columns: {', '.join(COLUMNS)}")
     if not set(MEDIA) & set(columns):
         raise DataError(f"{path.name} has none of the columns {', '.join(MEDIA)}: where are the clips?")
-    twice = sorted({name for name in columns if columns.count(name) > 1})
+    twice = sorted({name for name in columns if name and columns.count(name) > 1})
     if twice:
         raise DataError(f"{path.name} has the column '{twice[0]}' twice")
 
@@ -140,24 +147,26 @@ def _entry(row: dict[str, str | None], path: Path, line: int) -> tuple[Entry, li
         raise DataError(f"{where} has more cells than the header; put text with commas into quotes")
     cells = {name: (value or "").strip() for name, value in row.items()}
     named = next((cells[part] for part in MEDIA if cells.get(part)), "")
-    clip = cells.get("clip") or PurePosixPath(named).stem
+    clip = cells.get("clip") or (
+        PurePosixPath(named).name if cells.get("frames") == named else PurePosixPath(named).stem
+    )
     label, clip = split_key(f"{cells['label']}/{clip}", where)
     files: dict[str, Path] = {}
     problems = []
     for part in (*MEDIA, "transcript"):
         if cells.get(part):
-            found, why = _inside(path.parent, cells[part], where)
-            if why is not None:
-                problems.append(Problem("link" if "link" in why else "missing", f"{label}/{clip}", why))
-            else:
+            found, problem = _inside(path.parent, cells[part], where)
+            if problem is None:
                 files[part] = found
+            else:
+                problems.append(Problem(problem[0], f"{label}/{clip}", problem[1]))
     if not cells.get("transcript") and not cells.get("text") and (written := _beside(path.parent, label, clip)):
         files["transcript"] = written
     entry = Entry(
         where,
         label,
         clip,
-        files_of(files, cells.get("text", "")),
+        files_of(files, path.parent, cells.get("text", "")),
         _word(cells.get("split", ""), SPLITS, "split", where),
         cells.get("group") or None,
         _word(cells.get("sentiment", ""), SIGNS, "sentiment", where),
@@ -165,8 +174,9 @@ def _entry(row: dict[str, str | None], path: Path, line: int) -> tuple[Entry, li
     return entry, problems
 
 
-def _inside(folder: Path, name: str, where: str) -> tuple[Path, str | None]:
-    """A path of the manifest inside its folder, and why it cannot be used; raises DataError for one that leaves it."""
+def _inside(folder: Path, name: str, where: str) -> tuple[Path, tuple[str, str] | None]:
+    """A path of the manifest inside its folder, and the kind and reason of what keeps it from being used; raises
+    DataError for one that leaves it."""
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
         raise DataError(f"{where}: '{name}' is no path below {folder}; move the file there, or the manifest up")
     path = folder / name
@@ -174,9 +184,12 @@ def _inside(folder: Path, name: str, where: str) -> tuple[Path, str | None]:
         why = refusal(path, folder)
     except OSError as error:  # a name too long
         raise DataError(f"{where}: '{name[:80]}' is no name of a file ({error.strerror})") from None
-    if why is not None:
-        return path, why if path.is_symlink() or path.exists() else f"{name} is not there"
-    return path, None
+    if why is None:
+        return path, None
+    return path, ("link", f"{name} is {why}") if path.is_symlink() or path.exists() else (
+        "no file",
+        f"{name} is not there",
+    )
 
 
 def _word(text: str, known: Mapping[str, T], column: str, where: str) -> T | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from bench.data import Card, Clip, Files, Problem
 from bench.errors import DataError
 from datasets.index.annotation import annotation_rows
-from datasets.index.links import refusal
+from datasets.index.links import is_text, list_folder, refusal
 from datasets.index.lists import list_rows
 from datasets.index.official import official_rows
 from datasets.index.rows import AUDIO_SUFFIXES, LAYOUT, VIDEO_SUFFIXES, Index, files_of, make_row, settle, spell
@@ -111,6 +111,9 @@ def scan_media(root: Path, card: Card) -> tuple[dict[str, Files], list[Problem]]
                 if key is None:
                     continue
                 path = Path(entry.path)
+                if not is_text(entry.name):
+                    problems.append(odd_name(folder, entry.name))
+                    continue
                 why = refusal(path, root) if entry.is_symlink() else None
                 if why is not None:
                     problems.append(Problem("link", key, f"{folder}/{name}/{entry.name} is {why}"))
@@ -119,7 +122,12 @@ def scan_media(root: Path, card: Card) -> tuple[dict[str, Files], list[Problem]]
                 if used is not path:
                     shown = path.relative_to(root)
                     problems.append(Problem("two files", key, f"{used.relative_to(root)} is used, {shown} is not"))
-    return {key: files_of(parts) for key, parts in found.items()}, list(dict.fromkeys(problems))
+    return {key: files_of(parts, root) for key, parts in found.items()}, list(dict.fromkeys(problems))
+
+
+def odd_name(folder: str, name: str) -> Problem:
+    """A file whose name cannot be written down."""
+    return Problem("name", folder, f"{name!a} is not in UTF-8, or ends a line; rename it")
 
 
 def _class_folders(root: Path, folder: str, card: Card, problems: list[Problem]) -> Iterable[tuple[str, Path]]:
@@ -130,7 +138,9 @@ def _class_folders(root: Path, folder: str, card: Card, problems: list[Problem])
         return
     for entry in list_folder(base):
         where = f"{folder}/{entry.name}"
-        if entry.is_symlink() and (why := refusal(Path(entry.path), root)):
+        if not is_text(entry.name):
+            problems.append(odd_name(folder, entry.name))
+        elif entry.is_symlink() and (why := refusal(Path(entry.path), root)):
             problems.append(Problem("link", where, why))
         elif entry.is_dir():
             name = spell(entry.name, card)
@@ -140,17 +150,6 @@ def _class_folders(root: Path, folder: str, card: Card, problems: list[Problem])
             if name != entry.name:
                 problems.append(Problem("case", where, f"taken for class '{name}'"))
             yield name, Path(entry.path)
-
-
-def list_folder(folder: Path) -> list[os.DirEntry[str]]:
-    """The entries of a folder by name; none where there is no folder, DataError where it cannot be read."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise DataError(f"cannot read {folder}: {error.strerror or error}") from None
 
 
 def _key_of(name: str, entry: os.DirEntry[str], suffixes: tuple[str, ...]) -> str | None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bench.data import Card
 from bench.errors import DataError
+from datasets.index.links import list_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,7 +17,7 @@ def find_folder(card: Card, given: Path | None) -> Path | None:
     if given is not None:
         if not given.is_dir():
             raise DataError(f"--data {given} is no folder; {card.title}: {card.obtain}")
-        if not any(given.iterdir()):
+        if not list_folder(given):
             raise DataError(f"--data {given} is empty; {card.title}: {card.obtain}")
         return given / card.name if (given / card.name).is_dir() else given
     named = os.environ.get("BENCH_DATA")

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from bench.data import Card, Clip, Files, Problem, Split
 from bench.errors import DataError
 from bench.names import propose
+from datasets.index.links import is_text
 from datasets.index.rules import Rules
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".flv", ".mpg", ".mov")
@@ -49,16 +50,17 @@ def make_row(label: str, clip: str, split: Split, card: Card, where: str) -> Cli
     return Clip(key, card.classes.index(name), split, key)
 
 
-def files_of(parts: Mapping[str, Path], text: str = "") -> Files:
-    """The media of a clip by what each part holds."""
-    return Files(parts.get("frames"), parts.get("video"), parts.get("audio"), parts.get("transcript"), text)
+def files_of(parts: Mapping[str, Path], root: Path, text: str = "") -> Files:
+    """The media of a clip by what each part holds, below the data folder `root`."""
+    return Files(parts.get("frames"), parts.get("video"), parts.get("audio"), parts.get("transcript"), text, root)
 
 
 def split_key(name: str, where: str) -> tuple[str, str]:
     """Class and clip of "<Class>/<clip>"; raises DataError for anything else."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    if len(parts) != 2 or ".." in parts or name.startswith("/") or "\\" in name or "\0" in name:
-        raise DataError(f"{where}: '{name}' is not <Class>/<clip> inside the data folder; correct the list")
+    odd = "\\" in name or not is_text(name)
+    if len(parts) != 2 or ".." in parts or name.startswith("/") or odd:
+        raise DataError(f"{where}: {name!r} is not <Class>/<clip> inside the data folder; correct the list")
     return parts[0], parts[1]
 
 
@@ -106,8 +108,8 @@ def _what(row: Clip) -> str:
 def _tie_groups(rows: Sequence[Clip], card: Card, rules: Rules) -> tuple[list[Clip], list[Problem]]:
     """Each row in the group that its name tells; twins stay tied, by what their name tells or by their name.
 
-    Groups that are only guessed from names, and that the lists part, are given up: each clip is its own again. So is one
-    that holds all clips.
+    Groups that are only guessed from names, and that the lists part, are given up: each clip is its own again. So is
+    one that holds all clips.
     """
     assert rules.group is not None
     grouped = [replace(row, group=rules.group(row.key.partition("/")[2]) or row.group) for row in rows]

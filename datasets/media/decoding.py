@@ -112,7 +112,7 @@ def _picture(clip: Clip, side: int, problems: list[Problem]) -> Picture:
     files = clip.files
     try:
         if files.frames is not None:
-            picture, found = read_frames(files.frames, side, clip.key)
+            picture, found = read_frames(files.frames, side, clip.key, files.root)
         elif files.video is not None:
             picture, found = read_video(files.video, side, clip.key)
         else:

@@ -27,12 +27,12 @@ class Numbered:
     problems: tuple[Problem, ...]
 
 
-def number_frames(folder: Path, key: str) -> Numbered:
+def number_frames(folder: Path, key: str, root: Path | None = None) -> Numbered:
     """The pictures of imgs/<Class>/<clip>/ placed by the last number in their names, the lowest first.
 
     Only pictures count. One that lies outside the data folder, or has no number of its own, is left out and told.
     """
-    root = folder.absolute().parents[2]
+    root = root or folder
     numbered: dict[int, Path] = {}
     told: Counter[str] = Counter()
     for entry in _pictures(folder):
@@ -64,6 +64,11 @@ def _place(order: list[int], key: str) -> tuple[list[int], list[Problem]]:
     if jumps:
         problems.append(Problem("frames", key, f"jumps of over {LONGEST} s in the numbers: {jumps}; closed"))
     return [0, *np.cumsum(steps).tolist()][: len(order)], problems
+
+
+def picture_names(folder: Path) -> list[str]:
+    """The names of the pictures of a folder, in order."""
+    return [entry.name for entry in _pictures(folder)]
 
 
 def frames_mark(folder: Path) -> str:

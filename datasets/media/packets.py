@@ -99,10 +99,10 @@ class Track:
         self._turn = self._turn or round(getattr(frame, "rotation", 0))
         if self._kind == "audio":
             self._content.update(frame.to_ndarray().tobytes())
-        else:  # every fourth line of brightness tells two pictures apart
-            plane = frame.planes[0]
-            lines = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
-            self._content.update(lines[::4, : plane.width].tobytes())
+        else:
+            for plane, width in zip(frame.planes, _widths(frame), strict=True):
+                lines = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
+                self._content.update(lines[:, :width].tobytes())
 
     def problems(self, key: str) -> list[Problem]:
         """What could not be decoded, or had to be turned, told once."""
@@ -117,6 +117,15 @@ class Track:
         if self._stopped:
             problems.append(Problem("truncated", key, f"{self._name}: {self._kind} stopped ({self._stopped})"))
         return problems
+
+
+def _widths(frame: Any) -> list[int]:
+    """Bytes of a line of each plane, without what only fills it up."""
+    form = frame.format
+    if len(frame.planes) == 1:
+        return [min(frame.planes[0].line_size, -(-frame.planes[0].width * form.padded_bits_per_pixel // 8))]
+    pixels = [sum(-(-part.bits // 8) for part in form.components if part.plane == n) for n in range(len(frame.planes))]
+    return [min(plane.line_size, plane.width * pixel) for plane, pixel in zip(frame.planes, pixels, strict=True)]
 
 
 @dataclass

@@ -62,11 +62,11 @@ def pack(picture: np.ndarray) -> bytes:
     return data.getvalue()
 
 
-def read_frames(folder: Path, side: int, key: str) -> tuple[Picture, list[Problem]]:
+def read_frames(folder: Path, side: int, key: str, root: Path | None = None) -> tuple[Picture, list[Problem]]:
     """A folder of numbered pictures, 30 a second; one that is missing or cannot be read shows the one before it."""
     decode, small, faults = PictureDecoder(), _Small(side), []
     index: list[int] = []
-    numbered = number_frames(folder, key)
+    numbered = number_frames(folder, key, root)
     check_length(max(numbered.places, default=0) / RATE, f"{folder.name}/")
     for place, path in zip(numbered.places, numbered.paths, strict=True):
         index += [small.last] * (place - len(index))

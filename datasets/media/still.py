@@ -32,7 +32,7 @@ def read_still(clip: Clip, side: int) -> bytes | None:
 
 def _from_frames(clip: Clip) -> Image.Image | None:
     assert clip.files.frames is not None
-    paths = number_frames(clip.files.frames, clip.key).paths
+    paths = number_frames(clip.files.frames, clip.key, clip.files.root).paths
     return Image.open(paths[len(paths) // 2]) if paths else None
 
 

@@ -52,12 +52,15 @@ class PreparedFile:
         self._bytes: mmap.mmap | None = None
         data = self._map()
         start = 8 + int.from_bytes(data[:8], "little")
-        header = json.loads(data[8:start])
-        self.facts: dict[str, Any] = json.loads(header.pop("__metadata__")["facts"])
-        self._places = {
-            name: (start + told["data_offsets"][0], KINDS[told["dtype"]], told["shape"])
-            for name, told in header.items()
-        }
+        try:
+            header = json.loads(data[8:start])
+            self.facts: dict[str, Any] = json.loads(header.pop("__metadata__")["facts"])
+            self._places = {
+                name: (start + told["data_offsets"][0], KINDS[told["dtype"]], told["shape"])
+                for name, told in header.items()
+            }
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"{path} is damaged; remove it, and it is prepared again") from None
 
     def tensor(self, name: str, first: int = 0, end: int | None = None) -> np.ndarray:
         """Rows `first` to `end` of a tensor."""
@@ -80,8 +83,11 @@ class PreparedFile:
 
     def _map(self) -> mmap.mmap:
         if self._bytes is None:
-            with self.path.open("rb") as file:
-                self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            try:
+                with self.path.open("rb") as file:
+                    self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            except (OSError, ValueError) as error:  # gone, or empty
+                raise StoreError(f"{self.path} cannot be read ({error}); run `prepare` again") from None
         return self._bytes
 
 
@@ -91,9 +97,9 @@ class KeptClip:
     def __init__(self, path: Path, store: Store) -> None:
         self._file, self._store = PreparedFile(path), store
         self.facts = self._file.facts
-        self.words = [Word(*row) for row in self.facts["words"]]
+        self.words = [Word(*row) for row in self.facts.pop("words")]
         self._index: np.ndarray | None = None
-        self._offsets: list[int] = []
+        self._offsets: np.ndarray = np.zeros(1, dtype=np.int64)
         self._pictures: np.ndarray | None = None  # (n, h, w, 3); rows are valid where `_decoded` says so
         self._decoded: np.ndarray = np.zeros(0, dtype=bool)
         self._sound: np.ndarray | None = None
@@ -110,7 +116,7 @@ class KeptClip:
     def pictures(self, places: np.ndarray, crop: Crop, out: np.ndarray) -> None:
         """Fill (S, T, H, W, 3) with the frames at (S, T) places of 1/30 s."""
         if self._index is None:
-            self._index, self._offsets = self._file.tensor("index"), self._file.tensor("offsets").tolist()
+            self._index, self._offsets = self._file.tensor("index"), self._file.tensor("offsets")
             count, (height, width) = len(self._offsets) - 1, self.facts["size"]
             if self._store.has_room(3 * count * height * width):
                 self._pictures = np.empty((count, height, width, 3), dtype=np.uint8)
@@ -161,7 +167,7 @@ class KeptClip:
         offsets = self._offsets
         try:
             yield from self._store.unpacker.pictures(
-                lambda number: self._file.bytes("packets", offsets[number], offsets[number + 1]), wanted
+                lambda number: self._file.bytes("packets", int(offsets[number]), int(offsets[number + 1])), wanted
             )
         except MediaError as error:
             path = self._file.path

@@ -24,11 +24,16 @@ def run_all(
 
 
 def run_each(
-    work: Callable[..., T], pieces: Sequence[tuple[Any, ...]], name: str, report: Callable[[str, int, int], None]
+    work: Callable[..., T],
+    pieces: Sequence[tuple[Any, ...]],
+    name: str,
+    report: Callable[[str, int, int], None],
+    broken: Callable[..., T] | None = None,
 ) -> Iterator[T]:
     """What `work` gives for each piece, as soon as it ends.
 
-    After an error or Ctrl-C no piece is begun any more. Raises DataError where a process was killed.
+    After an error or Ctrl-C no piece is begun any more. For a piece that ends its process (a decoder that crashes, the
+    kernel for want of memory) `broken` gives the result; raises DataError without it.
     """
     report(name, 0, len(pieces))
     if len(pieces) < FEW:
@@ -36,17 +41,42 @@ def run_each(
             yield work(*piece)
             report(name, done, len(pieces))
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(min(len(pieces), os.cpu_count() or 1), context, initializer=work_alone) as pool:
-        futures = [pool.submit(work, *piece) for piece in pieces]
+    done, waiting = 0, list(range(len(pieces)))
+    workers = min(len(pieces), os.cpu_count() or 1)
+    while waiting:
+        ended: list[int] = []
         try:
-            for done, future in enumerate(as_completed(futures), 1):
-                yield future.result()
+            for number, found in _run_pool(work, pieces, waiting, workers):
+                ended.append(number)
+                yield found
+                done += 1
                 report(name, done, len(pieces))
+            return
         except BrokenProcessPool:
-            raise DataError(
-                f"a process of '{name}' was killed, perhaps for want of memory; start again, it goes on where it was"
-            ) from None
+            if broken is None:
+                raise DataError(f"a process of '{name}' was killed, perhaps for want of memory; start again") from None
+            gone = set(ended)
+            waiting = [number for number in waiting if number not in gone]
+        for number in waiting[: 2 * workers + 1]:  # one of these was under way: each by itself
+            try:
+                ((_, found),) = _run_pool(work, pieces, [number], 1)
+            except BrokenProcessPool:
+                found = broken(*pieces[number])
+            yield found
+            done += 1
+            report(name, done, len(pieces))
+        waiting = waiting[2 * workers + 1 :]
+
+
+def _run_pool(
+    work: Callable[..., T], pieces: Sequence[tuple[Any, ...]], numbers: Sequence[int], workers: int
+) -> Iterator[tuple[int, T]]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=work_alone) as pool:
+        futures = {pool.submit(work, *pieces[number]): number for number in numbers}
+        try:
+            for future in as_completed(futures):
+                yield futures[future], future.result()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -6,6 +6,7 @@ killed and started again, a clip whose sources change is prepared anew, and one 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -99,15 +100,19 @@ def _missing(clips: Iterable[Clip], rows: Mapping[str, Row], place: Path, thorou
         there = set(os.listdir(place))
     except OSError:
         there = set()
-    return [clip for clip in clips if not _is_known(clip, rows.get(clip.key), there, thorough)]
+    return [clip for clip in clips if not _is_known(clip, rows.get(clip.key), place, there, thorough)]
 
 
-def _is_known(clip: Clip, row: Row | None, there: set[str], thorough: bool) -> bool:
+def _is_known(clip: Clip, row: Row | None, place: Path, there: set[str], thorough: bool) -> bool:
     if row is None or (row.readable and f"{row.name}.safetensors" not in there):
         return False
-    return row.quick == quick_mark(clip, row.ends) and (
-        not thorough or clip.files.frames is None or row.full == full_mark(clip)
-    )
+    if row.quick != quick_mark(clip, row.ends):
+        return False
+    return not thorough or (row.full == full_mark(clip) and _is_whole(row, place))
+
+
+def _is_whole(row: Row, place: Path) -> bool:
+    return not row.readable or (place / f"{row.name}.safetensors").stat().st_size == row.bytes
 
 
 def _fill(
@@ -119,7 +124,8 @@ def _fill(
 ) -> dict[str, str]:
     """Prepare what is missing, and write down each clip as it is done; key -> what was out of reach."""
     ledger, faults = Ledger(place, rows), {}
-    for key, found in run_each(prepare_clip, [(clip, place, form) for clip in missing], "prepare", report):
+    work = [(clip, place, form) for clip in missing]
+    for key, found in run_each(prepare_clip, work, "prepare", report, _give_up):
         if isinstance(found, str):
             faults[key] = found
         else:
@@ -133,10 +139,11 @@ def prepare_clip(clip: Clip, place: Path, form: Form) -> tuple[str, Row | str]:
     was out of reach. All bytes are read before they are decoded, so that a fault of the disk is not among theirs."""
     try:
         ends = ends_of(clip)
-        row = partial(Row, clip.key, quick_mark(clip, ends), full_mark(clip), ends)
+        quick, full = quick_mark(clip, ends), full_mark(clip)
+        row = partial(Row, clip.key, quick, full, ends)
         content = hash_sources(clip)
         path = place / f"{name_prepared(clip, content)}.safetensors"
-        facts = read_facts(path) if path.exists() else _decode(clip, path, content, form)
+        facts = _read_whole(path) or _decode(clip, path, content, form, (quick, ends, full))
     except MediaError as error:
         told = (("unreadable", clip.key, str(error)),)
         return clip.key, row(name="", content=content, readable=False, problems=told)
@@ -159,13 +166,31 @@ def prepare_clip(clip: Clip, place: Path, form: Form) -> tuple[str, Row | str]:
     )
 
 
-def _decode(clip: Clip, path: Path, content: str, form: Form) -> dict[str, Any]:
+def _give_up(clip: Clip, place: Path, form: Form) -> tuple[str, Row | str]:
+    return clip.key, "decoding it ended the process, by a fault or for want of memory; tried again the next time"
+
+
+def _read_whole(path: Path) -> dict[str, Any] | None:
+    """The facts of a prepared file; None where there is none, or it was cut short."""
+    try:
+        return read_facts(path)
+    except (OSError, StoreError):
+        return None
+
+
+def _decode(
+    clip: Clip, path: Path, content: str, form: Form, marks: tuple[str, tuple[str, ...], str]
+) -> dict[str, Any]:
+    """Raises OSError where a source changed since its bytes were hashed: the file would bear another's name."""
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     from datasets.media.decoding import decode_clip
 
     data, facts = decode_clip(clip, form.side, form.mels)
+    quick, ends, full = marks
+    if (quick_mark(clip, ends), full_mark(clip)) != (quick, full):
+        raise OSError(errno.EBUSY, "changed while it was read", clip.key)
     try:
         with whole(path) as temporary:
             save_file(data, temporary, metadata={"facts": json.dumps({"content": content, **facts})})
@@ -211,8 +236,15 @@ def _outcome(clip: Clip, place: Path, row: Row | None, fault: str | None) -> Pre
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """What a prepared file says of itself, from its header alone."""
+    """What a prepared file says of itself, from its header alone; raises StoreError for one that was cut short."""
     with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    facts: dict[str, Any] = json.loads(header["__metadata__"]["facts"])
+        size = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(size) if size < path.stat().st_size else b"")
+            end = max(told["data_offsets"][1] for name, told in header.items() if name != "__metadata__")
+            facts: dict[str, Any] = json.loads(header["__metadata__"]["facts"])
+        except (ValueError, KeyError, TypeError):
+            end, facts = -1, {}
+    if path.stat().st_size != 8 + size + end:
+        raise StoreError(f"{path} is damaged; remove it, and it is prepared again")
     return facts

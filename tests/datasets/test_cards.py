@@ -91,7 +91,7 @@ def test_an_utterance_tells_its_session_and_anything_else_none():
 def test_a_clip_of_affwild2_tells_its_video_and_its_split():
     told = {
         "12-24-1920x1080_Train_0to100": ("12-24-1920x1080", "train"),
-        "video5_left_Validation_31to60": ("video5_left", "test"),
+        "video5_left_Validation_31to60": ("video5", "test"),
         "video5_Val_31to60": ("video5", "test"),
         "video5_Test_31to60": ("video5", "test"),
         "a_Train_b_Val_1to2": ("a_Train_b", "test"),

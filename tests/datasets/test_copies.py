@@ -15,8 +15,8 @@ def clip(key, split, looks="", sounds=""):
 
 def leaks(*items):
     splits = {split: [item for item in items if item.clip.split == split] for split in ("train", "val", "test")}
-    copies, told = find_copies(items)
-    kept, lost = drop_leaks(splits, copies)
+    told = find_copies(items)
+    kept, lost = drop_leaks(splits)
     return {split: [item.clip.key for item in found] for split, found in kept.items()}, told, lost
 
 

@@ -27,7 +27,7 @@ def test_unreadable_pictures_are_told_once_by_name_and_show_the_one_before(tmp_p
 def test_a_picture_that_cannot_be_scaled_shows_the_one_before(tmp_path):
     folder = write_frames(tmp_path / "c", 0.2)
     (folder / "000003.jpg").write_bytes(pack(np.zeros((1, 3000, 3), np.uint8)))  # 72000 wide: more than a JPEG holds
-    picture, problems = read_frames(folder, 24, "joy/c")
+    picture, problems = read_frames(folder, 24, "joy/c", root)
     assert picture.index.tolist() == [0, 1, 1, 2, 3, 4]
     assert [p.what for p in problems] == ["frames"] and "3000 x 1" in problems[0].why
 
@@ -74,13 +74,13 @@ def test_frames_may_be_links_within_the_data_folder_and_nothing_else(tmp_path):
     (root / "annex").mkdir()
     (folder / "000002.jpg").rename(root / "annex/two")
     (folder / "000002.jpg").symlink_to("../../../annex/two")
-    picture, problems = read_frames(folder, 24, "joy/c")
+    picture, problems = read_frames(folder, 24, "joy/c", root)
     assert picture.index.tolist() == list(range(6)) and not problems
     (folder / "000003.jpg").rename(tmp_path / "outside.jpg")
     (folder / "000003.jpg").symlink_to(tmp_path / "outside.jpg")
     (folder / "000004.jpg").unlink()
     (folder / "000004.jpg").symlink_to("../../../annex/gone")
-    picture, problems = read_frames(folder, 24, "joy/c")
+    picture, problems = read_frames(folder, 24, "joy/c", root)
     assert picture.index.tolist() == [0, 1, 1, 1, 2, 3]
     told = " ".join(p.why for p in problems)
     assert "leaves the data folder" in told and "leads nowhere" in told and "missing: 2" in told
