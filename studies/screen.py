@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from types import TracebackType
@@ -13,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from bench.data import Problem
 
+MINUTE = 60.0  # seconds
 SHOWN = 10  # problems named on the screen; all of them stand in the record
 
 
@@ -32,6 +34,8 @@ class Terminal:
         )
         self._tasks: dict[str, TaskID] = {}
         self._said: set[str] = set()
+        self._began: dict[str, float] = {}
+        self._told = 0.0
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -50,10 +54,16 @@ class Terminal:
         self._say(title, style="bold")
 
     def progress(self, what: str, done: int, total: int) -> None:
-        """Move the bar of `what`, making it first where needed."""
+        """Move the bar of `what`, making it first where needed; where no bar can be seen, a line a minute."""
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(what, total=total)
+            self._began[what] = self._told = time.monotonic()
         self._progress.update(self._tasks[what], completed=done, total=total)
+        now = time.monotonic()
+        if not self.console.is_terminal and done and now - self._told > MINUTE:
+            left = (now - self._began[what]) / done * (total - done) / MINUTE
+            self._told = now
+            self._say(f"{what}: {done} of {total}, about {left:.0f} minutes left", markup=False)
 
     def corpus(self, corpus_sample: bool, problems: Sequence[Problem]) -> None:
         """Say, once, that the sample stands in for real data, and what is wrong with the data."""

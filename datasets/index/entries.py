@@ -69,7 +69,21 @@ def read_manifest(path: Path) -> tuple[list[Entry], list[Problem]]:
     unused = [name for name in columns if name and name not in COLUMNS]
     if unused:
         problems.append(Problem("columns", path.name, f"not used: {', '.join(unused)}; known: {', '.join(COLUMNS)}"))
-    return entries, problems
+    return entries, [*problems, *_unlisted(entries, path.parent)]
+
+
+def _unlisted(entries: Sequence[Entry], root: Path) -> list[Problem]:
+    """Media that lie beside those of the rows and that no row names, told once a folder."""
+    files = [path for e in entries for path in (e.files.video, e.files.audio, e.files.frames) if path is not None]
+    named = {path.parent / path.name for path in files}
+    problems = []
+    for folder in sorted({path.parent for path in files}):
+        found = [entry.name for entry in list_folder(folder) if Path(entry.path) not in named and entry.is_file()]
+        media = [name for name in found if _part_of(f".{name.rpartition('.')[2].lower()}") in MEDIA and is_text(name)]
+        if media:
+            where = str(folder.relative_to(root)) if folder != root else root.name
+            problems.append(Problem("unlisted", where, f"{len(media)} files that no row names, first {media[0]}"))
+    return problems
 
 
 def read_folder(root: Path) -> tuple[list[Entry], list[Problem]]:

@@ -53,3 +53,9 @@ def test_copies_on_one_side_are_told_and_kept():
 def test_silence_and_black_are_nobodys_copy():
     kept, told, lost = leaks(clip("joy/a", "train"), clip("joy/b", "test"))
     assert kept["train"] and not told and not lost
+
+
+def test_thousands_of_clips_of_one_picture_cost_no_more_than_their_number():
+    items = [clip(f"joy/{number:05d}", "test" if number % 2 else "train", "card") for number in range(10_000)]
+    kept, told, lost = leaks(*items)
+    assert not kept["train"] and len(lost) == 5_000 and len(told) == 1 and "and 9995 more" in told[0].why

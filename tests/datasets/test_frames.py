@@ -27,7 +27,7 @@ def test_unreadable_pictures_are_told_once_by_name_and_show_the_one_before(tmp_p
 def test_a_picture_that_cannot_be_scaled_shows_the_one_before(tmp_path):
     folder = write_frames(tmp_path / "c", 0.2)
     (folder / "000003.jpg").write_bytes(pack(np.zeros((1, 3000, 3), np.uint8)))  # 72000 wide: more than a JPEG holds
-    picture, problems = read_frames(folder, 24, "joy/c", root)
+    picture, problems = read_frames(folder, 24, "joy/c")
     assert picture.index.tolist() == [0, 1, 1, 2, 3, 4]
     assert [p.what for p in problems] == ["frames"] and "3000 x 1" in problems[0].why
 

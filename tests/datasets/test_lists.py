@@ -246,3 +246,8 @@ def test_an_annotation_may_key_its_clips_by_class_as_well(tree):
     annotate(tree, {"joy/c0": entry("joy"), "fear/c0": entry("fear", "validation")})
     rows, problems = read_rows(tree, CARD, Rules(), 0)
     assert [(row.key, row.split) for row in rows] == [("joy/c0", "train"), ("fear/c0", "test")] and not problems
+
+
+def test_validation_is_for_validation_where_another_subset_is_for_test(tree):
+    annotate(tree, {"a": entry("joy"), "b": entry("joy", "validation"), "c": entry("joy", "testing")})
+    assert [row.split for row in read_rows(tree, CARD, Rules(), 0)[0]] == ["train", "val", "test"]

@@ -1,5 +1,6 @@
 """Data of one's own: manifests, folders of classes, trees; what they say, what is asked back, what is refused."""
 
+import os
 import shutil
 
 import pytest
@@ -213,6 +214,97 @@ def test_text_without_times_is_spread_over_the_clip(tmp_path):
     words = {clip.key: said for clip, said in surveyed.words()}
     assert [word.text for word in words["joy/a"]] == ["so", "very", "glad"] and not words["rage/b"]
     assert [round(word.start, 1) for word in words["joy/a"]] == [0.0, 0.7, 1.3]
+
+
+def test_two_lines_of_one_clip_with_different_files_are_an_error_that_names_both(tmp_path):
+    empty(tmp_path, "s1/001.mp4", "s2/001.mp4", "s3/002.mp4")
+    with pytest.raises(DataError, match=r"m\.csv:2 and m\.csv:3 are both clip 'joy/001'"):
+        listed(write(tmp_path / "m.csv", "label,video", "joy,s1/001.mp4", "joy,s2/001.mp4", "rage,s3/002.mp4"))
+
+
+def test_a_name_under_two_classes_is_never_parted_by_a_fold(folder):
+    empty(folder, "joy/odd.mp4", "rage/odd.mp4")
+    for fold in range(1, 6):
+        _, index = listed(folder, fold)
+        assert len({clip.split for clip in index.clips if clip.key.endswith("/odd")}) == 1
+        assert not [p for p in index.problems if p.what == "leak"] and len(index.clips) == 32
+
+
+def test_a_tree_with_some_json_is_still_cut_by_itself(folder):
+    (folder / "video").mkdir()
+    for name in CLASSES:
+        (folder / name).rename(folder / "video" / name)
+    write(folder / "settings.json", '{"colour": "red"}')
+    card, index = listed(folder)
+    assert card.folds == (1, 2, 3, 4, 5) and len(index.clips) == 30
+
+
+def test_names_that_cannot_be_written_down_are_told_and_not_read(folder):
+    for name in (b"caf\xe9.mp4", b"two\nlines.mp4"):
+        open(os.path.join(os.fsencode(folder / "joy"), name), "w").close()
+    _, index = listed(folder)
+    told = [p.why for p in index.problems if p.what == "name"]
+    assert len(told) == 2 and "\\udce9" in " ".join(told) and len(index.clips) == 30
+    with pytest.raises(DataError, match="correct the list"):
+        listed(write(folder / "m.csv", "label,clip,video", '"a\rb",c,joy/joy1.mp4', "joy,d,joy/joy2.mp4"))
+
+
+def test_a_missing_transcript_costs_the_words_and_not_the_clip(tmp_path):
+    empty(tmp_path, "a.mp4", "b.mp4")
+    path = write(tmp_path / "m.csv", "label,video,transcript", "joy,a.mp4,a.srt", "rage,b.mp4,")
+    _, index = listed(path)
+    assert len(index.clips) == 2 and [(p.what, p.where) for p in index.problems if p.what == "no file"] == [
+        ("no file", "joy/a")
+    ]
+
+
+def test_frames_of_a_manifest_may_be_links_within_its_folder_and_nothing_else(tmp_path, tmp_path_factory):
+    from datasets.media.frames import number_frames
+
+    outside = tmp_path_factory.mktemp("outside")
+    empty(tmp_path, "annex/one", "f/c1/000001.jpg", "f/c2/000001.jpg")
+    empty(outside, "two.jpg")
+    (tmp_path / "f/c1/000002.jpg").symlink_to("../../annex/one")
+    (tmp_path / "f/c1/000003.jpg").symlink_to(outside / "two.jpg")
+    _, index = listed(write(tmp_path / "m.csv", "label,frames", "joy,f/c1", "rage,f/c2"))
+    files = index.clips[0].files
+    numbered = number_frames(files.frames, "joy/c1", files.root)
+    assert [path.name for path in numbered.paths] == ["000001.jpg", "000002.jpg"]
+    assert "leaves the data folder" in numbered.problems[0].why
+
+
+def test_names_that_only_differ_in_their_letters_stay_apart(tmp_path):
+    names = set()
+    for name in ("драма", "комедия", "Mine", "mine two"):
+        empty(tmp_path / name, "joy/a.mp4", "rage/b.mp4")
+        names.add(listed(tmp_path / name)[0].name)
+    assert len(names) == 4 and {"own-mine", "own-mine-two"} < names
+
+
+def test_what_a_class_means_is_part_of_the_content(tmp_path):
+    for shade, name in enumerate(("joy", "joy", "joy", "rage", "rage", "rage")):
+        write_media(tmp_path / "d" / name / f"{shade}.avi", 0.2, rate=16000, size=(32, 24), shade=shade + 1)
+    rows = [
+        f"{(n // 3 and 'rage') or 'joy'},d/{(n // 3 and 'rage') or 'joy'}/{n}.avi,{('train', 'val', 'test')[n % 3]}"
+        for n in range(6)
+    ]
+    path, found = write(tmp_path / "m.csv", "label,video,split", *rows), set()
+    for sign in (-1, 1):
+        write(tmp_path / "m.toml", "[sentiment]", f"rage = {sign}")
+        corpus = as_dataset(own_source(path, KNOWN)).load(Request(None, tmp_path / "out", 16, 24, 0))
+        found.add((corpus.content, corpus.fingerprint))
+    assert len({content for content, _ in found}) == 2 and len({split for _, split in found}) == 1
+    write(path, "label,video,split", *reversed(rows))
+    again = as_dataset(own_source(path, KNOWN)).load(Request(None, tmp_path / "out", 16, 24, 0))
+    assert [clip.key for clip in again.train.clips] == [clip.key for clip in corpus.train.clips]
+
+
+def test_media_beside_those_of_a_manifest_are_told(tmp_path):
+    empty(tmp_path, "v/a.mp4", "v/b.mp4", "v/c.mp4", "v/d.mp4", "v/notes.txt")
+    _, index = listed(write(tmp_path / "m.csv", "label,video", "joy,v/a.mp4", "rage,v/b.mp4"))
+    assert [(p.where, p.why) for p in index.problems if p.what == "unlisted"] == [
+        ("v", "2 files that no row names, first c.mp4")
+    ]
 
 
 CELLS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(

@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 
 from bench.data import Clip, Files, Sampling
+from bench.errors import StoreError
 from datasets.ekman6 import CARD
 from datasets.index.layout import index_tree
 from datasets.media.sound import FLOOR
 from datasets.store.opening import open_clip
+from datasets.store.pool import run_each
 from datasets.store.prepared import Form, prepare, read_facts
 from tests.conftest import ROOT
 from tests.datasets.trees import brightness, write_frames, write_media, write_mp3, write_srt, write_tree
@@ -319,3 +321,63 @@ def test_a_ledger_of_superseded_lines_is_written_anew(tmp_path):
     os.utime(tmp_path / "c.mp3", (1, 1))
     prepare([clip], FORM, tmp_path / "out", silent)
     assert len(ledger.read_text().splitlines()) == 2
+
+
+def test_what_a_file_is_for_and_which_number_a_frame_has_are_part_of_the_content(tmp_path):
+    media = write_media(tmp_path / "a.avi", 0.4, rate=16000)
+    seen, heard = (
+        prepare([Clip("joy/a", 3, "train", "a", files)], FORM, tmp_path / "out", silent)[0]
+        for files in (Files(video=media), Files(audio=media))
+    )
+    assert seen.content != heard.content and seen.path != heard.path
+    assert read_facts(seen.path)["frames"] == 12 and read_facts(heard.path)["frames"] == 0
+    clip = Clip("joy/c", 3, "train", "c", Files(frames=write_frames(tmp_path / "c", 0.2)))
+    before = prepare([clip], FORM, tmp_path / "out", silent)[0]
+    (tmp_path / "c/000006.jpg").rename(tmp_path / "c/000009.jpg")
+    after = prepare([clip], FORM, tmp_path / "out", silent)[0]
+    assert (before.row.frames, after.row.frames) == (6, 9)
+
+
+def test_a_clip_that_changes_while_it_is_read_is_told_and_never_stored_under_the_old_name(tmp_path, monkeypatch):
+    from datasets.media import decoding
+
+    media, decode = write_media(tmp_path / "a.avi", 0.2, rate=16000), decoding.decode_clip
+    clip = Clip("joy/a", 3, "train", "a", Files(video=media))
+
+    def change(*args):
+        write_media(media, 0.4, rate=16000)
+        return decode(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding, "decode_clip", change)
+        (hit,) = prepare([clip], FORM, tmp_path / "out", silent)
+    assert hit.path is None and "changed while it was read" in hit.problems[0].why
+    assert not list((tmp_path / "out").rglob("*.safetensors"))
+    assert prepare([clip], FORM, tmp_path / "out", silent)[0].row.frames == 12
+
+
+@pytest.mark.parametrize("size", [0, 4, 200])
+def test_a_prepared_file_that_was_cut_short_is_made_again(tmp_path, size):
+    from datasets.store.kept import Store
+
+    clip = Clip("joy/c", 3, "train", "c", Files(audio=write_mp3(tmp_path / "c.mp3", 0.5)))
+    (before,) = prepare([clip], FORM, tmp_path / "out", silent)
+    whole = before.path.read_bytes()
+    before.path.write_bytes(whole[:size])
+    with pytest.raises(StoreError, match="prepare"):
+        Store().open(before.path)
+    (after,) = prepare([clip], FORM, tmp_path / "out", silent)
+    assert after.path.read_bytes() == whole
+
+
+def test_a_clip_that_ends_its_process_costs_itself_alone(tmp_path):
+    good = [write_mp3(tmp_path / f"{n}.mp3", 0.2 + n / 100) for n in range(8)]
+    pieces = [(path,) for path in [*good[:3], tmp_path / "crash", *good[3:]]]
+    found = list(run_each(crash_or_name, pieces, "prepare", silent, lambda path: f"gave up on {path.name}"))
+    assert sorted(found) == sorted([*(path.name for path in good), "gave up on crash"])
+
+
+def crash_or_name(path):
+    if path.name == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    return path.name

@@ -132,3 +132,15 @@ def test_a_real_model_writes_transcripts_of_real_clips(tmp_path, shared):
     for made in clips:
         words, problems = read_transcript(tmp_path / f"srt/{made.key}.srt", made.key)
         assert {p.what for p in problems} <= {"no words", "overlap"} and all(word.start < 3.5 for word in words)
+
+
+@pytest.mark.parametrize("link", ["srt", "srt/joy"])
+def test_nothing_is_written_through_a_link_out_of_the_data_folder(tmp_path, link):
+    data, outside = tmp_path / "data", tmp_path / "outside"
+    outside.mkdir()
+    (data / link).parent.mkdir(parents=True)
+    (data / link).symlink_to(outside)
+    made = clip("a", audio=write_mp3(data / "a.mp3"))
+    with pytest.raises(DataError, match="leaves the data folder"):
+        write_transcripts([made], data, Parrot(), quiet)
+    assert not list(outside.iterdir())
