@@ -22,6 +22,7 @@ class ClipFacts:
     seconds: float | None  # None: not prepared, or not readable
     words: int = 0  # inside the clip
     present: tuple[bool, bool, bool] = (False, False, False)  # video, audio, words
+    dropped: bool = False  # a copy of a clip in a later split: never trained or selected on
 
 
 @dataclass(frozen=True)

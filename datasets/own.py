@@ -42,7 +42,7 @@ class Facts(BaseModel):
     licence: str = "as its owner says"
     cite: str = ""
     classes: list[str] = Field(default_factory=list)  # their order; else by the alphabet
-    sentiment: dict[str, Annotated[int, Field(ge=-1, le=1)]] = Field(default_factory=dict)
+    sentiment: dict[str, Annotated[int, Field(ge=-1, le=1, strict=True)]] = Field(default_factory=dict)
     emotions: dict[str, list[Emotion]] = Field(default_factory=dict)
 
 
@@ -81,6 +81,8 @@ def read_own(path: Path, known: Sequence[Card]) -> Own:
             card, told = _make_card(name, facts, _classes_of_tree(path), {}, known, _tree_has_splits(path))
             return Own(card, None, told)
         entries, problems = read_folder(path)
+    elif path.suffix.lower() != ".csv":
+        raise DataError(f"{path} is neither a manifest (.csv) nor a folder of <Class>/<clip>.mp4")
     else:
         facts = _read_facts(path.with_suffix(".toml"))
         name = path.stem if path.stem not in ("manifest", "labels") else path.resolve().parent.name
@@ -171,9 +173,9 @@ def _signs(entries: Sequence[Entry]) -> dict[str, int]:
 
 
 def _read_facts(path: Path) -> Facts:
-    if not path.exists():
-        return Facts()
     try:
+        if not path.exists():
+            return Facts()
         return Facts.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path} is no readable TOML ({error})") from None
@@ -193,8 +195,8 @@ def _make_card(
         if spelt.setdefault(label.lower(), label) != label:
             raise DataError(f"classes '{spelt[label.lower()]}' and '{label}' of {name} differ in case alone; write one")
     if len(labels) < 2:
-        held = f"only '{labels[0]}'" if labels else "none"
-        raise DataError(f"{name} has {len(labels)} classes ({held}); two at least are wanted")
+        held = f"one class, '{labels[0]}'" if labels else "no class"
+        raise DataError(f"{name} has {held}; two at least are wanted (a manifest is named itself: FOLDER/manifest.csv)")
     for where, names in (("classes", facts.classes), ("sentiment", facts.sentiment), ("emotions", facts.emotions)):
         twice = next((label for label in names if list(names).count(label) > 1), None)
         if twice is not None:
@@ -223,6 +225,9 @@ def _make_card(
         else:
             emotions[label] = frozenset({label.lower()} & set(PLUTCHIK))
             reasons[label] = "the lexicon has it by this name" if emotions[label] else "not said"
+    if len(set(sentiment)) == 1:
+        why = "all classes have one sentiment, so that every score of sentiment is 100 %; say them in a TOML file"
+        problems.append(Problem("warning", "sentiment", why))
     return Card(
         name=_plain_name(name),
         title=facts.title or name,

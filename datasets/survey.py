@@ -77,13 +77,15 @@ def survey(found: Found, form: Form, cache: Path, report: Report) -> Surveyed:
     usable = [item for item in prepared if item.path is not None]
     told = find_copies(usable)
     splits = {split: [item for item in usable if item.clip.split == split] for split in ("train", "val", "test")}
-    problems += [*told, *drop_leaks(splits)[1]]
+    leaks = drop_leaks(splits)[1]
+    problems += [*told, *leaks]
+    dropped = {leak.where for leak in leaks}
     known = {item.clip.key: item for item in prepared}
     facts = Facts(
         card,
         found.fold,
         False,
-        tuple(_clip_facts(clip, known.get(clip.key)) for clip in index.listed),
+        tuple(_clip_facts(clip, known.get(clip.key), clip.key in dropped) for clip in index.listed),
         tuple(problems),
         read_stills(card.classes, usable, report),
         bytes=sum(item.row.bytes for item in usable if item.row is not None),
@@ -94,17 +96,24 @@ def survey(found: Found, form: Form, cache: Path, report: Report) -> Surveyed:
 def _empty_files(clip: Clip) -> Iterator[Problem]:
     """The clip's media of 0 bytes; without any that are not, it is unreadable."""
     media = [path for path in (clip.files.frames, clip.files.video, clip.files.audio) if path is not None]
-    empty = [path for path in media if path.is_file() and path.stat().st_size == 0]
+    empty = [path for path in media if _is_hollow(path)]
     if empty:
         what = "unreadable" if len(empty) == len(media) else "empty"
         yield Problem(what, clip.key, f"{', '.join(path.name for path in empty)}: 0 bytes")
 
 
-def _clip_facts(clip: Clip, item: Prepared | None) -> ClipFacts:
+def _is_hollow(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size == 0
+    except OSError:  # out of reach: preparing will say so
+        return False
+
+
+def _clip_facts(clip: Clip, item: Prepared | None, dropped: bool) -> ClipFacts:
     if item is None or item.path is None or item.row is None:
         return ClipFacts(clip.key, clip.label, clip.split, clip.group, None)
     present = (item.row.frames > 0, item.row.sound > 0, item.row.words > 0)
-    return ClipFacts(clip.key, clip.label, clip.split, clip.group, item.seconds, item.row.words, present)
+    return ClipFacts(clip.key, clip.label, clip.split, clip.group, item.seconds, item.row.words, present, dropped)
 
 
 def read_stills(classes: Sequence[str], prepared: Sequence[Prepared], report: Report) -> dict[str, tuple[Still, ...]]:

@@ -51,7 +51,7 @@ def total(facts: Facts) -> Tally:
 
 
 def _tally(name: str, sign: str, clips: Sequence[ClipFacts], lost: frozenset[str]) -> Tally:
-    usable = [clip for clip in clips if clip.key not in lost]
+    usable = [clip for clip in clips if clip.key not in lost and not clip.dropped]
     opened = [clip for clip in usable if clip.seconds is not None]
     counts = Counter(clip.split for clip in usable)
     return Tally(

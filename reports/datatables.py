@@ -47,9 +47,9 @@ def counts(facts: Facts) -> Table:
     for head, cell in _cells(everything, splits).items():
         table.add_column(head, cell, justify="right")
     for row in rows:
-        table.add_row(Text(printable(row.name)), row.sign, *_cells(row, splits).values())
+        table.add_row(Text(printable(row.name)), row.sign.replace("\u2212", "-"), *_cells(row, splits).values())
     notes = [] if has_val(facts) else ["val is cut from train, by the seed of a run"]
-    notes += [] if everything.opened else ["nothing is prepared yet: hours are not known"]
+    notes += [] if everything.opened else ["hours are known once clips are prepared"]
     table.caption = "; ".join(notes) or None
     return table
 
@@ -84,7 +84,7 @@ def problems(facts: Facts, csv: Path | None) -> RenderableType:
 
 def _shorten(text: str) -> str:
     shown = printable(text)
-    return shown if len(shown) <= LONG else f"{shown[: LONG - 1]}…"
+    return shown if len(shown) <= LONG else f"{shown[: LONG - 3]}..."
 
 
 def verdict(facts: Facts) -> list[str]:
@@ -104,8 +104,8 @@ def write_problems(problems: Sequence[Problem], path: Path) -> None:
 def listing(rows: Sequence[Present]) -> Table:
     """What is present of each data set on this machine."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("name", no_wrap=True)
-    table.add_column("where", overflow="fold")
+    table.add_column("name", overflow="fold", max_width=24)
+    table.add_column("where", overflow="fold", min_width=10)
     for head in ("listed", "usable", "hours", "problems", "prepared"):
         table.add_column(head, justify="right")
     for row in rows:

@@ -67,6 +67,8 @@ def find_source(name: str) -> Source:
     if name not in SOURCES and is_own(name):
         return own_source(Path(name), [source.card for source in SOURCES.values()])
     _hint_at_folder(name)
+    if "," in name:
+        raise ConfigError(f"one data set at a time here, not '{name}'")
     return look_up(name, SOURCES, "data set")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,42 +19,43 @@ def present(results: Path) -> list[Present]:
     """A row for each data set of the registry, and for each of one's own that was prepared here."""
     rows = [_row(name, results / "prepared" / name) for name in SOURCES]
     own = sorted(path for path in (results / "prepared").glob("own-*") if path.is_dir())
-    return [*rows, *(replace(_from_store(path), name=path.name, where="prepared") for path in own)]
+    return [*rows, *(replace(_from_store(path), where="prepared") for path in own)]
 
 
 def _row(name: str, store: Path) -> Present:
     """What is listed and found, and what the store knows; of a tree that cannot be read, why."""
-    source, known = SOURCES[name], _from_store(store)
-    row = replace(known, name=name)
+    source, row = SOURCES[name], replace(_from_store(store), name=name)
     try:
         if find_folder(source.card, None) is None:
-            return replace(row, where="prepared" if known.prepared else "")
+            return replace(row, where="prepared" if row.prepared else "")
         found = find(source, None, source.card.folds[0])
     except BenchError as error:
         return replace(row, where=f"not usable: {error}")
-    index, fresh = found.index, known.problems or 0
+    known_rows = {row.key: row for row in _last_ledger(store)}
+    here = [known_rows[clip.key] for clip in found.index.clips if clip.key in known_rows]
+    prepared = _count(name, here)
+    lost = sum(not row.readable for row in here)
     return replace(
-        row,
+        prepared,
         where=_short(found.folder),
-        listed=len(index.listed),
-        usable=len(index.clips) - _unreadable(store),
-        problems=len(index.problems) + fresh,
+        listed=len(found.index.listed),
+        usable=len(found.index.clips) - lost,
+        problems=len(found.index.problems) + (prepared.problems or 0),
     )
 
 
 def _from_store(store: Path) -> Present:
-    """Clips, hours and problems of the form that was prepared last."""
-    rows = _last_ledger(store)
+    """What was ever prepared in the form that was prepared last."""
+    return _count(store.name, _last_ledger(store))
+
+
+def _count(name: str, rows: Sequence[Row]) -> Present:
+    """Clips, hours and problems of prepared clips."""
     if not rows:
-        return Present("", "")
+        return Present(name, "")
     seconds = sum(row.frames / RATE if row.frames else row.sound / HOP for row in rows if row.readable)
     usable = sum(row.readable for row in rows)
-    problems = sum(len(row.problems) for row in rows)
-    return Present("", "", len(rows), usable, seconds / 3600, problems, usable)
-
-
-def _unreadable(store: Path) -> int:
-    return sum(not row.readable for row in _last_ledger(store))
+    return Present(name, "", len(rows), usable, seconds / 3600, sum(len(row.problems) for row in rows), usable)
 
 
 def _last_ledger(store: Path) -> list[Row]:

@@ -13,8 +13,10 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bench.data import Problem
+from bench.facts import LOSSES
 
 MINUTE = 60.0  # seconds
+OF_EACH = 3  # problems of a kind named on the screen
 SHOWN = 10  # problems named on the screen; all of them stand in the record
 
 
@@ -84,10 +86,11 @@ class Terminal:
         if new:
             counts = ", ".join(f"{count} {what}" for what, count in sorted(Counter(p.what for p in new).items()))
             self._say(f"problems with the data: {counts} (all of them stand in the record)", style="yellow")
-            for problem in new[:SHOWN]:
+            shown = _first_of(new)
+            for problem in shown:
                 self._say(f"  {problem.what}: {problem.where}: {problem.why}", markup=False)
-            if len(new) > SHOWN:
-                self._say(f"  ... and {len(new) - SHOWN} more")
+            if len(new) > len(shown):
+                self._say(f"  ... and {len(new) - len(shown)} more")
 
     def notice(self, text: str) -> None:
         """One line that a person should know."""
@@ -98,3 +101,14 @@ class Terminal:
             self.console.print(what, style=style, markup=markup, highlight=False, soft_wrap=True)
         else:
             self.console.print(what)
+
+
+def _first_of(problems: Sequence[Problem]) -> list[Problem]:
+    """At most ten, a few of each kind, those that cost clips first."""
+    seen: Counter[str] = Counter()
+    few = []
+    for problem in problems:
+        seen[problem.what] += 1
+        if seen[problem.what] <= OF_EACH:
+            few.append(problem)
+    return sorted(few, key=lambda problem: problem.what not in LOSSES)[:SHOWN]

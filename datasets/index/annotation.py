@@ -29,8 +29,11 @@ def annotation_rows(root: Path, card: Card, number: int) -> tuple[list[Clip], li
     """
     found = {path: database for path in sorted(root.glob("*.json")) if (database := _database(path)) is not None}
     numbered = [path for path in found if path.stem.endswith(f"{number:02d}")]
-    path = next(iter(numbered or (found if number == 1 else [])), None)
-    return None if path is None else _rows(path, found[path], card)
+    path, *others = [*(numbered or (found if number == 1 else []))] or [None]
+    if path is None:
+        return None
+    rows, problems = _rows(path, found[path], card)
+    return rows, [*(Problem("two files", other.name, f"{path.name} is used") for other in others if other), *problems]
 
 
 def has_annotation(root: Path) -> bool:
@@ -39,7 +42,7 @@ def has_annotation(root: Path) -> bool:
 
 
 def _rows(path: Path, database: Any, card: Card) -> tuple[list[Clip], list[Problem]]:
-    if not isinstance(database, _Object):
+    if not isinstance(database, _Object) or not database.pairs:
         raise DataError(f'{path.name}: "database" must hold {{"<clip>": {{"subset": .., "annotations": ..}}}}')
     words = _subsets(database)
     rows, problems, unknown, bare = [], [], {}, 0
@@ -88,10 +91,12 @@ def _fields(entry: Any, where: str) -> tuple[str, str]:
 
 
 def _database(path: Path) -> Any:
-    """What stands under "database"; None in a file that has no such entry or is no json."""
+    """What stands under "database"; None in a file that has no such entry. Raises DataError for a broken one."""
     if not path.is_file():
         return None
     try:
         return json.loads(read_text(path), object_pairs_hook=_Object)["database"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (KeyError, TypeError):
         return None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is no readable json ({error}); mend it, or move it away") from None

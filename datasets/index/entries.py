@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def _unlisted(entries: Sequence[Entry], root: Path) -> list[Problem]:
     problems = []
     for folder in sorted({path.parent for path in files}):
         found = [entry.name for entry in list_folder(folder) if Path(entry.path) not in named and entry.is_file()]
-        media = [name for name in found if _part_of(f".{name.rpartition('.')[2].lower()}") in MEDIA and is_text(name)]
+        media = [name for name in found if _part_of(_suffix(name)) in MEDIA and is_text(name)]
         if media:
             where = str(folder.relative_to(root)) if folder != root else root.name
             problems.append(Problem("unlisted", where, f"{len(media)} files that no row names, first {media[0]}"))
@@ -96,13 +97,15 @@ def read_folder(root: Path) -> tuple[list[Entry], list[Problem]]:
             problems.append(odd_name(root.name, folder.name))
             continue
         parts: dict[str, dict[str, Path]] = defaultdict(dict)
-        for file in list_folder(Path(folder.path)):
+        files = list_folder(Path(folder.path))
+        problems += _passed_over(folder.name, files)
+        for file in files:
             stem, _, suffix = file.name.rpartition(".")
             part = _part_of(f".{suffix.lower()}")
-            if not stem or part is None or file.name.startswith("."):
-                continue
             if not is_text(file.name):
                 problems.append(odd_name(folder.name, file.name))
+                continue
+            if not stem or part is None or file.name.startswith("."):
                 continue
             why = refusal(Path(file.path), root) if file.is_symlink() or folder.is_symlink() else None
             if why is None and part in parts[stem]:
@@ -119,10 +122,35 @@ def read_folder(root: Path) -> tuple[list[Entry], list[Problem]]:
                 entries.append(Entry(f"{folder.name}/{stem}", folder.name, stem, files_of(found, root)))
             elif found:
                 problems.append(Problem("unlisted", f"{folder.name}/{stem}", "subtitles without a clip"))
+    loose = [entry.name for entry in list_folder(root) if entry.is_file() and _part_of(_suffix(entry.name)) in MEDIA]
+    if loose:
+        why = f"{len(loose)} clips that lie in no class, first {loose[0]!a}; not read"
+        problems.append(Problem("unlisted", root.name, why))
     if not entries:
-        held = ", ".join(entry.name for entry in list_folder(root)[:5]) or "nothing"
-        raise DataError(f"{root} holds no <Class>/<clip>.mp4 (it holds {held}); docs/data.md shows the forms there are")
+        held = ", ".join(ascii(entry.name) for entry in list_folder(root)[:5]) or "nothing"
+        links = sum(problem.what == "link" for problem in problems)
+        refused = f"; links not followed, as they leave it: {links}" if links else ""
+        raise DataError(
+            f"{root} holds no <Class>/<clip>.mp4 (it holds {held}{refused}); docs/data.md shows the forms there are"
+        )
     return entries, problems
+
+
+def _passed_over(label: str, files: Sequence[os.DirEntry[str]]) -> list[Problem]:
+    """Folders within a class, and files that are no media by their names, told once a class."""
+    names = [
+        file.name
+        for file in files
+        if not file.name.startswith(".") and is_text(file.name) and _part_of(_suffix(file.name)) is None
+    ]
+    if label == "srt" or not names:
+        return []
+    why = f"{len(names)} folders or files that are no clips by their names, first {names[0]}; not read"
+    return [Problem("unlisted", label, why)]
+
+
+def _suffix(name: str) -> str:
+    return f".{name.rpartition('.')[2].lower()}"
 
 
 def is_tree(root: Path) -> bool:
@@ -147,6 +175,7 @@ def _check_columns(columns: Sequence[str], path: Path) -> None:
     for name in ("label",):
         if name not in columns:
             near = propose(name, columns) if columns else "the file is empty"
+            near = "separate the columns by commas" if len(columns) == 1 and ";" in columns[0] else near
             raise DataError(f"{path.name} has no column '{name}' ({near}); columns: {', '.join(COLUMNS)}")
     if not set(MEDIA) & set(columns):
         raise DataError(f"{path.name} has none of the columns {', '.join(MEDIA)}: where are the clips?")
@@ -164,12 +193,14 @@ def _entry(row: dict[str, str | None], path: Path, line: int) -> tuple[Entry, li
     clip = cells.get("clip") or (
         PurePosixPath(named).name if cells.get("frames") == named else PurePosixPath(named).stem
     )
+    if not cells["label"]:
+        raise DataError(f"{where} has no label")
     label, clip = split_key(f"{cells['label']}/{clip}", where)
     files: dict[str, Path] = {}
     problems = []
     for part in (*MEDIA, "transcript"):
         if cells.get(part):
-            found, problem = _inside(path.parent, cells[part], where)
+            found, problem = _inside(path.parent, cells[part], part, where)
             if problem is None:
                 files[part] = found
             else:
@@ -188,18 +219,21 @@ def _entry(row: dict[str, str | None], path: Path, line: int) -> tuple[Entry, li
     return entry, problems
 
 
-def _inside(folder: Path, name: str, where: str) -> tuple[Path, tuple[str, str] | None]:
+def _inside(folder: Path, name: str, part: str, where: str) -> tuple[Path, tuple[str, str] | None]:
     """A path of the manifest inside its folder, and the kind and reason of what keeps it from being used; raises
     DataError for one that leaves it."""
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
-        raise DataError(f"{where}: '{name}' is no path below {folder}; move the file there, or the manifest up")
+        raise DataError(
+            f"{where}: '{name}' is no path below {folder}; write it from there on, with /, as in video/clip.mp4"
+        )
     path = folder / name
     try:
         why = refusal(path, folder)
     except OSError as error:  # a name too long
         raise DataError(f"{where}: '{name[:80]}' is no name of a file ({error.strerror})") from None
     if why is None:
-        return path, None
+        odd = path.is_dir() != (part == "frames")
+        return path, ("no file", f"{name} is {'a folder' if path.is_dir() else 'no folder'}") if odd else None
     return path, ("link", f"{name} is {why}") if path.is_symlink() or path.exists() else (
         "no file",
         f"{name} is not there",

@@ -46,7 +46,8 @@ def index_tree(root: Path, card: Card, rules: Rules | None = None, fold: int = 0
             problems.append(Problem("missing", row.key, "listed, but no picture or sound was found"))
         else:
             clips.append(replace(row, files=files))
-    problems += [Problem("unlisted", key, "media without a row in any list") for key in sorted(media)]
+    told = {problem.where for problem in problems if problem.what in ("leak", "subset")}
+    problems += [Problem("unlisted", key, "media without a row in any list") for key in sorted(media.keys() - told)]
     return Index(tuple(listed), tuple(clips), tuple(problems))
 
 
@@ -67,7 +68,7 @@ def read_rows(
     if rows is None:
         lists = f"trainlist{number:02d}.txt and testlist{number:02d}.txt"
         said = f" for --fold {fold}" if fold > 1 else ""
-        raise DataError(f"{root} has no lists of {card.title}{said}; wanted: {lists}, or an annotation .json; {LAYOUT}")
+        raise DataError(f"{root} has no lists of {card.title}{said}; wanted: {lists}, or an annotation .json")
     if rules.held_out is not None:
         rows, lost = _leave_out(rows, card, rules.held_out, fold)
         problems += lost

@@ -14,8 +14,11 @@ from bench.names import propose
 from datasets.index.links import is_text
 from datasets.index.rules import Rules
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".flv", ".mpg", ".mov")
-AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".ogg")
+VIDEO_SUFFIXES = (
+    *(".mp4", ".avi", ".mkv", ".webm", ".flv", ".mpg", ".mov"),
+    *(".m4v", ".mpeg", ".wmv", ".3gp", ".ts", ".ogv"),
+)
+AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aac")
 LAYOUT = "wanted: imgs/<Class>/<clip>/000001.jpg or video/<Class>/<clip>.mp4, and trainlist01.txt + testlist01.txt"
 SUBSETS: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -108,8 +111,7 @@ def _what(row: Clip) -> str:
 def _tie_groups(rows: Sequence[Clip], card: Card, rules: Rules) -> tuple[list[Clip], list[Problem]]:
     """Each row in the group that its name tells; twins stay tied, by what their name tells or by their name.
 
-    Groups that are only guessed from names, and that the lists part, are given up: each clip is its own again. So is
-    one that holds all clips.
+    Groups that are only guessed from names, and that the lists part, are given up: each clip is its own again.
     """
     assert rules.group is not None
     grouped = [replace(row, group=rules.group(row.key.partition("/")[2]) or row.group) for row in rows]
@@ -117,10 +119,8 @@ def _tie_groups(rows: Sequence[Clip], card: Card, rules: Rules) -> tuple[list[Cl
     for row in grouped:
         splits[row.group].add(row.split)
     straddling = sorted(group for group, among in splits.items() if len(among) > 1)
-    if rules.certain or (len(splits) > 1 and not straddling):
+    if rules.certain or not straddling:
         return grouped, []
-    if len(splits) == 1:
-        return list(rows), []
     why = f"the lists part {len(straddling)} of {len(splits)} groups that the names tell; clips are not grouped"
     return list(rows), [Problem("straddles", f"{card.group} {straddling[0]}", why)]
 

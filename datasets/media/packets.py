@@ -61,7 +61,7 @@ class Track:
             raise MediaError(f"{name} holds {stream.type} that no decoder knows")
         self._container, self._stream, self._name = container, stream, name
         self._kind = stream.type  # a stream must not be asked once its container is closed
-        self._packets = self._lost = self._decoded = 0
+        self._packets = self._lost = self._decoded = self._corrupt = 0
         self._reason = self._stopped = ""
         self._turn = 0  # degrees by which the picture is to be turned to stand upright
         self._content = hashlib.sha256()
@@ -96,6 +96,7 @@ class Track:
 
     def _note(self, frame: Any) -> None:
         self._decoded += 1
+        self._corrupt += bool(getattr(frame, "is_corrupt", False))
         self._turn = self._turn or round(getattr(frame, "rotation", 0))
         if self._kind == "audio":
             self._content.update(frame.to_ndarray().tobytes())
@@ -113,6 +114,9 @@ class Track:
             )
         if self._lost:
             why = f"{self._lost} of {self._packets} {self._kind} packets cannot be decoded ({self._reason}); skipped"
+            problems.append(Problem("damaged", key, f"{self._name}: {why}"))
+        if self._corrupt:
+            why = f"{self._corrupt} of {self._decoded} frames of {self._kind} are damaged; used as they come out"
             problems.append(Problem("damaged", key, f"{self._name}: {why}"))
         if self._stopped:
             problems.append(Problem("truncated", key, f"{self._name}: {self._kind} stopped ({self._stopped})"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from html import unescape
 from itertools import accumulate
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from bench.data import Problem, Word
 _STAMP = r"([0-9]{1,3}):([0-9]{1,2}):([0-9]{1,2}[,.][0-9]{1,9})"
 _TIMES = re.compile(rf"{_STAMP}\s*-->\s*{_STAMP}")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}")
+_TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}|\[[^\]]*\]")  # of form, and what is told of a sound, as in [Music]
 _FAILED = "conversion failed"  # what the recogniser writes when it gives up
 
 
@@ -46,7 +47,7 @@ def _overlaps(captions: Iterable[tuple[float, float, str]], name: str, key: str)
 
 def spread(text: str, start: float, end: float) -> list[Word]:
     """The lower-cased words of a text, the time from start to end spread evenly over them."""
-    tokens = [token.replace("’", "'").lower() for token in _WORD.findall(_TAG.sub(" ", text))]
+    tokens = [token.replace("’", "'").lower() for token in _WORD.findall(_TAG.sub(" ", unescape(text)))]
     step = max(0.0, end - start) / max(1, len(tokens))
     return [Word(token, start + i * step, start + (i + 1) * step) for i, token in enumerate(tokens)]
 

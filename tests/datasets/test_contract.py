@@ -67,4 +67,4 @@ def test_only_the_sample_says_that_it_is_one_and_knows_the_truth(corpus):
     if corpus.sample:
         assert set(corpus.truth) == {clip.key for clip in chain(*(found.clips for found in sets(corpus).values()))}
     assert corpus.fingerprint and corpus.content
-    assert {problem.what for problem in corpus.problems} <= {"warning", "length"}
+    assert {problem.what for problem in corpus.problems} <= {"warning", "length", "straddles"}

@@ -143,7 +143,7 @@ MISTAKES = {
     "some splits": (["label,video,split", "joy,a.mp4,train", "rage,b.mp4,"], ":3 has no split"),
     "sentiment": (["label,video,sentiment", "joy,a.mp4,good"], "unknown sentiment 'good'"),
     "two sentiments": (["label,video,sentiment", "joy,a.mp4,1", "joy,b.mp4,-1"], "two sentiments"),
-    "one class": (["label,video", "joy,a.mp4"], "has 1 classes"),
+    "one class": (["label,video", "joy,a.mp4"], "has one class"),
     "case": (["label,video", "joy,a.mp4", "Joy,b.mp4"], "differ in case alone"),
     "cells": (["label,video", "joy,a.mp4,more"], ":2 has more cells"),
     "no rows": (["label,video"], "lists no clips"),
@@ -173,7 +173,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path, tmp_path_factory):
 
 def test_a_folder_without_clips_says_what_it_holds(tmp_path):
     (tmp_path / "things").mkdir()
-    with pytest.raises(DataError, match="it holds things"):
+    with pytest.raises(DataError, match="it holds 'things'"):
         listed(tmp_path)
     with pytest.raises(DataError, match="there is no"):
         listed(tmp_path / "nowhere.csv")

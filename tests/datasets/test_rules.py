@@ -43,7 +43,7 @@ def test_a_session_is_left_out_and_the_next_is_for_validation(tmp_path):
             k for k in keys if f"/s{fold % 5 + 1}_" in k
         }
         assert Counter(splits.values()) == {"train": 36, "val": 12, "test": 12}
-        assert [(p.what, p.where) for p in index.problems] == [("subset", "joy/unknown"), ("unlisted", "joy/unknown")]
+        assert [(p.what, p.where) for p in index.problems] == [("subset", "joy/unknown")]
         assert {clip.group for clip in index.clips} == {f"s{n}" for n in range(1, 6)}
 
 

@@ -77,3 +77,9 @@ def test_a_guessed_encoding_is_told_by_name(tmp_path):
     assert [(p.what, p.where) for p in problems] == [("encoding", "joy/clip")] and "cp1252" in problems[0].why
     words, problems = read(tmp_path, TEXT.replace("’", "\x81").encode("latin-1"))  # 0x81 is no letter of cp1252
     assert words[2].text == "café" and "latin-1" in problems[0].why
+
+
+def test_entities_are_letters_and_what_is_told_of_a_sound_is_no_word(tmp_path):
+    (tmp_path / "a.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\n[Music] I don&#39;t &amp; you &lt;3\n")
+    words, problems = read_transcript(tmp_path / "a.srt", "joy/a")
+    assert [word.text for word in words] == ["i", "don't", "you", "3"] and not problems

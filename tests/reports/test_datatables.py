@@ -32,7 +32,7 @@ def rows(text: str) -> list[list[str]]:
 
 def test_clips_are_counted_by_class_and_split_and_in_all():
     table = rows(shown(counts(facts())))
-    assert ["anger", "−", "6", "2", "8", "-", "0.01"] in table
+    assert ["anger", "-", "6", "2", "8", "-", "0.01"] in table
     assert ["calm", "0", "6", "2", "8", "-", "0.01"] in table
     assert table[-1] == ["all", "", "18", "6", "24", "-", "0.03"]
 
@@ -40,17 +40,17 @@ def test_clips_are_counted_by_class_and_split_and_in_all():
 def test_val_is_a_column_only_where_the_lists_state_it():
     assert "val is cut from train" in shown(counts(facts()))
     stated = shown(counts(facts(clips=(*clips(), clip(0, 99, "val")))))
-    assert "val is cut" not in stated and ["anger", "−", "6", "1", "2", "9", "-", "0.01"] in rows(stated)
+    assert "val is cut" not in stated and ["anger", "-", "6", "1", "2", "9", "-", "0.01"] in rows(stated)
 
 
 def test_a_missing_clip_counts_as_lost_and_not_as_usable():
     table = rows(shown(counts(missing(facts(), "anger/0", "anger/7"))))
-    assert ["anger", "−", "5", "1", "6", "2", "0.01"] in table
+    assert ["anger", "-", "5", "1", "6", "2", "0.01"] in table
 
 
 def test_nothing_prepared_has_no_hours():
     text = shown(counts(facts(clips=clips(seconds=None))))
-    assert "nothing is" in text and ["all", "", "18", "6", "24", "-", "-"] in rows(text)
+    assert "hours are known once" in text and ["all", "", "18", "6", "24", "-", "-"] in rows(text)
 
 
 def test_the_sample_is_called_the_sample():
