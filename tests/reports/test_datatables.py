@@ -50,7 +50,7 @@ def test_a_missing_clip_counts_as_lost_and_not_as_usable():
 
 def test_nothing_prepared_has_no_hours():
     text = shown(counts(facts(clips=clips(seconds=None))))
-    assert "hours are known once" in text and ["all", "", "18", "6", "24", "-", "-"] in rows(text)
+    assert "hours are known" in text and ["all", "", "18", "6", "24", "-", "-"] in rows(text)
 
 
 def test_the_sample_is_called_the_sample():
