@@ -29,6 +29,9 @@ from datasets.store.sources import ends_of, full_mark, hash_sources, name_prepar
 FORM = 3  # of the files; a change of their content needs a new number
 
 
+LOCK = ".lock"  # of a store
+
+
 @dataclass(frozen=True)
 class Form:
     """What the prepared files of a clip depend on, beside its sources."""
@@ -206,7 +209,7 @@ def _held(place: Path, report: Callable[[str, int, int], None]) -> Iterator[None
     """One process prepares a store at a time; another one waits, and then finds the work done."""
     try:
         place.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place / ".lock")
+        lock = FileLock(place / LOCK)
         try:
             lock.acquire(timeout=0)
         except Timeout:
@@ -222,10 +225,11 @@ def _held(place: Path, report: Callable[[str, int, int], None]) -> Iterator[None
 
 
 def _sweep(place: Path) -> None:
-    """Remove the hidden files of processes that were killed while they wrote."""
-    for path in place.glob(".*.safetensors.*"):
-        with suppress(OSError):
-            path.unlink()
+    """Remove the hidden files of processes that were killed while they wrote, ours and those of safetensors."""
+    for path in place.glob(".*"):
+        if path.name != LOCK:
+            with suppress(OSError):
+                path.unlink()
 
 
 def _outcome(clip: Clip, place: Path, row: Row | None, fault: str | None) -> Prepared:

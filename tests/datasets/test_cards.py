@@ -3,6 +3,7 @@
 import csv
 import re
 from collections import Counter
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -27,12 +28,18 @@ def shipped(name):
 
 def counted(card, label):
     """Entries of the lexicon that speak for a class, those of them with its sign, and the single words of these."""
-    lexicon = load_lexicon("nrc")
     sign = card.sentiment[card.classes.index(label)]
-    entries = ((concept, lexicon.entry(concept)) for concept in lexicon.polarities)
-    speaking = [(concept, entry) for concept, entry in entries if entry and entry.emotions & card.emotions[label]]
-    own = [concept for concept, entry in speaking if entry.polarity * sign > 0]
-    return len(speaking), len(own), sum("_" not in concept for concept in own)
+    speaking = [row for row in entries().items() if row[0][0] & card.emotions[label]]
+    own = [row for row in speaking if (1 if row[0][1] else -1) == sign]
+    return tuple(sum(count for _, count in rows) for rows in (speaking, own, [row for row in own if row[0][2]]))
+
+
+@cache
+def entries():
+    """(emotions, whether positive, whether a single word) -> how many entries of the lexicon."""
+    lexicon = load_lexicon("nrc")
+    found = ((concept, lexicon.entry(concept)) for concept in lexicon.polarities)
+    return Counter((entry.emotions, entry.polarity > 0, "_" not in concept) for concept, entry in found if entry)
 
 
 @each_card

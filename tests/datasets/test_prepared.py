@@ -2,10 +2,6 @@
 
 import errno
 import os
-import signal
-import subprocess
-import sys
-import time
 from itertools import pairwise
 
 import numpy as np
@@ -19,7 +15,7 @@ from datasets.media.sound import FLOOR
 from datasets.store.opening import open_clip
 from datasets.store.pool import run_each
 from datasets.store.prepared import Form, prepare, read_facts
-from tests.conftest import ROOT
+from tests.datasets.crash import crash_or_name
 from tests.datasets.trees import brightness, write_frames, write_media, write_mp3, write_srt, write_tree
 
 FORM = Form.of(16, 24)
@@ -208,7 +204,7 @@ def test_words_outside_the_clip_are_dropped_and_counted(tmp_path):
 def test_temporary_files_of_killed_processes_are_swept_by_the_next_that_prepares(tmp_path):
     clip = Clip("joy/c", 3, "train", "c", Files(audio=write_mp3(tmp_path / "c.mp3", 0.2)))
     place = prepare([clip], FORM, tmp_path / "out", silent)[0].path.parent
-    left = place / ".a.safetensors.x1"
+    left = place / ".tmpx1"
     left.touch()
     prepare([clip], FORM, tmp_path / "out", silent)
     assert left.exists()  # nothing to prepare, so nobody holds the store
@@ -259,42 +255,6 @@ def test_what_is_packed_is_what_was_drawn(tmp_path):
         grey = shown.astype(float).mean()
         assert abs(grey - brightness(place / 30)) < 5
     assert [row[0] for row in read_facts(found.path)["words"]] == ["what", "joy"] and np.all(np.diff(index) == 1)
-
-
-@pytest.mark.slow
-def test_preparing_that_is_killed_goes_on_and_leaves_no_half_file(tmp_path):
-    tree = write_tree(tmp_path / "tree", CARD, 6, 2, seconds=1.0)
-    code = (
-        "import sys; from pathlib import Path\n"
-        "from datasets.ekman6 import CARD; from datasets.index.layout import index_tree\n"
-        "from datasets.store.prepared import Form, prepare\n"
-        "if __name__ == '__main__':\n"
-        f"    _, clips, _ = index_tree(Path({str(tree)!r}), CARD)\n"
-        f"    prepare(clips, Form.of(16, 24), Path({str(tmp_path / 'out')!r}), lambda *a: None)\n"
-    )
-    (tmp_path / "job.py").write_text(code)
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, str(tmp_path / "job.py")], env=env)
-    place = tmp_path / "out" / FORM.folder
-    end = time.monotonic() + 60
-    while len(list(place.glob("*.safetensors"))) < 5 and time.monotonic() < end:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    time.sleep(1)
-    done = {path: path.stat().st_mtime_ns for path in place.glob("*.safetensors")}
-    assert 5 <= len(done) < 48
-    for path in done:
-        read_facts(path)  # whole
-    _, clips, _ = index_tree(tree, CARD)
-    resumed = prepare(clips, FORM, tmp_path / "out", silent)
-    assert {path: path.stat().st_mtime_ns for path in done} == done  # kept, not made again
-    undisturbed = prepare(clips, FORM, tmp_path / "fresh", silent)
-    assert contents(resumed) == contents(undisturbed)
-    for one, other in zip(resumed, undisturbed, strict=True):
-        assert one.path.read_bytes() == other.path.read_bytes()
-    left = {path.suffix for path in place.iterdir() if not path.name.startswith(".")}
-    assert left == {".safetensors", ".jsonl"}
 
 
 def test_a_half_written_line_costs_its_clip_a_look_and_no_other(tmp_path, monkeypatch):
@@ -375,9 +335,3 @@ def test_a_clip_that_ends_its_process_costs_itself_alone(tmp_path):
     pieces = [(path,) for path in [*good[:3], tmp_path / "crash", *good[3:]]]
     found = list(run_each(crash_or_name, pieces, "prepare", silent, lambda path: f"gave up on {path.name}"))
     assert sorted(found) == sorted([*(path.name for path in good), "gave up on crash"])
-
-
-def crash_or_name(path):
-    if path.name == "crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    return path.name
