@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -28,11 +28,10 @@ from datasets.index.rules import Rules
 from datasets.index.source import Source
 from datasets.splits import hold_out, validation_fold
 
-PLUTCHIK = ("anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust")
 Emotion = Literal["anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"]
 
 
-class Facts(BaseModel):
+class Meaning(BaseModel):
     """What the TOML file beside a manifest, or dataset.toml in a folder, may say."""
 
     model_config = ConfigDict(extra="forbid")
@@ -172,22 +171,22 @@ def _signs(entries: Sequence[Entry]) -> dict[str, int]:
     return {label: next(iter(signs)) for label, signs in found.items()}
 
 
-def _read_facts(path: Path) -> Facts:
+def _read_facts(path: Path) -> Meaning:
     try:
         if not path.exists():
-            return Facts()
-        return Facts.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+            return Meaning()
+        return Meaning.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
         raise DataError(f"{path} is no readable TOML ({error})") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        tail = propose(where, Facts.model_fields) if first["type"] == "extra_forbidden" else first["msg"]
+        tail = propose(where, Meaning.model_fields) if first["type"] == "extra_forbidden" else first["msg"]
         raise DataError(f"{path}: '{where}': {tail}") from None
 
 
 def _make_card(
-    name: str, facts: Facts, labels: Sequence[str], signs: Mapping[str, int], known: Sequence[Card], split: bool
+    name: str, facts: Meaning, labels: Sequence[str], signs: Mapping[str, int], known: Sequence[Card], split: bool
 ) -> tuple[Card, tuple[Problem, ...]]:
     """The card of one's own classes; sentiment by column, by TOML, else as a known card has it for a like name."""
     spelt: dict[str, str] = {}
@@ -223,7 +222,7 @@ def _make_card(
             emotions[label] = card.emotions.get(twin, frozenset())
             reasons[label] = f"as {card.title} has it for '{twin}'"
         else:
-            emotions[label] = frozenset({label.lower()} & set(PLUTCHIK))
+            emotions[label] = frozenset({label.lower()} & set(get_args(Emotion)))
             reasons[label] = "the lexicon has it by this name" if emotions[label] else "not said"
     if len(set(sentiment)) == 1:
         why = "all classes have one sentiment, so that every score of sentiment is 100 %; say them in a TOML file"

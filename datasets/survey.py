@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -87,7 +87,6 @@ def survey(found: Found, form: Form, cache: Path, report: Report) -> Surveyed:
         False,
         tuple(_clip_facts(clip, known.get(clip.key), clip.key in dropped) for clip in index.listed),
         tuple(problems),
-        read_stills(card.classes, usable, report),
         bytes=sum(item.row.bytes for item in usable if item.row is not None),
     )
     return Surveyed(facts, tuple(prepared))
@@ -113,20 +112,20 @@ def _clip_facts(clip: Clip, item: Prepared | None, dropped: bool) -> ClipFacts:
     if item is None or item.path is None or item.row is None:
         return ClipFacts(clip.key, clip.label, clip.split, clip.group, None)
     present = (item.row.frames > 0, item.row.sound > 0, item.row.words > 0)
-    return ClipFacts(clip.key, clip.label, clip.split, clip.group, item.seconds, item.row.words, present, dropped)
+    return ClipFacts(clip.key, clip.label, clip.split, clip.group, item.row.seconds, item.row.words, present, dropped)
 
 
-def read_stills(classes: Sequence[str], prepared: Sequence[Prepared], report: Report) -> dict[str, tuple[Still, ...]]:
+def read_stills(surveyed: Surveyed, report: Report) -> dict[str, tuple[Still, ...]]:
     """A few pictures of each class, from clips spread over its list."""
     from datasets.media.still import read_still
 
     by_class: dict[int, list[Clip]] = defaultdict(list)
-    for item in prepared:
+    for item in surveyed.prepared:
         if item.row is not None and item.row.frames:
             by_class[item.clip.label].append(item.clip)
     chosen = {
         name: [clips[place * len(clips) // min(STILLS, len(clips))] for place in range(min(STILLS, len(clips)))]
-        for name, clips in ((name, by_class[label]) for label, name in enumerate(classes))
+        for name, clips in ((name, by_class[label]) for label, name in enumerate(surveyed.facts.card.classes))
     }
     total, done = sum(map(len, chosen.values())), 0
     stills: dict[str, tuple[Still, ...]] = {}

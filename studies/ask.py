@@ -36,11 +36,17 @@ def known_arms() -> dict[str, Arm]:
 
 
 def resolve(
-    methods: str, datasets: str, preset: str, settings: list[str], seeds: range, fold: int | None = None
+    methods: str,
+    datasets: str,
+    preset: str,
+    settings: list[str],
+    seeds: range,
+    fold: int | None = None,
+    data: Path | None = None,
 ) -> list[Ask]:
     """Every (data set, arm, seed) that the comma-separated names stand for; raises ConfigError for a wrong one."""
     arms = [look_up(name, known_arms(), "method") for name in split_names(methods, "--method")]
-    chosen = [find_dataset(name) for name in split_names(datasets, "--dataset")]
+    chosen = [find_dataset(name, data) for name in split_names(datasets, "--dataset")]
     twice = next((one.card.name for one in chosen if [two.card.name for two in chosen].count(one.card.name) > 1), None)
     if twice is not None:
         raise ConfigError(f"two of the data sets are called '{twice}'; give their files or folders different names")
@@ -62,9 +68,12 @@ def resolve(
     ]
 
 
-def find_source(name: str) -> Source:
-    """Where the clips of a data set are listed: one of the registry, or one's own at that place."""
+def find_source(name: str, data: Path | None = None) -> Source:
+    """Where the clips of a data set are listed: one of the registry, or one's own at that place, beside which no other
+    place of `data` may stand."""
     if name not in SOURCES and is_own(name):
+        if data is not None:
+            raise ConfigError(f"--dataset {name} says where the data are; leave --data out")
         return own_source(Path(name), [source.card for source in SOURCES.values()])
     _hint_at_folder(name)
     if "," in name:
@@ -79,10 +88,10 @@ def _hint_at_folder(name: str) -> None:
         )
 
 
-def find_dataset(name: str) -> Dataset:
+def find_dataset(name: str, data: Path | None = None) -> Dataset:
     """The data set of the registry, or one's own at that place; raises ConfigError for a name that is neither."""
     if name not in DATASETS and is_own(name):
-        return as_dataset(find_source(name))
+        return as_dataset(find_source(name, data))
     if name not in DATASETS:
         _hint_at_folder(name)
     return look_up(name, DATASETS, "data set")

@@ -18,6 +18,7 @@ from studies.options import RESULTS, Data, Fold, Interrupted, Results, Tracking,
 
 if TYPE_CHECKING:
     from bench.execute import Ask, Desk, Outcome
+    from studies.screen import Terminal
 
 THREADS = {"quick": 2, "paper": os.cpu_count() or 2}  # of torch on the CPU; fixed, since they change the last bits
 
@@ -62,9 +63,7 @@ def run(
     from studies.ask import resolve
     from studies.screen import Terminal
 
-    for name in dataset.split(","):
-        data_commands.check_owner(name.strip(), data)
-    asks = resolve(method, dataset, preset, settings or [], range(seed, seed + seeds), fold)
+    asks = resolve(method, dataset, preset, settings or [], range(seed, seed + seeds), fold, data)
     check_places(results, tracking_uri, json_file)
     console = Console()
     with Terminal(console) as screen:
@@ -80,11 +79,7 @@ def run(
             fresh=fresh,
             keep_weights=weights,
         )
-        for card in {ask.dataset.card.name: ask.dataset.card for ask in asks}.values():
-            if card.overlap and fold is not None:
-                screen.notice(
-                    f"{card.title}: the test clips of its folds overlap, so runs of several are not independent"
-                )
+        _warn_of_overlap(asks, fold, screen)
         outcomes, mistake = _run_all(asks, desk)
     code = answer(console, asks, outcomes, desk, json_file) if outcomes else DONE
     if mistake is not None:
@@ -122,6 +117,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             soft_wrap=True,
         )
     return int(code or DONE)
+
+
+def _warn_of_overlap(asks: list[Ask], fold: int | None, screen: Terminal) -> None:
+    """Where a fold is asked for, say that folds of this data set test the same clips."""
+    for title in sorted({ask.dataset.card.title for ask in asks if ask.dataset.card.overlap and fold is not None}):
+        screen.notice(f"{title}: the test clips of its folds overlap, so runs of several are not independent")
 
 
 def _run_all(asks: list[Ask], desk: Desk) -> tuple[list[Outcome], BenchError | None]:

@@ -54,8 +54,7 @@ def check(dataset: DatasetName, data: Data = None, fold: Fold = None) -> None:
     from studies.ask import choose_fold, find_source
     from studies.preparing import check_data
 
-    check_owner(dataset, data)
-    source = find_source(dataset)
+    source = find_source(dataset, data)
     raise typer.Exit(check_data(Console(), source, data, choose_fold(source.card, fold)))
 
 
@@ -76,8 +75,7 @@ def prepare(
     from studies.ask import choose_fold, find_source, split_names
     from studies.preparing import form_of, prepare_data
 
-    check_owner(dataset, data)
-    source = find_source(dataset)
+    source = find_source(dataset, data)
     presets = split_names(preset, "--preset")
     for name in presets:
         form_of(name)
@@ -95,14 +93,6 @@ def prepare(
     except KeyboardInterrupt:
         raise Interrupted("interrupted; what is prepared is kept, the same command goes on where it was") from None
     raise typer.Exit(code)
-
-
-def check_owner(dataset: str, data: Path | None) -> None:
-    """Raise ConfigError for a place of the data beside a data set that is itself a place."""
-    from datasets.own import is_own
-
-    if data is not None and is_own(dataset):
-        raise ConfigError(f"--dataset {dataset} says where the data are; leave --data out")
 
 
 def _listing(kind: str, rows: list[tuple[str, str]]) -> Table:

@@ -15,7 +15,7 @@ from bench.facts import Coverage, Facts
 from bench.files import write_whole
 from datasets.index.source import Source
 from datasets.store.prepared import Form
-from datasets.survey import find, survey
+from datasets.survey import find, read_stills, survey
 from datasets.transcribing import transcribe
 from methods.mart.lexicon import load_lexicon
 from methods.registry import METHODS
@@ -68,6 +68,7 @@ def prepare_data(
         facts = replace(
             surveyed.facts,
             problems=(*heard, *surveyed.facts.problems),
+            stills=read_stills(surveyed, screen.progress),
             coverage=coverage(source.card, surveyed.words()),
         )
     place = results / "datasets" / source.card.name

@@ -9,7 +9,6 @@ from pathlib import Path
 from bench.errors import BenchError
 from datasets.index.places import ROOT, find_folder
 from datasets.registry import SOURCES
-from datasets.segments import HOP, RATE
 from datasets.store.ledger import LEDGER, Row, read_ledger
 from datasets.survey import find
 from reports.datatables import Present
@@ -19,20 +18,21 @@ def present(results: Path) -> list[Present]:
     """A row for each data set of the registry, and for each of one's own that was prepared here."""
     rows = [_row(name, results / "prepared" / name) for name in SOURCES]
     own = sorted(path for path in (results / "prepared").glob("own-*") if path.is_dir())
-    return [*rows, *(replace(_from_store(path), where="prepared") for path in own)]
+    return [*rows, *(replace(_count(path.name, _last_ledger(path)), where="prepared") for path in own)]
 
 
 def _row(name: str, store: Path) -> Present:
     """What is listed and found, and what the store knows; of a tree that cannot be read, why."""
-    source, row = SOURCES[name], replace(_from_store(store), name=name)
+    source, rows = SOURCES[name], _last_ledger(store)
+    row = _count(name, rows)
     try:
         if find_folder(source.card, None) is None:
             return replace(row, where="prepared" if row.prepared else "")
         found = find(source, None, source.card.folds[0])
     except BenchError as error:
         return replace(row, where=f"not usable: {error}")
-    known_rows = {row.key: row for row in _last_ledger(store)}
-    here = [known_rows[clip.key] for clip in found.index.clips if clip.key in known_rows]
+    keys = {clip.key for clip in found.index.clips}
+    here = [row for row in rows if row.key in keys]
     prepared = _count(name, here)
     lost = sum(not row.readable for row in here)
     return replace(
@@ -44,21 +44,17 @@ def _row(name: str, store: Path) -> Present:
     )
 
 
-def _from_store(store: Path) -> Present:
-    """What was ever prepared in the form that was prepared last."""
-    return _count(store.name, _last_ledger(store))
-
-
 def _count(name: str, rows: Sequence[Row]) -> Present:
     """Clips, hours and problems of prepared clips."""
     if not rows:
         return Present(name, "")
-    seconds = sum(row.frames / RATE if row.frames else row.sound / HOP for row in rows if row.readable)
+    seconds = sum(row.seconds for row in rows if row.readable)
     usable = sum(row.readable for row in rows)
     return Present(name, "", len(rows), usable, seconds / 3600, sum(len(row.problems) for row in rows), usable)
 
 
 def _last_ledger(store: Path) -> list[Row]:
+    """What was ever prepared in the form that was prepared last."""
     ledgers = sorted(store.glob(f"*/{LEDGER}"), key=lambda path: path.stat().st_mtime)
     return list(read_ledger(ledgers[-1].parent).values()) if ledgers else []
 

@@ -80,7 +80,7 @@ def _unlisted(entries: Sequence[Entry], root: Path) -> list[Problem]:
     problems = []
     for folder in sorted({path.parent for path in files}):
         found = [entry.name for entry in list_folder(folder) if Path(entry.path) not in named and entry.is_file()]
-        media = [name for name in found if _part_of(_suffix(name)) in MEDIA and is_text(name)]
+        media = [name for name in found if _part_of(name) in MEDIA and is_text(name)]
         if media:
             where = str(folder.relative_to(root)) if folder != root else root.name
             problems.append(Problem("unlisted", where, f"{len(media)} files that no row names, first {media[0]}"))
@@ -96,25 +96,9 @@ def read_folder(root: Path) -> tuple[list[Entry], list[Problem]]:
         if not is_text(folder.name):
             problems.append(odd_name(root.name, folder.name))
             continue
-        parts: dict[str, dict[str, Path]] = defaultdict(dict)
         files = list_folder(Path(folder.path))
-        problems += _passed_over(folder.name, files)
-        for file in files:
-            stem, _, suffix = file.name.rpartition(".")
-            part = _part_of(f".{suffix.lower()}")
-            if not is_text(file.name):
-                problems.append(odd_name(folder.name, file.name))
-                continue
-            if not stem or part is None or file.name.startswith("."):
-                continue
-            why = refusal(Path(file.path), root) if file.is_symlink() or folder.is_symlink() else None
-            if why is None and part in parts[stem]:
-                why = f"not used: {parts[stem][part].name} is there as well"
-                problems.append(Problem("two files", f"{folder.name}/{file.name}", why))
-            elif why is not None:
-                problems.append(Problem("link", f"{folder.name}/{file.name}", why))
-            elif file.is_file():
-                parts[stem][part] = Path(file.path)
+        parts, told = _sort_files(root, folder, files)
+        problems += [*_passed_over(folder.name, files), *told]
         for stem, found in parts.items():
             if "transcript" not in found and (written := _beside(root, folder.name, stem)):
                 found["transcript"] = written
@@ -122,7 +106,7 @@ def read_folder(root: Path) -> tuple[list[Entry], list[Problem]]:
                 entries.append(Entry(f"{folder.name}/{stem}", folder.name, stem, files_of(found, root)))
             elif found:
                 problems.append(Problem("unlisted", f"{folder.name}/{stem}", "subtitles without a clip"))
-    loose = [entry.name for entry in list_folder(root) if entry.is_file() and _part_of(_suffix(entry.name)) in MEDIA]
+    loose = [entry.name for entry in list_folder(root) if entry.is_file() and _part_of(entry.name) in MEDIA]
     if loose:
         why = f"{len(loose)} clips that lie in no class, first {loose[0]!a}; not read"
         problems.append(Problem("unlisted", root.name, why))
@@ -136,21 +120,41 @@ def read_folder(root: Path) -> tuple[list[Entry], list[Problem]]:
     return entries, problems
 
 
+def _sort_files(
+    root: Path, folder: os.DirEntry[str], files: Sequence[os.DirEntry[str]]
+) -> tuple[dict[str, dict[str, Path]], list[Problem]]:
+    """Clip -> the files of a class folder by what each is for."""
+    parts: dict[str, dict[str, Path]] = defaultdict(dict)
+    problems = []
+    for file in files:
+        stem, part = file.name.rpartition(".")[0], _part_of(file.name)
+        if not is_text(file.name):
+            problems.append(odd_name(folder.name, file.name))
+            continue
+        if not stem or part is None or file.name.startswith("."):
+            continue
+        why = refusal(Path(file.path), root) if file.is_symlink() or folder.is_symlink() else None
+        if why is None and part in parts[stem]:
+            why = f"not used: {parts[stem][part].name} is there as well"
+            problems.append(Problem("two files", f"{folder.name}/{file.name}", why))
+        elif why is not None:
+            problems.append(Problem("link", f"{folder.name}/{file.name}", why))
+        elif file.is_file():
+            parts[stem][part] = Path(file.path)
+    return parts, problems
+
+
 def _passed_over(label: str, files: Sequence[os.DirEntry[str]]) -> list[Problem]:
     """Folders within a class, and files that are no media by their names, told once a class."""
     names = [
         file.name
         for file in files
-        if not file.name.startswith(".") and is_text(file.name) and _part_of(_suffix(file.name)) is None
+        if not file.name.startswith(".") and is_text(file.name) and _part_of(file.name) is None
     ]
     if label == "srt" or not names:
         return []
     why = f"{len(names)} folders or files that are no clips by their names, first {names[0]}; not read"
     return [Problem("unlisted", label, why)]
-
-
-def _suffix(name: str) -> str:
-    return f".{name.rpartition('.')[2].lower()}"
 
 
 def is_tree(root: Path) -> bool:
@@ -166,17 +170,18 @@ def _beside(root: Path, label: str, clip: str) -> Path | None:
     return path if path.is_file() and refusal(path, root) is None else None
 
 
-def _part_of(suffix: str) -> str | None:
+def _part_of(name: str) -> str | None:
+    """What a file is for, by its suffix; None where that says nothing."""
+    suffix = f".{name.rpartition('.')[2].lower()}"
     table = {VIDEO_SUFFIXES: "video", AUDIO_SUFFIXES: "audio", (".srt",): "transcript"}
     return next((part for suffixes, part in table.items() if suffix in suffixes), None)
 
 
 def _check_columns(columns: Sequence[str], path: Path) -> None:
-    for name in ("label",):
-        if name not in columns:
-            near = propose(name, columns) if columns else "the file is empty"
-            near = "separate the columns by commas" if len(columns) == 1 and ";" in columns[0] else near
-            raise DataError(f"{path.name} has no column '{name}' ({near}); columns: {', '.join(COLUMNS)}")
+    if "label" not in columns:
+        near = propose("label", columns) if columns else "the file is empty"
+        near = "separate the columns by commas" if len(columns) == 1 and ";" in columns[0] else near
+        raise DataError(f"{path.name} has no column 'label' ({near}); columns: {', '.join(COLUMNS)}")
     if not set(MEDIA) & set(columns):
         raise DataError(f"{path.name} has none of the columns {', '.join(MEDIA)}: where are the clips?")
     twice = sorted({name for name in columns if name and columns.count(name) > 1})

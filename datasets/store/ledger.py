@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.errors import StoreError
 from bench.files import write_whole
+from datasets.segments import HOP, RATE
 
 LEDGER = "ledger.jsonl"
 SPARE = 1000  # superseded lines from which on a ledger is written anew
@@ -37,6 +38,11 @@ class Row:
     looks: str = ""  # digest of what is seen; empty where there is nothing
     sounds: str = ""  # digest of what is heard
     bytes: int = 0  # of the prepared file
+
+    @property
+    def seconds(self) -> float:
+        """The clip's length."""
+        return self.frames / RATE if self.frames else self.sound / HOP
 
 
 def read_ledger(place: Path) -> dict[str, Row]:

@@ -21,14 +21,11 @@ from filelock import FileLock, Timeout
 from bench.data import Clip, Problem
 from bench.errors import MediaError, StoreError
 from bench.files import whole
-from datasets.segments import HOP, RATE
 from datasets.store.ledger import Ledger, Row, read_ledger
 from datasets.store.pool import run_each
 from datasets.store.sources import ends_of, full_mark, hash_sources, name_prepared, quick_mark
 
 FORM = 3  # of the files; a change of their content needs a new number
-
-
 LOCK = ".lock"  # of a store
 
 
@@ -63,13 +60,6 @@ class Prepared:
     def content(self) -> str:
         """The sha256 of the bytes of its sources; empty where they could not be reached."""
         return self.row.content if self.row is not None else ""
-
-    @property
-    def seconds(self) -> float | None:
-        """Its length; None where it cannot be read."""
-        if self.row is None or self.path is None:
-            return None
-        return self.row.frames / RATE if self.row.frames else self.row.sound / HOP
 
 
 def prepare(

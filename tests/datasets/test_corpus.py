@@ -5,6 +5,7 @@ from collections import Counter
 from dataclasses import fields
 from itertools import chain
 
+import av
 import pytest
 
 from bench.data import Request
@@ -130,3 +131,25 @@ def test_a_place_that_is_not_there_or_empty_is_an_error_that_says_how_to_get_the
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="BENCH_DATA"):
         find_folder(CARD, None)
+
+
+def test_a_copy_of_a_test_clip_in_another_container_is_never_trained_or_selected_on(tmp_path):
+    root = write_tree(tmp_path / "tree", CARD, 6, 1, layout="video", seconds=0.2)
+    copy = root / "video/joy/c0.avi"
+    copy.unlink()
+    remux(root / "video/fear/c6.avi", copy.with_suffix(".mkv"))
+    for seed in range(5):
+        corpus = ask(root, tmp_path / "cache", seed)
+        keys = {clip.key for clips in (corpus.train, corpus.val) for clip in clips.clips}
+        assert "joy/c0" not in keys and "fear/c6" in {clip.key for clip in corpus.test.clips} and len(keys) == 35
+        assert ("leak", "joy/c0") in {(p.what, p.where) for p in corpus.problems}
+
+
+def remux(source, target):
+    """The same streams in another container."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        streams = {stream: written.add_stream_from_template(stream) for stream in read.streams}
+        for packet in read.demux():
+            if packet.dts is not None:
+                packet.stream = streams[packet.stream]
+                written.mux(packet)

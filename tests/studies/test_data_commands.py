@@ -13,6 +13,7 @@ import time
 import pytest
 
 from datasets.ekman6 import CARD
+from datasets.registry import DATASETS
 from datasets.store.ledger import read_ledger
 from studies.cli import main
 from tests.conftest import ROOT
@@ -142,6 +143,27 @@ def test_a_mistake_is_one_line(name, tmp_path, monkeypatch, capsys):
     assert main(words) == 2
     said = capsys.readouterr().err
     assert said.startswith("error: ") and said.count("\n") == 1 and told in said
+
+
+def test_copies_that_no_run_would_use_are_not_counted_as_usable(tmp_path, capsys):
+    root = write_tree(tmp_path / "tree", CARD, 6, 1, layout="video", seconds=0.2)
+    shutil.copy(root / "video/fear/c6.avi", root / "video/joy/c0.avi")
+    assert main(["prepare", "--dataset", "ekman6", "--data", str(root), "--results", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    (joy,) = [line.split() for line in said.splitlines() if " joy " in line and "+" in line]
+    assert joy[joy.index("+") + 2] == "5"
+    assert "its copy fear/c6" in (tmp_path / "datasets/ekman6/problems.csv").read_text()
+
+
+def test_folds_that_overlap_are_said_to(tmp_path, ready_mlflow, capsys):
+    shutil.copy(ready_mlflow, tmp_path / "mlflow.db")
+    card = DATASETS["videoemotion8"].card
+    root = write_tree(tmp_path / "tree", card, 5, 1, seconds=0.1)
+    words = ["--method", "majority", "--dataset", "videoemotion8", "--data", str(root), "--results", str(tmp_path)]
+    assert main(words) == 0 and "of its folds" not in capsys.readouterr().out
+    assert main([*words, "--fold", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "test clips of its folds overlap" in said and "fold 1" in said and "finished before" in said
 
 
 @pytest.mark.slow
