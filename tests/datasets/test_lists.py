@@ -251,3 +251,11 @@ def test_an_annotation_may_key_its_clips_by_class_as_well(tree):
 def test_validation_is_for_validation_where_another_subset_is_for_test(tree):
     annotate(tree, {"a": entry("joy"), "b": entry("joy", "validation"), "c": entry("joy", "testing")})
     assert [row.split for row in read_rows(tree, CARD, Rules(), 0)[0]] == ["train", "val", "test"]
+
+
+@pytest.mark.parametrize("text", ["{bad", '{"database": {}}', '{"database": []}'])
+def test_a_broken_annotation_is_an_error_and_no_reason_to_take_another_list(tree, text):
+    annotate(tree, {})
+    (tree / "ekman6.json").write_text(text)
+    with pytest.raises(DataError, match=r"ekman6\.json"):
+        read_rows(tree, CARD, Rules(), 0)

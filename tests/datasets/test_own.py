@@ -307,6 +307,18 @@ def test_media_beside_those_of_a_manifest_are_told(tmp_path):
     ]
 
 
+def test_a_folder_where_a_file_is_wanted_is_told_by_check(tmp_path):
+    empty(tmp_path, "d/000001.jpg", "a.mp4", "b.mp4")
+    path = write(tmp_path / "m.csv", "label,video,audio,frames", "joy,d,,", "rage,a.mp4,d,", "joy,b.mp4,,b.mp4")
+    _, index = listed(path)
+    assert [p.why for p in index.problems if p.what == "no file"] == [
+        "d is a folder",
+        "d is a folder",
+        "b.mp4 is no folder",
+    ]
+    assert {clip.key for clip in index.clips} == {"rage/a", "joy/b"}
+
+
 CELLS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(
     ["joy", "rage", "train", "a.mp4", "../x", '"']
 )

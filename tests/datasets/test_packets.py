@@ -1,9 +1,13 @@
 """Files that are broken, damaged or truncated, and time stamps that jump."""
 
+import types
+
+import av
 import numpy as np
 import pytest
 
 from bench.errors import MediaError
+from datasets.media.packets import Track, _widths, open_media
 from datasets.media.pictures import read_video
 from datasets.media.sound import read_sound
 from tests.datasets.trees import brightness, greys, write_media
@@ -108,3 +112,40 @@ def test_a_title_in_another_encoding_is_no_matter(tmp_path):
     place = raw.index(b"ISFT") + 8
     path.write_bytes(raw[:place] + b"\xe9\xe8" + raw[place + 2 :])
     assert len(read_video(path, 24, "k")[0].index) == 14 and len(read_sound(path, 32, "k")[0].mels)
+
+
+@pytest.mark.parametrize(("form", "plane"), [("yuv420p", 2), ("bgr0", 0), ("yuv420p10le", 1)])
+def test_pictures_that_differ_in_one_byte_anywhere_have_other_digests(form, plane):
+    one, other = (av.VideoFrame(66, 48, form) for _ in range(2))
+    for frame in (one, other):
+        for part in frame.planes:
+            part.update(bytes(part.buffer_size))
+    last = other.planes[plane]
+    width = _widths(other)[plane]
+    changed = bytearray(last.buffer_size)
+    changed[(last.height - 1) * last.line_size + width - 1] = 7
+    last.update(bytes(changed))
+    assert digest_of(one) != digest_of(other)
+    changed = bytearray(last.buffer_size)
+    changed[width : last.line_size] = b"\x09" * (last.line_size - width)  # what only fills the line up
+    last.update(bytes(changed))
+    assert digest_of(one) == digest_of(other)
+
+
+def digest_of(frame):
+    stream = types.SimpleNamespace(type="video", codec_context=object())
+    track = Track(None, stream, "a")
+    track._note(frame)
+    return track.digest
+
+
+def test_frames_that_the_decoder_marks_as_damaged_are_told(shared, tmp_path):
+    data = bytearray((shared / "grid_clips" / "bbaf2n.mpg").read_bytes())
+    for place in range(60_000, len(data), 4_000):
+        data[place] ^= 0xFF
+    (tmp_path / "a.mpg").write_bytes(data)
+    with open_media(tmp_path / "a.mpg") as container:
+        track = Track(container, container.streams.video[0], "a.mpg")
+        shown = sum(1 for _ in track.frames())
+    (why,) = [p.why for p in track.problems("joy/a") if "are damaged" in p.why]
+    assert f"of {shown} frames of video" in why

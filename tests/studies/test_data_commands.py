@@ -221,3 +221,16 @@ def test_a_full_disk_is_one_line_and_leaves_a_store_that_goes_on(folder, tmp_pat
     files, rows, left = store(tmp_path / "out")
     assert len(files) == len(rows) == 21 and not left
     assert f"joy/{large.stem}" in rows
+
+
+def test_a_clip_that_is_gone_is_not_counted_any_more(tmp_path, monkeypatch, capsys):
+    root = write_tree(tmp_path / "data" / "ekman6", CARD, 5, 1, layout="video", seconds=0.2)
+    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("COLUMNS", "250")
+    where = ["--results", str(tmp_path)]
+    assert main(["prepare", "--dataset", "ekman6", *where]) == 0
+    (root / "video/joy/c0.avi").unlink()
+    capsys.readouterr()
+    assert main(["list", "datasets", *where]) == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("ekman6")]
+    assert row[-5:-3] == ["36", "35"] and row[-1] == "35"
