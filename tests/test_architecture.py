@@ -66,7 +66,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_the_front_door_and_the_registries_load_nothing_heavy():
-    loaded = loaded_by("import studies.cli, studies.ask, methods.registry, datasets.registry")
+    loaded = loaded_by("import studies.command.cli, studies.ask, methods.registry, datasets.registry")
     assert not loaded & {"torch", "mlflow", "optuna", "av", "sklearn", "pandas", "timm"}
 
 

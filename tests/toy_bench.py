@@ -4,7 +4,7 @@ import sys
 
 from datasets.registry import DATASETS
 from methods.registry import METHODS
-from studies.cli import main
+from studies.command.cli import main
 from tests.toys import TOY, TOY_DATA
 
 if __name__ == "__main__":

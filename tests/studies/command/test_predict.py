@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from datasets.ekman6 import CARD
-from studies import predicted
-from studies.cli import main
-from studies.predicted import sparkline
+from studies.command import predicted
+from studies.command.cli import main
+from studies.command.predicted import sparkline
 from tests.datasets.trees import write_media, write_mp3, write_srt, write_tree
 
 SHORT = ("--set", "epochs=1", "--set", "pretrain_epochs=1")

@@ -5,8 +5,8 @@ import io
 from rich.console import Console
 
 from bench.data import Problem
-from studies import screen
-from studies.screen import Terminal
+from studies.command import screen
+from studies.command.screen import Terminal
 
 
 def terminal():

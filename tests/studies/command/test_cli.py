@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from studies.cli import main
+from studies.command.cli import main
 from tests.conftest import ROOT
 
 

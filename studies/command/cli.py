@@ -12,13 +12,13 @@ import typer
 from rich.console import Console
 
 from bench.errors import BenchError, ConfigError
-from studies import data_commands, run_commands
-from studies.exits import DONE, INTERRUPTED, MISTAKE
-from studies.options import RESULTS, Data, Fold, Interrupted, Results, Tracking, check_places, choose_device
+from studies.command import data_commands, run_commands
+from studies.command.exits import DONE, INTERRUPTED, MISTAKE
+from studies.command.options import RESULTS, Data, Fold, Interrupted, Results, Tracking, check_places, choose_device
 
 if TYPE_CHECKING:
     from bench.execute import Ask, Desk, Outcome
-    from studies.screen import Terminal
+    from studies.command.screen import Terminal
 
 THREADS = {"quick": 2, "paper": os.cpu_count() or 2}  # of torch on the CPU; fixed, since they change the last bits
 
@@ -59,9 +59,9 @@ def run(
     from bench.execute import Desk
     from bench.store import Store
     from reports.pictures import draw_all
-    from studies.answer import answer
     from studies.ask import resolve
-    from studies.screen import Terminal
+    from studies.command.answer import answer
+    from studies.command.screen import Terminal
 
     asks = resolve(method, dataset, preset, settings or [], range(seed, seed + seeds), fold, data)
     check_places(results, tracking_uri, json_file)
@@ -129,7 +129,7 @@ def _run_all(asks: list[Ask], desk: Desk) -> tuple[list[Outcome], BenchError | N
     """Run what is asked, one after the other, until a mistake of the user's ends it."""
     from bench.execute import execute
     from bench.logs import logs_to
-    from studies.answer import told
+    from studies.command.answer import told
 
     outcomes: list[Outcome] = []
     with logs_to(desk.results / "log"):

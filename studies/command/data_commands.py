@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.errors import ConfigError
-from studies.options import RESULTS, Data, Fold, Interrupted, Results, check_places
+from studies.command.options import RESULTS, Data, Fold, Interrupted, Results, check_places
 
 DatasetName = Annotated[
     str, typer.Option("--dataset", help="A name of `list datasets`, a manifest.csv, or a folder of <Class>/<clip>.mp4.")
@@ -41,7 +41,7 @@ def list_(
         console.print(_listing("data set", rows))
     if what == "datasets":
         from reports.datatables import listing
-        from studies.present import present
+        from studies.command.present import present
 
         console.print(listing(present(results)))
 
@@ -52,7 +52,7 @@ def check(dataset: DatasetName, data: Data = None, fold: Fold = None) -> None:
     Example: python bench.py check --dataset clips/manifest.csv
     """
     from studies.ask import choose_fold, find_source
-    from studies.preparing import check_data
+    from studies.command.preparing import check_data
 
     source = find_source(dataset, data)
     raise typer.Exit(check_data(Console(), source, data, choose_fold(source.card, fold)))
@@ -73,7 +73,7 @@ def prepare(
     Example: python bench.py prepare --dataset ekman6 --data DIR --preset paper
     """
     from studies.ask import choose_fold, find_source, split_names
-    from studies.preparing import form_of, prepare_data
+    from studies.command.preparing import form_of, prepare_data
 
     source = find_source(dataset, data)
     presets = split_names(preset, "--preset")

@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.data import Problem, Verdict
 from bench.errors import ConfigError, MediaError
-from studies.model import Model
+from studies.command.model import Model
 
 
 @dataclass(frozen=True)

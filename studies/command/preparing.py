@@ -22,8 +22,8 @@ from methods.registry import METHODS
 from reports.datacounts import doubts
 from reports.datapage import PROBLEMS, page
 from reports.datatables import counts, problems, verdict, write_problems
-from studies.exits import DONE, MISTAKE
-from studies.screen import Terminal
+from studies.command.exits import DONE, MISTAKE
+from studies.command.screen import Terminal
 
 METHOD = "mart"  # whose presets say at which size clips are prepared
 

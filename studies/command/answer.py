@@ -13,7 +13,7 @@ from bench.execute import Ask, Desk, Outcome
 from bench.files import write_whole
 from bench.record import Record
 from reports.terminal import show
-from studies.exits import DONE, INCOMPLETE
+from studies.command.exits import DONE, INCOMPLETE
 
 
 def answer(console: Console, asks: list[Ask], outcomes: list[Outcome], desk: Desk, json_file: Path | None) -> int:

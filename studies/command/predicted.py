@@ -19,9 +19,9 @@ from bench.data import Card
 from bench.errors import MediaError
 from bench.files import write_whole
 from reports.curves import Page, draw_page
-from studies.exits import DONE, INCOMPLETE
-from studies.model import Model
-from studies.predict import Answer, Prediction, predict_files
+from studies.command.exits import DONE, INCOMPLETE
+from studies.command.model import Model
+from studies.command.predict import Answer, Prediction, predict_files
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 WIDE = 36  # letters that a clip takes on the screen, or as many as it has segments

@@ -15,7 +15,7 @@ import pytest
 from datasets.ekman6 import CARD
 from datasets.registry import DATASETS
 from datasets.store.ledger import read_ledger
-from studies.cli import main
+from studies.command.cli import main
 from tests.conftest import ROOT
 from tests.datasets.trees import write_media, write_tree
 

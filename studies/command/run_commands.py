@@ -11,8 +11,8 @@ import typer
 from rich.console import Console
 
 from bench.errors import ConfigError, StoreError
-from studies.exits import INCOMPLETE
-from studies.options import RESULTS, Interrupted, Results, Tracking, check_places, choose_device
+from studies.command.exits import INCOMPLETE
+from studies.command.options import RESULTS, Interrupted, Results, Tracking, check_places, choose_device
 
 
 def sync(results: Results = RESULTS, tracking_uri: Tracking = None) -> None:
@@ -20,7 +20,7 @@ def sync(results: Results = RESULTS, tracking_uri: Tracking = None) -> None:
     from bench import exchange
     from bench.logs import logs_to
     from bench.store import Store
-    from studies.answer import say_away
+    from studies.command.answer import say_away
 
     check_places(results, tracking_uri)
     store, console = Store(results, tracking_uri), Console()
@@ -72,9 +72,9 @@ def predict(
     Example: python bench.py predict clip.mp4 other.flv
     """
     from bench.logs import logs_to
-    from studies.model import load_model
-    from studies.predict import check_words
-    from studies.predicted import answer_files
+    from studies.command.model import load_model
+    from studies.command.predict import check_words
+    from studies.command.predicted import answer_files
 
     try:
         model = load_model(results, key, choose_device())

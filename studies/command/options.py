@@ -9,7 +9,7 @@ import typer
 
 from bench.errors import ConfigError
 
-RESULTS = Path(__file__).resolve().parents[1] / "results"
+RESULTS = Path(__file__).resolve().parents[2] / "results"
 Results = Annotated[Path, typer.Option(envvar="BENCH_RESULTS", help="Folder of records, checkpoints and MLflow.")]
 Tracking = Annotated[str | None, typer.Option(help="MLflow server or database; default: one inside --results.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of the real data (else BENCH_DATA, data/NAME, sample).")]
