@@ -1,7 +1,7 @@
 """One run: a method, a config, a data set and a seed go in, one record comes out.
 
 The only place that ever holds a Corpus, and so the only one that can see the test split: it scores it once, after
-the fit is done.
+the fit is done, and not at all for a trial of a search.
 """
 
 from __future__ import annotations
@@ -9,23 +9,24 @@ from __future__ import annotations
 import json
 import math
 import shutil
-import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bench.clock import Clock
 from bench.config import Config
 from bench.data import Corpus, Dataset, Request
-from bench.errors import BenchError, ConfigError, Diverged, StoreError
+from bench.errors import ConfigError, Diverged, StoreError
+from bench.failures import failure_of, free_memory, half_of
 from bench.files import sha256, write_whole
 from bench.logs import logs_to
 from bench.method import Context, Method, Predictor
 from bench.metrics import Predictions, score
-from bench.notebook import SECONDS, Notebook, Screen
+from bench.notebook import SECONDS, Notebook, Screen, Watch
 from bench.outputs import Draw, write_outputs
+from bench.protocol import View, arrange, seal
 from bench.provenance import describe
-from bench.record import Failure, Record, RunFolder, RunSpec
+from bench.record import Protocol, Record, RunFolder, RunSpec, Stage
 from bench.store import Live, Store, forget_run
 from bench.streams import Streams
 
@@ -43,6 +44,11 @@ class Ask:
     dataset: Dataset
     seed: int
     fold: int = 0  # the official list, or the group left out for test
+    protocol: Protocol = "clean"
+    stage: Stage = "final"
+    stop: int | None = None  # epochs of the stage that val would judge: protocol refit
+    parent: str = ""  # name of the study or search whose MLflow run this one's stands under
+    watch: Watch | None = None  # of a trial: may give it up
 
 
 @dataclass(frozen=True)
@@ -78,12 +84,12 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
     interruption through with everything needed to go on left in place.
     """
     fold = f", fold {ask.fold}" if ask.fold else ""
-    desk.screen.start_run(f"{ask.arm} on {ask.dataset.card.name}{fold}, seed {ask.seed}")
+    protocol = "" if ask.protocol == "clean" else f", {ask.protocol}"
+    desk.screen.start_run(f"{ask.arm} on {ask.dataset.card.name}{fold}, seed {ask.seed}{protocol}")
     clock = Clock()
-    files = {name: _content_of(name, path) for name, path in ask.config.files().items()}
     with clock("prepare"):
-        corpus = _load(ask, desk)
-    spec = _spec(ask, corpus, files)
+        corpus = load(ask, desk)
+    spec = spec_of(ask, corpus)
     folder = RunFolder(desk.results / "runs" / spec.key)
     with folder.held(lambda: desk.screen.notice(f"run {spec.key} is under way in another process; waiting for it")):
         record = folder.record()
@@ -96,9 +102,14 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
         with logs_to(folder.path / "log"):
             made_by = _check_checkpoints(folder, desk, clock)
             with clock("open store"):
-                live = desk.store.begin(spec, ask.arm, ask.preset, folder)
+                live = desk.store.begin(spec, ask.arm, ask.preset, folder, ask.parent)
             try:
                 record = _run(ask, desk, corpus, spec, folder, live, clock, made_by)
+                half = half_of(ask.config, desk.micro_batch)
+                if record.error is not None and record.error.kind == "out of memory" and half:
+                    free_memory(desk.device)
+                    desk.screen.notice(f"out of memory; the run goes on with {half} clips at once, the same batch")
+                    record = _run(ask, replace(desk, micro_batch=half), corpus, spec, folder, live, clock, made_by)
                 if record.error is None:
                     return _commit(folder, record, desk, live, found=False)
             except KeyboardInterrupt:
@@ -108,8 +119,10 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
                 live.end("FAILED")
                 forget_run(folder)
                 raise
-            live.end("FAILED")
+            live.fail(record)
             forget_run(folder)
+            if record.error is not None and record.error.kind == "pruned":
+                shutil.rmtree(folder.checkpoints, ignore_errors=True)
             return Outcome(record, False, live.run_id)
 
 
@@ -136,17 +149,20 @@ def _check_checkpoints(folder: RunFolder, desk: Desk, clock: Clock) -> dict[str,
     return facts
 
 
-def _load(ask: Ask, desk: Desk) -> Corpus:
+def load(ask: Ask, desk: Desk) -> Corpus:
+    """The splits of a run; a trial's test split is sealed. Raises DataError where they cannot be had."""
     sampling = ask.method.sampling(ask.config, False)
     request = Request(
         desk.data, desk.results, sampling.size, sampling.mels, ask.seed, ask.fold, report=desk.screen.progress
     )
     corpus = ask.dataset.load(request)
     desk.screen.corpus(corpus.sample, corpus.problems)
-    return corpus
+    return seal(corpus) if ask.stage == "trial" else corpus
 
 
-def _spec(ask: Ask, corpus: Corpus, files: dict[str, str]) -> RunSpec:
+def spec_of(ask: Ask, corpus: Corpus) -> RunSpec:
+    """What the run is. Raises ConfigError for a file of the config that cannot be read."""
+    files = {name: _content_of(name, path) for name, path in ask.config.files().items()}
     return RunSpec(
         method=ask.method.name,
         version=ask.method.version,
@@ -158,6 +174,9 @@ def _spec(ask: Ask, corpus: Corpus, files: dict[str, str]) -> RunSpec:
         content=corpus.content,
         fold=ask.fold,
         seed=ask.seed,
+        protocol=ask.protocol,
+        stage=ask.stage,
+        stop=ask.stop,
     )
 
 
@@ -184,15 +203,18 @@ def _run(
     import torch
 
     torch.set_num_threads(desk.threads)
-    notebook = Notebook(live, desk.screen, folder, clock)
-    ctx = Context(notebook, folder.checkpoints, desk.device, desk.threads, desk.micro_batch, desk.loaders, clock)
+    view = arrange(corpus, spec.protocol, spec.stage)
+    notebook = Notebook(live, desk.screen, folder, clock, view.curve, ask.watch)
+    ctx = Context(
+        notebook, folder.checkpoints, desk.device, desk.threads, desk.micro_batch, desk.loaders, clock, spec.stop
+    )
     known: dict[str, Any] = {
         "key": spec.key,
         "spec": spec,
         "arm": ask.arm,
         "preset": ask.preset,
         "attempt": folder.attempts() + 1,
-        "provenance": facts,
+        "provenance": {**facts, "micro_batch": desk.micro_batch or 0},
         "problems": [vars(problem) for problem in corpus.problems],
     }
     if ask.preset == "paper" and spec.from_scratch:
@@ -200,43 +222,34 @@ def _run(
     try:
         streams = Streams(ask.seed)
         with clock("method"):
-            predictor = ask.method.fit(ask.config, corpus.card, corpus.train, corpus.val, streams, ctx)
-        scores, predictions = _score(ask, corpus, predictor, streams, ctx)
+            predictor = ask.method.fit(ask.config, corpus.card, view.train, view.choose, streams, ctx)
+        scores, predictions = _score(ask, view, predictor, streams, ctx)
         with clock("write"):
-            kept = predictor if desk.keep_weights else None
-            curves, told = notebook.curves(), notebook.told
-            files = write_outputs(folder.path, spec, ask.arm, corpus, predictions, curves, told, desk.draw, kept)
-        record = Record(**known, scores=scores, notes=notebook.notes(corpus), seconds=clock.seconds(), files=files)
+            kept = predictor if desk.keep_weights and spec.stage == "final" else None
+            curves, told = notebook.curves(), notebook.told if spec.stage == "final" else {}
+            files = write_outputs(folder.path, spec, ask.arm, view.told, predictions, curves, told, desk.draw, kept)
+        known["chosen"] = notebook.chosen
+        record = Record(**known, scores=scores, notes=notebook.notes(view.told), seconds=clock.seconds(), files=files)
         folder.write(record)
         return record
-    except Diverged as error:
-        failure = Failure("nan", str(error), "")
-    except BenchError:
-        raise
     except Exception as error:  # a method that breaks is a failed run, told with its traceback, not a lost one
-        message = str(error).splitlines()[0] if str(error) else ""
-        failure = Failure(type(error).__name__, message, traceback.format_exc())
+        failure = failure_of(error)
     record = Record(**known, scores={}, notes={}, seconds=clock.seconds(), error=failure)
     folder.write(record)
     return record
 
 
 def _score(
-    ask: Ask, corpus: Corpus, predictor: Predictor, streams: Streams, ctx: Context
+    ask: Ask, view: View, predictor: Predictor, streams: Streams, ctx: Context
 ) -> tuple[dict[str, float | None], dict[str, Predictions]]:
-    """Val and, once, test."""
+    """Val and, once, test, as the protocol has it; what it does not score is None."""
     from bench.predict import predict
 
     sampling = ask.method.sampling(ask.config, False)
-    predictions = {
-        split: predict(predictor, clips, sampling, streams, ctx)
-        for split, clips in (("val", corpus.val), ("test", corpus.test))
-    }
-    scores = {
-        f"{split}/{name}": value
-        for split, found in predictions.items()
-        for name, value in score(found, corpus.card).items()
-    }
+    predictions = {split: predict(predictor, clips, sampling, streams, ctx) for split, clips in view.scored.items()}
+    found = {split: score(said, view.told.card) for split, said in predictions.items()}
+    names = next(iter(found.values()))
+    scores = {f"{split}/{name}": found.get(split, {}).get(name) for split in ("val", "test") for name in names}
     for name, value in scores.items():
         if value is not None and not math.isfinite(value):
             raise Diverged(f"{name} is {value}: the finished model's scores are no numbers")

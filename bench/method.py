@@ -69,6 +69,10 @@ class Tracker(Protocol):
         """One line that the person who waits should know."""
         ...
 
+    def chose(self, epochs: int) -> None:
+        """Val liked the model best after so many epochs of the stage that it judges."""
+        ...
+
     def explain(self, stage: str, explanations: dict[str, Explanation]) -> None:
         """Clip key -> what the model of a finished stage tells about the clip."""
         ...
@@ -76,7 +80,7 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True)
 class Context:
-    """Where to run; nothing here may change a number beyond rounding."""
+    """Where to run; nothing here but `stop` (which is the run's protocol) may change a number beyond rounding."""
 
     tracker: Tracker
     folder: Path  # of checkpoints
@@ -85,6 +89,7 @@ class Context:
     micro_batch: int | None = None  # clips that pass through at once; None = the whole batch
     loaders: int = 0  # loader processes; 0 = read in the training process
     clock: Clock = field(default_factory=Clock)
+    stop: int | None = None  # end the stage that val judges after so many epochs, and judge nothing: protocol refit
 
 
 Build = Callable[[Any, "Card"], Predictor]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from bench.clock import Clock
@@ -37,19 +37,43 @@ class Screen(Protocol):
         ...
 
 
-class Notebook:
-    """The Tracker of a fit's context."""
+class Pruned(Exception):
+    """A search gives this trial up."""
 
-    def __init__(self, live: Live, screen: Screen, folder: RunFolder, clock: Clock) -> None:
+
+Watch = Callable[[int, float], None]
+"""Is told `val/acc_e` after each epoch that val judges (from 0); it may raise Pruned."""
+
+
+class Notebook:
+    """The Tracker of a fit's context. `curve` is the split whose scores the fit is told as val's."""
+
+    def __init__(
+        self,
+        live: Live,
+        screen: Screen,
+        folder: RunFolder,
+        clock: Clock,
+        curve: str = "val",
+        watch: Watch | None = None,
+    ) -> None:
         self._live, self._screen, self._folder, self._clock = live, screen, folder, clock
+        self._curve, self._watch = curve, watch
+        self.chosen: int | None = None
         self._curves: dict[tuple[str, int], dict[str, float]] = {}
         self._told: dict[str, dict[str, Explanation]] = {}
 
     def epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
         """Keep the numbers of an epoch once, and publish them; what is no number is left out."""
-        self._curves[stage, epoch] = {name: value for name, value in values.items() if math.isfinite(value)}
+        self._curves[stage, epoch] = {
+            f"{self._curve}/{name.removeprefix('val/')}" if name.startswith("val/") else name: value
+            for name, value in values.items()
+            if math.isfinite(value)
+        }
         self._live.log_epoch(stage, epoch, self._curves[stage, epoch])
         write_whole(self._folder.checkpoints / SECONDS, json.dumps(self._clock.seconds()).encode())
+        if self._watch is not None and "val/acc_e" in values:
+            self._watch(epoch, values["val/acc_e"])
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Move the bar."""
@@ -58,6 +82,10 @@ class Notebook:
     def notice(self, text: str) -> None:
         """One line for the person who waits."""
         self._screen.notice(text)
+
+    def chose(self, epochs: int) -> None:
+        """Keep when val liked the model best."""
+        self.chosen = epochs
 
     def explain(self, stage: str, explanations: dict[str, Explanation]) -> None:
         """Keep what the model of a finished stage tells about the clips."""
@@ -75,7 +103,12 @@ class Notebook:
     def notes(self, corpus: Corpus) -> dict[str, float]:
         """The last epoch's numbers that are no scores, and verification held against the sample's truth."""
         last = {stage: values for (stage, _), values in self._curves.items()}
-        notes = {name: v for values in last.values() for name, v in values.items() if not name.startswith("val/")}
+        notes = {
+            name: v
+            for values in last.values()
+            for name, v in values.items()
+            if not name.startswith((f"{self._curve}/", "val/"))
+        }
         for stage, told in self._told.items():
             for split, clips in (("train", corpus.train), ("val", corpus.val)):
                 judged = judge(corpus.truth, told, [clip.key for clip in clips.clips])

@@ -40,7 +40,8 @@ def write_outputs(
     write_whole(folder / CURVES, json.dumps(curves).encode())
     with whole(folder / PREDICTIONS) as temporary:
         _table(predictions, corpus.card).to_parquet(temporary, index=False)
-    names += draw(folder, corpus.card, predictions["test"], corpus.sample)
+    if "test" in predictions:
+        names += draw(folder, corpus.card, predictions["test"], corpus.sample)
     if predictor is not None:
         from safetensors.torch import save_file
 

@@ -16,6 +16,9 @@ from bench.errors import StoreError
 from bench.files import sha256, write_whole
 
 SCHEMA = 1
+Protocol = Literal["clean", "refit", "best-on-test"]
+Stage = Literal["final", "trial"]
+Kind = Literal["out of memory", "nan", "data", "interrupted", "other", "pruned"]  # pruned: given up by a search
 RECORD = "record.json"
 ENCODERS = ("weights_video", "weights_audio", "weights_all")  # config fields that name an encoder's published weights
 
@@ -33,15 +36,17 @@ class RunSpec:
     content: str  # hash of the usable clips and the preparation's parameters
     fold: int
     seed: int
-    protocol: Literal["clean"] = "clean"
-    stage: Literal["final"] = "final"
+    protocol: Protocol = "clean"
+    stage: Stage = "final"  # a trial of a search has no test scores, and never stands in for a final run
     weights: dict[str, str] = field(default_factory=dict)  # config field -> sha256 of the file it names
     schema: int = SCHEMA
+    stop: int | None = None  # epochs of the stage that val would have judged: protocol refit
 
     @property
     def key(self) -> str:
-        """The run's name: 20 hex digits that follow from every field."""
-        text = json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+        """The run's name: 20 hex digits that follow from every field (from `stop` only where it is given)."""
+        fields = {name: value for name, value in asdict(self).items() if (name, value) != ("stop", None)}
+        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 
     @property
@@ -53,9 +58,9 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run failed."""
+    """Why a run brought no scores."""
 
-    kind: str
+    kind: Kind
     message: str
     traceback: str
 
@@ -76,6 +81,7 @@ class Record:
     problems: list[dict[str, str]]
     files: dict[str, str] = field(default_factory=dict)
     error: Failure | None = None
+    chosen: int | None = None  # epochs after which the best on val was reached
 
     def as_json(self) -> str:
         """The record as it stands on disk."""

@@ -55,12 +55,15 @@ class Store:
         with self.best_effort("open"):
             self.connect()
 
-    def begin(self, spec: RunSpec, arm: str, preset: str, folder: RunFolder) -> Live:
-        """An MLflow run for a run that starts, or the one under which a run that goes on was begun."""
+    def begin(self, spec: RunSpec, arm: str, preset: str, folder: RunFolder, parent: str = "") -> Live:
+        """An MLflow run for a run that starts, or the one under which a run that goes on was begun; below that of the
+        study or search `parent`, where one is named."""
         live = Live(self)
         with self.best_effort("begin"):
             client = self.connect()
             tags = _opening_tags(spec, arm, preset)
+            if parent:
+                tags["mlflow.parentRunId"] = self.parent_id(spec, parent)
             noted = self.noted(folder).get("run_id")
             runs = self.runs_of(spec.key)
             for run in runs:
@@ -111,6 +114,15 @@ class Store:
         """The run id that the finished record of a folder is published under in this store, from a note beside it."""
         noted = self.noted(folder)
         return noted["run_id"] if noted.get("sha") == folder.sha() else None
+
+    def parent_id(self, spec: RunSpec, name: str) -> str:
+        """The MLflow run of a study or search in the experiment of a run; made where there is none."""
+        client, experiment = self.connect(), self._experiment(spec)
+        found = client.search_runs([experiment], f"tags.`bench.parent` = '{name}'", max_results=1)
+        if found:
+            return str(found[0].info.run_id)
+        tags = {"bench.parent": name, "mlflow.runName": name}
+        return str(client.create_run(experiment, tags=tags).info.run_id)
 
     def reap(self) -> int:
         """Mark runs that this machine's dead processes left RUNNING as KILLED; how many there were."""
@@ -270,6 +282,16 @@ class Live:
     def end(self, status: str) -> None:
         """Close a run that brought no record: FAILED, or KILLED when it was interrupted and may go on."""
         self._try(lambda client, run_id: client.set_terminated(run_id, status))
+
+    def fail(self, record: Record) -> None:
+        """Close a run that brought no scores, with its reason: KILLED where a search gave it up, else FAILED."""
+        error = record.error
+        assert error is not None
+        tags = {"bench.error": error.kind, "bench.message": error.message}
+        self._try(lambda client, run_id: _log_batch(client, run_id, tags=tags))
+        if error.traceback:
+            self._try(lambda client, run_id: client.log_text(run_id, error.traceback, "traceback.txt"))
+        self.end("KILLED" if error.kind == "pruned" else "FAILED")
 
     def _try(self, call: Callable[[MlflowClient, str], object]) -> None:
         if self.run_id is None or self._lost:

@@ -64,17 +64,21 @@ def train(
     """Train `objective` in place; a stage that was killed goes on after its last whole epoch.
 
     `select` scores val after each epoch with the averaged weights in place; the best epoch by `val/acc_e`, ties
-    by the smaller `val/loss`, is what `objective` carries on return (without `select`: the last epoch).
+    by the smaller `val/loss`, is what `objective` carries on return (without `select`: the last epoch). Where the
+    context says when to stop, a stage with `select` does so, on its unchanged schedule, and val is not looked at.
     Raises Diverged when a loss is not finite.
     """
+    stop = ctx.stop if select is not None else None
+    if stop is not None:
+        select = None
     run = _Run.start(objective, clips, sampling, stage, streams, ctx)
-    for epoch in range(run.state.epoch, stage.epochs):
+    for epoch in range(run.state.epoch, stage.epochs if stop is None else min(stop, stage.epochs)):
         values = run.train_epoch(epoch)
         with run.averaged():
             if select is not None:
                 objective.eval()
                 values |= select()
-                run.keep_if_best(values)
+                run.keep_if_best(epoch, values)
         run.state.epoch = epoch + 1
         run.state.history.append(values)
         with ctx.clock("checkpoint"):
@@ -82,6 +86,8 @@ def train(
         with ctx.clock("log"):
             ctx.tracker.epoch(stage.name, epoch, values)
     run.leave_the_best()
+    if select is not None:
+        ctx.tracker.chose(run.state.best_epoch + 1)
     objective.eval()
 
 
@@ -92,6 +98,7 @@ class _State:
     epoch: int = 0
     steps: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
+    best_epoch: int = 0
     best_rank: tuple[float, float] = (-math.inf, -math.inf)
     history: list[dict[str, float]] = field(default_factory=list)
 
@@ -186,11 +193,11 @@ class _Run:
             if self.ema is not None:
                 self.ema.swap()
 
-    def keep_if_best(self, values: dict[str, float]) -> None:
+    def keep_if_best(self, epoch: int, values: dict[str, float]) -> None:
         """Remember the weights of the best epoch so far."""
         rank = (values["val/acc_e"], -values["val/loss"])
         if rank > self.state.best_rank:
-            self.state.best_rank = rank
+            self.state.best_rank, self.state.best_epoch = rank, epoch
             self.state.best = {name: value.detach().clone() for name, value in self.objective.state_dict().items()}
 
     def leave_the_best(self) -> None:

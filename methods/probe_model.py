@@ -62,20 +62,27 @@ class LinearProbe(nn.Module):
 def fit_probe(
     sampling: Sampling, card: Card, train: ClipSet, val: ClipSet, streams: Streams, ctx: Context
 ) -> LinearProbe:
-    """The penalty with the best accuracy on val; of equals the strongest."""
+    """The penalty with the best accuracy on val; of equals the strongest. Penalties are its epochs: where the context
+    says when to stop, that one is taken."""
     from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
     from sklearn.preprocessing import StandardScaler
 
     (x, y), (x_val, y_val) = (_features(clips, sampling, streams, ctx) for clips in (train, val))
     scaler = StandardScaler().fit(x)
     scaler.scale_ = scaler.scale_.clip(LEAST)
     best, best_score = None, -1.0
-    for penalty in PENALTIES:
+    for place, penalty in enumerate(PENALTIES if ctx.stop is None else PENALTIES[ctx.stop - 1 : ctx.stop]):
         model = LogisticRegression(C=penalty, max_iter=5000).fit(scaler.transform(x), y)
-        score = model.score(scaler.transform(x_val), y_val)
+        score = model.score(scaler.transform(x_val), y_val) if ctx.stop is None else 0.0
+        loss = log_loss(y, model.predict_proba(scaler.transform(x)), labels=model.classes_)
+        told = {"val/acc_e": score} if ctx.stop is None else {}
+        ctx.tracker.epoch("probe", place, {"probe/loss": float(loss), **told})
         if score > best_score:
-            best, best_score = model, score
+            best, best_score, chosen = model, score, place + 1
     assert best is not None
+    if ctx.stop is None:
+        ctx.tracker.chose(chosen)
     probe = LinearProbe(len(card.classes))
     with torch.no_grad():
         probe.mean.copy_(torch.from_numpy(scaler.mean_))

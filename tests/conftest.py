@@ -38,6 +38,9 @@ class Quiet:
     def notice(self, text: str) -> None:
         self.notices.append(text)
 
+    def chose(self, epochs: int) -> None:
+        self.chosen = epochs
+
     def explain(self, stage: str, explanations: dict[str, Explanation]) -> None:
         self.told[stage] = explanations
 
