@@ -12,6 +12,7 @@ from jaxtyping import install_import_hook
 
 from bench.data import Explanation, Problem
 
+pytest_plugins = ["tests.servers", "tests.postgres"]  # real servers, for the tests that ask for one
 install_import_hook("methods", "beartype.beartype")  # the shapes in signatures are checked in every test
 
 ROOT = Path(__file__).resolve().parents[1]

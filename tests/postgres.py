@@ -1,0 +1,101 @@
+"""A real PostgreSQL server for tests."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from tests.servers import Server, free_port
+
+# what is committed outlives the server, as it should; only a power cut could take it
+SETTINGS = {
+    "listen_addresses": "127.0.0.1",
+    "unix_socket_directories": "",
+    "shared_buffers": "32MB",
+    "max_connections": "100",
+    "fsync": "off",
+}
+
+
+class Postgres(Server):
+    """PostgreSQL on a cluster of its own, its superuser `postgres` let in without a password."""
+
+    def __init__(self, binaries: Path, folder: Path, user: str) -> None:
+        self.port = free_port()
+        self.url = self._address("postgres")
+        self._number = count(1)
+        data = folder / "data"
+        words = ["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync"]
+        drop = {"user": user, "group": user, "extra_groups": []} if user else {}
+        subprocess.run([binaries / "initdb", *words, data], cwd=folder, check=True, capture_output=True, **drop)
+        settings = [word for name, value in SETTINGS.items() for word in ("-c", f"{name}={value}")]
+        command = [str(binaries / "postgres"), "-D", str(data), "-p", str(self.port), *settings]
+        super().__init__(command, folder / "log", self._answers, ending=signal.SIGINT, user=user)
+
+    def fresh(self) -> str:
+        """The address of a new, empty database."""
+        import psycopg
+
+        name = f"test{next(self._number)}"
+        with psycopg.connect(self._plain("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}")
+        return self._address(name)
+
+    def kill(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """End it at once: no checkpoint, all connections cut; the next start recovers from the log."""
+        super().kill(how)
+
+    def _address(self, name: str) -> str:
+        return f"postgresql+psycopg://postgres@127.0.0.1:{self.port}/{name}"
+
+    def _plain(self, name: str) -> str:
+        return self._address(name).replace("+psycopg", "")
+
+    def _answers(self) -> bool:
+        import psycopg
+
+        try:
+            psycopg.connect(self._plain("postgres"), connect_timeout=5).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+
+def find_binaries() -> Path | None:
+    """The newest folder with PostgreSQL's programs: those of the PATH, else Debian's."""
+    found = shutil.which("postgres")
+    folders = [Path(found).resolve().parent] if found else []
+    folders += sorted(Path("/usr/lib/postgresql").glob("[0-9]*/bin"), key=lambda bin: float(bin.parent.name))[::-1]
+    return next((folder for folder in folders if (folder / "postgres").exists() and (folder / "initdb").exists()), None)
+
+
+def need_binaries() -> Path:
+    """PostgreSQL's programs; where there are none a test is skipped, or fails if it is the CI that lacks them."""
+    if (binaries := find_binaries()) is not None:
+        return binaries
+    missing = "PostgreSQL is not installed (Debian: apt-get install postgresql)"
+    if os.environ.get("CI") == "true":
+        pytest.fail(missing)
+    pytest.skip(missing)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL server (half a second to start), one a test process; a test asks for `postgres.fresh()`."""
+    binaries = need_binaries()
+    with tempfile.TemporaryDirectory(prefix="postgres-") as name:
+        user = "postgres" if os.geteuid() == 0 else ""  # it refuses to run as root
+        if user:
+            shutil.chown(name, user, user)
+        server = Postgres(binaries, Path(name), user)
+        server.start()
+        yield server
+        server.stop()
