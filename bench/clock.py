@@ -33,6 +33,14 @@ class Clock:
         for name, seconds in spent.items():
             self._spent[name] += seconds
 
+    def move(self, spent: dict[str, float]) -> None:
+        """Put seconds of the running block under other names: those of a process that the block waits for."""
+        self._pause()
+        for name, seconds in spent.items():
+            self._spent[name] += seconds
+            if self._running:
+                self._spent[self._running[-1][0]] -= seconds
+
     def seconds(self) -> dict[str, float]:
         """Name -> seconds so far, of finished blocks."""
         return {name: round(spent, 4) for name, spent in self._spent.items()}

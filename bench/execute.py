@@ -15,7 +15,7 @@ from typing import Any
 
 from bench.clock import Clock
 from bench.config import Config
-from bench.data import Corpus, Dataset, Request
+from bench.data import Card, Corpus, Dataset, Request
 from bench.errors import ConfigError, Diverged, StoreError
 from bench.failures import failure_of, free_memory, half_of
 from bench.files import sha256, write_whole
@@ -64,6 +64,7 @@ class Desk:
     threads: int = 2
     loaders: int = 0
     micro_batch: int | None = None
+    devices: int = 1  # that share each fit
     fresh: bool = False
     keep_weights: bool = True
 
@@ -105,7 +106,7 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
                 live = desk.store.begin(spec, ask.arm, ask.preset, folder, ask.parent)
             try:
                 record = _run(ask, desk, corpus, spec, folder, live, clock, made_by)
-                half = half_of(ask.config, desk.micro_batch)
+                half = half_of(ask.config, desk.micro_batch, desk.devices)
                 if record.error is not None and record.error.kind == "out of memory" and half:
                     free_memory(desk.device)
                     desk.screen.notice(f"out of memory; the run goes on with {half} clips at once, the same batch")
@@ -138,6 +139,7 @@ def _check_checkpoints(folder: RunFolder, desk: Desk, clock: Clock) -> dict[str,
     with those of the same making its seconds go on."""
     facts = describe(desk.device, desk.threads)
     making = {name: facts[name] for name in ("source", "lock", "python", "torch", "device", "threads", "processor")}
+    making["devices"] = desk.devices
     note, spent = folder.checkpoints / "made-by.json", folder.checkpoints / SECONDS
     if note.exists() and json.loads(note.read_text()) != making:
         desk.screen.notice("the checkpoint was made by other code or on another device; the run starts anew")
@@ -214,7 +216,7 @@ def _run(
         "arm": ask.arm,
         "preset": ask.preset,
         "attempt": folder.attempts() + 1,
-        "provenance": {**facts, "micro_batch": desk.micro_batch or 0},
+        "provenance": {**facts, "micro_batch": desk.micro_batch or 0, "devices": desk.devices},
         "problems": [vars(problem) for problem in corpus.problems],
     }
     if ask.preset == "paper" and spec.from_scratch:
@@ -222,7 +224,7 @@ def _run(
     try:
         streams = Streams(ask.seed)
         with clock("method"):
-            predictor = ask.method.fit(ask.config, corpus.card, view.train, view.choose, streams, ctx)
+            predictor = _fit(ask, corpus.card, view, streams, ctx, desk.devices)
         scores, predictions = _score(ask, view, predictor, streams, ctx)
         with clock("write"):
             kept = predictor if desk.keep_weights and spec.stage == "final" else None
@@ -237,6 +239,15 @@ def _run(
     record = Record(**known, scores={}, notes={}, seconds=clock.seconds(), error=failure)
     folder.write(record)
     return record
+
+
+def _fit(ask: Ask, card: Card, view: View, streams: Streams, ctx: Context, devices: int) -> Predictor:
+    """Fit here, or in a process for each of several devices."""
+    if devices == 1:
+        return ask.method.fit(ask.config, card, view.train, view.choose, streams, ctx)
+    from bench.parallel import fit_together
+
+    return fit_together(ask.method, ask.config, card, view.train, view.choose, streams, ctx, devices)
 
 
 def _score(

@@ -30,10 +30,10 @@ def failure_of(error: Exception) -> Failure:
     return failure
 
 
-def half_of(config: Config, micro_batch: int | None) -> int:
-    """Half as many clips at once as a run without room had; 0 where that cannot be."""
-    at_once: int = micro_batch if micro_batch is not None else getattr(config, "batch", 1)
-    return at_once // 2
+def half_of(config: Config, micro_batch: int | None, devices: int = 1) -> int:
+    """Half as many clips at once as each device of a run without room had; 0 where that cannot be."""
+    share: int = -(-getattr(config, "batch", 1) // devices)
+    return (share if micro_batch is None else min(micro_batch, share)) // 2
 
 
 def free_memory(device: str) -> None:

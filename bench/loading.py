@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench.children import exit_with_parent
 from bench.data import ClipSet, Inputs, Sample, Sampling
 from bench.method import Context
+from bench.share import Share
 from bench.streams import Streams
 
 
@@ -40,12 +41,16 @@ class Read:
 
 
 class Loader:
-    """Opens the clips of a set batch by batch, with the same values whatever the number of loader processes."""
+    """Opens the clips of a set batch by batch, with the same values whatever the number of loader processes.
+
+    Shuffled batches are for training: where several devices share a fit, each opens its own part of them alone.
+    """
 
     def __init__(
         self, clips: ClipSet, sampling: Sampling, streams: Streams, batch: int, ctx: Context, shuffle: bool
     ) -> None:
-        self._order = _Order(len(clips.clips), batch, streams if shuffle else None)
+        share = ctx.share if shuffle else Share()
+        self._order = _Order(len(clips.clips), batch, streams if shuffle else None, share)
         self._loader = DataLoader(
             _Opened(clips, sampling, streams),
             batch_sampler=self._order,
@@ -61,6 +66,10 @@ class Loader:
         """Batches an epoch."""
         return len(self._order)
 
+    def clips(self, step: int) -> int:
+        """How many clips the batch of a step has, over all devices."""
+        return min(self._order.batch, self._order.clips - step * self._order.batch)
+
     def epoch(self, epoch: int) -> Iterator[Read]:
         """The batches of an epoch; its order, crops and flips follow from its number alone."""
         self._order.epoch = epoch
@@ -68,10 +77,10 @@ class Loader:
 
 
 class _Order:
-    """Batches of (epoch, index) pairs; shuffled by the `order` stream, or as they come."""
+    """A share of batches of (epoch, index) pairs; shuffled by the `order` stream, or as they come."""
 
-    def __init__(self, clips: int, batch: int, streams: Streams | None) -> None:
-        self.clips, self.batch, self.streams, self.epoch = clips, batch, streams, 0
+    def __init__(self, clips: int, batch: int, streams: Streams | None, share: Share) -> None:
+        self.clips, self.batch, self.streams, self.share, self.epoch = clips, batch, streams, share, 0
 
     def __len__(self) -> int:
         return -(-self.clips // self.batch)
@@ -81,7 +90,7 @@ class _Order:
         if self.streams is not None:
             order = self.streams.numpy("order", self.epoch).permutation(self.clips).tolist()
         for start in range(0, self.clips, self.batch):
-            yield [(self.epoch, index) for index in order[start : start + self.batch]]
+            yield [(self.epoch, index) for index in self.share.of(order[start : start + self.batch])]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from bench.clock import Clock
+from bench.share import Share
 
 if TYPE_CHECKING:
     import torch
@@ -90,6 +91,7 @@ class Context:
     loaders: int = 0  # loader processes; 0 = read in the training process
     clock: Clock = field(default_factory=Clock)
     stop: int | None = None  # end the stage that val judges after so many epochs, and judge nothing: protocol refit
+    share: Share = field(default_factory=Share)  # of a fit over several devices
 
 
 Build = Callable[[Any, "Card"], Predictor]

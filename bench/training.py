@@ -1,7 +1,8 @@
 """The one gradient loop: epochs of a stage, averaged weights, the best epoch on val, and resuming after a kill.
 
 The loop knows no method: it is handed a module whose `forward` maps a batch to named losses, and calls nothing
-else of it.
+else of it. Where several devices share the fit, each runs this loop on its part of every batch, and the gradients
+are those of the batch as a whole.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
+from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from bench.data import Batch, ClipSet, Sampling
@@ -77,7 +80,7 @@ def train(
         with run.averaged():
             if select is not None:
                 objective.eval()
-                values |= select()
+                values |= ctx.share.agree(select())
                 run.keep_if_best(epoch, values)
         run.state.epoch = epoch + 1
         run.state.history.append(values)
@@ -112,8 +115,7 @@ class _Run:
         self.objective, self.loader, self.clips = objective, loader, clips
         self.stage, self.streams, self.ctx = stage, streams, ctx
         self.state = _State()
-        accelerator = "cuda" if ctx.device.startswith("cuda") else "cpu"
-        self.fabric = Fabric(accelerator=accelerator, devices=1, precision=stage.precision)
+        self.fabric = _fabric(ctx, stage.precision)
         made = _optimizer(objective, stage)
         module, self.optimizer = self.fabric.setup(_Unseal(objective), made)
         self.step_module = module
@@ -141,7 +143,8 @@ class _Run:
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the clips; the mean of every term and note."""
-        torch.manual_seed(self.streams.number("dropout", self.stage.name, epoch))
+        rank = self.ctx.share.rank
+        torch.manual_seed(self.streams.number("dropout", self.stage.name, epoch, *([rank] if rank else [])))
         self.objective.train()
         total, means = len(self.loader), _Means()
         reads = self.loader.epoch(epoch)
@@ -151,27 +154,34 @@ class _Run:
             with self.ctx.clock("read"):
                 read = next(reads)
             with self.ctx.clock("step"):
-                self._step(read, epoch, progress, means)
+                self._step(read, self.loader.clips(step), epoch, progress, means)
             self.ctx.tracker.progress(self.stage.name, epoch * total + step + 1, self.stage.epochs * total)
-        values = {f"{self.stage.name}/{name}": value for name, value in means.take().items()}
+        values = {f"{self.stage.name}/{name}": value for name, value in self.ctx.share.mean(means.take()).items()}
         if not math.isfinite(values[f"{self.stage.name}/loss"]):
             raise Diverged(f"{self.stage.name}: the loss is not a number after epoch {epoch}; lower lr or clip_norm")
         return values
 
-    def _step(self, read: Read, epoch: int, progress: float, means: _Means) -> None:
-        """One optimiser step; micro-batches add up to the same gradient as the batch as a whole."""
-        clips, device = len(read.indices), self.fabric.device
+    def _step(self, read: Read, clips: int, epoch: int, progress: float, means: _Means) -> None:
+        """One optimiser step on a batch of `clips` clips, of which `read` holds this process's share.
+
+        Shares and micro-batches add up to the same gradient as the batch as a whole: the wrapping averages over
+        processes, hence `clips / world`, and does so once, with the last micro-batch.
+        """
+        own, device, share = len(read.indices), self.fabric.device, self.ctx.share
+        idle, at_once = share.idle(clips), self.ctx.micro_batch or own
         labels = torch.tensor([self.clips.clips[index].label for index in read.indices])
         keys = tuple(self.clips.clips[index].key for index in read.indices)
-        for start in range(0, clips, self.ctx.micro_batch or clips):
-            stop = min(clips, start + (self.ctx.micro_batch or clips))
+        for start in range(0, own, at_once):
+            stop = min(own, start + at_once)
             inputs = part_of(read.inputs, start, stop).to(device)
             label = labels[start:stop].to(device, non_blocking=True)
             batch = Batch(inputs, label, keys[start:stop], epoch, progress)
-            losses: Losses = self.step_module(_Sealed(batch))
-            loss = torch.stack([term.sum() for term in losses.terms.values()]).sum()
-            self.fabric.backward(loss / clips)
-            means.add(losses)
+            with self.fabric.no_backward_sync(self.step_module, enabled=stop < own):
+                losses: Losses = self.step_module(_Sealed(batch))
+                loss = torch.stack([term.sum() for term in losses.terms.values()]).sum()
+                self.fabric.backward(loss * 0 if idle else loss / (clips / share.world))
+            if not idle:
+                means.add(losses)
         if self.stage.clip_norm:
             self.fabric.clip_gradients(
                 self.step_module, self.optimizer, max_norm=self.stage.clip_norm, error_if_nonfinite=False
@@ -208,7 +218,9 @@ class _Run:
             self.ema.swap()
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all."""
+        """Write the checkpoint, whole or not at all; of several processes the first does, and all can load it."""
+        if self.ctx.share.rank:
+            return
         state = {
             "state": {**vars(self.state)},
             "objective": self.objective.state_dict(),
@@ -244,7 +256,7 @@ class _Unseal(nn.Module):
 
     def forward(self, sealed: _Sealed) -> Losses:
         losses: Losses = self.objective(sealed.batch)
-        return losses
+        return Losses(losses.terms, {name: value.detach() for name, value in losses.notes.items()})
 
 
 class _Ema:
@@ -279,15 +291,31 @@ class _Means:
         for name, value in {**losses.terms, **losses.notes, "loss": total}.items():
             self.values.setdefault(name, []).append(value.detach().float())
 
-    def take(self) -> dict[str, float]:
-        """Name -> mean over the clips that have a value; a name that no clip has a value for is left out."""
+    def take(self) -> dict[str, tuple[float, int]]:
+        """Name -> mean over the clips that have a value, and their number; a name without any is left out."""
         found = {}
         for name, parts in self.values.items():
             value = torch.cat(parts)
             known = value if name == "loss" else value[~value.isnan()]
             if len(known):
-                found[name] = float(known.mean())
+                found[name] = float(known.mean()), len(known)
         return found
+
+
+def _fabric(ctx: Context, precision: str) -> Fabric:
+    """The device of this process; of several, with gradients that are averaged over all of them.
+
+    Which parameters a step leaves without gradient may change, so it is looked up each time. Buffers are equal anyway.
+    """
+    accelerator = "cuda" if ctx.device.startswith("cuda") else "cpu"
+    if ctx.share.world == 1:
+        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+    strategy = DDPStrategy(
+        cluster_environment=LightningEnvironment(), find_unused_parameters=True, broadcast_buffers=False
+    )
+    fabric = Fabric(accelerator=accelerator, devices=ctx.share.world, strategy=strategy, precision=precision)
+    fabric.launch()
+    return fabric
 
 
 def _optimizer(objective: nn.Module, stage: Stage) -> torch.optim.Optimizer:

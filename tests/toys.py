@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from bench.config import Config
+from bench.config import Config, Search
 from bench.data import Card, Clip, Corpus, Dataset, Explanation, Inputs, Request, Sample, Sampling
 from bench.method import Context, Method, Scores
 
@@ -74,8 +74,9 @@ class ToyConfig(Config):
 
     epochs: int = Field(6, ge=1, le=100)
     batch: int = Field(4, ge=1)
-    lr: float = Field(0.05, gt=0)
+    lr: Annotated[float, Search(0.001, 1.0, log=True)] = Field(0.05, gt=0)
     ema: float = Field(0.5, ge=0, lt=1)
+    drop: float = Field(0.2, ge=0, lt=1)
     pause: float = Field(0.0, ge=0, description="seconds a forward pass takes")
     fail: str = Field("", description="what goes wrong: '', 'error', 'nan', 'scores' or 'note'")
 
@@ -93,7 +94,7 @@ def build(config: ToyConfig, card: Card) -> Any:
 
         def __init__(self) -> None:
             super().__init__()
-            self.dropout = nn.Dropout(0.2)
+            self.dropout = nn.Dropout(config.drop)
             self.layer = nn.Linear(3, len(card.classes))
 
         def forward(self, inputs: Inputs) -> Scores:

@@ -1,0 +1,156 @@
+"""A fit over two processes is the fit of one: the same losses, gradients and scores; and nothing is left of it."""
+
+from __future__ import annotations
+
+import multiprocessing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.data import Explanation
+from bench.errors import ConfigError, Diverged
+from bench.execute import Ask, Desk, execute
+from bench.failures import failure_of, half_of
+from bench.method import Context, Method
+from bench.notebook import Pruned
+from bench.parallel import _packed, _sendable, fit_together
+from bench.share import Share
+from bench.store import Store
+from bench.streams import Streams
+from tests.bench.together import every_gradient, nothing, one_breaks, real_methods
+from tests.conftest import Quiet
+from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, number_clips
+
+CONFIG = ToyConfig(epochs=2, drop=0.0)
+
+
+def fitted(method: Method, folder: Path, devices: int, config: ToyConfig = CONFIG, **given: Any) -> tuple[Any, Any]:
+    """The predictor and what the tracker heard."""
+    tracker = given.pop("tracker", Quiet())
+    ctx = Context(tracker, folder / str(devices), threads=devices)
+    args = config, CARD, number_clips("train", 5), number_clips("val", 2), Streams(3), ctx
+    predictor = method.fit(*args) if devices == 1 else fit_together(method, *args, devices)
+    assert not multiprocessing.active_children()
+    return predictor, tracker
+
+
+def assert_same(alone: Any, together: Any, rtol: float, atol: float) -> None:
+    assert alone.keys() == together.keys()
+    for name, value in alone.items():
+        torch.testing.assert_close(together[name], value, rtol=rtol, atol=atol, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def assert_same_epochs(alone: Quiet, together: Quiet, tolerance: float) -> None:
+    told = [[epoch for epoch in heard.epochs if epoch[0] != "dropout"] for heard in (alone, together)]
+    for one, two in zip(*told, strict=True):
+        assert one[:2] == two[:2] and one[2] == pytest.approx(two[2], rel=tolerance, abs=tolerance)
+
+
+def test_losses_and_gradients_are_those_of_one_process_whatever_the_shares(tmp_path: Path) -> None:
+    method = replace(TOY, build=nothing, fit=every_gradient)
+    (one, heard), (two, heard_of_two) = (fitted(method, tmp_path, devices) for devices in (1, 2))
+    assert_same(one.tensors, two.tensors, rtol=1e-5, atol=1e-7)
+    assert_same_epochs(heard, heard_of_two, 1e-6)
+    steps = {name.rsplit("/", 1)[0] for name in one.tensors if name.count("/") == 2}
+    assert steps == {"even/0", *(f"uneven/{i}" for i in range(6)), *(f"odd/{i}" for i in range(4))}
+    off = [value for name, value in two.tensors.items() if name.startswith("resumed/")]
+    assert off and not any(value.any() for value in off)  # bit by bit, dropout and all
+
+
+def test_mbt_and_mart_come_out_the_same(tmp_path: Path) -> None:
+    method = replace(TOY, build=nothing, fit=real_methods)
+    (one, heard), (two, heard_of_two) = (fitted(method, tmp_path, devices) for devices in (1, 2))
+    assert_same_epochs(heard, heard_of_two, 1e-4)
+    assert_same(one.tensors, two.tensors, rtol=1e-3, atol=1e-4)
+    assert heard.chosen == heard_of_two.chosen and heard.told.keys() == heard_of_two.told.keys()
+    for stage, told in heard.told.items():
+        for key, explanation in told.items():
+            other = heard_of_two.told[stage][key]
+            assert explanation.verdicts == other.verdicts and explanation.masks.keys() == other.masks.keys()
+            torch.testing.assert_close(explanation.curve, other.curve, rtol=1e-2, atol=1e-3)
+
+
+def ask(**values: Any) -> Ask:
+    return Ask("toy", TOY, CONFIG.override(values), "quick", TOY_DATA, 0)
+
+
+def test_a_run_on_two_devices_has_the_scores_and_the_seconds_of_one(results: Path, tmp_path: Path) -> None:
+    desk = Desk(results, Store(results), Quiet(), lambda *_: [])
+    one = execute(ask(), replace(desk, results=tmp_path / "one")).record
+    two = execute(ask(), replace(desk, results=tmp_path / "two", devices=2)).record
+    assert one.error is None and two.error is None and one.key == two.key and one.chosen == two.chosen
+    assert two.scores == pytest.approx(one.scores, rel=1e-4)
+    assert one.provenance["devices"] == 1 and two.provenance["devices"] == 2
+    assert {"read", "step", "checkpoint", "predict"} <= two.seconds.keys() and min(two.seconds.values()) >= 0
+
+
+def test_a_loss_that_is_not_a_number_is_what_it_is_in_one_process(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="not a number after epoch 0") as raised:
+        fitted(TOY, tmp_path, 2, CONFIG.override({"fail": "nan"}))
+    assert failure_of(raised.value).kind == "nan" and not multiprocessing.active_children()
+
+
+def test_what_one_process_raises_is_raised_here_with_its_class_and_traceback(tmp_path: Path) -> None:
+    try:
+        fitted(replace(TOY, fit=one_breaks), tmp_path, 2)
+        pytest.fail("nothing was raised")
+    except torch.OutOfMemoryError as error:
+        failure = failure_of(error)
+    assert failure.kind == "out of memory" and "in break_down" in failure.traceback
+    assert "in the process of device 1" in failure.traceback and not multiprocessing.active_children()
+
+
+def test_a_process_that_is_killed_is_told_and_leaves_none_behind(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"device 1 was killed \(SIGKILL\)"):
+        fitted(replace(TOY, fit=one_breaks), tmp_path, 2, CONFIG.override({"fail": "kill"}))
+    assert not multiprocessing.active_children()
+
+
+def test_a_tracker_that_gives_the_trial_up_ends_every_process(tmp_path: Path) -> None:
+    class Strict(Quiet):
+        def epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
+            raise Pruned("enough")
+
+    with pytest.raises(Pruned, match="enough"):
+        fitted(TOY, tmp_path, 2, CONFIG.override({"epochs": 100, "pause": 0.5}), tracker=Strict())
+    assert not multiprocessing.active_children()
+
+
+def test_what_cannot_be_sent_to_other_processes_is_said_before_any_is_started(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'toy' cannot be sent to other processes"):
+        fitted(replace(TOY, fit=lambda *_: None), tmp_path, 2)
+
+
+def test_an_error_that_no_pipe_takes_keeps_its_name() -> None:
+    class Local(Exception):
+        pass
+
+    assert str(_sendable(Local("lost"))) == "Local: lost"
+    kept = Diverged("no number")
+    assert _sendable(kept) is kept
+
+
+def test_a_view_is_sent_without_what_it_views() -> None:
+    row = torch.zeros(1000, 10)[3]
+    assert len(_packed(("explain", ("fit", {"clip": Explanation(row, ())})))) < 2000
+
+
+@pytest.mark.parametrize("clips", [1, 2, 5, 6])
+def test_shares_are_disjoint_and_whole_and_nobody_is_without_a_clip(clips: int) -> None:
+    batch, shares = list(range(clips)), [Share(rank, 3) for rank in range(3)]
+    own = [share.of(batch) for share in shares if not share.idle(clips)]
+    assert sorted(index for part in own for index in part) == batch
+    assert all(share.of(batch) for share in shares)
+
+
+def test_half_of_what_had_no_room_is_half_of_a_device_s_share() -> None:
+    config = ToyConfig(batch=9)
+    assert [half_of(config, None), half_of(config, None, 2), half_of(config, 20, 2), half_of(config, 3, 2)] == [
+        4,
+        2,
+        2,
+        1,
+    ]

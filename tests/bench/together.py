@@ -1,0 +1,148 @@
+"""Fits that the processes of several devices can import: they train with a record of every gradient, or they break."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from bench.data import Batch, Card, ClipSet
+from bench.loading import collate
+from bench.method import Context
+from bench.streams import Streams
+from bench.training import Losses, Stage, train
+from methods.mart.entry import MART
+from methods.mbt import MBT
+from tests.methods.mart.toys import CARD as SPOKEN
+from tests.methods.mart.toys import SMALL, spoken_clips
+from tests.methods.toys import TINY, toy_clips
+from tests.toys import TOY, ToyConfig, number_clips, sampling
+
+
+class Kept:
+    """A predictor that is nothing but tensors by name."""
+
+    def __init__(self) -> None:
+        self.tensors: dict[str, Tensor] = {}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return self.tensors
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        self.tensors = state_dict
+
+    def to(self, device: Any) -> Kept:
+        return self
+
+
+def nothing(config: ToyConfig, card: Card) -> Any:
+    return Kept()
+
+
+class Regression(nn.Module):
+    """Two layers, of which the second is used for clips of class 0 alone, and not at all where there are none."""
+
+    def __init__(self, drop: float = 0.0) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.first, self.second, self.unused = nn.Linear(3, 3), nn.Linear(3, 3), nn.Linear(3, 3)
+        self.dropout = nn.Dropout(drop)
+
+    def forward(self, batch: Batch) -> Losses:
+        out = self.first(self.dropout(batch.inputs.audio.mean((1, 2))))
+        if bool((batch.label == 0).any()):
+            out = out + self.second(out) * (batch.label == 0)[:, None]
+        loss = nn.functional.cross_entropy(out, batch.label, reduction="none")
+        return Losses({"label": loss}, {"half": torch.where(batch.label == 0, torch.nan, loss * 2)})
+
+
+STAGE = Stage("even", 2, 6, 0.01, weight_decay=0.1, warmup=0.2, clip_norm=0.1, ema=0.5)
+STAGES = {  # of 15 clips
+    "even": (replace(STAGE, epochs=1), None, 6),
+    "uneven": (replace(STAGE, batch=7), None, 15),  # 7, 7 and 1 clips: the other process has none
+    "odd": (replace(STAGE, batch=9), 2, 15),  # micro-batches of 2, 2, 1 and 2, 2
+}
+
+
+def every_gradient(config: ToyConfig, card: Card, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Any:
+    """Train on the stages above, and keep each step's gradients and the weights in the end."""
+    kept = Kept()
+    steps: list[dict[str, Tensor]] = []
+    hook = register_optimizer_step_pre_hook(lambda optimizer, *_: steps.append(_gradients(optimizer)))
+    for name, (stage, micro_batch, count) in STAGES.items():
+        objective, few = Regression(), replace(number_clips("train", 5), clips=number_clips("train", 5).clips[:count])
+        steps.clear()
+        train(objective, few, sampling(config, True), replace(stage, name=name), streams, _at(ctx, name, micro_batch))
+        kept.tensors |= {f"{name}/{i}/{place}": g for i, step in enumerate(steps) for place, g in step.items()}
+        kept.tensors |= {f"{name}/{place}": value for place, value in objective.state_dict().items()}
+    hook.remove()
+    for name, value in _killed_and_resumed(config, streams, ctx).items():
+        kept.tensors[f"resumed/{name}"] = value
+    return kept
+
+
+def real_methods(config: ToyConfig, card: Card, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Any:
+    """The scores of MBT and MART of the smallest sizes: some weights' gradients are nothing but rounding."""
+    kept = Kept()
+    mbt = MBT.fit(TINY, card, toy_clips("train", 2), toy_clips("val", 1), streams, _at(ctx, "mbt"))
+    mart = MART.fit(SMALL, SPOKEN, spoken_clips("train", 3), spoken_clips("val", 1), streams, _at(ctx, "mart"))
+    test, spoken = toy_clips("test", 2), spoken_clips("test", 2)
+    with torch.inference_mode():
+        for i in range(6):
+            kept.tensors[f"mbt/{i}"] = mbt(collate([test.read(i, MBT.sampling(TINY, False), streams, 0)])).label
+            kept.tensors[f"mart/{i}"] = mart(collate([spoken.read(i, MART.sampling(SMALL, False), streams, 0)])).label
+    return kept
+
+
+def one_breaks(config: ToyConfig, card: Card, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Any:
+    """The toy's fit, in which the second process breaks or is killed after the first epoch."""
+
+    def break_down(*_: Any) -> None:
+        if ctx.share.rank == 1:
+            if config.fail == "kill":
+                os.kill(os.getpid(), signal.SIGKILL)
+            raise torch.OutOfMemoryError("CUDA out of memory, says the toy")
+
+    with register_optimizer_step_pre_hook(break_down):
+        return TOY.fit(config.override({"fail": ""}), card, clips, val, streams, ctx)
+
+
+def _gradients(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    places = [p for group in optimizer.param_groups for p in group["params"]]
+    return {str(i): p.grad.clone() for i, p in enumerate(places) if p.grad is not None}
+
+
+def _at(ctx: Context, name: str, micro_batch: int | None = None) -> Context:
+    return replace(ctx, folder=ctx.folder / name, micro_batch=micro_batch)
+
+
+class Stopped(Exception):
+    """Stands for a kill."""
+
+
+def _killed_and_resumed(config: ToyConfig, streams: Streams, ctx: Context) -> dict[str, Tensor]:
+    """How far weights are, after a stop in the second of three epochs and a new start, from those of an even course."""
+
+    class Fragile(Regression):
+        def forward(self, batch: Batch) -> Losses:
+            if batch.epoch == 1:
+                raise Stopped
+            return super().forward(batch)
+
+    def run(objective: nn.Module, folder: str) -> nn.Module:
+        stage = replace(STAGE, name="dropout", epochs=3)
+        train(objective, number_clips("train", 5), sampling(config, True), stage, streams, _at(ctx, folder))
+        return objective
+
+    even = run(Regression(0.5), "undisturbed")
+    try:
+        run(Fragile(0.5), "stopped")
+        raise AssertionError("nothing stopped it")
+    except Stopped:
+        again = run(Regression(0.5), "stopped")
+    return {name: value - again.state_dict()[name] for name, value in even.state_dict().items()}
