@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -15,7 +15,8 @@ from bench.names import look_up, propose
 
 @dataclass(frozen=True)
 class Search:
-    """The range a search draws a numeric field from, or the choices of a categorical one.
+    """The range a search draws a numeric field from, or the choices of a categorical one. `only` tells whether the
+    field changes a number beside the other values of a config; a field that does not is not searched.
 
     lr: Annotated[float, Search(1e-5, 1e-3, log=True)] = Field(2e-4, gt=0, description="peak step size")
     """
@@ -24,6 +25,7 @@ class Search:
     high: float | None = None
     log: bool = False
     choices: tuple[Any, ...] = ()
+    only: Callable[[Any], bool] = lambda config: True
 
 
 class Config(BaseModel):
@@ -52,12 +54,16 @@ class Config(BaseModel):
         """Field name -> file that the numbers depend on. A record names it by its content, never by its place."""
         return {}
 
+    def ranges(self) -> dict[str, Search]:
+        """Field name -> search range, of those that change a number under this config's other values."""
+        return {name: search for name, search in self.searches().items() if search.only(self)}
+
     @classmethod
     def searches(cls) -> dict[str, Search]:
         """Field name -> search range, for the fields that declare one."""
         found = {}
-        for name, field in cls.model_fields.items():
-            for item in field.metadata:
+        for name, info in cls.model_fields.items():
+            for item in info.metadata:
                 if isinstance(item, Search):
                     found[name] = item
         return found

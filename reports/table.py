@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
+from bench.protocol import flag
 from bench.record import Record
 
 COLUMNS = {
@@ -39,6 +40,7 @@ class Row:
     data: str
     arm: str
     preset: str
+    flag: str  # of a protocol that is not clean
     scratch: bool  # of the paper's sizes, without published weights
     runs: int
     failed: int
@@ -50,13 +52,13 @@ class Row:
 
 def gather(records: Sequence[Record]) -> list[Row]:
     """A row for each (data set, arm) in the order of first appearance; failed runs are counted, not averaged."""
-    groups: dict[tuple[str, str, str, str, bool], list[Record]] = {}
+    groups: dict[tuple[str, str, str, str, str, bool], list[Record]] = {}
     for record in records:
         scratch = record.preset == "paper" and record.spec.from_scratch
-        own = (record.spec.dataset, record.spec.data, record.arm, record.preset, scratch)
+        own = (record.spec.dataset, record.spec.data, record.arm, record.preset, flag(record.spec), scratch)
         groups.setdefault(own, []).append(record)
     rows = []
-    for (dataset, data, arm, preset, scratch), group in groups.items():
+    for (dataset, data, arm, preset, flagged, scratch), group in groups.items():
         good = [record for record in group if record.error is None]
         rows.append(
             Row(
@@ -64,6 +66,7 @@ def gather(records: Sequence[Record]) -> list[Row]:
                 data,
                 arm,
                 preset,
+                flagged,
                 scratch,
                 len(good),
                 len(group) - len(good),

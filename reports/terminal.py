@@ -45,7 +45,7 @@ def _scores(rows: list[Row], title: str) -> Table:
     for row in rows:
         runs = f"{row.runs}" if not row.failed else f"{row.runs} ({row.failed} failed)"
         cells = [_cell(row.numbers.get(name)) for name in COLUMNS]
-        arm = f"{row.arm} (from scratch)" if row.scratch else row.arm
+        arm = f"{_name(row)} (from scratch)" if row.scratch else _name(row)
         table.add_row(arm, *cells, str(row.clips), runs, f"{row.seconds:.1f}")
     if any(row.runs > 1 for row in rows):
         table.caption = "mean ± standard deviation over seeds (each seed has its own validation fold)"
@@ -62,7 +62,7 @@ def _classes(rows: list[Row]) -> Table | None:
     for name in classes:
         table.add_column(name.removeprefix("test/recall/"), justify="right", overflow="fold")
     for row in rows:
-        table.add_row(row.arm, *[_cell(row.numbers.get(name)) for name in classes])
+        table.add_row(_name(row), *[_cell(row.numbers.get(name)) for name in classes])
     return table
 
 
@@ -78,7 +78,7 @@ def _cues(rows: list[Row]) -> Table | None:
     for row in rows:
         kept = row.notes.get("pretrain/coverage_kept")
         few = kept is not None and kept.mean < FEW_CUES
-        table.add_row(f"{row.arm} (!)" if few else row.arm, *[_cell(row.notes.get(name)) for name in CUES])
+        table.add_row(f"{_name(row)} (!)" if few else _name(row), *[_cell(row.notes.get(name)) for name in CUES])
         if few:
             table.caption = (
                 f"(!) under {FEW_CUES:.0f} % of the segments keep a cue: hardly the method it is named after"
@@ -104,9 +104,14 @@ def _verification(rows: list[Row]) -> Table | None:
         for split in ("train", "val"):
             for stage, label in STAGES.items():
                 numbers = [row.notes.get(f"pretrain/verify/{split}/{stage}/{name}") for name in FOUND]
-                table.add_row(row.arm, split, label, *map(_cell, numbers))
+                table.add_row(_name(row), split, label, *map(_cell, numbers))
         table.add_section()
     return table
+
+
+def _name(row: Row) -> str:
+    """The arm, with what has to be said of its protocol wherever its numbers stand."""
+    return f"{row.arm} ({row.flag})" if row.flag else row.arm
 
 
 def _cell(number: Number | None) -> str:

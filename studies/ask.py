@@ -35,6 +35,11 @@ def known_arms() -> dict[str, Arm]:
     return arms
 
 
+def find_arm(name: str) -> Arm:
+    """The arm of this name; raises ConfigError that proposes the nearest."""
+    return look_up(name, known_arms(), "method")
+
+
 def resolve(
     methods: str,
     datasets: str,
@@ -45,18 +50,18 @@ def resolve(
     data: Path | None = None,
 ) -> list[Ask]:
     """Every (data set, arm, seed) that the comma-separated names stand for; raises ConfigError for a wrong one."""
-    arms = [look_up(name, known_arms(), "method") for name in split_names(methods, "--method")]
+    arms = [find_arm(name) for name in split_names(methods, "--method")]
     chosen = [find_dataset(name, data) for name in split_names(datasets, "--dataset")]
     twice = next((one.card.name for one in chosen if [two.card.name for two in chosen].count(one.card.name) > 1), None)
     if twice is not None:
         raise ConfigError(f"two of the data sets are called '{twice}'; give their files or folders different names")
     overrides = parse_overrides(settings)
-    _check_fields(arms, overrides)
+    check_fields(arms, overrides)
     return [
         Ask(
             arm.name,
             arm.method,
-            _configure(arm, preset, overrides),
+            configure(arm, preset, overrides),
             preset,
             dataset,
             seed,
@@ -118,13 +123,14 @@ def split_names(text: str, option: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _configure(arm: Arm, preset: str, overrides: dict[str, str]) -> Config:
-    """A field that this arm's method lacks, but another one's has, is left out of this arm."""
+def configure(arm: Arm, preset: str, overrides: dict[str, str]) -> Config:
+    """An arm's values under a preset. A field that its method lacks, but another arm's has, is left out."""
     config = arm.method.config.preset(preset).override(arm.overrides)
     return config.override({name: v for name, v in overrides.items() if name in arm.method.config.model_fields})
 
 
-def _check_fields(arms: list[Arm], overrides: dict[str, str]) -> None:
+def check_fields(arms: list[Arm], overrides: dict[str, str]) -> None:
+    """Raise ConfigError for a setting that no arm knows, or that one of them pins."""
     known = {name for arm in arms for name in arm.method.config.model_fields}
     for name in overrides:
         if name not in known:

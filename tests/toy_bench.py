@@ -1,4 +1,4 @@
-"""The real command line with the toy method and the toy data set in its registries."""
+"""The real command line with the toy method and the toy data set in its registries, in spawned workers too."""
 
 import sys
 
@@ -7,7 +7,8 @@ from methods.registry import METHODS
 from studies.command.cli import main
 from tests.toys import TOY, TOY_DATA
 
+METHODS["toy"] = TOY
+DATASETS["toy"] = TOY_DATA
+
 if __name__ == "__main__":
-    METHODS["toy"] = TOY
-    DATASETS["toy"] = TOY_DATA
     sys.exit(main())

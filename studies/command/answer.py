@@ -24,7 +24,7 @@ def answer(console: Console, asks: list[Ask], outcomes: list[Outcome], desk: Des
     console.print(f"records: {desk.results / 'runs'}", highlight=False, soft_wrap=True)
     console.print("curves, pictures and parameters: python bench.py ui", highlight=False)
     if json_file is not None:
-        rows = [_as_row(outcome, ask) for outcome, ask in done]
+        rows = [as_row(outcome, ask.arm, ask.preset) for outcome, ask in done]
         write_whole(json_file, (json.dumps(rows, indent=1) + "\n").encode())
     failed = [outcome for outcome in outcomes if outcome.record.error is not None]
     for outcome in failed:
@@ -67,18 +67,18 @@ def _as_asked(outcome: Outcome, ask: Ask) -> Record:
     return replace(outcome.record, arm=ask.arm, preset=ask.preset)
 
 
-def _as_row(outcome: Outcome, ask: Ask) -> dict[str, Any]:
+def as_row(outcome: Outcome, arm: str, preset: str) -> dict[str, Any]:
     """A record as `--json` writes it."""
     record, spec = outcome.record, outcome.record.spec
     return {
         "key": record.key,
         "run_id": outcome.run_id,
         "spec": {
-            "method": ask.arm,
+            "method": arm,
             "dataset": spec.dataset,
             "fold": spec.fold,
             "seed": spec.seed,
-            "preset": ask.preset,
+            "preset": preset,
             "protocol": spec.protocol,
             "data": spec.data,
             "config": spec.config,

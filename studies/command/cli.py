@@ -2,25 +2,52 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 
 from bench.errors import BenchError, ConfigError
-from studies.command import data_commands, run_commands
+from studies.command import data_commands, run_commands, study_commands
 from studies.command.exits import DONE, INTERRUPTED, MISTAKE
-from studies.command.options import RESULTS, Data, Fold, Interrupted, Results, Tracking, check_places, choose_device
+from studies.command.options import (
+    RESULTS,
+    Data,
+    Devices,
+    DryRun,
+    Fold,
+    Hours,
+    Interrupted,
+    JsonFile,
+    Launcher,
+    Loaders,
+    Preset,
+    ProtocolName,
+    Pruner,
+    Results,
+    Sampler,
+    Settings,
+    StorageUrl,
+    Target,
+    Threads,
+    Tracking,
+    Trials,
+    TrialSeeds,
+    Weights,
+    Workers,
+    check_places,
+    choose_device,
+    choose_threads,
+    parse_protocol,
+)
 
 if TYPE_CHECKING:
     from bench.execute import Ask, Desk, Outcome
     from studies.command.screen import Terminal
-
-THREADS = {"quick": 2, "paper": os.cpu_count() or 2}  # of torch on the CPU; fixed, since they change the last bits
+    from studies.work.order import Part
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False)
 
@@ -32,18 +59,31 @@ def run(
     dataset: Annotated[str, typer.Option(help="Data sets to run them on, with commas between.")] = "",
     data: Data = None,
     fold: Fold = None,
-    preset: Annotated[str, typer.Option(help="quick: small model, any CPU. paper: the paper's sizes.")] = "quick",
-    settings: Annotated[list[str] | None, typer.Option("--set", help="A config value: --set lr=0.001.")] = None,
+    preset: Preset = "quick",
+    settings: Settings = None,
     seed: Annotated[int, typer.Option(min=0, help="First seed; validation fold = seed mod 5.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again even where a finished record is there.")] = False,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the records to a file too.")] = None,
-    weights: Annotated[bool, typer.Option(help="Keep the finished model's weights.")] = True,
-    loaders: Annotated[int, typer.Option(min=0, help="Loader processes; changes no number.")] = 0,
+    protocol: ProtocolName = "clean",
+    trials: Trials = None,
+    hours: Hours = None,
+    target: Target = None,
+    sampler: Sampler = "tpe",
+    pruner: Pruner = "auto",
+    trial_seeds: TrialSeeds = 1,
+    workers: Workers = 1,
+    threads: Threads = None,
+    devices: Devices = 1,
+    storage: StorageUrl = None,
+    launcher: Launcher = "processes",
+    dry_run: DryRun = False,
+    json_file: JsonFile = None,
+    weights: Weights = True,
+    loaders: Loaders = 0,
     results: Results = RESULTS,
     tracking_uri: Tracking = None,
 ) -> None:
-    """Train, select on val, score test once, and print a table.
+    """Train, select on val, score test once, and print a table. With --trials, search the values on val first.
 
     Example: python bench.py --method mart,mbt --dataset ekman6 --seeds 3
     """
@@ -62,10 +102,22 @@ def run(
     from studies.ask import resolve
     from studies.command.answer import answer
     from studies.command.screen import Terminal
+    from studies.command.study_commands import run_order
+    from studies.search.search import Budget, How
+    from studies.work.order import Order, Place
 
     asks = resolve(method, dataset, preset, settings or [], range(seed, seed + seeds), fold, data)
+    asks = [replace(ask, protocol=parse_protocol(protocol)) for ask in asks]
     check_places(results, tracking_uri, json_file)
     console = Console()
+    threads = choose_threads(preset, threads, workers, devices)
+    budget, how = Budget(trials, hours, target), How(sampler, pruner, trial_seeds)
+    if budget.asked or protocol == "refit" or workers > 1 or launcher != "processes" or storage or dry_run:
+        if fresh:
+            raise ConfigError("--fresh repeats single runs; leave it out of a search, a refit, or work that is shared")
+        order = Order("", _parts(asks, dataset, fold), _seeds(asks), preset, tuple(settings or []), data, budget, how)
+        place = Place(results, tracking_uri, storage, choose_device(), devices, threads, loaders, weights)
+        raise typer.Exit(run_order(console, order, place, workers, launcher, dry_run, json_file))
     with Terminal(console) as screen:
         desk = Desk(
             results=results,
@@ -74,7 +126,8 @@ def run(
             draw=partial(draw_all, notice=screen.notice),
             data=data,
             device=choose_device(),
-            threads=THREADS[preset],
+            threads=threads,
+            devices=devices,
             loaders=loaders,
             fresh=fresh,
             keep_weights=weights,
@@ -88,6 +141,7 @@ def run(
 
 
 app.command(name="list")(data_commands.list_)
+app.command()(study_commands.study)
 app.command()(data_commands.check)
 app.command()(data_commands.prepare)
 app.command()(run_commands.predict)
@@ -117,6 +171,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             soft_wrap=True,
         )
     return int(code or DONE)
+
+
+def _parts(asks: list[Ask], datasets: str, fold: int | None) -> tuple[Part, ...]:
+    """What was named by hand, as a part of an order: each arm searched for itself."""
+    from studies.ask import split_names
+    from studies.work.order import Part
+
+    arms = tuple(dict.fromkeys(ask.arm for ask in asks))
+    folds = None if fold is None else (fold,)
+    named = tuple(split_names(datasets, "--dataset"))
+    return (Part("", arms, named, folds, "re-tuned", protocol=asks[0].protocol),)
+
+
+def _seeds(asks: list[Ask]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(ask.seed for ask in asks))
 
 
 def _warn_of_overlap(asks: list[Ask], fold: int | None, screen: Terminal) -> None:

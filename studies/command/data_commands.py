@@ -18,7 +18,7 @@ DatasetName = Annotated[
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="methods or datasets; both when left out.")] = "",
+    what: Annotated[str, typer.Argument(help="methods, datasets or studies; all when left out.")] = "",
     results: Results = RESULTS,
 ) -> None:
     """What there is, with one line each; of data sets, what is on this machine.
@@ -28,10 +28,10 @@ def list_(
     from datasets.registry import DATASETS
     from studies.ask import known_arms
 
-    if what not in ("", "methods", "datasets"):
+    if what not in ("", "methods", "datasets", "studies"):
         from bench.names import propose
 
-        raise ConfigError(f"unknown list '{what}'; {propose(what, ['methods', 'datasets'])}")
+        raise ConfigError(f"unknown list '{what}'; {propose(what, ['methods', 'datasets', 'studies'])}")
     console = Console()
     if what in ("", "methods"):
         rows = [(name, arm.title) for name, arm in known_arms().items()]
@@ -39,6 +39,14 @@ def list_(
     if what == "":
         rows = [(name, f"{entry.card.title}: {', '.join(entry.card.classes)}") for name, entry in DATASETS.items()]
         console.print(_listing("data set", rows))
+    if what in ("", "studies"):
+        from studies.registry import STUDIES
+
+        told = {name: studies[0].question for name, studies in STUDIES.items() if len(studies) == 1}
+        told |= {
+            name: f"all of {', '.join(s.name for s in found)}" for name, found in STUDIES.items() if name not in told
+        }
+        console.print(_listing("study", list(told.items())))
     if what == "datasets":
         from reports.datatables import listing
         from studies.command.present import present

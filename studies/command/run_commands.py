@@ -15,7 +15,11 @@ from studies.command.exits import INCOMPLETE
 from studies.command.options import RESULTS, Interrupted, Results, Tracking, check_places, choose_device
 
 
-def sync(results: Results = RESULTS, tracking_uri: Tracking = None) -> None:
+def sync(
+    results: Results = RESULTS,
+    tracking_uri: Tracking = None,
+    light: Annotated[bool, typer.Option("--light", help="Bring records alone, quickly, without their files.")] = False,
+) -> None:
     """Exchange records with MLflow, both ways."""
     from bench import exchange
     from bench.logs import logs_to
@@ -25,8 +29,9 @@ def sync(results: Results = RESULTS, tracking_uri: Tracking = None) -> None:
     check_places(results, tracking_uri)
     store, console = Store(results, tracking_uri), Console()
     with logs_to(results / "log"):
-        done = exchange.sync(store)
-    console.print(f"{done.pushed} records pushed, {done.pulled} pulled", highlight=False)
+        done = exchange.sync(store, files=not light)
+    completed = f", {done.completed} completed with their files" if done.completed else ""
+    console.print(f"{done.pushed} records pushed, {done.pulled} pulled{completed}", highlight=False)
     told = [f"run {key}: there are different records of this run; none was changed" for key in sorted(done.conflicts)]
     for line in [*told, *done.skipped]:
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)

@@ -35,6 +35,7 @@ class Terminal:
             disable=not console.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._overall: dict[str, TaskID] = {}
         self._said: set[str] = set()
         self._began: dict[str, float] = {}
         self._told = 0.0
@@ -67,6 +68,12 @@ class Terminal:
             self._told = now
             self._say(f"{what}: {done} of {total}, about {left:.0f} minutes left", markup=False)
 
+    def overall(self, what: str, done: int, total: int) -> None:
+        """Move a bar that stays above those of single runs."""
+        if what not in self._overall:
+            self._overall[what] = self._progress.add_task(what, total=total)
+        self._progress.update(self._overall[what], completed=done, total=total)
+
     def corpus(self, corpus_sample: bool, problems: Sequence[Problem]) -> None:
         """Say, once, that the sample stands in for real data, and what is wrong with the data."""
         if corpus_sample and "sample" not in self._said:
@@ -95,6 +102,10 @@ class Terminal:
     def notice(self, text: str) -> None:
         """One line that a person should know."""
         self._say(text, style="yellow", markup=False)
+
+    def tell(self, text: str) -> None:
+        """One line on how the work goes."""
+        self._say(text, markup=False)
 
     def _say(self, what: object, style: str | None = None, markup: bool = True) -> None:
         if isinstance(what, str):

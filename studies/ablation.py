@@ -1,0 +1,20 @@
+"""Which part of MART is its gain due to (Table 3, and verification stopped after sentiment and after emotion)?
+
+`mbt-long` is the control: as many steps as MART, on the label loss alone.
+"""
+
+from studies.study import Study, question_of
+
+ABLATION = Study(
+    "ablation",
+    question_of(__doc__),
+    arms=(
+        "mbt",
+        "mbt-long",
+        "mart-no-masking",
+        "mart-no-verification",
+        "mart-sentiment-only",
+        "mart-emotion-only",
+        "mart",
+    ),
+)

@@ -1,0 +1,196 @@
+"""A piece of work that a process has taken: a trial of Optuna's that shows signs of life, and is finished once.
+
+What is left behind by a process that died is found by the next one, marked, and queued again with the same values.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from bench.provenance import is_alive, this_process
+from bench.record import Kind
+from studies.queue.storage import BEAT, Storage
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+HOST, PROCESS, KIND, MESSAGE, RETRY = "host", "process", "kind", "message", "retry of"
+
+
+class Claim:
+    """Work under way. It is finished by exactly one of done, pruned, failed and give_back."""
+
+    def __init__(self, storage: Storage, study: Study, trial: Trial) -> None:
+        self.storage, self.study, self.trial = storage, study, trial
+        self.params: dict[str, Any] = dict(trial.params)
+        self._told: set[int] = set()
+        self._stop = threading.Event()
+        self._beats = threading.Thread(target=self._beat, daemon=True, name="signs of life")
+        self._beats.start()
+
+    @property
+    def number(self) -> int:
+        """Of the trial in its study."""
+        return self.trial.number
+
+    def report(self, value: float, step: int) -> bool:
+        """Tell a value of an epoch or a seed once; whether the pruner gives the trial up."""
+        if step in self._told:
+            return False
+        self._told.add(step)
+        with _unless_taken_away():
+            self.storage.patient(lambda: self.trial.report(value, step))
+        return self.storage.patient(self.trial.should_prune)
+
+    def note(self, **attributes: object) -> None:
+        """Keep facts with the trial."""
+        for name, value in attributes.items():
+            with _unless_taken_away():
+                self.storage.patient(partial(self.trial.set_user_attr, name, value))
+
+    def done(self, value: float) -> None:
+        """Finished, with a score."""
+        self._tell("COMPLETE", value)
+
+    def pruned(self) -> None:
+        """Given up by the search."""
+        self._tell("PRUNED")
+
+    def failed(self, kind: Kind, message: str) -> None:
+        """Ended without a score."""
+        self.note(**{KIND: kind, MESSAGE: message[:2000]})
+        self._tell("FAIL")
+
+    def give_back(self) -> None:
+        """Interrupted: somebody else, or the next command, runs it again with the same values."""
+        with self.storage.alone():
+            self.storage.patient(lambda: requeue(self.study, self.trial.number))
+        self._end()
+
+    def _tell(self, state: str, value: float | None = None) -> None:
+        from optuna.trial import TrialState
+
+        def tell() -> None:
+            known = self.study._storage.get_trial(self.trial._trial_id)
+            if not known.state.is_finished():  # else it was told, and only the answer was lost
+                self.study.tell(self.trial, value, state=TrialState[state], skip_if_finished=True)
+
+        self.storage.patient(tell)
+        self._end()
+
+    def _beat(self) -> None:
+        storage: Any = self.study._storage
+        while not self._stop.is_set():
+            with suppress(Exception):  # the database is away: the next sign of life will do
+                storage.record_heartbeat(self.trial._trial_id)
+            self._stop.wait(BEAT)
+
+    def _end(self) -> None:
+        self._stop.set()
+        self._beats.join(timeout=5)
+
+
+def take_waiting(storage: Storage, study: Study, distributions: Mapping[str, BaseDistribution]) -> Claim:
+    """Claim the trial that waits in front. To be called alone, where one waits."""
+    trial = storage.patient(lambda: study.ask(dict(distributions)))
+    claim = Claim(storage, study, trial)
+    claim.note(**_owner())
+    return claim
+
+
+def take_new(storage: Storage, study: Study, distributions: Mapping[str, BaseDistribution], **notes: object) -> Claim:
+    """Claim a new trial, whose values the study's sampler draws; it stands in the database at once with its owner and
+    all of its values. To be called alone."""
+    import optuna
+
+    trials = storage.patient(lambda: study.get_trials(deepcopy=False))
+    drawn = storage.patient(lambda: _draw(study, len(trials), distributions))
+    template = optuna.trial.create_trial(
+        state=optuna.trial.TrialState.RUNNING,
+        params=drawn,
+        distributions=dict(distributions),
+        user_attrs={**notes, **_owner()},
+    )
+    number = storage.patient(lambda: study._storage.create_new_trial(study._study_id, template))
+    return Claim(storage, study, optuna.Trial(study, number))
+
+
+def _owner() -> dict[str, str]:
+    return {HOST: socket.gethostname(), PROCESS: this_process()}
+
+
+def _draw(study: Study, number: int, distributions: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """What the sampler draws for the next trial, by its public steps: together where it can, else one by one."""
+    import optuna
+
+    blank = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+    blank.number = number
+    space = study.sampler.infer_relative_search_space(study, blank)
+    drawn = study.sampler.sample_relative(study, blank, {n: d for n, d in space.items() if n in distributions})
+    for name, distribution in distributions.items():
+        if name not in drawn:
+            drawn[name] = study.sampler.sample_independent(study, blank, name, distribution)
+    return drawn
+
+
+@contextmanager
+def _unless_taken_away() -> Iterator[None]:
+    """A block that may find its trial finished by another: a claim that looked dead from afar was given to somebody."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    with suppress(UpdateFinishedTrialError):
+        yield
+
+
+def reap(study: Study) -> None:
+    """Mark what dead processes left, and queue it again. To be called alone: then a trial that names no process was
+    left by one that died while it asked."""
+    from optuna.storages import fail_stale_trials
+    from optuna.trial import TrialState
+
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        process = trial.user_attrs.get(PROCESS)
+        if process is None or (trial.user_attrs.get(HOST) == socket.gethostname() and not is_alive(process)):
+            requeue(study, trial.number)
+    fail_stale_trials(study)
+
+
+def requeue(study: Study, number: int) -> None:
+    """End a running trial as interrupted; its values wait to be run again."""
+    from optuna.trial import TrialState
+
+    trial = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
+    if trial.state.is_finished():
+        return
+    copy_of(study, trial)
+    study._storage.set_trial_user_attr(trial._trial_id, KIND, "interrupted")
+    study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def copy_of(study: Study, trial: FrozenTrial) -> None:
+    """Queue the values of a trial again, once; one without values (a cell, or half asked) needs no copy."""
+    if not trial.params or any(
+        other.user_attrs.get(RETRY) == trial.number for other in study.get_trials(deepcopy=False)
+    ):
+        return
+    kept = {
+        name: value for name, value in trial.user_attrs.items() if name not in (HOST, PROCESS, KIND, MESSAGE, RETRY)
+    }
+    study.enqueue_trial(trial.params, user_attrs={**kept, RETRY: trial.number})
+
+
+def used(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that a budget counts: finished, whatever came of them, but not those that were interrupted."""
+    return [
+        trial
+        for trial in trials
+        if trial.state.is_finished()
+        and (trial.state.name != "FAIL" or trial.user_attrs.get(KIND, "interrupted") != "interrupted")
+    ]

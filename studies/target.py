@@ -1,0 +1,10 @@
+"""Does it matter what is recovered of the hidden tokens (Table 5)?"""
+
+from studies.study import Study, question_of
+
+TARGET = Study(
+    "target",
+    question_of(__doc__),
+    arms=("mart-target-kl", "mart-target-pixel", "mart-target-hog", "mart-target-clip", "mart"),
+    needs=(("mart-target-clip", "weights_teacher"),),
+)

@@ -1,0 +1,197 @@
+"""What of a plan is done, under way, failed and left: read from the record files and from the shared storage."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from statistics import median_low
+from typing import TYPE_CHECKING
+
+from bench.errors import BenchError, ConfigError, DataError
+from bench.execute import Ask, Desk
+from bench.known import Known
+from bench.record import RECORD, Failure, Kind, RunFolder
+from studies.queue.claims import HOST, KIND, MESSAGE, Claim, reap, take_new
+from studies.queue.storage import Storage
+from studies.search.search import Search, Winner
+from studies.work.plan import Cell, Plan
+
+if TYPE_CHECKING:
+    from optuna.trial import FrozenTrial
+
+CELLS = "cells"  # Optuna's study of all cells of a storage: whatever study wants a run, it is made once
+KEY, CELL, CHOSEN, COMMAND, RESULTS = "key", "cell", "chosen", "command", "results"
+LASTING: tuple[Kind, ...] = ("nan", "data")  # failures that come again when nothing is changed
+
+
+@dataclass
+class Board:
+    """A plan as it stands. `lost` are the cells that cannot be run, each with its reason."""
+
+    plan: Plan
+    desk: Desk
+    storage: Storage
+    command: str
+    lost: dict[Cell, Failure] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._known = Known(self.desk)
+        self._searches: dict[Cell, Search] = {}
+        self._left: dict[Cell, Ask | None] = dict.fromkeys(self.plan.cells)  # None: not known yet
+        self._keys: dict[Cell, str] = {}
+        self._done: set[Cell] = set()
+        self._elsewhere: set[str] = set()
+        self._clean: dict[Cell, list[Cell]] = {}  # of a refit without its seed, the runs it takes its epochs from
+        for cell in self.plan.cells:
+            self._clean.setdefault(replace(cell, seed=0, protocol="refit"), []).append(cell)
+        self.refresh()
+
+    @property
+    def searches(self) -> list[Search]:
+        """The searches that cells wait for, as far as their data can be had."""
+        return list(self._searches.values())
+
+    @property
+    def by_cell(self) -> dict[Cell, Search]:
+        """The cell that stands for a search -> the search."""
+        return self._searches
+
+    @property
+    def left(self) -> list[Cell]:
+        """The cells that are neither done nor lost."""
+        return list(self._left)
+
+    @property
+    def done(self) -> int:
+        """How many cells have their record, here or on another machine."""
+        return len(self._done)
+
+    def refresh(self) -> None:
+        """Look again at what was left."""
+        winners: dict[Cell, Winner | None] = {}  # of the searches that are over
+        for cell in list(self._left):
+            try:
+                self._look(cell, winners)
+            except BenchError as error:
+                kind: Kind = "data" if isinstance(error, DataError) else "other"
+                self._lose(cell, Failure(kind, str(error), ""))
+
+    def claim(self) -> tuple[Cell, Ask, Claim] | None:
+        """The next cell that can be run now and that nobody has; None where there is none."""
+        if not self._ready():
+            return None
+        study = self.storage.study(CELLS, maximize=False)
+        with self.storage.alone():
+            self.storage.patient(lambda: reap(study))
+            states = self._settle()
+            for cell, ask in self._ready():
+                key = self._keys[cell]
+                if any(trial.state.name == "RUNNING" for trial in states.get(key, [])):
+                    continue
+                notes = {KEY: key, CELL: str(cell), COMMAND: self.command, RESULTS: self._here()[1]}
+                return cell, ask, take_new(self.storage, study, {}, **notes)
+        return None
+
+    def watch(self) -> None:
+        """Look again at what was left, and at what other processes made of it."""
+        self.refresh()
+        if self._ready():
+            self._settle()
+
+    def finish(self, cell: Cell) -> None:
+        """A cell was run here."""
+        self._left.pop(cell, None)
+        self._done.add(cell)
+
+    def outcomes(self) -> Iterator[tuple[Cell, RunFolder | None]]:
+        """Every cell of the plan that is done, with its folder; None where another machine has it."""
+        for cell in self.plan.cells:
+            if cell in self._done:
+                folder = self._folder(cell)
+                yield cell, folder if (folder.path / RECORD).exists() else None
+
+    def _look(self, cell: Cell, winners: dict[Cell, Winner | None]) -> None:
+        """Whether a cell is done, ready to be run, waiting for its search, or never to be run."""
+        winner = None
+        if cell.search is not None:
+            search = self._search(cell.search)
+            if cell.search not in winners:
+                if not search.is_over():
+                    return
+                winners[cell.search] = search.winner()
+            winner = winners[cell.search]
+            if winner is None:
+                raise ConfigError(f"no trial of its search finished ({'; '.join(search.failures()[:1])})")
+        stop = self._stop(cell) if cell.protocol == "refit" else None
+        if cell.protocol == "refit" and stop is None:
+            return
+        ask = self.plan.ask(cell, winner.params if winner is not None else None, stop)
+        if cell.search is not None and not self.plan.order.name:
+            ask = replace(ask, parent=self._searches[cell.search].title)
+        if cell not in self._keys:
+            self._keys[cell] = self._known.spec(ask).key
+        self._left[cell] = ask
+        if (self._folder(cell).path / RECORD).exists() or self._keys[cell] in self._elsewhere:
+            self.finish(cell)
+
+    def _search(self, cell: Cell) -> Search:
+        if cell not in self._searches:
+            base = replace(self.plan.ask(cell), stage="trial")
+            order = self.plan.order
+            spec = self._known.spec(base)
+            self._searches[cell] = Search(base, spec, self.plan.fixed(cell), order.how, order.budget, self.storage)
+        return self._searches[cell]
+
+    def _stop(self, cell: Cell) -> int | None:
+        """The median of the epochs that the clean runs of all seeds chose; None until all of them are there."""
+        clean = [other for other in self._clean[replace(cell, seed=0)] if other.protocol == "clean"]
+        if any(other in self.lost for other in clean):
+            raise ConfigError("a clean run that a refit takes its epochs from failed")
+        if not all(other in self._done for other in clean):
+            return None
+        chosen = [self._chosen(other) for other in clean]
+        known = [epochs for epochs in chosen if epochs is not None]
+        return median_low(known) if known else 1
+
+    def _chosen(self, cell: Cell) -> int | None:
+        record = self._folder(cell).record()
+        if record is not None:
+            return record.chosen
+        study = self.storage.study(CELLS, maximize=False)
+        trials = self.storage.patient(lambda: study.get_trials(deepcopy=False))
+        found = [t.user_attrs.get(CHOSEN) for t in trials if t.user_attrs.get(KEY) == self._keys[cell]]
+        return next((epochs for epochs in found if epochs is not None), None)
+
+    def _ready(self) -> list[tuple[Cell, Ask]]:
+        return [(cell, ask) for cell, ask in self._left.items() if ask is not None]
+
+    def _settle(self) -> dict[str, list[FrozenTrial]]:
+        """Take note of cells that another machine did, or that failed as often as they may; the trials of each key."""
+        study = self.storage.study(CELLS, maximize=False)
+        states: dict[str, list[FrozenTrial]] = {}
+        for trial in self.storage.patient(lambda: study.get_trials(deepcopy=False)):
+            states.setdefault(trial.user_attrs.get(KEY, ""), []).append(trial)
+        for cell, _ in self._ready():
+            trials = states.get(self._keys[cell], [])
+            made = [trial.user_attrs for trial in trials if trial.state.name == "COMPLETE"]
+            if any((one.get(HOST), one.get(RESULTS)) != self._here() for one in made):
+                self._elsewhere.add(self._keys[cell])
+                self.finish(cell)
+                continue
+            mine = [trial.user_attrs for trial in trials if trial.user_attrs.get(COMMAND) == self.command]
+            failed = [one for one in mine if one.get(KIND, "interrupted") != "interrupted"]
+            if failed and (len(failed) > self.plan.order.retries or failed[-1][KIND] in LASTING):
+                self._lose(cell, Failure(failed[-1][KIND], failed[-1].get(MESSAGE, ""), ""))
+        return states
+
+    def _here(self) -> tuple[str, str]:
+        """This machine and results folder: what was made here and is gone is made again."""
+        return socket.gethostname(), str(self.desk.results.resolve())
+
+    def _lose(self, cell: Cell, why: Failure) -> None:
+        self.lost[cell] = why
+        self._left.pop(cell, None)
+
+    def _folder(self, cell: Cell) -> RunFolder:
+        return RunFolder(self.desk.results / "runs" / self._keys[cell])

@@ -1,0 +1,150 @@
+"""The plan of an order: every cell once, and which search each waits for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from bench.config import Config, parse_overrides
+from bench.data import Dataset
+from bench.errors import ConfigError
+from bench.execute import Ask
+from bench.record import Protocol
+from studies.ask import Arm, configure, find_arm, find_dataset
+from studies.search.ranges import searched
+from studies.search.search import FIRST_SEED
+from studies.work.order import Order, Part
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One arm on one data set, fold and seed. `tuned_by` is the arm whose search gives it values; "" for none."""
+
+    dataset: str
+    fold: int
+    arm: str
+    seed: int
+    protocol: Protocol
+    tuned_by: str
+    settings: tuple[str, ...]
+
+    @property
+    def search(self) -> Cell | None:
+        """The cell that stands for the search it waits for: its arm, without a seed."""
+        if not self.tuned_by:
+            return None
+        return replace(self, arm=self.tuned_by, seed=FIRST_SEED, protocol="clean")
+
+    @property
+    def tuning(self) -> str:
+        """How it came by its values."""
+        return "" if not self.tuned_by else "re-tuned" if self.tuned_by == self.arm else f"as tuned for {self.tuned_by}"
+
+    def __str__(self) -> str:
+        fold = f" fold {self.fold}" if self.fold else ""
+        protocol = "" if self.protocol == "clean" else f" {self.protocol}"
+        return f"{self.arm} on {self.dataset}{fold} seed {self.seed}{protocol}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of an order in the order they are made, each once however many studies want it."""
+
+    order: Order
+    cells: tuple[Cell, ...]
+    datasets: Mapping[str, Dataset]
+    _configs: dict[tuple[object, ...], Config] = field(default_factory=dict, compare=False)
+    _ways: dict[tuple[str, str], set[object]] = field(default_factory=dict, compare=False)
+
+    @property
+    def searches(self) -> tuple[Cell, ...]:
+        """The searches that cells wait for, each once."""
+        return tuple(dict.fromkeys(cell.search for cell in self.cells if cell.search is not None))
+
+    def ask(self, cell: Cell, params: Mapping[str, Any] | None = None, stop: int | None = None) -> Ask:
+        """What the runner is asked for a cell: its values, and those of the search that it shares fields with."""
+        arm, order = find_arm(cell.arm), self.order
+        return Ask(
+            arm=arm.name,
+            method=arm.method,
+            config=self._config(cell, arm, params or {}),
+            preset=order.preset,
+            dataset=self.datasets[cell.dataset],
+            seed=cell.seed,
+            fold=cell.fold,
+            protocol=cell.protocol,
+            stop=stop,
+            parent=order.name,
+        )
+
+    def _config(self, cell: Cell, arm: Arm, params: Mapping[str, Any]) -> Config:
+        """The arm's values, made once for all of its seeds."""
+        which = (cell.arm, cell.settings, *sorted(params.items()))
+        if which not in self._configs:
+            config = configure(arm, self.order.preset, parse_overrides([*self.order.settings, *cell.settings]))
+            fits = set(type(config).model_fields) - set(arm.overrides)
+            self._configs[which] = config.override({name: v for name, v in params.items() if name in fits})
+        return self._configs[which]
+
+    def ways(self, arm: str, what: Literal["tuning", "settings"]) -> set[object]:
+        """The different tunings, or settings, that an arm stands in the plan with."""
+        if (arm, what) not in self._ways:
+            for cell in self.cells:
+                self._ways.setdefault((cell.arm, what), set()).add(getattr(cell, what))
+        return self._ways[arm, what]
+
+    def fixed(self, cell: Cell) -> set[str]:
+        """The config fields that a search of the cell's arm leaves alone."""
+        return set(find_arm(cell.arm).overrides) | set(parse_overrides([*self.order.settings, *cell.settings]))
+
+
+def make_plan(order: Order) -> Plan:
+    """Every cell of an order, its shard's alone; a refit is planned with the clean runs it takes its epochs from.
+
+    Raises ConfigError for a search that is asked for where nothing can be searched, or on the test list.
+    """
+    cells = tuple(dict.fromkeys(cell for part in order.parts for cell in _cells(order, part)))
+    if order.budget.asked and not any(cell.tuned_by for cell in cells):
+        arms = ", ".join(dict.fromkeys(cell.arm for cell in cells))
+        raise ConfigError(f"nothing of {arms} can be searched: no field declares a range; leave --trials out")
+    datasets = {name: find_dataset(name, order.data) for name in dict.fromkeys(cell.dataset for cell in cells)}
+    return Plan(order, _shard(cells, *order.shard), datasets)
+
+
+def _cells(order: Order, part: Part) -> Iterator[Cell]:
+    if part.protocol == "best-on-test" and order.budget.asked and part.tuning != "none":
+        raise ConfigError("a search on the test list is refused: --protocol best-on-test takes no --trials")
+    protocols: tuple[Protocol, ...] = ("clean", "refit") if part.protocol == "refit" else (part.protocol,)
+    for name in part.datasets:
+        card = find_dataset(name, order.data).card
+        for fold in card.folds[:1] if part.folds is None else part.folds or card.folds:
+            for protocol in protocols:
+                for seed in order.seeds:
+                    for arm in part.arms:
+                        yield Cell(name, fold, arm, seed, protocol, _tuned_by(order, part, arm), part.settings)
+
+
+def _tuned_by(order: Order, part: Part, arm: str) -> str:
+    """Whose search gives an arm its values: nobody's where it has nothing to search."""
+    if not order.budget.asked or part.tuning == "none":
+        return ""
+    own = find_arm(arm)
+    config = configure(own, order.preset, {})
+    if not searched(config, own.overrides):
+        return ""
+    return arm if part.tuning == "re-tuned" else part.full
+
+
+def _shard(cells: tuple[Cell, ...], number: int, of: int) -> tuple[Cell, ...]:
+    """The cells of one shard: what hangs together (a search, the clean runs of a refit) is never parted."""
+    units: dict[object, int] = {}
+    refit = {replace(cell, protocol="clean") for cell in cells if cell.protocol == "refit"}
+    kept = []
+    for cell in cells:
+        clean = replace(cell, protocol="clean")
+        unit: object = cell.search or (replace(clean, seed=0) if clean in refit else cell)
+        place = units.setdefault(unit, len(units))
+        if place % of == number - 1:
+            kept.append(cell)
+    return tuple(kept)
