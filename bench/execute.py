@@ -19,7 +19,9 @@ from bench.data import Card, Corpus, Dataset, Request
 from bench.errors import ConfigError, Diverged, StoreError
 from bench.failures import failure_of, free_memory, half_of
 from bench.files import sha256, write_whole
+from bench.live import Live
 from bench.logs import logs_to
+from bench.memory import peaks, reset_peaks
 from bench.method import Context, Method, Predictor
 from bench.metrics import Predictions, score
 from bench.notebook import SECONDS, Notebook, Screen, Watch
@@ -27,7 +29,7 @@ from bench.outputs import Draw, write_outputs
 from bench.protocol import View, arrange, seal
 from bench.provenance import describe
 from bench.record import Protocol, Record, RunFolder, RunSpec, Stage
-from bench.store import Live, Store, forget_run
+from bench.store import Store, forget_run
 from bench.streams import Streams
 
 FREE_BYTES = 500_000_000  # below this a run is not started: a checkpoint would not fit
@@ -221,6 +223,7 @@ def _run(
     }
     if ask.preset == "paper" and spec.from_scratch:
         notebook.notice("trained from scratch, without published weights; docs/weights.md says how to name them")
+    reset_peaks(desk.device)
     try:
         streams = Streams(ask.seed)
         with clock("method"):
@@ -231,11 +234,13 @@ def _run(
             curves, told = notebook.curves(), notebook.told if spec.stage == "final" else {}
             files = write_outputs(folder.path, spec, ask.arm, view.told, predictions, curves, told, desk.draw, kept)
         known["chosen"] = notebook.chosen
+        known["provenance"] |= peaks(desk.device)
         record = Record(**known, scores=scores, notes=notebook.notes(view.told), seconds=clock.seconds(), files=files)
         folder.write(record)
         return record
     except Exception as error:  # a method that breaks is a failed run, told with its traceback, not a lost one
         failure = failure_of(error)
+    known["provenance"] |= peaks(desk.device)
     record = Record(**known, scores={}, notes={}, seconds=clock.seconds(), error=failure)
     folder.write(record)
     return record

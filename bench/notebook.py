@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from bench.clock import Clock
 from bench.data import Corpus, Explanation, Problem
 from bench.files import write_whole
+from bench.live import Live
 from bench.record import RunFolder
-from bench.store import Live
 from bench.truth import judge
 
 SECONDS = "seconds.json"  # among the checkpoints: what a run that goes on had spent

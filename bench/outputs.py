@@ -9,11 +9,12 @@ from typing import Any
 
 from bench.cards import CARD, write_card
 from bench.data import Card, Corpus, Explanation
+from bench.errors import StoreError
 from bench.explained import write_explained
 from bench.files import sha256, whole, write_whole
 from bench.method import Predictor
 from bench.metrics import Predictions
-from bench.record import RunSpec
+from bench.record import Record, RunSpec
 
 CONFIG, CURVES, PREDICTIONS, WEIGHTS = "config.json", "curves.json", "predictions.parquet", "weights.safetensors"
 
@@ -49,6 +50,20 @@ def write_outputs(
         with whole(folder / WEIGHTS) as temporary:
             save_file({name: value.contiguous().cpu() for name, value in predictor.state_dict().items()}, temporary)
     return {name: sha256(folder / name) for name in names}
+
+
+def missing(folder: Path, record: Record) -> list[str]:
+    """The files of a record that are not on this machine, weights aside: those stay where they were trained."""
+    return [name for name in record.files if name != WEIGHTS and not (folder / name).exists()]
+
+
+def check_files(folder: Path, record: Record) -> None:
+    """Raise StoreError where a record is here without the files it names (`sync --light` brings it so)."""
+    if lacking := missing(folder, record):
+        raise StoreError(
+            f"run {record.key} is here without {', '.join(lacking)}; `python bench.py sync` with the MLflow that has it"
+            " brings its files"
+        )
 
 
 def _table(predictions: dict[str, Predictions], card: Card) -> Any:

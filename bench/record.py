@@ -146,7 +146,8 @@ class RunFolder:
         place = self.path / f"superseded-{self.attempts() + 1}"
         place.mkdir()
         for name in (RECORD, *record.files):
-            (self.path / name).replace(place / name)
+            if (self.path / name).exists():  # weights and a light record's files may be on another machine
+                (self.path / name).replace(place / name)
 
     @contextmanager
     def held(self, busy: Callable[[], None]) -> Iterator[None]:

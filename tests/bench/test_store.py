@@ -157,9 +157,9 @@ def test_a_replaced_record_is_marked_even_where_the_mark_was_cut_off(results, qu
 
 
 def test_what_a_run_could_not_log_is_logged_when_it_is_published(results, quiet, monkeypatch):
-    import bench.store
+    import bench.live
 
-    real, calls = bench.store._log_curve, []
+    real, calls = bench.live.log_curve, []
 
     def hiccup(*words):
         calls.append(words)
@@ -167,7 +167,7 @@ def test_what_a_run_could_not_log_is_logged_when_it_is_published(results, quiet,
             raise OSError("database is locked")
         real(*words)
 
-    monkeypatch.setattr(bench.store, "_log_curve", hiccup)
+    monkeypatch.setattr(bench.live, "log_curve", hiccup)
     outcome = execute(ask(), desk_at(results, quiet))
     client = Store(results).connect()
     for name in ("warm/loss", "finetune/val/acc_e"):
@@ -247,7 +247,7 @@ def test_a_password_in_an_address_is_not_shown(tmp_path):
 def test_parameters_lost_at_the_start_are_there_in_the_end(results, quiet, monkeypatch):
     import bench.store
 
-    real, lost = bench.store._log_batch, []
+    real, lost = bench.store.log_batch, []
 
     def hiccup(client, run_id, metrics=None, params=None, tags=None, step=0):
         if params and not lost:
@@ -255,7 +255,7 @@ def test_parameters_lost_at_the_start_are_there_in_the_end(results, quiet, monke
             raise OSError("database is locked")
         real(client, run_id, metrics, params, tags, step)
 
-    monkeypatch.setattr(bench.store, "_log_batch", hiccup)
+    monkeypatch.setattr(bench.store, "log_batch", hiccup)
     monkeypatch.setattr(bench.store, "PATIENCE", 0.0)
     outcome = execute(ask(), desk_at(results, quiet))
     assert lost == [outcome.run_id]

@@ -1,0 +1,56 @@
+"""An MLflow run is filled from a record: whatever it lacks of it, but the tag that makes it one."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+from bench.batches import config_params, log_batch, log_curve
+from bench.outputs import CURVES, WEIGHTS
+from bench.packed import pack
+from bench.record import RECORD, Record, RunFolder
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+
+def fill(client: MlflowClient, run_id: str, folder: RunFolder, record: Record) -> None:
+    """Log and upload all that is missing; raises where anything fails. Weights stay where they were trained."""
+    from mlflow.entities import Dataset, DatasetInput
+
+    spec, known, logged = record.spec, client.get_run(run_id), logged_epochs(client, run_id)
+    log_batch(client, run_id, params=config_params(spec.config))
+    curves = json.loads((folder.path / CURVES).read_text()) if CURVES in record.files else []
+    for point in curves:
+        if (point["stage"], point["epoch"]) not in logged:
+            log_curve(client, run_id, point["stage"], point["epoch"], point["values"])
+    tags, numbers = provenance_of(record)
+    missing = {name: value for name, value in {**_finals(record), **numbers}.items() if name not in known.data.metrics}
+    log_batch(client, run_id, metrics=missing, tags={**tags, **pack((folder.path / RECORD).read_bytes())})
+    if known.inputs is None or not known.inputs.dataset_inputs:
+        source = json.dumps({"content": spec.content, "data": spec.data})
+        client.log_inputs(run_id, [DatasetInput(Dataset(spec.dataset, spec.split[:36], "local", source))])
+    for name in [*(name for name in record.files if name != WEIGHTS), RECORD]:
+        client.log_artifact(run_id, str(folder.path / name))
+
+
+def logged_epochs(client: MlflowClient, run_id: str) -> set[tuple[str, int]]:
+    """The (stage, epoch) pairs whose curves a run already holds."""
+    found = set()
+    for name in client.get_run(run_id).data.metrics:
+        if name.endswith("/loss") and not name.startswith("final/"):
+            stage = name.removesuffix("/loss")
+            found |= {(stage, int(point.step)) for point in client.get_metric_history(run_id, name)}
+    return found
+
+
+def provenance_of(record: Record) -> tuple[dict[str, str], dict[str, float]]:
+    """Where a record comes from, as tags; what of it can be compared (peaks of memory), as metrics."""
+    tags = {f"bench.{name}": str(value) for name, value in record.provenance.items()}
+    peaks = {f"final/{name}": float(value) for name, value in record.provenance.items() if name.startswith("peak_")}
+    return tags, peaks
+
+
+def _finals(record: Record) -> dict[str, float]:
+    numbers = {**record.scores, **record.notes, **{f"seconds/{k}": v for k, v in record.seconds.items()}}
+    return {f"final/{name}": value for name, value in numbers.items() if value is not None}

@@ -1,0 +1,146 @@
+import json
+import multiprocessing
+from dataclasses import replace
+
+import pytest
+
+from bench.exchange import sync
+from bench.execute import execute
+from bench.notebook import Pruned
+from bench.parents import begin_parent, end_parent, find_parent, tag_run
+from bench.record import RunFolder
+from bench.store import Store
+from tests.bench.test_execute import ask
+from tests.bench.test_store import AWAY, desk_at
+
+NAME = "what does 'masking' \"bring\"?"
+
+
+def parent_of(store, run_id):
+    client = store.connect()
+    return client.get_run(client.get_run(run_id).data.tags["mlflow.parentRunId"])
+
+
+def test_runs_stand_under_the_run_of_their_study(results, quiet):
+    desk = desk_at(results, quiet)
+    parent = begin_parent(desk.store, "toy", "real", NAME, {"trials": 2})
+    runs = [execute(replace(ask(seed, epochs=1), parent=NAME), desk).run_id for seed in (0, 1)]
+    assert {parent_of(desk.store, run).info.run_id for run in runs} == {parent}
+    plot = results / "history.png"
+    plot.write_bytes(b"png")
+    for _ in range(2):
+        end_parent(desk.store, "toy", "real", NAME, "FINISHED", {"best": 0.5}, [plot], {"bench.note": "x"})
+    client = desk.store.connect()
+    run = client.get_run(parent)
+    assert (run.info.status, run.data.metrics["best"], run.data.params["trials"]) == ("FINISHED", 0.5, "2")
+    assert run.data.tags["bench.parent"] == NAME and [f.path for f in client.list_artifacts(parent)] == ["history.png"]
+    assert begin_parent(desk.store, "toy", "real", NAME, {"trials": 3}) == parent
+    assert client.get_run(parent).info.status == "RUNNING"
+
+
+def _find(uri, folder, answers):
+    store = Store(folder, uri)
+    answers.put(find_parent(store, store.experiment("toy", "real"), NAME))
+
+
+def test_processes_at_once_make_one_parent(results):
+    spawn = multiprocessing.get_context("spawn")
+    answers = spawn.Queue()
+    workers = [spawn.Process(target=_find, args=(Store(results).uri, results, answers)) for _ in range(3)]
+    for worker in workers:
+        worker.start()
+    found = {answers.get(timeout=120) for _ in workers}
+    for worker in workers:
+        worker.join()
+    assert len(found) == 1
+
+
+def test_of_parents_made_at_once_on_two_machines_the_earliest_stays(results, monkeypatch):
+    store = Store(results)
+    experiment, client = store.experiment("toy", "real"), store.connect()
+    first = find_parent(store, experiment, NAME)
+    seen, real = [], client.search_runs
+
+    def blind_once(*words, **named):
+        seen.append(words)
+        return [] if len(seen) == 1 else real(*words, **named)
+
+    monkeypatch.setattr(client, "search_runs", blind_once)
+    assert find_parent(store, experiment, NAME) == first
+    assert len(real([experiment])) == 1
+
+
+def test_a_record_published_later_finds_its_parent(results, quiet):
+    outcome = execute(replace(ask(epochs=1), parent=NAME), desk_at(results, quiet, AWAY))
+    store = Store(results)
+    assert sync(store).pushed == 1
+    parent = parent_of(store, store.run_id(RunFolder(results / "runs" / outcome.record.key)))
+    assert parent.data.tags["bench.parent"] == NAME and parent.info.status == "FINISHED"
+
+
+def test_a_parent_left_by_a_dead_process_is_reaped_unless_its_runs_go_on(results, quiet):
+    store = Store(results)
+    spec = execute(ask(epochs=1), desk_at(results, quiet)).record.spec
+    live = store.begin(replace(spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"), NAME)
+    client, parent = store.connect(), parent_of(store, live.run_id).info.run_id
+    client.set_tag(parent, "bench.process", "999999:0.00")
+    assert store.reap() == 0
+    live.end("KILLED")
+    assert store.reap() == 1 and client.get_run(parent).info.status == "KILLED"
+    live = store.begin(replace(spec, seed=10), "toy", "quick", RunFolder(results / "runs" / "y"), NAME)
+    assert client.get_run(parent).info.status == "RUNNING" and store.reap() == 0
+    live.end("KILLED")
+
+
+def test_a_winner_is_tagged(results, quiet):
+    desk = desk_at(results, quiet)
+    outcome = execute(ask(epochs=1), desk)
+    tag_run(desk.store, RunFolder(results / "runs" / outcome.record.key), {"bench.winner": "true"})
+    assert desk.store.connect().get_run(outcome.run_id).data.tags["bench.winner"] == "true"
+
+
+def test_mlflow_being_away_costs_a_study_nothing(tmp_path):
+    store = Store(tmp_path, AWAY)
+    assert begin_parent(store, "toy", "real", NAME, {}) is None
+    end_parent(store, "toy", "real", NAME, "FAILED", {}, [], {})
+    tag_run(store, RunFolder(tmp_path / "runs" / "x"), {"bench.winner": "true"})
+    assert store.away is not None
+
+
+def give_up(epoch, value):
+    raise Pruned("worse than the others")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "kind"), [({"fail": "error"}, "FAILED", "other"), ({}, "KILLED", "pruned")]
+)
+def test_a_run_without_scores_says_why(results, quiet, asked, status, kind):
+    desk = desk_at(results, quiet)
+    watch = give_up if kind == "pruned" else None
+    outcome = execute(replace(ask(epochs=1, **asked), stage="trial", watch=watch), desk)
+    client = desk.store.connect()
+    run = client.get_run(outcome.run_id)
+    assert (run.info.status, run.data.tags["bench.error"]) == (status, kind)
+    assert run.data.params["config.lr"] and run.data.metrics["final/peak_memory_mb"] > 0
+    assert run.data.tags["bench.device"] == "cpu" and run.info.end_time >= run.info.start_time
+    traces = [file.path for file in client.list_artifacts(outcome.run_id)]
+    assert traces == (["traceback.txt"] if kind == "other" else [])
+
+
+def test_a_run_that_goes_on_is_running_and_then_finished(results, quiet):
+    desk, seen = desk_at(results, quiet), []
+
+    def interrupt(stage, done, total):
+        raise KeyboardInterrupt
+
+    quiet.progress = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        execute(ask(epochs=1), desk)
+    client = desk.store.connect()
+    (run,) = client.search_runs([desk.store.experiment("toy", "real")])
+    quiet.progress = lambda *words: seen.append(client.get_run(run.info.run_id).info.status)
+    assert run.info.status == "KILLED"
+    outcome = execute(ask(epochs=1), desk)
+    assert outcome.run_id == run.info.run_id and set(seen) == {"RUNNING"}
+    assert client.get_run(outcome.run_id).info.status == "FINISHED"
+    assert json.loads((results / "runs" / outcome.record.key / "mlflow.json").read_text())
