@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -9,16 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.errors import StoreError
 from bench.files import sha256
-from bench.outputs import WEIGHTS
+from bench.outputs import WEIGHTS, check_files, missing
+from bench.published import Published, published_runs
 from bench.record import RECORD, Record, RunFolder, finished_runs
-from bench.store import Store
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
+from bench.store import NOTE, Store
 
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a file name that cannot leave its folder
 _KEY = re.compile(r"[0-9a-f]{20}")
@@ -30,6 +28,7 @@ class Exchange:
 
     pushed: int = 0
     pulled: int = 0
+    completed: int = 0  # records that were here without their files
     conflicts: set[str] = field(default_factory=set)  # keys of which there are different records
     skipped: list[str] = field(default_factory=list)  # why one record or another was left alone
 
@@ -38,37 +37,29 @@ class _Busy(Exception):
     """Another process holds the run."""
 
 
-def sync(store: Store) -> Exchange:
+def sync(store: Store, files: bool = True) -> Exchange:
     """Push and pull until both sides hold the same records; a record that cannot be exchanged is told and skipped.
 
-    `store.away` says why, where MLflow cannot be reached.
+    Without `files` records come alone, and quickly; a later sync brings what stands beside them. Trials of searches
+    are pushed, never pulled. `store.away` says why, where MLflow cannot be reached.
     """
     done = Exchange()
     with store.best_effort("sync"):
-        published = _published(store)
+        published = published_runs(store)
         done.conflicts |= {key for key, remote in published.items() if len(remote) > 1}
         here = {folder.path.name: folder for folder in finished_runs(store.results)}
         for key, folder in here.items():
-            with _alone(folder, done):
-                _push(store, folder, published.get(key, {}), done)
+            _exchange(store, folder, published.get(key, {}), files, done)
             if store.away is not None:
                 return done
-        for key, remote in published.items():
+        wanted = {key: remote for key, remote in published.items() if key not in here and _KEY.fullmatch(key)}
+        if not files:
+            wanted = _pull_light(store, wanted, done)
+        for key, remote in wanted.items():
             folder = RunFolder(store.results / "runs" / key)
-            if key not in here and _KEY.fullmatch(key):
-                with _alone(folder, done):
-                    _pull(store, folder, remote, done)
+            with _alone(folder, done):
+                _pull(store, folder, remote, files, done)
     return done
-
-
-def _published(store: Store) -> dict[str, dict[str, Run]]:
-    """Key -> sha256 of a record -> the run that holds it, those that finished first in front."""
-    found: dict[str, dict[str, Run]] = {}
-    for run in sorted(store.search("tags.`bench.record` != ''"), key=lambda run: run.info.end_time or 0):
-        tags = run.data.tags
-        if "bench.superseded" not in tags and run.info.status == "FINISHED":
-            found.setdefault(tags.get("bench.key", ""), {}).setdefault(tags["bench.record"], run)
-    return found
 
 
 @contextmanager
@@ -87,7 +78,20 @@ def _alone(folder: RunFolder, done: Exchange) -> Iterator[None]:
         done.skipped.append(str(error))
 
 
-def _push(store: Store, folder: RunFolder, remote: dict[str, Run], done: Exchange) -> None:
+def _exchange(store: Store, folder: RunFolder, remote: dict[str, Published], files: bool, done: Exchange) -> None:
+    """Push the record of a folder unless it is known to be published, and complete it where that is wanted."""
+    noted, sha = store.noted(folder).get("sha"), folder.sha()
+    if noted != sha or sha not in remote:
+        with _alone(folder, done):
+            _push(store, folder, remote, done)
+    elif files:
+        record = folder.record()
+        if record is not None and missing(folder.path, record):
+            with _alone(folder, done):
+                _complete(store, folder, remote, done)
+
+
+def _push(store: Store, folder: RunFolder, remote: dict[str, Published], done: Exchange) -> None:
     record = folder.record()
     if record is None:  # gone since the folder was listed
         return
@@ -95,32 +99,89 @@ def _push(store: Store, folder: RunFolder, remote: dict[str, Run], done: Exchang
     if sha not in remote and set(remote) - folder.superseded():
         done.conflicts.add(record.key)
     elif store.run_id(folder) is None or sha not in remote:
+        if sha not in remote:
+            check_files(folder.path, record)
         done.pushed += store.publish(folder, record) is not None and sha not in remote
 
 
-def _pull(store: Store, folder: RunFolder, remote: dict[str, Run], done: Exchange) -> None:
+def _complete(store: Store, folder: RunFolder, remote: dict[str, Published], done: Exchange) -> None:
+    """Bring the files of a record that is here without them."""
+    record = folder.record()
+    found = remote.get(folder.sha()) if record is not None else None
+    if record is None or found is None:
+        return
+    with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as name:
+        _download(store, found, record, missing(folder.path, record), Path(name))
+        for path in Path(name).iterdir():
+            path.replace(folder.path / path.name)
+    done.completed += 1
+
+
+def _pull(store: Store, folder: RunFolder, remote: dict[str, Published], files: bool, done: Exchange) -> None:
     """Bring the first published record of a run here, unless a fresh run has replaced it or one is there by now;
     nothing is kept unless every checksum fits."""
-    key = folder.path.name
     shas = [sha for sha in remote if sha not in folder.superseded()]
-    if not shas or folder.record() is not None:
+    if not shas or remote[shas[0]].trial or folder.record() is not None:
         return
-    run, client = remote[shas[0]], store.connect()
     with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as name:
-        place = Path(name)
-        got = Path(client.download_artifacts(run.info.run_id, RECORD, name))
-        record = Record.from_json(got.read_text(), f"MLflow run {run.info.run_id}")
-        if sha256(got) != shas[0] or record.key != key or record.spec.key != key:
-            raise StoreError(f"the record of MLflow run {run.info.run_id} is not what its tag says; not pulled")
-        for file, wanted in record.files.items():
-            if file == WEIGHTS:
-                continue
-            if not _PLAIN.fullmatch(file):
-                raise StoreError(f"MLflow run {run.info.run_id} lists a file '{file}' outside its folder; not pulled")
-            if sha256(Path(client.download_artifacts(run.info.run_id, file, name))) != wanted:
-                raise StoreError(f"{file} of MLflow run {run.info.run_id} was changed; not pulled")
+        place, found = Path(name), remote[shas[0]]
+        text = found.text or Path(store.connect().download_artifacts(found.run_id, RECORD, name)).read_bytes()
+        (place / RECORD).write_bytes(text)
+        record = _checked(folder.path.name, found, text)
+        if sha256(place / RECORD) != found.sha:
+            raise StoreError(f"the record of MLflow run {found.run_id} is not what its tag says; not pulled")
+        if record.spec.stage == "trial":
+            return
+        if files:
+            _download(store, found, record, [file for file in record.files if file != WEIGHTS], place)
         for path in sorted(place.iterdir(), key=lambda path: path.name == RECORD):  # the record last
             path.replace(folder.path / path.name)
-    store.publish(folder, record)  # notes the run
+    store.note(folder, found.run_id, found.sha)
+    if folder.superseded():
+        store.publish(folder, record)  # marks what it replaced
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     done.pulled += 1
+
+
+def _pull_light(
+    store: Store, wanted: dict[str, dict[str, Published]], done: Exchange
+) -> dict[str, dict[str, Published]]:
+    """Bring the records that came as tags, all of them to the disk in one go; those that are left want a download."""
+    left = {}
+    (store.results / "runs").mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".light-", dir=store.results / "runs") as name:
+        waiting = []
+        for key, remote in wanted.items():
+            found, folder = next(iter(remote.values())), RunFolder(store.results / "runs" / key)
+            if found.text is None or folder.path.exists():  # what is there already is looked at one by one
+                left[key] = remote
+            elif not found.trial:
+                (Path(name) / key).mkdir()
+                (Path(name) / key / RECORD).write_bytes(found.text)
+                (Path(name) / key / NOTE).write_bytes(store.as_note(found.run_id, found.sha))
+                waiting.append((folder, found))
+        os.sync()
+        for folder, found in waiting:
+            with _alone(folder, done):
+                _checked(folder.path.name, found, found.text or b"")
+                if not any(folder.path.iterdir()):
+                    (Path(name) / folder.path.name).replace(folder.path)
+                    done.pulled += 1
+    return left
+
+
+def _checked(key: str, found: Published, text: bytes) -> Record:
+    record = Record.from_json(text.decode(), f"MLflow run {found.run_id}")
+    if record.key != key or record.spec.key != key:
+        raise StoreError(f"the record of MLflow run {found.run_id} is not what its tag says; not pulled")
+    return record
+
+
+def _download(store: Store, found: Published, record: Record, names: list[str], place: Path) -> None:
+    """Files of a record into a folder; raises StoreError for the first that is not what the record names."""
+    for name in names:
+        if not _PLAIN.fullmatch(name):
+            raise StoreError(f"MLflow run {found.run_id} lists a file '{name}' outside its folder; not pulled")
+        path = Path(store.connect().download_artifacts(found.run_id, name, str(place)))
+        if sha256(path) != record.files[name]:
+            raise StoreError(f"{name} of MLflow run {found.run_id} was changed; not pulled")
