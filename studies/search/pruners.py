@@ -12,11 +12,10 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
 
 PRUNERS = ("auto", "median", "hyperband", "halving", "wilcoxon", "none")
-MANY_TRIALS = 40  # from here on each of Hyperband's brackets, four at most at the paper's 150 epochs, gets ten or so
+MANY_TRIALS = 40  # from here on each of Hyperband's brackets, three at the paper's 150 epochs, gets ten or more
 
-WARM_UP = 10  # epochs before a median may speak
+WARM_UP = 10  # epochs in which nobody is given up
 START_UP = 3  # finished trials before a median may speak
-LEAST = 5  # epochs of Hyperband's shortest trials
 SURE = 0.2  # the p-value under which a trial is worse than the best one
 
 
@@ -37,10 +36,9 @@ def choose_pruner(name: str, trials: int, seeds: int) -> str:
 def make_pruner(name: str, trials: int, seeds: int) -> BasePruner:
     """The pruner of a search that maximises val/acc_e, reported by epoch or by seed, both counted from 0.
 
-    The settings have reasons, and are not tuned. In its first epochs a model is at chance while the step size rises,
-    and val has few clips: a median speaks after 10 epochs, a quarter of the quick preset's, and takes three trials,
-    the fewest of which one lucky trial is not the median. Hyperband may begin at 5, as its other brackets begin later
-    whatever the early epochs say; halving alone has none and begins at 10. Wilcoxon gives a trial up when three seeds
+    The settings have reasons (docs/speed.md tells what they save). In its first epochs a model is at chance while the step size rises,
+    and val has few clips: nobody is given up before epoch 10, a quarter of the quick preset's. A median is taken of
+    three trials, the fewest of which one lucky trial is not the median. Wilcoxon gives a trial up when three seeds
     are all worse than the best trial's (p = 1/8): the 0.1 of Optuna wants four, the last of most; two never tell.
     """
     from optuna import pruners
@@ -50,7 +48,7 @@ def make_pruner(name: str, trials: int, seeds: int) -> BasePruner:
         case "median":
             return pruners.MedianPruner(n_startup_trials=START_UP, n_warmup_steps=WARM_UP)
         case "hyperband":
-            return pruners.HyperbandPruner(min_resource=LEAST, max_resource="auto", reduction_factor=3)
+            return pruners.HyperbandPruner(min_resource=WARM_UP, max_resource="auto", reduction_factor=3)
         case "halving":
             return pruners.SuccessiveHalvingPruner(min_resource=WARM_UP, reduction_factor=3)
         case "wilcoxon":

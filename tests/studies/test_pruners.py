@@ -60,7 +60,7 @@ def test_a_pruner_that_cannot_read_the_trials_is_refused(name, seeds):
 @pytest.mark.parametrize("name", ["median", "halving", "hyperband"])
 def test_nobody_is_given_up_in_the_first_epochs(name):
     ends = given_up([[0.5] * 40] * 4 + [[0.1] * 40] * 8, name)
-    assert all(end is None or end > (5 if name == "hyperband" else 10) for end in ends) and any(ends)
+    assert all(end is None or end > 10 for end in ends) and any(ends)
 
 
 def test_a_bad_trial_is_given_up_by_the_median_of_three():
