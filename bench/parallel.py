@@ -13,6 +13,7 @@ import os
 import pickle
 import signal
 import tempfile
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +34,7 @@ from bench.streams import Streams
 
 FITTED = "fitted.safetensors"  # among the checkpoints: the predictor on its way back
 PATIENCE = 10  # seconds that a process has to end by itself once its work is done
+SENDING = threading.Lock()  # libraries log from threads of their own
 
 
 def fit_together(
@@ -184,7 +186,9 @@ class _Teller:
     def tell(self, what: str, *given: Any) -> None:
         """Send one message."""
         if self._pipe is not None:
-            self._pipe.send_bytes(_packed((what, given)))
+            message = _packed((what, given))
+            with SENDING:
+                self._pipe.send_bytes(message)
 
 
 class _Log(logging.Handler):

@@ -60,6 +60,7 @@ def test_losses_and_gradients_are_those_of_one_process_whatever_the_shares(tmp_p
     assert off and not any(value.any() for value in off)  # bit by bit, dropout and all
 
 
+@pytest.mark.slow
 def test_mbt_and_mart_come_out_the_same(tmp_path: Path) -> None:
     method = replace(TOY, build=nothing, fit=real_methods)
     (one, heard), (two, heard_of_two) = (fitted(method, tmp_path, devices) for devices in (1, 2))
@@ -77,6 +78,7 @@ def ask(**values: Any) -> Ask:
     return Ask("toy", TOY, CONFIG.override(values), "quick", TOY_DATA, 0)
 
 
+@pytest.mark.slow
 def test_a_run_on_two_devices_has_the_scores_and_the_seconds_of_one(results: Path, tmp_path: Path) -> None:
     desk = Desk(results, Store(results), Quiet(), lambda *_: [])
     one = execute(ask(), replace(desk, results=tmp_path / "one")).record
@@ -87,12 +89,14 @@ def test_a_run_on_two_devices_has_the_scores_and_the_seconds_of_one(results: Pat
     assert {"read", "step", "checkpoint", "predict"} <= two.seconds.keys() and min(two.seconds.values()) >= 0
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_is_what_it_is_in_one_process(tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="not a number after epoch 0") as raised:
         fitted(TOY, tmp_path, 2, CONFIG.override({"fail": "nan"}))
     assert failure_of(raised.value).kind == "nan" and not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_what_one_process_raises_is_raised_here_with_its_class_and_traceback(tmp_path: Path) -> None:
     try:
         fitted(replace(TOY, fit=one_breaks), tmp_path, 2)
@@ -103,12 +107,14 @@ def test_what_one_process_raises_is_raised_here_with_its_class_and_traceback(tmp
     assert "in the process of device 1" in failure.traceback and not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_a_process_that_is_killed_is_told_and_leaves_none_behind(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"device 1 was killed \(SIGKILL\)"):
         fitted(replace(TOY, fit=one_breaks), tmp_path, 2, CONFIG.override({"fail": "kill"}))
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_a_tracker_that_gives_the_trial_up_ends_every_process(tmp_path: Path) -> None:
     class Strict(Quiet):
         def epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:

@@ -61,11 +61,11 @@ class Regression(nn.Module):
         return Losses({"label": loss}, {"half": torch.where(batch.label == 0, torch.nan, loss * 2)})
 
 
-STAGE = Stage("even", 2, 6, 0.01, weight_decay=0.1, warmup=0.2, clip_norm=0.1, ema=0.5)
+STAGE = Stage("even", 2, 6, 0.01, weight_decay=0.1, warmup=0.2, ema=0.5)
 STAGES = {  # of 15 clips
     "even": (replace(STAGE, epochs=1), None, 6),
     "uneven": (replace(STAGE, batch=7), None, 15),  # 7, 7 and 1 clips: the other process has none
-    "odd": (replace(STAGE, batch=9), 2, 15),  # micro-batches of 2, 2, 1 and 2, 2
+    "odd": (replace(STAGE, batch=9, clip_norm=0.1), 2, 15),  # micro-batches of 2, 2, 1 and 2, 2
 }
 
 
