@@ -1,11 +1,11 @@
-"""`python -m tests.speed [commands|reading|large|quick|paper ...]` prints each figure on a line; all without a name."""
+"""`python -m tests.speed [commands|reading|large|quick|paper|exchange ...]` prints each figure on a line; else all."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-from tests.speed import commands, large, paper, quick, reading
+from tests.speed import commands, exchange, large, paper, quick, reading
 
 PARTS: dict[str, Callable[[], None]] = {
     "commands": commands.main,
@@ -13,6 +13,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "large": large.main,
     "quick": quick.main,
     "paper": paper.main,
+    "exchange": exchange.main,
 }
 
 

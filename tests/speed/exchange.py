@@ -1,0 +1,130 @@
+"""Benchmark of `sync --light`: an empty results folder, and a served MLflow that holds 10,000 records."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from bench.data import Card
+from bench.files import write_whole
+from bench.outputs import CURVES
+from bench.packed import pack
+from bench.provenance import describe
+from bench.record import Record, RunFolder, RunSpec
+from bench.store import Store
+from methods.registry import METHODS
+
+RUNS = 10_000
+EPOCHS = 20
+CURVE = ("loss", "label", "lr", "val/acc_e", "val/f1_e", "val/acc_s")
+TABLES = {"runs": "run_uuid", "latest_metrics": "run_uuid", "metrics": "run_uuid", "params": "run_uuid"}
+
+
+def one_record(seed: int, card: Card) -> Record:
+    """A record of realistic size: the config of the paper's method, the scores of a data set of eight classes."""
+    names = [f"{split}/{kind}" for split in ("val", "test") for kind in ("acc_e", "f1_e", "bal_e", "acc_s", "f1_s")]
+    names += [f"{split}/recall/{name}" for split in ("val", "test") for name in card.classes]
+    spec = RunSpec(
+        "mart", 1, METHODS["mart"].config().model_dump(mode="json"), card.name, "real", "5" * 64, "c" * 64, 0, seed
+    )
+    notes = {f"pretrain/verify/train/{name}": 0.5 + seed / 1e6 for name in "abcdefghijklmnop"}
+    scores: dict[str, float | None] = {name: 0.123456789 + seed / 1e6 for name in names}
+    seconds = {
+        name: 1.23456 + seed for name in ("prepare", "open store", "read", "step", "predict", "explain", "write")
+    }
+    return Record(spec.key, spec, "mart", "paper", 1, scores, notes, seconds, describe("cpu", 2), [])
+
+
+def one_run(folder: Path, store: Store, card: Card) -> str:
+    """A published run from which the others are copied."""
+    record = one_record(0, card)
+    run = RunFolder(folder / "runs" / record.key)
+    curves = [{"stage": "finetune", "epoch": e, "values": dict.fromkeys(CURVE, 0.5)} for e in range(EPOCHS)]
+    write_whole(run.path / CURVES, json.dumps(curves).encode())
+    run.write(replace(record, files={CURVES: "0" * 64}))
+    run_id = store.publish(run, replace(record, files={CURVES: "0" * 64}))
+    assert run_id is not None, store.away
+    return run_id
+
+
+def copy_runs(database: Path, template: str, card: Card) -> None:
+    """The other runs, row by row of the template's, each with a seed and so a key and record of its own."""
+    with sqlite3.connect(database) as connection:
+        tables = {t: connection.execute(f"SELECT * FROM {t} WHERE {c} = ?", (template,)) for t, c in TABLES.items()}
+        rows = {t: ([column[0] for column in found.description], found.fetchall()) for t, found in tables.items()}
+        tags = dict(connection.execute("SELECT key, value FROM tags WHERE run_uuid = ?", (template,)).fetchall())
+        for seed in range(1, RUNS):
+            run_id = uuid.uuid4().hex
+            for table, (columns, found) in rows.items():
+                at = columns.index(TABLES[table])
+                marks = ", ".join("?" * len(columns))
+                named = [(*row[:at], run_id, *row[at + 1 :]) for row in found]
+                connection.executemany(f"INSERT INTO {table} VALUES ({marks})", named)
+            record = one_record(seed, card)
+            text = record.as_json().encode()
+            sha = hashlib.sha256(text).hexdigest()
+            own = {**tags, **pack(text), "bench.key": record.key, "bench.seed": str(seed), "bench.record": sha}
+            connection.executemany(
+                "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", [(k, v, run_id) for k, v in own.items()]
+            )
+    connection.close()
+
+
+@contextmanager
+def served(store: Store) -> Iterator[str]:
+    """The address of a server of a database."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = ["-m", "mlflow", "server", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
+    words += ["--default-artifact-root", str(store.artifacts)]
+    server = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=1)
+                break
+            except OSError:
+                time.sleep(0.5)
+        yield address
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def timed(*words: Any) -> tuple[float, str]:
+    """Wall seconds of one command of ours, and what it said."""
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "bench.py", *map(str, words)], capture_output=True, text=True, check=False)
+    return time.perf_counter() - start, (done.stdout + done.stderr).strip()
+
+
+def main() -> None:
+    """Print every figure on a line of its own."""
+    from datasets.registry import DATASETS
+
+    card = DATASETS["ekman6"].card
+    with tempfile.TemporaryDirectory() as name:
+        folder, empty = Path(name) / "full", Path(name) / "empty"
+        store = Store(folder)
+        template = one_run(folder, store, card)
+        copy_runs(folder / "mlflow.db", template, card)
+        with served(store) as address:
+            for told in ("from an empty folder", "once more"):
+                wall, said = timed("sync", "--light", "--results", empty, "--tracking-uri", address)
+                wanted = "(wanted: under 60)" if told == "from an empty folder" else ""
+                print(f"sync --light of {RUNS:,}, {told:<21} {wall:6.1f} s   {wanted}  {said.splitlines()[0]}")
