@@ -12,6 +12,7 @@ from rich.console import Console
 from bench.execute import Outcome
 from bench.files import write_whole
 from bench.logs import logs_to
+from bench.parents import Status, end_parent
 from bench.record import RunFolder
 from bench.store import Store
 from reports.studies import Labelled, Planned, gap_table, optimism_table, plan_table
@@ -19,7 +20,7 @@ from reports.terminal import show
 from studies.command.answer import as_row, say_away
 from studies.command.exits import DONE, INCOMPLETE
 from studies.command.screen import Terminal
-from studies.search.publish import publish_search
+from studies.search.publish import begin_search, publish_search
 from studies.work.board import Board
 from studies.work.desk import make_board, make_desk
 from studies.work.estimate import estimate, read_timings
@@ -39,9 +40,13 @@ def answer_order(
         screen.tell(_summary(board, order))
         screen.tell(estimate(board, read_timings(place.results), workers))
         if not dry_run:
+            for search in board.searches:
+                if not search.is_over():
+                    begin_search(search, desk.store)
             carry_out(board, desk, place, workers, launcher, lambda board: _show(screen, board), screen.tell)
             for search in board.searches:
                 publish_search(search, desk.store)
+            _end_study(board, desk.store)
     if dry_run:
         console.print(plan_table(_planned(board)))
         _say_lost(console, board)
@@ -74,6 +79,16 @@ def _answer(console: Console, board: Board, store: Store, json_file: Path | None
     if store.away:
         return say_away(console, store.away)
     return INCOMPLETE if board.lost or missing else DONE
+
+
+def _end_study(board: Board, store: Store) -> None:
+    """Close the study's MLflow run in each data set's experiment."""
+    if board.plan.order.name:
+        where = {(row.record.spec.dataset, row.record.spec.data) for row in _labelled(board)}
+        metrics = {"runs/done": float(board.done), "runs/failed": float(len(board.lost))}
+        for dataset, data in sorted(where):
+            status: Status = "FAILED" if board.lost else "FINISHED"
+            end_parent(store, dataset, data, board.plan.order.name, status, metrics, [], {})
 
 
 def _summary(board: Board, order: Order) -> str:

@@ -12,7 +12,7 @@ from rich.console import Console
 
 from bench.errors import ConfigError, StoreError
 from studies.command.exits import INCOMPLETE
-from studies.command.options import RESULTS, Interrupted, Results, Tracking, check_places, choose_device
+from studies.command.options import RESULTS, Interrupted, Results, StorageUrl, Tracking, check_places, choose_device
 
 
 def sync(
@@ -45,8 +45,12 @@ def ui(
     results: Results = RESULTS,
     tracking_uri: Tracking = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on localhost.")] = 5000,
+    searches: Annotated[bool, typer.Option("--searches", help="Optuna's dashboard of the searches instead.")] = False,
+    storage: StorageUrl = None,
 ) -> None:
-    """Open MLflow's pages on localhost."""
+    """Open MLflow's pages, or those of the searches, on localhost."""
+    if searches:
+        _open_dashboard(results, storage, port)
     from bench.logs import logs_to
     from bench.store import Store
 
@@ -62,6 +66,23 @@ def ui(
     words = ["-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
     words += ["--default-artifact-root", store.artifacts] if store.artifacts else []
     os.execv(sys.executable, [sys.executable, *words])
+
+
+def _open_dashboard(results: Path, storage: str | None, port: int) -> None:
+    """Become Optuna's dashboard. Raises ConfigError where it is not installed, StoreError without a search."""
+    from importlib.util import find_spec
+
+    from studies.queue.storage import storage_url
+
+    url = storage_url(results, storage)
+    if find_spec("optuna_dashboard") is None:
+        raise ConfigError("--searches wants Optuna's dashboard: pip install optuna-dashboard")
+    if storage is None and not (results / "optuna.db").exists():
+        raise StoreError(f"no search was made under {results}; --trials makes one, --results names another place")
+    Console().print(f"searches at http://127.0.0.1:{port}/dashboard (Ctrl-C ends it)", highlight=False, soft_wrap=True)
+    sys.stdout.flush()
+    code = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
+    os.execv(sys.executable, [sys.executable, "-c", code, url, "--host", "127.0.0.1", "--port", str(port)])
 
 
 def predict(

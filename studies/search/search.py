@@ -53,6 +53,7 @@ class Winner:
     number: int
     value: float  # val/acc_e
     params: dict[str, Any]
+    keys: list[str]  # of its runs
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Search:
     """A search in its database. `base` is the run that its trials vary: the same arm, fold and data."""
 
     def __init__(self, base: Ask, spec: RunSpec, fixed: Collection[str], how: How, budget: Budget, storage: Storage):
-        self.base, self.how, self.budget, self.storage = base, how, budget, storage
+        self.base, self.spec, self.how, self.budget, self.storage = base, spec, how, budget, storage
         self.ranges = searched(base.config, fixed)
         self.digest = self._digest(spec)
         self.title = f"search {base.arm} {self.digest[:6]}"
@@ -121,7 +122,7 @@ class Search:
         if not done:
             return None
         best = max(done, key=lambda trial: (trial.value or 0.0, -trial.number))
-        return Winner(best.number, best.value or 0.0, dict(best.params))
+        return Winner(best.number, best.value or 0.0, dict(best.params), best.user_attrs.get("keys", []))
 
     def tried(self) -> Tried:
         """What came of the configurations so far; one that was interrupted and run again counts once."""
