@@ -36,10 +36,11 @@ def choose_pruner(name: str, trials: int, seeds: int) -> str:
 def make_pruner(name: str, trials: int, seeds: int) -> BasePruner:
     """The pruner of a search that maximises val/acc_e, reported by epoch or by seed, both counted from 0.
 
-    The settings have reasons (docs/speed.md tells what they save). In its first epochs a model is at chance while the step size rises,
-    and val has few clips: nobody is given up before epoch 10, a quarter of the quick preset's. A median is taken of
-    three trials, the fewest of which one lucky trial is not the median. Wilcoxon gives a trial up when three seeds
-    are all worse than the best trial's (p = 1/8): the 0.1 of Optuna wants four, the last of most; two never tell.
+    The settings have reasons; docs/speed.md tells what they save. In its first epochs a model is at chance while the
+    step size rises, and val has few clips: nobody is given up before epoch 10, a quarter of the quick preset's. A
+    median is taken of three trials, the fewest of which one lucky trial is not the median. Wilcoxon gives a trial up
+    when three seeds are all worse than the best trial's (p = 1/8): the 0.1 of Optuna wants four, the last of most; two
+    never tell.
     """
     from optuna import pruners
     from optuna.exceptions import ExperimentalWarning
