@@ -1,11 +1,11 @@
-"""`python -m tests.speed [commands|reading|large|quick|paper|exchange ...]` prints each figure on a line; else all."""
+"""`python -m tests.speed [commands|reading|large|quick|search|exchange ...]` prints each figure on a line; else all."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
 
-from tests.speed import commands, exchange, large, paper, quick, reading
+from tests.speed import commands, exchange, large, paper, quick, reading, search
 
 PARTS: dict[str, Callable[[], None]] = {
     "commands": commands.main,
@@ -13,6 +13,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "large": large.main,
     "quick": quick.main,
     "paper": paper.main,
+    "search": search.main,
     "exchange": exchange.main,
 }
 
