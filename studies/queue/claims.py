@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 HOST, PROCESS, KIND, MESSAGE, RETRY = "host", "process", "kind", "message", "retry of"
+_held: set[int] = set()  # Optuna's ids of the trials that this process works at
 
 
 class Claim:
@@ -31,6 +32,7 @@ class Claim:
         self.storage, self.study, self.trial = storage, study, trial
         self.params: dict[str, Any] = dict(trial.params)
         self._told: set[int] = set()
+        _held.add(trial._trial_id)
         self._stop = threading.Event()
         self._beats = threading.Thread(target=self._beat, daemon=True, name="signs of life")
         self._beats.start()
@@ -70,8 +72,7 @@ class Claim:
 
     def give_back(self) -> None:
         """Interrupted: somebody else, or the next command, runs it again with the same values."""
-        with self.storage.alone():
-            self.storage.patient(lambda: requeue(self.study, self.trial.number))
+        self.storage.alone(lambda: requeue(self.study, self.trial.number))
         self._end()
 
     def _tell(self, state: str, value: float | None = None) -> None:
@@ -95,14 +96,33 @@ class Claim:
     def _end(self) -> None:
         self._stop.set()
         self._beats.join(timeout=5)
+        _held.discard(self.trial._trial_id)
 
 
-def take_waiting(storage: Storage, study: Study, distributions: Mapping[str, BaseDistribution]) -> Claim:
-    """Claim the trial that waits in front. To be called alone, where one waits."""
-    trial = storage.patient(lambda: study.ask(dict(distributions)))
-    claim = Claim(storage, study, trial)
-    claim.note(**_owner())
-    return claim
+def queue(study: Study, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], **notes: Any) -> None:
+    """Let values wait to be run, all of them in the database at once."""
+    import optuna
+
+    waiting = optuna.trial.TrialState.WAITING
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=waiting, params=dict(params), distributions=dict(distributions), user_attrs=notes
+        )
+    )
+
+
+def take_waiting(storage: Storage, study: Study) -> Claim:
+    """Claim the trial that waits in front; it names its owner before it counts as under way. To be called alone, where
+    one waits."""
+    import optuna
+
+    waiting, running = optuna.trial.TrialState.WAITING, optuna.trial.TrialState.RUNNING
+    found = study.get_trials(deepcopy=False, states=(waiting,))[0]._trial_id
+    storage.check_alone()
+    for name, value in _owner().items():
+        study._storage.set_trial_user_attr(found, name, value)
+    study._storage.set_trial_state_values(found, running)
+    return Claim(storage, study, optuna.Trial(study, found))
 
 
 def take_new(storage: Storage, study: Study, distributions: Mapping[str, BaseDistribution], **notes: object) -> Claim:
@@ -110,15 +130,15 @@ def take_new(storage: Storage, study: Study, distributions: Mapping[str, BaseDis
     all of its values. To be called alone."""
     import optuna
 
-    trials = storage.patient(lambda: study.get_trials(deepcopy=False))
-    drawn = storage.patient(lambda: _draw(study, len(trials), distributions))
+    drawn = _draw(study, len(study.get_trials(deepcopy=False)), distributions)
     template = optuna.trial.create_trial(
         state=optuna.trial.TrialState.RUNNING,
         params=drawn,
         distributions=dict(distributions),
         user_attrs={**notes, **_owner()},
     )
-    number = storage.patient(lambda: study._storage.create_new_trial(study._study_id, template))
+    storage.check_alone()
+    number = study._storage.create_new_trial(study._study_id, template)
     return Claim(storage, study, optuna.Trial(study, number))
 
 
@@ -150,14 +170,16 @@ def _unless_taken_away() -> Iterator[None]:
 
 
 def reap(study: Study) -> None:
-    """Mark what dead processes left, and queue it again. To be called alone: then a trial that names no process was
-    left by one that died while it asked."""
+    """Mark what dead processes left, and queue it again. To be called alone: then a trial that this process claimed
+    without knowing of it was made just before the database went away."""
     from optuna.storages import fail_stale_trials
     from optuna.trial import TrialState
 
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        process = trial.user_attrs.get(PROCESS)
-        if process is None or (trial.user_attrs.get(HOST) == socket.gethostname() and not is_alive(process)):
+        process = trial.user_attrs.get(PROCESS, "")
+        if trial._trial_id in _held or trial.user_attrs.get(HOST) != socket.gethostname():
+            continue
+        if process == this_process() or not is_alive(process):
             requeue(study, trial.number)
     fail_stale_trials(study)
 
@@ -175,7 +197,7 @@ def requeue(study: Study, number: int) -> None:
 
 
 def copy_of(study: Study, trial: FrozenTrial) -> None:
-    """Queue the values of a trial again, once; one without values (a cell, or half asked) needs no copy."""
+    """Queue the values of a trial again, once; a cell has none."""
     if not trial.params or any(
         other.user_attrs.get(RETRY) == trial.number for other in study.get_trials(deepcopy=False)
     ):
@@ -183,7 +205,7 @@ def copy_of(study: Study, trial: FrozenTrial) -> None:
     kept = {
         name: value for name, value in trial.user_attrs.items() if name not in (HOST, PROCESS, KIND, MESSAGE, RETRY)
     }
-    study.enqueue_trial(trial.params, user_attrs={**kept, RETRY: trial.number})
+    queue(study, trial.params, trial.distributions, **{**kept, RETRY: trial.number})
 
 
 def used(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

@@ -48,10 +48,12 @@ def storage_url(results: Path, url: str | None) -> str:
 class Storage:
     """A connection to the database, made when it is first needed."""
 
-    def __init__(self, url: str, notice: Callable[[str], None] = lambda text: None) -> None:
+    def __init__(self, url: str, notice: Callable[[str], None] = lambda text: None, waits: bool = False) -> None:
         self.url, self._notice = url, notice
+        self._waits = waits  # for a database that is away from the beginning, as it may be for a late worker
         self._opened: RDBStorage | None = None
         self._guard: Any = None  # the connection that holds PostgreSQL's advisory lock
+        self._alone = False
 
     def study(self, name: str, sampler: BaseSampler | None = None, pruner: Any = None, maximize: bool = True) -> Study:
         """The Optuna study of this name; made where there is none."""
@@ -77,7 +79,7 @@ class Storage:
             warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used")
             warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
             try:
-                with self.alone(patient=False):  # several processes would race in making its tables
+                with self._lock():  # several processes would race in making its tables
                     self._opened = optuna.storages.RDBStorage(
                         self.url,
                         engine_kwargs={"pool_pre_ping": True, **self._connect()},
@@ -86,29 +88,35 @@ class Storage:
                         heartbeat_stale_trial_callback=_requeue_stale,
                     )
             except _away() as error:
+                if self._waits:
+                    raise
                 raise StoreError(f"cannot reach the database {shown(self.url)} ({_first(error)})") from None
         return self._opened
 
-    @contextmanager
-    def alone(self, patient: bool = True) -> Iterator[None]:
-        """A block that no other process is in, on this machine or, with PostgreSQL, on any."""
-        if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._file.with_suffix(".lock")):
-                yield
-            return
-        call = self.patient if patient else _once
-        guard = call(self._lock)
-        try:
-            yield
-        finally:
-            try:
-                guard.execute("SELECT pg_advisory_unlock(%s)", (LOCK_NUMBER,))
-            except _away():  # the server went away, and the lock with it
-                self._guard = None
+    def alone(self, call: Callable[[], T]) -> T:
+        """The answer of a call that no other process makes meanwhile, on this machine or, with PostgreSQL, on any. The
+        lock falls when the database goes away: then the call is made again from its start."""
+
+        def locked() -> T:
+            self.open()
+            with self._lock():
+                self._alone = True
+                try:
+                    return call()
+                finally:
+                    self._alone = False
+
+        return self.patient(locked)
+
+    def check_alone(self) -> None:
+        """Before something is written: raise, as for an outage, where the lock was lost unnoticed."""
+        if self._guard is not None:
+            self._guard.execute("SELECT 1")
 
     def patient(self, call: Callable[[], T]) -> T:
         """The answer of a call, waiting while the database is away. Raises StoreError when that lasts too long."""
+        if self._alone:  # the waiting is done where the lock is taken again
+            return call()
         since, said = time.monotonic(), False
         while True:
             try:
@@ -124,7 +132,23 @@ class Storage:
                 _log.warning("database away", exc_info=True)
                 time.sleep(0.5)
 
-    def _lock(self) -> Any:
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._file.with_suffix(".lock")):
+                yield
+            return
+        guard = self._advisory()
+        try:
+            yield
+        finally:
+            try:
+                guard.execute("SELECT pg_advisory_unlock(%s)", (LOCK_NUMBER,))
+            except _away():  # the server went away, and the lock with it
+                self._guard = None
+
+    def _advisory(self) -> Any:
         """PostgreSQL's advisory lock, on a connection of its own; it falls with the connection."""
         import psycopg
 
@@ -158,10 +182,6 @@ def _requeue_stale(study: Study, trial: Any) -> None:
     from studies.queue.claims import copy_of
 
     copy_of(study, trial)
-
-
-def _once(call: Callable[[], T]) -> T:
-    return call()
 
 
 def _away() -> tuple[type[Exception], ...]:

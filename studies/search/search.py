@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.execute import Ask
 from bench.record import RunSpec
-from studies.queue.claims import KIND, Claim, reap, take_new, take_waiting, used
+from studies.queue.claims import KIND, Claim, queue, reap, take_new, take_waiting, used
 from studies.queue.storage import Storage
 from studies.search.pruners import make_pruner
 from studies.search.ranges import distributions, own_values, searched
@@ -91,21 +91,22 @@ class Search:
 
     def claim(self) -> Claim | None:
         """The next trial to run, or None where none is left for this process to begin."""
-        with self.storage.alone():
-            self.storage.patient(lambda: reap(self.study))
-            trials = self.trials()
-            waiting = [trial for trial in trials if trial.state.name == "WAITING"]
-            under_way = [trial for trial in trials if trial.state.name == "RUNNING"]
-            if self._is_spent(trials) or (not waiting and self._is_promised(trials, len(under_way))):
-                return None
-            drawn = distributions(self.base.config, self.ranges)
-            if not trials:
-                own = own_values(self.base.config, self.ranges)
-                self.storage.patient(lambda: self.study.enqueue_trial(own, user_attrs={"origin": "own values"}))
-            if waiting or not trials:
-                return take_waiting(self.storage, self.study, drawn)
-            self.study.sampler = make_sampler(self.how.sampler, self.name, len(trials))
-            return take_new(self.storage, self.study, drawn)
+        return self.storage.alone(self._claim)
+
+    def _claim(self) -> Claim | None:
+        reap(self.study)
+        trials = self.trials()
+        waiting = [trial for trial in trials if trial.state.name == "WAITING"]
+        under_way = [trial for trial in trials if trial.state.name == "RUNNING"]
+        if self._is_spent(trials) or (not waiting and self._is_promised(trials, len(under_way))):
+            return None
+        drawn = distributions(self.base.config, self.ranges)
+        if not trials:
+            queue(self.study, own_values(self.base.config, self.ranges), drawn, origin="own values")
+        if waiting or not trials:
+            return take_waiting(self.storage, self.study)
+        self.study.sampler = make_sampler(self.how.sampler, self.name, len(trials))
+        return take_new(self.storage, self.study, drawn)
 
     def is_over(self) -> bool:
         """Whether it has had enough, and nothing of it is under way."""

@@ -81,16 +81,21 @@ class Board:
         """The next cell that can be run now and that nobody has; None where there is none."""
         if not self._ready():
             return None
+        return self.storage.alone(self._claim)
+
+    def _claim(self) -> tuple[Cell, Ask, Claim] | None:
         study = self.storage.study(CELLS, maximize=False)
-        with self.storage.alone():
-            self.storage.patient(lambda: reap(study))
-            states = self._settle()
-            for cell, ask in self._ready():
-                key = self._keys[cell]
-                if any(trial.state.name == "RUNNING" for trial in states.get(key, [])):
-                    continue
-                notes = {KEY: key, CELL: str(cell), COMMAND: self.command, RESULTS: self._here()[1]}
-                return cell, ask, take_new(self.storage, study, {}, **notes)
+        reap(study)
+        states = self._settle()
+        for cell, ask in self._ready():
+            key = self._keys[cell]
+            if any(trial.state.name == "RUNNING" for trial in states.get(key, [])):
+                continue
+            if self._is_made(cell):  # since the last look
+                self.finish(cell)
+                continue
+            notes = {KEY: key, CELL: str(cell), COMMAND: self.command, RESULTS: self._here()[1]}
+            return cell, ask, take_new(self.storage, study, {}, **notes)
         return None
 
     def watch(self) -> None:
@@ -109,7 +114,7 @@ class Board:
         for cell in self.plan.cells:
             if cell in self._done:
                 folder = self._folder(cell)
-                yield cell, folder if (folder.path / RECORD).exists() else None
+                yield cell, folder if self._is_made(cell) else None
 
     def _look(self, cell: Cell, winners: dict[Cell, Winner | None]) -> None:
         """Whether a cell is done, ready to be run, waiting for its search, or never to be run."""
@@ -132,7 +137,7 @@ class Board:
         if cell not in self._keys:
             self._keys[cell] = self._known.spec(ask).key
         self._left[cell] = ask
-        if (self._folder(cell).path / RECORD).exists() or self._keys[cell] in self._elsewhere:
+        if self._is_made(cell) or self._keys[cell] in self._elsewhere:
             self.finish(cell)
 
     def _search(self, cell: Cell) -> Search:
@@ -192,6 +197,10 @@ class Board:
     def _lose(self, cell: Cell, why: Failure) -> None:
         self.lost[cell] = why
         self._left.pop(cell, None)
+
+    def _is_made(self, cell: Cell) -> bool:
+        """Whether its record is here."""
+        return (self._folder(cell).path / RECORD).exists()
 
     def _folder(self, cell: Cell) -> RunFolder:
         return RunFolder(self.desk.results / "runs" / self._keys[cell])

@@ -36,9 +36,9 @@ def make_desk(order: Order, place: Place, screen: Screen) -> Desk:
     )
 
 
-def make_board(order: Order, place: Place, desk: Desk) -> Board:
-    """The plan as it stands now."""
-    storage = Storage(storage_url(place.results, place.storage), desk.screen.notice)
+def make_board(order: Order, place: Place, desk: Desk, waits: bool = False) -> Board:
+    """The plan as it stands now; a worker `waits` for a database that is away when it starts."""
+    storage = Storage(storage_url(place.results, place.storage), desk.screen.notice, waits)
     return Board(make_plan(order), desk, storage, place.command)
 
 
@@ -46,4 +46,4 @@ def take_part(order: Order, place: Place, once: bool = False) -> bool:
     """Work without a screen until nothing is left, or for one piece, if `once`; whether there was a piece to run."""
     with logs_to(place.results / "log"):
         desk = make_desk(order, place, Silent())
-        return work(make_board(order, place, desk), desk, lambda line: _log.warning("%s", line), once)
+        return work(make_board(order, place, desk, waits=True), desk, lambda line: _log.warning("%s", line), once)
