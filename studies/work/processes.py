@@ -16,6 +16,7 @@ from bench.errors import StoreError
 from studies.work.order import Order, Place
 
 DEATHS = 20  # workers that may die before the command gives up: something kills them
+LAST_WORDS, LEAVING = 600.0, 15  # seconds for what is left when all is done (uploads), and after an interruption
 
 
 def run_workers(order: Order, place: Place, count: int, gpus: int, look: Callable[[], bool]) -> None:
@@ -43,6 +44,9 @@ def run_workers(order: Order, place: Place, count: int, gpus: int, look: Callabl
                     if deaths > DEATHS:
                         raise StoreError(f"{deaths} workers died (the last with code {worker.exitcode}); see the log")
                     workers[number] = start(number)
+        end = time.monotonic() + LAST_WORDS
+        for worker in workers.values():
+            worker.join(timeout=max(0.0, end - time.monotonic()))
     finally:
         _end(list(workers.values()))
 
@@ -76,13 +80,15 @@ def _work(order: Order, place: Place, mistakes: Any) -> None:
     try:
         take_part(order, place)
     except KeyboardInterrupt:
-        os._exit(0)
+        os._exit(130)
     except BenchError as error:
         mistakes.put(str(error))
 
 
 def _interrupt(number: int, frame: object) -> None:
+    """End in order, and soon: whoever asked may be dead, and the database away."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.alarm(LEAVING)
     raise KeyboardInterrupt
 
 
@@ -91,7 +97,7 @@ def _end(workers: list[BaseProcess]) -> None:
     for worker in workers:
         worker.terminate()
     for worker in workers:
-        worker.join(timeout=20)
+        worker.join(timeout=LEAVING + 5)
         if worker.is_alive():
             worker.kill()
             worker.join()
