@@ -45,7 +45,7 @@ class RunSpec:
     @property
     def key(self) -> str:
         """The run's name: 20 hex digits that follow from every field (from `stop` only where it is given)."""
-        fields = {name: value for name, value in asdict(self).items() if (name, value) != ("stop", None)}
+        fields = {name: value for name, value in vars(self).items() if (name, value) != ("stop", None)}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 

@@ -54,7 +54,7 @@ class Plan:
     order: Order
     cells: tuple[Cell, ...]
     datasets: Mapping[str, Dataset]
-    _configs: dict[tuple[object, ...], Config] = field(default_factory=dict, compare=False)
+    _arms: dict[tuple[object, ...], tuple[Arm, Config]] = field(default_factory=dict, compare=False)
     _ways: dict[tuple[str, str], set[object]] = field(default_factory=dict, compare=False)
 
     @property
@@ -64,28 +64,29 @@ class Plan:
 
     def ask(self, cell: Cell, params: Mapping[str, Any] | None = None, stop: int | None = None) -> Ask:
         """What the runner is asked for a cell: its values, and those of the search that it shares fields with."""
-        arm, order = find_arm(cell.arm), self.order
+        arm, config = self._arm(cell, params or {})
         return Ask(
             arm=arm.name,
             method=arm.method,
-            config=self._config(cell, arm, params or {}),
-            preset=order.preset,
+            config=config,
+            preset=self.order.preset,
             dataset=self.datasets[cell.dataset],
             seed=cell.seed,
             fold=cell.fold,
             protocol=cell.protocol,
             stop=stop,
-            parent=order.name,
+            parent=self.order.name,
         )
 
-    def _config(self, cell: Cell, arm: Arm, params: Mapping[str, Any]) -> Config:
-        """The arm's values, made once for all of its seeds."""
+    def _arm(self, cell: Cell, params: Mapping[str, Any]) -> tuple[Arm, Config]:
+        """The arm and its values, made once for all of its seeds."""
         which = (cell.arm, cell.settings, *sorted(params.items()))
-        if which not in self._configs:
+        if which not in self._arms:
+            arm = find_arm(cell.arm)
             config = configure(arm, self.order.preset, parse_overrides([*self.order.settings, *cell.settings]))
             fits = set(type(config).model_fields) - set(arm.overrides)
-            self._configs[which] = config.override({name: v for name, v in params.items() if name in fits})
-        return self._configs[which]
+            self._arms[which] = arm, config.override({name: v for name, v in params.items() if name in fits})
+        return self._arms[which]
 
     def ways(self, arm: str, what: Literal["tuning", "settings"]) -> set[object]:
         """The different tunings, or settings, that an arm stands in the plan with."""
