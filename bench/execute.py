@@ -100,7 +100,7 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
             folder.set_aside(record)
             forget_run(folder)
         elif record is not None:
-            return _commit(folder, record, desk, None, found=True)
+            return commit(folder, record, desk, None, found=True)
         _check_space(folder.path)
         with logs_to(folder.path / "log"):
             made_by = _check_checkpoints(folder, desk, clock)
@@ -114,7 +114,7 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
                     desk.screen.notice(f"out of memory; the run goes on with {half} clips at once, the same batch")
                     record = _run(ask, replace(desk, micro_batch=half), corpus, spec, folder, live, clock, made_by)
                 if record.error is None:
-                    return _commit(folder, record, desk, live, found=False)
+                    return commit(folder, record, desk, live, found=False)
             except KeyboardInterrupt:
                 live.end("KILLED")
                 raise
@@ -129,7 +129,7 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
             return Outcome(record, False, live.run_id)
 
 
-def _commit(folder: RunFolder, record: Record, desk: Desk, live: Live | None, found: bool) -> Outcome:
+def commit(folder: RunFolder, record: Record, desk: Desk, live: Live | None, found: bool) -> Outcome:
     """Publish a finished record where that is still to be done, and free what only going on would have needed."""
     run_id = desk.store.run_id(folder) or desk.store.publish(folder, record, live)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)

@@ -27,6 +27,7 @@ from studies.work.estimate import estimate, read_timings
 from studies.work.order import Order, Place
 from studies.work.plan import Cell
 from studies.work.run import carry_out
+from studies.work.worker import publish_rest
 
 
 def answer_order(
@@ -44,6 +45,7 @@ def answer_order(
                 if not search.is_over():
                     begin_search(search, desk.store)
             carry_out(board, desk, place, workers, launcher, lambda board: _show(screen, board), screen.tell)
+            publish_rest(board, desk)
             for search in board.searches:
                 publish_search(search, desk.store)
             _end_study(board, desk.store)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 
 from bench.errors import ConfigError, DataError
-from bench.execute import Ask, Desk, Outcome, execute
+from bench.execute import Ask, Desk, Outcome, commit, execute
 from studies.queue.claims import Claim
 from studies.search.trials import run_trial
 from studies.work.board import CHOSEN, Board
@@ -27,6 +27,15 @@ def work(board: Board, desk: Desk, tell: Callable[[str], None], once: bool = Fal
             if not board.left:
                 return False
             time.sleep(PAUSE)  # others have what we wait for
+
+
+def publish_rest(board: Board, desk: Desk) -> None:
+    """Publish the records that whoever made them did not live to publish."""
+    for _, folder in board.outcomes():
+        record = folder.record() if folder is not None else None
+        if folder is not None and record is not None and desk.store.run_id(folder) is None:
+            with folder.held(lambda: None):
+                commit(folder, record, desk, None, found=True)
 
 
 def _trial(board: Board, desk: Desk, tell: Callable[[str], None]) -> bool:
