@@ -10,6 +10,7 @@ from pydantic import Field
 
 from bench.config import Config, Search
 from bench.data import Card, Clip, Corpus, Dataset, Explanation, Inputs, Request, Sample, Sampling
+from bench.errors import MediaError
 from bench.method import Context, Method, Scores
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class ToyConfig(Config):
     ema: float = Field(0.5, ge=0, lt=1)
     drop: float = Field(0.2, ge=0, lt=1)
     pause: float = Field(0.0, ge=0, description="seconds a forward pass takes")
-    fail: str = Field("", description="what goes wrong: '', 'error', 'nan', 'scores' or 'note'")
+    fail: str = Field("", description="what goes wrong: '', 'error', 'nan', 'memory', ...")
 
 
 def sampling(config: ToyConfig, training: bool) -> Sampling:
@@ -128,6 +129,10 @@ def fit(config: ToyConfig, card: Card, train: Any, val: Any, streams: Streams, c
             time.sleep(config.pause)
             if config.fail == "error":
                 raise RuntimeError("the toy broke as asked")
+            if config.fail == "memory" and len(batch.keys) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate what is not there")
+            if config.fail == "data":
+                raise MediaError("a clip cannot be read any more")
             label = self.predictor(batch.inputs).label
             loss = nn.functional.cross_entropy(label, batch.label, reduction="none")
             odd = {"odd": loss.detach() * float("inf")} if config.fail == "note" else {}

@@ -1,0 +1,75 @@
+"""Failures have classes; the one that can be helped is tried once more with half the clips at once."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.errors import ConfigError, DataError, Diverged
+from bench.execute import Ask, Desk, execute
+from bench.failures import failure_of, half_of
+from bench.notebook import Pruned
+from bench.store import Store
+from tests.toys import TOY, TOY_DATA, ToyConfig
+
+
+@pytest.fixture
+def desk(results: Path, quiet) -> Desk:
+    return Desk(results, Store(results), quiet, lambda *given: [], threads=1)
+
+
+def ask(**values) -> Ask:
+    return Ask("toy", TOY, ToyConfig(epochs=2, drop=0.0, **values), "quick", TOY_DATA, 0)
+
+
+@pytest.mark.parametrize(("fail", "kind"), [("error", "other"), ("nan", "nan"), ("data", "data"), ("scores", "nan")])
+def test_every_failure_has_a_class_and_no_score(desk, fail, kind):
+    record = execute(ask(fail=fail), desk).record
+    assert record.error is not None and record.error.kind == kind and record.scores == {}
+
+
+def test_a_run_out_of_memory_goes_on_with_half_the_clips_at_once_and_says_so(desk, quiet):
+    outcome = execute(ask(fail="memory", batch=4), desk)
+    assert outcome.record.error is None and outcome.record.provenance["micro_batch"] == 2
+    assert any("out of memory" in line for line in quiet.notices)
+    assert outcome.record.attempt == 2  # the first try is counted
+    whole = execute(ask(batch=4), desk).record
+    assert outcome.record.scores["test/loss"] == pytest.approx(whole.scores["test/loss"], abs=1e-5)
+
+
+def test_a_run_that_is_out_of_memory_twice_has_failed(desk):
+    record = execute(ask(fail="memory", batch=8), desk).record
+    assert record.error is not None and record.error.kind == "out of memory" and record.attempt == 2
+
+
+def test_a_run_of_one_clip_at_a_time_cannot_be_halved(desk):
+    assert half_of(ToyConfig(batch=1), None) == 0
+    assert half_of(ToyConfig(batch=8), None) == 4 and half_of(ToyConfig(batch=8), 4) == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (Pruned("x"), "pruned"),
+        (Diverged("x"), "nan"),
+        (DataError("x"), "data"),
+        (MemoryError(), "out of memory"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"), "out of memory"),
+        (RuntimeError("CUDA out of memory. Tried to allocate"), "out of memory"),
+        (ValueError("x"), "other"),
+    ],
+)
+def test_what_broke_is_told_by_its_class(error, kind):
+    assert failure_of(error).kind == kind
+
+
+def test_a_users_mistake_is_no_failure_of_the_run():
+    with pytest.raises(ConfigError):
+        failure_of(ConfigError("x"))
+
+
+def test_the_mlflow_run_of_a_failed_run_tells_why(desk):
+    outcome = execute(ask(fail="error"), desk)
+    client = desk.store.connect()
+    run = client.get_run(outcome.run_id)
+    assert run.info.status == "FAILED" and "the toy broke as asked" in run.data.tags["bench.message"]
+    assert [file.path for file in client.list_artifacts(outcome.run_id)] == ["traceback.txt"]
