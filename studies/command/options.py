@@ -23,7 +23,7 @@ ProtocolName = Annotated[str, typer.Option("--protocol", help="clean, refit, or 
 Trials = Annotated[int | None, typer.Option(min=1, help="Configurations a search tries on val before the final runs.")]
 Hours = Annotated[float | None, typer.Option(min=0, help="End a search after so many hours of trials.")]
 Target = Annotated[float | None, typer.Option(min=0, max=1, help="End a search at this val Acc E (a fraction).")]
-Sampler = Annotated[str, typer.Option(help="tpe, random, gp, cmaes or qmc.")]
+Sampler = Annotated[str, typer.Option(help="tpe, random, gp or qmc.")]
 Pruner = Annotated[str, typer.Option(help="auto, median, hyperband, halving, wilcoxon or none.")]
 TrialSeeds = Annotated[int, typer.Option(min=1, help="Runs of a trial, each on a validation fold of its own.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes that share the work; GPUs are dealt out one each.")]

@@ -14,7 +14,6 @@ SAMPLERS = {
     "tpe": "TPESampler",
     "random": "RandomSampler",
     "gp": "GPSampler",
-    "cmaes": "CmaEsSampler",
     "qmc": "QMCSampler",
 }
 

@@ -1,0 +1,105 @@
+"""A plan has every cell once, shards that neither overlap nor miss any, and searches that cells share rightly."""
+
+from itertools import chain
+
+import pytest
+
+from bench.errors import ConfigError
+from datasets.registry import DATASETS
+from methods.registry import METHODS
+from studies.ask import known_arms
+from studies.registry import PAPER, STUDIES
+from studies.search.search import FIRST_SEED, Budget
+from studies.work.order import Order, Part
+from studies.work.plan import make_plan
+
+SEEDS = (0, 1, 2)
+TRIALS = Budget(trials=5)
+
+
+def order(*parts: Part, **changed) -> Order:
+    return Order("x", parts, SEEDS, **changed)
+
+
+def part(*arms: str, **changed) -> Part:
+    return Part("x", arms, changed.pop("datasets", ("ekman6",)), **changed)
+
+
+def test_an_arm_of_two_studies_is_planned_once():
+    plan = make_plan(order(part("mbt", "mart"), part("mart", "mart-no-masking")))
+    assert len(plan.cells) == 3 * len(SEEDS) == len(set(plan.cells))
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_asks_a_question_of_arms_and_data_sets_that_there_are(name):
+    for study in STUDIES[name]:
+        assert study.question.endswith("?") and len(study.question) < 200
+        assert set(study.arms) <= set(known_arms()) and set(study.datasets) <= set(DATASETS)
+        assert study.full in METHODS
+
+
+def test_the_papers_studies_are_in_paper():
+    assert {study.name for study in PAPER} == set(STUDIES) - {"paper", "optimism"}
+
+
+def test_frozen_arms_share_the_search_of_the_full_method():
+    plan = make_plan(order(part("mbt", "mart-no-masking", "mart", tuning="frozen"), budget=TRIALS))
+    (search,) = plan.searches
+    assert (search.arm, search.seed) == ("mart", FIRST_SEED)
+
+
+def test_re_tuned_arms_have_searches_of_their_own_and_the_full_method_shares_its():
+    arms = ("mbt", "mart-no-masking", "mart")
+    plan = make_plan(order(part(*arms, tuning="frozen"), part(*arms, tuning="re-tuned"), budget=TRIALS))
+    assert {search.arm for search in plan.searches} == set(arms)
+    assert len([cell for cell in plan.cells if cell.arm == "mart"]) == len(SEEDS)  # frozen and re-tuned are one
+    assert len([cell for cell in plan.cells if cell.arm == "mbt"]) == 2 * len(SEEDS)
+
+
+def test_an_arm_without_ranges_is_run_as_it_is():
+    plan = make_plan(order(part("majority", "mbt", tuning="re-tuned"), budget=TRIALS))
+    assert {cell.tuned_by for cell in plan.cells if cell.arm == "majority"} == {""}
+    with pytest.raises(ConfigError, match="nothing of majority can be searched"):
+        make_plan(order(part("majority", tuning="re-tuned"), budget=TRIALS))
+
+
+def test_tuned_values_reach_the_fields_that_an_arm_has_and_does_not_pin():
+    plan = make_plan(order(part("mart-no-masking", "mbt", tuning="frozen"), budget=TRIALS))
+    params = {"lr": 0.00123, "mask_to": 0.6, "mask": "random"}
+    configs = {cell.arm: plan.ask(cell, params).config for cell in plan.cells}
+    assert configs["mbt"].lr == 0.00123 == configs["mart-no-masking"].lr
+    assert configs["mart-no-masking"].mask == "none"
+
+
+def test_a_search_on_the_test_list_is_refused():
+    with pytest.raises(ConfigError, match="a search on the test list is refused"):
+        make_plan(order(part("mbt", tuning="re-tuned", protocol="best-on-test"), budget=TRIALS))
+
+
+def test_a_refit_is_planned_with_the_clean_runs_it_takes_its_epochs_from():
+    plan = make_plan(order(part("mbt", protocol="refit")))
+    assert [cell.protocol for cell in plan.cells] == ["clean"] * 3 + ["refit"] * 3
+
+
+def test_all_folds_are_planned_where_a_study_wants_them():
+    plan = make_plan(order(part("mbt", datasets=("iemocap", "ekman6"), folds=())))
+    assert [len({cell.fold for cell in plan.cells if cell.dataset == name}) for name in ("iemocap", "ekman6")] == [5, 1]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7])
+@pytest.mark.parametrize("budget", [Budget(), TRIALS])
+def test_shards_are_disjoint_complete_and_part_nothing_that_hangs_together(count, budget):
+    parts = (
+        part("majority", "mbt", "mart", datasets=("ekman6", "iemocap"), tuning="re-tuned"),
+        part("mbt", protocol="refit", tuning="re-tuned"),
+    )
+    whole = make_plan(order(*parts, budget=budget))
+    shards = [make_plan(order(*parts, budget=budget, shard=(i + 1, count))) for i in range(count)]
+    cells = list(chain.from_iterable(shard.cells for shard in shards))
+    assert sorted(map(str, cells)) == sorted(map(str, whole.cells)) and len(cells) == len(set(cells))
+    searches = list(chain.from_iterable(shard.searches for shard in shards))
+    assert len(searches) == len(set(searches)) == len(whole.searches)
+    for shard in shards:
+        refits = {cell.arm for cell in shard.cells if cell.protocol == "refit"}
+        clean = [cell for cell in shard.cells if cell.arm in refits and cell.protocol == "clean"]
+        assert not refits or len([cell for cell in clean if cell.dataset == "ekman6"]) == len(SEEDS)
