@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -152,12 +153,28 @@ def _draw(study: Study, number: int, distributions: Mapping[str, BaseDistributio
 
     blank = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
     blank.number = number
+    study = copy(study)
+    study._storage = _Unnoted(study._storage)  # type: ignore[assignment]
     space = study.sampler.infer_relative_search_space(study, blank)
     drawn = study.sampler.sample_relative(study, blank, {n: d for n, d in space.items() if n in distributions})
     for name, distribution in distributions.items():
         if name not in drawn:
             drawn[name] = study.sampler.sample_independent(study, blank, name, distribution)
     return drawn
+
+
+class _Unnoted:
+    """The storage, for a sampler that draws for a trial which is not in it yet: what it would note there, for others
+    that draw meanwhile, these read from the trial's values."""
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+
+    def set_trial_system_attr(self, trial: int, name: str, value: object) -> None:
+        """Nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
 
 
 @contextmanager
