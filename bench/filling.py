@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from bench.batches import config_params, log_batch, log_curve
+from bench.batches import config_params, log_batch, log_curves
 from bench.outputs import CURVES, WEIGHTS
 from bench.packed import pack
 from bench.record import RECORD, Record, RunFolder
@@ -21,9 +21,8 @@ def fill(client: MlflowClient, run_id: str, folder: RunFolder, record: Record) -
     spec, known, logged = record.spec, client.get_run(run_id), logged_epochs(client, run_id)
     log_batch(client, run_id, params=config_params(spec.config))
     curves = json.loads((folder.path / CURVES).read_text()) if CURVES in record.files else []
-    for point in curves:
-        if (point["stage"], point["epoch"]) not in logged:
-            log_curve(client, run_id, point["stage"], point["epoch"], point["values"])
+    points = [(point["stage"], point["epoch"], point["values"]) for point in curves]
+    log_curves(client, run_id, [point for point in points if point[:2] not in logged])
     tags, numbers = provenance_of(record)
     missing = {name: value for name, value in {**_finals(record), **numbers}.items() if name not in known.data.metrics}
     log_batch(client, run_id, metrics=missing, tags={**tags, **pack((folder.path / RECORD).read_bytes())})

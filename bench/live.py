@@ -6,9 +6,10 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bench.batches import log_batch, log_curve
+from bench.batches import Point, log_batch, log_curves
 from bench.filling import provenance_of
 from bench.monitor import Monitor
+from bench.pace import Pace
 from bench.record import Record
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Live:
         self.store = store
         self.run_id: str | None = None
         self.logged: set[tuple[str, int]] = set()
+        self._waiting: list[Point] = []
+        self._pace = Pace()
         self._lost = False  # after one call that failed no other is tried: each might take its time
         self._monitor: Monitor | None = None
 
@@ -42,14 +45,24 @@ class Live:
             self._monitor = None
 
     def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
-        """One batch of curve points; an epoch that the run already holds is not logged again."""
+        """The numbers of an epoch, of several in one batch where they are short; what the run holds is not logged
+        again."""
         if (stage, epoch) not in self.logged:
-            self._try(lambda client, run_id: log_curve(client, run_id, stage, epoch, values))
+            self._waiting.append((stage, epoch, values))
             self.logged.add((stage, epoch))
+        if self._pace.due():
+            self._flush()
+
+    def _flush(self) -> None:
+        points, self._waiting = self._waiting, []
+        if points:
+            with self._pace():
+                self._try(lambda client, run_id: log_curves(client, run_id, points))
 
     def end(self, status: str) -> None:
         """Close a run that brought no record: FAILED, or KILLED when it was interrupted and may go on."""
         self.unwatch()
+        self._flush()
         self._try(lambda client, run_id: client.set_terminated(run_id, status))
 
     def fail(self, record: Record) -> None:

@@ -24,6 +24,7 @@ from bench.errors import Diverged
 from bench.files import whole
 from bench.loading import Loader, Read, part_of
 from bench.method import Context
+from bench.pace import Pace
 from bench.streams import Streams
 
 
@@ -64,7 +65,8 @@ def train(
     ctx: Context,
     select: Callable[[], dict[str, float]] | None = None,
 ) -> None:
-    """Train `objective` in place; a stage that was killed goes on after its last whole epoch.
+    """Train `objective` in place; a stage that was killed goes on after the last epoch that was kept: the newest, but
+    where epochs are short one of a few seconds before.
 
     `select` scores val after each epoch with the averaged weights in place; the best epoch by `val/acc_e`, ties
     by the smaller `val/loss`, is what `objective` carries on return (without `select`: the last epoch). Where the
@@ -74,8 +76,9 @@ def train(
     stop = ctx.stop if select is not None else None
     if stop is not None:
         select = None
-    run = _Run.start(objective, clips, sampling, stage, streams, ctx)
-    for epoch in range(run.state.epoch, stage.epochs if stop is None else min(stop, stage.epochs)):
+    run, pace = _Run.start(objective, clips, sampling, stage, streams, ctx), Pace()
+    last = stage.epochs if stop is None else min(stop, stage.epochs)
+    for epoch in range(run.state.epoch, last):
         values = run.train_epoch(epoch)
         with run.averaged():
             if select is not None:
@@ -84,8 +87,9 @@ def train(
                 run.keep_if_best(epoch, values)
         run.state.epoch = epoch + 1
         run.state.history.append(values)
-        with ctx.clock("checkpoint"):
-            run.save()
+        if pace.due() or epoch + 1 == last:
+            with ctx.clock("checkpoint"), pace():
+                run.save()
         with ctx.clock("log"):
             ctx.tracker.epoch(stage.name, epoch, values)
     run.leave_the_best()

@@ -159,7 +159,7 @@ def test_a_replaced_record_is_marked_even_where_the_mark_was_cut_off(results, qu
 def test_what_a_run_could_not_log_is_logged_when_it_is_published(results, quiet, monkeypatch):
     import bench.live
 
-    real, calls = bench.live.log_curve, []
+    real, calls = bench.live.log_curves, []
 
     def hiccup(*words):
         calls.append(words)
@@ -167,7 +167,7 @@ def test_what_a_run_could_not_log_is_logged_when_it_is_published(results, quiet,
             raise OSError("database is locked")
         real(*words)
 
-    monkeypatch.setattr(bench.live, "log_curve", hiccup)
+    monkeypatch.setattr(bench.live, "log_curves", hiccup)
     outcome = execute(ask(), desk_at(results, quiet))
     client = Store(results).connect()
     for name in ("warm/loss", "finetune/val/acc_e"):

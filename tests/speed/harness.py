@@ -1,0 +1,121 @@
+"""Benchmark of what the harness costs: a cell against a bare loop over the same model, data and epochs."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from bench.data import Batch, Corpus
+from bench.execute import Ask, Desk, execute, load
+from bench.loading import Loader
+from bench.method import Context
+from bench.metrics import Predictions, score
+from bench.store import Store
+from bench.streams import Streams
+from methods.backbones.config import MbtConfig, sampling
+from methods.backbones.mbt import Mbt
+from methods.supervised import Classify, MbtPredictor
+from reports.pictures import draw_all
+from studies.ask import resolve
+from tests.conftest import Quiet
+
+THREADS, TURNS, LONG = 2, 3, 4  # turns of each; the longer run has so many times the epochs
+TEN_MINUTES = 600.0
+
+
+def bare(ask: Ask, corpus: Corpus, seed: int) -> float:
+    """Seconds of plain PyTorch: batches, backward, clipping, AdamW, averaged weights, val after each epoch, and test
+    for the best one; nothing is logged, kept or drawn."""
+    config = ask.config
+    assert isinstance(config, MbtConfig)
+    streams, ctx = Streams(seed), Context(Quiet(), Path("."), threads=THREADS)
+    since = time.perf_counter()
+    torch.set_num_threads(THREADS)
+    predictor = MbtPredictor(Mbt(config, len(corpus.card.classes), streams))
+    objective = Classify(predictor, corpus.card, config.polarity_weight)
+    parameters = [p for p in objective.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
+    average = [p.detach().clone() for p in parameters]
+    train = Loader(corpus.train, sampling(config, True), streams, config.batch, ctx, shuffle=True)
+    val, test = (Loader(s, sampling(config, False), streams, 16, ctx, shuffle=False) for s in (corpus.val, corpus.test))
+    steps, best, kept = 0, -math.inf, average
+    for epoch in range(config.epochs):
+        objective.train()
+        for read in train.epoch(epoch):
+            labels = torch.tensor([corpus.train.clips[index].label for index in read.indices])
+            keys = tuple(corpus.train.clips[index].key for index in read.indices)
+            losses = objective(Batch(read.inputs, labels, keys, epoch, 0.0))
+            torch.stack([term.sum() for term in losses.terms.values()]).sum().div(len(labels)).backward()
+            torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            steps += 1
+            decay = config.ema * (1 - math.exp(-steps / config.ema_ramp))
+            torch._foreach_lerp_(average, [p.detach() for p in parameters], 1 - decay)
+        trained = [p.detach().clone() for p in parameters]
+        _put(parameters, average)
+        accuracy = _accuracy(predictor, val, corpus, "val")
+        if accuracy > best:
+            best, kept = accuracy, [p.detach().clone() for p in parameters]
+        _put(parameters, trained)
+    _put(parameters, kept)
+    _accuracy(predictor, test, corpus, "test")
+    return time.perf_counter() - since
+
+
+def _put(parameters: list[torch.Tensor], values: list[torch.Tensor]) -> None:
+    with torch.no_grad():
+        for parameter, value in zip(parameters, values, strict=True):
+            parameter.copy_(value)
+
+
+def _accuracy(predictor: MbtPredictor, loader: Loader, corpus: Corpus, split: str) -> float:
+    predictor.eval()
+    clips = getattr(corpus, split).clips
+    with torch.inference_mode():
+        rows = torch.cat([predictor(read.inputs).label for read in loader.epoch(0)])
+    labels = torch.tensor([clip.label for clip in clips])
+    found = score(Predictions(tuple(clip.key for clip in clips), labels.numpy(), rows.numpy()), corpus.card)
+    return float(found["acc_e"] or 0.0)
+
+
+def measure(results: Path, epochs: int, seeds: range) -> tuple[float, float]:
+    """Median seconds of a cell and of the bare loop, in turns."""
+    desk = Desk(results, Store(results), Quiet(), partial(draw_all), threads=THREADS)
+    ours, plain = [], []
+    for ask in resolve("mbt", "ekman6", "quick", [f"epochs={epochs}"], seeds):
+        corpus = load(ask, desk)
+        since = time.perf_counter()
+        record = execute(ask, desk).record
+        ours.append(time.perf_counter() - since)
+        assert record.error is None
+        plain.append(bare(ask, corpus, ask.seed))
+        spent = {name: round(seconds, 2) for name, seconds in record.seconds.items()}
+        print(f"  {epochs} epochs: cell {ours[-1]:.2f} s, bare loop {plain[-1]:.2f} s; {spent}")
+    return statistics.median(ours), statistics.median(plain)
+
+
+def main() -> None:
+    """Print the figures; the first run, which imports and prepares, is not counted."""
+    with tempfile.TemporaryDirectory() as name:
+        results = Path(name)
+        measure(results, 2, range(100, 101))
+        quick, quick_bare = measure(results, 40, range(TURNS))
+        long, long_bare = measure(results, 40 * LONG, range(1))
+        print(f"harness on the quick preset            {quick / quick_bare - 1:6.1%}   (wanted: under 5 %)")
+        each = ((long - long_bare) - (quick - quick_bare)) / (40 * (LONG - 1))  # of an epoch
+        fixed = (quick - quick_bare) - 40 * each
+        epochs = TEN_MINUTES / (long_bare / (40 * LONG))
+        share = (fixed + epochs * each) / TEN_MINUTES
+        print(f"  {fixed:.2f} s a run and {1000 * each:.1f} ms an epoch")
+        print(f"  of a run of ten minutes, computed    {share:6.1%}   (wanted: under 1 %)")
+
+
+if __name__ == "__main__":
+    main()
