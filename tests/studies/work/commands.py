@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,10 +123,8 @@ def wait_for(condition: Callable[[], object], command: Command | None = None, se
 
 def kill(process: psutil.Process, how: signal.Signals = signal.SIGKILL) -> None:
     """Send a signal to a process that may be gone."""
-    try:
+    with suppress(psutil.NoSuchProcess):
         process.send_signal(how)
-    except psutil.NoSuchProcess:
-        pass
 
 
 def trials_of(results: Path, url: str | None = None) -> dict[str, list[Any]]:
@@ -163,7 +162,12 @@ def check_search(results: Path, asked: int, url: str | None = None) -> None:
     best = max((t for t in counted if t.state.name == "COMPLETE"), key=lambda trial: (trial.value, -trial.number))
     (summary,) = results.glob("searches/*/search.json")
     told = json.loads(summary.read_text())
-    assert told["winner"] == {"number": best.number, "value": best.value, "params": best.params, "keys": best.user_attrs["keys"]}
+    assert told["winner"] == {
+        "number": best.number,
+        "value": best.value,
+        "params": best.params,
+        "keys": best.user_attrs["keys"],
+    }
     assert sum(told["tried"].values()) == asked
 
 

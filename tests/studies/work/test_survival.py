@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
+from optuna.distributions import FloatDistribution
 
+from studies.queue.claims import take_new
+from studies.queue.storage import Storage
+from studies.search.samplers import SAMPLERS, make_sampler
+from studies.work.board import CELLS
 from tests.studies.work.commands import (
     TOY,
     Command,
@@ -18,6 +25,7 @@ from tests.studies.work.commands import (
     kill,
     records,
     the_search,
+    trials_of,
     wait_for,
 )
 from tests.studies.work.commands import commands as commands
@@ -31,13 +39,18 @@ def newest(results: Path) -> float:
     return max((path.stat().st_mtime for path in results.glob("runs/*/*")), default=0.0)
 
 
+def is_at_work(results: Path, command: Command, since: float) -> bool:
+    """Whether a worker lives, and something was written since."""
+    return newest(results) > since and bool(command.workers())
+
+
 def torment(commands: Commands, results: Path, words: tuple[str, ...], kills: int, seed: int) -> Command:
     """A command that was killed so many times, wholly or in part, each time while it worked, and is under way again."""
     dice = random.Random(seed)
     command = commands.start(results, *words)
     for _ in range(kills):
-        victim, last = dice.choice(VICTIMS), newest(results)
-        wait_for(lambda: newest(results) > last and command.workers(), command)
+        victim = dice.choice(VICTIMS)
+        wait_for(partial(is_at_work, results, command, newest(results)), command)
         time.sleep(dice.uniform(0, 1.0))
         assert command.process.poll() is None, f"it ended too early:\n{command.output()}"
         if victim == "command":
@@ -70,3 +83,94 @@ def test_a_search_on_postgresql_killed_again_and_again_is_whole_in_the_end(comma
     torment(commands, results, (*WORDS, "--trials", "12", "--storage", url), 6, seed=2).ends()
     check_search(results, 12, url)
     check_runs(results, 2, url)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_every_sampler_draws_on_after_its_random_beginning(tmp_path, name):
+    storage = Storage(f"sqlite:///{tmp_path / 'optuna.db'}")
+    study, ranges = storage.study("one"), {"lr": FloatDistribution(0.001, 1.0, log=True)}
+    for number in range(12):
+        study.sampler = make_sampler(name, "one", number)
+        claim = storage.alone(lambda: take_new(storage, study, ranges))
+        claim.done(claim.params["lr"])
+    assert len({trial.params["lr"] for trial in study.trials}) == 12
+
+
+def running(results: Path) -> list[dict[str, float]]:
+    """The values of the trials that are under way."""
+    return [trial.params for trial in the_search(results) if trial.state.name == "RUNNING"]
+
+
+def test_a_killed_worker_is_replaced_and_its_trial_runs_again_with_the_same_values(commands, results):
+    slow = ("--method", "toy", "--dataset", "toy", "--set", "epochs=2", "--set", "pause=0.1")
+    command = commands.start(results, *slow, "--workers", "2", "--trials", "4")
+    wait_for(lambda: list(results.glob("runs/*/log")), command)
+    under_way, before = running(results), {worker.pid for worker in command.workers()}
+    assert under_way and len(before) == 2
+    for worker in command.workers():
+        kill(worker)
+    wait_for(lambda: len({worker.pid for worker in command.workers()} - before) == 2, command)
+    command.ends()
+    interrupted = [trial for trial in the_search(results) if trial.state.name == "FAIL"]
+    assert [trial.params for trial in interrupted] == under_way
+    assert {trial.user_attrs["kind"] for trial in interrupted} == {"interrupted"}
+    check_search(results, 4)
+    check_runs(results, 1)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_an_interrupted_search_says_how_to_go_on_and_leaves_nobody(commands, results, how):
+    words = (*WORDS, "--trials", "5")
+    command = commands.start(results, *words)
+    wait_for(lambda: list(results.glob("runs/*/log")), command)
+    if how == signal.SIGINT:
+        os.killpg(command.process.pid, how)  # as a terminal does
+    else:
+        command.process.send_signal(how)
+    assert "the same command goes on where it was" in command.ends(130, seconds=40)
+    commands.start(results, *words).ends()
+    check_search(results, 5)
+    check_runs(results, 2)
+
+
+def test_a_search_goes_on_with_the_values_that_it_would_have_drawn(commands, results, tmp_path_factory):
+    at_once = tmp_path_factory.mktemp("at_once")
+    words = (*TOY, "--seeds", "1")
+    commands.start(results, *words, "--trials", "3").ends()
+    others = commands.start(at_once, *words, "--trials", "12")
+    commands.start(results, *words, "--trials", "12").ends()
+    others.ends()
+    check_search(results, 12)
+    assert [trial.params for trial in the_search(results)] == [trial.params for trial in the_search(at_once)]
+
+
+def test_two_commands_at_once_on_one_folder_make_everything_once(commands, results):
+    both = [commands.start(results, *WORDS, "--trials", "6") for _ in range(2)]
+    for command in both:
+        command.ends()
+    check_search(results, 6)
+    check_runs(results, 2)
+
+
+def test_a_cell_that_breaks_is_tried_twice_and_again_by_the_next_command(commands, results):
+    words = (*TOY, "--set", "fail=error", "--storage", f"sqlite:///{results / 'optuna.db'}")
+    for times in (2, 4):
+        said = commands.start(results, *words).ends(3)
+        assert "failed: toy on toy seed 0: other:" in said and "the toy broke as asked" in said
+        kinds = [trial.user_attrs["kind"] for trial in trials_of(results)[CELLS]]
+        assert kinds == ["other"] * times
+    assert not records(results)
+
+
+def test_a_cell_that_diverges_is_not_tried_again(commands, results):
+    words = (*TOY, "--set", "fail=nan", "--storage", f"sqlite:///{results / 'optuna.db'}")
+    assert "failed: toy on toy seed 0: nan:" in commands.start(results, *words).ends(3)
+    assert [trial.user_attrs["kind"] for trial in trials_of(results)[CELLS]] == ["nan"]
+
+
+def test_a_search_whose_trials_all_fail_says_so_and_reports_no_score(commands, results):
+    said = commands.start(results, *TOY, "--set", "fail=error", "--trials", "3").ends(3)
+    assert "no trial of its search finished" in said and "the toy broke as asked" in said
+    assert "Acc E" not in said.replace("val Acc E", "")
+    assert [trial.state.name for trial in the_search(results)] == ["FAIL"] * 3
+    assert not records(results)

@@ -1,0 +1,202 @@
+"""A Ray cluster of two machines, both played by this one: work is shared, survives, ends, and leaves nobody behind."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psutil
+import pytest
+
+from bench.errors import ConfigError
+from studies.queue.claims import PROCESS
+from studies.work.board import CELLS
+from studies.work.cluster import Needs, run_on_ray
+from studies.work.order import Order, Place
+from tests.studies.work.commands import (
+    MARK,
+    Command,
+    check_runs,
+    check_search,
+    records,
+    trials_of,
+    wait_for,
+)
+from tests.studies.work.commands import commands as commands
+
+SLOW = ("--method", "toy", "--dataset", "toy", "--set", "epochs=4", "--set", "pause=0.05", "--threads", "1")
+SMALL = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000}
+
+
+@dataclass
+class Machines:
+    """A head, which listens for Ray Client too, and a second machine."""
+
+    cluster: Any
+    second: Any
+    client: str
+
+    @property
+    def address(self) -> str:
+        return str(self.cluster.address)
+
+    def lose_second(self) -> None:
+        """The second machine dies."""
+        self.cluster.remove_node(self.second, allow_graceful=False)
+
+
+@pytest.fixture
+def toys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's workers know the toys."""
+    monkeypatch.setenv("RAY_RUNTIME_ENV_HOOK", f"{__name__}.with_toys")
+
+
+@pytest.fixture
+def machines(monkeypatch: pytest.MonkeyPatch, toys: None) -> Iterator[Machines]:
+    mark = uuid4().hex
+    monkeypatch.setenv(MARK, mark)
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    from ray.cluster_utils import Cluster
+
+    port = free_port()
+    cluster = Cluster()
+    try:
+        cluster.add_node(**SMALL, include_dashboard=False, ray_client_server_port=port)
+        second = cluster.add_node(**SMALL)
+        monkeypatch.setenv("RAY_ADDRESS", str(cluster.address))
+        yield Machines(cluster, second, f"ray://127.0.0.1:{port}")
+    finally:
+        cluster.shutdown()
+    wait_for(lambda: not carriers(mark), seconds=30)
+
+
+def with_toys(env: dict[str, Any] | None) -> dict[str, Any]:
+    """Ray calls it with the environment that a command asks for."""
+    return {**(env or {}), "worker_process_setup_hook": f"{__name__}.learn_toys"}
+
+
+def learn_toys() -> None:
+    """Ray calls it in each new worker."""
+    import tests.toy_bench  # noqa: F401
+
+
+def carriers(mark: str) -> list[psutil.Process]:
+    """The processes that were started with this mark, and live."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            found += [process] if process.environ().get(MARK) == mark else []
+        except psutil.Error:
+            continue
+    return found
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def at_work(results: Path) -> set[int]:
+    """The machines (processes that started the workers) that run something now."""
+    time.sleep(0.3)
+    if not (results / "optuna.db").exists():
+        return set()
+    running = [trial for trials in trials_of(results).values() for trial in trials if trial.state.name == "RUNNING"]
+    found = set()
+    for trial in running:
+        try:
+            found.add(psutil.Process(int(trial.user_attrs[PROCESS].partition(":")[0])).ppid())
+        except (KeyError, psutil.NoSuchProcess):
+            continue
+    return found
+
+
+def wait_for_both(command: Command, results: Path) -> None:
+    wait_for(lambda: len(at_work(results)) == 2, command)
+
+
+@pytest.mark.slow
+def test_two_machines_share_a_search_and_do_every_trial_and_cell_once(commands, machines, results):
+    command = commands.start(results, *SLOW, "--seeds", "4", "--trials", "4", "--launcher", "ray")
+    wait_for_both(command, results)
+    said = command.ends()
+    check_search(results, 4)
+    check_runs(results, 4)
+    assert "ray" not in said.lower(), said
+
+
+@pytest.mark.slow
+def test_what_a_machine_that_dies_was_doing_is_done_by_the_other(commands, machines, results):
+    command = commands.start(results, *SLOW, "--seeds", "5", "--launcher", "ray")
+    wait_for_both(command, results)
+    machines.lose_second()
+    assert "ray" not in command.ends().lower()
+    check_runs(results, 5)
+    states = [trial.state.name for trial in trials_of(results)[CELLS]]
+    assert states.count("FAIL") == 1 and states.count("COMPLETE") == 5
+
+
+@pytest.mark.slow
+def test_a_cluster_is_reached_through_ray_client_too(commands, machines, results):
+    words = ("--method", "majority", "--dataset", "ekman6", "--seeds", "2", "--threads", "1")
+    said = commands.start(results, *words, "--launcher", machines.client).ends()
+    check_runs(results, 2)
+    assert "ray" not in said.lower(), said
+
+
+@pytest.mark.slow
+def test_an_interrupted_command_gives_its_work_back_and_the_cluster_lives_on(commands, machines, results):
+    command = commands.start(results, *SLOW, "--seeds", "4", "--launcher", "ray")
+    wait_for_both(command, results)
+    command.process.send_signal(signal.SIGINT)
+    assert "interrupted" in command.ends(130)
+    assert all(trial.state.is_finished() for trial in trials_of(results)[CELLS])
+    commands.start(results, *SLOW, "--seeds", "4", "--launcher", "ray").ends()
+    check_runs(results, 4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_the_cluster_that_a_command_starts_ends_with_it(commands, toys, results, how):
+    command = commands.start(results, *SLOW, "--seeds", "4", "--launcher", "ray")
+    wait_for(lambda: at_work(results), command)
+    command.process.send_signal(how)
+    command.ends(130 if how == signal.SIGTERM else -how)
+
+
+@pytest.mark.slow
+def test_a_run_that_fits_on_no_machine_is_refused_in_one_line(commands, machines, results):
+    said = commands.start(results, *SLOW, "--threads", "7", "--launcher", "ray").ends(2)
+    assert "error: no machine of the Ray cluster has 7 CPUs" in said
+    assert not records(results)
+
+
+@pytest.mark.parametrize("launcher", [f"ray://127.0.0.1:{free_port()}", "ray://127.0.0.1:99999", "ray://nowhere"])
+def test_a_wrong_address_is_told_in_one_line_within_seconds(launcher, tmp_path):
+    began = time.monotonic()
+    with pytest.raises(ConfigError, match=launcher) as told:
+        run_on_ray(Order("", (), ()), Place(tmp_path), launcher, 1, lambda: True)
+    assert time.monotonic() - began < 10
+    assert "\n" not in str(told.value)
+
+
+def test_without_ray_one_line_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ConfigError, match="pip install"):
+        run_on_ray(Order("", (), ()), Place(tmp_path), "ray", 1, lambda: True)
+
+
+def test_a_task_reserves_cores_for_its_threads_and_gpus_for_its_devices():
+    cpu, gpu = Place(Path(), threads=2), Place(Path(), device="cuda", devices=2, threads=16, loaders=1)
+    machines = [{"CPU": 5.0}, {"CPU": 16.0, "GPU": 8.0}, {"CPU": 64.0, "GPU": 5.0}]
+    assert (Needs.of(cpu), Needs.of(gpu)) == (Needs(2, 0), Needs(4, 2))
+    assert Needs.of(cpu).fit(machines) == 2 + 8 + 32
+    assert Needs.of(gpu).fit(machines) == 0 + 4 + 2
