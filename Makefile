@@ -1,4 +1,4 @@
-# Set-up, tests and checks. `make run` and `make test` work on a fresh clone: they make .venv first.
+# Set-up, tests and checks. `make run` and `make test` work on a fresh clone: they make .venv first. `make check` runs all.
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
@@ -6,13 +6,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 FOLDERS := bench methods datasets studies reports
 
-.PHONY: run test test-all check format lint types speed clean lock
+.PHONY: run test test-slow check format lint types speed clean lock
 
 run: $(VENV)/installed
 	$(BIN)/python bench.py --method mart --dataset ekman6
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: $(VENV)/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check .

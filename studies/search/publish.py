@@ -6,12 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+from bench.errors import StoreError
 from bench.files import write_whole
 from bench.parents import Status, begin_parent, end_parent, tag_run
 from bench.record import RunFolder
 from bench.store import Store
 from studies.search.plots import draw_search
-from studies.search.search import Search
+from studies.search.search import Search, Tried, Winner
 
 SUMMARY = "search.json"
 
@@ -30,6 +31,8 @@ def begin_search(search: Search, store: Store) -> None:
 
 def publish_search(search: Search, store: Store) -> None:
     """Write what a search tried and found, draw it, and close its MLflow run; nothing where all that is done."""
+    if search.is_brought:
+        return
     place, found = folder_of(store.results, search), _summary(search)
     known = json.loads((place / SUMMARY).read_text()) if (place / SUMMARY).exists() else {}
     if known == {**found, "published": True}:
@@ -49,6 +52,19 @@ def publish_search(search: Search, store: Store) -> None:
     end_parent(store, search.spec.dataset, search.spec.data, search.title, status, metrics, files, tags)
     if store.away is None:
         write_whole(place / SUMMARY, _text({**found, "published": True}))
+
+
+def bring_summary(search: Search, results: Path) -> None:
+    """Let a search that another machine made, and whose summary was copied here, count as made."""
+    path = folder_of(results, search) / SUMMARY
+    if not path.exists():
+        return
+    try:
+        found = json.loads(path.read_text())
+        winner = Winner(**found["winner"]) if found["winner"] is not None else None
+        search.bring(winner, Tried(**found["tried"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is no summary of a search ({type(error).__name__}); move it away") from None
 
 
 def folder_of(results: Path, search: Search) -> Path:

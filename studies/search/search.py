@@ -80,6 +80,7 @@ class Search:
         self.title = f"search {base.arm} {self.digest[:6]}"
         self.name = f"{spec.dataset}/{base.arm}/{base.preset}/fold {base.fold}/{self.digest}"
         self._study: Study | None = None
+        self._brought: tuple[Winner | None, Tried] | None = None  # its end, from another machine
 
     @property
     def study(self) -> Study:
@@ -89,9 +90,20 @@ class Search:
             self._study = self.storage.study(self.name, pruner=pruner)
         return self._study
 
+    @property
+    def is_brought(self) -> bool:
+        """Whether its end came from another machine."""
+        return self._brought is not None
+
+    def bring(self, winner: Winner | None, tried: Tried) -> None:
+        """Believe what another machine found, where the budget asks no more and the database here knows less."""
+        enough = self.budget.trials is not None and tried.total >= self.budget.trials
+        if enough and tried.total > self.tried().total:
+            self._brought = winner, tried
+
     def claim(self) -> Claim | None:
         """The next trial to run, or None where none is left for this process to begin."""
-        return self.storage.alone(self._claim)
+        return None if self.is_brought else self.storage.alone(self._claim)
 
     def _claim(self) -> Claim | None:
         reap(self.study)
@@ -111,7 +123,9 @@ class Search:
     def is_over(self) -> bool:
         """Whether it has had enough, and nothing of it is under way."""
         trials = self.trials()
-        return self._is_spent(trials) and not any(trial.state.name == "RUNNING" for trial in trials)
+        return self.is_brought or (
+            self._is_spent(trials) and not any(trial.state.name == "RUNNING" for trial in trials)
+        )
 
     def trials(self) -> list[FrozenTrial]:
         """All trials so far."""
@@ -119,6 +133,8 @@ class Search:
 
     def winner(self) -> Winner | None:
         """The best trial that finished; None where none did."""
+        if self._brought is not None:
+            return self._brought[0]
         done = [trial for trial in self.trials() if trial.state.name == "COMPLETE" and trial.value is not None]
         if not done:
             return None
@@ -127,6 +143,8 @@ class Search:
 
     def tried(self) -> Tried:
         """What came of the configurations so far; one that was interrupted and run again counts once."""
+        if self._brought is not None:
+            return self._brought[1]
         counted = used(self.trials())
         states = [trial.state.name for trial in counted]
         return Tried(states.count("COMPLETE"), states.count("PRUNED"), states.count("FAIL"))

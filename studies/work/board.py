@@ -14,6 +14,7 @@ from bench.known import Known
 from bench.record import RECORD, Failure, Kind, RunFolder
 from studies.queue.claims import HOST, KIND, MESSAGE, Claim, reap, take_new
 from studies.queue.storage import Storage
+from studies.search.publish import bring_summary
 from studies.search.search import Search, Winner
 from studies.work.plan import Cell, Plan
 
@@ -146,6 +147,7 @@ class Board:
             order = self.plan.order
             spec = self._known.spec(base)
             self._searches[cell] = Search(base, spec, self.plan.fixed(cell), order.how, order.budget, self.storage)
+            bring_summary(self._searches[cell], self.desk.results)
         return self._searches[cell]
 
     def _stop(self, cell: Cell) -> int | None:

@@ -108,7 +108,9 @@ def make_plan(order: Order) -> Plan:
     cells = tuple(dict.fromkeys(cell for part in order.parts for cell in _cells(order, part)))
     if order.budget.asked and not any(cell.tuned_by for cell in cells):
         arms = ", ".join(dict.fromkeys(cell.arm for cell in cells))
-        raise ConfigError(f"nothing of {arms} can be searched: no field declares a range; leave --trials out")
+        raise ConfigError(
+            f"nothing of {arms} can be searched: no field that is left free has a range; leave --trials out"
+        )
     datasets = {name: find_dataset(name, order.data) for name in dict.fromkeys(cell.dataset for cell in cells)}
     return Plan(order, _shard(cells, *order.shard), datasets)
 
@@ -131,8 +133,8 @@ def _tuned_by(order: Order, part: Part, arm: str) -> str:
     if not order.budget.asked or part.tuning == "none":
         return ""
     own = find_arm(arm)
-    config = configure(own, order.preset, {})
-    if not searched(config, own.overrides):
+    settings = parse_overrides([*order.settings, *part.settings])
+    if not searched(configure(own, order.preset, settings), {*own.overrides, *settings}):
         return ""
     return arm if part.tuning == "re-tuned" else part.full
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.speed import commands, exchange, large, paper, quick, reading, search
+from tests.speed import commands, exchange, harness, large, paper, plan, quick, reading, search
 
 PARTS: dict[str, Callable[[], None]] = {
     "commands": commands.main,
@@ -13,6 +13,8 @@ PARTS: dict[str, Callable[[], None]] = {
     "large": large.main,
     "quick": quick.main,
     "paper": paper.main,
+    "harness": harness.main,
+    "plan": plan.main,
     "search": search.main,
     "exchange": exchange.main,
 }

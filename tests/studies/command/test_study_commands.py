@@ -1,0 +1,88 @@
+"""Studies and searches as a person meets them: plans, one-line mistakes, tables that say what they hold."""
+
+import json
+
+import pytest
+
+from tests.studies.command.test_cli import bench, one_line
+
+TOY = ("--method", "toy", "--dataset", "toy", "--set", "epochs=2", "--threads", "1")
+
+MISTAKES = {
+    "study": (["study", "ablatoin"], ["unknown study 'ablatoin'", "did you mean 'ablation'"]),
+    "no study": (["study"], ["which study?", "ablation"]),
+    "tuning": (["study", "ablation", "--tuning", "frosen"], ["unknown tuning", "did you mean 'frozen'"]),
+    "data set": (["study", "ablation", "--datasets", "ekman"], ["unknown data set 'ekman'", "'ekman6'"]),
+    "shard": (["study", "ablation", "--shard", "3/2"], ["--shard '3/2'", "--shard 2/5"]),
+    "sampler": ([*TOY, "--trials", "3", "--sampler", "tbe"], ["unknown sampler", "'tpe'"]),
+    "pruner": ([*TOY, "--trials", "3", "--pruner", "medain"], ["unknown pruner", "'median'"]),
+    "storage": ([*TOY, "--trials", "3", "--storage", "mongo://x"], ["--storage 'mongo://x'", "postgresql://"]),
+    "launcher": ([*TOY, "--workers", "2", "--launcher", "slurm"], ["unknown launcher 'slurm'", "ray"]),
+    "protocol": ([*TOY, "--protocol", "refitt"], ["unknown protocol", "'refit'"]),
+    "on test": ([*TOY, "--trials", "3", "--protocol", "best-on-test"], ["a search on the test list is refused"]),
+    "fresh": ([*TOY, "--trials", "3", "--fresh"], ["--fresh repeats single runs"]),
+    "nothing to search": (["--method", "majority", "--dataset", "toy", "--trials", "3"], ["nothing of majority"]),
+    "searched field is set": ([*TOY, "--set", "lr=0.1", "--trials", "3"], ["nothing of toy can be searched"]),
+    "no database there": (
+        [*TOY, "--trials", "3", "--storage", "postgresql://nobody@127.0.0.1:9/x"],
+        ["cannot reach the database", "127.0.0.1:9"],
+    ),
+    "no search yet": (["ui", "--searches"], ["no search was made", "--trials"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_that_says_what_next(tmp_path, name):
+    words, parts = MISTAKES[name]
+    assert one_line(bench(*words, results=tmp_path), *parts)
+
+
+def test_a_search_goes_from_trials_to_a_table_that_says_what_was_tried(results):
+    out = results / "o.json"
+    done = bench(*TOY, "--trials", "3", "--seeds", "2", "--json", str(out), results=results)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "3 trials" in done.stdout and "configurations tried" in done.stdout and "gap" in done.stdout
+    rows = json.loads(out.read_text())
+    assert [row["spec"]["seed"] for row in rows] == [0, 1]
+    assert all(row["run_id"] and row["scores"]["test/acc_e"] is not None for row in rows)
+    (summary,) = results.glob("searches/*/search.json")
+    assert json.loads(summary.read_text())["tried"] == {"finished": 3, "pruned": 0, "failed": 0}
+    assert {path.name for path in summary.parent.glob("*.png")} >= {"history.png", "slices.png", "timeline.png"}
+    again = bench(*TOY, "--trials", "3", "--seeds", "2", results=results)
+    assert again.returncode == 0 and "2 runs, 2 of them done" in again.stdout
+    _check_mlflow(results)
+
+
+def _check_mlflow(results):
+    """One parent a search; below it its trials and final runs; all of them ended, the winner's tagged."""
+    from bench.store import Store
+
+    client = Store(results).connect()
+    runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
+    parents = [run for run in runs if run.data.tags.get("bench.parent")]
+    assert len(parents) == 1 and {run.info.status for run in runs} == {"FINISHED"}
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parents[0].info.run_id]
+    assert len(children) == 3 + 2 == len(runs) - 1
+    assert sum(run.data.tags.get("bench.winner") == "true" for run in children) == 1
+    kept = {file.path for file in client.list_artifacts(parents[0].info.run_id)}
+    assert {"search.json", "history.png", "parallel.png", "slices.png", "timeline.png"} <= kept
+    assert parents[0].data.metrics["tried/finished"] == 3
+
+
+def test_a_dry_run_prints_the_plan_and_runs_nothing(results):
+    done = bench(*TOY, "--trials", "5", "--seeds", "4", "--dry-run", results=results)
+    assert done.returncode == 0 and "4 runs, 0 of them done" in done.stdout and "1 searches of 5 trials" in done.stdout
+    assert not list(results.glob("runs/*/record.json"))
+
+
+def test_a_refit_and_a_choice_on_test_are_named_in_every_table(results):
+    done = bench(*TOY, "--protocol", "refit", "--seeds", "2", results=results)
+    assert done.returncode == 0 and "toy (refit on train + val)" in done.stdout, done.stdout + done.stderr
+    assert "4 runs" in done.stdout
+    flagged = bench(*TOY, "--protocol", "best-on-test", results=results)
+    assert flagged.returncode == 0 and flagged.stdout.count("toy (EPOCH CHOSEN ON TEST)") == 2
+
+
+def test_list_names_the_studies_with_their_questions(tmp_path):
+    done = bench("list", "studies", results=tmp_path)
+    assert done.returncode == 0 and "ablation" in done.stdout and "?" in done.stdout
