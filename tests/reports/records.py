@@ -13,7 +13,7 @@ def record(arm: str = "mbt", seed: int = 0, acc: float | None = 0.5, **values: A
     config, weights = values.pop("config", {}), values.pop("weights", {})
     spec = RunSpec(arm, 1, config, "toy", data, "f" * 64, "c" * 64, 0, seed, weights=weights)
     scores = {"test/acc_e": acc, "test/n": 8.0, "test/recall/low": acc}
-    failed = Failure("RuntimeError", "broke", "") if acc is None else None
+    failed = Failure("other", "RuntimeError: broke", "") if acc is None else None
     facts: dict[str, Any] = {"preset": "quick", "notes": {}, "seconds": {"step": 2.0, "read": 1.0}, **values}
     return Record(
         key=spec.key,
