@@ -52,7 +52,11 @@ def sync(store: Store, files: bool = True) -> Exchange:
             _exchange(store, folder, published.get(key, {}), files, done)
             if store.away is not None:
                 return done
-        wanted = {key: remote for key, remote in published.items() if key not in here and _KEY.fullmatch(key)}
+        wanted = {
+            key: remote
+            for key, remote in published.items()
+            if key not in here and _KEY.fullmatch(key) and not all(one.trial for one in remote.values())
+        }
         if not files:
             wanted = _pull_light(store, wanted, done)
         for key, remote in wanted.items():

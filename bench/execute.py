@@ -124,7 +124,7 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
                 raise
             live.fail(record)
             forget_run(folder)
-            if record.error is not None and record.error.kind == "pruned":
+            if spec.stage == "trial":  # its values may be tried again, but not this run
                 shutil.rmtree(folder.checkpoints, ignore_errors=True)
             return Outcome(record, False, live.run_id)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 from bench.clock import Clock
@@ -15,7 +16,7 @@ from bench.pace import Pace
 from bench.record import RunFolder
 from bench.truth import judge
 
-SECONDS = "seconds.json"  # among the checkpoints: what a run that goes on had spent
+CURVES, SECONDS = "curves.json", "seconds.json"  # among the checkpoints: what a run that goes on had spent
 
 
 class Screen(Protocol):
@@ -36,6 +37,17 @@ class Screen(Protocol):
     def notice(self, text: str) -> None:
         """One line that a person should know."""
         ...
+
+
+def best_epoch(folder: Path) -> int | None:
+    """After how many epochs the curves beside a record are best on val, ties by the smaller loss; None without val."""
+    points = json.loads((folder / CURVES).read_text()) if (folder / CURVES).exists() else []
+    ranks = [
+        (point["values"]["val/acc_e"], -point["values"].get("val/loss", 0.0), -point["epoch"])
+        for point in points
+        if "val/acc_e" in point["values"]
+    ]
+    return 1 - max(ranks)[2] if ranks else None
 
 
 class Pruned(Exception):

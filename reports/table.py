@@ -43,6 +43,7 @@ class Row:
     flag: str  # of a protocol that is not clean
     scratch: bool  # of the paper's sizes, without published weights
     runs: int
+    folds: int
     failed: int
     numbers: dict[str, Number | None]  # scores by name
     notes: dict[str, Number | None]  # what the method and the sample's truth told besides
@@ -69,6 +70,7 @@ def gather(records: Sequence[Record]) -> list[Row]:
                 flagged,
                 scratch,
                 len(good),
+                len({record.spec.fold for record in good}),
                 len(group) - len(good),
                 _numbers([record.scores for record in good]),
                 _numbers([record.notes for record in good]),

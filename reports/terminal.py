@@ -48,7 +48,8 @@ def _scores(rows: list[Row], title: str) -> Table:
         arm = f"{_name(row)} (from scratch)" if row.scratch else _name(row)
         table.add_row(arm, *cells, str(row.clips), runs, f"{row.seconds:.1f}")
     if any(row.runs > 1 for row in rows):
-        table.caption = "mean ± standard deviation over seeds (each seed has its own validation fold)"
+        over = "folds and seeds together" if any(row.folds > 1 for row in rows) else "seeds"
+        table.caption = f"mean ± standard deviation over {over} (each seed has its own validation fold)"
     return table
 
 

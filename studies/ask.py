@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,9 +53,7 @@ def resolve(
     """Every (data set, arm, seed) that the comma-separated names stand for; raises ConfigError for a wrong one."""
     arms = [find_arm(name) for name in split_names(methods, "--method")]
     chosen = [find_dataset(name, data) for name in split_names(datasets, "--dataset")]
-    twice = next((one.card.name for one in chosen if [two.card.name for two in chosen].count(one.card.name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"two of the data sets are called '{twice}'; give their files or folders different names")
+    refuse_twins(chosen)
     overrides = parse_overrides(settings)
     check_fields(arms, overrides)
     return [
@@ -100,6 +99,14 @@ def find_dataset(name: str, data: Path | None = None) -> Dataset:
     if name not in DATASETS:
         _hint_at_folder(name)
     return look_up(name, DATASETS, "data set")
+
+
+def refuse_twins(datasets: Sequence[Dataset]) -> None:
+    """Raise ConfigError where two data sets have one name: their runs could not be told apart."""
+    names = [dataset.card.name for dataset in datasets]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"two of the data sets are called '{twice}'; give their files or folders different names")
 
 
 def choose_fold(card: Card, fold: int | None) -> int:

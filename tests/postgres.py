@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
@@ -90,7 +91,13 @@ def need_binaries() -> Path:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A real PostgreSQL server (half a second to start), one a test process; a test asks for `postgres.fresh()`."""
-    binaries = need_binaries()
+    with running(need_binaries()) as server:
+        yield server
+
+
+@contextmanager
+def running(binaries: Path) -> Iterator[Postgres]:
+    """A server that ends with the block."""
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         user = "postgres" if os.geteuid() == 0 else ""  # it refuses to run as root
         if user:

@@ -181,7 +181,7 @@ def _parts(asks: list[Ask], datasets: str, fold: int | None) -> tuple[Part, ...]
     arms = tuple(dict.fromkeys(ask.arm for ask in asks))
     folds = None if fold is None else (fold,)
     named = tuple(split_names(datasets, "--dataset"))
-    return (Part("", arms, named, folds, "re-tuned", protocol=asks[0].protocol),)
+    return (Part(arms, named, folds, "re-tuned", protocol=asks[0].protocol),)
 
 
 def _seeds(asks: list[Ask]) -> tuple[int, ...]:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.exchange import sync
 from bench.execute import Outcome
 from bench.files import write_whole
 from bench.logs import logs_to
-from bench.parents import Status, end_parent
+from bench.parents import Status, begin_parent, end_parent
 from bench.record import RunFolder
 from bench.store import Store
 from reports.studies import Labelled, Planned, gap_table, optimism_table, plan_table
@@ -27,7 +28,6 @@ from studies.work.estimate import estimate, read_timings
 from studies.work.order import Order, Place
 from studies.work.plan import Cell
 from studies.work.run import carry_out
-from studies.work.worker import publish_rest
 
 
 def answer_order(
@@ -36,19 +36,25 @@ def answer_order(
     """Carry an order out (or only print its plan), and say what came of it; the exit code."""
     with Terminal(console) as screen, logs_to(place.results / "log"):
         desk = make_desk(order, place, screen)
-        desk.store.reap()
+        if not dry_run:
+            desk.store.reap()
         board = make_board(order, place, desk)
+        for title in _overlapping(board):
+            screen.notice(f"{title}: the test clips of its folds overlap, so runs of several are not independent")
         screen.tell(_summary(board, order))
         screen.tell(estimate(board, read_timings(place.results), workers))
         if not dry_run:
-            for search in board.searches:
-                if not search.is_over():
-                    begin_search(search, desk.store)
-            carry_out(board, desk, place, workers, launcher, lambda board: _show(screen, board), screen.tell)
-            publish_rest(board, desk)
+            _begin(board, desk.store)
+            status: Status = "KILLED"
+            try:
+                carry_out(board, desk, place, workers, launcher, lambda board: _show(screen, board), screen.tell)
+                status = "FAILED" if board.lost else "FINISHED"
+            finally:
+                _end_study(board, desk.store, status)
             for search in board.searches:
                 publish_search(search, desk.store)
-            _end_study(board, desk.store)
+            if place.tracking_uri is not None and any(folder is None for _, folder in board.outcomes()):
+                sync(desk.store, files=False)  # what other machines made
     if dry_run:
         console.print(plan_table(_planned(board)))
         _say_lost(console, board)
@@ -61,15 +67,21 @@ def _answer(console: Console, board: Board, store: Store, json_file: Path | None
     rows = list(_labelled(board))
     titles = {name: dataset.card.title for name, dataset in board.plan.datasets.items()}
     titles |= {dataset.card.name: dataset.card.title for dataset in board.plan.datasets.values()}
-    if rows:
-        console.print(show([replace(row.record, arm=row.label) for row in rows], titles))
+    failed = [
+        replace(record, arm=board.plan.label(cell), preset=board.plan.order.preset) for cell, record in board.failed()
+    ]
+    if rows or failed:
+        console.print(show([*(replace(row.record, arm=row.label) for row in rows), *failed], titles))
     for table in (gap_table(rows), optimism_table(rows)):
         if table is not None:
             console.print(table)
     console.print(f"records: {store.results / 'runs'}", highlight=False, soft_wrap=True)
     if json_file is not None:
-        found = [(row.record, store.run_id(folder)) for row, folder in _with_folders(board)]
-        as_json = [as_row(Outcome(record, True, run_id), record.arm, record.preset) for record, run_id in found]
+        as_json = [
+            as_row(Outcome(row.record, True, store.run_id(folder)), row.record.arm, row.record.preset)
+            | {"label": row.label, "tried": row.tried}
+            for row, folder in _with_folders(board)
+        ]
         write_whole(json_file, (json.dumps(as_json, indent=1) + "\n").encode())
     missing = board.done - len(rows)
     if missing:
@@ -80,17 +92,44 @@ def _answer(console: Console, board: Board, store: Store, json_file: Path | None
     _say_lost(console, board)
     if store.away:
         return say_away(console, store.away)
-    return INCOMPLETE if board.lost or missing else DONE
+    return INCOMPLETE if board.lost else DONE
 
 
-def _end_study(board: Board, store: Store) -> None:
-    """Close the study's MLflow run in each data set's experiment."""
-    if board.plan.order.name:
-        where = {(row.record.spec.dataset, row.record.spec.data) for row in _labelled(board)}
-        metrics = {"runs/done": float(board.done), "runs/failed": float(len(board.lost))}
-        for dataset, data in sorted(where):
-            status: Status = "FAILED" if board.lost else "FINISHED"
+def _begin(board: Board, store: Store) -> None:
+    """The MLflow runs of the study, one in each data set's experiment, and of its searches."""
+    order = board.plan.order
+    asked = {"seeds": order.seeds, "preset": order.preset, "budget": order.budget, "tuning": _tunings(order)}
+    for dataset, data in sorted(board.spaces):
+        if order.name and board.left:
+            begin_parent(store, dataset, data, order.name, asked)
+    for search in board.searches:
+        if not search.is_over():
+            begin_search(search, store)
+
+
+def _end_study(board: Board, store: Store, status: Status) -> None:
+    """Close the study's MLflow runs; those of searches that were interrupted too."""
+    metrics = {"runs/done": float(board.done), "runs/failed": float(len(board.lost))}
+    for dataset, data in sorted(board.spaces):
+        if board.plan.order.name:
             end_parent(store, dataset, data, board.plan.order.name, status, metrics, [], {})
+    for search in board.searches:
+        if status == "KILLED":
+            end_parent(store, search.spec.dataset, search.spec.data, search.title, status, {}, [], {})
+
+
+def _overlapping(board: Board) -> list[str]:
+    """Titles of data sets of which several folds are planned whose test clips overlap."""
+    folds: dict[str, set[int]] = {}
+    for cell in board.plan.cells:
+        folds.setdefault(cell.dataset, set()).add(cell.fold)
+    cards = [board.plan.datasets[name].card for name, found in folds.items() if len(found) > 1]
+    return [card.title for card in cards if card.overlap]
+
+
+def _tunings(order: Order) -> str:
+    """Whose values the arms run with."""
+    return ", ".join(dict.fromkeys(part.tuning for part in order.parts)) if order.budget.asked else "none"
 
 
 def _summary(board: Board, order: Order) -> str:
@@ -104,6 +143,7 @@ def _summary(board: Board, order: Order) -> str:
         ends += [f"val Acc E {100 * budget.target:g}" if budget.target else ""]
         tried = sum(search.tried().total for search in board.searches)
         searches = f", {len(board.plan.searches)} searches of {' or '.join(end for end in ends if end)} ({tried} tried)"
+        searches += f", values {_tunings(order)}" if order.name else ""
     return f"{name}{shard}: {total} runs, {board.done} of them done, {len(board.lost)} impossible{searches}"
 
 
@@ -120,7 +160,7 @@ def _planned(board: Board) -> list[Planned]:
     """The plan by data set and arm."""
     left, counts = set(board.left), dict[tuple[str, str, str], list[int]]()
     for cell in board.plan.cells:
-        which = (cell.dataset, _label(board, cell), cell.tuning or board.plan.order.preset)
+        which = (cell.dataset, board.plan.label(cell), cell.tuning or board.plan.order.preset)
         count = counts.setdefault(which, [0, 0, 0])
         count[1 if cell in left else 2 if cell in board.lost else 0] += 1
     return [Planned(*which, *count) for which, count in counts.items()]
@@ -132,7 +172,7 @@ def _with_folders(board: Board) -> Iterator[tuple[Labelled, RunFolder]]:
         record = folder.record() if folder is not None else None
         if folder is not None and record is not None:
             record = replace(record, arm=cell.arm, preset=board.plan.order.preset)
-            yield Labelled(_label(board, cell), record, tried.get(cell.search, 1) if cell.search else 1), folder
+            yield Labelled(board.plan.label(cell), record, tried.get(cell.search, 1) if cell.search else 1), folder
 
 
 def _labelled(board: Board) -> Iterator[Labelled]:
@@ -141,14 +181,11 @@ def _labelled(board: Board) -> Iterator[Labelled]:
         yield row
 
 
-def _label(board: Board, cell: Cell) -> str:
-    """The arm's name; where it stands in the plan with several ways of coming by its values, with that as well."""
-    more = [cell.tuning or "not tuned"] if len(board.plan.ways(cell.arm, "tuning")) > 1 else []
-    more += [" ".join(cell.settings) or "as it is"] if len(board.plan.ways(cell.arm, "settings")) > 1 else []
-    return f"{cell.arm} ({', '.join(more)})" if more else cell.arm
-
-
 def _say_lost(console: Console, board: Board) -> None:
-    """What failed, and why."""
+    """What failed, and why; what failed for one reason in one line."""
+    reasons: dict[tuple[str, str], list[Cell]] = {}
     for cell, why in board.lost.items():
-        console.print(f"failed: {cell}: {why.kind}: {why.message}", style="red", markup=False, soft_wrap=True)
+        reasons.setdefault((why.kind, why.message), []).append(cell)
+    for (kind, message), cells in reasons.items():
+        more = f" and {len(cells) - 1} more" if len(cells) > 1 else ""
+        console.print(f"failed: {cells[0]}{more}: {kind}: {message}", style="red", markup=False, soft_wrap=True)

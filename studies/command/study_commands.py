@@ -90,6 +90,8 @@ def study(
     for line in _left_out(found, settings or []):
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     parts = _parts(found, datasets, tuning, preset, data, settings or [])
+    if tuning and (trials, hours, target) == (None, None, None):
+        raise ConfigError(f"--tuning {tuning} wants a search: say --trials 20, or --hours, or --target")
     numbers = tuple(range(seed, seed + seeds))
     budget, how = Budget(trials, hours, target), How(sampler, pruner, trial_seeds)
     order = Order(name, parts, numbers, preset, tuple(settings or []), data, budget, how, parse_shard(shard), retries)
@@ -115,6 +117,7 @@ def run_order(
     storage_url(place.results, place.storage)
     check_places(place.results, place.tracking_uri, json_file)
     place = replace(place, results=place.results.resolve(), command=secrets.token_hex(6))
+    order = replace(order, data=order.data.resolve() if order.data is not None else None)
     try:
         return answer_order(console, order, place, workers, launcher, dry_run, json_file)
     except KeyboardInterrupt:
@@ -136,15 +139,14 @@ def _parts(
     """What a study runs, for each of its protocols and ways of tuning. Raises ConfigError for a wrong name."""
     from bench.config import parse_overrides
     from bench.names import look_up
-    from studies.ask import check_fields, find_arm, find_dataset, split_names
+    from studies.ask import check_fields, find_arm, find_dataset, refuse_twins, split_names
     from studies.study import TUNINGS, Tuning
     from studies.work.order import Part
 
     given = parse_overrides(settings)
     check_fields([find_arm(arm) for one in found for arm in one.arms], given)
     named = split_names(datasets, "--datasets") if datasets else []
-    for dataset in named:
-        find_dataset(dataset, data)
+    refuse_twins([find_dataset(dataset, data) for dataset in named])
     known: dict[str, Tuning] = {way: way for way in TUNINGS}
     ways = [look_up(way, known, "tuning") for way in split_names(tuning, "--tuning")] if tuning else []
     parts = []
@@ -154,7 +156,6 @@ def _parts(
             for protocol in one.protocols:
                 parts.append(
                     Part(
-                        title=one.name,
                         arms=tuple(arm for arm in one.arms if arm not in wanting),
                         datasets=tuple(named) or one.datasets,
                         folds=() if one.every_fold else None,

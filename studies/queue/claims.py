@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
+DEATHS = 10  # processes that may die over one piece of work before it counts as what kills them
+DIED = "the process that ran it died"
+DEATH = "deaths"
 HOST, PROCESS, KIND, MESSAGE, RETRY = "host", "process", "kind", "message", "retry of"
 _held: set[int] = set()  # Optuna's ids of the trials that this process works at
 
@@ -34,8 +37,10 @@ class Claim:
         self.params: dict[str, Any] = dict(trial.params)
         self._told: set[int] = set()
         _held.add(trial._trial_id)
+        with suppress(Exception):  # the first sign of life: without one it would never count as dead elsewhere
+            self._beat()
         self._stop = threading.Event()
-        self._beats = threading.Thread(target=self._beat, daemon=True, name="signs of life")
+        self._beats = threading.Thread(target=self._keep_beating, daemon=True, name="signs of life")
         self._beats.start()
 
     @property
@@ -50,7 +55,8 @@ class Claim:
         self._told.add(step)
         with _unless_taken_away():
             self.storage.patient(lambda: self.trial.report(value, step))
-        return self.storage.patient(self.trial.should_prune)
+            return self.storage.patient(self.trial.should_prune)
+        return False
 
     def note(self, **attributes: object) -> None:
         """Keep facts with the trial."""
@@ -89,10 +95,12 @@ class Claim:
 
     def _beat(self) -> None:
         storage: Any = self.study._storage
-        while not self._stop.is_set():
+        storage.record_heartbeat(self.trial._trial_id)
+
+    def _keep_beating(self) -> None:
+        while not self._stop.wait(BEAT):
             with suppress(Exception):  # the database is away: the next sign of life will do
-                storage.record_heartbeat(self.trial._trial_id)
-            self._stop.wait(BEAT)
+                self._beat()
 
     def _end(self) -> None:
         self._stop.set()
@@ -197,23 +205,31 @@ def reap(study: Study) -> None:
         if trial._trial_id in _held or trial.user_attrs.get(HOST) != socket.gethostname():
             continue
         if process == this_process() or not is_alive(process):
-            requeue(study, trial.number)
+            requeue(study, trial.number, died=True)
     fail_stale_trials(study)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
+        if KIND not in trial.user_attrs:  # another machine's, without a sign of life: found, but not queued yet
+            copy_of(study, trial)
 
 
-def requeue(study: Study, number: int) -> None:
-    """End a running trial as interrupted; its values wait to be run again."""
+def requeue(study: Study, number: int, died: bool = False) -> None:
+    """End a running trial as interrupted; its values wait to be run again, unless too many processes `died` of them."""
     from optuna.trial import TrialState
 
     trial = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
     if trial.state.is_finished():
         return
-    copy_of(study, trial)
-    study._storage.set_trial_user_attr(trial._trial_id, KIND, "interrupted")
+    deaths = trial.user_attrs.get(DEATH, 0) + died
+    fatal = deaths >= DEATHS and bool(trial.params)
+    if not fatal:
+        copy_of(study, trial, **{DEATH: deaths})
+    if died:
+        study._storage.set_trial_user_attr(trial._trial_id, MESSAGE, f"{DIED} {deaths} times" if fatal else DIED)
+    study._storage.set_trial_user_attr(trial._trial_id, KIND, "other" if fatal else "interrupted")
     study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
 
-def copy_of(study: Study, trial: FrozenTrial) -> None:
+def copy_of(study: Study, trial: FrozenTrial, **notes: object) -> None:
     """Queue the values of a trial again, once; a cell has none."""
     if not trial.params or any(
         other.user_attrs.get(RETRY) == trial.number for other in study.get_trials(deepcopy=False)
@@ -222,7 +238,7 @@ def copy_of(study: Study, trial: FrozenTrial) -> None:
     kept = {
         name: value for name, value in trial.user_attrs.items() if name not in (HOST, PROCESS, KIND, MESSAGE, RETRY)
     }
-    queue(study, trial.params, trial.distributions, **{**kept, RETRY: trial.number})
+    queue(study, trial.params, trial.distributions, **{**kept, **notes, RETRY: trial.number})
 
 
 def used(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

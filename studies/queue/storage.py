@@ -20,7 +20,6 @@ from bench.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
     from optuna import Study
-    from optuna.samplers import BaseSampler
     from optuna.storages import RDBStorage
 
 PATIENCE = 900.0  # seconds that a database which went away is waited for
@@ -38,8 +37,8 @@ def storage_url(results: Path, url: str | None) -> str:
     kind, _, rest = url.partition("://")
     if kind in ("postgresql", "postgres", "postgresql+psycopg") and rest:
         return f"postgresql+psycopg://{rest}"
-    if kind == "sqlite" and rest.startswith("/"):
-        return url
+    if kind == "sqlite" and rest.startswith("/") and not rest.endswith("/"):
+        return f"sqlite:///{Path(rest[1:]).resolve()}"
     raise ConfigError(
         f"--storage '{url}' is no database for this; for example postgresql://user@host/name or sqlite:////path/optuna.db"
     )
@@ -55,14 +54,13 @@ class Storage:
         self._guard: Any = None  # the connection that holds PostgreSQL's advisory lock
         self._alone = False
 
-    def study(self, name: str, sampler: BaseSampler | None = None, pruner: Any = None, maximize: bool = True) -> Study:
+    def study(self, name: str, pruner: Any = None, maximize: bool = True) -> Study:
         """The Optuna study of this name; made where there is none."""
         import optuna
 
         return self.patient(
             lambda: optuna.create_study(
                 storage=self.open(),
-                sampler=sampler,
                 pruner=pruner,
                 study_name=name,
                 direction="maximize" if maximize else "minimize",
@@ -78,6 +76,7 @@ class Storage:
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used")
             warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+            faults: tuple[type[Exception], ...] = (OSError, *_away())
             try:
                 with self._lock():  # several processes would race in making its tables
                     self._opened = optuna.storages.RDBStorage(
@@ -87,8 +86,8 @@ class Storage:
                         grace_period=GRACE,
                         heartbeat_stale_trial_callback=_requeue_stale,
                     )
-            except _away() as error:
-                if self._waits:
+            except faults as error:
+                if self._waits and isinstance(error, _away()):
                     raise
                 raise StoreError(f"cannot reach the database {shown(self.url)} ({_first(error)})") from None
         return self._opened
@@ -190,16 +189,17 @@ def _away() -> tuple[type[Exception], ...]:
     from optuna.exceptions import StorageInternalError
     from sqlalchemy.exc import DBAPIError
 
-    return (StorageInternalError, DBAPIError, psycopg.OperationalError, psycopg.InterfaceError)
+    return (StorageInternalError, DBAPIError, psycopg.Error)
 
 
 def _is_outage(error: Exception) -> bool:
     """Whether it tells of a database that is away, and not of data that it refuses."""
     from optuna.exceptions import StorageInternalError
+    from psycopg import ProgrammingError as Refused
     from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
     inner = error.__cause__ if isinstance(error, StorageInternalError) else error
-    return not isinstance(inner, DataError | IntegrityError | ProgrammingError | ValueError)
+    return not isinstance(inner, DataError | IntegrityError | ProgrammingError | Refused | ValueError)
 
 
 def _first(error: Exception) -> str:

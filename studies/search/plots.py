@@ -37,7 +37,7 @@ def draw_search(study: Study, folder: Path, title: str) -> list[Path]:
             try:
                 _save(getattr(drawing, plot)(study), folder / name, title)
                 made.append(folder / name)
-            except (ValueError, RuntimeError, ZeroDivisionError) as error:
+            except Exception as error:  # a picture is not worth the tables that come after it
                 _log.warning("no %s: %s", name, error)
     return made
 

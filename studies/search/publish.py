@@ -46,6 +46,9 @@ def publish_search(search: Search, store: Store) -> None:
     if winner is not None:
         metrics["best/val/acc_e"] = winner.value
         tags |= {f"bench.winner.{name}": str(value) for name, value in winner.params.items()}
+        before = (known.get("winner") or {}).get("keys", [])
+        for key in set(before) - set(winner.keys):
+            tag_run(store, RunFolder(store.results / "runs" / key), {"bench.winner": "false"})
         for key in winner.keys:
             tag_run(store, RunFolder(store.results / "runs" / key), {"bench.winner": "true"})
     files = [*pictures, place / SUMMARY]

@@ -10,12 +10,7 @@ from bench.names import look_up
 if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
-SAMPLERS = {
-    "tpe": "TPESampler",
-    "random": "RandomSampler",
-    "gp": "GPSampler",
-    "qmc": "QMCSampler",
-}
+SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "gp": "GPSampler"}
 
 
 def make_sampler(name: str, study: str, trials: int) -> BaseSampler:

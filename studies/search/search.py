@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bench.execute import Ask
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from optuna import Study
     from optuna.trial import FrozenTrial
 
+HOPELESS = 10  # trials in a row that fail: the search is over, whatever its budget
 FIRST_SEED = 1000  # of trials: final runs have seeds of their own, and no run is both
 
 
@@ -141,6 +143,10 @@ class Search:
         best = max(done, key=lambda trial: (trial.value or 0.0, -trial.number))
         return Winner(best.number, best.value or 0.0, dict(best.params), best.user_attrs.get("keys", []))
 
+    def seconds(self) -> float:
+        """How long its trials took so far, of all workers together."""
+        return sum(_seconds(trial) for trial in self.trials())
+
     def tried(self) -> Tried:
         """What came of the configurations so far; one that was interrupted and run again counts once."""
         if self._brought is not None:
@@ -160,8 +166,10 @@ class Search:
     def _is_spent(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether no further configuration may be begun."""
         budget, counted = self.budget, used(trials)
+        if len(counted) >= HOPELESS and all(trial.state.name == "FAIL" for trial in counted[-HOPELESS:]):
+            return True
         best = max((trial.value for trial in trials if trial.state.name == "COMPLETE" and trial.value), default=0.0)
-        seconds = sum(trial.duration.total_seconds() for trial in counted if trial.duration is not None)
+        seconds = sum(_seconds(trial) for trial in trials)
         return (
             (budget.trials is not None and len(counted) >= budget.trials)
             or (budget.hours is not None and seconds >= budget.hours * 3600)
@@ -190,3 +198,10 @@ class Search:
             "seeds": self.how.seeds,
         }
         return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _seconds(trial: FrozenTrial) -> float:
+    """How long a trial took, or has taken so far."""
+    if trial.datetime_start is None:
+        return 0.0
+    return ((trial.datetime_complete or datetime.now()) - trial.datetime_start).total_seconds()

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from statistics import median_low
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, ConfigError, DataError
+from bench.errors import ConfigError, DataError
 from bench.execute import Ask, Desk
 from bench.known import Known
-from bench.record import RECORD, Failure, Kind, RunFolder
-from studies.queue.claims import HOST, KIND, MESSAGE, Claim, reap, take_new
+from bench.notebook import best_epoch
+from bench.record import RECORD, Failure, Kind, Record, RunFolder
+from studies.queue.claims import DEATHS, DIED, HOST, KIND, MESSAGE, Claim, reap, take_new
 from studies.queue.storage import Storage
 from studies.search.publish import bring_summary
 from studies.search.search import Search, Winner
@@ -43,6 +44,8 @@ class Board:
         self._keys: dict[Cell, str] = {}
         self._done: set[Cell] = set()
         self._elsewhere: set[str] = set()
+        self._winners: dict[Cell, Winner | None] = {}  # as found when a search was over: one winner a command
+        self.spaces: set[tuple[str, str]] = set()  # (data set, real or sample) of the runs that are known
         self._clean: dict[Cell, list[Cell]] = {}  # of a refit without its seed, the runs it takes its epochs from
         for cell in self.plan.cells:
             self._clean.setdefault(replace(cell, seed=0, protocol="refit"), []).append(cell)
@@ -70,11 +73,11 @@ class Board:
 
     def refresh(self) -> None:
         """Look again at what was left."""
-        winners: dict[Cell, Winner | None] = {}  # of the searches that are over
+        going_on: set[Cell] = set()  # searches that are not over
         for cell in list(self._left):
             try:
-                self._look(cell, winners)
-            except BenchError as error:
+                self._look(cell, going_on)
+            except (ConfigError, DataError) as error:
                 kind: Kind = "data" if isinstance(error, DataError) else "other"
                 self._lose(cell, Failure(kind, str(error), ""))
 
@@ -117,16 +120,19 @@ class Board:
                 folder = self._folder(cell)
                 yield cell, folder if self._is_made(cell) else None
 
-    def _look(self, cell: Cell, winners: dict[Cell, Winner | None]) -> None:
+    def _look(self, cell: Cell, going_on: set[Cell]) -> None:
         """Whether a cell is done, ready to be run, waiting for its search, or never to be run."""
         winner = None
         if cell.search is not None:
             search = self._search(cell.search)
-            if cell.search not in winners:
+            if cell.search in going_on:
+                return
+            if cell.search not in self._winners:
                 if not search.is_over():
+                    going_on.add(cell.search)
                     return
-                winners[cell.search] = search.winner()
-            winner = winners[cell.search]
+                self._winners[cell.search] = search.winner()
+            winner = self._winners[cell.search]
             if winner is None:
                 raise ConfigError(f"no trial of its search finished ({'; '.join(search.failures()[:1])})")
         stop = self._stop(cell) if cell.protocol == "refit" else None
@@ -136,7 +142,9 @@ class Board:
         if cell.search is not None and not self.plan.order.name:
             ask = replace(ask, parent=self._searches[cell.search].title)
         if cell not in self._keys:
-            self._keys[cell] = self._known.spec(ask).key
+            spec = self._known.spec(ask)
+            self._keys[cell] = spec.key
+            self.spaces.add((spec.dataset, spec.data))
         self._left[cell] = ask
         if self._is_made(cell) or self._keys[cell] in self._elsewhere:
             self.finish(cell)
@@ -164,7 +172,7 @@ class Board:
     def _chosen(self, cell: Cell) -> int | None:
         record = self._folder(cell).record()
         if record is not None:
-            return record.chosen
+            return record.chosen if record.chosen is not None else best_epoch(self._folder(cell).path)
         study = self.storage.study(CELLS, maximize=False)
         trials = self.storage.patient(lambda: study.get_trials(deepcopy=False))
         found = [t.user_attrs.get(CHOSEN) for t in trials if t.user_attrs.get(KEY) == self._keys[cell]]
@@ -188,9 +196,23 @@ class Board:
                 continue
             mine = [trial.user_attrs for trial in trials if trial.user_attrs.get(COMMAND) == self.command]
             failed = [one for one in mine if one.get(KIND, "interrupted") != "interrupted"]
+            died = [one for one in mine if one.get(MESSAGE) == DIED]
+            if len(died) >= DEATHS:
+                self._lose(cell, Failure("other", f"the process that ran it died {len(died)} times", ""))
+                continue
             if failed and (len(failed) > self.plan.order.retries or failed[-1][KIND] in LASTING):
                 self._lose(cell, Failure(failed[-1][KIND], failed[-1].get(MESSAGE, ""), ""))
         return states
+
+    def failed(self) -> list[tuple[Cell, Record]]:
+        """The records of lost cells that were tried here, each the last of its tries."""
+        found = []
+        for cell in self.lost:
+            if cell in self._keys:
+                tries = sorted(self._folder(cell).path.glob("failed-*.json"), key=lambda path: path.stat().st_mtime)
+                if tries:
+                    found.append((cell, Record.from_json(tries[-1].read_text(), str(tries[-1]))))
+        return found
 
     def _here(self) -> tuple[str, str]:
         """This machine and results folder: what was made here and is gone is made again."""

@@ -49,14 +49,18 @@ def estimate(board: Board, timings: Timings, workers: int) -> str:
     for search in board.searches:
         trials = max(0, (order.budget.trials or 0) - search.tried().total)
         jobs += [search.base] * trials * order.how.seeds
+        if order.budget.hours:  # at most, and not for the runs of other searches
+            seconds += max(0.0, order.budget.hours * HOUR - search.seconds())
     for ask in jobs:
         took = timings.of(ask.method.name, ask.preset, ask.dataset.card.name)
         unknown += took is None
         seconds += took or 0.0
-    if not jobs:
+    if not jobs and not seconds:
         return "nothing is left to do"
-    if unknown == len(jobs):
+    if jobs and unknown == len(jobs):
         return "how long it takes is not known: no such run was timed here yet"
+    if order.budget.target and not order.budget.trials and not order.budget.hours:
+        return f"about {in_words(seconds / workers)}, beside searches that end when their target is reached"
     rest = f", and {unknown} runs of methods that were not timed here yet" if unknown else ""
     return f"about {in_words(seconds / workers)}{rest}"
 

@@ -14,7 +14,6 @@ from studies.study import Tuning
 class Part:
     """Arms on data sets, under one protocol and one way of tuning: a study, or what was named by hand."""
 
-    title: str
     arms: tuple[str, ...]
     datasets: tuple[str, ...]
     folds: tuple[int, ...] | None = None  # None: the first of each data set; () every one

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 from bench.config import Config, parse_overrides
-from bench.data import Dataset
+from bench.data import Card, Dataset
 from bench.errors import ConfigError
 from bench.execute import Ask
 from bench.record import Protocol
+from datasets.index.places import find_folder
+from datasets.registry import SOURCES
 from studies.ask import Arm, configure, find_arm, find_dataset
 from studies.search.ranges import searched
 from studies.search.search import FIRST_SEED
@@ -55,7 +58,6 @@ class Plan:
     cells: tuple[Cell, ...]
     datasets: Mapping[str, Dataset]
     _arms: dict[tuple[object, ...], tuple[Arm, Config]] = field(default_factory=dict, compare=False)
-    _ways: dict[tuple[str, str], set[object]] = field(default_factory=dict, compare=False)
 
     @property
     def searches(self) -> tuple[Cell, ...]:
@@ -83,21 +85,22 @@ class Plan:
         which = (cell.arm, cell.settings, *sorted(params.items()))
         if which not in self._arms:
             arm = find_arm(cell.arm)
-            config = configure(arm, self.order.preset, parse_overrides([*self.order.settings, *cell.settings]))
+            config = configure(arm, self.order.preset, parse_overrides([*cell.settings, *self.order.settings]))
             fits = set(type(config).model_fields) - set(arm.overrides)
             self._arms[which] = arm, config.override({name: v for name, v in params.items() if name in fits})
         return self._arms[which]
 
-    def ways(self, arm: str, what: Literal["tuning", "settings"]) -> set[object]:
-        """The different tunings, or settings, that an arm stands in the plan with."""
-        if (arm, what) not in self._ways:
-            for cell in self.cells:
-                self._ways.setdefault((cell.arm, what), set()).add(getattr(cell, what))
-        return self._ways[arm, what]
+    def label(self, cell: Cell) -> str:
+        """The arm's name in tables. In a study it says whose tuned values it has, and what a part of the study sets;
+        that follows from the whole order, so that every shard names its rows alike."""
+        more = [cell.tuning] if cell.tuned_by and self.order.name else []
+        if len({part.settings for part in self.order.parts}) > 1:
+            more += [", ".join(cell.settings)] if cell.settings else []
+        return f"{cell.arm} ({'; '.join(more)})" if more else cell.arm
 
     def fixed(self, cell: Cell) -> set[str]:
         """The config fields that a search of the cell's arm leaves alone."""
-        return set(find_arm(cell.arm).overrides) | set(parse_overrides([*self.order.settings, *cell.settings]))
+        return set(find_arm(cell.arm).overrides) | set(parse_overrides([*cell.settings, *self.order.settings]))
 
 
 def make_plan(order: Order) -> Plan:
@@ -105,6 +108,13 @@ def make_plan(order: Order) -> Plan:
 
     Raises ConfigError for a search that is asked for where nothing can be searched, or on the test list.
     """
+    tuned = [part for part in order.parts if part.tuning != "none"]
+    if order.budget.asked and not tuned:
+        raise ConfigError(
+            "nothing here is tuned, its values are as they are set; leave --trials, --hours, --target out"
+        )
+    if order.budget.asked and any(part.protocol == "best-on-test" for part in tuned):
+        raise ConfigError("a search on the test list is refused: choosing on test takes no --trials, --hours, --target")
     cells = tuple(dict.fromkeys(cell for part in order.parts for cell in _cells(order, part)))
     if order.budget.asked and not any(cell.tuned_by for cell in cells):
         arms = ", ".join(dict.fromkeys(cell.arm for cell in cells))
@@ -116,16 +126,20 @@ def make_plan(order: Order) -> Plan:
 
 
 def _cells(order: Order, part: Part) -> Iterator[Cell]:
-    if part.protocol == "best-on-test" and order.budget.asked and part.tuning != "none":
-        raise ConfigError("a search on the test list is refused: --protocol best-on-test takes no --trials")
     protocols: tuple[Protocol, ...] = ("clean", "refit") if part.protocol == "refit" else (part.protocol,)
     for name in part.datasets:
-        card = find_dataset(name, order.data).card
-        for fold in card.folds[:1] if part.folds is None else part.folds or card.folds:
+        for fold in _folds(part, find_dataset(name, order.data).card, order.data):
             for protocol in protocols:
                 for seed in order.seeds:
                     for arm in part.arms:
                         yield Cell(name, fold, arm, seed, protocol, _tuned_by(order, part, arm), part.settings)
+
+
+def _folds(part: Part, card: Card, data: Path | None) -> tuple[int, ...]:
+    """The folds of a data set that are wanted; the built-in sample, which stands in where it is not found, has one."""
+    if part.folds is None or (not part.folds and card.name in SOURCES and find_folder(card, data) is None):
+        return card.folds[:1]
+    return part.folds or card.folds
 
 
 def _tuned_by(order: Order, part: Part, arm: str) -> str:
@@ -133,7 +147,7 @@ def _tuned_by(order: Order, part: Part, arm: str) -> str:
     if not order.budget.asked or part.tuning == "none":
         return ""
     own = find_arm(arm)
-    settings = parse_overrides([*order.settings, *part.settings])
+    settings = parse_overrides([*part.settings, *order.settings])
     if not searched(configure(own, order.preset, settings), {*own.overrides, *settings}):
         return ""
     return arm if part.tuning == "re-tuned" else part.full

@@ -51,11 +51,17 @@ def run_workers(order: Order, place: Place, count: int, gpus: int, look: Callabl
         _end(list(workers.values()))
 
 
+def deal(visible: str | None, gpus: int, number: int, each: int) -> str:
+    """The GPUs of a worker: the next `each` of those that this process may see, in turn."""
+    names = [name.strip() for name in (visible or ",".join(map(str, range(gpus)))).split(",") if name.strip()]
+    return ",".join(names[(number * each + i) % len(names)] for i in range(min(each, len(names))))
+
+
 def _start(context: Any, order: Order, place: Place, gpus: int, mistakes: Any, number: int) -> BaseProcess:
     """A worker with one GPU of its own where there are any, and as many threads as the place says."""
     changed = {"OMP_NUM_THREADS": str(place.threads)}
     if gpus:
-        changed["CUDA_VISIBLE_DEVICES"] = str(number % gpus)
+        changed["CUDA_VISIBLE_DEVICES"] = deal(os.environ.get("CUDA_VISIBLE_DEVICES"), gpus, number, place.devices)
     kept = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.speed import commands, exchange, harness, large, paper, plan, quick, reading, search
+from tests.speed import commands, exchange, harness, large, paper, plan, quick, reading, search, storage
 
 PARTS: dict[str, Callable[[], None]] = {
     "commands": commands.main,
@@ -16,6 +16,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "harness": harness.main,
     "plan": plan.main,
     "search": search.main,
+    "storage": storage.main,
     "exchange": exchange.main,
 }
 

@@ -22,7 +22,7 @@ def order(*parts: Part, **changed) -> Order:
 
 
 def part(*arms: str, **changed) -> Part:
-    return Part("x", arms, changed.pop("datasets", ("ekman6",)), **changed)
+    return Part(arms, changed.pop("datasets", ("ekman6",)), **changed)
 
 
 def test_an_arm_of_two_studies_is_planned_once():
@@ -81,7 +81,10 @@ def test_a_refit_is_planned_with_the_clean_runs_it_takes_its_epochs_from():
     assert [cell.protocol for cell in plan.cells] == ["clean"] * 3 + ["refit"] * 3
 
 
-def test_all_folds_are_planned_where_a_study_wants_them():
+def test_all_folds_are_planned_where_a_study_wants_them_and_the_data_are_there(monkeypatch):
+    wanted = order(part("mbt", datasets=("iemocap", "ekman6"), folds=()))
+    assert len({cell.fold for cell in make_plan(wanted).cells}) == 1  # the built-in sample has one
+    monkeypatch.setattr("studies.work.plan.find_folder", lambda card, data: data or ".")
     plan = make_plan(order(part("mbt", datasets=("iemocap", "ekman6"), folds=())))
     assert [len({cell.fold for cell in plan.cells if cell.dataset == name}) for name in ("iemocap", "ekman6")] == [5, 1]
 

@@ -1,0 +1,103 @@
+"""Benchmark of shared work: eight workers on PostgreSQL with trials of a second, and two workers against one."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from bench.execute import Ask
+from bench.record import RunSpec
+from studies.queue.storage import Storage, storage_url
+from studies.search.search import FIRST_SEED, Budget, How, Search
+from tests.postgres import find_binaries, running
+from tests.toys import TOY, TOY_DATA, ToyConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+WORKERS, TRIALS, EPOCHS, SECOND = 8, 80, 5, 1.0
+CELL = ("bench.py", "--method", "mbt", "--dataset", "ekman6", "--seeds", "6", "--threads", "1")
+
+
+def work(url: str, results: str, spent: Any) -> None:
+    """A worker: claims trials, lets each take a second of reports, and tells their ends; seconds in the storage a trial."""
+    spec = RunSpec("toy", 1, ToyConfig().model_dump(), "toy", "real", "f", "c", 0, FIRST_SEED)
+    base = Ask("toy", TOY, ToyConfig(), "quick", TOY_DATA, FIRST_SEED, stage="trial")
+    search = Search(
+        base, spec, set(), How(pruner="none"), Budget(trials=TRIALS), Storage(storage_url(Path(results), url))
+    )
+    search.trials()
+    while not search.is_over():
+        since = time.perf_counter()
+        claim = search.claim()
+        if claim is None:
+            time.sleep(0.2)
+            continue
+        inside = time.perf_counter() - since
+        for epoch in range(EPOCHS):
+            time.sleep(SECOND / EPOCHS)
+            since = time.perf_counter()
+            claim.report(claim.params["lr"], epoch)
+            inside += time.perf_counter() - since
+        since = time.perf_counter()
+        claim.done(claim.params["lr"])
+        spent.put((claim.number, inside + time.perf_counter() - since))
+
+
+def measure_postgres() -> None:
+    """Errors, lost and doubled trials, and the time that a trial spends in the storage, waiting for the lock included."""
+    binaries, context = find_binaries(), multiprocessing.get_context("spawn")
+    if binaries is None:
+        print("8 workers on PostgreSQL: not measured, it is not installed")
+        return
+    with running(binaries) as server, tempfile.TemporaryDirectory() as results:
+        url, spent = server.fresh(), context.Queue()
+        workers = [context.Process(target=work, args=(url, results, spent)) for _ in range(WORKERS)]
+        for worker in workers:
+            worker.start()
+        found = [spent.get(timeout=300) for _ in range(TRIALS)]
+        for worker in workers:
+            worker.join(timeout=60)
+        errors = sum(worker.exitcode != 0 for worker in workers)
+        numbers = [number for number, _ in found]
+        lost, doubled = TRIALS - len(set(numbers)), len(numbers) - len(set(numbers)) + (not spent.empty())
+        times = sorted(1000 * seconds for _, seconds in found)
+    print(f"8 workers on PostgreSQL, {TRIALS} trials: {errors} errors, {lost} lost, {doubled} doubled")
+    print(f"  storage time a trial, median       {statistics.median(times):6.0f} ms  (wanted: under 50)")
+    print(f"  of 95 in 100 trials under          {times[int(0.95 * TRIALS)]:6.0f} ms")
+
+
+def seconds_of(workers: int, results: str) -> float:
+    """Wall seconds of the same runs by so many workers, one thread each; by shared work also where there is one."""
+    words = [sys.executable, *CELL, "--results", results, "--workers", str(workers)]
+    words += ["--storage", f"sqlite:///{results}/optuna.db"]
+    since = time.perf_counter()
+    subprocess.run(words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, stdout=subprocess.DEVNULL)
+    return time.perf_counter() - since
+
+
+def measure_workers() -> None:
+    """Two workers of one thread each against one."""
+    found = {}
+    for workers in (1, 2):
+        with tempfile.TemporaryDirectory() as results:
+            prepare = [sys.executable, "bench.py", "--method", "majority", "--dataset", "ekman6", "--results", results]
+            subprocess.run(prepare, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+            found[workers] = seconds_of(workers, results)
+    told = f"{found[1]:.0f} and {found[2]:.0f} s, start-up in both"
+    print(f"2 workers against 1, one thread each   {found[1] / found[2]:5.2f}   (wanted: 1.8; {told})")
+
+
+def main() -> None:
+    """Print the figures on a line each."""
+    measure_postgres()
+    measure_workers()
+
+
+if __name__ == "__main__":
+    main()
