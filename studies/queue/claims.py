@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from copy import copy
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
 
+EVERY = 2.0  # seconds between two looks for the dead, by one process
 DEATHS = 10  # processes that may die over one piece of work before it counts as what kills them
 DIED = "the process that ran it died"
 DEATH = "deaths"
@@ -85,12 +87,8 @@ class Claim:
     def _tell(self, state: str, value: float | None = None) -> None:
         from optuna.trial import TrialState
 
-        def tell() -> None:
-            known = self.study._storage.get_trial(self.trial._trial_id)
-            if not known.state.is_finished():  # else it was told, and only the answer was lost
-                self.study.tell(self.trial, value, state=TrialState[state], skip_if_finished=True)
-
-        self.storage.patient(tell)
+        tell = partial(self.study.tell, self.trial, value, state=TrialState[state], skip_if_finished=True)
+        self.storage.patient(tell)  # where it was told before, only the answer was lost
         self._end()
 
     def _beat(self) -> None:
@@ -139,7 +137,7 @@ def take_new(storage: Storage, study: Study, distributions: Mapping[str, BaseDis
     all of its values. To be called alone."""
     import optuna
 
-    drawn = _draw(study, len(study.get_trials(deepcopy=False)), distributions)
+    drawn = _draw(study, distributions) if distributions else {}
     template = optuna.trial.create_trial(
         state=optuna.trial.TrialState.RUNNING,
         params=drawn,
@@ -155,12 +153,12 @@ def _owner() -> dict[str, str]:
     return {HOST: socket.gethostname(), PROCESS: this_process()}
 
 
-def _draw(study: Study, number: int, distributions: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+def _draw(study: Study, distributions: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     """What the sampler draws for the next trial, by its public steps: together where it can, else one by one."""
     import optuna
 
     blank = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
-    blank.number = number
+    blank.number = len(study.get_trials(deepcopy=False))
     study = copy(study)
     study._storage = _Unnoted(study._storage)  # type: ignore[assignment]
     space = study.sampler.infer_relative_search_space(study, blank)
@@ -194,12 +192,15 @@ def _unless_taken_away() -> Iterator[None]:
         yield
 
 
-def reap(study: Study) -> None:
-    """Mark what dead processes left, and queue it again. To be called alone: then a trial that this process claimed
-    without knowing of it was made just before the database went away."""
+def reap(storage: Storage, study: Study) -> None:
+    """Mark what dead processes left, and queue it again; a look every few seconds is enough. To be called alone: then
+    a trial that this process claimed without knowing of it was made just before the database went away."""
     from optuna.storages import fail_stale_trials
     from optuna.trial import TrialState
 
+    if time.monotonic() - storage.reaped.get(study.study_name, -EVERY) < EVERY:
+        return
+    storage.reaped[study.study_name] = time.monotonic()
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         process = trial.user_attrs.get(PROCESS, "")
         if trial._trial_id in _held or trial.user_attrs.get(HOST) != socket.gethostname():

@@ -53,6 +53,7 @@ class Storage:
         self._opened: RDBStorage | None = None
         self._guard: Any = None  # the connection that holds PostgreSQL's advisory lock
         self._alone = False
+        self.reaped: dict[str, float] = {}  # study -> when it was last looked through for the dead
 
     def study(self, name: str, pruner: Any = None, maximize: bool = True) -> Study:
         """The Optuna study of this name; made where there is none."""

@@ -108,7 +108,7 @@ class Search:
         return None if self.is_brought else self.storage.alone(self._claim)
 
     def _claim(self) -> Claim | None:
-        reap(self.study)
+        reap(self.storage, self.study)
         trials = self.trials()
         waiting = [trial for trial in trials if trial.state.name == "WAITING"]
         under_way = [trial for trial in trials if trial.state.name == "RUNNING"]

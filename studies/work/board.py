@@ -89,7 +89,7 @@ class Board:
 
     def _claim(self) -> tuple[Cell, Ask, Claim] | None:
         study = self.storage.study(CELLS, maximize=False)
-        reap(study)
+        reap(self.storage, study)
         states = self._settle()
         for cell, ask in self._ready():
             key = self._keys[cell]

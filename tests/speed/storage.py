@@ -25,7 +25,7 @@ CELL = ("bench.py", "--method", "mbt", "--dataset", "ekman6", "--seeds", "6", "-
 
 
 def work(url: str, results: str, spent: Any) -> None:
-    """A worker: claims trials, lets each take a second of reports, and tells their ends; seconds in the storage a trial."""
+    """A worker: claims trials, lets each take a second of reports, tells their ends; what that took is `spent`."""
     spec = RunSpec("toy", 1, ToyConfig().model_dump(), "toy", "real", "f", "c", 0, FIRST_SEED)
     base = Ask("toy", TOY, ToyConfig(), "quick", TOY_DATA, FIRST_SEED, stage="trial")
     search = Search(
@@ -50,7 +50,7 @@ def work(url: str, results: str, spent: Any) -> None:
 
 
 def measure_postgres() -> None:
-    """Errors, lost and doubled trials, and the time that a trial spends in the storage, waiting for the lock included."""
+    """Errors, lost and doubled trials, and the time a trial spends in the storage, waiting for the lock included."""
     binaries, context = find_binaries(), multiprocessing.get_context("spawn")
     if binaries is None:
         print("8 workers on PostgreSQL: not measured, it is not installed")

@@ -62,11 +62,12 @@ def test_a_trial_whose_answer_was_lost_is_queued_again_with_its_values(tmp_path)
     study, ranges = storage.study("one"), {"lr": optuna.distributions.FloatDistribution(0.1, 1.0)}
     claims.queue(study, {"lr": 0.3}, ranges)
     claim = storage.alone(lambda: claims.take_waiting(storage, study))
-    claims.reap(study)
+    claims.reap(storage, study)
     assert [trial.state.name for trial in study.trials] == ["RUNNING"], "a claim that is worked at was taken away"
     claim._end()  # what the database holds, this process now knows nothing of
     assert study.trials[0].user_attrs["process"] == this_process()
-    claims.reap(study)
+    storage.reaped.clear()
+    claims.reap(storage, study)
     assert [(trial.state.name, trial.params) for trial in study.trials] == [
         ("FAIL", {"lr": 0.3}),
         ("WAITING", {"lr": 0.3}),
