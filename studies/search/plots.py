@@ -47,7 +47,7 @@ def _save(axes: Any, path: Path, title: str) -> None:
     from matplotlib import pyplot
 
     figure = axes.figure if hasattr(axes, "figure") else axes.flat[0].figure
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(title, fontsize=10, y=1.04)
     with whole(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
     pyplot.close(figure)
