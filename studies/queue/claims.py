@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 EVERY = 2.0  # seconds between two looks for the dead, by one process
 DEATHS = 10  # processes that may die over one piece of work before it counts as what kills them
+CRASHES: tuple[Kind, ...] = ("other", "out of memory")
+MOST_TRIES = 3  # of one configuration that crashes, by one command after the other
+COMMAND, TRIES = "command", "tries"
 DIED = "the process that ran it died"
 DEATH = "deaths"
 HOST, PROCESS, KIND, MESSAGE, RETRY = "host", "process", "kind", "message", "retry of"
@@ -118,7 +121,7 @@ def queue(study: Study, params: Mapping[str, Any], distributions: Mapping[str, B
     )
 
 
-def take_waiting(storage: Storage, study: Study) -> Claim:
+def take_waiting(storage: Storage, study: Study, **notes: object) -> Claim:
     """Claim the trial that waits in front; it names its owner before it counts as under way. To be called alone, where
     one waits."""
     import optuna
@@ -126,7 +129,7 @@ def take_waiting(storage: Storage, study: Study) -> Claim:
     waiting, running = optuna.trial.TrialState.WAITING, optuna.trial.TrialState.RUNNING
     found = study.get_trials(deepcopy=False, states=(waiting,))[0]._trial_id
     storage.check_alone()
-    for name, value in _owner().items():
+    for name, value in {**notes, **_owner()}.items():
         study._storage.set_trial_user_attr(found, name, value)
     study._storage.set_trial_state_values(found, running)
     return Claim(storage, study, optuna.Trial(study, found))
@@ -243,10 +246,22 @@ def copy_of(study: Study, trial: FrozenTrial, **notes: object) -> None:
 
 
 def used(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that a budget counts: finished, whatever came of them, but not those that were interrupted."""
+    """The trials that a budget counts: finished, whatever came of them, but not those that were interrupted or that
+    were queued again."""
+    again = {trial.user_attrs.get(RETRY) for trial in trials}
     return [
         trial
         for trial in trials
         if trial.state.is_finished()
+        and trial.number not in again
         and (trial.state.name != "FAIL" or trial.user_attrs.get(KIND, "interrupted") != "interrupted")
     ]
+
+
+def queue_crashed(study: Study, command: str) -> None:
+    """Queue again what crashed under other commands: the reason may be gone by now. To be called alone."""
+    for trial in used(study.get_trials(deepcopy=False)):
+        tries = trial.user_attrs.get(TRIES, 1)
+        crashed = trial.state.name == "FAIL" and trial.user_attrs.get(KIND) in CRASHES
+        if crashed and trial.user_attrs.get(COMMAND) != command and tries < MOST_TRIES:
+            copy_of(study, trial, **{TRIES: tries + 1})

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench.execute import Ask
 from bench.record import RunSpec
-from studies.queue.claims import KIND, Claim, queue, reap, take_new, take_waiting, used
+from studies.queue.claims import COMMAND, CRASHES, KIND, Claim, queue, queue_crashed, reap, take_new, take_waiting, used
 from studies.queue.storage import Storage
 from studies.search.pruners import make_pruner
 from studies.search.ranges import distributions, own_values, searched
@@ -75,8 +75,18 @@ class Tried:
 class Search:
     """A search in its database. `base` is the run that its trials vary: the same arm, fold and data."""
 
-    def __init__(self, base: Ask, spec: RunSpec, fixed: Collection[str], how: How, budget: Budget, storage: Storage):
+    def __init__(
+        self,
+        base: Ask,
+        spec: RunSpec,
+        fixed: Collection[str],
+        how: How,
+        budget: Budget,
+        storage: Storage,
+        command: str = "",
+    ) -> None:
         self.base, self.spec, self.how, self.budget, self.storage = base, spec, how, budget, storage
+        self.command = command
         self.ranges = searched(base.config, fixed)
         self.digest = self._digest(spec)
         self.title = f"search {base.arm} {self.digest[:6]}"
@@ -91,6 +101,12 @@ class Search:
             pruner = make_pruner(self.how.pruner, self.budget.trials or 0, self.how.seeds)
             self._study = self.storage.study(self.name, pruner=pruner)
         return self._study
+
+    def go_on(self) -> None:
+        """Let what crashed under an earlier command be tried again, where the search is not over or found nothing."""
+        crashed = [trial for trial in used(self.trials()) if trial.user_attrs.get(KIND) in CRASHES]
+        if crashed and (self.winner() is None or not self._is_spent(self.trials())):
+            self.storage.alone(lambda: queue_crashed(self.study, self.command))
 
     @property
     def is_brought(self) -> bool:
@@ -118,9 +134,9 @@ class Search:
         if not trials:
             queue(self.study, own_values(self.base.config, self.ranges), drawn, origin="own values")
         if waiting or not trials:
-            return take_waiting(self.storage, self.study)
+            return take_waiting(self.storage, self.study, **{COMMAND: self.command})
         self.study.sampler = make_sampler(self.how.sampler, self.name, len(trials))
-        return take_new(self.storage, self.study, drawn)
+        return take_new(self.storage, self.study, drawn, **{COMMAND: self.command})
 
     def is_over(self) -> bool:
         """Whether it has had enough, and nothing of it is under way."""

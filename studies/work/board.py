@@ -13,7 +13,7 @@ from bench.execute import Ask, Desk
 from bench.known import Known
 from bench.notebook import best_epoch
 from bench.record import RECORD, Failure, Kind, Record, RunFolder
-from studies.queue.claims import DEATHS, DIED, HOST, KIND, MESSAGE, Claim, reap, take_new
+from studies.queue.claims import COMMAND, DEATHS, DIED, HOST, KIND, MESSAGE, Claim, reap, take_new
 from studies.queue.storage import Storage
 from studies.search.publish import bring_summary
 from studies.search.search import Search, Winner
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
 
 CELLS = "cells"  # Optuna's study of all cells of a storage: whatever study wants a run, it is made once
-KEY, CELL, CHOSEN, COMMAND, RESULTS = "key", "cell", "chosen", "command", "results"
+KEY, CELL, CHOSEN, RESULTS = "key", "cell", "chosen", "results"
 LASTING: tuple[Kind, ...] = ("nan", "data")  # failures that come again when nothing is changed
 
 
@@ -154,7 +154,10 @@ class Board:
             base = replace(self.plan.ask(cell), stage="trial")
             order = self.plan.order
             spec = self._known.spec(base)
-            self._searches[cell] = Search(base, spec, self.plan.fixed(cell), order.how, order.budget, self.storage)
+            self._searches[cell] = Search(
+                base, spec, self.plan.fixed(cell), order.how, order.budget, self.storage, self.command
+            )
+            self._searches[cell].go_on()
             bring_summary(self._searches[cell], self.desk.results)
         return self._searches[cell]
 

@@ -127,6 +127,26 @@ def test_an_interrupted_trial_is_run_again_with_its_values_and_counts_once(desk)
     assert [trial.user_attrs["kind"] for trial in search.trials() if trial.state.name == "FAIL"] == ["interrupted"]
 
 
+def test_what_crashed_is_tried_again_by_the_next_command_and_not_for_ever(desk):
+    broken = make_search(desk, Budget(trials=2), config=ToyConfig(epochs=1, fail="error"))
+    tries = []
+    for command in ("a", "a", "b", "c", "d"):
+        broken.command = command
+        broken.go_on()
+        run_out(broken, desk)
+        tries.append(len(broken.trials()))
+    assert tries == [2, 2, 4, 6, 6] and broken.tried().failed == 2
+
+
+def test_ten_failures_in_a_row_end_a_search(desk):
+    search = make_search(desk, Budget(target=0.9))
+    for _ in range(10):
+        claim = search.claim()
+        assert claim is not None
+        claim.failed("nan", "x")
+    assert search.is_over() and search.claim() is None
+
+
 def test_a_target_ends_a_search(desk):
     search = make_search(desk, Budget(trials=10, target=0.3))
     claim = search.claim()
