@@ -17,7 +17,7 @@ from bench.errors import BenchError, ConfigError, StoreError
 from bench.provenance import ROOT
 from studies.queue.storage import storage_url
 from studies.work.order import Order, Place
-from studies.work.processes import DEATHS
+from studies.work.processes import DEATHS, LAST_WORDS
 
 LOOK, ASK = 1.0, 5.0  # seconds between looks at the board, and between questions for work after one found none
 FAREWELL = 20.0  # seconds that a task has to give back what it does, before its process is killed
@@ -160,6 +160,8 @@ def _feed(ray: Any, submit: Callable[[], Any], most: Callable[[], int], look: Ca
                 except ray.exceptions.RayError as error:
                     idle, deaths = False, deaths + 1  # what it had is found by the next one, and queued again
                     _judge(error, deaths)
+        if tasks:  # their records are there, and may still be on their way to MLflow
+            ray.wait(tasks, num_returns=len(tasks), timeout=LAST_WORDS)
     except (ConnectionError, ray.exceptions.RayError) as error:
         raise StoreError(f"the Ray cluster is gone ({_first(error)}); the same command goes on where it was") from None
     finally:

@@ -31,6 +31,7 @@ from tests.studies.work.commands import (
 from tests.studies.work.commands import commands as commands
 
 WORDS = (*TOY, "--seeds", "2", "--workers", "2")
+LONG = ("--set", "pause=0.15")  # so that it is still at work when it has been killed that often
 VICTIMS = ("worker", "worker", "workers", "command")
 
 
@@ -72,7 +73,7 @@ def test_a_search_killed_three_times_is_whole_in_the_end(commands, results):
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_a_search_killed_again_and_again_is_whole_in_the_end(commands, results, seed):
-    torment(commands, results, (*WORDS, "--trials", "12"), 7, seed).ends()
+    torment(commands, results, (*WORDS, *LONG, "--trials", "12"), 7, seed).ends()
     check_search(results, 12)
     check_runs(results, 2)
 
@@ -80,7 +81,7 @@ def test_a_search_killed_again_and_again_is_whole_in_the_end(commands, results, 
 @pytest.mark.slow
 def test_a_search_on_postgresql_killed_again_and_again_is_whole_in_the_end(commands, results, postgres):
     url = postgres.fresh()
-    torment(commands, results, (*WORDS, "--trials", "12", "--storage", url), 6, seed=2).ends()
+    torment(commands, results, (*WORDS, *LONG, "--trials", "12", "--storage", url), 6, seed=2).ends()
     check_search(results, 12, url)
     check_runs(results, 2, url)
 
