@@ -1,4 +1,4 @@
-"""`python -m tests.speed [commands|reading|large|quick|search|exchange ...]` prints each figure on a line; else all."""
+"""`python -m tests.speed [PART ...]` prints each figure on a line; else all."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from reports.pictures import draw_all
 from studies.ask import resolve
 from tests.conftest import Quiet
 
-THREADS, TURNS, LONG = 2, 3, 4  # turns of each; the longer run has so many times the epochs
+THREADS, TURNS, LONG = 2, 3, 3  # turns of each; the longer run has so many times the epochs
 TEN_MINUTES = 600.0
 
 
