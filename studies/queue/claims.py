@@ -208,6 +208,8 @@ def reap(storage: Storage, study: Study) -> None:
         process = trial.user_attrs.get(PROCESS, "")
         if trial._trial_id in _held or trial.user_attrs.get(HOST) != socket.gethostname():
             continue
+        if not storage.is_file and process and process.rpartition(":")[2] != this_process().rpartition(":")[2]:
+            continue  # another boot, or another machine of this name: its signs of life tell
         if process == this_process() or not is_alive(process):
             requeue(study, trial.number, died=True)
     fail_stale_trials(study)

@@ -168,6 +168,11 @@ class Storage:
         return {"connect_args": {"connect_timeout": 10, "keepalives_idle": 30}, "pool_size": 1, "max_overflow": 2}
 
     @property
+    def is_file(self) -> bool:
+        """Whether it is a file of this machine, which no other one shares."""
+        return self._file is not None
+
+    @property
     def _file(self) -> Path | None:
         return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite:///") else None
 
