@@ -28,6 +28,7 @@ from studies.work.estimate import estimate, read_timings
 from studies.work.order import Order, Place
 from studies.work.plan import Cell
 from studies.work.run import carry_out
+from studies.work.worker import publish_rest
 
 
 def answer_order(
@@ -48,6 +49,7 @@ def answer_order(
             status: Status = "KILLED"
             try:
                 carry_out(board, desk, place, workers, launcher, lambda board: _show(screen, board), screen.tell)
+                publish_rest(board, desk)
                 status = "FAILED" if board.lost else "FINISHED"
             finally:
                 _end_study(board, desk.store, status)
@@ -64,7 +66,8 @@ def answer_order(
 
 def _answer(console: Console, board: Board, store: Store, json_file: Path | None) -> int:
     """The tables of an order that was carried out, what failed and why, and where its records are."""
-    rows = list(_labelled(board))
+    found = list(_finished(board))
+    rows = [row for row, _ in found]
     titles = {name: dataset.card.title for name, dataset in board.plan.datasets.items()}
     titles |= {dataset.card.name: dataset.card.title for dataset in board.plan.datasets.values()}
     failed = [
@@ -80,7 +83,7 @@ def _answer(console: Console, board: Board, store: Store, json_file: Path | None
         as_json = [
             as_row(Outcome(row.record, True, store.run_id(folder)), row.record.arm, row.record.preset)
             | {"label": row.label, "tried": row.tried}
-            for row, folder in _with_folders(board)
+            for row, folder in found
         ]
         write_whole(json_file, (json.dumps(as_json, indent=1) + "\n").encode())
     missing = board.done - len(rows)
@@ -166,19 +169,14 @@ def _planned(board: Board) -> list[Planned]:
     return [Planned(*which, *count) for which, count in counts.items()]
 
 
-def _with_folders(board: Board) -> Iterator[tuple[Labelled, RunFolder]]:
+def _finished(board: Board) -> Iterator[tuple[Labelled, RunFolder]]:
+    """The records that are here, under their names in the tables, with their folders."""
     tried = {cell: search.tried().total for cell, search in board.by_cell.items()}
     for cell, folder in board.outcomes():
         record = folder.record() if folder is not None else None
         if folder is not None and record is not None:
             record = replace(record, arm=cell.arm, preset=board.plan.order.preset)
             yield Labelled(board.plan.label(cell), record, tried.get(cell.search, 1) if cell.search else 1), folder
-
-
-def _labelled(board: Board) -> Iterator[Labelled]:
-    """The records that are here, under their names in the tables."""
-    for row, _ in _with_folders(board):
-        yield row
 
 
 def _say_lost(console: Console, board: Board) -> None:

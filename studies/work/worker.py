@@ -32,8 +32,10 @@ def work(board: Board, desk: Desk, tell: Callable[[str], None], once: bool = Fal
 def publish_rest(board: Board, desk: Desk) -> None:
     """Publish the records that whoever made them did not live to publish."""
     for _, folder in board.outcomes():
-        record = folder.record() if folder is not None else None
-        if folder is not None and record is not None and desk.store.run_id(folder) is None:
+        if folder is None or desk.store.run_id(folder) is not None:
+            continue
+        record = folder.record()
+        if record is not None:
             with folder.held(lambda: None):
                 commit(folder, record, desk, None, found=True)
 

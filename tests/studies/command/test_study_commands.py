@@ -83,6 +83,17 @@ def test_a_refit_and_a_choice_on_test_are_named_in_every_table(results):
     assert flagged.returncode == 0 and flagged.stdout.count("toy (EPOCH CHOSEN ON TEST)") == 2
 
 
+def test_what_is_done_and_not_published_is_published_by_the_next_command(results):
+    from bench.store import Store
+
+    shared = ("--seeds", "2", "--storage", f"sqlite:///{results / 'optuna.db'}")
+    assert bench(*TOY, *shared, results=results).returncode == 0
+    uri = f"sqlite:///{results / 'other.db'}"
+    again = bench(*TOY, *shared, "--tracking-uri", uri, results=results)
+    assert again.returncode == 0 and "2 of them done" in again.stdout
+    assert len(Store(results, uri).search("tags.`bench.record` != ''")) == 2
+
+
 def test_list_names_the_studies_with_their_questions(tmp_path):
     done = bench("list", "studies", results=tmp_path)
     assert done.returncode == 0 and "ablation" in done.stdout and "?" in done.stdout
