@@ -91,7 +91,7 @@ def test_what_is_done_and_not_published_is_published_by_the_next_command(results
     uri = f"sqlite:///{results / 'other.db'}"
     again = bench(*TOY, *shared, "--tracking-uri", uri, results=results)
     assert again.returncode == 0 and "2 of them done" in again.stdout
-    assert len(Store(results, uri).search("tags.`bench.record` != ''")) == 2
+    assert len(list(Store(results, uri).search("tags.`bench.record` != ''"))) == 2
 
 
 def test_list_names_the_studies_with_their_questions(tmp_path):
