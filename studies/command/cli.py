@@ -94,16 +94,12 @@ def run(
         return
     if not method or not dataset:
         raise ConfigError("--method and --dataset are both wanted; `python bench.py list` shows what there is")
-    from functools import partial
-
-    from bench.execute import Desk
-    from bench.store import Store
-    from reports.pictures import draw_all
     from studies.ask import resolve
     from studies.command.answer import answer
     from studies.command.screen import Terminal
     from studies.command.study_commands import run_order
     from studies.search.search import Budget, How
+    from studies.work.desk import make_desk
     from studies.work.order import Order, Place
 
     asks = resolve(method, dataset, preset, settings or [], range(seed, seed + seeds), fold, data)
@@ -112,26 +108,14 @@ def run(
     console = Console()
     threads = choose_threads(preset, threads, workers, devices)
     budget, how = Budget(trials, hours, target), How(sampler, pruner, trial_seeds)
+    order = Order("", _parts(asks, dataset, fold), _seeds(asks), preset, tuple(settings or []), data, budget, how)
+    place = Place(results, tracking_uri, storage, choose_device(), devices, threads, loaders, weights)
     if budget.asked or protocol == "refit" or workers > 1 or launcher != "processes" or storage or dry_run:
         if fresh:
             raise ConfigError("--fresh repeats single runs; leave it out of a search, a refit, or work that is shared")
-        order = Order("", _parts(asks, dataset, fold), _seeds(asks), preset, tuple(settings or []), data, budget, how)
-        place = Place(results, tracking_uri, storage, choose_device(), devices, threads, loaders, weights)
         raise typer.Exit(run_order(console, order, place, workers, launcher, dry_run, json_file))
     with Terminal(console) as screen:
-        desk = Desk(
-            results=results,
-            store=Store(results, tracking_uri),
-            screen=screen,
-            draw=partial(draw_all, notice=screen.notice),
-            data=data,
-            device=choose_device(),
-            threads=threads,
-            devices=devices,
-            loaders=loaders,
-            fresh=fresh,
-            keep_weights=weights,
-        )
+        desk = replace(make_desk(order, place, screen), fresh=fresh)
         _warn_of_overlap(asks, fold, screen)
         outcomes, mistake = _run_all(asks, desk)
     code = answer(console, asks, outcomes, desk, json_file) if outcomes else DONE

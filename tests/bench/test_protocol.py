@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.data import Corpus, Dataset, Request
-from bench.execute import Ask, Desk, execute
+from bench.execute import Ask, Desk, execute, load
 from bench.notebook import Pruned
 from bench.outputs import WEIGHTS
 from bench.protocol import NO_CLIPS, Joined, Sealed, SealedError, arrange, flag, seal
@@ -46,6 +46,11 @@ def test_a_trial_never_opens_the_test_split_and_keeps_no_scores_of_it(desk):
     assert record.error is None and record.scores["val/acc_e"] is not None
     assert {value for name, value in record.scores.items() if name.startswith("test/")} == {None}
     assert WEIGHTS not in record.files and not any(name.endswith(".png") for name in record.files)
+
+
+def test_what_a_trial_is_given_has_no_test_split(desk):
+    assert isinstance(load(ask(stage="trial"), desk).test, Sealed)
+    assert not isinstance(load(ask(), desk).test, Sealed)
 
 
 def test_the_guard_of_the_test_above_can_fail(desk):
