@@ -140,7 +140,7 @@ def _pull(store: Store, folder: RunFolder, remote: dict[str, Published], files: 
             _download(store, found, record, [file for file in record.files if file != WEIGHTS], place)
         for path in sorted(place.iterdir(), key=lambda path: path.name == RECORD):  # the record last
             path.replace(folder.path / path.name)
-    store.note(folder, found.run_id, found.sha)
+    store.note(folder, found.run_id, found.sha, found.experiment)
     if folder.superseded():
         store.publish(folder, record)  # marks what it replaced
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
@@ -162,7 +162,7 @@ def _pull_light(
             elif not found.trial:
                 (Path(name) / key).mkdir()
                 (Path(name) / key / RECORD).write_bytes(found.text)
-                (Path(name) / key / NOTE).write_bytes(store.as_note(found.run_id, found.sha))
+                (Path(name) / key / NOTE).write_bytes(store.as_note(found.run_id, found.sha, found.experiment))
                 waiting.append((folder, found))
         os.sync()
         for folder, found in waiting:

@@ -7,6 +7,7 @@ the fit is done, and not at all for a trial of a search.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 from dataclasses import dataclass, replace
@@ -32,6 +33,7 @@ from bench.record import Protocol, Record, RunFolder, RunSpec, Stage
 from bench.store import Store, forget_run
 from bench.streams import Streams
 
+_log = logging.getLogger(__name__)
 FREE_BYTES = 500_000_000  # below this a run is not started: a checkpoint would not fit
 
 
@@ -229,13 +231,15 @@ def _run(
         with clock("method"):
             predictor = _fit(ask, corpus.card, view, streams, ctx, desk.devices)
         scores, predictions = _score(ask, view, predictor, streams, ctx)
+        notes = _counts(ask, view, predictor, desk.device) if spec.stage == "final" else {}
         with clock("write"):
             kept = predictor if desk.keep_weights and spec.stage == "final" else None
             curves, told = notebook.curves(), notebook.told if spec.stage == "final" else {}
             files = write_outputs(folder.path, spec, ask.arm, view.told, predictions, curves, told, desk.draw, kept)
         known["chosen"] = notebook.chosen
         known["provenance"] |= peaks(desk.device)
-        record = Record(**known, scores=scores, notes=notebook.notes(view.told), seconds=clock.seconds(), files=files)
+        notes |= notebook.notes(view.told)
+        record = Record(**known, scores=scores, notes=notes, seconds=clock.seconds(), files=files)
         folder.write(record)
         return record
     except Exception as error:  # a method that breaks is a failed run, told with its traceback, not a lost one
@@ -270,6 +274,18 @@ def _score(
         if value is not None and not math.isfinite(value):
             raise Diverged(f"{name} is {value}: the finished model's scores are no numbers")
     return scores, predictions
+
+
+def _counts(ask: Ask, view: View, predictor: Predictor, device: str) -> dict[str, float]:
+    """What a table of costs needs, and how many clips were trained on: for the statistics of folds that overlap."""
+    from bench.cost import cost
+
+    clips = {"clips/train": float(len(view.train.clips))}
+    try:
+        return {**cost(predictor, ask.method.sampling(ask.config, False), device), **clips}
+    except Exception:  # a method that cannot be counted on a blank clip is no failed run
+        _log.warning("the predictor's cost could not be counted", exc_info=True)
+        return clips
 
 
 def _check_space(path: Path) -> None:

@@ -17,6 +17,7 @@ class Predictions:
     keys: tuple[str, ...]
     label: np.ndarray  # (n,) int64
     scores: np.ndarray  # (n, C) float32; arg max is the prediction
+    groups: tuple[str, ...] = ()  # of the clips: those of one group are not independent; () where it is not known
 
     @property
     def predicted(self) -> np.ndarray:

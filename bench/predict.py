@@ -56,7 +56,8 @@ def _predict(predictor: Predictor, clips: ClipSet, loader: Loader, ctx: Context)
         for read in _reads(loader, ctx):
             rows.append(predictor(read.inputs.to(torch.device(ctx.device))).label.float().cpu().numpy())
     labels = np.asarray([clip.label for clip in clips.clips], dtype=np.int64)
-    return Predictions(tuple(clip.key for clip in clips.clips), labels, np.concatenate(rows))
+    keys, groups = (tuple(getattr(clip, name) for clip in clips.clips) for name in ("key", "group"))
+    return Predictions(keys, labels, np.concatenate(rows), groups)
 
 
 def _reads(loader: Loader, ctx: Context) -> Iterator[Read]:

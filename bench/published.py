@@ -30,6 +30,7 @@ class Published:
     run_id: str
     end: int  # milliseconds
     trial: bool
+    experiment: str
     text: bytes | None  # of the record, where its run's tags hold it
 
 
@@ -65,4 +66,5 @@ def _records(runs: Iterable[Run]) -> Iterable[Published]:
         tags = run.data.tags
         if "bench.superseded" not in tags and run.info.status == "FINISHED":
             key, sha, trial = tags.get("bench.key", ""), tags["bench.record"], tags.get("bench.stage") == "trial"
-            yield Published(key, sha, run.info.run_id, run.info.end_time or 0, trial, unpack(tags, sha))
+            info = run.info
+            yield Published(key, sha, info.run_id, info.end_time or 0, trial, info.experiment_id, unpack(tags, sha))

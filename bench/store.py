@@ -81,9 +81,9 @@ class Store:
         with self.best_effort("publish"):
             client, sha = self.connect(), folder.sha()
             runs = self.runs_of(record.key)
-            known = [run.info.run_id for run in runs if run.data.tags.get("bench.record") == sha]
+            known = [run.info for run in runs if run.data.tags.get("bench.record") == sha]
             if known:
-                run_id: str = known[0]
+                run_id: str = known[0].run_id
             else:
                 check_files(folder.path, record)
                 live = live or Live(self)
@@ -99,7 +99,8 @@ class Store:
                 if run.data.tags.get("bench.record") in replaced and "bench.superseded" not in run.data.tags:
                     client.set_tag(run.info.run_id, "bench.superseded", sha)
             client.set_terminated(run_id, "FINISHED")
-            self.note(folder, run_id, sha)
+            experiment = known[0].experiment_id if known else self.noted(folder).get("experiment")
+            self.note(folder, run_id, sha, experiment)
             self.away = None
             return run_id
         return None
@@ -189,17 +190,18 @@ class Store:
         return str(found.experiment_id)
 
     def noted(self, folder: RunFolder) -> dict[str, Any]:
-        """`run_id` in this store, and `sha` of the record once it is published; empty where nothing is noted."""
+        """`run_id` and `experiment` in this store, and `sha` of the record once it is published; empty where nothing is
+        noted."""
         found: dict[str, Any] = _notes(folder).get(self._name, {})
         return found
 
-    def note(self, folder: RunFolder, run_id: str, sha: str | None) -> None:
-        """Keep beside a run which MLflow run is its own, and (`sha`) which record that holds."""
-        self._write_notes(folder, json.loads(self.as_note(run_id, sha)))
+    def note(self, folder: RunFolder, run_id: str, sha: str | None, experiment: str | None) -> None:
+        """Keep beside a run which MLflow run is its own, in which experiment, and (`sha`) which record that holds."""
+        self._write_notes(folder, json.loads(self.as_note(run_id, sha, experiment)))
 
-    def as_note(self, run_id: str, sha: str | None) -> bytes:
+    def as_note(self, run_id: str, sha: str | None, experiment: str | None) -> bytes:
         """The note of a run that has none of another store."""
-        return json.dumps({self._name: {"run_id": run_id, "sha": sha}}).encode()
+        return json.dumps({self._name: {"run_id": run_id, "sha": sha, "experiment": experiment}}).encode()
 
     @contextmanager
     def best_effort(self, what: str) -> Iterator[None]:
@@ -244,7 +246,7 @@ class Store:
         if live.run_id is None:
             tags["mlflow.runName"] = f"{arm} seed {spec.seed}"
             live.run_id = client.create_run(experiment, tags=tags).info.run_id
-        self.note(folder, live.run_id, None)
+        self.note(folder, live.run_id, None, experiment)
         log_batch(client, live.run_id, params=config_params(spec.config))
 
     def _write_notes(self, folder: RunFolder, new: dict[str, Any]) -> None:

@@ -5,13 +5,14 @@ from pathlib import Path
 import pandas
 import pytest
 
-from bench.errors import ConfigError
+from bench.errors import ConfigError, StoreError
 from bench.execute import Ask, Desk, execute
 from bench.metrics import score
+from bench.outputs import read_predictions
 from bench.record import RunFolder
 from bench.store import Store
 from reports.pictures import draw_all
-from tests.toys import CARD, TOY, TOY_DATA, ToyConfig
+from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, number_clips
 
 
 @pytest.fixture
@@ -45,17 +46,37 @@ def test_a_run_leaves_a_record_with_every_file_it_names(desk):
 
 def test_scores_can_be_recomputed_from_the_stored_predictions(desk):
     record = execute(ask(), desk).record
-    table = pandas.read_parquet(desk.results / "runs" / record.key / "predictions.parquet")
-    from bench.metrics import Predictions
-
-    for split in ("val", "test"):
-        rows = table[table.split == split]
-        label = rows.label.map(CARD.classes.index).to_numpy()
-        scores = rows[[f"score/{name}" for name in CARD.classes]].to_numpy()
-        found = score(Predictions(tuple(rows["clip"]), label, scores), CARD)
+    stored = read_predictions(desk.results / "runs" / record.key, CARD)
+    assert set(stored) == {"val", "test"}
+    for split, predictions in stored.items():
+        found = score(predictions, CARD)
         assert {f"{split}/{name}": value for name, value in found.items()} == {
             name: value for name, value in record.scores.items() if name.startswith(split)
         }
+
+
+def test_predictions_name_the_group_of_each_clip_and_older_ones_are_read_without(desk):
+    folder = desk.results / "runs" / execute(ask(), desk).record.key
+    found = read_predictions(folder, CARD)["test"]
+    clips = number_clips("test", 4).clips
+    assert found.groups == tuple(clip.group for clip in clips) and found.keys == tuple(clip.key for clip in clips)
+    table = pandas.read_parquet(folder / "predictions.parquet")
+    table.drop(columns="group").to_parquet(folder / "predictions.parquet", index=False)
+    assert read_predictions(folder, CARD)["test"].groups == ()
+
+
+def test_predictions_that_cannot_be_read_are_named_in_a_line(tmp_path):
+    with pytest.raises(StoreError, match=r"predictions\.parquet cannot be read as predictions"):
+        read_predictions(tmp_path, CARD)
+    (tmp_path / "predictions.parquet").write_bytes(b"no table")
+    with pytest.raises(StoreError, match=r"predictions\.parquet cannot be read as predictions"):
+        read_predictions(tmp_path, CARD)
+
+
+def test_a_record_tells_what_its_predictor_costs_and_how_many_clips_trained_it(desk):
+    notes = execute(ask(), desk).record.notes
+    assert notes["cost/parameters"] == 3 * 3 + 3 and notes["clips/train"] == 24
+    assert notes["cost/flops"] == 2 * 3 * 3
 
 
 def test_a_finished_run_is_found_and_not_repeated(desk):

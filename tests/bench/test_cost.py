@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import torch
+
+from bench.cost import cost
+from bench.data import Inputs, Sampling
+from bench.method import Scores
+
+SAMPLING = Sampling(segments=2, frames=4, stride=1, size=8, mels=5, training=False)
+
+
+class Known(torch.nn.Module):
+    """A layer and an attention whose products can be counted by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(5, 3, bias=True)
+
+    def forward(self, inputs: Inputs) -> Scores:
+        found = self.layer(inputs.audio)  # 2 segments x 100 frames
+        keys = found.flatten(1, 2)[:, None]  # (1, 1, 200, 3)
+        return Scores(torch.nn.functional.scaled_dot_product_attention(keys, keys, keys).mean((1, 2)))
+
+
+def test_parameters_and_operations_are_those_counted_by_hand():
+    found = cost(Known(), SAMPLING, "cpu")
+    assert found["cost/parameters"] == 5 * 3 + 3
+    layer, attention = 2 * 200 * 5 * 3, 2 * (2 * 200 * 200 * 3)
+    assert found["cost/flops"] == layer + attention
+
+
+def test_counting_leaves_the_random_generator_alone():
+    model = Known()
+    torch.manual_seed(1)
+    wanted = torch.rand(3)
+    torch.manual_seed(1)
+    cost(model, SAMPLING, "cpu")
+    assert torch.equal(torch.rand(3), wanted)
