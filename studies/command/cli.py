@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 
 from bench.errors import BenchError, ConfigError
-from studies.command import data_commands, run_commands, study_commands
+from studies.command import data_commands, report_commands, run_commands, study_commands
 from studies.command.exits import DONE, INTERRUPTED, MISTAKE
 from studies.command.options import (
     RESULTS,
@@ -126,6 +126,7 @@ def run(
 
 app.command(name="list")(data_commands.list_)
 app.command()(study_commands.study)
+app.command()(report_commands.report)
 app.command()(data_commands.check)
 app.command()(data_commands.prepare)
 app.command()(run_commands.predict)

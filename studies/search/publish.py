@@ -90,6 +90,7 @@ def _summary(search: Search) -> dict[str, Any]:
         "ranges": {name: _as_row(one) for name, one in search.ranges.items()},
         "base": search.spec.config,
         "tried": vars(search.tried()),
+        "trials": search.told(),
         "winner": vars(winner) if winner is not None else None,
         "failures": search.failures(),
     }

@@ -171,6 +171,17 @@ class Search:
         states = [trial.state.name for trial in counted]
         return Tried(states.count("COMPLETE"), states.count("PRUNED"), states.count("FAIL"))
 
+    def told(self) -> list[dict[str, Any]]:
+        """Every configuration that was tried, in the order they were begun: what it scored on val, if it was finished,
+        and the seconds that all trials had taken when it ended."""
+        found, spent = [], 0.0
+        for trial in used(self.trials()):
+            spent += _seconds(trial)
+            value = trial.value if trial.state.name == "COMPLETE" else None
+            state = trial.state.name.lower()
+            found.append({"number": trial.number, "state": state, "value": value, "spent": round(spent, 3)})
+        return found
+
     def failures(self) -> list[str]:
         """Why trials failed."""
         return [

@@ -1,0 +1,1 @@
+"""What a written report is made of, and whether it still is."""

@@ -1,0 +1,152 @@
+"""A written report held against the records as they are now: every number recomputed, every difference named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.files import sha256
+from bench.metrics import score
+from bench.outputs import PREDICTIONS
+from reports.audit.manifest import Manifest, facts
+from reports.audit.texts import FORMATS, grids_of, path_of, texts
+from reports.audit.write import PAGE, Progress
+from reports.formats.differences import edited
+from reports.formats.html import read_html
+from reports.report import Report
+from reports.results.part import Part
+from reports.results.predicted import Shelf
+from reports.results.run import Run
+from reports.results.searched import Summary
+
+NAMED = 3  # cells of a finding
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that does not hold: what, and the cells that it concerns."""
+
+    what: str
+    cells: tuple[str, ...]
+
+    def __str__(self) -> str:
+        if not self.cells:
+            return self.what
+        more = f" and {len(self.cells) - NAMED} more" if len(self.cells) > NAMED else ""
+        return f"{self.what}: {', '.join(self.cells[:NAMED])}{more}"
+
+
+def check_report(
+    report: Report,
+    parts: Sequence[Part],
+    searches: Sequence[Summary],
+    manifest: Manifest,
+    out: Path,
+    shelf: Shelf,
+    progress: Progress,
+) -> list[Finding]:
+    """Everything about a written report that does not hold; none where all does. `report` is composed anew."""
+    here = {run.record.key: run for run in report.runs}
+    findings = [*_records(manifest, here)]
+    for place, run in enumerate(here.values()):
+        progress("runs", place, len(here))
+        findings += [Finding(what, _cells_of(run.record.key, manifest)) for what in _recompute(run, shelf)]
+    progress("runs", len(here), len(here))
+    findings += _stale(report, manifest)
+    findings += _files(report, texts(report, parts, searches), manifest, out)
+    return findings
+
+
+def _records(manifest: Manifest, here: Mapping[str, Run]) -> list[Finding]:
+    """Runs that are gone, or are not what they were when the report was written."""
+    found = []
+    for key, noted in manifest.runs.items():
+        if key not in here:
+            found.append(
+                Finding(f"run {key} is gone, or has no place in the report any more", _cells_of(key, manifest))
+            )
+            continue
+        now = facts(here[key])
+        changed = [name for name in noted if name != "mlflow" and noted[name] != now.get(name)]
+        if changed:
+            what = f"the record of run {key} was changed since ({', '.join(changed)})"
+            found.append(Finding(what, _cells_of(key, manifest)))
+    return found
+
+
+def _recompute(run: Run, shelf: Shelf) -> list[str]:
+    """What is wrong with a run: its predictions are not those that its record names, or give other scores."""
+    record = run.record
+    if run.failed:
+        return []
+    if PREDICTIONS not in record.files or not (run.folder / PREDICTIONS).is_file():
+        return [f"run {record.key} cannot be recomputed: {PREDICTIONS} is not here (`python bench.py sync` brings it)"]
+    if sha256(run.folder / PREDICTIONS) != record.files[PREDICTIONS]:
+        return [f"the predictions of run {record.key} were changed since its record was written"]
+    splits = shelf.splits(run)
+    if splits is None:
+        return [shelf.missing[record.key]]
+    wrong = []
+    for split, predictions in splits.items():
+        for name, value in score(predictions, run.card).items():
+            told = record.scores.get(f"{split}/{name}")
+            if told != value:
+                wrong.append(f"run {record.key}: its record says {split}/{name} {told}, its predictions {value}")
+    return wrong
+
+
+def _stale(report: Report, manifest: Manifest) -> list[Finding]:
+    """Cells that would be written otherwise now."""
+    now = {name: cell for grid in grids_of(report) for name, cell in grid.cells() if cell.keys}
+    found = []
+    for name, cell in now.items():
+        old = manifest.cells.get(name)
+        if old is None:
+            found.append(Finding(f"stale: there is a number now ('{cell.text}')", (name,)))
+        elif list(cell.keys) != old["runs"]:
+            what = f"stale: made of {len(set(old['runs']))} runs, {len(set(cell.keys))} are there now"
+            found.append(Finding(what, (name,)))
+        elif cell.text != old["text"]:
+            found.append(
+                Finding(f"stale: '{old['text']}' was written, '{cell.text}' follows from the records", (name,))
+            )
+    gone = [name for name in manifest.cells if name not in now]
+    return [*found, *(Finding("stale: there is no such number any more", (name,)) for name in gone)]
+
+
+def _files(report: Report, wanted: Mapping[str, str], manifest: Manifest, out: Path) -> list[Finding]:
+    """Files that are gone, were edited since they were written, or would be written otherwise now."""
+    tables = {path_of(grid, kind): (grid, kind) for grid in grids_of(report) for kind in FORMATS}
+    found = []
+    for path, sha in manifest.files.items():
+        place = (out / path).resolve()
+        if not place.is_relative_to(out.resolve()) or not place.is_file():
+            found.append(Finding(f"{path} is not there any more", ()))
+        elif sha256(place) != sha:
+            found.append(Finding(f"{path} was edited", _edits(place, path, tables, report)))
+        elif path in wanted and place.read_text() != wanted[path]:
+            cells = tuple(edited(*tables[path], place.read_text())) if path in tables else ()
+            found.append(Finding(f"{path} is stale", cells))
+    return [*found, *(Finding(f"{path} was not written then", ()) for path in wanted if path not in manifest.files)]
+
+
+def _edits(place: Path, path: str, tables: Mapping[str, tuple[object, str]], report: Report) -> tuple[str, ...]:
+    """The cells of an edited table, or of the tables of an edited page."""
+    try:
+        text = place.read_text()
+    except ValueError:
+        return ()
+    if path in tables:
+        grid, kind = tables[path]
+        return tuple(edited(grid, kind, text))  # type: ignore[arg-type]
+    if path != PAGE:
+        return ()
+    told = read_html(text)
+    return tuple(
+        name for grid in grids_of(report) for name, cell in grid.cells() if name in told and told[name] != cell.text
+    )
+
+
+def _cells_of(key: str, manifest: Manifest) -> tuple[str, ...]:
+    return tuple(name for name, cell in manifest.cells.items() if key in cell["runs"])

@@ -1,0 +1,80 @@
+"""A report is written: texts, figures, the page, and last of all the manifest that vouches for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import ConfigError
+from bench.files import sha256, write_whole
+from reports.audit.manifest import MANIFEST, begin_manifest, make_manifest, read_manifest
+from reports.audit.texts import FIGURES, pictures_of, texts
+from reports.page.page import Drawn, page
+from reports.plots.style import as_png, as_svg, save
+from reports.report import Report
+from reports.results.part import Part
+from reports.results.searched import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAGE = "index.html"
+HEAVY = 150_000  # bytes of an SVG from which the page shows a PNG
+
+Progress = Callable[[str, int, int], None]
+"""Told what is done, how much of it, and of how much."""
+
+
+def check_folder(out: Path) -> None:
+    """Raise ConfigError where a report would be written among files that are not a report's."""
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"--out {out} is a file; name a folder for the report")
+    if out.is_dir() and any(out.iterdir()) and read_manifest(out) is None:
+        raise ConfigError(f"--out {out} holds files that are no report's; name an empty or a new folder")
+
+
+def write_report(
+    report: Report,
+    parts: Sequence[Part],
+    searches: Sequence[Summary],
+    asked: Mapping[str, Any],
+    out: Path,
+    progress: Progress,
+) -> None:
+    """Write a report into a folder. While that goes on the manifest says so, and a report that was interrupted is not
+    taken for one; files that only an older manifest named are deleted in the end."""
+    check_folder(out)
+    old = read_manifest(out)
+    contents = {path: text.encode() for path, text in texts(report, parts, searches).items()}
+    write_whole(out / MANIFEST, begin_manifest(asked, old, contents).encode())
+    for path, content in contents.items():
+        write_whole(out / path, content)
+    written = list(contents)
+    shown: dict[str, Drawn] = {}
+    pictures = pictures_of(report)
+    for place, picture in enumerate(pictures):
+        progress("figures", place, len(pictures))
+        figure = picture.draw()
+        written += [f"{FIGURES}/{name}" for name in save(figure, out / FIGURES / picture.name)]
+        shown[picture.name] = _for_page(figure)
+    progress("figures", len(pictures), len(pictures))
+    write_whole(out / PAGE, page(report, shown).encode())
+    written.append(PAGE)
+    files = {path: sha256(out / path) for path in written}
+    write_whole(out / MANIFEST, make_manifest(report, asked, files).encode())
+    for path in set(old.files if old is not None else ()) - set(files):
+        _drop(out, path)
+
+
+def _for_page(figure: Figure) -> Drawn:
+    """Lines as SVG, sharp at any size; what would be heavy as a PNG."""
+    drawn = as_svg(figure).encode()
+    return Drawn("image/svg+xml", drawn) if len(drawn) <= HEAVY else Drawn("image/png", as_png(figure))
+
+
+def _drop(out: Path, path: str) -> None:
+    """Delete a file of an older report, never one outside its folder."""
+    place = (out / path).resolve()
+    if place.is_relative_to(out.resolve()):
+        place.unlink(missing_ok=True)

@@ -1,0 +1,106 @@
+"""A report is composed: for each study its tables and figures, then what all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from reports.gather.pictures import pictures_of, ranks_of
+from reports.gather.trained import searching_of
+from reports.plots import searching
+from reports.report import Picture, Section
+from reports.results.comparisons import Comparison, compare_family, compare_with
+from reports.results.frame import Frame
+from reports.results.part import Part, slug
+from reports.results.predicted import Shelf
+from reports.results.searched import Summary
+from reports.tables import beside, components, costs, scores, spaces, tests
+from reports.tables import differences as worth
+from reports.tables.grid import Grid
+
+
+def compose(part: Part, shelf: Shelf) -> Section:
+    """The tables and figures of a study."""
+    frame = part.frame
+    lines = [label for label in frame.labels if any(not run.failed for run in frame.of(label))]
+    found = _compared(part, shelf)
+    grids = [*_scored(part), *_worth(part, found), *_tested(part, found)]
+    grids += [costs.costs(frame, shelf, dataset, f"{part.name}_cost_{slug(dataset)}") for dataset in frame.datasets]
+    text = [
+        part.question,
+        f"{len(frame.runs)} runs of {len(frame.labels)} lines on {', '.join(frame.datasets.values())}.",
+    ]
+    ranks, told = ranks_of(part)
+    text += [told] if told else []
+    pictures = [*pictures_of(part, found, shelf), *ranks] if lines else []
+    return Section(part.name, part.name.capitalize(), tuple(text), tuple(grids), tuple(pictures))
+
+
+def searched(searches: Sequence[Summary], titles: dict[str, str], values: str) -> Section | None:
+    """The appendix on searches; None where none was made."""
+    if not searches:
+        return None
+    grids = (spaces.spaces(searches, titles, "search_spaces", values),)
+    data = searching_of(searches, titles)
+    caption = (
+        "Best val Acc E so far of each search, against configurations tried and hours of all trials together; dots are "
+        "trials, crosses those without a score."
+    )
+    shown = (Picture("searches", "Searches", caption, partial(searching.draw, data), searching.rows(data)),)
+    text = ("A search sees val alone; its winner is run anew, and each of those runs scores test once.",)
+    return Section("searches", "Searches", text, grids, shown if data.searches else ())
+
+
+def _scored(part: Part) -> list[Grid]:
+    """The tables of scores, each with the paper's numbers beside it."""
+    frame, found = part.frame, []
+    if part.kind in components.PARTS:
+        for dataset in frame.datasets:
+            name = f"{part.name}_{part.kind}_{slug(dataset)}"
+            grid = components.components(frame, part.kind, name, part.name.capitalize(), dataset)
+            printed = beside.beside(frame.on(dataset), grid, part.kind, f"{name}_published")
+            found += [grid, *([printed] if printed is not None else [])]
+    name = f"{part.name}_scores"
+    grid = scores.scores(frame, name, f"{part.name.capitalize()}: all scores")
+    printed = beside.beside(frame, grid, "scores", f"{name}_published") if part.kind == "scores" else None
+    return [*found, grid, *([printed] if printed is not None else [])]
+
+
+def _compared(part: Part, shelf: Shelf) -> dict[str, list[Comparison]]:
+    """Reference -> the comparisons with it; of `optimism` all under one name, each line with its clean twin."""
+    frame = part.frame
+    if part.kind == "optimism":
+        flagged = [
+            label for label in frame.labels if any(run.record.spec.protocol != "clean" for run in frame.of(label))
+        ]
+        twins = [(label, clean) for label in flagged if (clean := _clean(frame, label)) is not None]
+        return {"clean": compare_family(frame, twins, shelf)}
+    references = [label for arm in (part.full, *part.controls) for label in part.labels(arm)]
+    return {label: compare_with(frame, label, shelf) for label in references}
+
+
+def _clean(frame: Frame, label: str) -> str | None:
+    arm = next(run.arm for run in frame.runs if run.label == label)
+    clean = [run.label for run in frame.runs if run.arm == arm and run.record.spec.protocol == "clean"]
+    return clean[0] if clean else None
+
+
+def _worth(part: Part, found: dict[str, list[Comparison]]) -> list[Grid]:
+    """The ablation tables: where there is a full method, and something to hold against it."""
+    if part.kind == "optimism" or not part.labels(part.full) or len(part.frame.labels) < 2:
+        return []
+    compared = worth.by_place([one for of in found.values() for one in of])
+    return [
+        worth.differences(part.frame, compared, part.full, part.controls, dataset, f"{part.name}_worth_{slug(dataset)}")
+        for dataset in part.frame.datasets
+    ]
+
+
+def _tested(part: Part, found: dict[str, list[Comparison]]) -> list[Grid]:
+    """The tests against the full method; of `optimism` those against the clean twins."""
+    wanted = ["clean"] if part.kind == "optimism" else part.labels(part.full)
+    return [
+        tests.tests(part.frame, found[name], name, f"{part.name}_tests" + ("" if place == 0 else f"_{place + 1}"))
+        for place, name in enumerate(wanted)
+        if found.get(name)
+    ]

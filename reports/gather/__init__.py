@@ -1,0 +1,1 @@
+"""What each figure of a report shows, gathered from its runs."""

@@ -1,0 +1,130 @@
+"""The figures of a study: scores, differences, learning, classes, confidence, ranks."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from reports.gather.compared import differences_of
+from reports.gather.scored import confusions_of, radars_of, reliabilities_of, results_of
+from reports.gather.trained import learning_of
+from reports.plots import confusion, differences, learning, radar, reliability, results
+from reports.report import Picture, Value
+from reports.results.comparisons import Comparison
+from reports.results.part import Part, slug
+from reports.results.predicted import Shelf
+from reports.statistics.ranks import draw_ranks, rank
+
+FEW = 6  # lines in a figure of curves or matrices
+
+
+def pictures_of(part: Part, found: dict[str, list[Comparison]], shelf: Shelf) -> list[Picture]:
+    """All figures of a study that its runs can fill."""
+    frame = part.frame
+    lines = _few(part)
+    made = []
+    scored = results_of(frame, shelf)
+    made.append(
+        Picture(
+            f"{part.name}_results",
+            "Scores with intervals",
+            "Acc E on test: the mean over runs, each run as a dot, and a 95 % bootstrap interval over test clips, "
+            "stratified by class, for these very runs. Hollow: incomplete, or the epoch was chosen on test.",
+            partial(results.draw, scored),
+            results.rows(scored),
+        )
+    )
+    references = ["clean"] if part.kind == "optimism" else part.labels(part.full)
+    for place, reference in enumerate(references):
+        if found.get(reference):
+            gains = differences_of(frame, found[reference], reference)
+            made.append(
+                Picture(
+                    f"{part.name}_differences" + ("" if place == 0 else f"_{place + 1}"),
+                    f"Differences to {reference}",
+                    f"Acc E minus that of {reference}, pair by pair (dots), the mean with its 95 % t-interval; below 0 "
+                    "is worse.",
+                    partial(differences.draw, gains),
+                    differences.rows(gains),
+                )
+            )
+    learnt = learning_of(frame.only(lines))
+    if learnt.panels:
+        caption = (
+            "Val Acc E after each epoch of the last stage: the mean over runs, and from the least to the most of them."
+        )
+        made.append(
+            Picture(
+                f"{part.name}_learning",
+                "Learning curves",
+                caption,
+                partial(learning.draw, learnt),
+                learning.rows(learnt),
+            )
+        )
+    return [*made, *_by_class(part, lines, shelf)]
+
+
+def _by_class(part: Part, lines: list[str], shelf: Shelf) -> list[Picture]:
+    """What becomes of each class: confusion, and the radar of the paper's Fig. 5; and how sure the lines are."""
+    frame, made = part.frame, []
+    for dataset, title in frame.datasets.items():
+        mixed = confusions_of(frame, lines, dataset, shelf)
+        if mixed is not None:
+            caption = f"{title}, test: percent of each true class (rows) that is called what (columns), over all runs."
+            name = f"{part.name}_confusion_{slug(dataset)}"
+            made.append(
+                Picture(name, f"Confusion, {title}", caption, partial(confusion.draw, mixed), confusion.rows(mixed))
+            )
+    rings = radars_of(frame, lines)
+    if rings.panels:
+        caption = "Recall of each class on test, percent, the mean over runs (Fig. 5 of the paper)."
+        made.append(Picture(f"{part.name}_radar", "Classes", caption, partial(radar.draw, rings), radar.rows(rings)))
+    sure = reliabilities_of(frame, lines, shelf)
+    if sure.panels:
+        caption = "How often the lines are right where they are how sure: clips of all runs in ten bins of confidence."
+        made.append(
+            Picture(
+                f"{part.name}_reliability",
+                "Calibration",
+                caption,
+                partial(reliability.draw, sure),
+                reliability.rows(sure),
+            )
+        )
+    return made
+
+
+def _few(part: Part) -> list[str]:
+    """The lines that figures of curves and matrices show: the full method and the controls first, then the others."""
+    frame = part.frame
+    first = [label for arm in (part.full, *part.controls) for label in part.labels(arm)]
+    chosen = list(dict.fromkeys([*first, *frame.labels]))[:FEW]
+    return [label for label in frame.labels if label in chosen]
+
+
+def ranks_of(part: Part) -> tuple[list[Picture], str]:
+    """Methods ranked over data sets, where these can carry it; and in words why not."""
+    frame = part.frame
+    if part.kind != "scores" or len(frame.datasets) < 2:
+        return [], ""
+    means = {
+        label: [pool.number(lambda run: run.percent("acc_e")) for pool in pools]
+        for label, pools in {
+            label: [frame.pools(dataset)[place] for dataset in frame.datasets]
+            for place, label in enumerate(frame.labels)
+        }.items()
+    }
+    complete = {
+        label: [one.mean for one in found if one is not None] for label, found in means.items() if None not in found
+    }
+    ranks = rank(complete)
+    if not ranks.carried:
+        return [], f"No critical-difference diagram: {ranks.why}"
+    caption = (
+        f"Mean ranks of Acc E over {ranks.datasets} data sets (1 is best); bars join methods that Nemenyi's test does "
+        f"not tell apart at 0.05, critical difference {ranks.critical:.2f} (Demsar 2006)."
+    )
+    rows: tuple[dict[str, Value], ...] = tuple(
+        {"method": one, "rank": place} for one, place in zip(ranks.methods, ranks.ranks, strict=True)
+    )
+    return [Picture(f"{part.name}_ranks", "Ranks over data sets", caption, partial(draw_ranks, ranks), rows)], ""

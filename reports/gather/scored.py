@@ -1,0 +1,109 @@
+"""Scores, classes and confidence of the lines of a table, as its figures show them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from reports.figures import confusion
+from reports.plots.confusion import Confusion, Confusions
+from reports.plots.radar import Radar, Radars, Ring
+from reports.plots.reliability import Bin, Curve, Panel, Reliabilities
+from reports.plots.results import Point, Results
+from reports.results.frame import Frame
+from reports.results.predicted import Shelf
+from reports.results.run import Run
+from reports.statistics.clips import score_interval
+from reports.tables.columns import competes
+from reports.tables.costs import calibration
+
+BINS = 10  # of confidence, equally wide
+PANELS = 6  # of confusion matrices
+
+
+def results_of(frame: Frame, shelf: Shelf) -> Results:
+    """Acc E of every line on every data set, each run, and an interval over the test clips."""
+    points = []
+    for dataset, title in frame.datasets.items():
+        for label, pool in zip(frame.labels, frame.pools(dataset), strict=True):
+            number = pool.number(lambda run: run.percent("acc_e"))
+            if number is None:
+                continue
+            tested = shelf.tested(pool.runs)
+            found = score_interval(tested.right, tested.labels, tested.groups) if tested is not None else None
+            low, high = (found.low, found.high) if found is not None else (None, None)
+            points.append(Point(label, title, number.mean, low, high, number.values, flagged=not competes(pool)))
+    return Results("Acc E on test, percent", tuple(points), sample=is_sample(frame))
+
+
+def confusions_of(frame: Frame, labels: Sequence[str], dataset: str, shelf: Shelf) -> Confusions | None:
+    """The confusion matrices of some lines on a data set, over all their runs; None where no predictions are here."""
+    frame, panels = frame.on(dataset), []
+    for label in labels[:PANELS]:
+        runs = [run for run in frame.of(label) if not run.failed and shelf.of(run) is not None]
+        if not runs:
+            continue
+        counts = sum(confusion(found, len(run.card.classes)) for run in runs if (found := shelf.of(run)) is not None)
+        table = tuple(tuple(int(count) for count in row) for row in np.asarray(counts))
+        panels.append(Confusion(label, runs[0].card.classes, table, len(runs)))
+    return Confusions(tuple(panels), is_sample(frame)) if panels else None
+
+
+def radars_of(frame: Frame, labels: Sequence[str]) -> Radars:
+    """The recall of each class by some lines, on every data set."""
+    panels = []
+    for dataset, title in frame.datasets.items():
+        here = frame.on(dataset)
+        classes = here.runs[0].card.classes
+        rings = [
+            Ring(label, tuple(_mean(runs, f"recall/{name}") for name in classes))
+            for label in labels
+            if (runs := [run for run in here.of(label) if not run.failed])
+        ]
+        if rings and len(classes) > 2:
+            panels.append(Radar(title, classes, tuple(rings), sample=is_sample(frame)))
+    return Radars(tuple(panels))
+
+
+def reliabilities_of(frame: Frame, labels: Sequence[str], shelf: Shelf) -> Reliabilities:
+    """How often the lines are right where they are how sure, clips of all runs together."""
+    panels = []
+    for dataset, title in frame.datasets.items():
+        here, curves = frame.on(dataset), []
+        for label in labels:
+            runs = [run for run in here.of(label) if not run.failed and shelf.of(run) is not None]
+            if runs:
+                errors = [error for run in runs if (error := calibration(shelf, run)) is not None]
+                curves.append(Curve(label, _bins(runs, shelf), float(np.mean(errors))))
+        if curves:
+            panels.append(Panel(title, tuple(curves)))
+    return Reliabilities(tuple(panels), sample=is_sample(frame))
+
+
+def is_sample(frame: Frame) -> bool:
+    """Whether any of its runs was made on the built-in sample."""
+    return any(run.record.spec.data == "sample" for run in frame.runs)
+
+
+def _mean(runs: Sequence[Run], name: str) -> float | None:
+    known = [value for run in runs if (value := run.percent(name)) is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _bins(runs: Sequence[Run], shelf: Shelf) -> tuple[Bin, ...]:
+    from scipy.special import softmax
+
+    confidence, right = [], []
+    for run in runs:
+        found = shelf.of(run)
+        assert found is not None
+        confidence.append(softmax(found.scores.astype(np.float64), axis=1).max(axis=1))
+        right.append(found.predicted == found.label)
+    sure, hit = np.concatenate(confidence), np.concatenate(right)
+    place = np.minimum((sure * BINS).astype(int), BINS - 1)
+    return tuple(
+        Bin(float(100 * sure[place == one].mean()), float(100 * hit[place == one].mean()), int((place == one).sum()))
+        for one in range(BINS)
+        if (place == one).any()
+    )

@@ -1,0 +1,1 @@
+"""What a paper takes from a report beside its tables and figures."""

@@ -1,0 +1,92 @@
+"""The implementation details of a paper, written from what the runs were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from reports.results.mixtures import SHORT
+from reports.results.run import Run
+from reports.results.searched import Summary
+from reports.tables.costs import HOUR
+
+SHOWN = ("batch", "lr", "weight_decay", "epochs", "pretrain_epochs", "pretrain_lr", "segments", "size", "width")
+PEOPLE = "Epochs were chosen on a validation fold; each run scored the test list once, after training."
+
+
+def details(runs: Sequence[Run], searches: Sequence[Summary], full: str) -> tuple[str, ...]:
+    """Paragraphs: data and protocol, training, searches, machines and code. Numbers are those of finished runs."""
+    good = [run for run in runs if not run.failed]
+    if not good:
+        return ("No run is finished.",)
+    paragraphs = [_data(good), _training(good, full), _searches(searches), _making(good, len(runs) - len(good))]
+    return tuple(text for text in paragraphs if text)
+
+
+def _data(runs: Sequence[Run]) -> str:
+    told = []
+    for title in dict.fromkeys(run.card.title for run in runs):
+        here = [run for run in runs if run.card.title == title]
+        trained = _range(run.record.notes.get("clips/train") for run in here)
+        tested = _range(run.record.scores.get("test/n") for run in here)
+        folds = len({run.record.spec.fold for run in here})
+        sizes = f"{f'{trained} clips for training and ' if trained else ''}{tested} for test"
+        told.append(f"{title} ({sizes}{f', {folds} folds' if folds > 1 else ''})")
+    sample = " The data are the built-in sample, not the real data set." if any(_sample(run) for run in runs) else ""
+    seeds = sorted({run.record.spec.seed for run in runs})
+    count = f"{len(seeds)} seeds ({', '.join(map(str, seeds))})" if len(seeds) > 1 else f"one seed ({seeds[0]})"
+    return f"We used {'; '.join(told)}.{sample} Every method was run with {count}. {PEOPLE}"
+
+
+def _sample(run: Run) -> bool:
+    return run.record.spec.data == "sample"
+
+
+def _training(runs: Sequence[Run], full: str) -> str:
+    """The values of the full method, or of the first that has any."""
+    mine = [run for run in runs if run.arm == full] or list(runs)
+    configs = [run.record.spec.config for run in mine]
+    known = [name for name in SHOWN if any(name in config for config in configs)]
+    values = [f"{name} {_values(config.get(name) for config in configs)}" for name in known]
+    presets = _values(run.record.preset for run in runs)
+    weights = sorted({f"{name} {sha[:SHORT]}" for run in runs for name, sha in run.record.spec.weights.items()})
+    files = f" Files (sha256): {', '.join(weights)}." if weights else " No published weights were loaded."
+    return f"Preset {presets}; {mine[0].arm}: {', '.join(values) or 'no values to tell of'}.{files}"
+
+
+def _searches(searches: Sequence[Summary]) -> str:
+    if not searches:
+        return "No values were searched."
+    tried = _range(float(search.tried) for search in searches)
+    samplers = _values(search.sampler for search in searches)
+    pruners = _values(search.pruner for search in searches)
+    return (
+        f"Values were searched on validation folds alone ({len(searches)} searches of {tried} configurations, sampler "
+        f"{samplers}, pruner {pruners}); the winners were run anew with other seeds."
+    )
+
+
+def _making(runs: Sequence[Run], failed: int) -> str:
+    def facts(of: Callable[[Run], object]) -> str:
+        return _values(str(of(run)) for run in runs)
+
+    spent = sum(sum(run.record.seconds.values()) for run in runs) / HOUR
+    lost = f" {failed} runs failed and are counted, not averaged." if failed else ""
+    commits = facts(lambda run: str(run.record.provenance.get("commit", "unknown"))[:SHORT])
+    torch = facts(lambda run: run.record.provenance.get("torch", "unknown"))
+    device = facts(lambda run: run.record.provenance.get("device", "unknown"))
+    processor = facts(lambda run: run.record.provenance.get("processor", "unknown"))
+    return (
+        f"The {len(runs)} finished runs took {spent:.2f} hours in all on {device} ({processor}), with PyTorch {torch}, "
+        f"at commit {commits}.{lost}"
+    )
+
+
+def _values(found: Iterable[object]) -> str:
+    return " / ".join(dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in found))
+
+
+def _range(found: Iterable[float | None]) -> str:
+    known = sorted({value for value in found if value is not None})
+    if not known:
+        return ""
+    return f"{known[0]:,.0f}" if len(known) == 1 else f"{known[0]:,.0f} to {known[-1]:,.0f}"

@@ -1,0 +1,61 @@
+"""LaTeX macros for numbers in running text: `\\martEkmanAccE` is what the table of scores prints there."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from reports.results.frame import Frame
+from reports.results.part import Part
+from reports.tables.columns import METRICS
+from reports.tables.rounding import decimals, signless
+from reports.tables.scores import percent
+
+SPELT = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+HEAD = """% Numbers of the tables of scores, for running text. \\martEkmanAccE is a mean in percent, \\martEkmanAccEStd its
+% standard deviation over runs, \\martEkmanAccEN how many runs there are. The keys of the runs stand behind each.
+"""
+
+
+def macros(parts: Sequence[Part]) -> str:
+    """One line for each number. Where two studies have different numbers under one name, that of the later is preceded
+    by its study's; digits of data sets and arms are spelt where they alone tell two apart."""
+    lines: dict[str, str] = {}
+    for part in parts:
+        for name, text, keys in _numbers(part.frame):
+            behind = f"{{{text}}} % {' '.join(keys)}"
+            own = name if lines.get(name, behind) == behind else f"{letters(part.name, first=False)}{letters(name)}"
+            lines.setdefault(own, behind)
+    return HEAD + "".join(f"\\newcommand{{\\{name}}}{behind}\n" for name, behind in lines.items())
+
+
+def _numbers(frame: Frame) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+    titles = {dataset: letters(title) for dataset, title in frame.datasets.items()}
+    names = [letters(label, first=False) for label in frame.labels]
+    for dataset in frame.datasets:
+        pools = frame.pools(dataset)
+        place = titles[dataset]
+        if list(titles.values()).count(place) > 1:
+            place = letters(dataset, spelt=True)
+        for metric, short in METRICS.items():
+            numbers = [pool.number(partial(percent, metric)) for pool in pools]
+            clips = [n for pool in pools for run in pool.runs if (n := run.record.scores.get("test/n"))]
+            places = decimals([number for number in numbers if number is not None], clips)
+            for name, label, number in zip(names, frame.labels, numbers, strict=True):
+                if number is None:
+                    continue
+                own = letters(label, first=False, spelt=True) if names.count(name) > 1 else name
+                whole = f"{own}{place}{letters(short)}"
+                yield whole, signless(f"{number.mean:.{places}f}"), number.keys
+                if number.spread is not None:
+                    yield f"{whole}Std", f"{number.spread:.{places}f}", number.keys
+                yield f"{whole}N", str(len(number.values)), number.keys
+
+
+def letters(name: str, first: bool = True, spelt: bool = False) -> str:
+    """A name as LaTeX takes it for a command: its Latin letters, each word with a capital; digits dropped or spelt."""
+    text = "".join(SPELT[int(sign)] if sign in "0123456789" else sign for sign in name) if spelt else name
+    words = re.findall(r"[A-Za-z]+", text)
+    joined = "".join(word[0].upper() + word[1:] for word in words) or "X"
+    return joined if first else joined[0].lower() + joined[1:]

@@ -1,0 +1,1 @@
+"""The runs that a report is about, under its names for them."""

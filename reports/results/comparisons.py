@@ -1,0 +1,98 @@
+"""Every line held against a reference: run by run, clip by clip, and corrected for how many there are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from reports.results.frame import Frame, paired
+from reports.results.predicted import Shelf, mean_over_folds
+from reports.results.run import Run, Values
+from reports.statistics.clips import Interval, McNemar, difference, mcnemar
+from reports.statistics.families import holm
+from reports.statistics.pairs import Paired, compare
+
+METRIC = "acc_e"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A line minus the reference on one data set, in points of Acc E on test."""
+
+    dataset: str
+    title: str
+    label: str
+    reference: str
+    values: Values
+    differences: tuple[float, ...]  # one a seed, or one a fold where there are several
+    keys: tuple[str, ...]  # of the runs of both
+    pairs: Paired
+    clips: Interval | None  # None where predictions are missing or seeds saw different clips
+    mcnemar: McNemar | None  # None, too, where clips are tested more than once
+    adjusted: float | None = None  # p of the pairs, by Holm over all comparisons with this reference
+    adjusted_clips: float | None = None  # that of the clips
+
+
+def compare_with(frame: Frame, reference: str, shelf: Shelf) -> list[Comparison]:
+    """All other lines against one, on every data set where they have runs in common: a family."""
+    return compare_family(frame, [(label, reference) for label in frame.labels if label != reference], shelf)
+
+
+def compare_family(frame: Frame, family: Sequence[tuple[str, str]], shelf: Shelf) -> list[Comparison]:
+    """Every line with its reference, on every data set where both have runs in common, adjusted for all of them."""
+    found = [
+        one
+        for dataset in frame.datasets
+        for label, reference in family
+        if (one := _compare(frame, label, reference, dataset, shelf)) is not None
+    ]
+    by_pairs = holm([one.pairs.p for one in found])
+    by_clips = holm([one.clips.p if one.clips is not None else None for one in found])
+    return [
+        replace(one, adjusted=pairs, adjusted_clips=clips)
+        for one, pairs, clips in zip(found, by_pairs, by_clips, strict=True)
+    ]
+
+
+def _compare(frame: Frame, label: str, reference: str, dataset: str, shelf: Shelf) -> Comparison | None:
+    both = paired(frame, label, reference, dataset)
+    gains: dict[tuple[int, int], float] = {}
+    for one, other in both:
+        ours, theirs = one.percent(METRIC), other.percent(METRIC)
+        if ours is not None and theirs is not None:
+            gains[one.record.spec.fold, one.record.spec.seed] = ours - theirs
+    if not gains:
+        return None
+    differences = mean_over_folds(gains)
+    first, second = shelf.tested([one for one, _ in both]), shelf.tested([other for _, other in both])
+    clips = tests = None
+    if first is not None and second is not None and first.groups == second.groups:
+        clips = difference(first.right, second.right, first.groups)
+        once = len({fold for fold, _ in gains}) == 1 or not both[0][0].card.overlap
+        tests = mcnemar(first.right, second.right) if once else None
+    return Comparison(
+        dataset=dataset,
+        title=both[0][0].card.title,
+        label=label,
+        reference=reference,
+        values=both[0][0].values,
+        differences=tuple(differences),
+        keys=tuple(run.record.key for pair in both for run in pair),
+        pairs=compare(differences, _overlap([run for pair in both for run in pair])),
+        clips=clips,
+        mcnemar=tests,
+    )
+
+
+def _overlap(runs: Sequence[Run]) -> float | None:
+    """Test clips for each training clip, where runs of several folds test the same clips; None where none do."""
+    if not runs[0].card.overlap or len({run.record.spec.fold for run in runs}) < 2:
+        return None
+    tested = [run.record.scores.get("test/n") or 0.0 for run in runs]
+    trained = [run.record.notes.get("clips/train") for run in runs]
+    known = [count for count in trained if count]
+    if known:
+        return fmean(tested) / fmean(known)
+    total = runs[0].card.clips  # an older record does not tell; val is a part of what is not tested
+    return fmean(tested) / (0.8 * (total - fmean(tested))) if total else 1.0

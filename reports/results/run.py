@@ -1,0 +1,45 @@
+"""A run as a report sees it: a record, where its files are, and how the study that is reported names it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from bench.data import Card
+from bench.record import Record
+
+Values = Literal["own", "frozen", "re-tuned"]
+"""Where an arm has its values from: the preset, the search for the full method, or its own search."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A final record, finished or failed, with what it is called."""
+
+    record: Record
+    folder: Path  # of its files
+    card: Card
+    arm: str  # name of the method or of the pinned variant
+    values: Values = "own"
+    settings: str = ""  # values set by hand beside the preset: "epochs=2, lr=0.01"
+    tried: int = 1  # configurations that were tried for its values
+    sha: str = ""  # sha256 of the record's file
+    run_id: str | None = None  # of MLflow
+    experiment: str | None = None  # there
+    apart: str = ""  # what tells its line from others of the arm: "re-tuned", "epochs=2", a protocol
+
+    @property
+    def label(self) -> str:
+        """What its line is called."""
+        return f"{self.arm} ({self.apart})" if self.apart else self.arm
+
+    @property
+    def failed(self) -> bool:
+        """Whether it ended without scores."""
+        return self.record.error is not None
+
+    def percent(self, name: str) -> float | None:
+        """A score of the test split in percent: `acc_e`, `recall/joy`, ...; None where there is none."""
+        value = self.record.scores.get(f"test/{name}")
+        return None if value is None else 100 * value

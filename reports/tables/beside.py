@@ -1,0 +1,81 @@
+"""Published numbers beside ours: what a paper prints, what we measured, and the gap, never ranked together."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from reports.published.facts import UNKNOWN, Printed, published
+from reports.results.frame import Frame
+from reports.tables.columns import ABSENT
+from reports.tables.differences import signed
+from reports.tables.grid import Cell, Column, Grid, Line
+
+NAMES = (Column("method", "method", numeric=False), Column("whose", "", numeric=False))
+SAMPLE = "the built-in sample is not the data set that the paper used: there is no gap to speak of"
+
+
+def beside(frame: Frame, ours: Grid, kind: str, name: str) -> Grid | None:
+    """For each line that a paper prints: published, ours and the gap, under the columns of our table `ours`. None where
+    it prints nothing for these columns."""
+    printed = published().tables.get(kind)
+    if printed is None or (printed.dataset and printed.dataset not in frame.datasets):
+        return None
+    known = {column for values in printed.lines.values() for column in values}
+    kept = [place for place, column in enumerate(ours.columns) if place and column.id in known]
+    if not kept:
+        return None
+    sample = any(run.record.spec.data == "sample" for run in frame.runs)
+    columns = [ours.columns[place].id for place in kept]
+    lines: list[Line] = []
+    for method, values in printed.lines.items():
+        mine = next((line for line in ours.lines if _arm(frame, line.id) == method), None)
+        lines.append(_published(method, values, printed, columns, rule=mine is not None and bool(lines)))
+        if mine is not None:
+            lines += _ours(method, values, mine, columns, [mine.cells[place] for place in kept], sample)
+    notes = [f"{published().source}; {published().protocol}."]
+    notes += [text for dataset, text in published().elsewhere if dataset in frame.datasets and kind == "scores"]
+    return Grid(
+        name,
+        f"{printed.of} of the paper beside ours",
+        f"Published ({UNKNOWN}), ours, and the gap in points (ours minus published). The two were not measured under "
+        "one protocol, so they are not ranked together, and a gap is no error bar. Footnotes tell where the paper "
+        f"contradicts itself. {frame.values}",
+        (*NAMES, *(ours.columns[place] for place in kept)),
+        tuple(lines),
+        notes=tuple(notes),
+        warnings=ours.warnings,
+    )
+
+
+def _arm(frame: Frame, label: str) -> str:
+    return next((run.arm for run in frame.runs if run.label == label), "")
+
+
+def _published(method: str, values: dict[str, float], printed: Printed, columns: list[str], rule: bool) -> Line:
+    cells = [
+        Cell(f"{values[column]:.2f}", value=values[column], notes=printed.footnotes.get(f"{method}/{column}", ()))
+        if column in values
+        else Cell(ABSENT)
+        for column in columns
+    ]
+    return Line(f"published/{method}", (Cell(method), Cell(f"published ({UNKNOWN})"), *cells), rule)
+
+
+def _ours(
+    method: str, values: dict[str, float], mine: Line, columns: list[str], cells: list[Cell], sample: bool
+) -> list[Line]:
+    """Our line without its marks, and the gap."""
+    gaps = [_gap(cell, values.get(column), sample) for cell, column in zip(cells, columns, strict=True)]
+    own = [replace(cell, mark="") for cell in cells]
+    return [
+        Line(f"ours/{method}", (Cell("", notes=mine.cells[0].notes), Cell("ours"), *own)),
+        Line(f"gap/{method}", (Cell(""), Cell("gap"), *gaps)),
+    ]
+
+
+def _gap(cell: Cell, printed: float | None, sample: bool) -> Cell:
+    if sample:
+        return Cell(ABSENT, notes=(SAMPLE,))
+    if cell.value is None or printed is None:
+        return Cell(ABSENT)
+    return Cell(signed(cell.value - printed, 1), value=cell.value - printed, keys=cell.keys)

@@ -1,0 +1,86 @@
+"""A column of scores: a number for each line, rounded alike, the best marked, and what is missing said in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reports.results.frame import Frame
+from reports.results.mixtures import SCRATCH, is_scratch
+from reports.results.pools import Number, Pool, Read
+from reports.results.run import Run
+from reports.tables.grid import Cell
+from reports.tables.marking import Direction, marks
+from reports.tables.rounding import decimals, shown
+
+ABSENT = "–"
+METRICS = {"acc_s": "Acc S", "f1_s": "F1 S", "acc_e": "Acc E", "f1_e": "F1 E"}  # in the order of the paper's tables
+MEANING = (
+    "Acc E and F1 E (weighted) are of the emotion, Acc S and F1 S of the sentiment, the polarity of the predicted "
+    "emotion; percent of the test clips."
+)
+
+
+def column(pools: Sequence[Pool], read: Read, direction: Direction | None = "higher") -> list[Cell]:
+    """The cells of a column. Only complete lines whose epoch was not chosen on test compete for a mark; without a
+    direction none does."""
+    numbers = [pool.number(read) for pool in pools]
+    clips = [run.record.scores.get("test/n") or 0 for pool in pools for run in pool.runs]
+    places = decimals([number for number in numbers if number is not None], [n for n in clips if n])
+    printed = [
+        round(number.mean, places) if number is not None and competes(pool) else None
+        for number, pool in zip(numbers, pools, strict=True)
+    ]
+    marked = marks(printed if direction is not None else [None] * len(printed), direction or "higher")
+    return [
+        replace(_cell(pool, number, places), mark=mark)
+        for pool, number, mark in zip(pools, numbers, marked, strict=True)
+    ]
+
+
+def competes(pool: Pool) -> bool:
+    """Whether a line may be called the best: nothing of it is missing, and test did not choose."""
+    return pool.is_complete and all(run.record.spec.protocol != "best-on-test" for run in pool.runs)
+
+
+def _cell(pool: Pool, number: Number | None, places: int) -> Cell:
+    lacks = f" ({pool.lacks})" if pool.lacks and (pool.runs or pool.failed) else ""
+    notes = tuple(dict.fromkeys(f"failed: {_why(run)}" for run in pool.failed))
+    keys = tuple(run.record.key for run in pool.failed)
+    if number is None:
+        return Cell(f"{ABSENT}{lacks}", keys=keys, notes=notes)
+    return Cell(f"{shown(number, places)}{lacks}", value=number.mean, keys=(*number.keys, *keys), notes=notes)
+
+
+def _why(run: Run) -> str:
+    assert run.record.error is not None
+    return f"{run.record.error.kind}: {run.record.error.message}"
+
+
+def name_cell(frame: Frame, label: str) -> Cell:
+    """The name of a line, with what has to be said of it."""
+    runs = frame.of(label)
+    told = [frame.remarks[run.arm] for run in runs if run.arm in frame.remarks]
+    told += [SCRATCH for run in runs if is_scratch(run)]
+    return Cell(label, notes=tuple(dict.fromkeys(told)))
+
+
+def over(frame: Frame, dataset: str | None = None) -> str:
+    """What means are taken over, as a sentence."""
+    runs = [run for run in frame.runs if dataset in (None, run.record.spec.dataset) and not run.failed]
+    seeds = sorted({run.record.spec.seed for run in runs})
+    folds = {
+        name: len({run.record.spec.fold for run in runs if run.record.spec.dataset == name}) for name in frame.datasets
+    }
+    most = max((len(pool.runs) for name in frame.datasets for pool in frame.pools(name)), default=0)
+    if most <= 1:
+        return "Single runs: nothing is known of their spread over seeds."
+    several = [f"{count} folds of {frame.datasets[name]}" for name, count in folds.items() if count > 1]
+    told = f"Mean ± standard deviation over seeds {_span(seeds)}" + (f" and {', '.join(several)}" if several else "")
+    return f"{told}; each seed has a validation fold of its own. n is the number of runs."
+
+
+def _span(seeds: Sequence[int]) -> str:
+    if len(seeds) > 2 and list(seeds) == list(range(seeds[0], seeds[-1] + 1)):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return ", ".join(map(str, seeds))

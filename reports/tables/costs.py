@@ -1,0 +1,93 @@
+"""What a line cost and how far it can be believed: configurations tried, cues, calibration, size, arithmetic, hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+from reports.results.frame import Frame
+from reports.results.mixtures import mixtures
+from reports.results.pools import Number, Pool, Read
+from reports.results.predicted import Shelf
+from reports.results.run import Run
+from reports.statistics.calibration import calibration_error
+from reports.tables.columns import ABSENT, name_cell
+from reports.tables.grid import Cell, Column, Grid, Line
+from reports.tables.rounding import shown
+
+FEW_CUES = 10.0  # percent of segments; below it a method that lives on words is hardly itself
+HOUR = 3600.0
+FEW = f"fewer than {FEW_CUES:.0f} % of the segments keep a cue: a method that lives on words is hardly itself here"
+CAPTION = (
+    "Tried: configurations that a search looked at on val for these values. Cues: share of training segments with an "
+    "affective cue, and with one that passed verification, percent. ECE: calibration error on test, percent, of the "
+    "finished model's confidence in 15 bins of equal size (biased upwards where clips are few). Gap: val minus test "
+    "Acc E, points; val chose the epoch. Size: parameters of the predictor, million. GFLOPs: its word on one clip, "
+    "10^9 operations, a product and a sum being two. Hours of a run, all its stages, on the machine that made it."
+)
+
+
+def costs(frame: Frame, shelf: Shelf, dataset: str, name: str) -> Grid:
+    """A line for each label of one data set."""
+    frame = frame.on(dataset)
+    pools, title = frame.pools(dataset), frame.datasets[dataset]
+    reads: dict[str, tuple[str, Read, int]] = {
+        "coverage": ("a cue", partial(_note, "pretrain/coverage", 100.0), 1),
+        "kept": ("kept", partial(_note, "pretrain/coverage_kept", 100.0), 1),
+        "ece": ("ECE", partial(calibration, shelf), 1),
+        "gap": ("gap", gap, 1),
+        "parameters": ("size", partial(_note, "cost/parameters", 1e-6), 2),
+        "flops": ("GFLOPs", partial(_note, "cost/flops", 1e-9), 2),
+        "hours": ("hours", hours, 3),
+    }
+    cells = {key: [_cell(one.number(read), places) for one in pools] for key, (_, read, places) in reads.items()}
+    cells["kept"] = [_few(cell) for cell in cells["kept"]]
+    columns = [Column("method", "method", numeric=False), Column("tried", "tried")]
+    columns += [Column(key, short) for key, (short, _, _) in reads.items()]
+    lines = tuple(
+        Line(label, (name_cell(frame, label), _tried(pools[place]), *(found[place] for found in cells.values())))
+        for place, label in enumerate(frame.labels)
+    )
+    caption = f"{title}. {CAPTION} {frame.values}"
+    return Grid(name, f"What it cost, {title}", caption, tuple(columns), lines, warnings=mixtures(frame.runs))
+
+
+def calibration(shelf: Shelf, run: Run) -> float | None:
+    """Calibration error of a run on test, in percent; None where its predictions are not here."""
+    found = shelf.of(run)
+    return None if found is None else 100 * calibration_error(found.scores, found.label)
+
+
+def gap(run: Run) -> float | None:
+    """Val minus test Acc E, in points; None where val did not choose."""
+    val, test = (run.record.scores.get(f"{split}/acc_e") for split in ("val", "test"))
+    return None if val is None or test is None else 100 * (val - test)
+
+
+def hours(run: Run) -> float:
+    """All hours of a run."""
+    return sum(run.record.seconds.values()) / HOUR
+
+
+def _note(name: str, unit: float, run: Run) -> float | None:
+    value = run.record.notes.get(name)
+    return None if value is None else unit * value
+
+
+def _cell(number: Number | None, places: int) -> Cell:
+    if number is None:
+        return Cell(ABSENT)
+    alike = number.spread is not None and number.spread < 1e-9
+    text = f"{number.mean:.{places}f}" if alike else shown(number, places)
+    return Cell(text, value=number.mean, keys=number.keys)
+
+
+def _tried(pool: Pool) -> Cell:
+    runs: Sequence[Run] = pool.runs or pool.failed
+    most = max((run.tried for run in runs), default=0)
+    return Cell(str(most), value=most, keys=tuple(run.record.key for run in runs)) if runs else Cell(ABSENT)
+
+
+def _few(cell: Cell) -> Cell:
+    few = cell.value is not None and cell.value < FEW_CUES
+    return Cell(cell.text, value=cell.value, keys=cell.keys, notes=(FEW,)) if few else cell

@@ -1,0 +1,158 @@
+"""What each part is worth: the paired difference of every arm to the full method and to the controls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from reports.results.comparisons import Comparison
+from reports.results.frame import Frame
+from reports.results.mixtures import mixtures
+from reports.results.run import Values
+from reports.statistics.families import stars
+from reports.tables.columns import ABSENT, column, name_cell
+from reports.tables.grid import Cell, Column, Grid, Line
+from reports.tables.rounding import digits, signless
+from reports.tables.scores import percent
+
+KINDS: tuple[Values, ...] = ("own", "frozen", "re-tuned")
+WHOSE = {
+    "own": "values of the preset",
+    "frozen": "values tuned for the full method",
+    "re-tuned": "values tuned for each arm",
+}
+FAMILY = (
+    "p is of the exact signed-rank test of the pairs (Wilcoxon 1945; with folds that overlap, of the corrected t-test "
+    "of Nadeau and Bengio 2003), adjusted by Holm (1979) for all lines and data sets held against the same reference; "
+    "* 0.05, ** 0.01, *** 0.001, and no star that so few pairs cannot reach."
+)
+Compared = Mapping[tuple[str, str, str], Comparison]
+"""(data set, label, reference) -> comparison."""
+
+
+def by_place(found: Sequence[Comparison]) -> Compared:
+    """Comparisons by what they compare."""
+    return {(one.dataset, one.label, one.reference): one for one in found}
+
+
+def label_of(frame: Frame, arm: str, kind: Values) -> str | None:
+    """The line of an arm with values of a kind; that of the arm itself where it has one kind alone."""
+    labels = dict.fromkeys((run.label, run.values) for run in frame.runs if run.arm == arm)
+    exact = [label for label, values in labels if values == kind]
+    return exact[0] if exact else next(iter(labels))[0] if len(labels) == 1 else None
+
+
+def kinds_of(frame: Frame, full: str) -> tuple[Values, ...]:
+    """The ways of tuning that arms other than the full method were run with."""
+    found = {run.values for run in frame.runs if run.arm != full} or {run.values for run in frame.runs}
+    return tuple(kind for kind in KINDS if kind in found and (kind != "own" or len(found) == 1)) or ("own",)
+
+
+def differences(frame: Frame, compared: Compared, full: str, controls: Sequence[str], dataset: str, name: str) -> Grid:
+    """A line for each arm; for each way of tuning Acc E, and the difference to the full method and to each control."""
+    frame = frame.on(dataset)
+    arms, title = tuple(dict.fromkeys(run.arm for run in frame.runs)), frame.datasets[dataset]
+    scored = dict(zip(frame.labels, column(frame.pools(dataset), partial(percent, "acc_e")), strict=True))
+    columns, cells = [Column("method", "method", numeric=False)], []
+    for kind in kinds_of(frame, full):
+        heading = WHOSE[kind]
+        labels = {arm: label_of(frame, arm, kind) for arm in arms}
+        columns.append(Column(f"{kind}/acc_e", "Acc E", heading))
+        cells.append([scored[label] if (label := labels[arm]) else Cell(ABSENT) for arm in arms])
+        for reference in (full, *(arm for arm in controls if arm in arms)):
+            found = [_found(compared, dataset, labels[arm], labels.get(reference)) for arm in arms]
+            columns.append(Column(f"{kind}/to {reference}", f"to {reference}", heading))
+            cells.append([_difference(one, arm == reference) for one, arm in zip(found, arms, strict=True)])
+            if reference == full:
+                columns += [Column(f"{kind}/n", "n", heading), Column(f"{kind}/p", "p", heading)]
+                cells += [[_count(one) for one in found], [adjusted_cell(one) for one in found]]
+    lines = tuple(Line(arm, (_name(frame, arm), *(found[place] for found in cells))) for place, arm in enumerate(arms))
+    return Grid(
+        name,
+        f"What each part is worth, {title}",
+        f"{title}. Acc E on test and differences in points of it, with 95 % intervals of the mean over n pairs of runs "
+        f"that differ by the arm alone; below 0 is worse than the reference. {FAMILY} {frame.values}",
+        tuple(columns),
+        lines,
+        notes=_reach(compared, dataset, full, frame),
+        warnings=mixtures(frame.runs),
+    )
+
+
+def _name(frame: Frame, arm: str) -> Cell:
+    label = next(run.label for run in frame.runs if run.arm == arm)
+    return Cell(arm, notes=name_cell(frame, label).notes)
+
+
+def _found(compared: Compared, dataset: str, label: str | None, reference: str | None) -> Comparison | None:
+    return compared.get((dataset, label, reference)) if label and reference else None
+
+
+def _difference(one: Comparison | None, is_reference: bool) -> Cell:
+    if is_reference:
+        return Cell("reference")
+    if one is None:
+        return Cell(ABSENT)
+    return Cell(
+        interval_text(one.pairs.mean, one.pairs.low, one.pairs.high, one.pairs.spread),
+        value=one.pairs.mean,
+        keys=one.keys,
+    )
+
+
+def interval_text(mean: float, low: float | None, high: float | None, spread: float | None) -> str:
+    """A signed mean in points with its interval."""
+    places = digits(spread) if spread else 1
+    if low is None or high is None:
+        return signed(mean, places)
+    return f"{signed(mean, places)} [{signed(low, places)}, {signed(high, places)}]"
+
+
+def signed(value: float, places: int) -> str:
+    """A difference with its sign; a zero without."""
+    text = f"{value:+.{places}f}"
+    return signless(text).lstrip("+") if float(text) == 0 else text.replace("-", "−")
+
+
+def _count(one: Comparison | None) -> Cell:
+    return Cell(ABSENT) if one is None else Cell(str(one.pairs.n), value=one.pairs.n, keys=one.keys)
+
+
+def adjusted_cell(one: Comparison | None) -> Cell:
+    """The adjusted p of the pairs, with the stars that their number allows."""
+    if one is None or one.adjusted is None:
+        return Cell(ABSENT)
+    return Cell(f"{p_text(one.adjusted)}{stars(one.adjusted, one.pairs.smallest)}", value=one.adjusted, keys=one.keys)
+
+
+def p_text(p: float) -> str:
+    """A p-value with as many decimals as tell it from its neighbours."""
+    if p < 0.0001:
+        return "< 0.0001"
+    text = f"{p:.4f}" if p < 0.1 else f"{p:.3f}"
+    return text.rstrip("0").rstrip(".")
+
+
+def _reach(compared: Compared, dataset: str, full: str, frame: Frame) -> tuple[str, ...]:
+    """What the number of pairs can show at all, in a sentence for each number."""
+    against_full = [
+        one for (place, _, _), one in compared.items() if place == dataset and one.reference in _labels(frame, full)
+    ]
+    told = []
+    for n in sorted({one.pairs.n for one in against_full}):
+        of_n = [one for one in against_full if one.pairs.n == n]
+        if not of_n[0].pairs.corrected:
+            smallest = f"the smallest p that the signed-rank test can reach is {p_text(of_n[0].pairs.smallest)}"
+            end = "." if of_n[0].pairs.can_reject else ": no difference can be called significant."
+            told.append(f"With n = {n} pairs {smallest}{end}")
+        found = [one.pairs.detectable for one in of_n if one.pairs.detectable is not None]
+        if found:
+            told.append(
+                f"With n = {n} a true difference to {full} has to be {min(found):.1f} to {max(found):.1f} points, "
+                "depending on the arm, to be found in 8 of 10 repetitions (two-sided t-test, 0.05)."
+            )
+    return tuple(told)
+
+
+def _labels(frame: Frame, arm: str) -> set[str]:
+    return {run.label for run in frame.runs if run.arm == arm}

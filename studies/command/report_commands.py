@@ -1,0 +1,136 @@
+"""Reports on the command line: tables, figures and a page from records alone, and whether they still hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from bench.errors import ConfigError, StoreError
+from studies.command.exits import INCOMPLETE
+from studies.command.options import RESULTS, Interrupted, Results, Settings, Tracking
+
+if TYPE_CHECKING:
+    from reports.audit.check import Finding
+    from studies.report.build import Built
+    from studies.report.choose import Wish
+
+SHOWN = 20  # findings of a check
+PAGES = "http://127.0.0.1:5000"  # where `ui` opens MLflow's
+
+
+def report(
+    name: Annotated[str, typer.Argument(help="A name of `list studies`; left out: the runs that --runs takes.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; default: reports/NAME in --results.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Recompute every number of a written report.")] = False,
+    runs: Annotated[str, typer.Option(help="Only these runs: dataset=ekman6,arm=mart*,seed=0.")] = "",
+    preset: Annotated[str, typer.Option(help="quick or paper; default: the one that most arms have runs with.")] = "",
+    settings: Settings = None,
+    results: Results = RESULTS,
+    tracking_uri: Tracking = None,
+) -> None:
+    """Tables, statistics, figures and a web page of a study, from its records alone; nothing is run.
+
+    Example: python bench.py report ablation --out paper/ablation
+    """
+    asked = {"name": name, "runs": runs, "preset": preset, "settings": settings or []}
+    try:
+        if check:
+            raise typer.Exit(_check(Console(), asked, out, results, tracking_uri))
+        _write(Console(), asked, out, results, tracking_uri)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the report is not finished, the same command writes it anew") from None
+
+
+def _write(console: Console, asked: dict[str, Any], out: Path | None, results: Path, tracking: str | None) -> None:
+    from reports.audit.texts import grids_of, pictures_of
+    from reports.audit.write import PAGE, check_folder, write_report
+    from studies.command.screen import Terminal
+
+    place = out or _place(results, asked)
+    check_folder(place)
+    with Terminal(console) as screen:
+        built = _build(asked, results, tracking)
+        write_report(built.report, built.parts, built.searches, asked, place, screen.progress)
+        for warning in built.report.warnings:
+            screen.notice(warning)
+    counts = (
+        f"{len(grids_of(built.report))} tables, {len(pictures_of(built.report))} figures, {len(built.report.runs)} runs"
+    )
+    console.print(f"{counts}: {place / PAGE}", highlight=False, soft_wrap=True)
+    console.print(
+        f"tables in {place / 'tables'}, all of them in {place / 'paper.tex'}", highlight=False, soft_wrap=True
+    )
+    again = f"python bench.py report {asked['name']} --check".replace("  ", " ") + (f" --out {out}" if out else "")
+    console.print(f"{again} recomputes every number", highlight=False, soft_wrap=True)
+
+
+def _check(console: Console, asked: dict[str, Any], out: Path | None, results: Path, tracking: str | None) -> int:
+    from reports.audit.check import check_report
+    from reports.audit.manifest import read_manifest
+    from studies.command.screen import Terminal
+
+    place = out or _place(results, asked)
+    manifest = read_manifest(place)
+    if manifest is None:
+        raise StoreError(f"no report in {place}; leave --check out to write one, or name its folder with --out")
+    if not manifest.finished:
+        raise StoreError(f"the report in {place} was interrupted while it was written; write it again")
+    if asked["name"] and asked["name"] != manifest.asked["name"]:
+        raise ConfigError(f"{place} holds a report of '{manifest.asked['name']}', not of '{asked['name']}'")
+    with Terminal(console) as screen:
+        built = _build(manifest.asked, results, tracking)
+        found = check_report(built.report, built.parts, built.searches, manifest, place, built.shelf, screen.progress)
+    return _say(console, found, place, built)
+
+
+def _say(console: Console, found: list[Finding], place: Path, built: Built) -> int:
+    if not found:
+        runs = len(built.report.runs)
+        line = f"{place}: every number follows from the stored predictions and records of its {runs} runs"
+        console.print(line, style="green", highlight=False, soft_wrap=True)
+        return 0
+    for finding in found[:SHOWN]:
+        console.print(str(finding), style="red", markup=False, highlight=False, soft_wrap=True)
+    if len(found) > SHOWN:
+        console.print(f"... and {len(found) - SHOWN} more", style="red", highlight=False)
+    console.print(f"{place} does not hold: {len(found)} findings", style="red", highlight=False, soft_wrap=True)
+    return INCOMPLETE
+
+
+def _build(asked: dict[str, Any], results: Path, tracking: str | None) -> Built:
+    from bench.names import look_up
+    from bench.store import Store
+    from studies.registry import STUDIES
+    from studies.report.build import OTHERS, build
+
+    name = asked["name"]
+    studies = look_up(name, STUDIES, "study") if name else ()
+    return build(results, name or OTHERS, studies, _wish(asked), Store(results, tracking), _pages(tracking))
+
+
+def _wish(asked: dict[str, Any]) -> Wish:
+    """What the command narrows the report down to. Raises ConfigError for what is no filter, preset or setting."""
+    from bench.config import parse_overrides
+    from bench.names import look_up
+    from studies.report.choose import Wish
+    from studies.report.filters import Filter, parse_filter
+
+    if not asked["name"] and not asked["runs"]:
+        from studies.registry import STUDIES
+
+        raise ConfigError(f"a report of what? name one of {', '.join(STUDIES)}, or say --runs dataset=ekman6")
+    preset = look_up(asked["preset"], {"quick": "quick", "paper": "paper"}, "preset") if asked["preset"] else ""
+    settings = tuple(sorted(parse_overrides(asked["settings"]).items())) if asked["settings"] else None
+    return Wish(parse_filter(asked["runs"]) if asked["runs"] else Filter(), preset, settings)
+
+
+def _place(results: Path, asked: dict[str, Any]) -> Path:
+    return results / "reports" / (asked["name"] or "runs")
+
+
+def _pages(tracking: str | None) -> str:
+    """Where MLflow's pages are: on a server, or where `ui` opens them."""
+    return tracking if tracking is not None and tracking.startswith(("http://", "https://")) else PAGES

@@ -1,0 +1,61 @@
+"""The final records that are on the disk, finished or failed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import StoreError
+from bench.files import sha256
+from bench.record import RECORD, Record, RunFolder
+from studies.ask import known_arms
+
+
+@dataclass(frozen=True)
+class Found:
+    """A record on the disk."""
+
+    record: Record
+    path: Path  # of its text: record.json, or failed-N.json
+    sha: str  # of that file
+
+
+def read_records(results: Path) -> tuple[list[Found], list[str]]:
+    """Every final record by key, finished or else the last that failed; and why one was passed over."""
+    found, passed = [], []
+    for place in sorted((results / "runs").glob("*/")):
+        try:
+            one = _read(RunFolder(place))
+        except StoreError as error:
+            passed.append(str(error))
+            continue
+        if one is not None and one.record.spec.stage == "final":
+            found.append(one)
+    return found, passed
+
+
+def current(found: Sequence[Found]) -> tuple[list[Found], list[str]]:
+    """The records of the methods' present versions; how many are of others, or of methods that are not known."""
+    versions = {arm.method.name: arm.method.version for arm in known_arms().values()}
+    kept = [one for one in found if versions.get(one.record.spec.method) == one.record.spec.version]
+    rest = Counter((one.record.spec.method, one.record.spec.version) for one in found)
+    rest.subtract((one.record.spec.method, one.record.spec.version) for one in kept)
+    told = [
+        f"{count} runs of version {version} of {name} are left out: "
+        + (f"this is version {versions[name]}" if name in versions else "no such method is known here")
+        for (name, version), count in rest.items()
+        if count
+    ]
+    return kept, told
+
+
+def _read(folder: RunFolder) -> Found | None:
+    record = folder.record()
+    if record is not None:
+        return Found(record, folder.path / RECORD, folder.sha())
+    tries = sorted(folder.path.glob("failed-*.json"), key=lambda path: int(path.stem.rpartition("-")[2]))
+    if not tries:
+        return None
+    return Found(Record.from_json(tries[-1].read_text(), str(tries[-1])), tries[-1], sha256(tries[-1]))

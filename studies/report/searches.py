@@ -1,0 +1,36 @@
+"""The searches that were made, read from the summaries that each left beside the records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from bench.errors import StoreError
+from reports.results.searched import Summary
+from studies.search.publish import SUMMARY
+
+FOLDER = "searches"
+
+
+def read_searches(results: Path) -> list[Summary]:
+    """All searches under a results folder, by arm, data set and fold. Raises StoreError for a file that is none."""
+    found = [_read(path) for path in sorted((results / FOLDER).glob(f"*/{SUMMARY}"))]
+    return sorted(found, key=lambda one: (one.arm, one.dataset, one.fold, one.preset, one.digest))
+
+
+def _read(path: Path) -> Summary:
+    try:
+        raw = json.loads(path.read_text())
+        winner = raw["winner"]
+        return Summary(
+            digest=path.parent.name,
+            **{name: raw[name] for name in ("arm", "dataset", "data", "fold", "preset", "sampler", "pruner", "seeds")},
+            ranges=raw["ranges"],
+            base=raw["base"],
+            tried=sum(raw["tried"].values()),
+            winner=winner["params"] if winner is not None else None,
+            best=winner["value"] if winner is not None else None,
+            trials=tuple(raw.get("trials", ())),
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path} is no summary of a search ({type(error).__name__}); move it away") from None
