@@ -70,7 +70,7 @@ def _making(runs: Sequence[Run], failed: int) -> str:
         return _values(str(of(run)) for run in runs)
 
     spent = sum(sum(run.record.seconds.values()) for run in runs) / HOUR
-    lost = f" {failed} runs failed and are counted, not averaged." if failed else ""
+    lost = f" {failed} {'runs' if failed > 1 else 'run'} failed: counted, not averaged." if failed else ""
     commits = facts(lambda run: str(run.record.provenance.get("commit", "unknown"))[:SHORT])
     torch = facts(lambda run: run.record.provenance.get("torch", "unknown"))
     device = facts(lambda run: run.record.provenance.get("device", "unknown"))

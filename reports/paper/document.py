@@ -7,10 +7,12 @@ from reports.report import Report
 
 HEAD = r"""% Every table and figure of a report. Compile in this folder: pdflatex paper.tex (or tectonic paper.tex).
 \documentclass[10pt]{article}
-\usepackage[a4paper,margin=2cm]{geometry}
+\usepackage[a4paper,margin=1.7cm]{geometry}
 \usepackage{booktabs,graphicx,amssymb}
 \ifdefined\Umathcode\else\usepackage[T1]{fontenc}\fi
 \usepackage{lmodern}
+\newcommand{\shown}[1]{\sbox0{\includegraphics{#1}}%
+  \ifdim\ht0>0.85\textheight\includegraphics[height=0.85\textheight]{#1}\else\usebox0\fi}
 \input{macros}
 \begin{document}
 """
@@ -22,12 +24,16 @@ def document(report: Report) -> str:
     parts = [HEAD, rf"\section*{{{escape(report.title)}}}", escape(report.lead), ""]
     parts += [rf"\par\textbf{{{escape(warning)}}}" for warning in report.warnings]
     for section in report.sections:
-        parts += ["", rf"\section*{{{escape(section.title)}}}", *(rf"{escape(text)}\par" for text in section.text)]
+        parts += [
+            "",
+            rf"\section*{{{escape(section.title)}}}\suppressfloats[t]",
+            *(rf"{escape(text)}\par" for text in section.text),
+        ]
         parts += [rf"\input{{tables/{grid.name}}}" for grid in section.grids]
         for picture in section.pictures:
             parts += [
                 r"\begin{figure}[htbp]\centering",
-                rf"\includegraphics[width=\linewidth,height=0.75\textheight,keepaspectratio]{{figures/{picture.name}.pdf}}",
+                rf"\shown{{figures/{picture.name}.pdf}}",
                 rf"\caption{{{escape(picture.caption)}}}\label{{fig:{picture.name}}}",
                 r"\end{figure}",
             ]

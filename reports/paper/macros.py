@@ -13,8 +13,8 @@ from reports.tables.rounding import decimals, signless
 from reports.tables.scores import percent
 
 SPELT = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-HEAD = """% Numbers of the tables of scores, for running text. \\martEkmanAccE is a mean in percent, \\martEkmanAccEStd its
-% standard deviation over runs, \\martEkmanAccEN how many runs there are. The keys of the runs stand behind each.
+HEAD = """% Numbers of the tables of scores, for running text. \\martEkmanAccE is a mean in percent,
+% \\martEkmanAccEStd its standard deviation over runs, \\martEkmanAccEN how many runs there are; behind each its runs.
 """
 
 

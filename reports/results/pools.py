@@ -46,11 +46,8 @@ class Pool:
 
     @property
     def lacks(self) -> str:
-        """What a cell has to say of runs that are not there: "2/8 runs, 1 failed"; empty where none is missing."""
-        if self.is_complete:
-            return ""
-        told = [f"{len(self.runs)}/{self.wanted} runs"]
-        return ", ".join([*told, f"{len(self.failed)} failed"] if self.failed else told)
+        """What a cell has to say of runs that are not there: "2/8 runs"; empty where none is missing."""
+        return "" if self.is_complete else f"{len(self.runs)}/{self.wanted} runs"
 
 
 Wanted = Mapping[str, int]

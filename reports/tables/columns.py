@@ -7,8 +7,7 @@ from dataclasses import replace
 
 from reports.results.frame import Frame
 from reports.results.mixtures import SCRATCH, is_scratch
-from reports.results.pools import Number, Pool, Read
-from reports.results.run import Run
+from reports.results.pools import Number, Pool, Read, pool
 from reports.tables.grid import Cell
 from reports.tables.marking import Direction, marks
 from reports.tables.rounding import decimals, shown
@@ -24,37 +23,40 @@ MEANING = (
 def column(pools: Sequence[Pool], read: Read, direction: Direction | None = "higher") -> list[Cell]:
     """The cells of a column. Only complete lines whose epoch was not chosen on test compete for a mark; without a
     direction none does."""
-    numbers = [pool.number(read) for pool in pools]
-    clips = [run.record.scores.get("test/n") or 0 for pool in pools for run in pool.runs]
+    numbers = [one.number(read) for one in pools]
+    clips = [run.record.scores.get("test/n") or 0 for one in pools for run in one.runs]
     places = decimals([number for number in numbers if number is not None], [n for n in clips if n])
     printed = [
-        round(number.mean, places) if number is not None and competes(pool) else None
-        for number, pool in zip(numbers, pools, strict=True)
+        round(number.mean, places) if number is not None and competes(one) else None
+        for number, one in zip(numbers, pools, strict=True)
     ]
     marked = marks(printed if direction is not None else [None] * len(printed), direction or "higher")
     return [
-        replace(_cell(pool, number, places), mark=mark)
-        for pool, number, mark in zip(pools, numbers, marked, strict=True)
+        replace(_cell(one, number, places), mark=mark) for one, number, mark in zip(pools, numbers, marked, strict=True)
     ]
 
 
-def competes(pool: Pool) -> bool:
+def competes(of: Pool) -> bool:
     """Whether a line may be called the best: nothing of it is missing, and test did not choose."""
-    return pool.is_complete and all(run.record.spec.protocol != "best-on-test" for run in pool.runs)
+    return of.is_complete and all(run.record.spec.protocol != "best-on-test" for run in of.runs)
 
 
-def _cell(pool: Pool, number: Number | None, places: int) -> Cell:
-    lacks = f" ({pool.lacks})" if pool.lacks and (pool.runs or pool.failed) else ""
-    notes = tuple(dict.fromkeys(f"failed: {_why(run)}" for run in pool.failed))
-    keys = tuple(run.record.key for run in pool.failed)
-    if number is None:
-        return Cell(f"{ABSENT}{lacks}", keys=keys, notes=notes)
-    return Cell(f"{shown(number, places)}{lacks}", value=number.mean, keys=(*number.keys, *keys), notes=notes)
+def _cell(of: Pool, number: Number | None, places: int) -> Cell:
+    lacks = f" ({of.lacks})" if of.lacks else ""
+    keys = tuple(run.record.key for run in of.failed)
+    if number is not None:
+        return Cell(f"{shown(number, places)}{lacks}", value=number.mean, keys=(*number.keys, *keys))
+    return Cell(f"failed{lacks}" if of.failed and not of.runs else f"{ABSENT}{lacks}", keys=keys)
 
 
-def _why(run: Run) -> str:
-    assert run.record.error is not None
-    return f"{run.record.error.kind}: {run.record.error.message}"
+def _failures(pools: Sequence[Pool]) -> list[str]:
+    """How many runs of a line failed, and why, a sentence for each reason."""
+    why: dict[str, int] = {}
+    for run in (run for one in pools for run in one.failed):
+        assert run.record.error is not None
+        reason = f"{run.record.error.kind}: {run.record.error.message}"
+        why[reason] = why.get(reason, 0) + 1
+    return [f"{count} {'runs' if count > 1 else 'run'} failed, {reason}" for reason, count in why.items()]
 
 
 def name_cell(frame: Frame, label: str) -> Cell:
@@ -62,6 +64,7 @@ def name_cell(frame: Frame, label: str) -> Cell:
     runs = frame.of(label)
     told = [frame.remarks[run.arm] for run in runs if run.arm in frame.remarks]
     told += [SCRATCH for run in runs if is_scratch(run)]
+    told += _failures([pool(frame.runs, label, dataset, frame.wanted) for dataset in frame.datasets])
     return Cell(label, notes=tuple(dict.fromkeys(told)))
 
 
@@ -72,7 +75,7 @@ def over(frame: Frame, dataset: str | None = None) -> str:
     folds = {
         name: len({run.record.spec.fold for run in runs if run.record.spec.dataset == name}) for name in frame.datasets
     }
-    most = max((len(pool.runs) for name in frame.datasets for pool in frame.pools(name)), default=0)
+    most = max((len(one.runs) for name in frame.datasets for one in frame.pools(name)), default=0)
     if most <= 1:
         return "Single runs: nothing is known of their spread over seeds."
     several = [f"{count} folds of {frame.datasets[name]}" for name, count in folds.items() if count > 1]

@@ -58,7 +58,7 @@ def components(frame: Frame, kind: str, name: str, title: str, dataset: str) -> 
     parts = PARTS[kind]
     columns = [Column("method", "method", numeric=False)]
     columns += [Column(f"part/{part}", part, numeric=False) for part in parts]
-    columns += [Column(f"recall/{one}", one, "recall of a class") for one in classes]
+    columns += [Column(f"recall/{one}", one, "recall") for one in classes]
     columns.append(Column("acc_e", "Acc E"))
     lines = tuple(
         Line(

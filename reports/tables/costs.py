@@ -7,23 +7,34 @@ from functools import partial
 
 from reports.results.frame import Frame
 from reports.results.mixtures import mixtures
-from reports.results.pools import Number, Pool, Read
+from reports.results.pools import Pool, Read
 from reports.results.predicted import Shelf
 from reports.results.run import Run
 from reports.statistics.calibration import calibration_error
-from reports.tables.columns import ABSENT, name_cell
+from reports.tables.columns import ABSENT, column, name_cell
+from reports.tables.differences import signed
 from reports.tables.grid import Cell, Column, Grid, Line
-from reports.tables.rounding import shown
+from reports.tables.rounding import digits
 
 FEW_CUES = 10.0  # percent of segments; below it a method that lives on words is hardly itself
 HOUR = 3600.0
 FEW = f"fewer than {FEW_CUES:.0f} % of the segments keep a cue: a method that lives on words is hardly itself here"
+HEADINGS = {
+    "coverage": "a cue",
+    "kept": "kept",
+    "ece": "ECE",
+    "gap": "gap",
+    "parameters": "size",
+    "flops": "GFLOPs",
+    "hours": "hours",
+}
 CAPTION = (
     "Tried: configurations that a search looked at on val for these values. Cues: share of training segments with an "
     "affective cue, and with one that passed verification, percent. ECE: calibration error on test, percent, of the "
     "finished model's confidence in 15 bins of equal size (biased upwards where clips are few). Gap: val minus test "
     "Acc E, points; val chose the epoch. Size: parameters of the predictor, million. GFLOPs: its word on one clip, "
-    "10^9 operations, a product and a sum being two. Hours of a run, all its stages, on the machine that made it."
+    "10^9 operations, a product and a sum being two. Hours of a run, all its stages, on the machine that made "
+    "it. Least ECE in bold."
 )
 
 
@@ -31,19 +42,17 @@ def costs(frame: Frame, shelf: Shelf, dataset: str, name: str) -> Grid:
     """A line for each label of one data set."""
     frame = frame.on(dataset)
     pools, title = frame.pools(dataset), frame.datasets[dataset]
-    reads: dict[str, tuple[str, Read, int]] = {
-        "coverage": ("a cue", partial(_note, "pretrain/coverage", 100.0), 1),
-        "kept": ("kept", partial(_note, "pretrain/coverage_kept", 100.0), 1),
-        "ece": ("ECE", partial(calibration, shelf), 1),
-        "gap": ("gap", gap, 1),
-        "parameters": ("size", partial(_note, "cost/parameters", 1e-6), 2),
-        "flops": ("GFLOPs", partial(_note, "cost/flops", 1e-9), 2),
-        "hours": ("hours", hours, 3),
+    cells = {
+        "coverage": [_mean(one, partial(_note, "pretrain/coverage", 100.0)) for one in pools],
+        "kept": [_few(_mean(one, partial(_note, "pretrain/coverage_kept", 100.0))) for one in pools],
+        "ece": column(pools, partial(calibration, shelf), "lower"),
+        "gap": [_gap(one) for one in pools],
+        "parameters": [_mean(one, partial(_note, "cost/parameters", 1e-6)) for one in pools],
+        "flops": [_mean(one, partial(_note, "cost/flops", 1e-9)) for one in pools],
+        "hours": [_mean(one, hours) for one in pools],
     }
-    cells = {key: [_cell(one.number(read), places) for one in pools] for key, (_, read, places) in reads.items()}
-    cells["kept"] = [_few(cell) for cell in cells["kept"]]
     columns = [Column("method", "method", numeric=False), Column("tried", "tried")]
-    columns += [Column(key, short) for key, (short, _, _) in reads.items()]
+    columns += [Column(key, HEADINGS[key]) for key in cells]
     lines = tuple(
         Line(label, (name_cell(frame, label), _tried(pools[place]), *(found[place] for found in cells.values())))
         for place, label in enumerate(frame.labels)
@@ -74,12 +83,21 @@ def _note(name: str, unit: float, run: Run) -> float | None:
     return None if value is None else unit * value
 
 
-def _cell(number: Number | None, places: int) -> Cell:
+def _mean(of: Pool, read: Read) -> Cell:
+    """A mean alone, with three digits: what runs of a line have nearly in common."""
+    number = of.number(read)
+    return (
+        Cell(ABSENT) if number is None else Cell(f"{number.mean:#.3g}".rstrip("."), value=number.mean, keys=number.keys)
+    )
+
+
+def _gap(of: Pool) -> Cell:
+    number = of.number(gap)
     if number is None:
         return Cell(ABSENT)
-    alike = number.spread is not None and number.spread < 1e-9
-    text = f"{number.mean:.{places}f}" if alike else shown(number, places)
-    return Cell(text, value=number.mean, keys=number.keys)
+    places = digits(number.spread) if number.spread else 1
+    spread = "" if number.spread is None else f" ± {number.spread:.{places}f}"
+    return Cell(f"{signed(number.mean, places)}{spread}", value=number.mean, keys=number.keys)
 
 
 def _tried(pool: Pool) -> Cell:

@@ -10,6 +10,7 @@ from reports.results.frame import Frame
 from reports.results.mixtures import mixtures
 from reports.results.run import Values
 from reports.statistics.families import stars
+from reports.statistics.pairs import Paired
 from reports.tables.columns import ABSENT, column, name_cell
 from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.rounding import digits, signless
@@ -138,20 +139,25 @@ def _reach(compared: Compared, dataset: str, full: str, frame: Frame) -> tuple[s
     against_full = [
         one for (place, _, _), one in compared.items() if place == dataset and one.reference in _labels(frame, full)
     ]
-    told = []
-    for n in sorted({one.pairs.n for one in against_full}):
-        of_n = [one for one in against_full if one.pairs.n == n]
-        if not of_n[0].pairs.corrected:
-            smallest = f"the smallest p that the signed-rank test can reach is {p_text(of_n[0].pairs.smallest)}"
-            end = "." if of_n[0].pairs.can_reject else ": no difference can be called significant."
-            told.append(f"With n = {n} pairs {smallest}{end}")
-        found = [one.pairs.detectable for one in of_n if one.pairs.detectable is not None]
-        if found:
-            told.append(
-                f"With n = {n} a true difference to {full} has to be {min(found):.1f} to {max(found):.1f} points, "
-                "depending on the arm, to be found in 8 of 10 repetitions (two-sided t-test, 0.05)."
-            )
-    return tuple(told)
+    return tuple(
+        _can_show([one.pairs for one in against_full if one.pairs.n == n], n, full)
+        for n in sorted({one.pairs.n for one in against_full})
+    )
+
+
+def _can_show(pairs: Sequence[Paired], n: int, full: str) -> str:
+    first, told = pairs[0], []
+    if not first.corrected:
+        end = "" if first.can_reject else ", so no difference can be called significant"
+        told.append(f"the smallest p that the signed-rank test can reach is {p_text(first.smallest)}{end}")
+    found = [f"{one.detectable:.1f}" for one in pairs if one.detectable is not None]
+    if found:
+        span = " to ".join(dict.fromkeys((min(found, key=float), max(found, key=float))))
+        told.append(
+            f"a true difference to {full} has to be {span} points, as the pairs of an arm spread, for its 95 % "
+            "interval to leave out 0 in 8 of 10 repetitions"
+        )
+    return f"With n = {n}: {'; '.join(told) or 'a single pair tells nothing of chance'}."
 
 
 def _labels(frame: Frame, arm: str) -> set[str]:

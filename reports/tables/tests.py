@@ -13,6 +13,7 @@ from reports.tables.differences import adjusted_cell, interval_text, p_text
 from reports.tables.grid import Cell, Column, Grid, Line
 
 RUNS, CLIPS = "by runs", "by clips"
+SMALLEST = 2 / 2001  # p of a bootstrap of 2000 draws
 CAPTION = (
     "Differences in points of Acc E on test to {reference}. By runs: mean over n pairs of equal seed (with several "
     "folds: of folds, each the mean of its seeds), 95 % t-interval, exact signed-rank test (Wilcoxon 1945), the "
@@ -80,7 +81,7 @@ def _by_clips(one: Comparison) -> tuple[Cell, ...]:
         return (Cell(ABSENT, notes=(why,)), *(Cell(ABSENT) for _ in range(3)))
     clips, adjusted = one.clips, one.adjusted_clips
     width = (clips.high - clips.low) / 4 if clips.high is not None and clips.low is not None else None
-    told = ABSENT if adjusted is None else f"{p_text(adjusted)}{stars(adjusted, 0.0)}"
+    told = ABSENT if adjusted is None else f"{p_text(adjusted)}{stars(adjusted, SMALLEST)}"
     return (
         Cell(
             interval_text(clips.mean, clips.low, clips.high, width),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.config import parse_overrides
 from bench.exchange import sync
 from bench.execute import Outcome
 from bench.files import write_whole
@@ -21,12 +22,15 @@ from reports.terminal import show
 from studies.command.answer import as_row, say_away
 from studies.command.exits import DONE, INCOMPLETE
 from studies.command.screen import Terminal
+from studies.registry import STUDIES
+from studies.report.asked import note_asked
+from studies.report.naming import settings_of
 from studies.search.publish import begin_search, publish_search
 from studies.work.board import Board
 from studies.work.desk import make_board, make_desk
 from studies.work.estimate import estimate, read_timings
 from studies.work.order import Order, Place
-from studies.work.plan import Cell
+from studies.work.plan import Cell, make_plan
 from studies.work.run import carry_out
 from studies.work.worker import publish_rest
 
@@ -99,8 +103,11 @@ def _answer(console: Console, board: Board, store: Store, json_file: Path | None
 
 
 def _begin(board: Board, store: Store) -> None:
-    """The MLflow runs of the study, one in each data set's experiment, and of its searches."""
+    """Keep what the study is asked for; the MLflow runs of the study, one in each data set's experiment, and of its
+    searches."""
     order = board.plan.order
+    if order.name:
+        _note_asked(board, store)
     asked = {"seeds": order.seeds, "preset": order.preset, "budget": order.budget, "tuning": _tunings(order)}
     for dataset, data in sorted(board.spaces):
         if order.name and board.left:
@@ -108,6 +115,18 @@ def _begin(board: Board, store: Store) -> None:
     for search in board.searches:
         if not search.is_over():
             begin_search(search, store)
+
+
+def _note_asked(board: Board, store: Store) -> None:
+    """Let reports know which runs of each part there ought to be, those of other shards among them."""
+    order = board.plan.order
+    whole = make_plan(replace(order, shard=(1, 1)))
+    names = {name: dataset.card.name for name, dataset in whole.datasets.items()}
+    for study in STUDIES.get(order.name, ()):
+        given = parse_overrides([*(study.quick if order.preset == "quick" else ()), *order.settings])
+        cells = {(names[cell.dataset], cell.fold, cell.seed) for cell in whole.cells if cell.arm in study.arms}
+        settings = settings_of(study.arms, order.preset, given)
+        note_asked(store.results, study.name, order.preset, settings, cells)
 
 
 def _end_study(board: Board, store: Store, status: Status) -> None:

@@ -123,7 +123,7 @@ def _wish(asked: dict[str, Any]) -> Wish:
 
         raise ConfigError(f"a report of what? name one of {', '.join(STUDIES)}, or say --runs dataset=ekman6")
     preset = look_up(asked["preset"], {"quick": "quick", "paper": "paper"}, "preset") if asked["preset"] else ""
-    settings = tuple(sorted(parse_overrides(asked["settings"]).items())) if asked["settings"] else None
+    settings = parse_overrides(asked["settings"]) if asked["settings"] else None
     return Wish(parse_filter(asked["runs"]) if asked["runs"] else Filter(), preset, settings)
 
 

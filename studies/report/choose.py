@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bench.cards import read_card
@@ -18,7 +18,7 @@ from reports.results.run import Run
 from reports.results.searched import Summary
 from studies.ask import find_arm, known_arms
 from studies.report.filters import Filter
-from studies.report.naming import Name, Settings, names_of
+from studies.report.naming import Name, Settings, names_of, settings_of
 from studies.report.records import Found
 from studies.study import Study
 
@@ -31,7 +31,7 @@ class Wish:
 
     runs: Filter = field(default_factory=Filter)
     preset: str = ""  # "": that of most arms, paper before quick
-    settings: Settings | None = None  # None: those that most arms have runs with
+    settings: Mapping[str, str] | None = None  # None: those that most arms have runs with
 
 
 @dataclass(frozen=True)
@@ -94,10 +94,11 @@ def _variant(one: Found, name: Name) -> tuple[str, Settings]:
 def _most(named: Sequence[Named], study: Study, wish: Wish) -> tuple[str, Settings]:
     """The preset and the values set by hand that most arms have runs with; paper before quick, a study's own before
     others."""
-    own = tuple(sorted(parse_overrides(list(study.quick)).items()))
+    own = settings_of(study.arms, "quick", parse_overrides(list(study.quick)))
     known = dict.fromkeys(_variant(*pair) for pair in named)
     if wish.settings is not None:
-        known = dict.fromkeys((preset, wish.settings) for preset, _ in known)
+        given = wish.settings
+        known = dict.fromkeys((preset, settings_of(study.arms, preset, given)) for preset, _ in known)
     known = {variant: None for variant in known if wish.preset in ("", variant[0])}
 
     def worth(variant: tuple[str, Settings]) -> tuple[int, bool, bool, int]:
@@ -105,7 +106,7 @@ def _most(named: Sequence[Named], study: Study, wish: Wish) -> tuple[str, Settin
         usual = variant[1] == (own if variant[0] == "quick" else ())
         return len({name.arm for _, name in fits}), variant[0] == "paper", usual, len(fits)
 
-    return max(known, key=worth, default=(wish.preset, wish.settings or ()))
+    return max(known, key=worth, default=(wish.preset, ()))
 
 
 def _fits(pair: Named, preset: str, settings: Settings) -> bool:

@@ -6,16 +6,17 @@ against those that each arm would have, by its preset or by the winner of a sear
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 from bench.errors import ConfigError
+from bench.files import sha256
 from bench.record import Record
 from reports.results.run import Values
 from reports.results.searched import Summary
-from studies.ask import Arm, known_arms
+from studies.ask import Arm, find_arm, known_arms
 
 Settings = tuple[tuple[str, str], ...]
 """Values set by hand, as (field, text), by field."""
@@ -29,6 +30,23 @@ class Name:
     values: Values
     settings: Settings
     tried: int
+
+
+def settings_of(arms: Sequence[str], preset: str, given: Mapping[str, str]) -> Settings:
+    """Values set by hand as `names_of` tells them of a record: those that differ from a preset, in the config's own
+    form, a file by its sha256. `arms` are those whose configs may have the fields; one that none has is left out."""
+    found = {}
+    for name, text in given.items():
+        for arm in map(find_arm, arms):
+            if name in arm.method.config.model_fields and name not in arm.overrides:
+                base = arm.method.config.preset(preset).override(arm.overrides)
+                config = base.override({name: text})
+                value, own = (one.model_dump(mode="json")[name] for one in (config, base))
+                if value != own:
+                    files = config.files()
+                    found[name] = sha256(files[name]) if name in files else str(value)
+                break
+    return tuple(sorted(found.items()))
 
 
 def names_of(record: Record, searches: Sequence[Summary], full: str) -> list[Name]:
@@ -91,9 +109,7 @@ def _explain(record: Record, arm: Arm, searches: Sequence[Summary], full: str) -
 def _left_over(record: Record, base: dict[str, Any], among: set[str] | None = None) -> Settings:
     """The values that differ from `base`; a file by the start of its sha256."""
     names = [name for name, value in base.items() if (among is None or name in among) and _differs(record, name, value)]
-    return tuple(
-        (name, record.spec.weights.get(name, str(record.spec.config.get(name)))[:64]) for name in sorted(names)
-    )
+    return tuple((name, record.spec.weights.get(name, str(record.spec.config.get(name)))) for name in sorted(names))
 
 
 def _differs(record: Record, name: str, value: Any) -> bool:
