@@ -1,0 +1,144 @@
+"""What stands in a figure, and examples of every kind of figure with foreign names."""
+
+from __future__ import annotations
+
+import math
+
+from matplotlib.text import Text
+
+from reports.plots import confusion, differences, learning, radar, reliability, results, searching
+
+NAMES = (
+    "mart",
+    "mart-no-verification (re-tuned)",
+    "_ & % $ # < x_$a$",
+    "中文方法",
+    "kpnet (epochs=2, lr=0.01; best-on-test)",
+)
+GROUPS = ("Ekman-6", "VideoEmotion-8 <fold 2 of 3>", "我的数据 & $y$")
+CLASSES = ("anger", "anticipation", "_dis$gust$", "喜悦 & 信任")
+MANY = tuple(f"{NAMES[place % len(NAMES)]} {place}" for place in range(16))
+FIVE = ("Ekman-6", "VideoEmotion-8", "PERR", "IEMOCAP", "Aff-Wild2")
+
+
+def texts(figure):
+    """Every text that is seen."""
+    unseen = set()
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            drawn = axis._update_ticks()
+            unseen |= {tick.label1 for tick in axis.get_major_ticks() if tick not in drawn}
+    return [
+        text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and text not in unseen
+    ]
+
+
+def words(figure):
+    """All that can be read, line breaks as nothing."""
+    return {text.get_text().replace("\n", "").replace(" ", "") for text in texts(figure)}
+
+
+def told(figure, name):
+    """Whether a name stands somewhere, be it wrapped."""
+    return any(name.replace(" ", "") in word for word in words(figure))
+
+
+def lines(axes, gid):
+    """The (x, y) of each line of that name, in the order drawn."""
+    return [
+        (list(map(float, line.get_xdata())), list(map(float, line.get_ydata())))
+        for line in axes.get_lines()
+        if line.get_gid() == gid
+    ]
+
+
+def results_of(labels, groups, sample=False):
+    points = tuple(
+        results.Point(label, group, 40.0 + i - j, 39.0 + i - j, 42.0 + i - j, (39.5 + i - j, 40.5 + i - j), i == 1)
+        for j, group in enumerate(groups)
+        for i, label in enumerate(labels)
+    )
+    return results.Results("Acc E, percent", points, "Means; lines are 95 % intervals & <more>.", sample)
+
+
+def differences_of(labels, groups, sample=False):
+    found = tuple(
+        differences.Difference(label, group, -1.0 - i, -2.0 - i, 0.5 - i, (-1.5 - i, -0.5 - i), kind)
+        for group in groups
+        for i, label in enumerate(labels)
+        for kind in ("frozen", "re-tuned")
+    )
+    return differences.Differences("mart", "Acc E, points", found, "Means over pairs.", sample)
+
+
+def confusions_of(labels, groups, sample=False):
+    counts = tuple(tuple(3 * i + j + 1 for j in range(len(CLASSES))) for i in range(len(CLASSES)))
+    panels = tuple(confusion.Confusion(f"{labels[0]} on {group}", CLASSES, counts, 5) for group in groups)
+    return confusion.Confusions(panels, sample)
+
+
+def line_of(label, start=20.0, runs=3):
+    mean = tuple(start + 3 * epoch for epoch in range(6))
+    return learning.Line(label, tuple(range(1, 7)), mean, tuple(m - 1 for m in mean), tuple(m + 2 for m in mean), runs)
+
+
+def learning_of(labels, groups, sample=False):
+    panels = tuple(
+        learning.Panel(group, tuple(line_of(label, 20.0 + i) for i, label in enumerate(labels))) for group in groups
+    )
+    return learning.Learning("val Acc E, percent", panels, sample)
+
+
+def search_of(label, start=30.0):
+    values = (None, start, start - 2, None, start + 4)
+    return searching.Search(
+        label, (1, 2, 3, 4, 5), (0.1, 0.4, 0.5, 0.9, 1.3), (math.nan, start, start, start, start + 4), values
+    )
+
+
+def searches_of(labels, groups, sample=False):
+    return searching.Searches(
+        "val Acc E, percent", tuple(search_of(label, 30.0 + i) for i, label in enumerate(labels)), sample
+    )
+
+
+def radars_of(labels, groups, sample=False):
+    panels = tuple(
+        radar.Radar(
+            group,
+            CLASSES,
+            tuple(
+                radar.Ring(label, (50.0 + i, None if i == 1 else 30.0, 100.0, 0.0)) for i, label in enumerate(labels)
+            ),
+            "Means.",
+            sample,
+        )
+        for group in groups
+    )
+    return radar.Radars(panels)
+
+
+def reliabilities_of(labels, groups, sample=False):
+    bins = tuple(reliability.Bin(20.0 + 25 * place, 15.0 + 25 * place, 10 + place) for place in range(4))
+    curves = tuple(reliability.Curve(label, bins, 5.0) for label in labels)
+    return reliability.Reliabilities(tuple(reliability.Panel(group, curves) for group in groups), "Bins.", sample)
+
+
+FIGURES = {
+    "results": (results, results_of),
+    "differences": (differences, differences_of),
+    "confusion": (confusion, confusions_of),
+    "learning": (learning, learning_of),
+    "searching": (searching, searches_of),
+    "radar": (radar, radars_of),
+    "reliability": (reliability, reliabilities_of),
+}
+EMPTY = {
+    "results": results.Results("Acc E", ()),
+    "differences": differences.Differences("mart", "Acc E", ()),
+    "confusion": confusion.Confusions(()),
+    "learning": learning.Learning("val Acc E", ()),
+    "searching": searching.Searches("val Acc E", ()),
+    "radar": radar.Radars(()),
+    "reliability": reliability.Reliabilities(()),
+}
