@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -81,10 +82,19 @@ def _signed_rank(found: np.ndarray) -> float | None:
     if len(np.unique(np.abs(moved))) == len(moved):
         method = "exact"
     elif len(moved) <= ENUMERATED:
-        method = stats.PermutationMethod(n_resamples=2 ** len(moved))
+        return _enumerated(moved)
     else:
         method = "asymptotic"
     return float(stats.wilcoxon(moved, method=method, correction=method == "asymptotic").pvalue)
+
+
+def _enumerated(moved: np.ndarray) -> float:
+    """Share of all 2^n signs of differences other than 0 whose signed-rank statistic is as extreme as theirs."""
+    from scipy import stats
+
+    signs = 1 - 2 * (np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved)) & 1)
+    found = stats.wilcoxon(signs * np.abs(moved), axis=1, method="asymptotic").statistic
+    return float(np.mean(found <= stats.wilcoxon(moved, method="asymptotic").statistic + 1e-9))
 
 
 def _t_test(found: np.ndarray, error: float | None) -> float | None:
@@ -96,6 +106,7 @@ def _t_test(found: np.ndarray, error: float | None) -> float | None:
     return 1.0 if len(found) == 1 or (len(found) and not found.any()) else None
 
 
+@cache
 def _noncentrality(n: int) -> float:
     """True mean, in standard errors, that a two-sided t-test of n pairs at ALPHA finds with probability POWER."""
     from statsmodels.stats.power import TTestPower

@@ -60,7 +60,7 @@ def choose(found: Sequence[Found], study: Study, searches: Sequence[Summary], wi
     rest = Counter(_variant(*pair) for pair in named if not _fits(pair, preset, settings))
     left_out += [f"{count} runs with {_in_words(*variant)} are left out" for variant, count in rest.items()]
     kept, doubles = _once(kept)
-    runs = sorted((_run(*pair, store) for pair in kept), key=lambda run: (study.arms.index(run.arm), *cell_of(run)))
+    runs = _in_order([_run(*pair, store) for pair in kept], study.arms)
     return Choice(tuple(_told_apart(runs)), preset, settings, tuple(left_out + doubles))
 
 
@@ -73,10 +73,20 @@ def choose_any(found: Sequence[Found], searches: Sequence[Summary], wish: Wish, 
         named += [(one, known[0])] if known and wish.runs.takes(one.record, known[0].arm) else []
     named, left_out = _one_kind(named)
     kept, doubles = _once(named)
-    order = list(known_arms())
-    runs = sorted((_run(*pair, store) for pair in kept), key=lambda run: (order.index(run.arm), *cell_of(run)))
+    runs = _in_order([_run(*pair, store) for pair in kept], list(known_arms()))
     presets = ", ".join(dict.fromkeys(run.record.preset for run in runs))
     return Choice(tuple(_told_apart(runs)), presets, (), tuple(left_out + doubles))
+
+
+def _in_order(runs: Sequence[Run], arms: Sequence[str]) -> list[Run]:
+    """Runs by arm, then by data set as the registry has them (one's own behind, by name), fold and seed."""
+    known = list(DATASETS)
+
+    def place(run: Run) -> tuple[object, ...]:
+        dataset, fold, seed = cell_of(run)
+        return arms.index(run.arm), known.index(dataset) if dataset in known else len(known), dataset, fold, seed
+
+    return sorted(runs, key=place)
 
 
 def _one_kind(named: list[Named]) -> tuple[list[Named], list[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from tests.speed import commands, exchange, harness, large, paper, plan, quick, reading, search, storage
+from tests.speed import commands, exchange, harness, large, paper, plan, quick, reading, report, search, storage
 
 PARTS: dict[str, Callable[[], None]] = {
     "commands": commands.main,
@@ -18,6 +18,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "search": search.main,
     "storage": storage.main,
     "exchange": exchange.main,
+    "report": report.main,
 }
 
 

@@ -1,0 +1,56 @@
+"""Benchmark of a large report: 5 data sets, 16 methods, 8 seeds, 500 predictions each; written, and checked."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from datasets.registry import DATASETS
+from studies.ask import known_arms
+from tests.reports.made import make_run
+
+ROOT = Path(__file__).resolve().parents[2]
+METHODS, SEEDS, CLIPS = 16, 8, 500
+
+
+def make_results(results: Path) -> int:
+    """The records of all runs; how many there are."""
+    arms = [name for name in known_arms() if name != "mart-target-clip"][:METHODS]
+    made = [
+        make_run(results, arm, dataset, seed=seed, clips=CLIPS)
+        for dataset in DATASETS
+        for arm in arms
+        for seed in range(SEEDS)
+    ]
+    return len(made)
+
+
+def timed(*words: str) -> tuple[float, float]:
+    """Seconds and peak memory (MB) of a command."""
+    since = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "bench.py", "report", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"report {' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}")
+    assert isinstance(usage, resource.struct_rusage)
+    return time.perf_counter() - since, usage.ru_maxrss / 1000
+
+
+def main() -> None:
+    """Print the figures on lines."""
+    with tempfile.TemporaryDirectory() as name:
+        results, out = Path(name) / "results", Path(name) / "report"
+        runs = make_results(results)
+        words = ("--runs", "dataset=*", "--results", str(results), "--out", str(out))
+        seconds, memory = timed(*words)
+        page = (out / "index.html").stat().st_size / 1e6
+        print(f"report of {runs} runs        {seconds:5.1f} s   (wanted: under 20)")
+        print(f"its memory                {memory:5.0f} MB  (wanted: under 1000)")
+        print(f"its page                  {page:5.2f} MB  (wanted: under 5)")
+        seconds, _ = timed(*words, "--check")
+        print(f"its check                 {seconds:5.1f} s   (wanted: under 30)")
