@@ -11,6 +11,7 @@ from bench.files import sha256, write_whole
 from reports.audit.manifest import MANIFEST, begin_manifest, make_manifest, read_manifest
 from reports.audit.texts import FIGURES, pictures_of, texts
 from reports.page.page import Drawn, page
+from reports.paper.printed import print_paper
 from reports.plots.style import as_png, as_svg, save
 from reports.report import Report
 from reports.results.part import Part
@@ -41,9 +42,10 @@ def write_report(
     asked: Mapping[str, Any],
     out: Path,
     progress: Progress,
+    latex: str | None = None,
 ) -> None:
     """Write a report into a folder. While that goes on the manifest says so, and a report that was interrupted is not
-    taken for one; files that only an older manifest named are deleted in the end."""
+    taken for one; files that only an older manifest named are deleted in the end. `latex` prints the document."""
     check_folder(out)
     old = read_manifest(out)
     contents = {path: text.encode() for path, text in texts(report, parts, searches).items()}
@@ -61,6 +63,10 @@ def write_report(
     progress("figures", len(pictures), len(pictures))
     write_whole(out / PAGE, page(report, shown).encode())
     written.append(PAGE)
+    if latex is not None:
+        progress(latex, 0, 1)
+        written.append(print_paper(out, latex))
+        progress(latex, 1, 1)
     files = {path: sha256(out / path) for path in written}
     write_whole(out / MANIFEST, make_manifest(report, asked, files).encode())
     for path in set(old.files if old is not None else ()) - set(files):

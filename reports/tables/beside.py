@@ -29,11 +29,14 @@ def beside(frame: Frame, ours: Grid, kind: str, name: str) -> Grid | None:
     lines: list[Line] = []
     for method, values in printed.lines.items():
         mine = next((line for line in ours.lines if _arm(frame, line.id) == method), None)
-        lines.append(_published(method, values, printed, columns, rule=mine is not None and bool(lines)))
+        apart = bool(lines) and (mine is not None or lines[-1].id.startswith("gap/"))
+        lines.append(_published(method, values, printed, columns, rule=apart))
         if mine is not None:
             lines += _ours(method, values, mine, columns, [mine.cells[place] for place in kept], sample)
     notes = [f"{published().source}; {published().protocol}."]
-    notes += [text for dataset, text in published().elsewhere if dataset in frame.datasets and kind == "scores"]
+    if kind == "scores":
+        titles = frame.datasets
+        notes += [f"{titles[name]}, elsewhere: {text}." for name, text in published().elsewhere if name in titles]
     return Grid(
         name,
         f"{printed.of} of the paper beside ours",

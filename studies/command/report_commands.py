@@ -25,6 +25,9 @@ def report(
     name: Annotated[str, typer.Argument(help="A name of `list studies`; left out: the runs that --runs takes.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder of the report; default: reports/NAME in --results.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Recompute every number of a written report.")] = False,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print the LaTeX too, where pdflatex or tectonic is there.")
+    ] = False,
     runs: Annotated[str, typer.Option(help="Only these runs: dataset=ekman6,arm=mart*,seed=0.")] = "",
     preset: Annotated[str, typer.Option(help="quick or paper; default: the one that most arms have runs with.")] = "",
     settings: Settings = None,
@@ -39,32 +42,37 @@ def report(
     try:
         if check:
             raise typer.Exit(_check(Console(), asked, out, results, tracking_uri))
-        _write(Console(), asked, out, results, tracking_uri)
+        _write(Console(), asked, out, pdf, results, tracking_uri)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the report is not finished, the same command writes it anew") from None
 
 
-def _write(console: Console, asked: dict[str, Any], out: Path | None, results: Path, tracking: str | None) -> None:
+def _write(
+    console: Console, asked: dict[str, Any], out: Path | None, pdf: bool, results: Path, tracking: str | None
+) -> None:
     from reports.audit.texts import grids_of, pictures_of
     from reports.audit.write import PAGE, check_folder, write_report
+    from reports.paper.printed import PRINTED, SOURCE, find_latex
     from studies.command.screen import Terminal
 
     place = out or _place(results, asked)
     check_folder(place)
+    latex = find_latex() if pdf else None
     with Terminal(console) as screen:
         built = _build(asked, results, tracking)
-        write_report(built.report, built.parts, built.searches, asked, place, screen.progress)
+        write_report(built.report, built.parts, built.searches, asked, place, screen.progress, latex)
         for warning in built.report.warnings:
             screen.notice(warning)
-    counts = (
-        f"{len(grids_of(built.report))} tables, {len(pictures_of(built.report))} figures, {len(built.report.runs)} runs"
-    )
-    console.print(f"{counts}: {place / PAGE}", highlight=False, soft_wrap=True)
-    console.print(
-        f"tables in {place / 'tables'}, all of them in {place / 'paper.tex'}", highlight=False, soft_wrap=True
-    )
-    again = f"python bench.py report {asked['name']} --check".replace("  ", " ") + (f" --out {out}" if out else "")
-    console.print(f"{again} recomputes every number", highlight=False, soft_wrap=True)
+        if pdf and latex is None:
+            screen.notice(f"no LaTeX is installed: {place / SOURCE} is there, {PRINTED} is not; pdflatex makes it")
+    tables, figures = len(grids_of(built.report)), len(pictures_of(built.report))
+    again = " ".join(["python bench.py report", *([asked["name"]] if asked["name"] else []), "--check"])
+    for line in (
+        f"{tables} tables, {figures} figures, {len(built.report.runs)} runs: {place / PAGE}",
+        f"for papers: {place / 'tables'}, all of them in {place / (PRINTED if latex is not None else SOURCE)}",
+        f"to recompute every number: {again}{f' --out {out}' if out is not None else ''}",
+    ):
+        console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
 def _check(console: Console, asked: dict[str, Any], out: Path | None, results: Path, tracking: str | None) -> int:
