@@ -1,0 +1,177 @@
+from __future__ import annotations
+
+import csv
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from reports.datacounts import printable
+from reports.formats.csvtext import csv_text, read_csv
+from reports.formats.html import html_table, read_html
+from reports.formats.latex import escape, latex, read_latex
+from reports.formats.markdown import markdown, read_markdown
+from reports.tables.grid import Cell, Column, Grid, Line
+from tests.reports.formats.grids import FORMS, NASTY, nasty, plain
+
+
+def table(text: str, numeric: bool = False) -> Grid:
+    columns = (Column("m", "m"), Column("c", "c", numeric=numeric))
+    return Grid("t", text, text, columns, (Line(text, (Cell(text, notes=(text,)), Cell(text, "best"))),), (text,))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("text", NASTY)
+def test_no_name_adds_a_line_to_a_file_or_a_sign_that_cannot_be_printed(form, text):
+    written, usual = FORMS[form].write(table(text)), FORMS[form].write(table("usual"))
+    assert written.count("\n") - usual.count("\n") in (0, -2)  # an empty caption has no paragraph
+    assert all(line.isprintable() for line in written.split("\n"))
+
+
+@pytest.mark.parametrize("text", [text for text in NASTY if text.strip()])
+def test_no_name_becomes_html(text):
+    written = html_table(table(text))
+    assert re.findall(r"<(\w+)", written) == re.findall(r"<(\w+)", html_table(table("usual")))
+    assert "<script" not in html_table(nasty())
+
+
+def test_no_name_ends_an_attribute():
+    text = '" onclick="x" y=\''
+    assert f"t/{text}" in read_html(html_table(table(text))) and " onclick" not in html_table(table(text)).replace(
+        "&quot; onclick", ""
+    )
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", '\'=HYPERLINK("x")', "＝1", "''=1"])
+def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe_and_loses_it_when_read(text):
+    heading, line = csv.reader(csv_text(table(text)).splitlines())
+    assert line == [f"'{text}", f"'{text}", f"'{text}"] and heading == ["m", "c", "note"]
+    assert read_csv(csv_text(table(text))) == [[text, text]]
+
+
+@pytest.mark.parametrize("text", ["-1.2", "+0.5 ± 0.1", "-1.2 [-2.0, -0.4]", "-", "-3 %", "-1,637"])
+def test_signed_numbers_in_columns_of_numbers_stay_as_they_are(text):
+    assert next(iter(csv.reader(csv_text(table(text, numeric=True)).splitlines()[1:])))[1] == text
+
+
+@pytest.mark.parametrize("text", ["-1+cmd|' /C calc'!A0", "=1", "-1 [=1]", "@x", "-x"])
+def test_a_formula_in_a_column_of_numbers_gets_its_apostrophe(text):
+    assert next(iter(csv.reader(csv_text(table(text, numeric=True)).splitlines()[1:])))[1] == f"'{text}"
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("_ & % $ #", r"\_ \& \% \$ \#"),
+        ("<>{}~^\\|", r"\textless{}\textgreater{}\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\textbar{}"),
+        ('"a" (“b”)', "``a'' (``b'')"),
+        ("--lr", r"-{}-lr"),
+        ("1 ± 2", r"1 $\pm$ 2"),
+        ("1–2 − 3×4", r"1--2 $-$ 3$\times$4"),
+        ("≤ ≥ ✓ ✗ · →", r"$\leq$ $\geq$ \checkmark{} $\times$ $\cdot$ $\rightarrow$"),
+        ("é ü ø ñ ł", "é ü ø ñ ł"),
+        ("e\u0301", "é"),
+        ("中", r"\ifdefined\Umathcode 中\else[U+4E2D]\fi{}"),
+        ("a\nb", "a[U+000A]b"),
+        ("\u202e", "{[}U+202E]"),
+        ("χ²", r"$\chi$$^{2}$"),
+        ("λα", r"\ifdefined\Umathcode λα\else[U+03BB]\hspace{0pt}[U+03B1]\fi{}"),
+        ("[0pt]", "{[}0pt]"),
+        ("* x", "{*} x"),
+        (" \n", "{ [}U+000A]"),
+        ("?`", "?{}`"),
+    ],
+)
+def test_a_text_becomes_this_latex(text, source):
+    assert escape(text) == source
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(NASTY)
+OWN = re.compile(
+    r"\\ifdefined\\Umathcode [^ -~]+\\else(?:\[U\+[0-9A-F]{4,6}\](?:\\hspace\{0pt\})?)+\\fi\{\}|\\hspace\{0pt\}"
+    r"|\\text(?:backslash|asciitilde|asciicircum|less|greater|bar)\{\}|\\(?:checkmark|ldots)\{\}|\\[{}$&%#_,]"
+    r"|\$\^?\\[a-zA-Z]+\$|\$[-']\$|\$[\^_]\{[-+0-9]\}\$|\{[\[*]\}|\{\}"
+)
+
+
+@settings(deadline=None)
+@given(TEXT)
+def test_nothing_in_any_text_is_a_command(text):
+    assert not re.search(r"[\\{}$&%#_^]", OWN.sub("", escape(text)).replace("~", ""))
+
+
+@settings(deadline=None)
+@given(TEXT, TEXT)
+def test_texts_stay_harmless_side_by_side(first, second):
+    assert "\n" not in escape(first) + escape(second)
+    assert not escape(second).strip().startswith(("[", "*"))
+
+
+def everywhere(text: str) -> Grid:
+    columns = (Column(text, text, "group"), Column(f"{text}2", text))
+    line = Line(text, (Cell(text), Cell(text, "best", None, (text,), (text,))))
+    return Grid(text, text, text, columns, (line, line), (text,), (text,))
+
+
+@settings(deadline=None)
+@given(TEXT)
+def test_any_text_in_any_place_of_latex_leaves_the_lines_as_they_are(text):
+    written, usual = latex(everywhere(text)), latex(everywhere("usual"))
+    assert written.count("\n") == usual.count("\n") and len(read_latex(written)) == 4
+    assert all(re.search(r" % [^\n]*:( [\w.-]*)?$", line) for line in written.split("\n") if line.startswith("  & "))
+
+
+@settings(deadline=None)
+@given(TEXT)
+def test_any_text_in_a_cell_of_markdown_csv_and_html_reads_back(text):
+    grid, plainly = table(text), printable(text)
+    assert read_markdown(markdown(grid)) == [[plainly.strip(" ")] * 2]
+    assert read_csv(csv_text(grid)) == [[plainly] * 2]
+    assert list(read_html(html_table(grid)).values()) == [plainly] * 2
+
+
+class Shown(HTMLParser):
+    """The text of each cell of a table's body as a reader of the rendered Markdown sees it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cells: list[str] = []
+        self.inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.inside = tag == "td" or (self.inside and tag != "sup")
+        if tag == "td":
+            self.cells.append("")
+
+    def handle_endtag(self, tag):
+        self.inside = self.inside and tag != "td"
+
+    def handle_data(self, data):
+        if self.inside:
+            self.cells[-1] += data
+
+
+@settings(deadline=None)
+@given(TEXT)
+def test_rendered_markdown_shows_any_text_as_it_is(text):
+    shown = MarkdownIt().enable(["table", "strikethrough"]).render(markdown(table(text)))
+    assert Shown(shown).cells == [printable(text).strip(" ")] * 2
+
+
+@pytest.mark.parametrize("text", [*NASTY, "- x", "+ x", "1. x", "2) x", "===", "~~x~~"])
+def test_rendered_markdown_has_the_same_elements_whatever_the_names(text):
+    render = MarkdownIt().enable(["table", "strikethrough"]).render
+    usual, told = (re.findall(r"<(/?\w+)", render(markdown(table(name)))) for name in ("usual", text))
+    assert not printable(text).strip(" ") or told == usual
+
+
+@pytest.mark.parametrize("read", [read_markdown, read_csv, read_html, read_latex])
+@settings(deadline=None)
+@given(TEXT)
+def test_readers_take_any_text(read, text):
+    read(text)
+    read(markdown(plain()) + text)

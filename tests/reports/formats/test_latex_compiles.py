@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from reports.formats.latex import escape, latex
+from tests.reports.formats.grids import GRIDS, NASTY, paper
+
+pytestmark = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+
+
+def compiled(folder: Path, body: str, packages: list[str], options: str = "") -> str:
+    """The text of the pages that the body makes; fails where pdflatex does."""
+    wanted = "".join(rf"\usepackage{{{package}}}" for package in packages)
+    source = rf"\documentclass[{options}]{{article}}{wanted}\begin{{document}}{body}\end{{document}}"
+    (folder / "document.tex").write_text(source, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "document.tex"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stdout.decode(errors="replace")[-3000:]
+    if shutil.which("pdftotext") is None:
+        return ""
+    told = subprocess.run(["pdftotext", "-layout", "document.pdf", "-"], cwd=folder, capture_output=True, check=True)
+    return told.stdout.decode()
+
+
+@pytest.mark.parametrize("options", ["", "twocolumn"])
+def test_every_table_compiles_in_one_and_two_columns_with_the_packages_that_it_wants(tmp_path, options):
+    packages = set()
+    for name, grid in GRIDS.items():
+        text = latex(grid)
+        (tmp_path / f"{name}.tex").write_text(text, encoding="utf-8")
+        packages |= set(re.findall(r"\\usepackage\{(\w+)\}", text.split("\n")[0]))
+    assert packages == {"booktabs", "graphicx", "amssymb"}
+    body = "".join(rf"\input{{{name}.tex}}" for name in GRIDS) + r"See \ref{tab:comparison}."
+    text = compiled(tmp_path, body, sorted(packages), options)
+    if text:
+        for number in ("52.7 ± 1.2", "49.0 ± 1.0", "−1.2", "0.031", "BUILT-IN SAMPLE: drawn clips", "1 of 5 runs"):
+            assert number in text
+        assert "[U+4E2D]" in text and r"\input{secret}" in text and "=1+1" in text
+
+
+def test_a_table_that_does_not_compile_is_noticed(tmp_path):
+    with pytest.raises(AssertionError, match="Undefined control sequence"):
+        compiled(tmp_path, latex(paper()).replace(r"\textbf", r"\nothing"), ["booktabs", "graphicx", "amssymb"])
+
+
+def test_letters_of_every_script_compile(tmp_path):
+    numbers = [*range(0x0, 0x530), *range(0x2000, 0x2C00), *range(0x530, 0x2000, 16), *range(0x2C00, 0x30000, 128)]
+    signs = [escape(chr(number)) for number in numbers]
+    both = [rf"{sign}\textbf{{{sign}}}" for sign in signs]
+    runs = [escape("".join(map(chr, numbers[at : at + 7]))) for at in range(0, len(numbers), 7)]
+    text = compiled(tmp_path, "\n\n".join([*both, *runs, *map(escape, NASTY)]), ["amssymb"])
+    assert not text or ("[U+1F600]" in text and "[U+0530]" in text)
