@@ -125,8 +125,8 @@ def _files(report: Report, wanted: Mapping[str, str], manifest: Manifest, out: P
             found.append(Finding(f"{path} is not there any more", ()))
         elif sha256(place) != sha:
             found.append(Finding(f"{path} was edited", _edits(place, path, tables, report)))
-        elif path in wanted and place.read_text() != wanted[path]:
-            cells = tuple(edited(*tables[path], place.read_text())) if path in tables else ()
+        elif path in wanted and _read(place) != wanted[path]:
+            cells = tuple(edited(*tables[path], _read(place))) if path in tables else ()
             found.append(Finding(f"{path} is stale", cells))
     return [*found, *(Finding(f"{path} was not written then", ()) for path in wanted if path not in manifest.files)]
 
@@ -134,7 +134,7 @@ def _files(report: Report, wanted: Mapping[str, str], manifest: Manifest, out: P
 def _edits(place: Path, path: str, tables: Mapping[str, tuple[object, str]], report: Report) -> tuple[str, ...]:
     """The cells of an edited table, or of the tables of an edited page."""
     try:
-        text = place.read_text()
+        text = _read(place)
     except ValueError:
         return ()
     if path in tables:
@@ -146,6 +146,11 @@ def _edits(place: Path, path: str, tables: Mapping[str, tuple[object, str]], rep
     return tuple(
         name for grid in grids_of(report) for name, cell in grid.cells() if name in told and told[name] != cell.text
     )
+
+
+def _read(place: Path) -> str:
+    """A text with its line ends as they are."""
+    return place.read_bytes().decode()
 
 
 def _cells_of(key: str, manifest: Manifest) -> tuple[str, ...]:

@@ -54,7 +54,7 @@ def _failures(pools: Sequence[Pool]) -> list[str]:
     why: dict[str, int] = {}
     for run in (run for one in pools for run in one.failed):
         assert run.record.error is not None
-        reason = f"{run.record.error.kind}: {run.record.error.message}"
+        reason = " ".join(f"{run.record.error.kind}: {run.record.error.message}".split())
         why[reason] = why.get(reason, 0) + 1
     return [f"{count} {'runs' if count > 1 else 'run'} failed, {reason}" for reason, count in why.items()]
 
