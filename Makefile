@@ -1,4 +1,5 @@
-# Set-up, tests and checks. `make run` and `make test` work on a fresh clone: they make .venv first. `make check` runs all.
+# Set-up, tests and checks. `make run`, `make test` and `make paper-demo` work on a fresh clone: they
+# make .venv first. `make check` runs all.
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
@@ -6,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FOLDERS := bench methods datasets studies reports
 
-.PHONY: run test test-slow check format lint types speed clean lock
+.PHONY: run test test-slow check format lint types paper-demo speed clean lock
 
 run: $(VENV)/installed
 	$(BIN)/python bench.py --method mart --dataset ekman6
@@ -33,6 +34,17 @@ lint: $(VENV)/installed
 
 types: $(VENV)/installed
 	$(BIN)/mypy $(FOLDERS)
+
+# A small study of everything on the built-in sample, its report as a page and a PDF, and the check of every number.
+# BENCH_DATA names an empty folder: real data that may lie elsewhere are left alone.
+DEMO := results/paper-demo
+paper-demo: export BENCH_DATA := $(DEMO)/no-data
+paper-demo: $(VENV)/installed
+	@mkdir -p $(BENCH_DATA)
+	$(BIN)/python bench.py study paper --datasets ekman6 --seeds 2 --trials 2 --workers 2 \
+		--set epochs=2 --set pretrain_epochs=2 --results $(DEMO)
+	$(BIN)/python bench.py report paper --pdf --results $(DEMO) --out $(DEMO)/report
+	$(BIN)/python bench.py report paper --check --results $(DEMO) --out $(DEMO)/report
 
 speed: $(VENV)/installed
 	$(BIN)/python -m tests.speed

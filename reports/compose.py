@@ -90,10 +90,18 @@ def _worth(part: Part, found: dict[str, list[Comparison]]) -> list[Grid]:
     if part.kind == "optimism" or not part.labels(part.full) or len(part.frame.labels) < 2:
         return []
     compared = worth.by_place([one for of in found.values() for one in of])
-    return [
-        worth.differences(part.frame, compared, part.full, part.controls, dataset, f"{part.name}_worth_{slug(dataset)}")
-        for dataset in part.frame.datasets
-    ]
+    arms = {run.arm for run in part.frame.runs}
+    controls = [arm for arm in part.controls if arm in arms and arm != part.full]
+    grids = []
+    for dataset in part.frame.datasets:
+        for references, name, title in (
+            ([part.full], "worth", "What each part is worth"),
+            (controls, "controls", "What is gained over the controls"),
+        ):
+            if references:
+                called = f"{part.name}_{name}_{slug(dataset)}"
+                grids.append(worth.differences(part.frame, compared, part.full, references, dataset, called, title))
+    return grids
 
 
 def _tested(part: Part, found: dict[str, list[Comparison]]) -> list[Grid]:

@@ -49,33 +49,35 @@ def kinds_of(frame: Frame, full: str) -> tuple[Values, ...]:
     return tuple(kind for kind in KINDS if kind in found and (kind != "own" or len(found) == 1)) or ("own",)
 
 
-def differences(frame: Frame, compared: Compared, full: str, controls: Sequence[str], dataset: str, name: str) -> Grid:
-    """A line for each arm; for each way of tuning Acc E, and the difference to the full method and to each control."""
+def differences(
+    frame: Frame, compared: Compared, full: str, references: Sequence[str], dataset: str, name: str, title: str
+) -> Grid:
+    """A line for each arm; for each way of tuning Acc E, and the difference to each reference, with n and p."""
     frame = frame.on(dataset)
-    arms, title = tuple(dict.fromkeys(run.arm for run in frame.runs)), frame.datasets[dataset]
+    arms, called = tuple(dict.fromkeys(run.arm for run in frame.runs)), frame.datasets[dataset]
     scored = dict(zip(frame.labels, column(frame.pools(dataset), partial(percent, "acc_e")), strict=True))
     columns, cells = [Column("method", "method", numeric=False)], []
     for kind in kinds_of(frame, full):
-        heading = WHOSE[kind]
         labels = {arm: label_of(frame, arm, kind) for arm in arms}
-        columns.append(Column(f"{kind}/acc_e", "Acc E", heading))
+        columns.append(Column(f"{kind}/acc_e", "Acc E", WHOSE[kind]))
         cells.append([scored[label] if (label := labels[arm]) else Cell(ABSENT) for arm in arms])
-        for reference in (full, *(arm for arm in controls if arm in arms)):
+        for reference in (one for one in references if one in arms):
             found = [_found(compared, dataset, labels[arm], labels.get(reference)) for arm in arms]
-            columns.append(Column(f"{kind}/to {reference}", f"to {reference}", heading))
+            columns += [
+                Column(f"{kind}/{reference}/{what}", heading, WHOSE[kind])
+                for what, heading in (("difference", f"to {reference}"), ("n", "n"), ("p", "p"))
+            ]
             cells.append([_difference(one, arm == reference) for one, arm in zip(found, arms, strict=True)])
-            if reference == full:
-                columns += [Column(f"{kind}/n", "n", heading), Column(f"{kind}/p", "p", heading)]
-                cells += [[_count(one) for one in found], [adjusted_cell(one) for one in found]]
+            cells += [[_count(one) for one in found], [adjusted_cell(one) for one in found]]
     lines = tuple(Line(arm, (_name(frame, arm), *(found[place] for found in cells))) for place, arm in enumerate(arms))
     return Grid(
         name,
-        f"What each part is worth, {title}",
-        f"{title}. Acc E on test and differences in points of it, with 95 % intervals of the mean over n pairs of runs "
-        f"that differ by the arm alone; below 0 is worse than the reference. {FAMILY} {frame.values}",
+        f"{title}, {called}",
+        f"Acc E on test and differences in points of it, with 95 % intervals of the mean over n pairs of runs that "
+        f"differ by the arm alone; below 0 is worse than the reference. {FAMILY} {frame.values}",
         tuple(columns),
         lines,
-        notes=_reach(compared, dataset, full, frame),
+        notes=tuple(note for reference in references for note in _reach(compared, dataset, reference, frame)),
         warnings=mixtures(frame.runs),
     )
 
@@ -134,14 +136,13 @@ def p_text(p: float) -> str:
     return text.rstrip("0").rstrip(".")
 
 
-def _reach(compared: Compared, dataset: str, full: str, frame: Frame) -> tuple[str, ...]:
+def _reach(compared: Compared, dataset: str, reference: str, frame: Frame) -> tuple[str, ...]:
     """What the number of pairs can show at all, in a sentence for each number."""
-    against_full = [
-        one for (place, _, _), one in compared.items() if place == dataset and one.reference in _labels(frame, full)
-    ]
+    held = _labels(frame, reference)
+    against = [one for (place, _, _), one in compared.items() if place == dataset and one.reference in held]
     return tuple(
-        _can_show([one.pairs for one in against_full if one.pairs.n == n], n, full)
-        for n in sorted({one.pairs.n for one in against_full})
+        _can_show([one.pairs for one in against if one.pairs.n == n], n, reference)
+        for n in sorted({one.pairs.n for one in against})
     )
 
 

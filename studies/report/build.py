@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,24 +52,31 @@ def build(results: Path, name: str, studies: Sequence[Study], wish: Wish, store:
     summaries = read_searches(results)
     choices = [(study, choose(found, study, summaries, wish, store)) for study in studies]
     parts = [_part(results, study, choice) for study, choice in choices if choice.runs]
-    left_out = [line for _, choice in choices for line in choice.left_out]
+    left_out = [pair for _, choice in choices for pair in choice.left_out]
     if not studies:
         choice = choose_any(found, summaries, wish, store)
         parts, left_out = [_any(choice)] if choice.runs else [], list(choice.left_out)
     if not parts:
-        raise StoreError(_nothing(results, name, found, [*old, *left_out]))
+        raise StoreError(_nothing(results, name, found, [*old, *_in_words(left_out, set())]))
     runs = _all_runs(parts)
+    lines = _in_words(left_out, {run.record.key for run in runs})
     used = tuple(one for one in summaries if _is_used(one, runs))
     shelf = Shelf()
     titles = {run.record.spec.dataset: run.card.title for run in runs}
     sections = [compose(part, shelf) for part in parts]
     sections += [section for section in (searched(used, titles, ""), explained_section(parts)) if section is not None]
-    warnings = (*mixtures(runs), *(f"{line}." for line in dict.fromkeys([*passed, *old, *left_out])))
+    warnings = (*mixtures(runs), *(f"{line}." for line in dict.fromkeys([*passed, *old, *lines])))
     lead = " ".join(dict.fromkeys(part.question for part in parts))
     sample = any(run.record.spec.data == "sample" for run in runs)
     title = f"{name.capitalize()}: a report of {len(runs)} runs"
     report = Report(name, title, lead, tuple(sections), runs, sample, warnings, tracking)
     return Built(report, tuple(parts), used, shelf)
+
+
+def _in_words(left_out: Sequence[tuple[str, str]], used: set[str]) -> list[str]:
+    """What is left out of all parts of a report: how many runs, for each reason."""
+    reasons = Counter(why for key, why in dict.fromkeys(left_out) if key not in used)
+    return [f"{count} {'runs' if count > 1 else 'run'} {why} left out" for why, count in reasons.items()]
 
 
 def _part(results: Path, study: Study, choice: Choice) -> Part:

@@ -41,7 +41,7 @@ class Choice:
     runs: tuple[Run, ...]
     preset: str
     settings: Settings
-    left_out: tuple[str, ...]
+    left_out: tuple[tuple[str, str], ...]  # key of a run -> why
 
 
 def choose(found: Sequence[Found], study: Study, searches: Sequence[Summary], wish: Wish, store: Store) -> Choice:
@@ -54,11 +54,11 @@ def choose(found: Sequence[Found], study: Study, searches: Sequence[Summary], wi
         for name in names_of(one.record, searches, study.full)
         if name.arm in study.arms and wish.runs.takes(one.record, name.arm)
     ]
-    named, left_out = _one_kind(named)
+    named, left_out = _one_kind(_own_search(named) if study.tuning == "re-tuned" else named)
     preset, settings = _most(named, study, wish)
     kept = [pair for pair in named if _fits(pair, preset, settings)]
-    rest = Counter(_variant(*pair) for pair in named if not _fits(pair, preset, settings))
-    left_out += [f"{count} runs with {_in_words(*variant)} are left out" for variant, count in rest.items()]
+    rest = [pair for pair in named if not _fits(pair, preset, settings)]
+    left_out += [(one.record.key, f"with {_in_words(*_variant(one, name))}") for one, name in rest]
     kept, doubles = _once(kept)
     runs = _in_order([_run(*pair, store) for pair in kept], study.arms)
     return Choice(tuple(_told_apart(runs)), preset, settings, tuple(left_out + doubles))
@@ -78,23 +78,33 @@ def choose_any(found: Sequence[Found], searches: Sequence[Summary], wish: Wish, 
     return Choice(tuple(_told_apart(runs)), presets, (), tuple(left_out + doubles))
 
 
+def _own_search(named: list[Named]) -> list[Named]:
+    """Without the runs that other studies made with another method's values, of arms that have values of their own."""
+    tuned = {name.arm for _, name in named if name.values == "re-tuned"}
+    return [(one, name) for one, name in named if name.values != "frozen" or name.arm not in tuned]
+
+
 def _in_order(runs: Sequence[Run], arms: Sequence[str]) -> list[Run]:
-    """Runs by arm, then by data set as the registry has them (one's own behind, by name), fold and seed."""
+    """Runs by arm, then by data set as the registry has them (one's own behind, by name), fold and seed; of those in
+    one place a clean run goes first."""
     known = list(DATASETS)
 
     def place(run: Run) -> tuple[object, ...]:
         dataset, fold, seed = cell_of(run)
-        return arms.index(run.arm), known.index(dataset) if dataset in known else len(known), dataset, fold, seed
+        line = run.record.spec.protocol != "clean", run.values, run.record.preset, run.settings
+        where = known.index(dataset) if dataset in known else len(known), dataset, fold, seed
+        return arms.index(run.arm), *where, *line
 
     return sorted(runs, key=place)
 
 
-def _one_kind(named: list[Named]) -> tuple[list[Named], list[str]]:
+def _one_kind(named: list[Named]) -> tuple[list[Named], list[tuple[str, str]]]:
     """Real data alone, where there are any: sample and real never stand in one table."""
     real = [pair for pair in named if pair[0].record.spec.data == "real"]
     if not real or len(real) == len(named):
         return named, []
-    return real, [f"{len(named) - len(real)} runs on the built-in sample are left out"]
+    sample = [one.record.key for one, _ in named if one.record.spec.data == "sample"]
+    return real, [(key, "on the built-in sample") for key in sample]
 
 
 def _variant(one: Found, name: Name) -> tuple[str, Settings]:
@@ -132,7 +142,7 @@ def _in_words(preset: str, settings: Settings) -> str:
     return ", ".join([f"preset {preset}", *(f"{name}={value}" for name, value in settings)])
 
 
-def _once(named: Sequence[Named]) -> tuple[list[Named], list[str]]:
+def _once(named: Sequence[Named]) -> tuple[list[Named], list[tuple[str, str]]]:
     """One run for each arm, way of tuning, data set, fold, seed and protocol: of several, made on different clips or
     started from different files, that which has more runs like itself."""
     like = Counter(_making(one.record) for one, _ in named)
@@ -144,7 +154,7 @@ def _once(named: Sequence[Named]) -> tuple[list[Named], list[str]]:
         if place in kept and kept[place][0].record.error is not None and one.record.error is None:
             kept[place] = (one, name)  # what failed on other clips is no reason to leave out what did not
         elif place in kept:
-            doubles.append(f"run {one.record.key} is left out: {kept[place][0].record.key} has its place in the table")
+            doubles.append((one.record.key, f"in whose place in a table stands {kept[place][0].record.key}"))
         else:
             kept[place] = (one, name)
     return list(kept.values()), doubles

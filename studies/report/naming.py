@@ -98,6 +98,8 @@ def _explain(record: Record, arm: Arm, searches: Sequence[Summary], full: str) -
         free = base.keys() - arm.overrides.keys()
         own = _preset(search.arm, record.preset)
         asked = {name: value for name, value in search.base.items() if value != own.get(name)}
+        if not free & (search.winner or {}).keys():
+            continue  # it has nothing of what was searched
         given = {name: value for name, value in {**asked, **(search.winner or {})}.items() if name in free}
         if not any(_differs(record, name, value) for name, value in {**base, **given}.items()):
             values: Values = "re-tuned" if search.arm == arm.name else "frozen"
