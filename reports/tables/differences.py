@@ -36,11 +36,13 @@ def by_place(found: Sequence[Comparison]) -> Compared:
     return {(one.dataset, one.label, one.reference): one for one in found}
 
 
-def label_of(frame: Frame, arm: str, kind: Values) -> str | None:
-    """The line of an arm with values of a kind; that of the arm itself where it has one kind alone."""
+def label_of(frame: Frame, arm: str, kind: Values, full: str) -> str | None:
+    """The line of an arm with values of a kind. The full method's own values are those that others have frozen, and an
+    arm without anything to search has its own beside any."""
     labels = dict.fromkeys((run.label, run.values) for run in frame.runs if run.arm == arm)
-    exact = [label for label, values in labels if values == kind]
-    return exact[0] if exact else next(iter(labels))[0] if len(labels) == 1 else None
+    fits = [label for label, values in labels if values == kind]
+    fits += [label for label, values in labels if arm == full or values == "own"]
+    return fits[0] if fits else None
 
 
 def kinds_of(frame: Frame, full: str) -> tuple[Values, ...]:
@@ -58,7 +60,7 @@ def differences(
     scored = dict(zip(frame.labels, column(frame.pools(dataset), partial(percent, "acc_e")), strict=True))
     columns, cells = [Column("method", "method", numeric=False)], []
     for kind in kinds_of(frame, full):
-        labels = {arm: label_of(frame, arm, kind) for arm in arms}
+        labels = {arm: label_of(frame, arm, kind, full) for arm in arms}
         columns.append(Column(f"{kind}/acc_e", "Acc E", WHOSE[kind]))
         cells.append([scored[label] if (label := labels[arm]) else Cell(ABSENT) for arm in arms])
         for reference in (one for one in references if one in arms):

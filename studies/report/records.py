@@ -31,6 +31,9 @@ def read_records(results: Path) -> tuple[list[Found], list[str]]:
         except StoreError as error:
             passed.append(str(error))
             continue
+        except (OSError, ValueError) as error:
+            passed.append(f"{place} holds no record that can be read ({type(error).__name__}: {error}); move it away")
+            continue
         if one is not None and one.record.spec.stage == "final":
             found.append(one)
     return found, passed
@@ -54,8 +57,21 @@ def current(found: Sequence[Found]) -> tuple[list[Found], list[str]]:
 def _read(folder: RunFolder) -> Found | None:
     record = folder.record()
     if record is not None:
-        return Found(record, folder.path / RECORD, folder.sha())
+        return Found(_checked(record, folder.path / RECORD), folder.path / RECORD, folder.sha())
     tries = sorted(folder.path.glob("failed-*.json"), key=lambda path: int(path.stem.rpartition("-")[2]))
     if not tries:
         return None
-    return Found(Record.from_json(tries[-1].read_text(), str(tries[-1])), tries[-1], sha256(tries[-1]))
+    last = tries[-1]
+    return Found(_checked(Record.from_json(last.read_text(), str(last)), last), last, sha256(last))
+
+
+def _checked(record: Record, where: Path) -> Record:
+    """The record; raises StoreError for one whose key does not follow from what it says the run was, and for values
+    that are not of their kind."""
+    if not record.key == record.spec.key == where.parent.name:
+        raise StoreError(f"{where} is not the record of its run: its key and what the run was do not belong together")
+    tables = (record.scores, record.notes, record.seconds, record.provenance, record.files)
+    numbers = (*record.scores.values(), *record.notes.values()) if all(isinstance(one, dict) for one in tables) else "x"
+    if not isinstance(record.preset, str) or not all(one is None or isinstance(one, int | float) for one in numbers):
+        raise StoreError(f"{where} is no record (a value is not of its kind); move it away")
+    return record

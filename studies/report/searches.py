@@ -26,9 +26,9 @@ def _read(path: Path) -> Summary:
             digest=path.parent.name,
             **{name: raw[name] for name in ("arm", "dataset", "data", "fold", "preset", "sampler", "pruner", "seeds")},
             ranges=raw["ranges"],
-            base=raw["base"],
+            base=dict(raw["base"]),
             tried=sum(raw["tried"].values()),
-            winner=winner["params"] if winner is not None else None,
+            winner=dict(winner["params"]) if winner is not None else None,
             best=winner["value"] if winner is not None else None,
             trials=tuple(raw.get("trials", ())),
         )
