@@ -69,23 +69,25 @@ def check_files(folder: Path, record: Record) -> None:
 def read_predictions(folder: Path, card: Card) -> dict[str, Predictions]:
     """Split -> predictions, as they were written, in the same order. Raises StoreError where they cannot be read."""
     import numpy as np
-    from pyarrow import ArrowException, parquet
+    from pyarrow import ArrowException, array, compute, parquet
 
     path = folder / PREDICTIONS
     try:
         table = parquet.read_table(path)
         scores = np.stack([table[f"score/{name}"].to_numpy() for name in card.classes], axis=1)
-        keys, splits = table["clip"].to_pylist(), np.asarray(table["split"].to_pylist())
-        groups = table["group"].to_pylist() if "group" in table.column_names else []
-        place = {name: index for index, name in enumerate(card.classes)}
-        label = np.asarray([place[name] for name in table["label"].to_pylist()], dtype=np.int64)
+        splits, keys = table["split"].to_numpy(), table["clip"].to_numpy()
+        groups = table["group"].to_numpy() if "group" in table.column_names else None
+        places = compute.index_in(table["label"], value_set=array(card.classes))
+        if places.null_count:
+            raise ValueError("a label is no class of the card")
+        label = places.to_numpy().astype(np.int64)
     except (OSError, KeyError, ValueError, ArrowException) as error:
         raise StoreError(f"{path} cannot be read as predictions ({type(error).__name__}: {error})") from None
     found = {}
     for split in dict.fromkeys(splits.tolist()):
-        rows = np.flatnonzero(splits == split)
-        of = tuple(groups[row] for row in rows) if groups else ()
-        found[str(split)] = Predictions(tuple(keys[row] for row in rows), label[rows], scores[rows], of)
+        rows = splits == split
+        of = tuple(groups[rows].tolist()) if groups is not None else ()
+        found[str(split)] = Predictions(tuple(keys[rows].tolist()), label[rows], scores[rows], of)
     return found
 
 
