@@ -75,8 +75,9 @@ def _compared(part: Part, shelf: Shelf) -> dict[str, list[Comparison]]:
         ]
         twins = [(label, clean) for label in flagged if (clean := _clean(frame, label)) is not None]
         return {"clean": compare_family(frame, twins, shelf)}
-    references = [label for arm in (part.full, *part.controls) for label in part.labels(arm)]
-    return {label: compare_with(frame, label, shelf) for label in references}
+    controls = [label for arm in part.controls for label in part.labels(arm)]
+    by_runs = {label: compare_with(frame, label, None) for label in controls}
+    return by_runs | {label: compare_with(frame, label, shelf) for label in part.labels(part.full)}
 
 
 def _clean(frame: Frame, label: str) -> str | None:
@@ -87,7 +88,10 @@ def _clean(frame: Frame, label: str) -> str | None:
 
 def _worth(part: Part, found: dict[str, list[Comparison]]) -> list[Grid]:
     """The ablation tables: where there is a full method, and something to hold against it."""
+    places = {(run.arm, run.values): run.label for run in part.frame.runs}
     if part.kind == "optimism" or not part.labels(part.full) or len(part.frame.labels) < 2:
+        return []
+    if len(places) < len(part.frame.labels):  # an arm with several lines of one kind: only the tests can name them
         return []
     compared = worth.by_place([one for of in found.values() for one in of])
     arms = {run.arm for run in part.frame.runs}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bench.files import sha256
 from bench.metrics import score
-from bench.outputs import PREDICTIONS
+from bench.outputs import PREDICTIONS, WEIGHTS
 from reports.audit.manifest import Manifest, facts
 from reports.audit.texts import FORMATS, grids_of, path_of, texts
 from reports.audit.write import PAGE, Progress
@@ -76,24 +76,29 @@ def _records(manifest: Manifest, here: Mapping[str, Run]) -> list[Finding]:
 
 
 def _recompute(run: Run, shelf: Shelf) -> list[str]:
-    """What is wrong with a run: its predictions are not those that its record names, or give other scores."""
+    """What is wrong with a run: files are not those that its record names, or its predictions give other scores."""
     record = run.record
     if run.failed:
         return []
     if PREDICTIONS not in record.files or not (run.folder / PREDICTIONS).is_file():
         return [f"run {record.key} cannot be recomputed: {PREDICTIONS} is not here (`python bench.py sync` brings it)"]
-    if sha256(run.folder / PREDICTIONS) != record.files[PREDICTIONS]:
-        return [f"the predictions of run {record.key} were changed since its record was written"]
+    here = {name: sha for name, sha in record.files.items() if name != WEIGHTS and (run.folder / name).is_file()}
+    changed = [name for name, sha in here.items() if sha256(run.folder / name) != sha]
+    if changed:
+        return [f"files of run {record.key} were changed since its record was written ({', '.join(changed)})"]
     splits = shelf.splits(run)
     if splits is None:
         return [shelf.missing[record.key]]
-    wrong = []
-    for split, predictions in splits.items():
-        for name, value in score(predictions, run.card).items():
-            told = record.scores.get(f"{split}/{name}")
-            if told != value:
-                wrong.append(f"run {record.key}: its record says {split}/{name} {told}, its predictions {value}")
-    return wrong
+    known = {
+        f"{split}/{name}": value
+        for split, predictions in splits.items()
+        for name, value in score(predictions, run.card).items()
+    }
+    return [
+        f"run {record.key}: its record says {name} {record.scores.get(name)}, its predictions {known.get(name)}"
+        for name in dict.fromkeys([*known, *record.scores])
+        if record.scores.get(name) != known.get(name)
+    ]
 
 
 def _stale(report: Report, manifest: Manifest) -> list[Finding]:

@@ -13,7 +13,8 @@ from reports.results.frame import Frame
 def differences_of(frame: Frame, found: Sequence[Comparison], reference: str) -> Differences:
     """Every comparison with one reference; an arm's ways of tuning stand on one line."""
     arms = {run.label: run.arm for run in frame.runs}
-    several = len({one.values for one in found}) > 1
+    places = {(arms[one.label], one.dataset, one.values) for one in found}
+    several = len({one.values for one in found}) > 1 and len(places) == len(found)
     drawn = tuple(
         Difference(
             label=arms[one.label] if several else one.label,

@@ -13,6 +13,7 @@ from reports.results.comparisons import Comparison
 from reports.results.part import Part, slug
 from reports.results.predicted import Shelf
 from reports.statistics.ranks import draw_ranks, rank
+from reports.tables.columns import competes
 
 FEW = 6  # lines in a figure of curves or matrices
 
@@ -108,7 +109,7 @@ def ranks_of(part: Part) -> tuple[list[Picture], str]:
     if part.kind != "scores" or len(frame.datasets) < 2:
         return [], ""
     means = {
-        label: [pool.number(lambda run: run.percent("acc_e")) for pool in pools]
+        label: [pool.number(lambda run: run.percent("acc_e")) if competes(pool) else None for pool in pools]
         for label, pools in {
             label: [frame.pools(dataset)[place] for dataset in frame.datasets]
             for place, label in enumerate(frame.labels)

@@ -10,7 +10,12 @@ from reports.results.searched import Summary
 from reports.tables.costs import HOUR
 
 SHOWN = ("batch", "lr", "weight_decay", "epochs", "pretrain_epochs", "pretrain_lr", "segments", "size", "width")
-PEOPLE = "Epochs were chosen on a validation fold; each run scored the test list once, after training."
+EPOCHS = {
+    "clean": "Epochs were chosen on a validation fold; each run scored the test list once, after training.",
+    "refit": "Runs marked as refit trained on the validation fold too, for as many epochs as others had chosen on it.",
+    "best-on-test": "Those marked EPOCH CHOSEN ON TEST had it chosen on the test list instead.",
+}
+"""Protocol -> what a paper has to say of it."""
 
 
 def details(runs: Sequence[Run], searches: Sequence[Summary], full: str) -> tuple[str, ...]:
@@ -34,7 +39,20 @@ def _data(runs: Sequence[Run]) -> str:
     sample = " The data are the built-in sample, not the real data set." if any(_sample(run) for run in runs) else ""
     seeds = sorted({run.record.spec.seed for run in runs})
     count = f"{len(seeds)} seeds ({', '.join(map(str, seeds))})" if len(seeds) > 1 else f"one seed ({seeds[0]})"
-    return f"We used {'; '.join(told)}.{sample} Every method was run with {count}. {PEOPLE}"
+    each: dict[str, set[int]] = {}
+    for run in runs:
+        each.setdefault(f"{run.label} {run.record.spec.dataset} {run.record.spec.fold}", set()).add(
+            run.record.spec.seed
+        )
+    whole = all(len(of) == len(seeds) for of in each.values())
+    ran = "Every method was run with" if whole else "Methods were run with up to"
+    return f"We used {'; '.join(told)}.{sample} {ran} {count}. {_epochs(runs)}"
+
+
+def _epochs(runs: Sequence[Run]) -> str:
+    """What chose epochs, for each protocol that is there."""
+    there = {run.record.spec.protocol for run in runs}
+    return " ".join(text for protocol, text in EPOCHS.items() if protocol in there)
 
 
 def _sample(run: Run) -> bool:
@@ -43,7 +61,8 @@ def _sample(run: Run) -> bool:
 
 def _training(runs: Sequence[Run], full: str) -> str:
     """The values of the full method, or of the first that has any."""
-    mine = [run for run in runs if run.arm == full] or list(runs)
+    arms = [full, *(run.arm for run in runs if run.record.spec.config.keys() & set(SHOWN)), runs[0].arm]
+    mine = next(found for arm in arms if (found := [run for run in runs if run.arm == arm]))
     configs = [run.record.spec.config for run in mine]
     known = [name for name in SHOWN if any(name in config for config in configs)]
     values = [f"{name} {_values(config.get(name) for config in configs)}" for name in known]
@@ -59,8 +78,9 @@ def _searches(searches: Sequence[Summary]) -> str:
     tried = _range(float(search.tried) for search in searches)
     samplers = _values(search.sampler for search in searches)
     pruners = _values(search.pruner for search in searches)
+    several = "searches" if len(searches) > 1 else "search"
     return (
-        f"Values were searched on validation folds alone ({len(searches)} searches of {tried} configurations, sampler "
+        f"Values were searched on validation folds alone ({len(searches)} {several} of {tried} configurations, sampler "
         f"{samplers}, pruner {pruners}); the winners were run anew with other seeds."
     )
 

@@ -31,26 +31,37 @@ def macros(parts: Sequence[Part]) -> str:
 
 
 def _numbers(frame: Frame) -> Iterator[tuple[str, str, tuple[str, ...]]]:
-    titles = {dataset: letters(title) for dataset, title in frame.datasets.items()}
-    names = [letters(label, first=False) for label in frame.labels]
-    for dataset in frame.datasets:
+    titles = _apart(
+        [letters(title) for title in frame.datasets.values()],
+        [letters(dataset, spelt=True) for dataset in frame.datasets],
+    )
+    names = _apart(
+        [letters(label, first=False) for label in frame.labels],
+        [letters(label, first=False, spelt=True) for label in frame.labels],
+    )
+    for dataset, place in zip(frame.datasets, titles, strict=True):
         pools = frame.pools(dataset)
-        place = titles[dataset]
-        if list(titles.values()).count(place) > 1:
-            place = letters(dataset, spelt=True)
         for metric, short in METRICS.items():
             numbers = [pool.number(partial(percent, metric)) for pool in pools]
             clips = [n for pool in pools for run in pool.runs if (n := run.record.scores.get("test/n"))]
             places = decimals([number for number in numbers if number is not None], clips)
-            for name, label, number in zip(names, frame.labels, numbers, strict=True):
+            for name, number in zip(names, numbers, strict=True):
                 if number is None:
                     continue
-                own = letters(label, first=False, spelt=True) if names.count(name) > 1 else name
-                whole = f"{own}{place}{letters(short)}"
+                whole = f"{name}{place}{letters(short)}"
                 yield whole, signless(f"{number.mean:.{places}f}"), number.keys
                 if number.spread is not None:
                     yield f"{whole}Std", f"{number.spread:.{places}f}", number.keys
                 yield f"{whole}N", str(len(number.values)), number.keys
+
+
+def _apart(names: Sequence[str], spelt: Sequence[str]) -> list[str]:
+    """Each name once: spelt where two are alike, and with a letter more where that does not tell them apart."""
+    once = [other if names.count(name) > 1 else name for name, other in zip(names, spelt, strict=True)]
+    return [
+        f"{name}{chr(ord('A') + once[:place].count(name))}" if once.count(name) > 1 else name
+        for place, name in enumerate(once)
+    ]
 
 
 def letters(name: str, first: bool = True, spelt: bool = False) -> str:

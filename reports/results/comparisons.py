@@ -34,12 +34,13 @@ class Comparison:
     adjusted_clips: float | None = None  # that of the clips
 
 
-def compare_with(frame: Frame, reference: str, shelf: Shelf) -> list[Comparison]:
-    """All other lines against one, on every data set where they have runs in common: a family."""
+def compare_with(frame: Frame, reference: str, shelf: Shelf | None) -> list[Comparison]:
+    """All other lines against one, on every data set where they have runs in common: a family. Without a shelf by runs
+    alone."""
     return compare_family(frame, [(label, reference) for label in frame.labels if label != reference], shelf)
 
 
-def compare_family(frame: Frame, family: Sequence[tuple[str, str]], shelf: Shelf) -> list[Comparison]:
+def compare_family(frame: Frame, family: Sequence[tuple[str, str]], shelf: Shelf | None) -> list[Comparison]:
     """Every line with its reference, on every data set where both have runs in common, adjusted for all of them."""
     found = [
         one
@@ -55,7 +56,7 @@ def compare_family(frame: Frame, family: Sequence[tuple[str, str]], shelf: Shelf
     ]
 
 
-def _compare(frame: Frame, label: str, reference: str, dataset: str, shelf: Shelf) -> Comparison | None:
+def _compare(frame: Frame, label: str, reference: str, dataset: str, shelf: Shelf | None) -> Comparison | None:
     both = paired(frame, label, reference, dataset)
     gains: dict[tuple[int, int], float] = {}
     for one, other in both:
@@ -65,12 +66,7 @@ def _compare(frame: Frame, label: str, reference: str, dataset: str, shelf: Shel
     if not gains:
         return None
     differences = mean_over_folds(gains)
-    first, second = shelf.tested([one for one, _ in both]), shelf.tested([other for _, other in both])
-    clips = tests = None
-    if first is not None and second is not None and first.groups == second.groups:
-        clips = difference(first.right, second.right, first.groups)
-        once = len({fold for fold, _ in gains}) == 1 or not both[0][0].card.overlap
-        tests = mcnemar(first.right, second.right) if once else None
+    clips, tests = _by_clips(both, shelf) if shelf is not None else (None, None)
     return Comparison(
         dataset=dataset,
         title=both[0][0].card.title,
@@ -82,6 +78,19 @@ def _compare(frame: Frame, label: str, reference: str, dataset: str, shelf: Shel
         pairs=compare(differences, _overlap([run for pair in both for run in pair])),
         clips=clips,
         mcnemar=tests,
+    )
+
+
+def _by_clips(both: Sequence[tuple[Run, Run]], shelf: Shelf) -> tuple[Interval | None, McNemar | None]:
+    """The tests on single clips, where predictions are here and seeds were tested on the same ones; McNemar's only
+    where no clip is tested twice."""
+    first, second = shelf.tested([one for one, _ in both]), shelf.tested([other for _, other in both])
+    if first is None or second is None or first.groups != second.groups:
+        return None, None
+    once = len({one.record.spec.fold for one, _ in both}) == 1 or not both[0][0].card.overlap
+    return (
+        difference(first.right, second.right, first.groups),
+        mcnemar(first.right, second.right) if once else None,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from reports.results.run import Run
+from reports.results.run import Run, opened
 
 SHORT = 8  # signs of a hash
 SAMPLE = "BUILT-IN SAMPLE: drawn clips, not the real data set. These numbers say nothing about real videos."
@@ -17,13 +17,16 @@ def mixtures(runs: Sequence[Run]) -> tuple[str, ...]:
     told = [SAMPLE] if any(run.record.spec.data == "sample" for run in runs) else []
     told += [ON_TEST] if any(run.record.spec.protocol == "best-on-test" for run in runs) else []
     scratch = [run for run in runs if is_scratch(run)]
-    told += [f"{SCRATCH} ({_labels(scratch)})"] if scratch else []
+    told += [f"{SCRATCH[:-1]} ({_labels(scratch)})."] if scratch else []
     told += _mixed(runs, "presets", lambda run: run.record.preset)
     told += _mixed(runs, "commits", lambda run: str(run.record.provenance.get("commit", "unknown"))[:SHORT])
     told += _mixed(runs, "versions of torch", lambda run: str(run.record.provenance.get("torch", "unknown")))
     dirty = [run for run in runs if run.record.provenance.get("dirty")]
     if dirty:
-        told.append(f"{len(dirty)} of {len(runs)} runs were made by code that differs from its commit.")
+        were = "was" if len(dirty) == 1 else "were"
+        told.append(
+            f"{len(dirty)} of {len(runs)} runs {were} made by code that differs from its commit ({_labels(dirty)})."
+        )
     return (*told, *_splits(runs))
 
 
@@ -39,7 +42,10 @@ def _mixed(runs: Sequence[Run], what: str, of: Callable[[Run], str]) -> list[str
         found.setdefault(of(run), []).append(run)
     if len(found) < 2:
         return []
-    parts = [f"{value} ({_labels(group)}: {len(group)} runs)" for value, group in found.items()]
+    parts = [
+        f"{value} ({_labels(group)}: {len(group)} {'runs' if len(group) > 1 else 'run'})"
+        for value, group in found.items()
+    ]
     return [f"MIXED {what}: {', '.join(parts)}."]
 
 
@@ -50,8 +56,8 @@ def _splits(runs: Sequence[Run]) -> list[str]:
         found: dict[tuple[object, ...], dict[str, list[Run]]] = {}
         for run in runs:
             spec = run.record.spec
-            opened = (spec.config.get("size"), spec.config.get("mels")) if what == "content" else ()
-            place = (run.card.title, spec.data, spec.fold, spec.seed, *opened)
+            size = opened(run) if what == "content" else ()
+            place = (run.card.title, spec.data, spec.fold, spec.seed, *size)
             found.setdefault(place, {}).setdefault(str(getattr(spec, what)), []).append(run)
         mixed: dict[str, dict[str, list[Run]]] = {}
         for place, of in found.items():

@@ -43,3 +43,8 @@ class Run:
         """A score of the test split in percent: `acc_e`, `recall/joy`, ...; None where there is none."""
         value = self.record.scores.get(f"test/{name}")
         return None if value is None else 100 * value
+
+
+def opened(run: Run) -> tuple[object, object]:
+    """In what size a run opens clips; the content of runs that differ in it has different fingerprints."""
+    return run.record.spec.config.get("size"), run.record.spec.config.get("mels")

@@ -28,11 +28,11 @@ def beside(frame: Frame, ours: Grid, kind: str, name: str) -> Grid | None:
     columns = [ours.columns[place].id for place in kept]
     lines: list[Line] = []
     for method, values in printed.lines.items():
-        mine = next((line for line in ours.lines if _arm(frame, line.id) == method), None)
-        apart = bool(lines) and (mine is not None or lines[-1].id.startswith("gap/"))
+        mine = [line for line in ours.lines if _arm(frame, line.id) == method]
+        apart = bool(lines) and (bool(mine) or lines[-1].id.startswith("gap/"))
         lines.append(_published(method, values, printed, columns, rule=apart))
-        if mine is not None:
-            lines += _ours(method, values, mine, columns, [mine.cells[place] for place in kept], sample)
+        for line in mine:
+            lines += _ours(method, values, line, columns, [line.cells[place] for place in kept], sample)
     notes = [f"{published().source}; {published().protocol}."]
     if kind == "scores":
         titles = frame.datasets
@@ -67,12 +67,14 @@ def _published(method: str, values: dict[str, float], printed: Printed, columns:
 def _ours(
     method: str, values: dict[str, float], mine: Line, columns: list[str], cells: list[Cell], sample: bool
 ) -> list[Line]:
-    """Our line without its marks, and the gap."""
+    """A line of ours without its marks, named where it is not the arm as it is, and the gap."""
     gaps = [_gap(cell, values.get(column), sample) for cell, column in zip(cells, columns, strict=True)]
     own = [replace(cell, mark="") for cell in cells]
     return [
-        Line(f"ours/{method}", (Cell("", notes=mine.cells[0].notes), Cell("ours"), *own)),
-        Line(f"gap/{method}", (Cell(""), Cell("gap"), *gaps)),
+        Line(
+            f"ours/{mine.id}", (Cell(""), Cell(f"ours{mine.id.removeprefix(method)}", notes=mine.cells[0].notes), *own)
+        ),
+        Line(f"gap/{mine.id}", (Cell(""), Cell("gap"), *gaps)),
     ]
 
 

@@ -13,6 +13,7 @@ from reports.tables.marking import Direction, marks
 from reports.tables.rounding import decimals, shown
 
 ABSENT = "–"
+COUNT = "n is the number of runs."
 METRICS = {"acc_s": "Acc S", "f1_s": "F1 S", "acc_e": "Acc E", "f1_e": "F1 E"}  # in the order of the paper's tables
 MEANING = (
     "Acc E and F1 E (weighted) are of the emotion, Acc S and F1 S of the sentiment, the polarity of the predicted "
@@ -27,7 +28,7 @@ def column(pools: Sequence[Pool], read: Read, direction: Direction | None = "hig
     clips = [run.record.scores.get("test/n") or 0 for one in pools for run in one.runs]
     places = decimals([number for number in numbers if number is not None], [n for n in clips if n])
     printed = [
-        round(number.mean, places) if number is not None and competes(one) else None
+        round(number.mean, places) if number is not None and competes(one) and _covers(number, one) else None
         for number, one in zip(numbers, pools, strict=True)
     ]
     marked = marks(printed if direction is not None else [None] * len(printed), direction or "higher")
@@ -41,8 +42,15 @@ def competes(of: Pool) -> bool:
     return of.is_complete and all(run.record.spec.protocol != "best-on-test" for run in of.runs)
 
 
+def _covers(number: Number, of: Pool) -> bool:
+    """Whether every finished run has the number: predictions may be missing, or a class in the clips of a fold."""
+    return len(number.values) == len(of.runs)
+
+
 def _cell(of: Pool, number: Number | None, places: int) -> Cell:
     lacks = f" ({of.lacks})" if of.lacks else ""
+    if number is not None and not _covers(number, of):
+        lacks = f" ({len(number.values)}/{of.wanted} runs)"
     keys = tuple(run.record.key for run in of.failed)
     if number is not None:
         return Cell(f"{shown(number, places)}{lacks}", value=number.mean, keys=(*number.keys, *keys))
@@ -79,8 +87,9 @@ def over(frame: Frame, dataset: str | None = None) -> str:
     if most <= 1:
         return "Single runs: nothing is known of their spread over seeds."
     several = [f"{count} folds of {frame.datasets[name]}" for name, count in folds.items() if count > 1]
-    told = f"Mean ± standard deviation over seeds {_span(seeds)}" + (f" and {', '.join(several)}" if several else "")
-    return f"{told}; each seed has a validation fold of its own. n is the number of runs."
+    told = f"Mean ± standard deviation over {'seeds' if len(seeds) > 1 else 'seed'} {_span(seeds)}"
+    told += f" and {', '.join(several)}" if several else ""
+    return f"{told}; each seed has a validation fold of its own."
 
 
 def _span(seeds: Sequence[int]) -> str:

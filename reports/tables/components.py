@@ -8,11 +8,13 @@ from typing import Any
 
 from reports.results.frame import Frame
 from reports.results.mixtures import mixtures
-from reports.tables.columns import column, name_cell, over
+from reports.tables.columns import COUNT, column, name_cell, over
 from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.scores import MARKS, percent
 
 YES, NO = "✓", "–"
+STAGES = "Cues are verified by sentiment (E1), emotion (E2) and degree (E3)."
+STAGED = ("components", "verification")
 STEPS = {"none": NO, "sentiment": "E1", "emotion": "E1, E2", "degree": "E1, E2, E3"}
 Told = Callable[[Mapping[str, Any]], str]
 """What a config says of a part."""
@@ -72,5 +74,8 @@ def components(frame: Frame, kind: str, name: str, title: str, dataset: str) -> 
         for place, label in enumerate(frame.labels)
     )
     n = max(len(pool.runs) for pool in pools)
-    caption = f"{called}, n = {n}; percent of the test clips. {over(frame, dataset)} {MARKS} {frame.values}"
+    told = f"{STAGES} " if kind in STAGED else ""
+    caption = (
+        f"{called}, n = {n}; percent of the test clips. {over(frame, dataset)} {COUNT} {told}{MARKS} {frame.values}"
+    )
     return Grid(name, f"{title}, {called}", caption, tuple(columns), lines, warnings=mixtures(frame.runs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from math import floor, log10
 
 from reports.results.frame import Frame
 from reports.results.mixtures import mixtures
@@ -11,7 +12,7 @@ from reports.results.pools import Pool, Read
 from reports.results.predicted import Shelf
 from reports.results.run import Run
 from reports.statistics.calibration import calibration_error
-from reports.tables.columns import ABSENT, column, name_cell
+from reports.tables.columns import ABSENT, COUNT, column, name_cell, over
 from reports.tables.differences import signed
 from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.rounding import digits
@@ -34,7 +35,7 @@ CAPTION = (
     "finished model's confidence in 15 bins of equal size (biased upwards where clips are few). Gap: val minus test "
     "Acc E, points; val chose the epoch. Size: parameters of the predictor, million. GFLOPs: its word on one clip, "
     "10^9 operations, a product and a sum being two. Hours of a run, all its stages, on the machine that made "
-    "it. Least ECE in bold."
+    "it. Least ECE in bold, second least underlined."
 )
 
 
@@ -57,7 +58,8 @@ def costs(frame: Frame, shelf: Shelf, dataset: str, name: str) -> Grid:
         Line(label, (name_cell(frame, label), _tried(pools[place]), *(found[place] for found in cells.values())))
         for place, label in enumerate(frame.labels)
     )
-    caption = f"{title}. {CAPTION} {frame.values}"
+    n = max(len(pool.runs) for pool in pools)
+    caption = f"{title}, n = {n}. {over(frame, dataset)} {COUNT} {CAPTION} {frame.values}"
     return Grid(name, f"What it cost, {title}", caption, tuple(columns), lines, warnings=mixtures(frame.runs))
 
 
@@ -86,9 +88,10 @@ def _note(name: str, unit: float, run: Run) -> float | None:
 def _mean(of: Pool, read: Read) -> Cell:
     """A mean alone, with three digits: what runs of a line have nearly in common."""
     number = of.number(read)
-    return (
-        Cell(ABSENT) if number is None else Cell(f"{number.mean:#.3g}".rstrip("."), value=number.mean, keys=number.keys)
-    )
+    if number is None:
+        return Cell(ABSENT)
+    places = max(0, 2 - floor(log10(float(f"{abs(number.mean):.2e}")))) if number.mean else 2
+    return Cell(f"{number.mean:.{places}f}", value=number.mean, keys=number.keys)
 
 
 def _gap(of: Pool) -> Cell:

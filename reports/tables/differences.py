@@ -11,10 +11,10 @@ from reports.results.mixtures import mixtures
 from reports.results.run import Values
 from reports.statistics.families import stars
 from reports.statistics.pairs import Paired
-from reports.tables.columns import ABSENT, column, name_cell
+from reports.tables.columns import ABSENT, column, name_cell, over
 from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.rounding import digits, signless
-from reports.tables.scores import percent
+from reports.tables.scores import MARKS, percent
 
 KINDS: tuple[Values, ...] = ("own", "frozen", "re-tuned")
 WHOSE = {
@@ -57,11 +57,13 @@ def differences(
     """A line for each arm; for each way of tuning Acc E, and the difference to each reference, with n and p."""
     frame = frame.on(dataset)
     arms, called = tuple(dict.fromkeys(run.arm for run in frame.runs)), frame.datasets[dataset]
-    scored = dict(zip(frame.labels, column(frame.pools(dataset), partial(percent, "acc_e")), strict=True))
+    pools = dict(zip(frame.labels, frame.pools(dataset), strict=True))
     columns, cells = [Column("method", "method", numeric=False)], []
     for kind in kinds_of(frame, full):
         labels = {arm: label_of(frame, arm, kind, full) for arm in arms}
         columns.append(Column(f"{kind}/acc_e", "Acc E", WHOSE[kind]))
+        shown = [label for label in labels.values() if label is not None]
+        scored = dict(zip(shown, column([pools[label] for label in shown], partial(percent, "acc_e")), strict=True))
         cells.append([scored[label] if (label := labels[arm]) else Cell(ABSENT) for arm in arms])
         for reference in (one for one in references if one in arms):
             found = [_found(compared, dataset, labels[arm], labels.get(reference)) for arm in arms]
@@ -76,7 +78,8 @@ def differences(
         name,
         f"{title}, {called}",
         f"Acc E on test and differences in points of it, with 95 % intervals of the mean over n pairs of runs that "
-        f"differ by the arm alone; below 0 is worse than the reference. {FAMILY} {frame.values}",
+        f"differ by the arm alone; below 0 is worse than the reference. {over(frame, dataset)} {MARKS} {FAMILY} "
+        f"{frame.values}",
         tuple(columns),
         lines,
         notes=tuple(note for reference in references for note in _reach(compared, dataset, reference, frame)),
@@ -85,8 +88,8 @@ def differences(
 
 
 def _name(frame: Frame, arm: str) -> Cell:
-    label = next(run.label for run in frame.runs if run.arm == arm)
-    return Cell(arm, notes=name_cell(frame, label).notes)
+    labels = dict.fromkeys(run.label for run in frame.runs if run.arm == arm)
+    return Cell(arm, notes=tuple(dict.fromkeys(note for label in labels for note in name_cell(frame, label).notes)))
 
 
 def _found(compared: Compared, dataset: str, label: str | None, reference: str | None) -> Comparison | None:

@@ -7,7 +7,7 @@ from functools import partial
 from reports.results.frame import Frame
 from reports.results.mixtures import mixtures
 from reports.results.run import Run
-from reports.tables.columns import MEANING, METRICS, column, name_cell, over
+from reports.tables.columns import COUNT, MEANING, METRICS, column, name_cell, over
 from reports.tables.grid import Cell, Column, Grid, Line
 
 MARKS = "Best in bold, second best underlined, alike where they are printed alike; incomplete lines take no part."
@@ -25,7 +25,7 @@ def scores(frame: Frame, name: str, title: str) -> Grid:
     return Grid(
         name,
         title,
-        " ".join((MEANING, over(frame), MARKS, frame.values)),
+        " ".join((MEANING, over(frame), COUNT, MARKS, frame.values)),
         tuple(columns),
         lines_of_columns(frame, cells),
         warnings=mixtures(frame.runs),

@@ -13,6 +13,7 @@ from reports.tables.differences import adjusted_cell, interval_text, p_text
 from reports.tables.grid import Cell, Column, Grid, Line
 
 RUNS, CLIPS = "by runs", "by clips"
+TWICE = "folds test some clips more than once, which McNemar's test does not allow"
 SMALLEST = 2 / 2001  # p of a bootstrap of 2000 draws
 CAPTION = (
     "Differences in points of Acc E on test to {reference}. By runs: mean over n pairs of equal seed (with several "
@@ -20,7 +21,7 @@ CAPTION = (
     "smallest p that n can reach, and the true difference that would be found in 8 of 10 repetitions. Where folds test "
     "the same clips, interval and p are corrected (Nadeau and Bengio 2003). By clips: a bootstrap of whole groups of "
     "clips (2000 draws) for these very runs, and McNemar's exact test, over several seeds twice the median of their p "
-    "(Rueger 1978), which takes clips for independent. Holm (1979) adjusts for the {count} comparisons of this table. "
+    "(Rueger 1978), which takes clips for independent. Holm (1979) adjusts for the {count} of this table. "
     "* 0.05, ** 0.01, *** 0.001 of the adjusted p, and no star that n cannot reach. By runs and by clips answer "
     "different questions: would other seeds agree, and would other clips?"
 )
@@ -42,6 +43,7 @@ COLUMNS = (
 def tests(frame: Frame, found: Sequence[Comparison], reference: str, name: str) -> Grid:
     """A line for each comparison, data set by data set."""
     lines, before = [], ""
+    count = f"{len(found)} comparisons" if len(found) > 1 else "one comparison"
     for one in found:
         rule = bool(before) and one.dataset != before
         before = one.dataset
@@ -50,7 +52,7 @@ def tests(frame: Frame, found: Sequence[Comparison], reference: str, name: str) 
     return Grid(
         name,
         f"Tests against {reference}",
-        f"{CAPTION.format(reference=reference, count=len(found))} {frame.values}",
+        f"{CAPTION.format(reference=reference, count=count)} {frame.values}",
         (Column("method", "method", numeric=False), *COLUMNS),
         tuple(lines),
         warnings=mixtures(frame.runs),
@@ -59,7 +61,6 @@ def tests(frame: Frame, found: Sequence[Comparison], reference: str, name: str) 
 
 def _by_runs(one: Comparison) -> tuple[Cell, ...]:
     pairs = one.pairs
-    smallest = ABSENT if pairs.corrected else p_text(pairs.smallest)
     return (
         Cell(str(pairs.n), value=pairs.n, keys=one.keys),
         Cell(
@@ -69,7 +70,7 @@ def _by_runs(one: Comparison) -> tuple[Cell, ...]:
             notes=("corrected for folds that test the same clips",) if pairs.corrected else (),
         ),
         _number(pairs.p, ABSENT if pairs.p is None else p_text(pairs.p), one),
-        _number(pairs.smallest, smallest, one),
+        _number(None if pairs.corrected else pairs.smallest, p_text(pairs.smallest), one),
         adjusted_cell(one),
         _number(pairs.detectable, ABSENT if pairs.detectable is None else f"{pairs.detectable:.1f}", one),
     )
@@ -91,7 +92,7 @@ def _by_clips(one: Comparison) -> tuple[Cell, ...]:
         ),
         Cell(str(clips.groups), value=clips.groups, keys=one.keys),
         _number(adjusted, told, one),
-        _number(one.mcnemar.p, p_text(one.mcnemar.p), one) if one.mcnemar is not None else Cell(ABSENT),
+        _number(one.mcnemar.p, p_text(one.mcnemar.p), one) if one.mcnemar is not None else Cell(ABSENT, notes=(TWICE,)),
     )
 
 

@@ -71,7 +71,7 @@ def _checked(record: Record, where: Path) -> Record:
     if not record.key == record.spec.key == where.parent.name:
         raise StoreError(f"{where} is not the record of its run: its key and what the run was do not belong together")
     tables = (record.scores, record.notes, record.seconds, record.provenance, record.files)
-    numbers = (*record.scores.values(), *record.notes.values()) if all(isinstance(one, dict) for one in tables) else "x"
-    if not isinstance(record.preset, str) or not all(one is None or isinstance(one, int | float) for one in numbers):
+    sound = isinstance(record.preset, str) and all(isinstance(table, dict) for table in tables)
+    if not sound or not all(one is None or isinstance(one, int | float) for one in record.scores.values()):
         raise StoreError(f"{where} is no record (a value is not of its kind); move it away")
     return record
