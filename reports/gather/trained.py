@@ -55,10 +55,9 @@ def searching_of(searches: Sequence[Summary], titles: Mapping[str, str]) -> Sear
             continue
         values = [None if trial["value"] is None else 100 * trial["value"] for trial in search.trials]
         best = accumulate((NONE if value is None else value for value in values), _better)
-        fold = f", fold {search.fold}" if search.fold else ""
         drawn.append(
             Search(
-                label=f"{search.arm} on {titles.get(search.dataset, search.dataset)}{fold}",
+                label=search.called(titles.get(search.dataset, search.dataset)),
                 trials=tuple(range(1, len(values) + 1)),
                 hours=tuple(trial["spent"] / HOUR for trial in search.trials),
                 best=tuple(best),

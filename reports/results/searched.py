@@ -25,3 +25,8 @@ class Summary:
     winner: dict[str, Any] | None
     best: float | None  # val/acc_e of the winner
     trials: tuple[dict[str, Any], ...]  # number, state, value, spent; none in older summaries
+
+    def called(self, title: str) -> str:
+        """What it is called: its arm, data set and fold, and the start of its digest, which tells twins apart."""
+        fold = f", fold {self.fold}" if self.fold else ""
+        return f"{self.arm} on {title}{fold} ({self.digest[:6]})"

@@ -10,8 +10,7 @@ from reports.tables.columns import ABSENT
 from reports.tables.grid import Cell, Column, Grid, Line
 
 COLUMNS = (
-    Column("search", "method", numeric=False),
-    Column("dataset", "data set", numeric=False),
+    Column("search", "search", numeric=False),
     Column("field", "value", numeric=False),
     Column("range", "range", numeric=False),
     Column("own", "own"),
@@ -28,8 +27,7 @@ def spaces(searches: Sequence[Summary], titles: Mapping[str, str], name: str, va
         for place, (field, space) in enumerate(sorted(search.ranges.items())):
             chosen = (search.winner or {}).get(field)
             cells = (
-                Cell(search.arm if place == 0 else ""),
-                Cell(_where(search, titles) if place == 0 else ""),
+                Cell(search.called(titles.get(search.dataset, search.dataset)) if place == 0 else ""),
                 Cell(field),
                 Cell(_range(space)),
                 Cell(_value(search.base.get(field))),
@@ -48,11 +46,6 @@ def spaces(searches: Sequence[Summary], titles: Mapping[str, str], name: str, va
         tuple(lines),
         warnings=("BUILT-IN SAMPLE: these searches ran on drawn clips.",) if sample else (),
     )
-
-
-def _where(search: Summary, titles: Mapping[str, str]) -> str:
-    fold = f", fold {search.fold}" if search.fold else ""
-    return f"{titles.get(search.dataset, search.dataset)}{fold}"
 
 
 def _range(space: Sequence[Any]) -> str:
