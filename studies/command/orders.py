@@ -83,6 +83,8 @@ def _answer(console: Console, board: Board, store: Store, json_file: Path | None
         if table is not None:
             console.print(table)
     console.print(f"records: {store.results / 'runs'}", highlight=False, soft_wrap=True)
+    if board.plan.order.name in STUDIES:
+        console.print(f"tables and figures: python bench.py report {board.plan.order.name}", highlight=False)
     if json_file is not None:
         as_json = [
             as_row(Outcome(row.record, True, store.run_id(folder)), row.record.arm, row.record.preset)

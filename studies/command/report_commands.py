@@ -67,10 +67,11 @@ def _write(
             screen.notice(f"no LaTeX is installed: {place / SOURCE} is there, {PRINTED} is not; pdflatex makes it")
     tables, figures = len(grids_of(built.report)), len(pictures_of(built.report))
     again = " ".join(["python bench.py report", *([asked["name"]] if asked["name"] else []), "--check"])
+    where = f"{f' --out {out}' if out is not None else ''}{f' --results {results}' if results != RESULTS else ''}"
     for line in (
         f"{tables} tables, {figures} figures, {len(built.report.runs)} runs: {place / PAGE}",
         f"for papers: {place / 'tables'}, all of them in {place / (PRINTED if latex is not None else SOURCE)}",
-        f"to recompute every number: {again}{f' --out {out}' if out is not None else ''}",
+        f"to recompute every number: {again}{where}",
     ):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
@@ -116,13 +117,15 @@ def _build(asked: dict[str, Any], results: Path, tracking: str | None) -> Built:
 
     name = asked["name"]
     studies = look_up(name, STUDIES, "study") if name else ()
-    return build(results, name or OTHERS, studies, _wish(asked), Store(results, tracking), _pages(tracking))
+    wish = _wish(asked, [arm for study in studies for arm in study.arms])
+    return build(results, name or OTHERS, studies, wish, Store(results, tracking), _pages(tracking))
 
 
-def _wish(asked: dict[str, Any]) -> Wish:
+def _wish(asked: dict[str, Any], arms: list[str]) -> Wish:
     """What the command narrows the report down to. Raises ConfigError for what is no filter, preset or setting."""
     from bench.config import parse_overrides
     from bench.names import look_up
+    from studies.ask import check_fields, find_arm
     from studies.report.choose import Wish
     from studies.report.filters import Filter, parse_filter
 
@@ -130,8 +133,11 @@ def _wish(asked: dict[str, Any]) -> Wish:
         from studies.registry import STUDIES
 
         raise ConfigError(f"a report of what? name one of {', '.join(STUDIES)}, or say --runs dataset=ekman6")
+    if not asked["name"] and (asked["preset"] or asked["settings"]):
+        raise ConfigError("--preset and --set choose among the runs of a study; without one say --runs preset=quick")
     preset = look_up(asked["preset"], {"quick": "quick", "paper": "paper"}, "preset") if asked["preset"] else ""
     settings = parse_overrides(asked["settings"]) if asked["settings"] else None
+    check_fields([find_arm(arm) for arm in arms], settings or {})
     return Wish(parse_filter(asked["runs"]) if asked["runs"] else Filter(), preset, settings)
 
 

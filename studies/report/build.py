@@ -65,7 +65,8 @@ def build(results: Path, name: str, studies: Sequence[Study], wish: Wish, store:
     titles = {run.record.spec.dataset: run.card.title for run in runs}
     sections = [compose(part, shelf) for part in parts]
     sections += [section for section in (searched(used, titles, ""), explained_section(parts)) if section is not None]
-    warnings = (*mixtures(runs), *(f"{line}." for line in dict.fromkeys([*passed, *old, *lines])))
+    absent = [line for study, choice in choices if (line := _absent(study, choice))]
+    warnings = (*mixtures(runs), *(f"{line}." for line in dict.fromkeys([*absent, *passed, *old, *lines])))
     lead = " ".join(dict.fromkeys(part.question for part in parts))
     sample = any(run.record.spec.data == "sample" for run in runs)
     title = f"{name.capitalize()}: a report of {len(runs)} runs"
@@ -84,6 +85,15 @@ def _part(results: Path, study: Study, choice: Choice) -> Part:
     wanted = wanted_of(choice.runs, asked)
     frame = Frame(choice.runs, wanted, _remarks(choice.runs), _values(choice))
     return Part(study.name, study.question, KINDS.get(study.name, "scores"), study.full, CONTROLS, frame)
+
+
+def _absent(study: Study, choice: Choice) -> str:
+    """Which arms and protocols of a study have no run at all, not even a failed one."""
+    arms = {run.arm for run in choice.runs}
+    protocols = {run.record.spec.protocol for run in choice.runs}
+    lacking = [arm for arm in study.arms if arm not in arms]
+    lacking += [protocol for protocol in study.protocols if protocol not in protocols]
+    return f"{study.name} lacks runs of {', '.join(lacking)}" if lacking else ""
 
 
 def _any(choice: Choice) -> Part:
