@@ -46,11 +46,29 @@ def test_a_search_goes_from_trials_to_a_table_that_says_what_was_tried(results):
     assert [row["spec"]["seed"] for row in rows] == [0, 1]
     assert all(row["run_id"] and row["scores"]["test/acc_e"] is not None for row in rows)
     (summary,) = results.glob("searches/*/search.json")
-    assert json.loads(summary.read_text())["tried"] == {"finished": 3, "pruned": 0, "failed": 0}
+    found = json.loads(summary.read_text())
+    assert found["tried"] == {"finished": 3, "pruned": 0, "failed": 0}
+    assert [trial["state"] for trial in found["trials"]] == ["complete"] * 3
+    assert max(trial["value"] for trial in found["trials"]) == found["winner"]["value"]
+    assert 0 < found["trials"][0]["spent"] < found["trials"][1]["spent"] < found["trials"][2]["spent"]
     assert {path.name for path in summary.parent.glob("*.png")} >= {"history.png", "slices.png", "timeline.png"}
     again = bench(*TOY, "--trials", "3", "--seeds", "2", results=results)
     assert again.returncode == 0 and "2 runs, 2 of them done" in again.stdout
     _check_mlflow(results)
+    _check_report(results)
+
+
+def _check_report(results):
+    """The runs are told as tuned, with what was tried; the search stands in the appendix and in the figure."""
+    done = bench("report", "--runs", "dataset=toy", results=results)
+    assert done.returncode == 0, done.stdout + done.stderr
+    out = results / "reports" / "runs"
+    assert "(up to 3 configurations)" in (out / "tables" / "runs_scores.md").read_text()
+    spaces = (out / "tables" / "search_spaces.md").read_text()
+    assert "toy on Toy clips" in spaces and "0.001 to 1, log" in spaces
+    assert len((out / "figures" / "searches.csv").read_text().splitlines()) == 1 + 3
+    checked = bench("report", "--check", "--runs", "dataset=toy", results=results)
+    assert checked.returncode == 0 and "every number follows" in checked.stdout, checked.stdout + checked.stderr
 
 
 def _check_mlflow(results):

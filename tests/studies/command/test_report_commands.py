@@ -1,0 +1,227 @@
+"""`report` as a person meets it: exit codes, one-line mistakes, what it touches, and what it does not load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from bench.data import Card
+from bench.files import sha256
+from bench.record import RECORD, RunFolder
+from reports.audit.manifest import MANIFEST
+from studies.command.cli import main
+from tests.conftest import ROOT
+from tests.reports.audit.written import copied, results_of
+from tests.reports.made import make_run, make_search, tamper
+
+CELL = "comparison_scores/probe/ekman6/acc_e"
+HEAVY = ("torch", "mlflow", "optuna", "transformers", "lightning_fabric", "av", "nltk", "ray")
+LOADED = (
+    "import sys; from studies.command.cli import main; code = main(sys.argv[2:])\n"
+    "print('LOADED', *(name for name in sys.argv[1].split(',') if name in sys.modules)); sys.exit(code)"
+)
+
+
+def snapshot(folder):
+    """Path -> content and time of every file, and every folder."""
+    return {
+        str(path.relative_to(folder)): (sha256(path), path.stat().st_mtime_ns) if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Results with a report in its default folder, what a process said that wrote it, and what was there before."""
+    results = results_of(tmp_path_factory.mktemp("results"), "majority", "probe", seeds=1)
+    make_run(results, "probe", dataset="iemocap", fold=1, clips=30)
+    before = snapshot(results)
+    words = [sys.executable, "-c", LOADED, ",".join(HEAVY), "report", "comparison", "--results", str(results)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, env={"COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
+    return results, before, done.stdout
+
+
+@pytest.fixture
+def results(kept, tmp_path):
+    """A copy that a test may spoil."""
+    return copied(kept[0], tmp_path / "results")
+
+
+@pytest.fixture
+def report(capsys):
+    """Runs the command: exit code, stdout, stderr."""
+
+    def run(*words):
+        code = main(["report", *map(str, words)])
+        told = capsys.readouterr()
+        return code, told.out, told.err
+
+    return run
+
+
+def one_line(answer, *parts):
+    """A mistake: exit code 2, and one line on stderr that says all of `parts`."""
+    code, out, err = answer
+    assert (code, out) == (2, "") and err.count("\n") == 1 and err.startswith("error: "), (code, out, err)
+    for part in parts:
+        assert part in err
+    return True
+
+
+def probe(results):
+    """Folder and record of a run on Ekman-6."""
+    for path in (results / "runs").glob(f"*/{RECORD}"):
+        record = RunFolder(path.parent).record()
+        if (record.arm, record.spec.dataset) == ("probe", "ekman6"):
+            return path.parent, record
+    raise LookupError
+
+
+def test_a_report_is_written_from_the_front_door_and_says_where_it_is(kept):
+    results, _, said = kept
+    place = results / "reports" / "comparison"
+    assert json.loads((place / MANIFEST).read_text())["finished"]
+    assert str(place / "index.html") in said and "3 runs" in said and "--check" in said
+    assert "lacks runs of" in said
+
+
+def test_a_report_loads_nothing_heavy(kept):
+    assert kept[2].splitlines()[-1].split() == ["LOADED"]
+
+
+def test_a_report_touches_nothing_of_the_results_but_its_own_folder(kept):
+    results, before, _ = kept
+    after = {path: told for path, told in snapshot(results).items() if path.split("/")[0] != "reports"}
+    assert after == before
+
+
+def test_a_report_and_its_check_elsewhere_touch_nothing_of_the_results(kept, report, tmp_path):
+    before = snapshot(kept[0])
+    out = tmp_path / "a" / "b [b] 中文"
+    assert report("--runs", "arm=probe,dataset=ekman6", "--out", out, "--results", kept[0])[0] == 0
+    code, said, _ = report("--check", "--out", out, "--results", kept[0])
+    assert code == 0 and "every number follows" in said and str(out) in said
+    assert snapshot(kept[0]) == before
+    assert json.loads((out / MANIFEST).read_text())["asked"]["runs"] == "arm=probe,dataset=ekman6"
+
+
+def test_a_check_of_a_fresh_report_says_that_all_holds(kept, report):
+    before = snapshot(kept[0])
+    code, said, _ = report("comparison", "--check", "--results", kept[0])
+    assert code == 0 and "every number follows" in said and "3 runs" in said
+    assert snapshot(kept[0]) == before
+
+
+def test_a_check_from_the_front_door_that_finds_something_exits_with_3(results):
+    folder, record = probe(results)
+    tamper(folder, record, **{"test/acc_e": 0.99})
+    words = [sys.executable, "bench.py", "report", "comparison", "--check", "--results", str(results)]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 3, done.stderr
+    assert f"the record of run {record.key} was changed" in done.stdout and CELL in done.stdout
+    assert "does not hold" in done.stdout and done.stderr == ""
+
+
+def test_a_check_tells_the_first_findings_and_how_many_there_are(results, report):
+    for path in (results / "reports" / "comparison" / "tables").iterdir():
+        path.write_text("")
+    code, said, _ = report("comparison", "--check", "--results", results)
+    lines = said.splitlines()
+    assert code == 3 and len(lines) == 22 and "more" in lines[-2] and "does not hold" in lines[-1]
+
+
+def test_a_check_needs_no_name_where_the_folder_tells(kept, report):
+    out = kept[0] / "reports" / "comparison"
+    assert report("--check", "--out", out, "--results", kept[0])[0] == 0
+    assert one_line(report("ablation", "--check", "--out", out, "--results", kept[0]), "'comparison'", "'ablation'")
+
+
+def test_a_report_that_was_interrupted_is_no_report(results, report):
+    path = results / "reports" / "comparison" / MANIFEST
+    path.write_text(json.dumps({**json.loads(path.read_text()), "finished": False}))
+    assert one_line(report("comparison", "--check", "--results", results), "interrupted", "write it again")
+
+
+def test_a_broken_manifest_is_one_line(results, report):
+    path = results / "reports" / "comparison" / MANIFEST
+    path.write_text("{")
+    for words in (["--check"], []):
+        assert one_line(report("comparison", *words, "--results", results), str(path), "move that folder away")
+
+
+MISTAKES = {
+    "study": (["comparisn"], ["'comparisn'", "did you mean 'comparison'"]),
+    "nothing": ([], ["a report of what", "comparison", "--runs"]),
+    "field": (["comparison", "--runs", "datset=ekman6"], ["'datset'", "did you mean 'dataset'"]),
+    "filter": (["comparison", "--runs", "ekman6"], ["--runs", "'ekman6'", "dataset=ekman6"]),
+    "no run is taken": (["--runs", "dataset=perr"], ["--runs takes no run", "3 runs are there"]),
+    "no run of the study": (["verification"], ["no run", "'verification'"]),
+    "preset": (["comparison", "--preset", "papr"], ["'papr'", "did you mean 'paper'"]),
+    "no run with the preset": (["comparison", "--preset", "paper"], ["no run", "preset quick"]),
+    "setting": (["comparison", "--set", "epochs"], ["--set wants name=value"]),
+    "field of a setting": (["comparison", "--set", "epocs=3"], ["'epocs'", "did you mean 'epochs'"]),
+    "value of a setting": (["comparison", "--set", "epochs=many"], ["'epochs'", "'many'"]),
+    "check": (["ablation", "--check"], ["no report in", "reports/ablation", "--out"]),
+    "option": (["comparison", "--chek"], ["--chek", "--help"]),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_is_one_line_and_exit_code_2_and_writes_nothing(kept, report, name):
+    words, parts = MISTAKES[name]
+    before = snapshot(kept[0])
+    assert one_line(report(*words, "--results", kept[0]), *parts)
+    assert snapshot(kept[0]) == before
+
+
+def test_an_empty_results_folder_is_one_line(report, tmp_path):
+    assert one_line(report("ablation", "--results", tmp_path / "new"), "no finished run", "study ablation")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_or_a_folder_of_others_is_not_written_over(kept, report, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    for out, part in ((tmp_path / "file", "is a file"), (tmp_path, "no report's")):
+        assert one_line(report("comparison", "--out", out, "--results", kept[0]), "--out", part)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_deleted_prediction_or_run_is_found(results, report):
+    folder, record = probe(results)
+    (folder / "predictions.parquet").unlink()
+    code, said, _ = report("comparison", "--check", "--results", results)
+    assert code == 3 and f"run {record.key} cannot be recomputed" in said and CELL in said
+    shutil.rmtree(folder)
+    code, said, _ = report("comparison", "--check", "--results", results)
+    assert code == 3 and f"run {record.key} is gone" in said and CELL in said
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_the_whole_paper_compiles_and_holds_whatever_data_sets_and_machines_are_called(report, tmp_path):
+    title = "A_b & 100% #1 <x> 中文 $^\\~{}"
+    own = Card("own_1", title, ("good_%", "bad & #", "<x> 中文"), (1, -1, 0), {}, "", "", "", "")
+    results = tmp_path / "results"
+    make_search(results, "mart", params={"lr": 0.0015})
+    for seed in range(2):
+        for arm in ("mart", "mbt", "mbt-long", "mart-no-masking"):
+            make_run(results, arm, card=own, clips=30, seed=seed, provenance={"processor": title, "device": title})
+            make_run(results, arm, clips=30, seed=seed, set={"lr": 0.0015})
+    make_run(results, "mart", card=own, seed=2, error=f"{title}\nand \\input{{secret}}")
+    for path in (results / "runs").glob(f"*/{RECORD}"):
+        record = RunFolder(path.parent).record()
+        RunFolder(path.parent).write(replace(record, provenance={**record.provenance, "dirty": True}))
+    for name in ("ablation", "paper"):
+        out = tmp_path / name
+        code, said, err = report(name, "--pdf", "--out", out, "--results", results)
+        assert code == 0, err
+        assert (out / "paper.pdf").stat().st_size > 50_000 and str(out / "paper.pdf") in said
+        assert report(name, "--check", "--out", out, "--results", results)[0] == 0
+        for document in ("index.html", *(f"tables/{path.name}" for path in (out / "tables").glob("*.html"))):
+            assert "<x>" not in (out / document).read_text()
