@@ -23,7 +23,7 @@ from reports.tables.components import PARTS
 from studies.ask import known_arms
 from studies.report.asked import read_asked
 from studies.report.choose import Choice, Wish, choose, choose_any
-from studies.report.naming import Settings
+from studies.report.naming import Settings, in_words
 from studies.report.records import Found, current, read_records
 from studies.report.searches import read_searches
 from studies.study import Study
@@ -109,7 +109,7 @@ def _remarks(runs: Sequence[Run]) -> dict[str, str]:
 def _values(choice: Choice) -> str:
     """Which values the runs had, as a sentence."""
     settings: Settings = choice.settings
-    by_hand = f" with {', '.join(f'{name}={value}' for name, value in settings)}" if settings else ""
+    by_hand = f" with {in_words(settings)}" if settings else ""
     tuned = {run.values for run in choice.runs} - {"own"}
     most = max((run.tried for run in choice.runs), default=1)
     how = {

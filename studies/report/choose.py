@@ -18,7 +18,7 @@ from reports.results.run import Run
 from reports.results.searched import Summary
 from studies.ask import find_arm, known_arms
 from studies.report.filters import Filter
-from studies.report.naming import Name, Settings, names_of, settings_of
+from studies.report.naming import Name, Settings, in_words, names_of, settings_of
 from studies.report.records import Found
 from studies.study import Study
 
@@ -139,7 +139,7 @@ def _fits(pair: Named, preset: str, settings: Settings) -> bool:
 
 
 def _in_words(preset: str, settings: Settings) -> str:
-    return ", ".join([f"preset {preset}", *(f"{name}={value}" for name, value in settings)])
+    return f"preset {preset}, {in_words(settings)}" if settings else f"preset {preset}"
 
 
 def _once(named: Sequence[Named]) -> tuple[list[Named], list[tuple[str, str]]]:
@@ -178,7 +178,7 @@ def _run(one: Found, name: Name, store: Store) -> Run:
         card=read_card(folder.path) or _card_of(one.record),
         arm=name.arm,
         values=name.values,
-        settings=", ".join(f"{set_}={value}" for set_, value in name.settings),
+        settings=in_words(name.settings),
         tried=name.tried,
         sha=one.sha,
         run_id=published.get("run_id"),

@@ -6,6 +6,7 @@ against those that each arm would have, by its preset or by the winner of a sear
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -18,6 +19,7 @@ from reports.results.run import Values
 from reports.results.searched import Summary
 from studies.ask import Arm, find_arm, known_arms
 
+_HASH = re.compile("[0-9a-f]{64}")
 Settings = tuple[tuple[str, str], ...]
 """Values set by hand, as (field, text), by field."""
 
@@ -116,3 +118,8 @@ def _left_over(record: Record, base: dict[str, Any], among: set[str] | None = No
 
 def _differs(record: Record, name: str, value: Any) -> bool:
     return bool(record.spec.config.get(name) != value)
+
+
+def in_words(settings: Settings) -> str:
+    """Values set by hand as a person reads them; of a file's sha256 the start."""
+    return ", ".join(f"{name}={value[:8] if _HASH.fullmatch(value) else value}" for name, value in settings)
