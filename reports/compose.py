@@ -14,7 +14,7 @@ from reports.results.frame import Frame
 from reports.results.part import Part, slug
 from reports.results.predicted import Shelf
 from reports.results.searched import Summary
-from reports.tables import beside, components, costs, scores, spaces, tests
+from reports.tables import beside, components, costs, overall, scores, spaces, tests
 from reports.tables import differences as worth
 from reports.tables.grid import Grid
 
@@ -63,7 +63,8 @@ def _scored(part: Part) -> list[Grid]:
     name = f"{part.name}_scores"
     grid = scores.scores(frame, name, f"{part.name.capitalize()}: all scores")
     printed = beside.beside(frame, grid, "scores", f"{name}_published") if part.kind == "scores" else None
-    return [*found, grid, *([printed] if printed is not None else [])]
+    whole = overall.overall(frame, f"{part.name}_overall", f"{part.name.capitalize()}: over all data sets")
+    return [*found, grid, *(one for one in (whole, printed) if one is not None)]
 
 
 def _compared(part: Part, shelf: Shelf) -> dict[str, list[Comparison]]:

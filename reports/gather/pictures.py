@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import partial
 
 from reports.gather.compared import differences_of
-from reports.gather.scored import confusions_of, radars_of, reliabilities_of, results_of
+from reports.gather.scored import confusions_of, costs_of, radars_of, reliabilities_of, results_of
 from reports.gather.trained import learning_of
 from reports.plots import confusion, differences, learning, radar, reliability, results
 from reports.report import Picture, Value
 from reports.results.comparisons import Comparison
 from reports.results.part import Part, slug
 from reports.results.predicted import Shelf
-from reports.statistics.ranks import draw_ranks, rank
-from reports.tables.columns import competes
+from reports.statistics.ranks import draw_ranks
+from reports.tables.overall import complete, ranked
 
 FEW = 6  # lines in a figure of curves or matrices
 
@@ -62,7 +62,18 @@ def pictures_of(part: Part, found: dict[str, list[Comparison]], shelf: Shelf) ->
                 learning.rows(learnt),
             )
         )
-    return [*made, *_by_class(part, lines, shelf)]
+    return [*made, *_costs(part, shelf), *_by_class(part, lines, shelf)]
+
+
+def _costs(part: Part, shelf: Shelf) -> list[Picture]:
+    """What the lines of each data set cost beside what they are worth."""
+    made = []
+    for dataset, title in part.frame.datasets.items():
+        spent = costs_of(part.frame.on(dataset), shelf)
+        caption = f"{title}: what each line cost, each quantity on its own axis; the mean over runs, each run as a dot."
+        name = f"{part.name}_cost_{slug(dataset)}"
+        made.append(Picture(name, f"Cost, {title}", caption, partial(results.draw, spent), results.rows(spent)))
+    return made
 
 
 def _by_class(part: Part, lines: list[str], shelf: Shelf) -> list[Picture]:
@@ -108,17 +119,7 @@ def ranks_of(part: Part) -> tuple[list[Picture], str]:
     frame = part.frame
     if part.kind != "scores" or len(frame.datasets) < 2:
         return [], ""
-    means = {
-        label: [pool.number(lambda run: run.percent("acc_e")) if competes(pool) else None for pool in pools]
-        for label, pools in {
-            label: [frame.pools(dataset)[place] for dataset in frame.datasets]
-            for place, label in enumerate(frame.labels)
-        }.items()
-    }
-    complete = {
-        label: [one.mean for one in found if one is not None] for label, found in means.items() if None not in found
-    }
-    ranks = rank(complete)
+    ranks = ranked(complete(frame))
     if not ranks.carried:
         return [], f"No critical-difference diagram: {ranks.why}"
     caption = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
@@ -12,11 +13,12 @@ from reports.plots.radar import Radar, Radars, Ring
 from reports.plots.reliability import Bin, Curve, Panel, Reliabilities
 from reports.plots.results import Point, Results
 from reports.results.frame import Frame
+from reports.results.pools import Read
 from reports.results.predicted import Shelf
 from reports.results.run import Run
 from reports.statistics.clips import score_interval
 from reports.tables.columns import competes
-from reports.tables.costs import calibration
+from reports.tables.costs import calibration, hours, note
 
 BINS = 10  # of confidence, equally wide
 PANELS = 6  # of confusion matrices
@@ -35,6 +37,26 @@ def results_of(frame: Frame, shelf: Shelf) -> Results:
             low, high = (found.low, found.high) if found is not None else (None, None)
             points.append(Point(label, title, number.mean, low, high, number.values, flagged=not competes(pool)))
     return Results("Acc E on test, percent", tuple(points), sample=is_sample(frame))
+
+
+def costs_of(frame: Frame, shelf: Shelf) -> Results:
+    """What the lines of one data set cost: calibration error, cues kept, hours, size, arithmetic, configurations."""
+    reads: dict[str, Read] = {
+        "ECE, percent": partial(calibration, shelf),
+        "cues kept, percent": partial(note, "pretrain/coverage_kept", 100.0),
+        "hours": hours,
+        "million parameters": partial(note, "cost/parameters", 1e-6),
+        "GFLOPs": partial(note, "cost/flops", 1e-9),
+        "tried": lambda run: float(run.tried),
+    }
+    (dataset,) = frame.datasets
+    points = [
+        Point(label, title, number.mean, None, None, number.values)
+        for title, read in reads.items()
+        for label, pool in zip(frame.labels, frame.pools(dataset), strict=True)
+        if (number := pool.number(read)) is not None
+    ]
+    return Results("", tuple(points), sample=is_sample(frame))
 
 
 def confusions_of(frame: Frame, labels: Sequence[str], dataset: str, shelf: Shelf) -> Confusions | None:

@@ -44,12 +44,12 @@ def costs(frame: Frame, shelf: Shelf, dataset: str, name: str) -> Grid:
     frame = frame.on(dataset)
     pools, title = frame.pools(dataset), frame.datasets[dataset]
     cells = {
-        "coverage": [_mean(one, partial(_note, "pretrain/coverage", 100.0)) for one in pools],
-        "kept": [_few(_mean(one, partial(_note, "pretrain/coverage_kept", 100.0))) for one in pools],
+        "coverage": [_mean(one, partial(note, "pretrain/coverage", 100.0)) for one in pools],
+        "kept": [_few(_mean(one, partial(note, "pretrain/coverage_kept", 100.0))) for one in pools],
         "ece": column(pools, partial(calibration, shelf), "lower"),
         "gap": [_gap(one) for one in pools],
-        "parameters": [_mean(one, partial(_note, "cost/parameters", 1e-6)) for one in pools],
-        "flops": [_mean(one, partial(_note, "cost/flops", 1e-9)) for one in pools],
+        "parameters": [_mean(one, partial(note, "cost/parameters", 1e-6)) for one in pools],
+        "flops": [_mean(one, partial(note, "cost/flops", 1e-9)) for one in pools],
         "hours": [_mean(one, hours) for one in pools],
     }
     columns = [Column("method", "method", numeric=False), Column("tried", "tried")]
@@ -80,7 +80,8 @@ def hours(run: Run) -> float:
     return sum(run.record.seconds.values()) / HOUR
 
 
-def _note(name: str, unit: float, run: Run) -> float | None:
+def note(name: str, unit: float, run: Run) -> float | None:
+    """A number that a run's record tells beside its scores, in a unit."""
     value = run.record.notes.get(name)
     return None if value is None else unit * value
 
