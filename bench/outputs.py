@@ -75,6 +75,8 @@ def read_predictions(folder: Path, card: Card) -> dict[str, Predictions]:
     try:
         table = parquet.read_table(path)
         scores = np.stack([table[f"score/{name}"].to_numpy() for name in card.classes], axis=1)
+        if not np.isfinite(scores).all():
+            raise ValueError("a score is no number")
         splits, keys = table["split"].to_numpy(), table["clip"].to_numpy()
         groups = table["group"].to_numpy() if "group" in table.column_names else None
         places = compute.index_in(table["label"], value_set=array(card.classes))

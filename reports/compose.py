@@ -18,6 +18,8 @@ from reports.tables import beside, components, costs, overall, scores, spaces, t
 from reports.tables import differences as worth
 from reports.tables.grid import Grid
 
+TWINS = "the clean runs of the same arm"
+
 
 def compose(part: Part, shelf: Shelf) -> Section:
     """The tables and figures of a study."""
@@ -28,7 +30,7 @@ def compose(part: Part, shelf: Shelf) -> Section:
     grids += [costs.costs(frame, shelf, dataset, f"{part.name}_cost_{slug(dataset)}") for dataset in frame.datasets]
     text = [
         part.question,
-        f"{len(frame.runs)} runs of {len(frame.labels)} lines on {', '.join(frame.datasets.values())}.",
+        _counted(frame),
     ]
     ranks, told = ranks_of(part)
     text += [told] if told else []
@@ -82,9 +84,22 @@ def _compared(part: Part, shelf: Shelf) -> dict[str, list[Comparison]]:
 
 
 def _clean(frame: Frame, label: str) -> str | None:
-    arm = next(run.arm for run in frame.runs if run.label == label)
-    clean = [run.label for run in frame.runs if run.arm == arm and run.record.spec.protocol == "clean"]
-    return clean[0] if clean else None
+    """The line that differs from a flagged one by the protocol alone."""
+    own = next(run for run in frame.runs if run.label == label)
+    alike = [
+        run.label
+        for run in frame.runs
+        if run.record.spec.protocol == "clean"
+        and (run.arm, run.values, run.settings) == (own.arm, own.values, own.settings)
+        and run.record.preset == own.record.preset
+    ]
+    return alike[0] if alike else None
+
+
+def _counted(frame: Frame) -> str:
+    methods = f"{len(frame.labels)} {'methods' if len(frame.labels) > 1 else 'method'}"
+    runs = f"{len(frame.runs)} {'runs' if len(frame.runs) > 1 else 'run'}"
+    return f"{methods}, {runs}: {', '.join(frame.datasets.values())}."
 
 
 def _worth(part: Part, found: dict[str, list[Comparison]]) -> list[Grid]:
@@ -99,11 +114,12 @@ def _worth(part: Part, found: dict[str, list[Comparison]]) -> list[Grid]:
     controls = [arm for arm in part.controls if arm in arms and arm != part.full]
     grids = []
     for dataset in part.frame.datasets:
+        here = {run.arm for run in part.frame.on(dataset).runs}
         for references, name, title in (
             ([part.full], "worth", "What each part is worth"),
             (controls, "controls", "What is gained over the controls"),
         ):
-            if references:
+            if len(here) > 1 and here & set(references):
                 called = f"{part.name}_{name}_{slug(dataset)}"
                 grids.append(worth.differences(part.frame, compared, part.full, references, dataset, called, title))
     return grids
@@ -112,8 +128,14 @@ def _worth(part: Part, found: dict[str, list[Comparison]]) -> list[Grid]:
 def _tested(part: Part, found: dict[str, list[Comparison]]) -> list[Grid]:
     """The tests against the full method; of `optimism` those against the clean twins."""
     wanted = ["clean"] if part.kind == "optimism" else part.labels(part.full)
+    called = {"clean": TWINS} if part.kind == "optimism" else {}
     return [
-        tests.tests(part.frame, found[name], name, f"{part.name}_tests" + ("" if place == 0 else f"_{place + 1}"))
+        tests.tests(
+            part.frame,
+            found[name],
+            called.get(name, name),
+            f"{part.name}_tests" + ("" if place == 0 else f"_{place + 1}"),
+        )
         for place, name in enumerate(wanted)
         if found.get(name)
     ]

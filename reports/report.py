@@ -17,7 +17,7 @@ Value = str | float | None
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure. `rows` are the numbers it shows, written beside it as CSV; `draw` makes it of nothing else."""
+    """A figure. `rows` are the numbers it shows, written beside it as CSV; pictures of clips have none."""
 
     name: str  # of its files: "ablation_differences"
     title: str
@@ -48,4 +48,5 @@ class Report:
     runs: tuple[Run, ...]
     sample: bool
     warnings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()  # which runs have no place in it; told on the screen and the page, not in a paper
     tracking: str = "http://127.0.0.1:5000"  # where MLflow's pages are opened

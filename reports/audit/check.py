@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import isclose
 from pathlib import Path
 
 from bench.files import sha256
 from bench.metrics import score
 from bench.outputs import PREDICTIONS, WEIGHTS
-from reports.audit.manifest import Manifest, facts
-from reports.audit.texts import FORMATS, grids_of, path_of, texts
-from reports.audit.write import PAGE, Progress
+from reports.audit.manifest import Manifest, facts, tables_of
+from reports.audit.texts import FIGURES, FORMATS, grids_of, path_of, pictures_of, texts
+from reports.audit.write import DRAWN, PAGE, Progress
+from reports.datacounts import printable
 from reports.formats.differences import edited
 from reports.formats.html import read_html
 from reports.report import Report
@@ -53,7 +55,7 @@ def check_report(
         progress("runs", place, len(here))
         findings += [Finding(what, _cells_of(run.record.key, manifest)) for what in _recompute(run, shelf)]
     progress("runs", len(here), len(here))
-    findings += _stale(report, manifest)
+    findings += [*_manifest(report, manifest), *_stale(report, manifest)]
     findings += _files(report, texts(report, parts, searches), manifest, out)
     return findings
 
@@ -72,6 +74,17 @@ def _records(manifest: Manifest, here: Mapping[str, Run]) -> list[Finding]:
         if changed:
             what = f"the record of run {key} was changed since ({', '.join(changed)})"
             found.append(Finding(what, _cells_of(key, manifest)))
+    return found
+
+
+def _manifest(report: Report, manifest: Manifest) -> list[Finding]:
+    """What the manifest does not say, or says otherwise than the report."""
+    keys = [run.record.key for run in report.runs if run.record.key not in manifest.runs]
+    found = [Finding(f"run {key} is in the report and not in its manifest", _cells_with(key, report)) for key in keys]
+    if manifest.warnings != report.warnings:
+        found.append(Finding("the warnings are others now than the manifest has", ()))
+    if manifest.tables != tables_of(report):
+        found.append(Finding("the tables are others now than the manifest has", ()))
     return found
 
 
@@ -97,8 +110,13 @@ def _recompute(run: Run, shelf: Shelf) -> list[str]:
     return [
         f"run {record.key}: its record says {name} {record.scores.get(name)}, its predictions {known.get(name)}"
         for name in dict.fromkeys([*known, *record.scores])
-        if record.scores.get(name) != known.get(name)
+        if not _equal(record.scores.get(name), known.get(name))
     ]
+
+
+def _equal(told: float | None, found: float | None) -> bool:
+    """Whether two scores are one, but for what the last bits of another processor's sums may differ."""
+    return told == found or (told is not None and found is not None and isclose(told, found, rel_tol=1e-9))
 
 
 def _stale(report: Report, manifest: Manifest) -> list[Finding]:
@@ -133,7 +151,11 @@ def _files(report: Report, wanted: Mapping[str, str], manifest: Manifest, out: P
         elif path in wanted and _read(place) != wanted[path]:
             cells = tuple(edited(*tables[path], _read(place))) if path in tables else ()
             found.append(Finding(f"{path} is stale", cells))
-    return [*found, *(Finding(f"{path} was not written then", ()) for path in wanted if path not in manifest.files)]
+        elif path == PAGE and (cells := _edits(place, path, tables, report)):
+            found.append(Finding(f"{path} does not say what the tables do", cells))
+    drawn = [f"{FIGURES}/{picture.name}.{kind}" for picture in pictures_of(report) for kind in DRAWN]
+    lacking = [path for path in (*wanted, *drawn, PAGE) if path not in manifest.files]
+    return [*found, *(Finding(f"{path} is not in the manifest", ()) for path in lacking)]
 
 
 def _edits(place: Path, path: str, tables: Mapping[str, tuple[object, str]], report: Report) -> tuple[str, ...]:
@@ -148,14 +170,17 @@ def _edits(place: Path, path: str, tables: Mapping[str, tuple[object, str]], rep
     if path != PAGE:
         return ()
     told = read_html(text)
-    return tuple(
-        name for grid in grids_of(report) for name, cell in grid.cells() if name in told and told[name] != cell.text
-    )
+    cells = (pair for grid in grids_of(report) for pair in grid.cells())
+    return tuple(name for name, cell in cells if told.get(name, "").split() != printable(cell.text).split())
 
 
 def _read(place: Path) -> str:
     """A text with its line ends as they are."""
     return place.read_bytes().decode()
+
+
+def _cells_with(key: str, report: Report) -> tuple[str, ...]:
+    return tuple(name for grid in grids_of(report) for name, cell in grid.cells() if key in cell.keys)
 
 
 def _cells_of(key: str, manifest: Manifest) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from reports.report import Report
 from reports.results.run import Run
 
 MANIFEST, SCHEMA = "manifest.json", 1
+ASKED = ("name", "runs", "preset", "settings")
+AWAY = "move that folder away and write the report again"
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Manifest:
     cells: dict[str, dict[str, Any]]  # cell -> its text, and the keys of its runs
     files: dict[str, str]  # path -> sha256
     finished: bool  # False: the writing was interrupted
+    warnings: tuple[str, ...] = ()
+    tables: dict[str, list[str]] = field(default_factory=dict)  # table -> its files
 
 
 def make_manifest(report: Report, asked: Mapping[str, Any], files: Mapping[str, str]) -> str:
@@ -44,12 +48,18 @@ def make_manifest(report: Report, asked: Mapping[str, Any], files: Mapping[str, 
         "asked": dict(asked),
         "made_by": {"commit": head, "dirty": dirty, "source": source()},
         "warnings": list(report.warnings),
-        "tables": {grid.name: [path_of(grid, kind) for kind in FORMATS] for grid in grids_of(report)},
+        "left_out": list(report.left_out),
+        "tables": tables_of(report),
         "runs": {run.record.key: facts(run) for run in report.runs},
         "cells": cells,
         "files": dict(sorted(files.items())),
     }
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+
+
+def tables_of(report: Report) -> dict[str, list[str]]:
+    """The files of each table."""
+    return {grid.name: [path_of(grid, kind) for kind in FORMATS] for grid in grids_of(report)}
 
 
 def begin_manifest(asked: Mapping[str, Any], old: Manifest | None, files: Iterable[str]) -> str:
@@ -93,10 +103,11 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         raw = json.loads(path.read_text())
         if raw["schema"] != SCHEMA:
-            raise StoreError(f"{path} has schema {raw['schema']}, this version reads {SCHEMA}; write the report again")
+            raise StoreError(f"{path} has schema {raw['schema']}, this version reads {SCHEMA}; {AWAY}")
         asked, runs, cells, files = (dict(raw[name]) for name in ("asked", "runs", "cells", "files"))
-        return Manifest(asked, runs, cells, files, bool(raw["finished"]))
+        _ = [*map(dict, runs.values())], [(cell["text"], list(cell["runs"])) for cell in cells.values()]
+        _ = [asked[name] for name in ASKED]
+        warnings, tables = tuple(map(str, raw.get("warnings", ()))), dict(raw.get("tables", {}))
+        return Manifest(asked, runs, cells, files, bool(raw["finished"]), warnings, tables)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path} is no manifest of a report ({type(error).__name__}); write the report again"
-        ) from None
+        raise StoreError(f"{path} is no manifest of a report ({type(error).__name__}); {AWAY}") from None

@@ -11,7 +11,7 @@ from bench.files import sha256, write_whole
 from reports.audit.manifest import MANIFEST, begin_manifest, make_manifest, read_manifest
 from reports.audit.texts import FIGURES, pictures_of, texts
 from reports.page.page import Drawn, page
-from reports.paper.printed import print_paper
+from reports.paper.printed import PRINTED, print_paper
 from reports.plots.style import as_png, as_svg, save
 from reports.report import Report
 from reports.results.part import Part
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PAGE = "index.html"
+DRAWN = ("pdf", "png")  # what `save` makes of a figure
 HEAVY = 150_000  # bytes of an SVG from which the page shows a PNG
 
 Progress = Callable[[str, int, int], None]
@@ -45,16 +46,18 @@ def write_report(
     latex: str | None = None,
 ) -> None:
     """Write a report into a folder. While that goes on the manifest says so, and a report that was interrupted is not
-    taken for one; files that only an older manifest named are deleted in the end. `latex` prints the document."""
+    taken for one; files that only an older manifest named are deleted before the last. `latex` prints the document."""
     check_folder(out)
     old = read_manifest(out)
     contents = {path: text.encode() for path, text in texts(report, parts, searches).items()}
-    write_whole(out / MANIFEST, begin_manifest(asked, old, contents).encode())
+    pictures = pictures_of(report)
+    later = [f"{FIGURES}/{picture.name}.{kind}" for picture in pictures for kind in DRAWN]
+    later += [PAGE, *([PRINTED] if latex is not None else [])]
+    write_whole(out / MANIFEST, begin_manifest(asked, old, [*contents, *later]).encode())
     for path, content in contents.items():
         write_whole(out / path, content)
     written = list(contents)
     shown: dict[str, Drawn] = {}
-    pictures = pictures_of(report)
     for place, picture in enumerate(pictures):
         progress("figures", place, len(pictures))
         figure = picture.draw()
@@ -68,9 +71,9 @@ def write_report(
         written.append(print_paper(out, latex))
         progress(latex, 1, 1)
     files = {path: sha256(out / path) for path in written}
-    write_whole(out / MANIFEST, make_manifest(report, asked, files).encode())
     for path in set(old.files if old is not None else ()) - set(files):
         _drop(out, path)
+    write_whole(out / MANIFEST, make_manifest(report, asked, files).encode())
 
 
 def _for_page(figure: Figure) -> Drawn:
@@ -82,5 +85,5 @@ def _for_page(figure: Figure) -> Drawn:
 def _drop(out: Path, path: str) -> None:
     """Delete a file of an older report, never one outside its folder."""
     place = (out / path).resolve()
-    if place.is_relative_to(out.resolve()):
-        place.unlink(missing_ok=True)
+    if place.is_relative_to(out.resolve()) and place.is_file():
+        place.unlink()

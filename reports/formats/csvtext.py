@@ -27,7 +27,7 @@ def csv_text(grid: Grid) -> str:
 
 def written(grid: Grid) -> list[Written]:
     """The lines of `csv_text`, with the cells on them."""
-    heads = [_safe(heading(column)) for column in grid.columns]
+    heads = [safe(heading(column)) for column in grid.columns]
     return [
         Written(_joined([*heads, NOTE])),
         *(Written(_row(grid, line), (*names_of(grid, line), "")) for line in grid.lines),
@@ -50,10 +50,10 @@ def split(line: str) -> list[str]:
 
 def _row(grid: Grid, line: Line) -> str:
     cells = [
-        _safe(cell.text, numeric=column.numeric and at > 0)
+        safe(cell.text, numeric=column.numeric and at > 0)
         for at, (column, cell) in enumerate(zip(grid.columns, line.cells, strict=True))
     ]
-    return _joined([*cells, _safe(" ".join([*grid.warnings, *_footnotes(grid.columns, line)]))])
+    return _joined([*cells, safe(" ".join([*grid.warnings, *_footnotes(grid.columns, line)]))])
 
 
 def _footnotes(columns: Sequence[Column], line: Line) -> list[str]:
@@ -65,7 +65,8 @@ def _footnotes(columns: Sequence[Column], line: Line) -> list[str]:
     return [f"{', '.join(places)}: {note}" if places else note for note, places in told.items()]
 
 
-def _safe(text: str, numeric: bool = False) -> str:
+def safe(text: str, numeric: bool = False) -> str:
+    """A foreign text that no spreadsheet takes for a formula; a number of ours, if it is `numeric`, stays as it is."""
     told = printable(text)
     return f"'{told}" if FORMULA.match(told) and not (numeric and NUMBER.fullmatch(told)) else told
 

@@ -32,11 +32,11 @@ def written(grid: Grid) -> list[Written]:
         head += [f"> **{_escape(warning)}**", ">"]
     if grid.warnings:
         head[-1] = ""
-    head += [_paragraph(grid.caption), ""] if grid.caption else []
+    head += [paragraph(grid.caption), ""] if grid.caption else []
     foot = [f"- <sup>{known[note]}</sup> {_escape(note)}" for note in grid.footnotes]
     foot = ["", *foot] if foot else []
     for note in grid.notes:
-        foot += ["", _paragraph(note)]
+        foot += ["", paragraph(note)]
     return [*map(Written, head), *_table(grid, known), *map(Written, foot)]
 
 
@@ -92,5 +92,6 @@ def _escape(text: str) -> str:
     return ACTIVE.sub(r"\\\g<0>", printable(text).strip(" "))
 
 
-def _paragraph(text: str) -> str:
+def paragraph(text: str) -> str:
+    """A foreign text as a paragraph of plain words."""
     return OPENING.sub(r"\1\\", _escape(text))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from reports.gather.scored import is_sample
 from reports.plots.differences import Difference, Differences
 from reports.results.comparisons import Comparison
 from reports.results.frame import Frame
@@ -27,4 +26,4 @@ def differences_of(frame: Frame, found: Sequence[Comparison], reference: str) ->
         )
         for one in found
     )
-    return Differences(reference, "Acc E on test, points", drawn, sample=is_sample(frame))
+    return Differences(reference, "Acc E on test, points", drawn, sample=frame.is_sample)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from bench.errors import StoreError
-from bench.explained import read_explained
+from bench.explained import HEADER, NUMBERS, read_explained
 from reports.pictures import PICTURES
 from reports.report import Picture, Section
 from reports.results.part import Part
@@ -25,25 +25,28 @@ CAPTIONS = {
 
 
 def explained_section(parts: Sequence[Part]) -> Section | None:
-    """The pictures of one run: the first finished one of a full method that told of its clips; None without any."""
+    """The pictures of one run: the first finished one of a full method that drew some; None without any."""
     for run in (run for part in parts for run in part.frame.runs if run.arm == part.full and not run.failed):
-        try:
-            told = read_explained(run.folder)
-        except (StoreError, OSError, ValueError, KeyError):
-            continue
-        if told is not None:
-            drawn = {name: figure for name, draw in PICTURES.items() if (figure := draw(told)) is not None}
-            made = tuple(_picture(name, figure, run) for name, figure in drawn.items())
+        names = [name for name in PICTURES if name in run.record.files]
+        if names and all((run.folder / name).is_file() for name in (HEADER, NUMBERS)):
             of = f"{run.label} on {run.card.title}, seed {run.record.spec.seed} (run {run.record.key})"
+            made = tuple(_picture(name, run) for name in names)
             return Section("clips", "What it does with clips", (f"{of}; validation clips.",), (), made)
     return None
 
 
-def _picture(name: str, figure: Figure, run: Run) -> Picture:
+def _picture(name: str, run: Run) -> Picture:
     stem = name.removesuffix(".png")
     caption = f"{CAPTIONS[name]} Run {run.record.key}."
-    return Picture(f"clips_{stem}", stem.capitalize(), caption, partial(_same, figure), ())
+    return Picture(f"clips_{stem}", stem.capitalize(), caption, partial(_draw, name, run), ())
 
 
-def _same(figure: Figure) -> Figure:
+def _draw(name: str, run: Run) -> Figure:
+    """The picture that the run drew, from what it keeps. Raises StoreError where that cannot be read any more."""
+    told = read_explained(run.folder)
+    figure = PICTURES[name](told) if told is not None else None
+    if figure is None:
+        raise StoreError(
+            f"run {run.record.key} has nothing to draw {name} of any more; `python bench.py sync` brings it"
+        )
     return figure

@@ -72,7 +72,8 @@ def _costs(part: Part, shelf: Shelf) -> list[Picture]:
         spent = costs_of(part.frame.on(dataset), shelf)
         caption = f"{title}: what each line cost, each quantity on its own axis; the mean over runs, each run as a dot."
         name = f"{part.name}_cost_{slug(dataset)}"
-        made.append(Picture(name, f"Cost, {title}", caption, partial(results.draw, spent), results.rows(spent)))
+        if spent.points:
+            made.append(Picture(name, f"Cost, {title}", caption, partial(results.draw, spent), results.rows(spent)))
     return made
 
 
@@ -126,7 +127,8 @@ def ranks_of(part: Part) -> tuple[list[Picture], str]:
         f"Mean ranks of Acc E over {ranks.datasets} data sets (1 is best); bars join methods that Nemenyi's test does "
         f"not tell apart at 0.05, critical difference {ranks.critical:.2f} (Demsar 2006)."
     )
-    rows: tuple[dict[str, Value], ...] = tuple(
-        {"method": one, "rank": place} for one, place in zip(ranks.methods, ranks.ranks, strict=True)
-    )
-    return [Picture(f"{part.name}_ranks", "Ranks over data sets", caption, partial(draw_ranks, ranks), rows)], ""
+    rows: list[dict[str, Value]] = []
+    for one, place, of in zip(ranks.methods, ranks.ranks, ranks.nemenyi, strict=True):
+        tested = {f"p to {other}": p for other, p in zip(ranks.methods, of, strict=True)}
+        rows.append({"method": one, "rank": place, "critical difference": ranks.critical, **tested})
+    return [Picture(f"{part.name}_ranks", "Ranks over data sets", caption, partial(draw_ranks, ranks), tuple(rows))], ""

@@ -17,7 +17,7 @@ from reports.results.pools import Read
 from reports.results.predicted import Shelf
 from reports.results.run import Run
 from reports.statistics.clips import score_interval
-from reports.tables.columns import competes
+from reports.tables.columns import competing
 from reports.tables.costs import calibration, hours, note
 
 BINS = 10  # of confidence, equally wide
@@ -28,15 +28,17 @@ def results_of(frame: Frame, shelf: Shelf) -> Results:
     """Acc E of every line on every data set, each run, and an interval over the test clips."""
     points = []
     for dataset, title in frame.datasets.items():
-        for label, pool in zip(frame.labels, frame.pools(dataset), strict=True):
+        pools = frame.pools(dataset)
+        for label, pool, may in zip(frame.labels, pools, competing(pools), strict=True):
             number = pool.number(lambda run: run.percent("acc_e"))
             if number is None:
                 continue
             tested = shelf.tested(pool.runs)
-            found = score_interval(tested.right, tested.labels, tested.groups) if tested is not None else None
+            whole = tested is not None and tested.even
+            found = score_interval(tested.right, tested.labels, tested.groups) if tested and whole else None
             low, high = (found.low, found.high) if found is not None else (None, None)
-            points.append(Point(label, title, number.mean, low, high, number.values, flagged=not competes(pool)))
-    return Results("Acc E on test, percent", tuple(points), sample=is_sample(frame))
+            points.append(Point(label, title, number.mean, low, high, number.values, flagged=not may))
+    return Results("Acc E on test, percent", tuple(points), sample=frame.is_sample)
 
 
 def costs_of(frame: Frame, shelf: Shelf) -> Results:
@@ -56,7 +58,7 @@ def costs_of(frame: Frame, shelf: Shelf) -> Results:
         for label, pool in zip(frame.labels, frame.pools(dataset), strict=True)
         if (number := pool.number(read)) is not None
     ]
-    return Results("", tuple(points), sample=is_sample(frame))
+    return Results("", tuple(points), sample=frame.is_sample)
 
 
 def confusions_of(frame: Frame, labels: Sequence[str], dataset: str, shelf: Shelf) -> Confusions | None:
@@ -69,7 +71,7 @@ def confusions_of(frame: Frame, labels: Sequence[str], dataset: str, shelf: Shel
         counts = sum(confusion(found, len(run.card.classes)) for run in runs if (found := shelf.of(run)) is not None)
         table = tuple(tuple(int(count) for count in row) for row in np.asarray(counts))
         panels.append(Confusion(label, runs[0].card.classes, table, len(runs)))
-    return Confusions(tuple(panels), is_sample(frame)) if panels else None
+    return Confusions(tuple(panels), frame.is_sample) if panels else None
 
 
 def radars_of(frame: Frame, labels: Sequence[str]) -> Radars:
@@ -84,7 +86,7 @@ def radars_of(frame: Frame, labels: Sequence[str]) -> Radars:
             if (runs := [run for run in here.of(label) if not run.failed])
         ]
         if rings and len(classes) > 2:
-            panels.append(Radar(title, classes, tuple(rings), sample=is_sample(frame)))
+            panels.append(Radar(title, classes, tuple(rings), sample=frame.is_sample))
     return Radars(tuple(panels))
 
 
@@ -100,12 +102,7 @@ def reliabilities_of(frame: Frame, labels: Sequence[str], shelf: Shelf) -> Relia
                 curves.append(Curve(label, _bins(runs, shelf), float(np.mean(errors))))
         if curves:
             panels.append(Panel(title, tuple(curves)))
-    return Reliabilities(tuple(panels), sample=is_sample(frame))
-
-
-def is_sample(frame: Frame) -> bool:
-    """Whether any of its runs was made on the built-in sample."""
-    return any(run.record.spec.data == "sample" for run in frame.runs)
+    return Reliabilities(tuple(panels), sample=frame.is_sample)
 
 
 def _mean(runs: Sequence[Run], name: str) -> float | None:

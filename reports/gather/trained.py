@@ -8,7 +8,6 @@ from itertools import accumulate
 from statistics import fmean
 
 from bench.outputs import CURVES
-from reports.gather.scored import is_sample
 from reports.plots.learning import Learning, Line, Panel
 from reports.plots.searching import Search, Searches
 from reports.results.frame import Frame
@@ -34,7 +33,7 @@ def learning_of(frame: Frame) -> Learning:
                 lines.append(Line(label, tuple(range(1, epochs + 1)), mean, low, high, len(curves)))
         if lines:
             panels.append(Panel(title, tuple(lines)))
-    return Learning("val Acc E, percent", tuple(panels), is_sample(frame))
+    return Learning("val Acc E, percent", tuple(panels), frame.is_sample)
 
 
 def judged(run: Run) -> list[float]:

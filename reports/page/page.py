@@ -84,7 +84,7 @@ def _header(report: Report) -> str:
     )
     return (
         f'<header><p class="kicker">Report</p><h1>{text(report.title)}</h1><p class="lead">{text(report.lead)}</p>'
-        f'<div class="figures">{figures}</div>{_warnings(report.warnings)}'
+        f'<div class="figures">{figures}</div>{_warnings(report.warnings)}{_left_out(report.left_out)}'
         '<p class="hint">Press a heading of a table to sort it, a number to see the runs that it is made of, '
         "a figure to enlarge it.</p></header>"
     )
@@ -92,6 +92,10 @@ def _header(report: Report) -> str:
 
 def _warnings(warnings: tuple[str, ...]) -> str:
     return "".join(f'<p class="warning">{text(warning)}</p>' for warning in warnings)
+
+
+def _left_out(lines: tuple[str, ...]) -> str:
+    return f'<p class="hint">{text(" ".join(lines))}</p>' if lines else ""
 
 
 def _contents(report: Report) -> str:

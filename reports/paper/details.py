@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 from reports.results.mixtures import SHORT
+from reports.results.pools import datasets_of
 from reports.results.run import Run
 from reports.results.searched import Summary
 from reports.tables.costs import HOUR
@@ -29,8 +30,8 @@ def details(runs: Sequence[Run], searches: Sequence[Summary], full: str) -> tupl
 
 def _data(runs: Sequence[Run]) -> str:
     told = []
-    for title in dict.fromkeys(run.card.title for run in runs):
-        here = [run for run in runs if run.card.title == title]
+    for name, title in datasets_of(runs).items():
+        here = [run for run in runs if run.record.spec.dataset == name]
         trained = _range(run.record.notes.get("clips/train") for run in here)
         tested = _range(run.record.scores.get("test/n") for run in here)
         folds = len({run.record.spec.fold for run in here})
@@ -95,10 +96,8 @@ def _making(runs: Sequence[Run], failed: int) -> str:
     torch = facts(lambda run: run.record.provenance.get("torch", "unknown"))
     device = facts(lambda run: run.record.provenance.get("device", "unknown"))
     processor = facts(lambda run: run.record.provenance.get("processor", "unknown"))
-    return (
-        f"The {len(runs)} finished runs took {spent:.2f} hours in all on {device} ({processor}), with PyTorch {torch}, "
-        f"at commit {commits}.{lost}"
-    )
+    which = "The finished run" if len(runs) == 1 else f"The {len(runs)} finished runs"
+    return f"{which} took {spent:.2f} hours in all on {device} ({processor}), with PyTorch {torch}, at commit {commits}.{lost}"
 
 
 def _values(found: Iterable[object]) -> str:

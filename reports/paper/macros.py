@@ -8,8 +8,7 @@ from functools import partial
 
 from reports.results.frame import Frame
 from reports.results.part import Part
-from reports.tables.columns import METRICS
-from reports.tables.rounding import decimals, signless
+from reports.tables.columns import METRICS, column
 from reports.tables.scores import percent
 
 SPELT = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -18,19 +17,21 @@ HEAD = """% Numbers of the tables of scores, for running text. \\martEkmanAccE i
 """
 
 
-def macros(parts: Sequence[Part]) -> str:
-    """One line for each number. Where two studies have different numbers under one name, that of the later is preceded
-    by its study's; digits of data sets and arms are spelt where they alone tell two apart."""
+def macros(parts: Sequence[Part], warnings: Sequence[str] = ()) -> str:
+    """One line for each number, the warnings above all. Where two studies have different numbers under one name, that
+    of the later is preceded by its study's; digits of data sets and arms are spelt where they alone tell two apart."""
     lines: dict[str, str] = {}
     for part in parts:
         for name, text, keys in _numbers(part.frame):
-            behind = f"{{{text}}} % {' '.join(keys)}"
+            behind = f"{{{text}}} % {keys}"
             own = name if lines.get(name, behind) == behind else f"{letters(part.name, first=False)}{letters(name)}"
             lines.setdefault(own, behind)
-    return HEAD + "".join(f"\\newcommand{{\\{name}}}{behind}\n" for name, behind in lines.items())
+    told = "".join(f"% {' '.join(warning.split())}\n" for warning in warnings)
+    return told + HEAD + "".join(f"\\newcommand{{\\{name}}}{behind}\n" for name, behind in lines.items())
 
 
-def _numbers(frame: Frame) -> Iterator[tuple[str, str, tuple[str, ...]]]:
+def _numbers(frame: Frame) -> Iterator[tuple[str, str, str]]:
+    """Names, texts as the table of scores has them, and what stands behind: the runs, and how many of how many."""
     titles = _apart(
         [letters(title) for title in frame.datasets.values()],
         [letters(dataset, spelt=True) for dataset in frame.datasets],
@@ -42,17 +43,17 @@ def _numbers(frame: Frame) -> Iterator[tuple[str, str, tuple[str, ...]]]:
     for dataset, place in zip(frame.datasets, titles, strict=True):
         pools = frame.pools(dataset)
         for metric, short in METRICS.items():
-            numbers = [pool.number(partial(percent, metric)) for pool in pools]
-            clips = [n for pool in pools for run in pool.runs if (n := run.record.scores.get("test/n"))]
-            places = decimals([number for number in numbers if number is not None], clips)
-            for name, number in zip(names, numbers, strict=True):
-                if number is None:
+            for name, cell in zip(names, column(pools, partial(percent, metric)), strict=True):
+                if cell.value is None:
                     continue
-                whole = f"{name}{place}{letters(short)}"
-                yield whole, signless(f"{number.mean:.{places}f}"), number.keys
-                if number.spread is not None:
-                    yield f"{whole}Std", f"{number.spread:.{places}f}", number.keys
-                yield f"{whole}N", str(len(number.values)), number.keys
+                number, _, lacks = cell.text.partition(" (")
+                mean, _, spread = number.partition(" ± ")
+                whole, behind = f"{name}{place}{letters(short)}", " ".join(cell.keys)
+                behind += f" ({lacks}" if lacks else ""
+                yield whole, mean, behind
+                if spread:
+                    yield f"{whole}Std", spread, behind
+                yield f"{whole}N", str(len(cell.keys)), behind
 
 
 def _apart(names: Sequence[str], spelt: Sequence[str]) -> list[str]:

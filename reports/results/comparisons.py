@@ -32,6 +32,7 @@ class Comparison:
     mcnemar: McNemar | None  # None, too, where clips are tested more than once
     adjusted: float | None = None  # p of the pairs, by Holm over all comparisons with this reference
     adjusted_clips: float | None = None  # that of the clips
+    family: int = 1  # comparisons that Holm adjusts for
 
 
 def compare_with(frame: Frame, reference: str, shelf: Shelf | None) -> list[Comparison]:
@@ -51,7 +52,7 @@ def compare_family(frame: Frame, family: Sequence[tuple[str, str]], shelf: Shelf
     by_pairs = holm([one.pairs.p for one in found])
     by_clips = holm([one.clips.p if one.clips is not None else None for one in found])
     return [
-        replace(one, adjusted=pairs, adjusted_clips=clips)
+        replace(one, adjusted=pairs, adjusted_clips=clips, family=sum(other.pairs.p is not None for other in found))
         for one, pairs, clips in zip(found, by_pairs, by_clips, strict=True)
     ]
 
@@ -69,7 +70,7 @@ def _compare(frame: Frame, label: str, reference: str, dataset: str, shelf: Shel
     clips, tests = _by_clips(both, shelf) if shelf is not None else (None, None)
     return Comparison(
         dataset=dataset,
-        title=both[0][0].card.title,
+        title=frame.datasets[dataset],
         label=label,
         reference=reference,
         values=both[0][0].values,
@@ -95,8 +96,9 @@ def _by_clips(both: Sequence[tuple[Run, Run]], shelf: Shelf) -> tuple[Interval |
 
 
 def _overlap(runs: Sequence[Run]) -> float | None:
-    """Test clips for each training clip, where runs of several folds test the same clips; None where none do."""
-    if not runs[0].card.overlap or len({run.record.spec.fold for run in runs}) < 2:
+    """Test clips for each training clip, of runs of several folds: these share training clips, and some test clips too.
+    None for one fold."""
+    if len({run.record.spec.fold for run in runs}) < 2:
         return None
     tested = [run.record.scores.get("test/n") or 0.0 for run in runs]
     trained = [run.record.notes.get("clips/train") for run in runs]
@@ -104,4 +106,4 @@ def _overlap(runs: Sequence[Run]) -> float | None:
     if known:
         return fmean(tested) / fmean(known)
     total = runs[0].card.clips  # an older record does not tell; val is a part of what is not tested
-    return fmean(tested) / (0.8 * (total - fmean(tested))) if total else 1.0
+    return fmean(tested) / (0.8 * (total - fmean(tested))) if total and total > fmean(tested) else 1.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from reports.results.mixtures import mixtures
 from reports.results.pools import Pool, Wanted, cell_of, datasets_of, lines_of, pool
 from reports.results.run import Run, opened
 
@@ -17,6 +18,17 @@ class Frame:
     wanted: Wanted
     remarks: Mapping[str, str]  # arm -> a sentence
     values: str  # a sentence: which preset, which values, chosen by whom
+    told: tuple[str, ...] = ()  # warnings that runs alone do not tell: a filter left some of them out
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What nobody may miss above a table of these runs."""
+        return (*mixtures(self.runs), *self.told)
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether any of them was made on the built-in sample."""
+        return any(run.record.spec.data == "sample" for run in self.runs)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -58,4 +70,4 @@ def paired(frame: Frame, ours: str, theirs: str, dataset: str) -> list[tuple[Run
 def _on_same_clips(one: Run, other: Run) -> bool:
     """By their fingerprints; of content where both open clips in one size, for else it differs anyhow."""
     ours, theirs = one.record.spec, other.record.spec
-    return ours.split == theirs.split and (ours.content == theirs.content or opened(one) != opened(other))
+    return ours.split == theirs.split and (ours.content == theirs.content or opened(ours) != opened(theirs))

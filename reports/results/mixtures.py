@@ -50,23 +50,24 @@ def _mixed(runs: Sequence[Run], what: str, of: Callable[[Run], str]) -> list[str
 
 
 def _splits(runs: Sequence[Run]) -> list[str]:
-    """Data sets whose runs of one fold and validation fold were not all made on the same clips."""
+    """Data sets whose runs of one fold and validation fold had other clips, or any of whose runs had other content."""
     told = []
     for what in ("split", "content"):
         found: dict[tuple[object, ...], dict[str, list[Run]]] = {}
         for run in runs:
             spec = run.record.spec
-            size = opened(run) if what == "content" else ()
-            place = (run.card.title, spec.data, spec.fold, spec.seed, *size)
-            found.setdefault(place, {}).setdefault(str(getattr(spec, what)), []).append(run)
+            within = (spec.fold, spec.seed) if what == "split" else opened(spec)
+            found.setdefault((spec.dataset, spec.data, *within), {}).setdefault(getattr(spec, what), []).append(run)
         mixed: dict[str, dict[str, list[Run]]] = {}
         for place, of in found.items():
             if len(of) > 1:
                 for hashed, group in of.items():
                     mixed.setdefault(str(place[0]), {}).setdefault(hashed, []).extend(group)
-        for title, groups in mixed.items():
-            parts = [f"{hashed[:SHORT]} ({_labels(group)})" for hashed, group in groups.items()]
-            told.append(f"MIXED fingerprints of {what} on {title}: {', '.join(parts)}; such runs are not compared.")
+        for dataset, groups in mixed.items():
+            parts = [f"{hashed[:SHORT]} ({_labels(group)}: {len(group)} runs)" for hashed, group in groups.items()]
+            title = next(run.card.title for run in runs if run.record.spec.dataset == dataset)
+            end = "; runs of different splits are not compared" if what == "split" else ""
+            told.append(f"MIXED fingerprints of {what} on {title}: {', '.join(parts)}{end}.")
     return told
 
 

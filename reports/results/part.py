@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 
 from reports.results.frame import Frame
+
+LONG = 60  # signs
 
 
 @dataclass(frozen=True)
@@ -25,5 +28,6 @@ class Part:
 
 
 def slug(name: str) -> str:
-    """A name as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-") or "data"
+    """A name as part of a file's name: Latin letters, digits and hyphens; where it is more, or long, with a hash."""
+    plain = re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")[:LONG]
+    return plain if plain == name else f"{plain or 'data'}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"

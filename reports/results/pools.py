@@ -60,8 +60,10 @@ def lines_of(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def datasets_of(runs: Sequence[Run]) -> dict[str, str]:
-    """Name -> title of the data sets of runs, in their order."""
-    return {run.record.spec.dataset: run.card.title for run in runs}
+    """Name -> title of the data sets of runs, in their order; the name beside a title that two have."""
+    found = {run.record.spec.dataset: run.card.title for run in runs}
+    titles = list(found.values())
+    return {name: f"{title} ({name})" if titles.count(title) > 1 else title for name, title in found.items()}
 
 
 def pool(runs: Sequence[Run], label: str, dataset: str, wanted: Wanted) -> Pool:
@@ -80,10 +82,12 @@ def cell_of(run: Run) -> tuple[str, int, int]:
 
 
 def wanted_of(runs: Sequence[Run], asked: Mapping[str, set[tuple[int, int]]] | None = None) -> Wanted:
-    """How many runs every arm ought to have on each data set: all (fold, seed) that any arm has there, or that a study
-    has been asked for."""
+    """How many runs every arm ought to have on each data set: every seed on every fold that any arm has there, or that
+    a study has been asked for, so that a mean over folds and seeds counts all of them alike."""
     found: dict[str, set[tuple[int, int]]] = {}
     for run in runs:
         dataset, fold, seed = cell_of(run)
         found.setdefault(dataset, set((asked or {}).get(dataset, ()))).add((fold, seed))
-    return {dataset: len(cells) for dataset, cells in found.items()}
+    return {
+        dataset: len({fold for fold, _ in cells}) * len({seed for _, seed in cells}) for dataset, cells in found.items()
+    }

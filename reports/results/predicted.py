@@ -22,6 +22,7 @@ class Tested:
     right: np.ndarray  # (R, n) bool
     labels: np.ndarray  # (n,)
     groups: tuple[str, ...]  # n; a clip in several folds has one group
+    even: bool  # folds have equally many clips, so that the mean over clips is that over runs
 
 
 @dataclass
@@ -61,7 +62,8 @@ class Shelf:
             return None
         right = np.stack([np.concatenate([one.predicted == one.label for one in row]) for row in rows])
         labels = np.concatenate([one.label for one in rows[0]])
-        return Tested(right, labels, tuple(name for one in rows[0] for name in one.groups or one.keys))
+        even = len({len(one.keys) for one in rows[0]}) == 1
+        return Tested(right, labels, tuple(name for one in rows[0] for name in one.groups or one.keys), even)
 
 
 def _clips(row: Sequence[Predictions]) -> list[tuple[str, ...]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.data import Card
-from bench.record import Record
+from bench.record import Record, RunSpec
 
 Values = Literal["own", "frozen", "re-tuned"]
 """Where an arm has its values from: the preset, the search for the full method, or its own search."""
@@ -24,6 +24,7 @@ class Run:
     values: Values = "own"
     settings: str = ""  # values set by hand beside the preset: "epochs=2, lr=0.01"
     tried: int = 1  # configurations that were tried for its values
+    searched: bool = False  # whether any search here varied values that this arm has, too
     sha: str = ""  # sha256 of the record's file
     run_id: str | None = None  # of MLflow
     experiment: str | None = None  # there
@@ -45,6 +46,6 @@ class Run:
         return None if value is None else 100 * value
 
 
-def opened(run: Run) -> tuple[object, object]:
+def opened(spec: RunSpec) -> tuple[object, object]:
     """In what size a run opens clips; the content of runs that differ in it has different fingerprints."""
-    return run.record.spec.config.get("size"), run.record.spec.config.get("mels")
+    return spec.config.get("size"), spec.config.get("mels")

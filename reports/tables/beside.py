@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from reports.published.facts import UNKNOWN, Printed, published
@@ -24,7 +25,6 @@ def beside(frame: Frame, ours: Grid, kind: str, name: str) -> Grid | None:
     kept = [place for place, column in enumerate(ours.columns) if place and column.id in known]
     if not kept:
         return None
-    sample = any(run.record.spec.data == "sample" for run in frame.runs)
     columns = [ours.columns[place].id for place in kept]
     lines: list[Line] = []
     for method, values in printed.lines.items():
@@ -32,8 +32,10 @@ def beside(frame: Frame, ours: Grid, kind: str, name: str) -> Grid | None:
         apart = bool(lines) and (bool(mine) or lines[-1].id.startswith("gap/"))
         lines.append(_published(method, values, printed, columns, rule=apart))
         for line in mine:
-            lines += _ours(method, values, line, columns, [line.cells[place] for place in kept], sample)
+            lines += _ours(method, values, line, columns, [line.cells[place] for place in kept], frame.is_sample)
     notes = [f"{published().source}; {published().protocol}."]
+    scratch = list(dict.fromkeys(run.arm for run in frame.runs if run.record.spec.from_scratch))
+    notes += [f"Ours of {', '.join(scratch)} started without published weights, the paper's with."] if scratch else []
     if kind == "scores":
         titles = frame.datasets
         notes += [f"{titles[name]}, elsewhere: {text}." for name, text in published().elsewhere if name in titles]
@@ -83,4 +85,6 @@ def _gap(cell: Cell, printed: float | None, sample: bool) -> Cell:
         return Cell(ABSENT, notes=(SAMPLE,))
     if cell.value is None or printed is None:
         return Cell(ABSENT)
-    return Cell(signed(cell.value - printed, 1), value=cell.value - printed, keys=cell.keys)
+    lacks = re.search(r" \(\d+/\d+ runs\)$", cell.text)
+    told = f"{signed(cell.value - printed, 1)}{lacks.group() if lacks else ''}"
+    return Cell(told, value=cell.value - printed, keys=cell.keys)

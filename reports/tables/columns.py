@@ -8,6 +8,7 @@ from dataclasses import replace
 from reports.results.frame import Frame
 from reports.results.mixtures import SCRATCH, is_scratch
 from reports.results.pools import Number, Pool, Read, pool
+from reports.results.run import Run
 from reports.tables.grid import Cell
 from reports.tables.marking import Direction, marks
 from reports.tables.rounding import decimals, shown
@@ -22,14 +23,13 @@ MEANING = (
 
 
 def column(pools: Sequence[Pool], read: Read, direction: Direction | None = "higher") -> list[Cell]:
-    """The cells of a column. Only complete lines whose epoch was not chosen on test compete for a mark; without a
-    direction none does."""
+    """The cells of a column. Only complete lines of one protocol compete for a mark; without a direction none does."""
     numbers = [one.number(read) for one in pools]
     clips = [run.record.scores.get("test/n") or 0 for one in pools for run in one.runs]
     places = decimals([number for number in numbers if number is not None], [n for n in clips if n])
     printed = [
-        round(number.mean, places) if number is not None and competes(one) and _covers(number, one) else None
-        for number, one in zip(numbers, pools, strict=True)
+        round(number.mean, places) if number is not None and competes and _covers(number, one) else None
+        for number, one, competes in zip(numbers, pools, competing(pools), strict=True)
     ]
     marked = marks(printed if direction is not None else [None] * len(printed), direction or "higher")
     return [
@@ -37,9 +37,12 @@ def column(pools: Sequence[Pool], read: Read, direction: Direction | None = "hig
     ]
 
 
-def competes(of: Pool) -> bool:
-    """Whether a line may be called the best: nothing of it is missing, and test did not choose."""
-    return of.is_complete and all(run.record.spec.protocol != "best-on-test" for run in of.runs)
+def competing(pools: Sequence[Pool]) -> list[bool]:
+    """Which lines may be called the best: those of which nothing is missing, and whose epoch test did not choose. Those
+    refit on train and val compete with each other where no clean line is there, for they learnt from more clips."""
+    protocols = [{run.record.spec.protocol for run in one.runs} if one.is_complete else set() for one in pools]
+    wanted = {"clean"} if {"clean"} in protocols else {"refit"}
+    return [found == wanted for found in protocols]
 
 
 def _covers(number: Number, of: Pool) -> bool:
@@ -47,11 +50,15 @@ def _covers(number: Number, of: Pool) -> bool:
     return len(number.values) == len(of.runs)
 
 
-def _cell(of: Pool, number: Number | None, places: int) -> Cell:
-    lacks = f" ({of.lacks})" if of.lacks else ""
+def lacking(number: Number | None, of: Pool) -> str:
+    """What a cell has to say behind its number where runs of it are missing: " (2/8 runs)"."""
     if number is not None and not _covers(number, of):
-        lacks = f" ({len(number.values)}/{of.wanted} runs)"
-    keys = tuple(run.record.key for run in of.failed)
+        return f" ({len(number.values)}/{of.wanted} runs)"
+    return f" ({of.lacks})" if of.lacks else ""
+
+
+def _cell(of: Pool, number: Number | None, places: int) -> Cell:
+    lacks, keys = lacking(number, of), tuple(run.record.key for run in of.failed)
     if number is not None:
         return Cell(f"{shown(number, places)}{lacks}", value=number.mean, keys=(*number.keys, *keys))
     return Cell(f"failed{lacks}" if of.failed and not of.runs else f"{ABSENT}{lacks}", keys=keys)
@@ -89,7 +96,15 @@ def over(frame: Frame, dataset: str | None = None) -> str:
     several = [f"{count} folds of {frame.datasets[name]}" for name, count in folds.items() if count > 1]
     told = f"Mean ± standard deviation over {'seeds' if len(seeds) > 1 else 'seed'} {_span(seeds)}"
     told += f" and {', '.join(several)}" if several else ""
-    return f"{told}; each seed has a validation fold of its own."
+    return f"{told}{'; seeds differ in their validation fold too' if _own_val(runs) else ''}."
+
+
+def _own_val(runs: Sequence[Run]) -> bool:
+    """Whether val chose, and seeds of one fold have different clips for it."""
+    splits: dict[tuple[str, int], set[str]] = {}
+    for run in runs:
+        splits.setdefault((run.record.spec.dataset, run.record.spec.fold), set()).add(run.record.spec.split)
+    return all(run.record.spec.protocol == "clean" for run in runs) and any(len(of) > 1 for of in splits.values())
 
 
 def _span(seeds: Sequence[int]) -> str:

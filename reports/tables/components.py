@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 from reports.results.frame import Frame
-from reports.results.mixtures import mixtures
 from reports.tables.columns import COUNT, column, name_cell, over
 from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.scores import MARKS, percent
@@ -39,7 +38,7 @@ PARTS: dict[str, dict[str, Told]] = {
         "verification": lambda config: STEPS.get(str(config.get("verify", "none")), NO),
     },
     "masking": {"hidden tokens": _masking},
-    "target": {"recovered": lambda config: str(config.get("target", NO)) if pre_trained(config) else NO},
+    "target": {"recovered": lambda config: str(config.get("target", NO)) if _masking(config) != NO else NO},
     "verification": {"verified by": lambda config: STEPS.get(str(config.get("verify", "none")), NO)},
     "modalities": {
         "picture": lambda config: YES if config.get("modalities") in (None, "video", "both") else NO,
@@ -78,4 +77,4 @@ def components(frame: Frame, kind: str, name: str, title: str, dataset: str) -> 
     caption = (
         f"{called}, n = {n}; percent of the test clips. {over(frame, dataset)} {COUNT} {told}{MARKS} {frame.values}"
     )
-    return Grid(name, f"{title}, {called}", caption, tuple(columns), lines, warnings=mixtures(frame.runs))
+    return Grid(name, f"{title}, {called}", caption, tuple(columns), lines, warnings=frame.warnings)

@@ -7,12 +7,11 @@ from functools import partial
 from math import floor, log10
 
 from reports.results.frame import Frame
-from reports.results.mixtures import mixtures
 from reports.results.pools import Pool, Read
 from reports.results.predicted import Shelf
 from reports.results.run import Run
 from reports.statistics.calibration import calibration_error
-from reports.tables.columns import ABSENT, COUNT, column, name_cell, over
+from reports.tables.columns import ABSENT, COUNT, column, lacking, name_cell, over
 from reports.tables.differences import signed
 from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.rounding import digits
@@ -33,9 +32,9 @@ CAPTION = (
     "Tried: configurations that a search looked at on val for these values. Cues: share of training segments with an "
     "affective cue, and with one that passed verification, percent. ECE: calibration error on test, percent, of the "
     "finished model's confidence in 15 bins of equal size (biased upwards where clips are few). Gap: val minus test "
-    "Acc E, points; val chose the epoch. Size: parameters of the predictor, million. GFLOPs: its word on one clip, "
-    "10^9 operations, a product and a sum being two. Hours of a run, all its stages, on the machine that made "
-    "it. Least ECE in bold, second least underlined."
+    "Acc E, points; val chose the epoch. Size: parameters of the predictor, million. GFLOPs: what a prediction of one"
+    " clip takes, 10^9 operations, a product and a sum being two. Hours of a run, all its stages, on the machine that"
+    " made it. Least ECE in bold, second least underlined."
 )
 
 
@@ -60,7 +59,7 @@ def costs(frame: Frame, shelf: Shelf, dataset: str, name: str) -> Grid:
     )
     n = max(len(pool.runs) for pool in pools)
     caption = f"{title}, n = {n}. {over(frame, dataset)} {COUNT} {CAPTION} {frame.values}"
-    return Grid(name, f"What it cost, {title}", caption, tuple(columns), lines, warnings=mixtures(frame.runs))
+    return Grid(name, f"What it cost, {title}", caption, tuple(columns), lines, warnings=frame.warnings)
 
 
 def calibration(shelf: Shelf, run: Run) -> float | None:
@@ -92,7 +91,7 @@ def _mean(of: Pool, read: Read) -> Cell:
     if number is None:
         return Cell(ABSENT)
     places = max(0, 2 - floor(log10(float(f"{abs(number.mean):.2e}")))) if number.mean else 2
-    return Cell(f"{number.mean:.{places}f}", value=number.mean, keys=number.keys)
+    return Cell(f"{number.mean:.{places}f}{lacking(number, of)}", value=number.mean, keys=number.keys)
 
 
 def _gap(of: Pool) -> Cell:
@@ -101,7 +100,7 @@ def _gap(of: Pool) -> Cell:
         return Cell(ABSENT)
     places = digits(number.spread) if number.spread else 1
     spread = "" if number.spread is None else f" ± {number.spread:.{places}f}"
-    return Cell(f"{signed(number.mean, places)}{spread}", value=number.mean, keys=number.keys)
+    return Cell(f"{signed(number.mean, places)}{spread}{lacking(number, of)}", value=number.mean, keys=number.keys)
 
 
 def _tried(pool: Pool) -> Cell:

@@ -7,10 +7,9 @@ from functools import partial
 
 from reports.results.comparisons import Comparison
 from reports.results.frame import Frame
-from reports.results.mixtures import mixtures
 from reports.results.run import Values
 from reports.statistics.families import stars
-from reports.statistics.pairs import Paired
+from reports.statistics.pairs import ALPHA, Paired
 from reports.tables.columns import ABSENT, column, name_cell, over
 from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.rounding import digits, signless
@@ -23,9 +22,9 @@ WHOSE = {
     "re-tuned": "values tuned for each arm",
 }
 FAMILY = (
-    "p is of the exact signed-rank test of the pairs (Wilcoxon 1945; with folds that overlap, of the corrected t-test "
-    "of Nadeau and Bengio 2003), adjusted by Holm (1979) for all lines and data sets held against the same reference; "
-    "* 0.05, ** 0.01, *** 0.001, and no star that so few pairs cannot reach."
+    "p is of the exact signed-rank test of the pairs (Wilcoxon 1945; with several folds, which share clips, of the "
+    "corrected t-test of Nadeau and Bengio 2003), adjusted by Holm (1979) for all lines and data sets held against "
+    "the same reference; * 0.05, ** 0.01, *** 0.001, and no star that so few pairs cannot reach."
 )
 Compared = Mapping[tuple[str, str, str], Comparison]
 """(data set, label, reference) -> comparison."""
@@ -37,18 +36,20 @@ def by_place(found: Sequence[Comparison]) -> Compared:
 
 
 def label_of(frame: Frame, arm: str, kind: Values, full: str) -> str | None:
-    """The line of an arm with values of a kind. The full method's own values are those that others have frozen, and an
-    arm without anything to search has its own beside any."""
-    labels = dict.fromkeys((run.label, run.values) for run in frame.runs if run.arm == arm)
-    fits = [label for label, values in labels if values == kind]
-    fits += [label for label, values in labels if arm == full or values == "own"]
+    """The line of an arm with values of a kind. The full method's re-tuned values are those that others have frozen; an
+    arm of which no search varied anything has its own beside any."""
+    lines = dict.fromkeys((run.label, run.values, run.searched) for run in frame.runs if run.arm == arm)
+    wanted = "re-tuned" if arm == full and kind == "frozen" else kind
+    fits = [label for label, values, _ in lines if values == wanted]
+    fits += [label for label, values, searched in lines if values == "own" and not searched]
     return fits[0] if fits else None
 
 
 def kinds_of(frame: Frame, full: str) -> tuple[Values, ...]:
-    """The ways of tuning that arms other than the full method were run with."""
-    found = {run.values for run in frame.runs if run.arm != full} or {run.values for run in frame.runs}
-    return tuple(kind for kind in KINDS if kind in found and (kind != "own" or len(found) == 1)) or ("own",)
+    """The ways of tuning that arms other than the full method were run with, of those that a search varied."""
+    others = [run for run in frame.runs if run.arm != full] or list(frame.runs)
+    found = {run.values for run in others if run.searched or run.values != "own"} or {"own"}
+    return tuple(kind for kind in KINDS if kind in found)
 
 
 def differences(
@@ -77,13 +78,13 @@ def differences(
     return Grid(
         name,
         f"{title}, {called}",
-        f"Acc E on test and differences in points of it, with 95 % intervals of the mean over n pairs of runs that "
-        f"differ by the arm alone; below 0 is worse than the reference. {over(frame, dataset)} {MARKS} {FAMILY} "
+        f"Acc E on test and differences in points of it, with 95 % intervals of the mean over n pairs of runs of "
+        f"equal fold and seed; below 0 is worse than the reference. {over(frame, dataset)} {MARKS} {FAMILY} "
         f"{frame.values}",
         tuple(columns),
         lines,
         notes=tuple(note for reference in references for note in _reach(compared, dataset, reference, frame)),
-        warnings=mixtures(frame.runs),
+        warnings=frame.warnings,
     )
 
 
@@ -142,25 +143,32 @@ def p_text(p: float) -> str:
 
 
 def _reach(compared: Compared, dataset: str, reference: str, frame: Frame) -> tuple[str, ...]:
-    """What the number of pairs can show at all, in a sentence for each number."""
     held = _labels(frame, reference)
-    against = [one for (place, _, _), one in compared.items() if place == dataset and one.reference in held]
-    return tuple(
-        _can_show([one.pairs for one in against if one.pairs.n == n], n, reference)
-        for n in sorted({one.pairs.n for one in against})
+    return reach(
+        [one for (place, _, _), one in compared.items() if place == dataset and one.reference in held], reference
     )
 
 
-def _can_show(pairs: Sequence[Paired], n: int, full: str) -> str:
+def reach(found: Sequence[Comparison], reference: str) -> tuple[str, ...]:
+    """What the number of pairs can show at all, in a sentence for each number."""
+    groups: dict[tuple[int, int], list[Comparison]] = {}
+    for one in found:
+        groups.setdefault((one.pairs.n, one.family), []).append(one)
+    return tuple(_can_show([one.pairs for one in groups[key]], *key, reference) for key in sorted(groups))
+
+
+def _can_show(pairs: Sequence[Paired], n: int, family: int, reference: str) -> str:
     first, told = pairs[0], []
     if not first.corrected:
-        end = "" if first.can_reject else ", so no difference can be called significant"
-        told.append(f"the smallest p that the signed-rank test can reach is {p_text(first.smallest)}{end}")
+        least = min(1.0, first.smallest * family)
+        adjusted = f", {p_text(least)} adjusted for {family} comparisons" if family > 1 else ""
+        end = "" if least <= ALPHA else ", so no difference can be called significant"
+        told.append(f"the smallest p that the signed-rank test can reach is {p_text(first.smallest)}{adjusted}{end}")
     found = [f"{one.detectable:.1f}" for one in pairs if one.detectable is not None]
     if found:
         span = " to ".join(dict.fromkeys((min(found, key=float), max(found, key=float))))
         told.append(
-            f"a true difference to {full} has to be {span} points, as the pairs of an arm spread, for its 95 % "
+            f"a true difference to {reference} has to be {span} points, as the pairs of an arm spread, for its 95 % "
             "interval to leave out 0 in 8 of 10 repetitions"
         )
     return f"With n = {n}: {'; '.join(told) or 'a single pair tells nothing of chance'}."

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from reports.results.frame import Frame
-from reports.results.mixtures import mixtures
 from reports.results.pools import Number
+from reports.results.run import Values
 from reports.statistics.aggregate import over_datasets
 from reports.statistics.ranks import Ranks, rank
-from reports.tables.columns import ABSENT, competes, name_cell
+from reports.tables.columns import ABSENT, competing, name_cell
 from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.marking import marks
 from reports.tables.rounding import digits
@@ -18,22 +18,33 @@ COLUMNS = (
     Column("interval", "95 % interval"),
     Column("rank", "mean rank"),
 )
+BEFORE: tuple[Values, ...] = ("re-tuned", "frozen", "own")
 CAPTION = (
-    "Acc E on test, percent, the mean over {titles}; every data set counts alike. The interval is of a bootstrap that "
-    "resamples the runs within each data set (Agarwal et al. 2021): it says how other seeds would fare, on these data "
-    "sets. Ranks: 1 is the best method of a data set. Methods that lack a run anywhere are left out."
+    "Acc E on test, percent, the mean over {titles}; every data set counts alike. The interval is of a bootstrap that"
+    " resamples the runs within each data set (Agarwal et al. 2021): it says how other runs would fare, on these data"
+    " sets. Ranks: 1 is the best method of a data set. Methods that lack a run anywhere, or whose epoch test chose, "
+    "are left out, and refit ones beside clean ones; an arm has one line. Best in bold, second best underlined, alike"
+    " where they are printed alike."
 )
 
 
 def complete(frame: Frame) -> dict[str, list[Number]]:
-    """Label -> its Acc E on each data set, of lines that lack no run anywhere and whose epoch test did not choose."""
+    """Label -> its Acc E on each data set: one line for each arm, re-tuned before frozen before untuned, of those that
+    compete on every data set."""
     found: dict[str, list[Number]] = {}
-    for place, label in enumerate(frame.labels):
-        pools = [frame.pools(dataset)[place] for dataset in frame.datasets]
-        numbers = [one.number(lambda run: run.percent("acc_e")) for one in pools if competes(one)]
-        known = [number for number in numbers if number is not None]
-        if len(known) == len(frame.datasets):
-            found[label] = known
+    pools = {dataset: frame.pools(dataset) for dataset in frame.datasets}
+    may = {dataset: competing(of) for dataset, of in pools.items()}
+    for arm in dict.fromkeys(run.arm for run in frame.runs):
+        labels = dict.fromkeys((run.label, run.values) for run in frame.runs if run.arm == arm)
+        for label, _ in sorted(labels, key=lambda pair: BEFORE.index(pair[1])):
+            place = frame.labels.index(label)
+            numbers = [
+                of[place].number(lambda run: run.percent("acc_e")) for name, of in pools.items() if may[name][place]
+            ]
+            known = [number for number in numbers if number is not None]
+            if len(known) == len(pools):
+                found[label] = known
+                break
     return found
 
 
@@ -64,4 +75,4 @@ def overall(frame: Frame, name: str, title: str) -> Grid | None:
         )
         lines.append(Line(label, (name_cell(frame, label), *cells)))
     caption = f"{CAPTION.format(titles=', '.join(frame.datasets.values()))} {frame.values}"
-    return Grid(name, title, caption, COLUMNS, tuple(lines), warnings=mixtures(frame.runs))
+    return Grid(name, title, caption, COLUMNS, tuple(lines), warnings=frame.warnings)

@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import partial
 
 from reports.results.frame import Frame
-from reports.results.mixtures import mixtures
 from reports.results.run import Run
 from reports.tables.columns import COUNT, MEANING, METRICS, column, name_cell, over
 from reports.tables.grid import Cell, Column, Grid, Line
 
-MARKS = "Best in bold, second best underlined, alike where they are printed alike; incomplete lines take no part."
+MARKS = (
+    "Best in bold, second best underlined, alike where they are printed alike; incomplete lines take no part, nor "
+    "those whose epoch test chose, nor refit ones beside clean ones."
+)
 
 
 def scores(frame: Frame, name: str, title: str) -> Grid:
@@ -28,7 +30,7 @@ def scores(frame: Frame, name: str, title: str) -> Grid:
         " ".join((MEANING, over(frame), COUNT, MARKS, frame.values)),
         tuple(columns),
         lines_of_columns(frame, cells),
-        warnings=mixtures(frame.runs),
+        warnings=frame.warnings,
     )
 
 

@@ -41,7 +41,8 @@ def spaces(searches: Sequence[Summary], titles: Mapping[str, str], name: str, va
         name,
         "Search spaces and the values chosen",
         "What each search could draw, the method's own value, which is tried first, and what it chose on val; test was "
-        f"out of its reach. Best val Acc E in percent. Own values win a tie. {values}",
+        "out of its reach. Of equal trials the first wins, so values no better than the method's own leave these in "
+        f"place. {values}",
         COLUMNS,
         tuple(lines),
         warnings=("BUILT-IN SAMPLE: these searches ran on drawn clips.",) if sample else (),

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from reports.results.comparisons import Comparison
 from reports.results.frame import Frame
-from reports.results.mixtures import mixtures
 from reports.statistics.families import stars
 from reports.tables.columns import ABSENT
-from reports.tables.differences import adjusted_cell, interval_text, p_text
+from reports.tables.differences import adjusted_cell, interval_text, p_text, reach
 from reports.tables.grid import Cell, Column, Grid, Line
 
 RUNS, CLIPS = "by runs", "by clips"
@@ -18,11 +17,12 @@ SMALLEST = 2 / 2001  # p of a bootstrap of 2000 draws
 CAPTION = (
     "Differences in points of Acc E on test to {reference}. By runs: mean over n pairs of equal seed (with several "
     "folds: of folds, each the mean of its seeds), 95 % t-interval, exact signed-rank test (Wilcoxon 1945), the "
-    "smallest p that n can reach, and the true difference that would be found in 8 of 10 repetitions. Where folds test "
-    "the same clips, interval and p are corrected (Nadeau and Bengio 2003). By clips: a bootstrap of whole groups of "
-    "clips (2000 draws) for these very runs, and McNemar's exact test, over several seeds twice the median of their p "
-    "(Rueger 1978), which takes clips for independent. Holm (1979) adjusts for the {count} of this table. "
-    "* 0.05, ** 0.01, *** 0.001 of the adjusted p, and no star that n cannot reach. By runs and by clips answer "
+    "smallest p that n can reach, and the true difference whose 95 % interval would leave out 0 in 8 of 10 "
+    "repetitions. Folds share clips: with several, interval and p are corrected (Nadeau and Bengio 2003). By clips: a"
+    " bootstrap of whole groups of clips (2000 draws) for these very runs, in which clips of all folds count alike, "
+    "and McNemar's exact test, over several seeds twice the median of their p (Rueger 1978), which takes clips for "
+    "independent and is not adjusted. The columns Holm (1979) adjust for the {count} comparisons of this table. * "
+    "0.05, ** 0.01, *** 0.001 of the adjusted p, and no star that n cannot reach. By runs and by clips answer "
     "different questions: would other seeds agree, and would other clips?"
 )
 COLUMNS = (
@@ -55,7 +55,8 @@ def tests(frame: Frame, found: Sequence[Comparison], reference: str, name: str) 
         f"{CAPTION.format(reference=reference, count=count)} {frame.values}",
         (Column("method", "method", numeric=False), *COLUMNS),
         tuple(lines),
-        warnings=mixtures(frame.runs),
+        notes=reach(found, reference),
+        warnings=frame.warnings,
     )
 
 
@@ -67,7 +68,7 @@ def _by_runs(one: Comparison) -> tuple[Cell, ...]:
             interval_text(pairs.mean, pairs.low, pairs.high, pairs.spread),
             value=pairs.mean,
             keys=one.keys,
-            notes=("corrected for folds that test the same clips",) if pairs.corrected else (),
+            notes=("corrected for folds that share clips",) if pairs.corrected else (),
         ),
         _number(pairs.p, ABSENT if pairs.p is None else p_text(pairs.p), one),
         _number(None if pairs.corrected else pairs.smallest, p_text(pairs.smallest), one),
@@ -78,7 +79,7 @@ def _by_runs(one: Comparison) -> tuple[Cell, ...]:
 
 def _by_clips(one: Comparison) -> tuple[Cell, ...]:
     if one.clips is None:
-        why = "no test by clips: predictions are not here, or seeds were tested on different clips"
+        why = "no test by clips: predictions are not here, or seeds were not tested on the same clips"
         return (Cell(ABSENT, notes=(why,)), *(Cell(ABSENT) for _ in range(3)))
     clips, adjusted = one.clips, one.adjusted_clips
     width = (clips.high - clips.low) / 4 if clips.high is not None and clips.low is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from studies.report.choose import Wish
 
 SHOWN = 20  # findings of a check
+OPTIONS = {"runs": "--runs", "preset": "--preset", "settings": "--set"}
 PAGES = "http://127.0.0.1:5000"  # where `ui` opens MLflow's
 
 
@@ -57,21 +59,24 @@ def _write(
 
     place = out or _place(results, asked)
     check_folder(place)
+    asked = {**asked, "settings": _by_content(asked)}
     latex = find_latex() if pdf else None
     with Terminal(console) as screen:
         built = _build(asked, results, tracking)
         write_report(built.report, built.parts, built.searches, asked, place, screen.progress, latex)
-        for warning in built.report.warnings:
+        for warning in (*built.report.warnings, *built.report.left_out):
             screen.notice(warning)
         if pdf and latex is None:
             screen.notice(f"no LaTeX is installed: {place / SOURCE} is there, {PRINTED} is not; pdflatex makes it")
     tables, figures = len(grids_of(built.report)), len(pictures_of(built.report))
-    again = " ".join(["python bench.py report", *([asked["name"]] if asked["name"] else []), "--check"])
-    where = f"{f' --out {out}' if out is not None else ''}{f' --results {results}' if results != RESULTS else ''}"
+    again = ["python", "bench.py", "report", *([asked["name"]] if asked["name"] else []), "--check"]
+    again += ["--out", str(out)] if out is not None else []
+    again += ["--results", str(results)] if results != RESULTS else []
+    again += ["--tracking-uri", tracking] if tracking is not None else []
     for line in (
         f"{tables} tables, {figures} figures, {len(built.report.runs)} runs: {place / PAGE}",
         f"for papers: {place / 'tables'}, all of them in {place / (PRINTED if latex is not None else SOURCE)}",
-        f"to recompute every number: {again}{where}",
+        f"to recompute every number: {shlex.join(again)}",
     ):
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
@@ -89,6 +94,13 @@ def _check(console: Console, asked: dict[str, Any], out: Path | None, results: P
         raise StoreError(f"the report in {place} was interrupted while it was written; write it again")
     if asked["name"] and asked["name"] != manifest.asked["name"]:
         raise ConfigError(f"{place} holds a report of '{manifest.asked['name']}', not of '{asked['name']}'")
+    for name in ("runs", "preset", "settings"):
+        given = _by_content(asked) if name == "settings" else asked[name]
+        if given and given != manifest.asked[name]:
+            raise ConfigError(
+                f"the report in {place} was asked for otherwise ({manifest.asked[name] or 'without'}); "
+                f"--check takes what was asked then, leave {OPTIONS[name]} out"
+            )
     with Terminal(console) as screen:
         built = _build(manifest.asked, results, tracking)
         found = check_report(built.report, built.parts, built.searches, manifest, place, built.shelf, screen.progress)
@@ -99,13 +111,14 @@ def _say(console: Console, found: list[Finding], place: Path, built: Built) -> i
     if not found:
         runs = len(built.report.runs)
         line = f"{place}: every number follows from the stored predictions and records of its {runs} runs"
-        console.print(line, style="green", highlight=False, soft_wrap=True)
+        console.print(line, style="green", markup=False, highlight=False, soft_wrap=True)
         return 0
     for finding in found[:SHOWN]:
         console.print(str(finding), style="red", markup=False, highlight=False, soft_wrap=True)
     if len(found) > SHOWN:
         console.print(f"... and {len(found) - SHOWN} more", style="red", highlight=False)
-    console.print(f"{place} does not hold: {len(found)} findings", style="red", highlight=False, soft_wrap=True)
+    line = f"{place} does not hold: {len(found)} {'findings' if len(found) > 1 else 'finding'}"
+    console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
     return INCOMPLETE
 
 
@@ -119,6 +132,16 @@ def _build(asked: dict[str, Any], results: Path, tracking: str | None) -> Built:
     studies = look_up(name, STUDIES, "study") if name else ()
     wish = _wish(asked, [arm for study in studies for arm in study.arms])
     return build(results, name or OTHERS, studies, wish, Store(results, tracking), _pages(tracking))
+
+
+def _by_content(asked: dict[str, Any]) -> list[str]:
+    """Values set by hand, files by their sha256: they mean the same when the report is checked elsewhere."""
+    from bench.config import parse_overrides
+    from studies.registry import STUDIES
+    from studies.report.naming import by_content
+
+    arms = [arm for study in STUDIES.get(asked["name"], ()) for arm in study.arms]
+    return [f"{name}={value}" for name, value in by_content(arms, parse_overrides(asked["settings"])).items()]
 
 
 def _wish(asked: dict[str, Any], arms: list[str]) -> Wish:

@@ -22,8 +22,7 @@ from reports.results.searched import Summary
 from reports.tables.components import PARTS
 from studies.ask import known_arms
 from studies.report.asked import read_asked
-from studies.report.choose import Choice, Wish, choose, choose_any
-from studies.report.naming import Settings, in_words
+from studies.report.choose import FULL, Choice, Wish, choose, choose_any
 from studies.report.records import Found, current, read_records
 from studies.report.searches import read_searches
 from studies.study import Study
@@ -49,28 +48,30 @@ def build(results: Path, name: str, studies: Sequence[Study], wish: Wish, store:
     """Everything of a report but its files. Raises StoreError where no run answers it."""
     records, passed = read_records(results)
     found, old = current(records)
-    summaries = read_searches(results)
+    summaries, broken = read_searches(results)
     choices = [(study, choose(found, study, summaries, wish, store)) for study in studies]
-    parts = [_part(results, study, choice) for study, choice in choices if choice.runs]
+    parts = [_part(results, study, choice, wish) for study, choice in choices if choice.runs]
     left_out = [pair for _, choice in choices for pair in choice.left_out]
     if not studies:
         choice = choose_any(found, summaries, wish, store)
-        parts, left_out = [_any(choice)] if choice.runs else [], list(choice.left_out)
+        parts, left_out = [_any(choice, wish)] if choice.runs else [], list(choice.left_out)
     if not parts:
         raise StoreError(_nothing(results, name, found, [*old, *_in_words(left_out, set())]))
     runs = _all_runs(parts)
     lines = _in_words(left_out, {run.record.key for run in runs})
-    used = tuple(one for one in summaries if _is_used(one, runs))
+    used = tuple(one for one in summaries if _is_used(one, parts))
     shelf = Shelf()
     titles = {run.record.spec.dataset: run.card.title for run in runs}
     sections = [compose(part, shelf) for part in parts]
     sections += [section for section in (searched(used, titles, ""), explained_section(parts)) if section is not None]
-    absent = [line for study, choice in choices if (line := _absent(study, choice))]
-    warnings = (*mixtures(runs), *(f"{line}." for line in dict.fromkeys([*absent, *passed, *old, *lines])))
+    told = dict.fromkeys(line for part in parts for line in part.frame.told)
+    absent = dict.fromkeys(line for study, choice in choices if (line := _absent(results, study, choice)))
+    left = tuple(f"{line}." for line in dict.fromkeys([*passed, *broken, *old, *lines]))
     lead = " ".join(dict.fromkeys(part.question for part in parts))
-    sample = any(run.record.spec.data == "sample" for run in runs)
+    sample = any(part.frame.is_sample for part in parts)
+    warnings = (*mixtures(runs), *told, *absent)
     title = f"{name.capitalize()}: a report of {len(runs)} runs"
-    report = Report(name, title, lead, tuple(sections), runs, sample, warnings, tracking)
+    report = Report(name, title, lead, tuple(sections), runs, sample, warnings, left, tracking)
     return Built(report, tuple(parts), used, shelf)
 
 
@@ -80,25 +81,29 @@ def _in_words(left_out: Sequence[tuple[str, str]], used: set[str]) -> list[str]:
     return [f"{count} {'runs' if count > 1 else 'run'} {why} left out" for why, count in reasons.items()]
 
 
-def _part(results: Path, study: Study, choice: Choice) -> Part:
+def _part(results: Path, study: Study, choice: Choice, wish: Wish) -> Part:
     asked = read_asked(results, study.name, choice.preset, choice.settings)
-    wanted = wanted_of(choice.runs, asked)
-    frame = Frame(choice.runs, wanted, _remarks(choice.runs), _values(choice))
+    wanted = wanted_of(
+        choice.runs,
+        {dataset: {cell for cell in cells if wish.runs.keeps(dataset, *cell)} for dataset, cells in asked.items()},
+    )
+    told = (choice.narrowed,) if choice.narrowed else ()
+    frame = Frame(choice.runs, wanted, _remarks(choice.runs), choice.values, told)
     return Part(study.name, study.question, KINDS.get(study.name, "scores"), study.full, CONTROLS, frame)
 
 
-def _absent(study: Study, choice: Choice) -> str:
-    """Which arms and protocols of a study have no run at all, not even a failed one."""
-    arms = {run.arm for run in choice.runs}
-    protocols = {run.record.spec.protocol for run in choice.runs}
-    lacking = [arm for arm in study.arms if arm not in arms]
-    lacking += [protocol for protocol in study.protocols if protocol not in protocols]
-    return f"{study.name} lacks runs of {', '.join(lacking)}" if lacking else ""
+def _absent(results: Path, study: Study, choice: Choice) -> str:
+    """Which arms, protocols and data sets of a study have no run at all, not even a failed one."""
+    specs = [run.record.spec for run in choice.runs]
+    there = {run.arm for run in choice.runs} | {spec.protocol for spec in specs} | {spec.dataset for spec in specs}
+    asked = read_asked(results, study.name, choice.preset, choice.settings)
+    lacking = [name for name in (*study.arms, *study.protocols, *asked) if name not in there]
+    return f"{study.name.capitalize()} lacks runs of {', '.join(lacking)}." if lacking else ""
 
 
-def _any(choice: Choice) -> Part:
-    frame = Frame(choice.runs, wanted_of(choice.runs), _remarks(choice.runs), _values(choice))
-    return Part(OTHERS, "The runs that were asked for, side by side.", "scores", "mart", CONTROLS, frame)
+def _any(choice: Choice, wish: Wish) -> Part:
+    frame = Frame(choice.runs, wanted_of(choice.runs), _remarks(choice.runs), choice.values)
+    return Part(OTHERS, f"Runs with {wish.runs}, side by side.", "scores", FULL, CONTROLS, frame)
 
 
 def _remarks(runs: Sequence[Run]) -> dict[str, str]:
@@ -106,33 +111,24 @@ def _remarks(runs: Sequence[Run]) -> dict[str, str]:
     return {run.arm: arms[run.arm].title for run in runs if run.arm in REMARKED}
 
 
-def _values(choice: Choice) -> str:
-    """Which values the runs had, as a sentence."""
-    settings: Settings = choice.settings
-    by_hand = f" with {in_words(settings)}" if settings else ""
-    tuned = {run.values for run in choice.runs} - {"own"}
-    most = max((run.tried for run in choice.runs), default=1)
-    how = {
-        frozenset(): "as the preset has them",
-        frozenset({"re-tuned"}): f"tuned on val for each arm (up to {most} configurations)",
-        frozenset({"frozen"}): f"tuned on val for the full method (up to {most} configurations)",
-    }.get(frozenset(tuned), f"frozen: tuned on val for the full method; re-tuned: for each arm (up to {most} each)")
-    return f"Preset {choice.preset}{by_hand}; values {how}."
-
-
 def _all_runs(parts: Sequence[Part]) -> tuple[Run, ...]:
     """The runs of all parts, each key once."""
-    return tuple({run.record.key: run for part in reversed(parts) for run in part.frame.runs}.values())[::1]
+    found: dict[str, Run] = {}
+    for run in (run for part in parts for run in part.frame.runs):
+        found.setdefault(run.record.key, run)
+    return tuple(found.values())
 
 
-def _is_used(search: Summary, runs: Sequence[Run]) -> bool:
-    """Whether runs of a report are on the data and fold of a search, for an arm that it tuned."""
+def _is_used(search: Summary, parts: Sequence[Part]) -> bool:
+    """Whether runs of a report have values of a search: on their data and fold, with their preset, for their arm or,
+    where values are frozen, for the full method."""
+    place = search.dataset, search.data, search.fold, search.preset
     return any(
-        (search.dataset, search.data, search.fold)
-        == (run.record.spec.dataset, run.record.spec.data, run.record.spec.fold)
-        and run.values != "own"
-        and (search.arm == run.arm or run.values == "frozen")
-        for run in runs
+        place == (spec.dataset, spec.data, spec.fold, run.record.preset)
+        and search.arm == {"re-tuned": run.arm, "frozen": part.full}.get(run.values)
+        for part in parts
+        for run in part.frame.runs
+        for spec in (run.record.spec,)
     )
 
 

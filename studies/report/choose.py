@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from bench.cards import read_card
+from bench.cards import CARD, read_card
 from bench.config import parse_overrides
 from bench.data import Card
-from bench.protocol import flag
+from bench.errors import StoreError
 from bench.record import Record, RunFolder
 from bench.store import Store
 from datasets.registry import DATASETS
@@ -17,12 +16,14 @@ from reports.results.pools import cell_of
 from reports.results.run import Run
 from reports.results.searched import Summary
 from studies.ask import find_arm, known_arms
+from studies.report.doubles import LeftOut, Named, of_one_card, of_one_kind, once
 from studies.report.filters import Filter
+from studies.report.labels import told_apart, values_in_words
 from studies.report.naming import Name, Settings, in_words, names_of, settings_of
 from studies.report.records import Found
 from studies.study import Study
 
-Named = tuple[Found, Name]
+FULL = "mart"  # whose search gives other arms their values, where no study says so
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class Wish:
 
 @dataclass(frozen=True)
 class Choice:
-    """The runs of a report in the order of its arms, the values they were set to, and what was left out and why."""
+    """The runs of a report in the order of its arms, how they came by their values, and what is left out and why."""
 
     runs: tuple[Run, ...]
     preset: str
     settings: Settings
+    values: str  # a sentence for captions
     left_out: tuple[tuple[str, str], ...]  # key of a run -> why
+    narrowed: str = ""  # a warning: a filter left runs of the study out
 
 
 def choose(found: Sequence[Found], study: Study, searches: Sequence[Summary], wish: Wish, store: Store) -> Choice:
@@ -52,30 +55,67 @@ def choose(found: Sequence[Found], study: Study, searches: Sequence[Summary], wi
         for one in found
         if one.record.spec.protocol in study.protocols
         for name in names_of(one.record, searches, study.full)
-        if name.arm in study.arms and wish.runs.takes(one.record, name.arm)
+        if name.arm in study.arms
     ]
-    named, left_out = _one_kind(_own_search(named) if study.tuning == "re-tuned" else named)
-    preset, settings = _most(named, study, wish)
-    kept = [pair for pair in named if _fits(pair, preset, settings)]
-    rest = [pair for pair in named if not _fits(pair, preset, settings)]
-    left_out += [(one.record.key, f"with {_in_words(*_variant(one, name))}") for one, name in rest]
-    kept, doubles = _once(kept)
-    runs = _in_order([_run(*pair, store) for pair in kept], study.arms)
-    return Choice(tuple(_told_apart(runs)), preset, settings, tuple(left_out + doubles))
+    taken = [pair for pair in named if wish.runs.takes(pair[0].record, pair[1].arm)]
+    rest = len({one.record.key for one, _ in named} - {one.record.key for one, _ in taken})
+    narrowed = f"NARROWED to {wish.runs}: {rest} other runs of the study are left out." if rest else ""
+    taken, left_out = of_one_kind(_own_search(taken) if study.tuning == "re-tuned" else taken)
+    preset, settings = _most(taken, study, wish)
+    kept = [pair for pair in taken if _fits(pair, preset, settings)]
+    others = [pair for pair in taken if not _fits(pair, preset, settings)]
+    left_out += [(one.record.key, f"with {_in_words(*_variant(one, name))}") for one, name in others]
+    runs, more = _make(kept, searches, study.full, study.arms, store)
+    runs = told_apart(runs, by_hand=False)
+    values = values_in_words(runs, preset, in_words(settings), study.full, by_hand=False)
+    return Choice(tuple(runs), preset, settings, values, tuple(left_out + more), narrowed)
 
 
 def choose_any(found: Sequence[Found], searches: Sequence[Summary], wish: Wish, store: Store) -> Choice:
     """The runs that a filter takes, whatever they are, each under the name it was asked for by where that fits."""
-    named = []
+    named: list[Named] = []
+    unknown: LeftOut = []
     for one in found:
-        names = names_of(one.record, searches, "mart")
+        names = names_of(one.record, searches, FULL)
         known = [name for name in names if name.arm == one.record.arm] or names
+        if not known and wish.runs.takes(one.record, one.record.arm):
+            unknown.append((one.record.key, "that no arm and preset explains"))
         named += [(one, known[0])] if known and wish.runs.takes(one.record, known[0].arm) else []
-    named, left_out = _one_kind(named)
-    kept, doubles = _once(named)
-    runs = _in_order([_run(*pair, store) for pair in kept], list(known_arms()))
+    named, left_out = of_one_kind(named)
+    runs, more = _make(named, searches, FULL, list(known_arms()), store)
+    by_hand = any(run.settings for run in runs)
+    runs = told_apart(runs, by_hand)
     presets = ", ".join(dict.fromkeys(run.record.preset for run in runs))
-    return Choice(tuple(_told_apart(runs)), presets, (), tuple(left_out + doubles))
+    values = values_in_words(runs, presets, "", FULL, by_hand)
+    return Choice(tuple(runs), presets, (), values, tuple(left_out + unknown + more))
+
+
+def _make(
+    named: Sequence[Named], searches: Sequence[Summary], full: str, arms: Sequence[str], store: Store
+) -> tuple[list[Run], LeftOut]:
+    """Runs of what was chosen, one for each place, in the order of the arms; what has no place, or cannot be read."""
+    kept, left_out = once(named)
+    made = []
+    for one, name in kept:
+        try:
+            made.append(_run(one, name, _is_searched(one.record, name.arm, searches, full), store))
+        except StoreError:
+            left_out.append((one.record.key, f"whose {CARD} cannot be read"))
+    runs, others = of_one_card(made)
+    return _in_order(runs, arms), left_out + others
+
+
+def _is_searched(record: Record, arm: str, searches: Sequence[Summary], full: str) -> bool:
+    """Whether a search on the same data varied anything that the arm has and does not pin."""
+    own = find_arm(arm)
+    free = own.method.config.model_fields.keys() - own.overrides.keys()
+    place = record.spec.dataset, record.spec.data, record.preset
+    return any(
+        search.arm in (arm, full)
+        and place == (search.dataset, search.data, search.preset)
+        and free & search.ranges.keys()
+        for search in searches
+    )
 
 
 def _own_search(named: list[Named]) -> list[Named]:
@@ -96,15 +136,6 @@ def _in_order(runs: Sequence[Run], arms: Sequence[str]) -> list[Run]:
         return arms.index(run.arm), *where, *line
 
     return sorted(runs, key=place)
-
-
-def _one_kind(named: list[Named]) -> tuple[list[Named], list[tuple[str, str]]]:
-    """Real data alone, where there are any: sample and real never stand in one table."""
-    real = [pair for pair in named if pair[0].record.spec.data == "real"]
-    if not real or len(real) == len(named):
-        return named, []
-    sample = [one.record.key for one, _ in named if one.record.spec.data == "sample"]
-    return real, [(key, "on the built-in sample") for key in sample]
 
 
 def _variant(one: Found, name: Name) -> tuple[str, Settings]:
@@ -142,33 +173,7 @@ def _in_words(preset: str, settings: Settings) -> str:
     return f"preset {preset}, {in_words(settings)}" if settings else f"preset {preset}"
 
 
-def _once(named: Sequence[Named]) -> tuple[list[Named], list[tuple[str, str]]]:
-    """One run for each arm, way of tuning, data set, fold, seed and protocol: of several, made on different clips or
-    started from different files, that which has more runs like itself."""
-    like = Counter(_making(one.record) for one, _ in named)
-    kept: dict[tuple[object, ...], Named] = {}
-    doubles = []
-    for one, name in sorted(named, key=lambda pair: (-like[_making(pair[0].record)], pair[0].record.key)):
-        spec = one.record.spec
-        place = (*_called(name), spec.dataset, spec.fold, spec.seed, spec.protocol, one.record.preset)
-        if place in kept and kept[place][0].record.error is not None and one.record.error is None:
-            kept[place] = (one, name)  # what failed on other clips is no reason to leave out what did not
-        elif place in kept:
-            doubles.append((one.record.key, f"in whose place in a table stands {kept[place][0].record.key}"))
-        else:
-            kept[place] = (one, name)
-    return list(kept.values()), doubles
-
-
-def _called(name: Name) -> tuple[object, ...]:
-    return name.arm, name.values, name.settings
-
-
-def _making(record: Record) -> tuple[object, ...]:
-    return record.spec.dataset, record.spec.split, record.spec.content, *sorted(record.spec.weights.items())
-
-
-def _run(one: Found, name: Name, store: Store) -> Run:
+def _run(one: Found, name: Name, searched: bool, store: Store) -> Run:
     folder = RunFolder(one.path.parent)
     noted = store.noted(folder)
     published = noted if noted.get("sha") == one.sha else {}
@@ -180,6 +185,7 @@ def _run(one: Found, name: Name, store: Store) -> Run:
         values=name.values,
         settings=in_words(name.settings),
         tried=name.tried,
+        searched=searched,
         sha=one.sha,
         run_id=published.get("run_id"),
         experiment=published.get("experiment"),
@@ -193,19 +199,3 @@ def _card_of(record: Record) -> Card:
         return DATASETS[name].card
     classes = tuple(key.removeprefix("test/recall/") for key in record.scores if key.startswith("test/recall/"))
     return Card(name, name, classes, (0,) * len(classes), {}, "", "", "", "")
-
-
-def _told_apart(runs: Sequence[Run]) -> list[Run]:
-    """The runs with what tells lines of one arm apart: whose values, which preset, what was set, which protocol."""
-    tuned = {run.values for run in runs if run.values != "own"}
-    by_arm = Counter(arm for arm, _ in {(run.arm, run.values) for run in runs})
-    by_hand = Counter(arm for arm, _ in {(run.arm, run.settings) for run in runs})
-    presets = len({run.record.preset for run in runs})
-    found = []
-    for run in runs:
-        several = len(tuned) > 1 or by_arm[run.arm] > 1
-        told: list[str] = [run.values if several and (run.values != "own" or by_arm[run.arm] > 1) else ""]
-        told += [run.record.preset if presets > 1 else "", run.settings if by_hand[run.arm] > 1 else ""]
-        told += [flag(run.record.spec)]
-        found.append(replace(run, apart="; ".join(text for text in told if text)))
-    return found

@@ -14,7 +14,7 @@ FIELDS = ("arm", "method", "dataset", "data", "preset", "protocol", "fold", "see
 
 @dataclass(frozen=True)
 class Filter:
-    """Terms that must all hold; each is a field and a pattern with * and ?."""
+    """Terms that must all hold; each is a field and a pattern with *, ? and [...]."""
 
     terms: tuple[tuple[str, str], ...] = ()
 
@@ -26,10 +26,13 @@ class Filter:
         known |= {"fold": str(spec.fold), "seed": str(spec.seed)}
         return all(fnmatchcase(known[field], pattern) for field, pattern in self.terms)
 
-    @property
-    def fields(self) -> set[str]:
-        """The fields that it asks for."""
-        return {field for field, _ in self.terms}
+    def keeps(self, dataset: str, fold: int, seed: int) -> bool:
+        """Whether runs of such a place may be taken, as far as it is the place that decides."""
+        known = {"dataset": dataset, "fold": str(fold), "seed": str(seed)}
+        return all(fnmatchcase(known[field], pattern) for field, pattern in self.terms if field in known)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{field}={pattern}" for field, pattern in self.terms)
 
 
 def parse_filter(text: str) -> Filter:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from bench.errors import ConfigError
@@ -46,9 +47,32 @@ def settings_of(arms: Sequence[str], preset: str, given: Mapping[str, str]) -> S
                 value, own = (one.model_dump(mode="json")[name] for one in (config, base))
                 if value != own:
                     files = config.files()
-                    found[name] = sha256(files[name]) if name in files else str(value)
+                    found[name] = _content_of(name, files[name]) if name in files else str(value)
                 break
     return tuple(sorted(found.items()))
+
+
+def by_content(arms: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Values set by hand, a file by its sha256, so that they mean the same wherever the file is. Raises ConfigError."""
+    found = dict(given)
+    for name, text in given.items():
+        for arm in map(find_arm, arms):
+            if name in arm.method.config.model_fields:
+                files = arm.method.config.preset("quick").override({name: text}).files()
+                found[name] = _content_of(name, files[name]) if name in files else text
+    return found
+
+
+def _content_of(field: str, path: Path) -> str:
+    """The sha256 of a file, or what already is one."""
+    if _HASH.fullmatch(path.name) and not path.exists():
+        return path.name
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise ConfigError(
+            f"--set {field}={path}: no such file ({error.strerror}); name the file that runs had"
+        ) from None
 
 
 def names_of(record: Record, searches: Sequence[Summary], full: str) -> list[Name]:

@@ -12,10 +12,15 @@ from studies.search.publish import SUMMARY
 FOLDER = "searches"
 
 
-def read_searches(results: Path) -> list[Summary]:
-    """All searches under a results folder, by arm, data set and fold. Raises StoreError for a file that is none."""
-    found = [_read(path) for path in sorted((results / FOLDER).glob(f"*/{SUMMARY}"))]
-    return sorted(found, key=lambda one: (one.arm, one.dataset, one.fold, one.preset, one.digest))
+def read_searches(results: Path) -> tuple[list[Summary], list[str]]:
+    """All searches under a results folder, by arm, data set and fold; and why a file is none."""
+    found, passed = [], []
+    for path in sorted((results / FOLDER).glob(f"*/{SUMMARY}")):
+        try:
+            found.append(_read(path))
+        except StoreError as error:
+            passed.append(str(error))
+    return sorted(found, key=lambda one: (one.arm, one.dataset, one.fold, one.preset, one.digest)), passed
 
 
 def _read(path: Path) -> Summary:
@@ -25,7 +30,7 @@ def _read(path: Path) -> Summary:
         return Summary(
             digest=path.parent.name,
             **{name: raw[name] for name in ("arm", "dataset", "data", "fold", "preset", "sampler", "pruner", "seeds")},
-            ranges=raw["ranges"],
+            ranges=dict(raw["ranges"]),
             base=dict(raw["base"]),
             tried=sum(raw["tried"].values()),
             winner=dict(winner["params"]) if winner is not None else None,
