@@ -43,17 +43,19 @@ def _numbers(frame: Frame) -> Iterator[tuple[str, str, str]]:
     for dataset, place in zip(frame.datasets, titles, strict=True):
         pools = frame.pools(dataset)
         for metric, short in METRICS.items():
-            for name, cell in zip(names, column(pools, partial(percent, metric)), strict=True):
-                if cell.value is None:
+            read = partial(percent, metric)
+            for name, pool, cell in zip(names, pools, column(pools, read), strict=True):
+                number = pool.number(read)
+                if number is None:
                     continue
-                number, _, lacks = cell.text.partition(" (")
-                mean, _, spread = number.partition(" ± ")
-                whole, behind = f"{name}{place}{letters(short)}", " ".join(cell.keys)
+                told, _, lacks = cell.text.partition(" (")
+                mean, _, spread = told.partition(" ± ")
+                whole, behind = f"{name}{place}{letters(short)}", " ".join(number.keys)
                 behind += f" ({lacks}" if lacks else ""
                 yield whole, mean, behind
                 if spread:
                     yield f"{whole}Std", spread, behind
-                yield f"{whole}N", str(len(cell.keys)), behind
+                yield f"{whole}N", str(len(number.values)), behind
 
 
 def _apart(names: Sequence[str], spelt: Sequence[str]) -> list[str]:

@@ -64,7 +64,10 @@ def _splits(runs: Sequence[Run]) -> list[str]:
                 for hashed, group in of.items():
                     mixed.setdefault(str(place[0]), {}).setdefault(hashed, []).extend(group)
         for dataset, groups in mixed.items():
-            parts = [f"{hashed[:SHORT]} ({_labels(group)}: {len(group)} runs)" for hashed, group in groups.items()]
+            parts = [
+                f"{hashed[:SHORT]} ({_labels(group)}: {len(group)} {'runs' if len(group) > 1 else 'run'})"
+                for hashed, group in groups.items()
+            ]
             title = next(run.card.title for run in runs if run.record.spec.dataset == dataset)
             end = "; runs of different splits are not compared" if what == "split" else ""
             told.append(f"MIXED fingerprints of {what} on {title}: {', '.join(parts)}{end}.")

@@ -42,7 +42,7 @@ def kept(tmp_path_factory):
     make_run(results, "probe", dataset="iemocap", fold=1, clips=30)
     before = snapshot(results)
     words = [sys.executable, "-c", LOADED, ",".join(HEAVY), "report", "comparison", "--results", str(results)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300, env={"COLUMNS": "80"})
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return results, before, done.stdout
 
@@ -129,11 +129,24 @@ def test_a_check_from_the_front_door_that_finds_something_exits_with_3(results):
 
 
 def test_a_check_tells_the_first_findings_and_how_many_there_are(results, report):
-    for path in (results / "reports" / "comparison" / "tables").iterdir():
+    out = results / "reports" / "comparison"
+    files = [path for path in out.rglob("*") if path.is_file() and path.name != MANIFEST]
+    for path in files:
         path.write_text("")
     code, said, _ = report("comparison", "--check", "--results", results)
     lines = said.splitlines()
-    assert code == 3 and len(lines) == 22 and "more" in lines[-2] and "does not hold" in lines[-1]
+    assert code == 3 and len(lines) == 22 and lines[-2] == f"... and {len(files) - 20} more"
+    assert lines[-1] == f"{out} does not hold: {len(files)} findings"
+
+
+def test_a_report_that_a_person_stops_is_told_and_exits_with_130(kept, report, tmp_path, monkeypatch):
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("reports.audit.write.page", stop)
+    out = tmp_path / "out"
+    code, _, err = report("--runs", "arm=majority", "--out", out, "--results", kept[0])
+    assert code == 130 and "not finished" in err and not json.loads((out / MANIFEST).read_text())["finished"]
 
 
 def test_a_check_needs_no_name_where_the_folder_tells(kept, report):
@@ -217,11 +230,10 @@ def test_the_whole_paper_compiles_and_holds_whatever_data_sets_and_machines_are_
     for path in (results / "runs").glob(f"*/{RECORD}"):
         record = RunFolder(path.parent).record()
         RunFolder(path.parent).write(replace(record, provenance={**record.provenance, "dirty": True}))
-    for name in ("ablation", "paper"):
-        out = tmp_path / name
-        code, said, err = report(name, "--pdf", "--out", out, "--results", results)
-        assert code == 0, err
-        assert (out / "paper.pdf").stat().st_size > 50_000 and str(out / "paper.pdf") in said
-        assert report(name, "--check", "--out", out, "--results", results)[0] == 0
-        for document in ("index.html", *(f"tables/{path.name}" for path in (out / "tables").glob("*.html"))):
-            assert "<x>" not in (out / document).read_text()
+    out = tmp_path / "out"
+    code, said, err = report("ablation", "--pdf", "--out", out, "--results", results)
+    assert code == 0, err
+    assert (out / "paper.pdf").stat().st_size > 50_000 and str(out / "paper.pdf") in said
+    assert report("ablation", "--check", "--out", out, "--results", results)[0] == 0
+    for path in (out / "index.html", *(out / "tables").glob("*.html")):
+        assert "<x>" not in path.read_text()
