@@ -97,7 +97,8 @@ def _making(runs: Sequence[Run], failed: int) -> str:
     device = facts(lambda run: run.record.provenance.get("device", "unknown"))
     processor = facts(lambda run: run.record.provenance.get("processor", "unknown"))
     which = "The finished run" if len(runs) == 1 else f"The {len(runs)} finished runs"
-    return f"{which} took {spent:.2f} hours in all on {device} ({processor}), with PyTorch {torch}, at commit {commits}.{lost}"
+    made = f"on {device} ({processor}), with PyTorch {torch}, at commit {commits}"
+    return f"{which} took {spent:.2f} hours in all {made}.{lost}"
 
 
 def _values(found: Iterable[object]) -> str:
