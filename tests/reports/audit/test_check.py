@@ -1,0 +1,409 @@
+"""A check finds whatever was edited, is stale or does not follow from the predictions, and names the cells."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from bench.cards import CARD
+from bench.files import sha256
+from bench.outputs import CURVES, PREDICTIONS
+from bench.record import RECORD, RunFolder
+from reports.audit.check import NAMED, Finding
+from reports.audit.manifest import MANIFEST
+from reports.audit.texts import FORMATS, grids_of
+from tests.reports.audit.written import FIGURE, check, composed, copied, results_of, told, write
+from tests.reports.made import make_run, tamper
+
+MINE = "comparison_scores/probe/ekman6/acc_e"  # a cell of the run that is spoilt
+OTHER = "comparison_scores/majority/ekman6/acc_e"
+OF_MART = "ablation_scores/mart/ekman6/acc_e"
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory):
+    """Results of two arms with a report that holds: folder `out`."""
+    results = results_of(tmp_path_factory.mktemp("plain"), "majority", "probe")
+    write(composed(results), results / "out")
+    return results
+
+
+@pytest.fixture
+def spoilt(plain, tmp_path):
+    """A copy of the results that a test may spoil."""
+    return copied(plain, tmp_path / "results")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The same with every kind of table, and a figure."""
+    results = results_of(tmp_path_factory.mktemp("whole"), "mbt", "mart")
+    write(composed(results, "ablation", (FIGURE,)), results / "out")
+    return results
+
+
+@pytest.fixture(scope="module")
+def built(whole):
+    return composed(whole, "ablation", (FIGURE,))
+
+
+@pytest.fixture
+def out(whole, tmp_path):
+    """A copy of the report alone."""
+    return copied(whole / "out", tmp_path / "out")
+
+
+def run_of(results, arm, seed=0):
+    """Folder and record of a run."""
+    for path in sorted((results / "runs").glob(f"*/{RECORD}")):
+        record = RunFolder(path.parent).record()
+        if (record.arm, record.spec.seed) == (arm, seed):
+            return path.parent, record
+    raise LookupError(arm)
+
+
+def mispredict(folder, rows=1):
+    """Let the stored predictions of some clips of the test split be wrong."""
+    import pandas
+
+    table = pandas.read_parquet(folder / PREDICTIONS)
+    names = [name for name in table.columns if name.startswith("score/")]
+    right = table.index[(table["split"] == "test") & (table["label"] == table["predicted"])][:rows]
+    for row in right:
+        wrong = next(name for name in names if name != f"score/{table.loc[row, 'label']}")
+        table.loc[row, wrong] = table.loc[row, names].max() + 1
+        table.loc[row, "predicted"] = wrong.removeprefix("score/")
+    table.to_parquet(folder / PREDICTIONS, index=False)
+
+
+def named(findings):
+    """All cells of some findings."""
+    return {cell for finding in findings for cell in finding.cells}
+
+
+def test_a_fresh_report_holds(built, out):
+    assert check(built, out) == []
+
+
+def test_a_report_that_is_composed_anew_holds(whole):
+    assert check(composed(whole, "ablation", (FIGURE,)), whole / "out") == []
+
+
+@pytest.mark.parametrize("count", range(6))
+def test_a_finding_names_some_cells_and_says_how_many_more_there_are(count):
+    text = str(Finding("it is so", tuple(f"t/l/{n}" for n in range(count))))
+    assert text.startswith("it is so") and (": t/l/0" in text) == (count > 0)
+    assert (f" and {count - NAMED} more" in text) == (count > NAMED)
+
+
+# what a run is made of
+
+
+def test_a_changed_prediction_is_found_with_the_cells_of_its_run(spoilt):
+    folder, record = run_of(spoilt, "probe", seed=1)
+    mispredict(folder)
+    found = check(composed(spoilt), spoilt / "out")
+    (mine,) = told(found, f"files of run {record.key} were changed since its record was written ({PREDICTIONS})")
+    assert MINE in mine.cells and OTHER not in mine.cells
+
+
+@pytest.mark.parametrize("name", [CARD, CURVES])
+def test_a_changed_file_that_a_report_reads_besides_is_found_though_the_report_is_written_anew(spoilt, name):
+    folder, record = run_of(spoilt, "probe")
+    text = (folder / name).read_text().replace("Ekman-6", "Ekman-7").replace('"epoch": 2', '"epoch": 20')
+    (folder / name).write_text(text)
+    write(composed(spoilt), spoilt / "out")
+    (mine,) = check(composed(spoilt), spoilt / "out")
+    assert mine.what == f"files of run {record.key} were changed since its record was written ({name})"
+    assert MINE in mine.cells and OTHER not in mine.cells
+
+
+def test_a_prediction_changed_with_its_sha256_in_the_record_is_found_twice(spoilt):
+    folder, record = run_of(spoilt, "probe")
+    mispredict(folder)
+    RunFolder(folder).write(replace(record, files={**record.files, PREDICTIONS: sha256(folder / PREDICTIONS)}))
+    found = check(composed(spoilt), spoilt / "out")
+    (changed,) = told(found, f"record of run {record.key} was changed since (record, predictions)")
+    assert MINE in changed.cells and OTHER not in changed.cells
+    contradicted = told(found, f"run {record.key}: its record says test/acc_e {record.scores['test/acc_e']}")
+    assert len(contradicted) == 1 and MINE in contradicted[0].cells
+
+
+@pytest.mark.parametrize("name", ["test/acc_e", "test/f1_s", "test/recall/joy", "test/n", "val/acc_e", "test/loss"])
+def test_a_changed_score_is_found_by_record_and_by_predictions(spoilt, name):
+    folder, record = run_of(spoilt, "probe")
+    tamper(folder, record, **{name: record.scores[name] + 0.25})
+    found = check(composed(spoilt), spoilt / "out")
+    (changed,) = told(found, f"record of run {record.key} was changed since (record)")
+    assert MINE in changed.cells and OTHER not in changed.cells
+    (contradicted,) = told(found, f"run {record.key}: its record says {name}")
+    assert str(record.scores[name]) in contradicted.what and MINE in contradicted.cells
+
+
+def test_a_changed_score_makes_its_cells_stale(spoilt):
+    folder, record = run_of(spoilt, "probe")
+    tamper(folder, record, **{"test/acc_e": record.scores["test/acc_e"] + 0.25})
+    stale = told(check(composed(spoilt), spoilt / "out"), "follows from the records")
+    assert MINE in named(stale)
+    assert not any("/f1_s" in cell for cell in named(stale))
+
+
+@pytest.mark.parametrize("name", ["test/acc_e", "val/acc_e", "test/recall/joy"])
+def test_a_report_written_anew_of_a_changed_record_is_contradicted_by_the_predictions(spoilt, name):
+    folder, record = run_of(spoilt, "probe")
+    tamper(folder, record, **{name: record.scores[name] + 0.25})
+    built = composed(spoilt)
+    write(built, spoilt / "out")
+    found = check(composed(spoilt), spoilt / "out")
+    assert len(found) == 1 and found[0].what.startswith(f"run {record.key}: its record says {name}")
+    assert MINE in found[0].cells and OTHER not in found[0].cells
+
+
+@pytest.mark.parametrize("split", ["test", "val"])
+def test_scores_without_predictions_of_their_split_are_found(spoilt, split):
+    """Else a record could say anything of a split that is not in its file."""
+    import pandas
+
+    folder, record = run_of(spoilt, "probe")
+    table = pandas.read_parquet(folder / PREDICTIONS)
+    table[table["split"] != split].to_parquet(folder / PREDICTIONS, index=False)
+    RunFolder(folder).write(replace(record, files={**record.files, PREDICTIONS: sha256(folder / PREDICTIONS)}))
+    write(composed(spoilt), spoilt / "out")
+    found = told(check(composed(spoilt), spoilt / "out"), f"run {record.key}: its record says {split}/acc_e")
+    assert len(found) == 1 and MINE in found[0].cells
+
+
+def test_scores_that_a_record_lacks_are_found(spoilt):
+    folder, record = run_of(spoilt, "probe")
+    scores = {name: value for name, value in record.scores.items() if name != "test/acc_e"}
+    RunFolder(folder).write(replace(record, scores=scores))
+    write(composed(spoilt), spoilt / "out")
+    found = check(composed(spoilt), spoilt / "out")
+    assert told(found, f"run {record.key}: its record says test/acc_e None")
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_a_run_without_its_predictions_cannot_be_recomputed(spoilt, light):
+    """With `light` the record never named them."""
+    folder, record = run_of(spoilt, "probe")
+    (folder / PREDICTIONS).unlink()
+    if light:
+        files = {name: sha for name, sha in record.files.items() if name != PREDICTIONS}
+        RunFolder(folder).write(replace(record, files=files))
+    built = composed(spoilt)
+    (mine,) = told(check(built, spoilt / "out"), f"run {record.key} cannot be recomputed")
+    assert MINE in mine.cells and "sync" in mine.what
+    write(composed(spoilt), spoilt / "out")
+    (again,) = check(composed(spoilt), spoilt / "out")
+    assert "cannot be recomputed" in again.what and MINE in again.cells
+
+
+def test_predictions_that_cannot_be_read_are_found(spoilt):
+    folder, record = run_of(spoilt, "probe")
+    (folder / PREDICTIONS).write_bytes(b"no table")
+    RunFolder(folder).write(replace(record, files={**record.files, PREDICTIONS: sha256(folder / PREDICTIONS)}))
+    found = check(composed(spoilt), spoilt / "out")
+    (mine,) = told(found, "cannot be read as predictions")
+    assert MINE in mine.cells
+
+
+def test_a_changed_provenance_is_found_though_no_cell_changes(spoilt):
+    folder, record = run_of(spoilt, "probe")
+    RunFolder(folder).write(replace(record, provenance={**record.provenance, "commit": "0" * 40}))
+    (mine,) = told(check(composed(spoilt), spoilt / "out"), f"record of run {record.key} was changed since")
+    assert "commit" in mine.what and MINE in mine.cells
+
+
+def test_a_run_that_is_published_later_changes_nothing(spoilt):
+    from bench.store import Store
+
+    folder, _ = run_of(spoilt, "probe")
+    Store(spoilt).note(RunFolder(folder), "f" * 32, sha256(folder / RECORD), "12")
+    assert check(composed(spoilt), spoilt / "out") == []
+
+
+# stale
+
+
+def test_a_new_run_makes_the_cells_of_its_arm_stale(spoilt):
+    make_run(spoilt, "probe", seed=2, clips=30)
+    found = check(composed(spoilt), spoilt / "out")
+    stale = [one for one in told(found, "stale: made of 2 runs, 3 are there now") if MINE in one.cells]
+    assert [one.cells for one in stale] == [(MINE,)]
+    (cell,) = [one for one in found if OTHER in one.cells and one.what.startswith("stale: ")]
+    assert "(2/3 runs)" in cell.what
+
+
+def test_a_new_arm_gives_numbers_that_were_not_there(spoilt):
+    make_run(spoilt, "mbt", clips=30)
+    found = told(check(composed(spoilt), spoilt / "out"), "stale: there is a number now")
+    assert "comparison_scores/mbt/ekman6/acc_e" in named(found) and MINE not in named(found)
+
+
+def test_a_deleted_run_is_found_with_its_cells(spoilt):
+    folder, record = run_of(spoilt, "probe")
+    (folder / RECORD).unlink()
+    found = check(composed(spoilt), spoilt / "out")
+    (mine,) = told(found, f"run {record.key} is gone")
+    assert MINE in mine.cells and OTHER not in mine.cells
+    assert [one.cells for one in told(found, "stale: made of 2 runs, 1 are there now") if MINE in one.cells]
+
+
+def test_a_deleted_arm_leaves_numbers_that_are_there_no_more(spoilt):
+    for seed in range(2):
+        (run_of(spoilt, "majority", seed)[0] / RECORD).unlink()
+    found = told(check(composed(spoilt), spoilt / "out"), "stale: there is no such number any more")
+    assert OTHER in named(found) and MINE not in named(found)
+
+
+def test_a_stale_table_names_the_cells_that_would_be_others(spoilt):
+    folder, record = run_of(spoilt, "probe")
+    tamper(folder, record, **{"test/acc_e": record.scores["test/acc_e"] + 0.25})
+    found = check(composed(spoilt), spoilt / "out")
+    for kind in FORMATS:
+        (mine,) = told(found, f"tables/comparison_scores.{kind} is stale")
+        assert MINE in mine.cells
+
+
+# files
+
+
+def of_table(grid):
+    """A number in a table: its line, its column, and its name."""
+    return next(
+        (line, at, f"{grid.name}/{line.id}/{grid.columns[at].id}")
+        for line in grid.lines
+        for at in range(1, len(grid.columns))
+        if re.search(r"\d\.\d", line.cells[at].text)
+    )
+
+
+def digit_changed(text, kind, grid):
+    """A file's text with one digit of one number changed, and the name of the cell."""
+    line, at, name = of_table(grid)
+    lines = text.split("\n")
+    if kind in ("tex", "html"):
+        place = next(n for n, one in enumerate(lines) if f"% {name}:" in one or f'data-cell="{name}"' in one)
+        start = lines[place].index(">") if kind == "html" else 0
+    else:
+        first = line.cells[0].text
+        place = next(n for n, one in enumerate(lines) if re.match(rf"(\| )?\W*{re.escape(first)}\W", one + " "))
+        sign = "|" if kind == "md" else ","
+        start = -1
+        for _ in range(at + (kind == "md")):
+            start = lines[place].index(sign, start + 1)
+    digit = re.compile(r"\d").search(lines[place], start)
+    other = str((int(digit[0]) + 1) % 10)
+    lines[place] = lines[place][: digit.start()] + other + lines[place][digit.end() :]
+    return "\n".join(lines), name
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_one_digit_in_any_table_is_found_and_its_cell_named(built, out, kind):
+    wanted = {}
+    for grid in grids_of(built.report):
+        path = f"tables/{grid.name}.{kind}"
+        text, wanted[path] = digit_changed((out / path).read_text(), kind, grid)
+        (out / path).write_text(text)
+    assert len(wanted) >= 5
+    found = {finding.what.removesuffix(" was edited"): finding.cells for finding in check(built, out)}
+    assert found == {path: (name,) for path, name in wanted.items()}
+
+
+def test_one_digit_in_the_page_is_found_and_its_cell_named(built, out):
+    path = out / "index.html"
+    text = path.read_text()
+    cell = re.search(rf'data-cell="{OF_MART}"[^>]*>(?:<[bu]>)?(\d)', text)
+    path.write_text(text[: cell.start(1)] + str((int(cell[1]) + 1) % 10) + text[cell.end(1) :])
+    assert check(built, out) == [Finding("index.html was edited", (OF_MART,))]
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "macros.tex",
+        "details.tex",
+        "paper.tex",
+        "report.md",
+        f"figures/{FIGURE}.csv",
+        f"figures/{FIGURE}.png",
+        f"figures/{FIGURE}.pdf",
+        "index.html",
+    ],
+)
+@pytest.mark.parametrize("how", ["one byte more", "one byte else", "no text", "gone", "a folder"])
+def test_whatever_is_done_to_a_file_is_found(built, out, path, how):
+    place = out / path
+    content = place.read_bytes()
+    place.unlink()
+    if how == "a folder":
+        place.mkdir()
+    elif how != "gone":
+        middle = len(content) // 2
+        other = {
+            "one byte more": content + b" ",
+            "one byte else": content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
+            "no text": b"\xff\xfe\x80",
+        }
+        place.write_bytes(other[how])
+    what = "is not there any more" if how in ("gone", "a folder") else "was edited"
+    assert [finding.what for finding in check(built, out)] == [f"{path} {what}"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_table_that_is_gone_or_no_text_is_found(built, out, kind):
+    (out / f"tables/ablation_scores.{kind}").unlink()
+    (out / f"tables/ablation_tests.{kind}").write_bytes(b"\xff\xfe\x80")
+    assert sorted(finding.what for finding in check(built, out)) == [
+        f"tables/ablation_scores.{kind} is not there any more",
+        f"tables/ablation_tests.{kind} was edited",
+    ]
+
+
+@pytest.mark.parametrize("path", ["macros.tex", "tables/ablation_scores.csv", "details.tex"])
+def test_a_file_edited_together_with_its_sha256_in_the_manifest_is_stale(built, out, path):
+    text = (out / path).read_text()
+    place = next(place for place in re.finditer(r"\d\.\d", text))
+    (out / path).write_text(
+        text[: place.start()] + str((int(text[place.start()]) + 1) % 10) + text[place.start() + 1 :]
+    )
+    manifest = json.loads((out / MANIFEST).read_text())
+    manifest["files"][path] = sha256(out / path)
+    (out / MANIFEST).write_text(json.dumps(manifest))
+    (mine,) = check(built, out)
+    assert mine.what == f"{path} is stale"
+    assert path.startswith("tables/") == bool(mine.cells)
+
+
+def test_an_edited_manifest_is_found_and_its_cell_named(built, out):
+    manifest = json.loads((out / MANIFEST).read_text())
+    text, manifest["cells"][OF_MART]["text"] = manifest["cells"][OF_MART]["text"], "99.9"
+    (out / MANIFEST).write_text(json.dumps(manifest))
+    assert check(built, out) == [Finding(f"stale: '99.9' was written, '{text}' follows from the records", (OF_MART,))]
+
+
+def test_a_file_that_the_manifest_lost_is_found(built, out):
+    manifest = json.loads((out / MANIFEST).read_text())
+    del manifest["files"]["macros.tex"]
+    (out / MANIFEST).write_text(json.dumps(manifest))
+    (found,) = check(built, out)
+    assert found.what.startswith("macros.tex ")
+
+
+@pytest.mark.parametrize("path", ["../secret", "tables/../../secret", "{absolute}", "link"])
+def test_a_file_outside_the_folder_is_never_read(built, out, monkeypatch, path):
+    secret = out.parent / "secret"
+    secret.write_text("mine")
+    path = path.replace("{absolute}", str(secret))
+    if path == "link":
+        (out / "link").symlink_to(secret)
+    manifest = json.loads((out / MANIFEST).read_text())
+    manifest["files"][path] = sha256(secret)
+    (out / MANIFEST).write_text(json.dumps(manifest))
+    opened = []
+    monkeypatch.setattr("reports.audit.check.sha256", lambda place: opened.append(place.resolve()) or sha256(place))
+    assert [finding.what for finding in check(built, out)] == [f"{path} is not there any more"]
+    assert opened and secret.resolve() not in opened and secret.read_text() == "mine"

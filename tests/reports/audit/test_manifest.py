@@ -1,0 +1,118 @@
+"""The manifest tells of every number which runs it is made of, and of every run and file what it was."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from bench.errors import StoreError
+from bench.outputs import PREDICTIONS
+from reports.audit.manifest import ASKED, MANIFEST, begin_manifest, facts, make_manifest, read_manifest
+from reports.audit.texts import FORMATS, grids_of
+from tests.reports.audit.written import composed, results_of
+from tests.reports.made import make_run
+
+WORDS = {"name": "comparison", "runs": "arm=*", "preset": "quick", "settings": ["epochs=3"]}
+FILES = {"macros.tex": "a" * 64, "index.html": "b" * 64}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    results = results_of(tmp_path_factory.mktemp("results"), "majority", "probe")
+    make_run(results, "probe", seed=2, error="out of memory 中文")
+    return composed(results)
+
+
+@pytest.fixture(scope="module")
+def raw(built):
+    return json.loads(make_manifest(built.report, WORDS, FILES))
+
+
+def test_a_manifest_reads_back_as_it_was_made(built, raw, tmp_path):
+    (tmp_path / MANIFEST).write_text(make_manifest(built.report, WORDS, FILES))
+    found = read_manifest(tmp_path)
+    assert found.finished and found.asked == WORDS and found.files == FILES
+    assert (found.runs, found.cells) == (raw["runs"], raw["cells"])
+    assert found.runs == {run.record.key: facts(run) for run in built.report.runs}
+
+
+def test_every_number_of_ours_is_there_with_its_text_and_its_runs_and_no_other_cell(built, raw):
+    wanted = {
+        name: {"text": cell.text, "runs": list(cell.keys)}
+        for grid in grids_of(built.report)
+        for name, cell in grid.cells()
+        if cell.keys
+    }
+    assert raw["cells"] == wanted and len(wanted) > 10
+    assert {key for cell in wanted.values() for key in cell["runs"]} <= set(raw["runs"])
+
+
+def test_every_run_tells_what_it_was_and_by_which_files(built, raw):
+    for run in built.report.runs:
+        told, spec = raw["runs"][run.record.key], run.record.spec
+        assert told["record"] == run.sha and len(told["record"]) == 64
+        assert told["predictions"] == run.record.files.get(PREDICTIONS)
+        assert told["failed"] == (run.record.error is not None)
+        for name in ("method", "version", "dataset", "data", "fold", "seed", "protocol", "split", "content", "weights"):
+            assert told[name] == getattr(spec, name), name
+        assert (told["commit"], told["dirty"]) == (run.record.provenance["commit"], False)
+        assert told["preset"] == "quick" and len(told["config"]) == 64
+    assert len({told["config"] for told in raw["runs"].values()}) == 2  # one an arm
+
+
+def test_every_table_is_there_in_every_format(built, raw):
+    assert raw["tables"] == {
+        grid.name: [f"tables/{grid.name}.{kind}" for kind in FORMATS] for grid in grids_of(built.report)
+    }
+
+
+def test_who_made_it_and_what_it_warns_of_is_told(built, raw):
+    assert raw["warnings"] == list(built.report.warnings) and set(raw["made_by"]) == {"commit", "dirty", "source"}
+
+
+def test_a_manifest_that_is_begun_names_old_and_new_files_and_vouches_for_none(built, tmp_path):
+    (tmp_path / MANIFEST).write_text(make_manifest(built.report, WORDS, FILES))
+    old = read_manifest(tmp_path)
+    (tmp_path / MANIFEST).write_text(begin_manifest(WORDS, old, ["macros.tex", "new.md"]))
+    found = read_manifest(tmp_path)
+    assert not found.finished and not found.cells and not found.runs and found.asked == WORDS
+    assert found.files == {"macros.tex": "", "index.html": "", "new.md": ""}
+
+
+def test_a_folder_without_a_manifest_holds_no_report(tmp_path):
+    assert read_manifest(tmp_path) is None and read_manifest(tmp_path / "nowhere") is None
+
+
+GOOD = {"schema": 1, "finished": True, "asked": WORDS, "runs": {}, "cells": {}, "files": {}}
+BROKEN = {
+    "cut off": '{"schema": 1, "fin',
+    "empty": "",
+    "null": "null",
+    "a list": "[]",
+    "another schema": json.dumps({**GOOD, "schema": 99}),
+    "files are a list": json.dumps({**GOOD, "files": ["macros.tex"]}),
+    "runs are a list": json.dumps({**GOOD, "runs": ["0"]}),
+    "a run is a word": json.dumps({**GOOD, "runs": {"0": "x"}}),
+    "a cell is a word": json.dumps({**GOOD, "cells": {"t/l/c": "12.3"}}),
+    "a cell without runs": json.dumps({**GOOD, "cells": {"t/l/c": {"text": "12.3"}}}),
+    **{f"no {name}": json.dumps({n: v for n, v in GOOD.items() if n != name}) for name in GOOD},
+    **{
+        f"not asked: {name}": json.dumps({**GOOD, "asked": {n: v for n, v in WORDS.items() if n != name}})
+        for name in ASKED
+    },
+}
+
+
+@pytest.mark.parametrize("content", [*BROKEN.values(), b"\xff\xfe\x80"], ids=[*BROKEN, "no text"])
+def test_a_broken_manifest_is_one_clear_line_that_says_what_to_do(tmp_path, content):
+    (tmp_path / MANIFEST).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(StoreError) as told:
+        read_manifest(tmp_path)
+    assert str(tmp_path / MANIFEST) in str(told.value) and "\n" not in str(told.value)
+    assert "move that folder away" in str(told.value)
+
+
+def test_a_good_manifest_is_not_taken_for_a_broken_one(tmp_path):
+    (tmp_path / MANIFEST).write_text(json.dumps(GOOD))
+    assert read_manifest(tmp_path).asked == WORDS

@@ -1,0 +1,1 @@
+"""Tests of which runs answer a study, and under which names."""

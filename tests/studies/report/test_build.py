@@ -1,0 +1,333 @@
+"""A report from its name: which studies and runs it is of, what is told of those left out, what broken files do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from bench.data import Card
+from bench.errors import StoreError
+from bench.outputs import CARD, CURVES
+from bench.record import RunFolder
+from bench.store import Store
+from reports.audit.texts import grids_of, pictures_of, texts
+from reports.audit.write import write_report
+from studies.registry import STUDIES
+from studies.report.asked import note_asked
+from studies.report.build import build
+from studies.report.choose import Wish
+from studies.report.filters import parse_filter
+from tests.reports.audit.written import check, composed, results_of, write
+from tests.reports.made import make_run, make_search
+
+NASTY = "<script>alert('x')</script> & 100% #1 A_b $x^2$ \\input{secret} {中文} é 😀\nnew line\t\"quoted\" | pipe"
+
+
+def built(results, name="ablation", runs="", **wish):
+    wish = Wish(parse_filter(runs), **wish) if runs else Wish(**wish)
+    return build(results, name or "runs", STUDIES[name] if name else (), wish, Store(results), "http://127.0.0.1:5000")
+
+
+def cells(found):
+    """Name -> text of every cell of a report."""
+    return {name: cell.text for grid in grids_of(found.report) for name, cell in grid.cells()}
+
+
+def warned(found, *places):
+    """What is told of one of these files or folders."""
+    return [
+        line for line in (*found.report.warnings, *found.report.left_out) if any(str(place) in line for place in places)
+    ]
+
+
+def notes(found):
+    """Everything that is said under tables."""
+    return [note for grid in grids_of(found.report) for note in (*grid.footnotes, *grid.notes, *grid.warnings)]
+
+
+def test_a_report_of_a_study_has_its_runs_its_question_and_its_tables(tmp_path):
+    records = [make_run(tmp_path, "mart", clips=12, seed=seed) for seed in range(2)]
+    found = built(tmp_path)
+    assert [run.record.key for run in found.report.runs] == [record.key for record in records]
+    assert found.report.lead == STUDIES["ablation"][0].question
+    assert found.report.title == "Ablation: a report of 2 runs" and not found.report.sample
+    assert [section.id for section in found.report.sections] == ["ablation"]
+    assert len(pictures_of(found.report)) > 2
+
+
+def test_a_report_of_the_whole_paper_has_a_section_for_each_study_that_has_runs_and_each_run_once(tmp_path):
+    for arm in ("mart", "mart-no-masking"):
+        make_run(tmp_path, arm, clips=12)
+    found = built(tmp_path, "paper")
+    ids = [section.id for section in found.report.sections]
+    assert ids == ["comparison", "ablation", "masking", "target", "verification", "modalities"]
+    assert sorted(run.arm for run in found.report.runs) == ["mart", "mart-no-masking"]
+    assert len({grid.name for grid in grids_of(found.report)}) == len(grids_of(found.report))
+    assert len({picture.name for picture in pictures_of(found.report)}) == len(pictures_of(found.report))
+
+
+def test_runs_that_no_study_names_have_a_report_of_their_own(tmp_path):
+    make_run(tmp_path, "probe", clips=12)
+    make_run(tmp_path, "mart", clips=12, dataset="iemocap")
+    found = built(tmp_path, "", runs="dataset=ekman6")
+    assert [run.arm for run in found.report.runs] == ["probe"] and found.parts[0].name == "runs"
+
+
+def test_a_seed_that_was_asked_for_and_is_missing_makes_cells_say_how_many_runs_there_are(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, "mart", clips=12, seed=seed)
+    make_run(tmp_path, "mbt", clips=12)
+    assert "(1/2 runs)" in cells(built(tmp_path))["ablation_scores/mbt/ekman6/acc_e"]
+    assert "runs)" not in cells(built(tmp_path))["ablation_scores/mart/ekman6/acc_e"]
+    note_asked(tmp_path, "ablation", "quick", (), [("ekman6", 0, seed) for seed in range(5)])
+    assert "(2/5 runs)" in cells(built(tmp_path))["ablation_scores/mart/ekman6/acc_e"]
+    assert "(1/5 runs)" in cells(built(tmp_path))["ablation_scores/mbt/ekman6/acc_e"]
+
+
+@pytest.mark.parametrize(("preset", "settings"), [("paper", ()), ("quick", (("epochs", "3"),))])
+def test_what_was_asked_with_other_values_does_not_make_a_table_wait(tmp_path, preset, settings):
+    make_run(tmp_path, "mart", clips=12)
+    note_asked(tmp_path, "ablation", preset, settings, [("ekman6", 0, seed) for seed in range(5)])
+    note_asked(tmp_path, "comparison", "quick", (), [("ekman6", 0, seed) for seed in range(5)])
+    assert "runs)" not in cells(built(tmp_path))["ablation_scores/mart/ekman6/acc_e"]
+
+
+def test_what_was_asked_with_the_values_of_the_runs_makes_the_table_wait(tmp_path):
+    make_run(tmp_path, "mart", clips=12, set={"epochs": 3})
+    note_asked(tmp_path, "ablation", "quick", (("epochs", "3"),), [("ekman6", 0, 1)])
+    assert "(1/2 runs)" in cells(built(tmp_path))["ablation_scores/mart/ekman6/acc_e"]
+
+
+def test_a_failed_run_takes_its_line_out_of_the_numbers_that_are_complete(tmp_path):
+    make_run(tmp_path, "mart", clips=12)
+    make_run(tmp_path, "mart", clips=12, seed=1, error="out of memory")
+    found = built(tmp_path)
+    assert "(1/2 runs)" in cells(found)["ablation_scores/mart/ekman6/acc_e"]
+    assert any("out of memory" in note or "failed" in note for note in notes(found))
+
+
+def test_what_is_left_out_is_told(tmp_path):
+    make_run(tmp_path, "mart", clips=12)
+    make_run(tmp_path, "mart", clips=12, version=90)
+    make_run(tmp_path, "mart", clips=12, data="sample")
+    warnings = built(tmp_path).report.left_out
+    assert any("version 90 of mart" in line for line in warnings)
+    assert any("1 run on the built-in sample left out" in line for line in warnings)
+
+
+def test_arms_of_a_study_that_have_no_run_are_told(tmp_path):
+    for arm in ("mart", "mart-no-masking", "mart-sentiment-only", "mart-no-verification"):
+        make_run(tmp_path, arm, clips=12)
+    (line,) = built(tmp_path, "verification").report.warnings
+    assert "erification lacks runs of mart-emotion-only" in line
+    make_run(tmp_path, "mart-emotion-only", clips=12)
+    assert built(tmp_path, "verification").report.warnings == ()
+
+
+def test_a_report_of_the_sample_says_so(tmp_path):
+    make_run(tmp_path, "mart", clips=12, data="sample")
+    found = built(tmp_path)
+    assert found.report.sample and any("BUILT-IN SAMPLE" in line for line in found.report.warnings)
+
+
+def test_searches_that_gave_values_have_a_section_and_others_have_none(tmp_path):
+    make_search(tmp_path, "mart", params={"lr": 0.0015})
+    make_search(tmp_path, "mart", params={"lr": 0.0015}, dataset="perr")
+    make_search(tmp_path, "probe", params={"lr": 0.0015})
+    make_run(tmp_path, "mart", clips=12)
+    assert [section.id for section in built(tmp_path).report.sections] == ["ablation"]
+    make_run(tmp_path, "mart", clips=12, set={"lr": 0.0015}, seed=1)
+    make_run(tmp_path, "mart", clips=12, set={"lr": 0.0015})
+    found = built(tmp_path)
+    assert [section.id for section in found.report.sections] == ["ablation", "searches"]
+    assert [(one.arm, one.dataset) for one in found.searches] == [("mart", "ekman6")]
+
+
+@pytest.mark.parametrize(
+    ("name", "make", "told"),
+    [
+        ("ablation", lambda _: None, ["no finished run", "bench.py study ablation"]),
+        ("ablation", lambda r: make_run(r, "probe", clips=12), ["no run", "'ablation'", "1 runs are there"]),
+        ("ablation", lambda r: make_run(r, "mart", clips=12, version=90), ["version 90 of mart"]),
+        ("", lambda r: make_run(r, "mart", clips=12, dataset="perr"), ["--runs takes no run", "1 runs are there"]),
+    ],
+    ids=["empty", "others", "old", "filtered"],
+)
+def test_where_there_is_nothing_to_report_one_line_says_why(tmp_path, name, make, told):
+    make(tmp_path)
+    with pytest.raises(StoreError) as error:
+        built(tmp_path, name, runs="" if name else "dataset=ekman6")
+    assert all(part in str(error.value) for part in told) and "\n" not in str(error.value)
+
+
+def test_a_preset_that_no_run_has_is_told_with_what_there_is(tmp_path):
+    make_run(tmp_path, "mart", clips=12)
+    with pytest.raises(StoreError, match="1 run with preset quick left out"):
+        built(tmp_path, preset="paper")
+
+
+BROKEN = {
+    "cut off": b'{"key": "0", "spec": {',
+    "empty": b"",
+    "no text": b"\xff\xfe\x00\x80",
+    "a list": b"[]",
+    "a number": b"3",
+    "null": b"null",
+    "no spec": b"{}",
+    "spec is a word": b'{"spec": "x"}',
+    "another schema": b'{"spec": {"schema": 99}}',
+    "unknown fields": b'{"spec": {"schema": 1, "more": 2}, "error": null}',
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize("name", ["record.json", "failed-1.json"])
+def test_a_broken_record_is_passed_over_with_a_warning(tmp_path, name, content):
+    good = make_run(tmp_path, "mart", clips=12)
+    place = tmp_path / "runs" / ("0" * 20)
+    place.mkdir()
+    (place / name).write_bytes(content)
+    found = built(tmp_path)
+    assert [run.record.key for run in found.report.runs] == [good.key]
+    (warning,) = warned(found, place)
+    assert "\n" not in warning
+
+
+def test_files_and_folders_that_are_no_runs_are_passed_over(tmp_path):
+    make_run(tmp_path, "mart", clips=12)
+    (tmp_path / "runs" / "0000.lock").write_text("")
+    (tmp_path / "runs" / "empty").mkdir()
+    odd = tmp_path / "runs" / "odd"
+    odd.mkdir()
+    (odd / "failed-x.json").write_text("{}")
+    folder = tmp_path / "runs" / "folder" / "record.json"
+    folder.mkdir(parents=True)
+    found = built(tmp_path)
+    assert len(found.report.runs) == 1
+    assert len(warned(found, folder.parent)) == len(warned(found, odd)) == 1
+    assert len(warned(found, tmp_path / "runs")) == 2
+
+
+WRONG = {
+    "spec": {"config": [], "dataset": 3, "fold": "zero", "seed": None, "method": {}},
+    "": {"scores": [], "scores ": {"test/acc_e": "high"}, "files": [], "preset": None, "notes": 3, "provenance": []},
+}
+
+
+@pytest.mark.parametrize(("where", "field"), [(where, field) for where, fields in WRONG.items() for field in fields])
+def test_a_record_with_a_value_of_the_wrong_kind_is_no_crash(tmp_path, where, field):
+    good = make_run(tmp_path, "mart", clips=12)
+    record = make_run(tmp_path, "mart", clips=12, seed=1)
+    path = tmp_path / "runs" / record.key / "record.json"
+    raw = json.loads(path.read_text())
+    (raw[where] if where else raw)[field.strip()] = WRONG[where][field]
+    path.write_text(json.dumps(raw))
+    found = built(tmp_path)
+    assert [run.record.key for run in found.report.runs] == [good.key]
+    assert len(warned(found, path)) == 1
+
+
+SEARCHES = {
+    **{name: BROKEN[name] for name in ("cut off", "empty", "no text", "a list", "a number", "null", "no spec")},
+    "no winner": {"winner": ...},
+    "no params": {"winner": {"value": 1.0}},
+    "base is a list": {"base": [1]},
+    "ranges are a list": {"ranges": [1]},
+    "params are a list": {"winner": {"value": 1.0, "params": [1]}},
+    "tried is a number": {"tried": 3},
+    "trials are a number": {"trials": 3},
+}
+
+
+@pytest.mark.parametrize("broken", SEARCHES.values(), ids=SEARCHES)
+def test_a_broken_search_is_passed_over_and_told(tmp_path, broken):
+    make_run(tmp_path, "mart", clips=12)
+    make_search(tmp_path, "mart")
+    (path,) = (tmp_path / "searches").glob("*/search.json")
+    if isinstance(broken, bytes):
+        path.write_bytes(broken)
+    else:
+        raw = {**json.loads(path.read_text()), **broken}
+        path.write_text(json.dumps({name: value for name, value in raw.items() if value is not ...}))
+    found = built(tmp_path)
+    (line,) = warned(found, path)
+    assert "move it away" in line and "\n" not in line and found.searches == ()
+
+
+def test_a_broken_list_of_what_was_asked_is_one_clear_line(tmp_path):
+    make_run(tmp_path, "mart", clips=12)
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "ablation.json").write_text("[{]")
+    with pytest.raises(StoreError, match=r"ablation\.json is no list"):
+        built(tmp_path)
+
+
+@pytest.mark.parametrize("name", [CARD, CURVES])
+@pytest.mark.parametrize("content", [b"", b"{", b"[3]", b"\xff\xfe"], ids=str)
+def test_a_broken_file_beside_a_record_is_no_crash(tmp_path, name, content):
+    record = make_run(tmp_path, "mart", clips=12)
+    (tmp_path / "runs" / record.key / name).write_bytes(content)
+    make_run(tmp_path, "mart", clips=12, seed=1)
+    found = built(tmp_path)
+    assert texts(found.report, found.parts, found.searches)
+    assert any(name in line for line in found.report.left_out) == (len(found.report.runs) < 2) == (name == CARD)
+
+
+def test_names_and_messages_with_markup_newlines_and_letters_of_any_script_survive_a_whole_report(tmp_path):
+    own = Card("own", NASTY, ("good <b>", "bad & {中文}\n%_#"), (1, -1), {}, "", "", "", "")
+    results = tmp_path / "results"
+    make_run(results, "mart", card=own, clips=12)
+    make_run(results, "mbt", card=own, clips=12)
+    make_run(results, "mart", card=own, clips=12, seed=1, error=NASTY)
+    for folder in (results / "runs").iterdir():
+        if (record := RunFolder(folder).record()) is not None:
+            facts = {**record.provenance, "device": NASTY, "processor": NASTY}
+            RunFolder(folder).write(replace(record, provenance=facts))
+    found = built(results, "comparison")
+    out = tmp_path / "out"
+    write_report(found.report, found.parts, found.searches, {}, out, lambda *told: None)
+    page = (out / "index.html").read_text()
+    assert "<script>alert" not in page and "&lt;script&gt;alert" in page and "中文" in page
+    for path, text in texts(found.report, found.parts, found.searches).items():
+        assert (out / path).read_bytes().decode() == text
+        if path.endswith(".tex"):
+            assert "\\input{secret}" not in text
+    for path in (out / "tables").glob("*.html"):
+        assert "<script" not in path.read_text()
+
+
+def test_a_message_that_is_no_proper_text_survives_a_whole_report(tmp_path):
+    """A path that is no UTF-8 stands in an error as half a sign, which no file can hold."""
+    results = results_of(tmp_path / "results", "probe", seeds=1)
+    make_run(results, "probe", clips=12, seed=1, error="cannot read clip \udce9.mp4")
+    write(composed(results), tmp_path / "out")
+    assert check(composed(results), tmp_path / "out") == []
+    assert r"\udce9.mp4" in (tmp_path / "out" / "tables" / "comparison_scores.md").read_text()
+
+
+def test_only_the_searches_that_gave_a_run_its_values_are_told(tmp_path):
+    make_search(tmp_path, "mart", params={"lr": 0.0015})
+    make_search(tmp_path, "mart", params={"lr": 0.0015}, preset="paper")
+    make_search(tmp_path, "mart-no-masking", params={"lr": 0.0007})
+    make_search(tmp_path, "probe", params={"lr": 0.0015})
+    make_run(tmp_path, "mart-no-masking", clips=12, set={"lr": 0.0015})
+    found = built(tmp_path)
+    assert [run.values for run in found.report.runs] == ["frozen"]
+    assert [(one.arm, one.preset) for one in found.searches] == [("mart", "quick")]
+    make_run(tmp_path, "mart-no-masking", clips=12, set={"lr": 0.0007})
+    found = built(tmp_path)
+    assert [run.values for run in found.report.runs] == ["frozen", "re-tuned"]
+    assert [(one.arm, one.preset) for one in found.searches] == [("mart", "quick"), ("mart-no-masking", "quick")]
+
+
+def test_the_values_of_a_table_are_told_in_its_caption(tmp_path):
+    make_run(tmp_path, "mart", clips=12, set={"epochs": 3})
+    captions = [grid.caption for grid in grids_of(built(tmp_path).report)]
+    assert any("Preset quick with epochs=3; values as the preset has them." in caption for caption in captions)
+    make_search(tmp_path, "mart", params={"lr": 0.0015}, set={"epochs": 3})
+    for seed in range(2):
+        make_run(tmp_path, "mart", clips=12, set={"epochs": 3, "lr": 0.0015}, seed=seed)
+    captions = [grid.caption for grid in grids_of(built(tmp_path).report)]
+    assert any("searched on val for the arm itself, up to 6 configurations" in caption for caption in captions)

@@ -1,0 +1,317 @@
+"""Which runs stand in a report: one kind of data, one preset, one set of values; what is left out is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from bench.data import Card
+from bench.errors import ConfigError
+from bench.record import RunFolder
+from bench.store import Store
+from studies.registry import STUDIES
+from studies.report.choose import Wish, choose, choose_any
+from studies.report.filters import parse_filter
+from studies.report.naming import settings_of
+from studies.report.records import current, read_records
+from studies.report.searches import read_searches
+from tests.reports.made import make_run, make_search
+
+SETS = {"epochs": 3}
+
+
+def chosen(results, study="ablation", runs="", preset="", settings=None):
+    """The choice of a study, or with study "" of whatever a filter takes."""
+    found, _ = current(read_records(results)[0])
+    wish = Wish(parse_filter(runs) if runs else Wish().runs, preset, settings)
+    store, searches = Store(results), read_searches(results)[0]
+    if not study:
+        return choose_any(found, searches, wish, store)
+    return choose(found, STUDIES[study][0], searches, wish, store)
+
+
+def made(results, arms, **values):
+    return [make_run(results, arm, **{"clips": 12, **values}) for arm in arms]
+
+
+def arms(choice):
+    return [run.arm for run in choice.runs]
+
+
+def left(choice):
+    """Why -> how many runs are left out for it."""
+    return Counter(why for _, why in choice.left_out)
+
+
+def labels(choice):
+    return [run.label for run in choice.runs]
+
+
+def test_runs_stand_in_the_order_of_the_studys_arms_then_of_data_sets_folds_and_seeds(tmp_path):
+    made(tmp_path, ["mart", "mbt", "probe"], seed=1)
+    made(tmp_path, ["mart"], seed=0)
+    made(tmp_path, ["mart"], dataset="iemocap", fold=3)
+    made(tmp_path, ["mart"], dataset="iemocap", fold=1)
+    made(tmp_path, ["mart"], dataset="videoemotion8")
+    found = chosen(tmp_path, "comparison")
+    places = [(run.arm, run.record.spec.dataset, run.record.spec.fold, run.record.spec.seed) for run in found.runs]
+    assert places == [
+        ("probe", "ekman6", 0, 1),
+        ("mbt", "ekman6", 0, 1),
+        ("mart", "ekman6", 0, 0),
+        ("mart", "ekman6", 0, 1),
+        ("mart", "videoemotion8", places[4][2], 0),
+        ("mart", "iemocap", 1, 0),
+        ("mart", "iemocap", 3, 0),
+    ]
+    assert found.left_out == ()
+
+
+def test_arms_and_protocols_that_a_study_does_not_name_are_not_in_it(tmp_path):
+    made(tmp_path, ["mart", "probe"])
+    made(tmp_path, ["mart", "mbt"], protocol="best-on-test")
+    assert labels(chosen(tmp_path)) == ["mart"]
+    assert labels(chosen(tmp_path, "optimism")) == [
+        "mbt (EPOCH CHOSEN ON TEST)",
+        "mart",
+        "mart (EPOCH CHOSEN ON TEST)",
+    ]
+
+
+def test_a_record_of_another_version_is_left_out_and_told(tmp_path):
+    made(tmp_path, ["mart", "mbt"])
+    for version in (90, 91, 91):
+        made(tmp_path, ["mart"], version=version, seed=version + len(list((tmp_path / "runs").iterdir())))
+    found, told = current(read_records(tmp_path)[0])
+    assert sorted(one.record.arm for one in found) == ["mart", "mbt"]
+    version = found[0].record.spec.version
+    assert sorted(told) == [
+        f"1 runs of version 90 of mart are left out: this is version {version}",
+        f"2 runs of version 91 of mart are left out: this is version {version}",
+    ]
+
+
+def test_a_record_of_a_method_that_is_not_known_is_left_out_and_told(tmp_path):
+    made(tmp_path, ["mart"], method="gone")
+    found, told = current(read_records(tmp_path)[0])
+    assert found == [] and [line.partition(" of gone ")[2] for line in told] == [
+        "are left out: no such method is known here"
+    ]
+
+
+def test_a_trial_of_a_search_is_no_run(tmp_path):
+    made(tmp_path, ["mart"], stage="trial")
+    assert read_records(tmp_path) == ([], [])
+
+
+@pytest.mark.parametrize("study", ["ablation", ""])
+def test_sample_is_left_out_where_real_is_there(tmp_path, study):
+    made(tmp_path, ["mart", "mbt", "mbt-long"], data="sample")
+    assert arms(chosen(tmp_path, study)) and chosen(tmp_path, study).left_out == ()
+    made(tmp_path, ["mart"])
+    found = chosen(tmp_path, study)
+    assert arms(found) == ["mart"] and found.runs[0].record.spec.data == "real"
+    assert left(found) == {"on the built-in sample": 3}
+
+
+def test_sample_is_taken_where_it_is_asked_for(tmp_path):
+    made(tmp_path, ["mart"])
+    made(tmp_path, ["mart", "mbt"], data="sample")
+    assert arms(chosen(tmp_path, runs="data=sample")) == ["mbt", "mart"]
+
+
+def test_the_preset_of_most_arms_wins_and_the_other_is_told(tmp_path):
+    made(tmp_path, ["mbt", "mbt-long", "mart"])
+    made(tmp_path, ["mbt", "mart"], preset="paper")
+    made(tmp_path, ["mart"], preset="paper", seed=1)
+    made(tmp_path, ["mart"], preset="paper", seed=2)
+    found = chosen(tmp_path)
+    assert (found.preset, found.settings, len(found.runs)) == ("quick", (), 3)
+    assert left(found) == {"with preset paper": 4}
+
+
+def test_of_two_presets_with_as_many_arms_paper_wins_though_quick_has_more_runs(tmp_path):
+    for seed in range(3):
+        made(tmp_path, ["mbt", "mart"], seed=seed)
+    made(tmp_path, ["mbt", "mart"], preset="paper")
+    found = chosen(tmp_path)
+    assert found.preset == "paper" and left(found) == {"with preset quick": 6}
+
+
+def test_the_values_that_most_arms_have_win_and_the_others_are_told(tmp_path):
+    made(tmp_path, ["mbt", "mart", "mbt-long"], set=SETS)
+    made(tmp_path, ["mbt", "mart"])
+    found = chosen(tmp_path)
+    assert found.settings == (("epochs", "3"),) and labels(found) == ["mbt", "mbt-long", "mart"]
+    assert left(found) == {"with preset quick": 2}
+    made(tmp_path, ["mbt-long"])
+    found = chosen(tmp_path)
+    assert found.settings == () and left(found) == {"with preset quick, epochs=3": 3}
+
+
+def test_values_that_only_some_arms_can_have_are_one_set_with_those_that_cannot(tmp_path):
+    made(tmp_path, ["mart", "mbt-long"], set={"epochs": 3, "pretrain_epochs": 2})
+    made(tmp_path, ["mbt"], set={"epochs": 3})
+    found = chosen(tmp_path)
+    assert arms(found) == ["mbt", "mbt-long", "mart"] and found.left_out == ()
+    assert found.settings == (("epochs", "3"), ("pretrain_epochs", "2"))
+
+
+def test_the_settings_of_a_quick_study_are_its_usual_ones(tmp_path):
+    """`masking` sets a patch under the quick preset."""
+    made(tmp_path, ["mart", "mart-mask-tube"])
+    made(tmp_path, ["mart", "mart-mask-tube"], set={"patch": 12, "audio_patch": 16})
+    assert chosen(tmp_path, "masking").settings == (("audio_patch", "16"), ("patch", "12"))
+    assert chosen(tmp_path, "ablation").settings == ()
+
+
+@pytest.mark.parametrize(
+    ("preset", "settings", "told"),
+    [
+        ("paper", None, ("paper", ())),
+        ("quick", None, ("quick", ())),
+        ("", {"epochs": "3"}, ("quick", (("epochs", "3"),))),
+        ("", {"epochs": "03"}, ("quick", (("epochs", "3"),))),
+        ("", {"epochs": "40"}, ("quick", ())),  # quick's own value
+        ("quick", {"epochs": "3"}, ("quick", (("epochs", "3"),))),
+    ],
+    ids=str,
+)
+def test_a_preset_and_settings_that_are_asked_for_are_taken(tmp_path, preset, settings, told):
+    made(tmp_path, ["mart", "mbt", "mbt-long"])
+    made(tmp_path, ["mart", "mbt"], preset="paper")
+    made(tmp_path, ["mart"], set=SETS)
+    found = chosen(tmp_path, preset=preset, settings=settings)
+    assert (found.preset, found.settings) == told and found.runs
+    for run in found.runs:
+        assert run.record.preset == told[0]
+        assert settings_of([run.arm], told[0], {n: str(run.record.spec.config[n]) for n in ("epochs",)}) == told[1]
+    assert len(found.runs) + len(found.left_out) == 6
+
+
+def test_what_no_run_has_leaves_nothing_and_tells_what_there_is(tmp_path):
+    made(tmp_path, ["mart", "mbt"])
+    found = chosen(tmp_path, preset="paper")
+    assert found.runs == () and left(found) == {"with preset quick": 2}
+    found = chosen(tmp_path, settings={"epochs": "5"})
+    assert found.runs == () and left(found) == {"with preset quick": 2}
+
+
+def test_a_setting_of_a_wrong_value_is_a_mistake(tmp_path):
+    made(tmp_path, ["mart"])
+    with pytest.raises(ConfigError, match="'epochs'"):
+        chosen(tmp_path, settings={"epochs": "many"})
+
+
+def test_a_failed_run_counts_where_no_finished_one_stands_in_its_place(tmp_path):
+    made(tmp_path, ["mart"], error="out of memory")
+    found = chosen(tmp_path)
+    assert [run.failed for run in found.runs] == [True] and found.left_out == ()
+    made(tmp_path, ["mart"])  # the same run, made again
+    assert [run.failed for run in chosen(tmp_path).runs] == [False] and chosen(tmp_path).left_out == ()
+
+
+def test_a_run_that_failed_on_other_clips_yields_to_one_that_did_not(tmp_path):
+    for seed in range(3):
+        made(tmp_path, ["mart"], content="a" * 64, error="broken clip", seed=seed)
+    assert [run.failed for run in chosen(tmp_path).runs] == [True] * 3
+    for seed in range(2):
+        made(tmp_path, ["mart"], content="b" * 64, seed=seed)
+    found = chosen(tmp_path)
+    assert [(run.record.spec.seed, run.failed) for run in found.runs] == [(0, False), (1, False), (2, True)]
+
+
+def test_of_several_failures_the_last_is_the_run(tmp_path):
+    record = made(tmp_path, ["mart"], error="first")[0]
+    for attempt in (9, 10, 2):
+        RunFolder(tmp_path / "runs" / record.key).write(
+            replace(record, attempt=attempt, error=replace(record.error, message=f"try {attempt}"))
+        )
+    assert [run.record.error.message for run in chosen(tmp_path).runs] == ["try 10"]
+
+
+@pytest.mark.parametrize("study", ["ablation", ""])
+@pytest.mark.parametrize("what", ["content", "split"])
+def test_doubles_on_other_clips_are_told_and_the_more_usual_clips_kept(tmp_path, what, study):
+    made(tmp_path, ["mart"], **{what: "a" * 64})
+    usual = made(tmp_path, ["mart", "mbt", "mbt-long"], **{what: "b" * 64})
+    found = chosen(tmp_path, study)
+    assert sorted(run.record.key for run in found.runs) == sorted(record.key for record in usual)
+    other = next(path.name for path in (tmp_path / "runs").iterdir() if path.name not in {r.key for r in usual})
+    assert [(key, "in whose place stands another" in why) for key, why in found.left_out] == [(other, True)]
+
+
+def test_frozen_and_re_tuned_lines_of_one_arm_are_told_apart(tmp_path):
+    make_search(tmp_path, "mart", params={"lr": 0.0015})
+    make_search(tmp_path, "mart-no-masking", params={"lr": 0.0007})
+    made(tmp_path, ["mart", "mart-no-masking"], set={"lr": 0.0015})
+    made(tmp_path, ["mart-no-masking"], set={"lr": 0.0007})
+    found = chosen(tmp_path)
+    assert labels(found) == ["mart-no-masking (frozen)", "mart-no-masking (re-tuned)", "mart (re-tuned)"]
+    assert found.settings == () and {run.tried for run in found.runs} == {6}
+
+
+def test_lines_with_their_own_and_with_tuned_values_are_told_apart(tmp_path):
+    make_search(tmp_path, "mart", params={"lr": 0.0015})
+    made(tmp_path, ["mart", "mbt"])
+    made(tmp_path, ["mart"], set={"lr": 0.0015})
+    assert labels(chosen(tmp_path)) == ["mbt (untuned)", "mart (untuned)", "mart (re-tuned)"]
+
+
+def test_where_all_lines_are_tuned_one_way_none_says_so(tmp_path):
+    make_search(tmp_path, "mart", params={"lr": 0.0015})
+    make_search(tmp_path, "mbt", params={"lr": 0.0005})
+    made(tmp_path, ["mart"], set={"lr": 0.0015})
+    made(tmp_path, ["mbt"], set={"lr": 0.0005})
+    found = chosen(tmp_path)
+    assert labels(found) == ["mbt", "mart"] and {run.values for run in found.runs} == {"re-tuned"}
+
+
+def test_a_protocol_that_is_not_clean_is_part_of_every_label(tmp_path):
+    made(tmp_path, ["mart"], protocol="best-on-test")
+    assert labels(chosen(tmp_path, "optimism")) == ["mart (EPOCH CHOSEN ON TEST)"]
+    made(tmp_path, ["mbt"], protocol="refit", stop=4)
+    assert labels(chosen(tmp_path, "", runs="protocol=refit")) == ["mbt (refit on train + val)"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_clean_line_of_an_arm_stands_above_its_flagged_one_whatever_their_keys(tmp_path, seed):
+    made(tmp_path, ["mart"], protocol="best-on-test", seed=seed)
+    made(tmp_path, ["mart"], seed=seed)
+    assert labels(chosen(tmp_path, "optimism")) == ["mart", "mart (EPOCH CHOSEN ON TEST)"]
+
+
+def test_runs_of_no_study_say_their_preset_and_settings_where_they_differ(tmp_path):
+    made(tmp_path, ["mart"])
+    made(tmp_path, ["mart"], set=SETS)
+    made(tmp_path, ["mbt"], preset="paper")
+    found = chosen(tmp_path, "", runs="dataset=ekman6")
+    assert labels(found) == ["mbt (paper)", "mart (quick)", "mart (quick; epochs=3)"]
+    assert sorted(found.preset.split(", ")) == ["paper", "quick"]
+    assert labels(chosen(tmp_path, "", runs="preset=quick,arm=mart")) == ["mart", "mart (epochs=3)"]
+
+
+def test_runs_of_no_study_have_the_name_they_were_asked_for_by_where_it_fits(tmp_path):
+    make_search(tmp_path, "mart", params={"mask": "none"})
+    record = made(tmp_path, ["mart"], set={"mask": "none"})[0]
+    for arm in ("mart", "mart-no-masking"):
+        RunFolder(tmp_path / "runs" / record.key).write(replace(record, arm=arm))
+        assert arms(chosen(tmp_path, "", runs="dataset=ekman6")) == [arm]
+    RunFolder(tmp_path / "runs" / record.key).write(replace(record, arm="majority"))
+    assert arms(chosen(tmp_path, "", runs="dataset=ekman6")) in (["mart"], ["mart-no-masking"])
+
+
+def test_a_data_set_of_ones_own_stands_behind_those_of_the_registry(tmp_path):
+    own = Card("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
+    made(tmp_path, ["mart"], card=own)
+    made(tmp_path, ["mart"], dataset="iemocap")
+    found = chosen(tmp_path, "comparison")
+    assert [run.card.title for run in found.runs] == ["IEMOCAP", "Mine"]
+
+
+def test_a_failed_run_on_data_of_ones_own_has_a_card_with_its_name(tmp_path):
+    own = Card("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
+    made(tmp_path, ["mart"], card=own, error="stopped")
+    assert [run.card.title for run in chosen(tmp_path, "comparison").runs] == ["aaa"]

@@ -1,0 +1,89 @@
+"""A filter takes the runs for which all its terms hold; what is no filter is one clear line."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.errors import ConfigError
+from studies.report.filters import FIELDS, Filter, parse_filter
+from tests.reports.made import make_run
+
+
+@pytest.fixture(scope="module")
+def record(tmp_path_factory):
+    return make_run(
+        tmp_path_factory.mktemp("results"), "mart-no-masking", dataset="iemocap", fold=3, seed=12, error="stopped"
+    )
+
+
+TAKEN = [
+    "dataset=iemocap",
+    "dataset=*",
+    "arm=mart*",
+    "arm=mart-no-?asking",
+    "arm=*-no-*,seed=12,fold=3",
+    " arm = mart* , fold = 3 ",
+    "method=mart",
+    "data=real,preset=quick,protocol=clean",
+    "seed=1?",
+    "seed=*,seed=12",
+    "arm=[lm]art*",
+]
+REFUSED = [
+    "dataset=ekman6",
+    "arm=mart",  # the whole name
+    "arm=MART*",
+    "seed=1",
+    "seed=12,fold=2",
+    "fold=2,fold=3",
+    "method=mart-no-masking",
+    "data=sample",
+    "preset=paper",
+    "protocol=refit",
+    "key=0",
+]
+
+
+@pytest.mark.parametrize("text", TAKEN)
+def test_a_run_for_which_all_terms_hold_is_taken(record, text):
+    assert parse_filter(text).takes(record, "mart-no-masking")
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_a_run_for_which_one_term_does_not_hold_is_not_taken(record, text):
+    assert not parse_filter(text).takes(record, "mart-no-masking")
+
+
+def test_a_run_is_taken_by_the_name_that_a_report_has_for_it_and_by_its_key(record):
+    assert parse_filter("arm=mart").takes(record, "mart")
+    assert parse_filter(f"key={record.key[:6]}*").takes(record, "mart")
+
+
+def test_a_filter_without_terms_takes_everything(record):
+    assert Filter().takes(record, "whatever")
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_every_field_can_be_asked_for(record, field):
+    assert parse_filter(f"{field}=*").takes(record, "mart")
+    assert not parse_filter(f"{field}=nothing").takes(record, "mart")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("datset=ekman6", "did you mean 'dataset'"),
+        ("arms=mart", "did you mean 'arm'"),
+        ("seed=0,sed=1", "did you mean 'seed'"),
+        ("xyz=1", "known: "),
+        ("ekman6", "got 'ekman6'"),
+        ("dataset=", "got 'dataset='"),
+        ("=ekman6", "field of --runs"),
+        ("seed=0,", "got ''"),
+        ("", "got ''"),
+    ],
+)
+def test_what_is_no_filter_is_one_clear_line(text, told):
+    with pytest.raises(ConfigError) as error:
+        parse_filter(text)
+    assert told in str(error.value) and "--runs" in str(error.value) and "\n" not in str(error.value)
