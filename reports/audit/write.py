@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.errors import ConfigError
+from bench.errors import ConfigError, StoreError
 from bench.files import sha256, write_whole
 from reports.audit.manifest import MANIFEST, begin_manifest, make_manifest, read_manifest
 from reports.audit.texts import FIGURES, pictures_of, texts
@@ -46,7 +46,8 @@ def write_report(
     latex: str | None = None,
 ) -> None:
     """Write a report into a folder. While that goes on the manifest says so, and a report that was interrupted is not
-    taken for one; files that only an older manifest named are deleted before the last. `latex` prints the document."""
+    taken for one; files that only an older manifest named are deleted before the last. `latex` prints the document;
+    where it cannot the report is written without, and StoreError is raised."""
     check_folder(out)
     old = read_manifest(out)
     contents = {path: text.encode() for path, text in texts(report, parts, searches).items()}
@@ -66,14 +67,20 @@ def write_report(
     progress("figures", len(pictures), len(pictures))
     write_whole(out / PAGE, page(report, shown).encode())
     written.append(PAGE)
+    failure: StoreError | None = None
     if latex is not None:
         progress(latex, 0, 1)
-        written.append(print_paper(out, latex))
+        try:
+            written.append(print_paper(out, latex))
+        except StoreError as error:  # the report is whole without it
+            failure = error
         progress(latex, 1, 1)
     files = {path: sha256(out / path) for path in written}
     for path in set(old.files if old is not None else ()) - set(files):
         _drop(out, path)
     write_whole(out / MANIFEST, make_manifest(report, asked, files).encode())
+    if failure is not None:
+        raise failure
 
 
 def _for_page(figure: Figure) -> Drawn:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from xml.dom import minidom
 
 from bench.files import whole
+from reports.datacounts import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -157,13 +158,13 @@ def _advance(letter: str) -> float:
 
 def wide(text: str) -> float:
     """How much room a text takes, in mean letters."""
-    return sum(map(_advance, text))
+    return sum(map(_advance, printable(text)))
 
 
 def wrap(text: str, letters: float) -> str:
     """The text in lines of at most so many mean letters, broken at spaces, or in long words behind `-`, `_` and `/`."""
-    lines = [""]
-    for word in re.split(r"[ \t\n]+", text.strip()):
+    text, lines = printable(" ".join(text.split())), [""]
+    for word in text.split(" "):
         joint = f"{lines[-1]} {word}" if lines[-1] else word
         if wide(joint) <= letters:
             lines[-1] = joint

@@ -21,7 +21,7 @@ CAPTION = (
     "repetitions. Folds share clips: with several, interval and p are corrected (Nadeau and Bengio 2003). By clips: a"
     " bootstrap of whole groups of clips (2000 draws) for these very runs, in which clips of all folds count alike, "
     "and McNemar's exact test, over several seeds twice the median of their p (Rueger 1978), which takes clips for "
-    "independent and is not adjusted. The columns Holm (1979) adjust for the {count} comparisons of this table. * "
+    "independent and is not adjusted. The columns Holm (1979) adjust for the {count} of this table. * "
     "0.05, ** 0.01, *** 0.001 of the adjusted p, and no star that n cannot reach. By runs and by clips answer "
     "different questions: would other seeds agree, and would other clips?"
 )
