@@ -156,14 +156,19 @@ def _advance(letter: str) -> float:
     return font.load_char(ord(letter), flags=LoadFlags.NO_SCALE).horiAdvance / font.units_per_EM * LETTERS * SMALL / 72
 
 
+def _drawable(text: str) -> str:
+    """A text without what no font has: control characters and halves of others are spelt out."""
+    return "".join(printable(sign) if unicodedata.category(sign) in ("Cc", "Cs") else sign for sign in text)
+
+
 def wide(text: str) -> float:
     """How much room a text takes, in mean letters."""
-    return sum(map(_advance, printable(text)))
+    return sum(map(_advance, _drawable(text)))
 
 
 def wrap(text: str, letters: float) -> str:
     """The text in lines of at most so many mean letters, broken at spaces, or in long words behind `-`, `_` and `/`."""
-    text, lines = printable(" ".join(text.split())), [""]
+    text, lines = _drawable(" ".join(re.split(r"[ \t\n]+", text.strip()))), [""]
     for word in text.split(" "):
         joint = f"{lines[-1]} {word}" if lines[-1] else word
         if wide(joint) <= letters:

@@ -86,3 +86,8 @@ def test_parts_keep_the_order_and_are_as_few_as_can_be(count, most):
     parts = style.chunks(range(count), most)
     assert [item for part in parts for item in part] == list(range(count))
     assert max(map(len, parts)) <= most and len(parts) == -(-count // most)
+
+
+def test_control_characters_in_a_name_are_spelt_out():
+    assert style.wrap("a\x07b \udce9", 40) == "a\\x07b \\udce9"
+    assert style.wide("\x07") == style.wide("\\x07") > 0
