@@ -92,9 +92,12 @@ def names_of(record: Record, searches: Sequence[Summary], full: str) -> list[Nam
 
 
 def _is_of(search: Summary, record: Record) -> bool:
+    """Whether a search found something on a record's data, with the same files as far as both have them."""
     spec = record.spec
     of = (search.dataset, search.data, search.fold, search.preset)
-    return of == (spec.dataset, spec.data, spec.fold, record.preset) and search.winner is not None
+    files = search.weights or {}
+    same = all(files[name] == sha for name, sha in spec.weights.items() if name in files)
+    return of == (spec.dataset, spec.data, spec.fold, record.preset) and search.winner is not None and same
 
 
 @cache

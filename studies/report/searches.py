@@ -36,6 +36,7 @@ def _read(path: Path) -> Summary:
             winner=dict(winner["params"]) if winner is not None else None,
             best=winner["value"] if winner is not None else None,
             trials=tuple(raw.get("trials", ())),
+            weights=dict(raw["weights"]) if "weights" in raw else None,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is no summary of a search ({type(error).__name__}); move it away") from None

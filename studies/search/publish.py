@@ -89,6 +89,7 @@ def _summary(search: Search) -> dict[str, Any]:
         "seeds": search.how.seeds,
         "ranges": {name: _as_row(one) for name, one in search.ranges.items()},
         "base": search.spec.config,
+        "weights": search.spec.weights,
         "tried": vars(search.tried()),
         "trials": search.told(),
         "winner": vars(winner) if winner is not None else None,

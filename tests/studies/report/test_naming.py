@@ -195,3 +195,12 @@ def test_settings_are_told_by_whichever_arm_has_the_field():
     assert settings_of(["mbt", "mart"], "quick", given) == (("lr", "0.1"), ("pretrain_epochs", "2"))
     assert settings_of(["mbt"], "quick", given) == (("lr", "0.1"),)
     assert settings_of(["mart-no-masking", "mart"], "quick", {"mask": "random"}) == (("mask", "random"),)
+
+
+def test_a_search_with_another_file_explains_nothing(tmp_path):
+    lexicon = {"lexicon": "a" * 64}
+    make_search(tmp_path, "mart", params={"lr": 0.0015}, weights={"lexicon": "b" * 64})
+    (other,), _ = read_searches(tmp_path)
+    record = make_run(tmp_path, "mart", set={"lr": 0.0015}, weights=lexicon)
+    assert [name.values for name in names_of(record, [other], "mart")] == ["own"]
+    assert [name.values for name in names_of(record, [replace(other, weights=lexicon)], "mart")] == ["re-tuned"]
