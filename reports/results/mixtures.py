@@ -50,13 +50,13 @@ def _mixed(runs: Sequence[Run], what: str, of: Callable[[Run], str]) -> list[str
 
 
 def _splits(runs: Sequence[Run]) -> list[str]:
-    """Data sets whose runs of one fold and validation fold had other clips, or any of whose runs had other content."""
+    """Data sets whose runs of one fold and seed had other clips, or whose runs of one fold had other content."""
     told = []
     for what in ("split", "content"):
         found: dict[tuple[object, ...], dict[str, list[Run]]] = {}
         for run in runs:
             spec = run.record.spec
-            within = (spec.fold, spec.seed) if what == "split" else opened(spec)
+            within = (spec.fold, *((spec.seed,) if what == "split" else opened(spec)))
             found.setdefault((spec.dataset, spec.data, *within), {}).setdefault(getattr(spec, what), []).append(run)
         mixed: dict[str, dict[str, list[Run]]] = {}
         for place, of in found.items():

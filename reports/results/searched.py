@@ -25,6 +25,7 @@ class Summary:
     winner: dict[str, Any] | None
     best: float | None  # val/acc_e of the winner
     trials: tuple[dict[str, Any], ...]  # number, state, value, spent; none in older summaries
+    weights: dict[str, str] | None = None  # config field -> sha256 of its file; None in older summaries
 
     def called(self, title: str) -> str:
         """What it is called: its arm, data set and fold, and the start of its digest, which tells twins apart."""

@@ -58,7 +58,8 @@ def of_one_card(runs: Sequence[Run]) -> tuple[list[Run], LeftOut]:
 
 def _content(record: Record) -> tuple[str, ...]:
     weights = (f"{name}={sha}" for name, sha in sorted(record.spec.weights.items()))
-    return record.spec.dataset, *map(str, opened(record.spec)), record.spec.content, *weights
+    spec = record.spec  # the lists of two folds need not hold the same clips
+    return spec.dataset, str(spec.fold), *map(str, opened(spec)), spec.content, *weights
 
 
 def _split(record: Record) -> tuple[str, str]:

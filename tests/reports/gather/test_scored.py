@@ -1,0 +1,199 @@
+"""What figures show of scores, differences, classes and confidence is what the stored predictions say."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from reports.gather.compared import differences_of
+from reports.gather.scored import confusions_of, radars_of, reliabilities_of, results_of
+from reports.plots import differences
+from reports.results.comparisons import compare_with
+from reports.results.predicted import Shelf
+from tests.reports.tables import anew
+from tests.reports.tables.by_hand import TWO, accuracy, by_hand, frame_of, logits, read, right
+from tests.reports.tables.cases import EIGHT, SEEDS, mixed, tuned
+
+ARMS = {"mbt": 0.35, "mart": 0.55}
+
+
+@pytest.fixture(scope="module")
+def frame(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    runs = [by_hand(folder, arm, seed, skill=skill) for arm, skill in ARMS.items() for seed in SEEDS]
+    runs += [
+        by_hand(folder, arm, seed, fold, card=EIGHT, skill=skill)
+        for arm, skill in ARMS.items()
+        for fold in (1, 2)
+        for seed in (0, 1)
+    ]
+    return frame_of(*runs)
+
+
+def on(frame, label, dataset):
+    return [run for run in frame.of(label) if run.card.name == dataset and not run.failed]
+
+
+def test_scores_are_the_means_and_the_single_runs(frame):
+    found = results_of(frame, Shelf())
+    assert [(point.group, point.label) for point in found.points] == [
+        *(("Ekman-6", "mbt"), ("Ekman-6", "mart"), ("VideoEmotion-8", "mbt"), ("VideoEmotion-8", "mart"))
+    ]
+    for point, dataset in zip(found.points, ["ekman6", "ekman6", "videoemotion8", "videoemotion8"], strict=True):
+        each = [accuracy(run) for run in on(frame, point.label, dataset)]
+        assert point.runs == pytest.approx(each) and point.mean == pytest.approx(np.mean(each))
+        assert not point.flagged and not found.sample
+
+
+def test_intervals_of_scores_are_a_bootstrap_of_videos_within_classes(frame):
+    """Two neighbours of different classes are a video; the class of most of its clips, the first of two, is its own."""
+    for point in results_of(frame, Shelf()).points[:2]:
+        runs = on(frame, point.label, "ekman6")
+        table, hits = read(runs[0]), np.array([right(run) for run in runs]).mean(axis=0)
+        per = {}
+        for clip, video in enumerate(table["group"]):
+            per.setdefault(video, []).append(clip)
+        label = [runs[0].card.classes.index(name) for name in table["label"]]
+        strata: dict[int, list[list[int]]] = {}
+        for clips in per.values():
+            strata.setdefault(min(label[clip] for clip in clips), []).append(clips)
+        rng, draws = np.random.default_rng(3), []
+        for _ in range(2000):
+            taken = [of[one] for of in strata.values() for one in rng.integers(len(of), size=len(of))]
+            draws.append(100 * hits[np.concatenate(taken)].mean())
+        low, high = np.percentile(draws, [2.5, 97.5])
+        assert [point.low, point.high] == pytest.approx([low, high], abs=0.12 * (high - low))
+        assert point.low < point.mean < point.high
+
+
+def test_lines_that_may_not_win_are_hollow(tmp_path):
+    found = results_of(mixed(tmp_path), Shelf())
+    flagged = {(point.group, point.label): point.flagged for point in found.points}
+    assert flagged == {
+        ("Ekman-6", "mbt"): True,
+        ("Ekman-6", "mart-released"): True,
+        ("Ekman-6", "mart"): False,
+        ("Ekman-6", "mart (EPOCH CHOSEN ON TEST)"): True,
+        ("Ekman-6", "mart (paper)"): False,
+        ("VideoEmotion-8", "mbt"): False,
+        ("VideoEmotion-8", "mart"): False,
+    }
+
+
+def test_differences_are_those_of_the_pairs(frame):
+    compared = compare_with(frame, "mart", Shelf())
+    found = differences_of(frame, compared, "mart")
+    assert found.reference == "mart" and [one.group for one in found.differences] == ["Ekman-6", "VideoEmotion-8"]
+    for one, dataset, overlap in zip(found.differences, ("ekman6", "videoemotion8"), (0.0, 60 / 200), strict=True):
+        gains = anew.gains(on(frame, "mbt", dataset), on(frame, "mart", dataset))
+        mean, low, high, _ = anew.interval(gains, overlap)
+        assert one.pairs == pytest.approx(tuple(gains))
+        assert (one.mean, one.low, one.high) == pytest.approx((mean, low, high))
+    shown = differences.rows(found)
+    assert [row["pair 1"] for row in shown] == [one.pairs[0] for one in found.differences]
+
+
+def test_ways_of_tuning_stand_on_the_line_of_their_arm(tmp_path):
+    frame = tuned(tmp_path)
+    found = differences_of(frame, compare_with(frame, "mart", None), "mart")
+    assert [(one.label, one.kind) for one in found.differences] == [
+        *(("mbt", "frozen"), ("mbt", "re-tuned"), ("mart-no-masking", "frozen"), ("mart-no-masking", "re-tuned"))
+    ]
+
+
+def test_lines_that_an_arm_and_its_tuning_do_not_tell_apart_keep_their_names():
+    def line(values, apart, n):
+        told = {"values": values, "apart": apart}
+        return by_hand(None, "mbt", files=False, run=told, config={"lr": n})
+
+    lines = [line("own", "epochs=2", 1), line("own", "epochs=4", 2), line("re-tuned", "re-tuned", 3)]
+    frame = frame_of(*lines, by_hand(None, "mart", files=False))
+    found = differences_of(frame, compare_with(frame, "mart", None), "mart")
+    assert [one.label for one in found.differences] == ["mbt (epochs=2)", "mbt (epochs=4)", "mbt (re-tuned)"]
+    differences.draw(found)
+
+
+def test_confusions_are_counted_over_all_runs(frame):
+    found = confusions_of(frame, ["mart", "mbt"], "ekman6", Shelf())
+    assert [(panel.title, panel.runs) for panel in found.panels] == [("mart", 3), ("mbt", 3)]
+    for panel in found.panels:
+        counts = sum(anew.confusion(run) for run in on(frame, panel.title, "ekman6"))
+        assert panel.classes == frame.runs[0].card.classes and np.array_equal(panel.counts, counts)
+
+
+def test_radars_have_the_mean_recall_of_each_class(frame):
+    found = radars_of(frame, ["mart"])
+    assert [panel.title for panel in found.panels] == ["Ekman-6", "VideoEmotion-8"]
+    for panel, dataset in zip(found.panels, ("ekman6", "videoemotion8"), strict=True):
+        (ring,) = panel.rings
+        runs = on(frame, "mart", dataset)
+        for name, value in zip(panel.classes, ring.values, strict=True):
+            assert value == pytest.approx(np.mean([anew.score(run, f"recall/{name}") for run in runs]))
+
+
+def test_a_data_set_of_two_classes_has_no_radar():
+    two = [by_hand(None, "mart", files=False, card=TWO)]
+    assert radars_of(frame_of(*two), ["mart"]).panels == ()
+    both = radars_of(frame_of(*two, by_hand(None, "mart", files=False)), ["mart"])
+    assert [panel.title for panel in both.panels] == ["Ekman-6"]
+
+
+def test_a_class_without_test_clips_leaves_a_gap():
+    (panel,) = radars_of(frame_of(by_hand(None, "mart", files=False, clips=5)), ["mart"]).panels
+    assert panel.rings[0].values[5] is None and None not in panel.rings[0].values[:5]
+
+
+def test_bins_of_confidence_hold_the_clips_of_all_runs_and_their_error_is_the_runs_mean(frame):
+    found = reliabilities_of(frame, ["mbt", "mart"], Shelf())
+    assert [panel.title for panel in found.panels] == ["Ekman-6", "VideoEmotion-8"]
+    for curve in found.panels[0].curves:
+        runs = on(frame, curve.label, "ekman6")
+        sure = np.concatenate([softmax(logits(run), axis=1).max(axis=1) for run in runs])
+        hit = np.concatenate([right(run) for run in runs])
+        assert sum(one.clips for one in curve.bins) == 180
+        edges = np.linspace(0, 1, 11)
+        expected = []
+        for low, high in pairwise(edges):
+            inside = (sure >= low) & (sure < high)
+            if inside.any():
+                expected.append((100 * sure[inside].mean(), 100 * hit[inside].mean(), inside.sum()))
+        assert np.allclose([(one.confidence, one.accuracy, one.clips) for one in curve.bins], expected)
+        assert curve.error == pytest.approx(np.mean([anew.calibration(run) for run in runs]))
+
+
+def test_runs_without_predictions_have_scores_and_no_intervals_matrices_or_bins(tmp_path):
+    frame = frame_of(*(by_hand(tmp_path, arm, seed, files=False) for arm in ARMS for seed in SEEDS))
+    shelf = Shelf()
+    for point in results_of(frame, shelf).points:
+        assert point.low is None and point.high is None and len(point.runs) == 3
+    assert confusions_of(frame, list(ARMS), "ekman6", shelf) is None
+    assert reliabilities_of(frame, list(ARMS), shelf).panels == ()
+    assert len(radars_of(frame, list(ARMS)).panels[0].rings) == 2
+    found = differences_of(frame, compare_with(frame, "mart", shelf), "mart")
+    assert len(found.differences[0].pairs) == 3 and len(shelf.missing) == 6
+
+
+def test_one_run_without_predictions_is_left_out_of_matrices_and_bins(tmp_path):
+    runs = [by_hand(tmp_path, "mart", seed, files=seed != 1) for seed in SEEDS]
+    (panel,) = confusions_of(frame_of(*runs), ["mart"], "ekman6", Shelf()).panels
+    assert panel.runs == 2 and np.sum(panel.counts) == 120
+    (curves,) = reliabilities_of(frame_of(*runs), ["mart"], Shelf()).panels
+    assert sum(one.clips for one in curves.curves[0].bins) == 120
+
+
+def test_lines_that_failed_are_in_no_figure(tmp_path):
+    frame = frame_of(by_hand(tmp_path, "mart"), by_hand(tmp_path, "mbt", error="stopped"))
+    lines = ["mart", "mbt"]
+    assert [point.label for point in results_of(frame, Shelf()).points] == ["mart"]
+    assert [panel.title for panel in confusions_of(frame, lines, "ekman6", Shelf()).panels] == ["mart"]
+    assert [ring.label for ring in radars_of(frame, lines).panels[0].rings] == ["mart"]
+    assert [curve.label for curve in reliabilities_of(frame, lines, Shelf()).panels[0].curves] == ["mart"]
+
+
+def test_figures_of_the_sample_say_so():
+    frame = frame_of(*(by_hand(None, arm, files=False, spec={"data": "sample"}) for arm in ARMS))
+    assert results_of(frame, Shelf()).sample and radars_of(frame, list(ARMS)).panels[0].sample
+    assert differences_of(frame, compare_with(frame, "mart", None), "mart").sample

@@ -1,0 +1,1 @@
+"""Tests of macros, details and the document of a paper."""

@@ -1,0 +1,49 @@
+"""The document takes every table and every figure of its report in, once."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from bench.store import Store
+from reports.audit.texts import grids_of, pictures_of
+from reports.paper.document import document
+from studies.registry import STUDIES
+from studies.report.build import build
+from studies.report.choose import Wish
+from tests.reports.made import make_run, make_search
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    results = tmp_path_factory.mktemp("results")
+    search = make_search(results, "mart")
+    for arm in ("mbt", "mart-mask-random", "mart"):
+        for seed in range(2):
+            values = search["winner"]["params"] if arm != "mbt" else {}
+            make_run(results, arm, seed=seed, clips=60, set=values, notes={"a": 1.0})
+    make_run(results, "mart-no-masking", clips=60, error="it cost 100 % & {failed}")
+    return build(results, "paper", STUDIES["paper"], Wish(), Store(results), "http://127.0.0.1:5000").report
+
+
+def test_every_table_and_figure_is_taken_in_once_and_no_other(report):
+    text = document(report)
+    tables = re.findall(r"\\input\{tables/([^}]*)\}", text)
+    figures = re.findall(r"\\shown\{figures/([^}]*)\.pdf\}", text)
+    assert sorted(tables) == sorted(grid.name for grid in grids_of(report)) and len(tables) > 10
+    assert sorted(figures) == sorted(picture.name for picture in pictures_of(report)) and len(figures) > 5
+    assert len(set(tables)) == len(tables) and len(set(figures)) == len(figures)
+
+
+def test_macros_come_first_and_details_last_and_every_section_has_its_heading(report):
+    text = document(report)
+    assert text.index(r"\input{macros}") < text.index(r"\begin{document}") < text.index(r"\input{details}")
+    assert text.rstrip().endswith(r"\end{document}") and text.count(r"\input{details}") == 1
+    headings = re.findall(r"\\section\*\{([^}]*)\}", text)
+    assert headings == [report.title, *(section.title for section in report.sections), "Implementation details"]
+
+
+def test_figures_have_labels_of_their_own(report):
+    labels = re.findall(r"\\label\{fig:([^}]*)\}", document(report))
+    assert len(set(labels)) == len(labels) == len(pictures_of(report))

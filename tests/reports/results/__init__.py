@@ -1,0 +1,1 @@
+"""Tests of the runs that a report is about."""

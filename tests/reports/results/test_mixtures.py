@@ -1,0 +1,116 @@
+"""What is mixed in a table is said above it, with the lines it is about, and nothing else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.results.mixtures import ON_TEST, SAMPLE, mixtures
+from tests.reports.tables.by_hand import TWO, by_hand
+
+WEIGHTS = {"weights_video": "", "weights_audio": "", "weights_all": ""}
+
+
+def run(arm="mart", seed=0, fold=0, **told):
+    return by_hand(None, arm, seed, fold, files=False, error="not run", **told)
+
+
+def spec(**values):
+    return {"spec": values}
+
+
+def test_runs_that_have_all_in_common_need_no_word():
+    assert mixtures([run("mbt"), run("mart"), run("mart", 1), run("mart", card=TWO)]) == ()
+    assert mixtures([]) == ()
+
+
+def test_a_run_on_the_sample_is_told():
+    assert mixtures([run(**spec(data="sample"))]) == (SAMPLE,)
+    assert "BUILT-IN SAMPLE" in SAMPLE
+
+
+@pytest.mark.parametrize(("protocol", "told"), [("clean", ()), ("refit", ()), ("best-on-test", (ON_TEST,))])
+def test_a_run_whose_epoch_test_chose_is_told(protocol, told):
+    assert mixtures([run("mbt"), run(**spec(protocol=protocol))]) == told
+
+
+@pytest.mark.parametrize(
+    ("preset", "config", "weights", "scratch"),
+    [
+        ("paper", WEIGHTS, {}, True),
+        ("paper", WEIGHTS, {"weights_video": "a" * 64}, False),
+        ("paper", WEIGHTS, {"weights_teacher": "a" * 64}, True),
+        ("quick", WEIGHTS, {}, False),
+        ("paper", {"lr": 0.1}, {}, False),
+    ],
+)
+def test_a_line_of_the_papers_sizes_without_published_weights_is_named(preset, config, weights, scratch):
+    told = mixtures([run(config=config, record={"preset": preset}, **spec(weights=weights))])
+    line = "FROM SCRATCH: of the paper's sizes, but trained without published weights (mart)."
+    assert told == ((line,) if scratch else ())
+
+
+def test_presets_commits_and_versions_are_told_with_the_lines_that_have_each():
+    runs = [run("mbt"), run("mart"), run("mart", 1, record={"preset": "paper"})]
+    assert mixtures(runs) == ("MIXED presets: quick (mbt, mart: 2 runs), paper (mart: 1 run).",)
+    runs = [run("mbt"), run("mart", provenance={"commit": "abcdef0123456789"})]
+    assert mixtures(runs) == ("MIXED commits: 1a2b3c4d (mbt: 1 run), abcdef01 (mart: 1 run).",)
+    runs = [run("mbt"), run("mart", provenance={"torch": "2.10.0"})]
+    assert mixtures(runs) == ("MIXED versions of torch: 2.11.0 (mbt: 1 run), 2.10.0 (mart: 1 run).",)
+
+
+def test_runs_of_changed_code_are_counted_and_named():
+    dirty = {"provenance": {"dirty": True}}
+    told = "1 of 3 runs was made by code that differs from its commit (mart)."
+    assert mixtures([run("mbt"), run("mart", **dirty), run("mart", 1)]) == (told,)
+    told = "2 of 2 runs were made by code that differs from its commit (mbt, mart)."
+    assert mixtures([run("mbt", **dirty), run("mart", **dirty)]) == (told,)
+
+
+@pytest.mark.parametrize("what", ["split", "content"])
+def test_fingerprints_that_differ_for_one_fold_and_seed_are_told(what):
+    end = "; runs of different splits are not compared" if what == "split" else ""
+    told = f"MIXED fingerprints of {what} on Ekman-6: {what[0] * 8} (mbt: 1 run), aaaaaaaa (mart: 1 run){end}."
+    first = spec(**{what: what[0] * 64})
+    assert mixtures([run("mbt", **first), run("mart", **spec(**{what: "a" * 64}))]) == (told,)
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"fold": 1}, {"card": TWO}])
+def test_splits_may_differ_between_seeds_folds_and_data_sets_and_content_between_folds_and_data_sets(other):
+    assert mixtures([run("mbt"), run("mart", **other, **spec(split="a" * 64))]) == ()
+    told = mixtures([run("mbt"), run("mart", **other, **spec(content="a" * 64))])
+    assert len(told) == (1 if "seed" in other else 0)  # the lists of two folds need not hold the same clips
+
+
+@pytest.mark.parametrize("field", ["size", "mels"])
+def test_content_may_differ_between_methods_that_open_clips_in_other_sizes_and_a_split_may_not(field):
+    config = {"size": 32, "mels": 32}
+    pair = [run("mbt", config=config), run("mart", config={**config, field: 64}, **spec(content="a" * 64))]
+    assert mixtures(pair) == ()
+    assert mixtures([run("mbt", config=config), run("mart", config=config, **spec(content="a" * 64))]) != ()
+    pair = [run("mbt", config=config), run("mart", config={**config, field: 64}, **spec(split="a" * 64))]
+    assert len(mixtures(pair)) == 1 and "split" in mixtures(pair)[0]
+
+
+def test_only_places_that_are_mixed_are_told_of():
+    runs = [run("mbt"), run("mart"), run("probe", 1), run("mbt", 1), run("mart", 1, **spec(split="a" * 64))]
+    assert mixtures(runs) == (
+        "MIXED fingerprints of split on Ekman-6: ffffffff (probe, mbt: 2 runs), aaaaaaaa (mart: 1 run); "
+        "runs of different splits are not compared.",
+    )
+
+
+def test_many_lines_are_named_in_part():
+    runs = [run(f"arm{n}") for n in range(7)] + [run("mart", record={"preset": "paper"})]
+    assert mixtures(runs) == ("MIXED presets: quick (arm0, arm1, arm2, arm3 and 3 more: 7 runs), paper (mart: 1 run).",)
+
+
+def test_all_of_it_is_told_at_once():
+    config = {**WEIGHTS, "lr": 0.1}
+    odd = {"config": config, "record": {"preset": "paper"}, "provenance": {"commit": "b" * 40, "torch": "3"}}
+    made = spec(data="sample", protocol="best-on-test")["spec"]
+    told = mixtures([run("mbt", **spec(data="sample")), run("mart", **odd, spec=made, run={"apart": "odd"})])
+    assert [text.partition(":")[0] for text in told] == [
+        *("BUILT-IN SAMPLE", "EPOCH CHOSEN ON TEST", "FROM SCRATCH"),
+        *("MIXED presets", "MIXED commits", "MIXED versions of torch"),
+    ]
+    assert "mart (odd)" in told[2] and "mart (odd)" in told[3]

@@ -1,0 +1,139 @@
+"""Runs made by hand, whose files are real: nothing of them follows from a config of a method that may change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import pandas
+
+from bench.data import Card
+from bench.metrics import Predictions, score
+from bench.outputs import CURVES, PREDICTIONS, _table
+from bench.record import Failure, Record, RunSpec
+from datasets.registry import DATASETS
+from reports.results.frame import Frame
+from reports.results.pools import wanted_of
+from reports.results.run import Run
+
+QUICK = "Preset quick; values as the preset has them."
+FULL = {"pretrain_epochs": 2, "mask": "affective", "mask_from": 0.1, "mask_to": 0.5, "verify": "degree"}
+CONFIGS: dict[str, dict[str, Any]] = {
+    "majority": {},
+    "mbt": {"lr": 0.001, "epochs": 4, "modalities": "both"},
+    "mart": {**FULL, "target": "distribution", "lr": 0.001, "epochs": 4},
+    "mart-no-masking": {**FULL, "mask": "none", "target": "distribution"},
+    "mart-no-verification": {**FULL, "verify": "none", "target": "distribution"},
+    "mart-emotion-only": {**FULL, "verify": "emotion", "target": "distribution"},
+    "mart-mask-random": {**FULL, "mask": "random", "mask_from": 0.9, "mask_to": 0.9, "target": "distribution"},
+    "mart-target-pixel": {**FULL, "target": "pixel"},
+    "mart-audio": {**FULL, "target": "distribution", "modalities": "audio"},
+}
+TWO = Card(
+    "clips", "Own clips", ("calm", "tense"), (1, -1), {}, "en", "own", "none", "here", splits="by hand", clips=60
+)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run made by hand is, beside its arm, seed and fold."""
+
+    card: Card = DATASETS["ekman6"].card
+    clips: int = 60
+    skill: float = 0.5  # share of clips that it knows; it guesses the others
+    like: str = ""  # the arm whose predictions it has; "": its own
+    error: str = ""
+    config: Mapping[str, Any] | None = None
+    spec: Mapping[str, Any] = field(default_factory=dict)
+    run: Mapping[str, Any] = field(default_factory=dict)
+    record: Mapping[str, Any] = field(default_factory=dict)
+    notes: Mapping[str, float] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    curve: Sequence[float] = (0.2, 0.3, 0.4)
+    files: bool = True
+
+
+def by_hand(folder: Path | None, arm: str, seed: int = 0, fold: int = 0, **told: Any) -> Run:
+    """A finished or failed run; what `Made` has is told by its names."""
+    made = Made(**told)
+    spec = RunSpec(
+        **{"method": arm.partition("-")[0], "version": 1, "config": dict(_config(arm, made)), "dataset": made.card.name}
+        | {"data": "real", "split": "f" * 64, "content": "c" * 64, "fold": fold, "seed": seed, **made.spec}
+    )
+    place = (folder or Path("nowhere")) / f"{arm}-{made.card.name}-{fold}-{seed}-{spec.key}"
+    facts: dict[str, Any] = {"key": spec.key, "spec": spec, "arm": arm, "preset": "quick", "attempt": 1}
+    facts |= {"provenance": {"commit": "1a2b3c4d" * 5, "dirty": False, "torch": "2.11.0", **made.provenance}}
+    facts |= {"problems": [], "scores": {}, "notes": {}, "seconds": {"train": 3600.0 + 360 * seed, "test": 36.0}}
+    facts |= made.record
+    if made.error:
+        record = Record(**{**facts, "error": Failure("nan", made.error, "")})
+    else:
+        found = {split: predictions(made, arm, seed, fold, split) for split in _splits(spec)}
+        facts["scores"] = {f"{of}/{name}": v for of, one in found.items() for name, v in score(one, made.card).items()}
+        facts["notes"] = {"clips/train": 200.0, "cost/parameters": 1.25e6, "cost/flops": 3.4e9, **made.notes}
+        record = Record(**facts)
+        if made.files:
+            place.mkdir(parents=True)
+            _table(found, made.card).to_parquet(place / PREDICTIONS, index=False)
+            points = [{"stage": "finetune", "epoch": n, "values": {"val/acc_e": v}} for n, v in enumerate(made.curve)]
+            (place / CURVES).write_text(json.dumps([{"stage": "pretrain", "epoch": 0, "values": {"loss": 1}}, *points]))
+    return Run(record, place, made.card, arm, **made.run)
+
+
+def _config(arm: str, made: Made) -> Mapping[str, Any]:
+    return CONFIGS.get(arm, {}) if made.config is None else made.config
+
+
+def _splits(spec: RunSpec) -> tuple[str, ...]:
+    return ("val", "test") if spec.protocol == "clean" else ("test",)
+
+
+def predictions(made: Made, arm: str, seed: int, fold: int, split: str) -> Predictions:
+    """Clips that are hard or easy for everybody, two of a video; neighbouring folds share most of their test clips."""
+    clips, classes = made.clips, made.card.classes
+    shift = 20 * fold if split == "test" else 1000 + 100 * fold
+    index = np.arange(clips) + shift
+    label = index % len(classes)
+    ease = np.array([crc32(f"{made.card.name}/{one}".encode()) / 2**32 for one in index])
+    own = np.random.default_rng([crc32((made.like or arm).encode()), seed, fold, len(split)])
+    knows = 0.7 * ease + 0.3 * own.random(clips) < made.skill
+    guess = np.where(knows, label, own.integers(len(classes), size=clips))
+    scores = own.normal(size=(clips, len(classes))).astype(np.float32)
+    scores[np.arange(clips), guess] = scores.max(axis=1) + 1
+    names = tuple(f"{classes[c]}/{split}{one}" for one, c in zip(index, label, strict=True))
+    return Predictions(names, label.astype(np.int64), scores, tuple(f"video{one // 2}" for one in index))
+
+
+def frame_of(*runs: Run, wanted: Mapping[str, int] | None = None, values: str = QUICK, **remarks: str) -> Frame:
+    """A frame; `remarks` are of arms, with _ for -."""
+    told = {arm.replace("_", "-"): text for arm, text in remarks.items()}
+    return Frame(tuple(runs), wanted_of(runs) if wanted is None else wanted, told, values)
+
+
+def read(run: Run, split: str = "test") -> pandas.DataFrame:
+    """The stored predictions of a run, as they lie there."""
+    table = pandas.read_parquet(run.folder / PREDICTIONS)
+    return table[table["split"] == split].reset_index(drop=True)
+
+
+def logits(run: Run) -> np.ndarray:
+    """(n, C) the stored test scores of a run."""
+    table = read(run)
+    return table[[f"score/{name}" for name in run.card.classes]].to_numpy(dtype=float)
+
+
+def right(run: Run, split: str = "test") -> np.ndarray:
+    """(n,) whether a run had each clip right, from its stored scores."""
+    table = read(run, split)
+    scores = table[[f"score/{name}" for name in run.card.classes]].to_numpy()
+    return np.array(run.card.classes)[scores.argmax(axis=1)] == table["label"].to_numpy()
+
+
+def accuracy(run: Run, split: str = "test") -> float:
+    """Acc E in percent, from the stored scores."""
+    return 100 * float(right(run, split).mean())

@@ -1,0 +1,287 @@
+"""Every printed number computed anew, another way, from the stored predictions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reports.formats.markdown import markdown
+from reports.results.comparisons import compare_with
+from reports.results.frame import Frame
+from reports.results.predicted import Shelf
+from reports.tables.beside import beside
+from reports.tables.components import components
+from reports.tables.costs import costs
+from reports.tables.differences import by_place, differences
+from reports.tables.scores import scores
+from reports.tables.tests import tests as against
+from tests.reports.tables import anew
+from tests.reports.tables.by_hand import accuracy, by_hand, frame_of, read, right
+from tests.reports.tables.cases import EIGHT, SEEDS
+
+METRICS = ("acc_s", "f1_s", "acc_e", "f1_e")
+ARMS = {"mbt": 0.3, "mart-no-masking": 0.45, "mart-no-verification": 0.49, "mart": 0.5}
+
+
+@pytest.fixture(scope="module")
+def ekman(tmp_path_factory) -> Frame:
+    """Six seeds of four arms."""
+    folder = tmp_path_factory.mktemp("ekman")
+    return frame_of(*(by_hand(folder, arm, seed, skill=skill) for arm, skill in ARMS.items() for seed in range(6)))
+
+
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory) -> Frame:
+    """Three folds of two seeds of lists that overlap."""
+    folder = tmp_path_factory.mktemp("eight")
+    return frame_of(
+        *(
+            by_hand(folder, arm, seed, fold, skill=skill, card=EIGHT)
+            for arm, skill in {"mbt": 0.35, "mart": 0.5}.items()
+            for fold in (1, 2, 3)
+            for seed in (0, 1)
+        )
+    )
+
+
+def cells(grid) -> dict[str, str]:
+    return {name.partition("/")[2]: cell.text for name, cell in grid.cells()}
+
+
+def keys(grid) -> dict[str, tuple[str, ...]]:
+    return {name.partition("/")[2]: cell.keys for name, cell in grid.cells()}
+
+
+def column(frame: Frame, metric: str) -> dict[str, str]:
+    """Line -> what has to stand there."""
+    values = {label: [anew.score(run, metric) for run in frame.of(label)] for label in frame.labels}
+    decimals = anew.places(list(values.values()), 60)
+    return {label: anew.shown(found, decimals) for label, found in values.items()}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("which", ["ekman", "eight"])
+def test_scores_are_means_and_deviations_of_what_is_stored(which, metric, request):
+    frame = request.getfixturevalue(which)
+    dataset = frame.runs[0].card.name
+    found = cells(scores(frame, "scores", "Scores"))
+    for label, text in column(frame, metric).items():
+        assert found[f"{label}/{dataset}/{metric}"] == text
+    assert keys(scores(frame, "s", "S"))[f"mart/{dataset}/{metric}"] == tuple(r.record.key for r in frame.of("mart"))
+
+
+def test_a_single_run_has_the_decimals_of_the_error_of_so_many_clips(tmp_path):
+    few = frame_of(*(by_hand(tmp_path, arm, skill=0.5) for arm in ("mbt", "mart")))
+    many = frame_of(*(by_hand(tmp_path / "many", arm, skill=0.5, clips=6000) for arm in ("mbt", "mart")))
+    for frame, clips, decimals in ((few, 60, 1), (many, 6000, 2)):
+        found = cells(scores(frame, "scores", "Scores"))
+        for run in frame.runs:
+            assert found[f"{run.arm}/ekman6/acc_e"] == f"{accuracy(run):.{decimals}f}"
+        assert anew.places([[accuracy(run)] for run in frame.runs], clips) == decimals
+
+
+def test_recalls_of_classes_are_those_of_what_is_stored(ekman):
+    found = cells(components(ekman, "components", "components", "Components", "ekman6"))
+    for name in (*(f"recall/{one}" for one in ekman.runs[0].card.classes), "acc_e"):
+        for label, text in column(ekman, name).items():
+            assert found[f"{label}/{name}"] == text
+
+
+def test_differences_intervals_and_p_are_those_of_the_pairs(ekman):
+    compared = by_place(compare_with(ekman, "mart", Shelf()))
+    found = cells(differences(ekman, compared, "mart", ["mart"], "ekman6", "worth", "Worth"))
+    others = [label for label in ekman.labels if label != "mart"]
+    gains = {label: anew.gains(ekman.of(label), ekman.of("mart")) for label in others}
+    adjusted = anew.holm([anew.signed_rank(gains[label]) for label in others])
+    for label, p in zip(others, adjusted, strict=True):
+        mean, low, high, _ = anew.interval(gains[label])
+        text = found[f"{label}/own/mart/difference"]
+        decimals = anew.two_digits(float(np.std(gains[label], ddof=1)))
+        assert anew.numbers(text) == [round(value, decimals) for value in (mean, low, high)]
+        assert found[f"{label}/own/mart/n"] == "6"
+        assert anew.numbers(found[f"{label}/own/mart/p"]) == [pytest.approx(p, abs=5e-5 if p < 0.1 else 5e-4)]
+    assert found["mart/own/mart/difference"] == "reference"
+
+
+def test_what_can_be_detected_is_told_from_the_least_to_the_most(ekman):
+    compared = by_place(compare_with(ekman, "mart", Shelf()))
+    grid = differences(ekman, compared, "mart", ["mart"], "ekman6", "worth", "Worth")
+    gains = [anew.gains(ekman.of(label), ekman.of("mart")) for label in ekman.labels if label != "mart"]
+    sizes = sorted(anew.detectable(6, anew.interval(one)[3]) for one in gains)
+    assert len(grid.notes) == 1
+    assert f"has to be {sizes[0]:.1f} to {sizes[-1]:.1f} points" in grid.notes[0]
+    told = "With n = 6: the smallest p that the signed-rank test can reach is 0.0312, 0.0938 adjusted for 3 comparisons"
+    assert grid.notes[0].startswith(f"{told}, so no difference can be called significant")
+
+
+def test_tests_by_runs_are_those_of_the_pairs(ekman):
+    found = cells(against(ekman, compare_with(ekman, "mart", Shelf()), "mart", "tests"))
+    for label in ekman.labels[:-1]:
+        gains, line = anew.gains(ekman.of(label), ekman.of("mart")), f"ekman6/{label}"
+        assert anew.numbers(found[f"{line}/runs/p"]) == [pytest.approx(anew.signed_rank(gains), abs=6e-4)]
+        assert anew.numbers(found[f"{line}/runs/smallest"]) == [pytest.approx(2**-5, abs=6e-5)]
+        assert found[f"{line}/runs/detectable"] == f"{anew.detectable(6, anew.interval(gains)[3]):.1f}"
+        assert found[f"{line}/runs/n"] == "6"
+
+
+def resampled(ours: np.ndarray, theirs: np.ndarray, videos: np.ndarray) -> np.ndarray:
+    """Mean differences of whole videos drawn anew, in points."""
+    gains = 100 * (ours.mean(axis=0) - theirs.mean(axis=0))
+    names = sorted(set(videos))
+    sums = np.array([gains[videos == one].sum() for one in names])
+    sizes = np.array([(videos == one).sum() for one in names])
+    drawn = np.random.default_rng(1).integers(len(names), size=(4000, len(names)))
+    return sums[drawn].sum(axis=1) / sizes[drawn].sum(axis=1)
+
+
+@pytest.mark.parametrize("which", ["ekman", "eight"])
+def test_intervals_by_clips_are_those_of_a_bootstrap_of_videos(which, request):
+    frame = request.getfixturevalue(which)
+    compared = compare_with(frame, "mart", Shelf())
+    found = cells(against(frame, compared, "mart", "tests"))
+    seeds = sorted({run.record.spec.seed for run in frame.runs})
+
+    def rows(label):
+        return np.array([np.concatenate([right(r) for r in frame.of(label) if r.record.spec.seed == s]) for s in seeds])
+
+    mine = [run for run in frame.of("mart") if run.record.spec.seed == 0]
+    videos = np.concatenate([read(run)["group"].to_numpy() for run in mine])
+    for one in compared:
+        draws = resampled(rows(one.label), rows("mart"), videos)
+        mean, low, high = anew.numbers(found[f"{one.dataset}/{one.label}/clips/difference"])
+        wide = np.subtract(*np.percentile(draws, [97.5, 2.5]))
+        assert mean == pytest.approx(100 * (rows(one.label).mean() - rows("mart").mean()), abs=0.051)
+        assert [low, high] == pytest.approx(np.percentile(draws, [2.5, 97.5]).tolist(), abs=0.1 * wide + 0.05)
+        assert found[f"{one.dataset}/{one.label}/clips/groups"] == str(len(set(videos)))
+
+
+def test_p_by_clips_is_that_of_the_bootstrap_adjusted(ekman):
+    compared = compare_with(ekman, "mart", Shelf())
+    found = cells(against(ekman, compared, "mart", "tests"))
+    videos = read(ekman.of("mart")[0])["group"].to_numpy()
+    ps = []
+    for one in compared:
+        draws = resampled(
+            np.array([right(run) for run in ekman.of(one.label)]),
+            np.array([right(run) for run in ekman.of("mart")]),
+            videos,
+        )
+        ps.append(min(1.0, 2 * min(float((draws <= 0).mean()), float((draws >= 0).mean()))))
+    for one, p in zip(compared, anew.holm(ps), strict=True):
+        assert anew.numbers(found[f"ekman6/{one.label}/clips/holm"]) == [pytest.approx(p, abs=0.004 + 0.1 * p)]
+
+
+def test_mcnemar_is_twice_the_median_of_exact_tests_of_the_seeds(ekman):
+    found = cells(against(ekman, compare_with(ekman, "mart", Shelf()), "mart", "tests"))
+    for label in ekman.labels[:-1]:
+        each = []
+        for ours, theirs in zip(ekman.of(label), ekman.of("mart"), strict=True):
+            one, other = right(ours), right(theirs)
+            each.append(anew.mcnemar(int((one & ~other).sum()), int((~one & other).sum())))
+        p = min(1.0, 2 * float(np.median(each)))
+        assert anew.numbers(found[f"ekman6/{label}/clips/mcnemar"]) == [pytest.approx(p, abs=6e-4)]
+
+
+def test_folds_that_overlap_are_pairs_and_their_interval_and_p_are_corrected(eight):
+    grid = against(eight, compare_with(eight, "mart", Shelf()), "mart", "tests")
+    found = cells(grid)
+    gains = anew.gains(eight.of("mbt"), eight.of("mart"))
+    assert len(gains) == 3
+    mean, low, high, error = anew.interval(gains, overlap=60 / 200)
+    decimals = anew.two_digits(float(np.std(gains, ddof=1)))
+    line = "videoemotion8/mbt"
+    assert anew.numbers(found[f"{line}/runs/difference"]) == [round(v, decimals) for v in (mean, low, high)]
+    p = 2 * stats.t.sf(abs(mean) / error, 2)
+    assert anew.numbers(found[f"{line}/runs/p"]) == [pytest.approx(p, abs=6e-4)]
+    assert found[f"{line}/runs/n"] == "3" and found[f"{line}/runs/smallest"] == "–"
+    assert found[f"{line}/runs/detectable"] == f"{anew.detectable(3, error):.1f}"
+    assert found[f"{line}/clips/mcnemar"] == "–"
+    assert "corrected for folds that share clips" in grid.footnotes
+    assert any("McNemar" in note for note in grid.footnotes)
+
+
+def test_folds_of_records_that_do_not_tell_their_training_clips_are_corrected_by_the_data_sets_size(eight):
+    older = [replace(run, record=replace(run.record, notes={})) for run in eight.runs]
+    (found,) = compare_with(frame_of(*older), "mart", Shelf())
+    gains = anew.gains(eight.of("mbt"), eight.of("mart"))
+    _, low, high, _ = anew.interval(gains, overlap=60 / (0.8 * (EIGHT.clips - 60)))
+    assert (found.pairs.low, found.pairs.high) == pytest.approx((low, high))
+
+
+def test_one_fold_of_such_a_data_set_is_not_corrected_and_has_mcnemars_test(eight):
+    first = frame_of(*(run for run in eight.runs if run.record.spec.fold == 1))
+    (found,) = compare_with(first, "mart", Shelf())
+    assert not found.pairs.corrected and found.pairs.n == 2 and found.mcnemar is not None
+
+
+def test_calibration_gap_size_work_and_hours_are_computed_anew(ekman):
+    found = cells(costs(ekman, Shelf(), "ekman6", "costs"))
+    errors = {label: [anew.calibration(run) for run in ekman.of(label)] for label in ekman.labels}
+    decimals = anew.places(list(errors.values()), 60)
+    for label in ekman.labels:
+        runs = ekman.of(label)
+        assert found[f"{label}/ece"] == anew.shown(errors[label], decimals)
+        gaps = [accuracy(run, "val") - accuracy(run) for run in runs]
+        digits = anew.two_digits(float(np.std(gaps, ddof=1)))
+        spread = round(float(np.std(gaps, ddof=1)), digits)
+        assert anew.numbers(found[f"{label}/gap"]) == [round(float(np.mean(gaps)), digits), spread]
+        assert found[f"{label}/parameters"] == "1.25" and found[f"{label}/flops"] == "3.40"
+        hours = np.mean([(3600 + 360 * run.record.spec.seed + 36) / 3600 for run in runs])
+        assert found[f"{label}/hours"] == f"{hours:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("flops", "text"),
+    [(2.88e12, "2880"), (9.999e9, "10.0"), (1.5e7, "0.0150"), (0.0, "0.00"), (9.996e11, "1000"), (1.234e11, "123")],
+)
+def test_sizes_have_three_digits_and_no_power_of_ten(tmp_path, flops, text):
+    frame = frame_of(by_hand(tmp_path, "mart", notes={"cost/flops": flops}))
+    assert cells(costs(frame, Shelf(), "ekman6", "costs"))["mart/flops"] == text
+
+
+def test_a_gap_is_ours_minus_what_is_published(ekman):
+    grid = beside(ekman, scores(ekman, "scores", "Scores"), "scores", "published")
+    found = {name.partition("/")[2]: cell for name, cell in grid.cells()}
+    for metric in METRICS:
+        ours = np.mean([anew.score(run, metric) for run in ekman.of("mart")])
+        printed = anew.numbers(found[f"published/mart/ekman6/{metric}"].text)[0]
+        cell = found[f"gap/mart/ekman6/{metric}"]
+        assert cell.value == pytest.approx(ours - printed)
+        assert anew.numbers(cell.text) == [round(float(ours - printed), 1)]
+        assert set(cell.keys) == {run.record.key for run in ekman.of("mart")}
+
+
+def shuffled(frame: Frame, seed: int) -> Frame:
+    """The same lines in their order, the runs of each in another."""
+    mixed = np.random.default_rng(seed)
+    runs = [run for label in frame.labels for run in mixed.permutation(np.array(frame.of(label), dtype=object))]
+    return Frame(tuple(runs), frame.wanted, frame.remarks, frame.values)
+
+
+@pytest.mark.parametrize("which", ["ekman", "eight"])
+def test_the_order_of_runs_changes_nothing_in_any_table(which, request):
+    frame = request.getfixturevalue(which)
+    dataset = frame.runs[0].card.name
+
+    def all_of(frame: Frame) -> list[str]:
+        compared = compare_with(frame, "mart", Shelf())
+        first = scores(frame, "scores", "Scores")
+        made = [first, beside(frame, first, "scores", "published"), costs(frame, Shelf(), dataset, "costs")]
+        made += [differences(frame, by_place(compared), "mart", ["mart"], dataset, "worth", "Worth")]
+        made += [against(frame, compared, "mart", "tests"), components(frame, "components", "c", "C", dataset)]
+        return [markdown(grid) for grid in made]
+
+    assert all(all_of(shuffled(frame, seed)) == all_of(frame) for seed in range(2))
+
+
+def test_a_method_against_itself_has_difference_0_and_p_1(tmp_path):
+    runs = [by_hand(tmp_path, arm, seed, like="mart") for arm in ("mbt", "mart") for seed in SEEDS]
+    frame = frame_of(*runs)
+    found = cells(against(frame, compare_with(frame, "mart", Shelf()), "mart", "tests"))
+    line = {name.removeprefix("ekman6/mbt/"): text for name, text in found.items()}
+    assert line["runs/difference"] == "0.0" and line["runs/p"] == line["runs/holm"] == "1"
+    assert line["clips/difference"] == "0.0" and line["clips/holm"] == line["clips/mcnemar"] == "1"
+    assert line["runs/detectable"] == "–"

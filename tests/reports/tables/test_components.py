@@ -1,0 +1,91 @@
+"""What a table says of a method's parts is what its config has, for every arm that can be run."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.tables.components import PARTS, YES, components
+from studies.ask import known_arms
+from studies.registry import STUDIES
+from studies.report.build import KINDS
+from tests.reports.tables.by_hand import by_hand, frame_of
+
+NO = "–"
+EVERY = "E1, E2, E3"
+RAMP = "affective 10-50 %"
+WORDS = {
+    "components": {
+        "mbt": (NO, NO),
+        "mbt-long": (NO, NO),
+        "mart-no-masking": (NO, EVERY),
+        "mart-no-verification": (YES, NO),
+        "mart-sentiment-only": (YES, "E1"),
+        "mart-emotion-only": (YES, "E1, E2"),
+        "mart": (YES, EVERY),
+    },
+    "masking": {
+        "mbt": (NO,),
+        "mart-mask-frame": ("frame 40 %",),
+        "mart-mask-random": ("random 90 %",),
+        "mart-mask-tube": ("tube 95 %",),
+        "mart-mask-attention": ("attention 10-50 %",),
+        "mart-no-masking": (NO,),
+        "mart": (RAMP,),
+    },
+    "target": {
+        "mbt": (NO,),
+        "mbt-long": (NO,),
+        "mart-no-masking": (NO,),
+        "mart-target-kl": ("kl",),
+        "mart-target-pixel": ("pixel",),
+        "mart-target-hog": ("hog",),
+        "mart-target-clip": ("clip",),
+        "mart": ("distribution",),
+    },
+    "verification": {
+        "mart-no-verification": (NO,),
+        "mart-sentiment-only": ("E1",),
+        "mart-emotion-only": ("E1, E2",),
+        "mart": (EVERY,),
+    },
+    "modalities": {
+        "mbt-video": (YES, NO),
+        "mbt-audio": (NO, YES),
+        "mbt": (YES, YES),
+        "mart-video": (YES, NO),
+        "mart-audio": (NO, YES),
+        "mart": (YES, YES),
+    },
+}
+
+
+def config(name: str, preset: str) -> dict:
+    arm = known_arms()[name]
+    return arm.method.config.preset(preset).override(arm.overrides).model_dump(mode="json")
+
+
+@pytest.mark.parametrize("preset", ["quick", "paper"])
+@pytest.mark.parametrize("kind", PARTS)
+def test_the_parts_of_each_arm_of_a_study_are_read_in_its_config(kind, preset):
+    mine = [studies for name, studies in STUDIES.items() if name != "paper" and KINDS.get(name, "scores") == kind]
+    arms = {arm for (study,) in mine for arm in study.arms}
+    assert arms <= WORDS[kind].keys()
+    runs = [by_hand(None, name, files=False, config=config(name, preset)) for name in WORDS[kind]]
+    grid = components(frame_of(*runs), kind, "name", "Title", "ekman6")
+    parts = len(PARTS[kind])
+    assert {line.id: tuple(cell.text for cell in line.cells[1 : 1 + parts]) for line in grid.lines} == WORDS[kind]
+    assert [column.id for column in grid.columns[1 : 1 + parts]] == [f"part/{part}" for part in PARTS[kind]]
+
+
+@pytest.mark.parametrize("kind", PARTS)
+def test_stages_are_explained_where_they_are_named(kind):
+    grid = components(frame_of(by_hand(None, "mart", files=False)), kind, "name", "Title", "ekman6")
+    named = any("E1" in cell.text for _, cell in grid.cells())
+    assert ("E1" in grid.caption) is named
+
+
+def test_columns_are_the_classes_of_the_data_set():
+    run = by_hand(None, "mart", files=False)
+    grid = components(frame_of(run), "target", "name", "Title", "ekman6")
+    assert [column.title for column in grid.columns[2:]] == [*run.card.classes, "Acc E"]
+    assert {column.group for column in grid.columns[2:-1]} == {"recall"}

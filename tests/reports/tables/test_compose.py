@@ -1,0 +1,121 @@
+"""Which tables a study has, and what its lines are held against."""
+
+from __future__ import annotations
+
+import pytest
+
+from reports.compose import compose
+from reports.results.part import Part
+from reports.results.predicted import Shelf
+from tests.reports.tables import anew
+from tests.reports.tables.by_hand import TWO, by_hand, frame_of
+from tests.reports.tables.cases import ON_TEST, SEEDS, tuned
+
+FLAGGED = {"spec": {"protocol": "best-on-test"}, "run": ON_TEST}
+
+
+def made(frame, kind="scores", full="mart", controls=("mbt",)):
+    section = compose(Part("study", "?", kind, full, controls, frame), Shelf())
+    return {grid.name: grid for grid in section.grids}, section
+
+
+def ids(grid):
+    return [line.id for line in grid.lines]
+
+
+@pytest.fixture(scope="module")
+def optimism(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("optimism")
+    return frame_of(
+        *(
+            by_hand(folder, arm, seed, skill=skill + extra, **told)
+            for arm, skill in (("mbt", 0.3), ("mart", 0.5))
+            for told, extra in (({}, 0.0), (FLAGGED, 0.1))
+            for seed in SEEDS
+        )
+    )
+
+
+def test_lines_whose_epoch_test_chose_are_held_against_their_clean_twins_alone(optimism):
+    grids, section = made(optimism, "optimism")
+    assert not any("worth" in name or "controls" in name for name in grids)
+    labels = [f"{arm} (EPOCH CHOSEN ON TEST)" for arm in ("mbt", "mart")]
+    assert ids(grids["study_tests"]) == [f"ekman6/{label}" for label in labels]
+    assert grids["study_tests"].title == "Tests against the clean runs of the same arm"
+    ps = []
+    for label, cell in zip(labels, (line.cells[3] for line in grids["study_tests"].lines), strict=True):
+        gains = anew.gains(optimism.of(label), optimism.of(label.partition(" ")[0]))
+        assert cell.value == pytest.approx(anew.interval(gains)[0])
+        assert set(cell.keys) == {r.record.key for r in (*optimism.of(label), *optimism.of(label.partition(" ")[0]))}
+        ps.append(anew.signed_rank(gains))
+    assert [line.cells[6].value for line in grids["study_tests"].lines] == pytest.approx(anew.holm(ps))
+    (picture,) = [picture for picture in section.pictures if picture.name == "study_differences"]
+    assert [row["label"] for row in picture.rows] == labels
+
+
+def test_a_flagged_line_without_a_clean_twin_is_held_against_none(tmp_path):
+    frame = frame_of(by_hand(tmp_path, "mbt", **FLAGGED), by_hand(tmp_path, "mart"))
+    grids, _ = made(frame, "optimism")
+    assert set(grids) == {"study_scores", "study_cost_ekman6"}
+
+
+def test_a_study_without_its_full_method_has_scores_and_costs_alone(tmp_path):
+    frame = frame_of(by_hand(tmp_path, "mbt"), by_hand(tmp_path, "probe"))
+    grids, _ = made(frame, controls=())
+    assert set(grids) == {"study_scores", "study_scores_published", "study_cost_ekman6"}
+
+
+def test_a_full_method_alone_is_held_against_nothing(tmp_path):
+    grids, _ = made(frame_of(*(by_hand(tmp_path, "mart", seed) for seed in SEEDS)))
+    assert set(grids) == {"study_scores", "study_scores_published", "study_cost_ekman6"}
+
+
+def test_tables_of_each_data_set_and_one_of_all(tmp_path):
+    frame = frame_of(*(by_hand(tmp_path, arm, card=card) for card in (TWO, *CARDS) for arm in ("mbt", "mart")))
+    grids, _ = made(frame, "components")
+    assert {"study_components_clips", "study_components_ekman6", "study_components_ekman6_published"} < set(grids)
+    assert {"study_worth_clips", "study_controls_ekman6", "study_cost_clips", "study_overall"} < set(grids)
+    assert "study_components_clips_published" not in grids
+    assert len({grid.name for grid in grids.values()}) == len(grids)
+
+
+CARDS = (by_hand(None, "mart", files=False).card,)
+
+
+def test_data_on_which_there_is_nothing_to_hold_against_a_reference_have_no_table_of_differences(tmp_path):
+    frame = frame_of(
+        *(by_hand(tmp_path, arm) for arm in ("probe", "mbt", "mart")),
+        *(by_hand(tmp_path, arm, card=TWO) for arm in ("probe", "majority")),
+    )
+    grids, _ = made(frame)
+    assert {"study_worth_ekman6", "study_controls_ekman6", "study_cost_clips"} < set(grids)
+    assert not {"study_worth_clips", "study_controls_clips"} & set(grids)
+
+
+def test_a_full_method_with_several_lines_has_tests_against_each(tmp_path):
+    lines = [{"run": {"values": v, "apart": v}, "config": {"lr": v}} for v in ("own", "re-tuned")]
+    runs = [by_hand(tmp_path, "mart", seed, **told) for told in lines for seed in SEEDS]
+    grids, section = made(frame_of(*runs, *(by_hand(tmp_path, "mbt", seed) for seed in SEEDS)))
+    assert ids(grids["study_tests"]) == ["ekman6/mart (re-tuned)", "ekman6/mbt"]
+    assert ids(grids["study_tests_2"]) == ["ekman6/mart (own)", "ekman6/mbt"]
+    assert {"study_differences", "study_differences_2"} <= {picture.name for picture in section.pictures}
+
+
+def test_every_number_of_a_study_names_its_runs_and_no_others(tmp_path):
+    frame = tuned(tmp_path)
+    known = {run.record.key for run in frame.runs}
+    for grid in made(frame)[0].values():
+        for name, cell in grid.cells():
+            assert set(cell.keys) <= known
+            printed = "/published/" in name or cell.text == "–"
+            assert printed or cell.value is None or cell.keys, name
+
+
+def test_both_ways_of_tuning_are_differences_to_the_full_method_with_their_own_runs(tmp_path):
+    frame = tuned(tmp_path)
+    cells = dict(made(frame)[0]["study_worth_ekman6"].cells())
+    for kind, n in (("frozen", 3), ("re-tuned", 2)):
+        gains = anew.gains([r for r in frame.of(f"mbt ({kind})") if not r.failed], frame.of("mart"))
+        cell = cells[f"study_worth_ekman6/mbt/{kind}/mart/difference"]
+        assert len(gains) == n and cell.value == pytest.approx(anew.interval(gains)[0])
+        assert cells[f"study_worth_ekman6/mbt/{kind}/mart/n"].text == str(n)

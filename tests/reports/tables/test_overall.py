@@ -1,0 +1,48 @@
+"""One number for each method over all data sets: its mean, interval and rank, computed another way."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reports.tables.overall import overall
+from tests.reports.tables import anew
+from tests.reports.tables.by_hand import accuracy, by_hand, frame_of
+from tests.reports.tables.cases import EIGHT, EKMAN
+
+
+def test_a_mean_over_data_sets_has_its_interval_and_the_mean_rank(tmp_path):
+    arms = {"majority": 0.1, "mbt": 0.4, "mart": 0.5}
+    runs = {
+        arm: [[by_hand(tmp_path, arm, s, f, card=c, skill=k) for s in range(5)] for c, f in ((EKMAN, 0), (EIGHT, 1))]
+        for arm, k in arms.items()
+    }
+    frame = frame_of(*(run for of in runs.values() for each in of for run in each))
+    found = {name.partition("/")[2]: cell.text for name, cell in overall(frame, "overall", "Overall").cells()}
+    values = {arm: np.array([[accuracy(run) for run in each] for each in of]) for arm, of in runs.items()}
+    ranks = np.mean([stats.rankdata([-values[arm][place].mean() for arm in arms]) for place in (0, 1)], axis=0)
+    rng = np.random.default_rng(5)
+    for arm, rank in zip(arms, ranks, strict=True):
+        assert anew.numbers(found[f"{arm}/mean"]) == [pytest.approx(values[arm].mean(), abs=0.051)]
+        assert found[f"{arm}/rank"] == f"{rank:.2f}"
+        draws = [np.mean([rng.choice(of, 5).mean() for of in values[arm]]) for _ in range(4000)]
+        low, high = (float(end) for end in found[f"{arm}/interval"].split(" to "))
+        expected = np.percentile(draws, [2.5, 97.5])
+        assert [low, high] == pytest.approx(expected.tolist(), abs=0.1 * np.ptp(expected) + 0.05)
+
+
+def test_lines_that_lack_a_data_set_or_a_run_or_were_chosen_on_test_have_no_mean_over_data_sets(tmp_path):
+    flagged = {"spec": {"protocol": "best-on-test"}, "run": {"apart": "EPOCH CHOSEN ON TEST"}}
+
+    def lines(*odd):
+        arms = [by_hand(None, arm, files=False, card=card) for arm in ("mbt", "mart") for card in (EKMAN, EIGHT)]
+        return [line.id for line in overall(frame_of(*arms, *odd), "o", "O").lines]
+
+    def odd(card, **told):
+        return by_hand(None, "odd", files=False, card=card, **told)
+
+    assert lines(odd(EKMAN), odd(EIGHT)) == ["mbt", "mart", "odd"]
+    assert lines(odd(EKMAN)) == lines(odd(EKMAN), odd(EIGHT, error="stopped")) == ["mbt", "mart"]
+    assert lines(odd(EKMAN, **flagged), odd(EIGHT, **flagged)) == ["mbt", "mart"]
+    assert overall(frame_of(by_hand(None, "mbt", files=False), by_hand(None, "mart", files=False)), "o", "O") is None
