@@ -19,7 +19,7 @@ from bench.store import Store
 from bench.streams import Streams
 from datasets.registry import DATASETS
 from methods.registry import METHODS
-from reports.pictures import draw_all
+from reports.clips.pictures import draw_all
 from studies.ask import known_arms
 from tests.conftest import Quiet
 from tests.datasets.trees import write_tree

@@ -13,7 +13,7 @@ from bench.outputs import PREDICTIONS, WEIGHTS
 from reports.audit.manifest import Manifest, facts, tables_of
 from reports.audit.texts import FIGURES, FORMATS, grids_of, path_of, pictures_of, texts
 from reports.audit.write import DRAWN, PAGE, Progress
-from reports.datacounts import printable
+from reports.foreign import printable
 from reports.formats.differences import edited
 from reports.formats.html import read_html
 from reports.report import Report

@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 
-from reports.datacounts import printable
+from reports.foreign import printable
 from reports.formats.places import Written, heading, names_of, text_of
 from reports.tables.grid import Column, Grid, Line
 

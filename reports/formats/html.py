@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from itertools import groupby
 from math import isfinite
 
-from reports.datapage_charts import text
+from reports.foreign import text
 from reports.formats.places import Written, letters, marks, name_of, text_of
 from reports.tables.grid import Cell, Column, Grid, Line
 

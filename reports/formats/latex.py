@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from itertools import groupby
 
-from reports.datacounts import printable
+from reports.foreign import printable
 from reports.formats.places import Written, letters, marks, name_of, text_of
 from reports.formats.signs import spelt
 from reports.tables.grid import Cell, Column, Grid, Line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from reports.datacounts import printable
+from reports.foreign import printable
 from reports.formats.places import Written, heading, letters, marks, names_of, text_of
 from reports.tables.grid import Cell, Grid
 

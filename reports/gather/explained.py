@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bench.errors import StoreError
 from bench.explained import HEADER, NUMBERS, read_explained
-from reports.pictures import PICTURES
+from reports.clips.pictures import PICTURES
 from reports.report import Picture, Section
 from reports.results.part import Part
 from reports.results.run import Run

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from reports.figures import confusion
+from reports.clips.confusion import confusion
 from reports.plots.confusion import Confusion, Confusions
 from reports.plots.radar import Radar, Radars, Ring
 from reports.plots.reliability import Bin, Curve, Panel, Reliabilities

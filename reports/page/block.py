@@ -14,7 +14,7 @@ import numpy as np
 
 from bench.files import sha256
 from bench.record import RECORD, Failure
-from reports.datacounts import printable
+from reports.foreign import printable
 from reports.page.packed import pack, width_of
 from reports.page.runs import Predicted, Series, read_curves, read_predictions
 from reports.report import Report

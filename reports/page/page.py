@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
-from reports.datapage_charts import text
+from reports.foreign import text
 from reports.formats.html import html_table
 from reports.page.block import block
 from reports.report import Picture, Report, Section

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from xml.dom import minidom
 
 from bench.files import whole
-from reports.datacounts import printable
+from reports.foreign import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -12,7 +12,7 @@ from rich.console import Console
 from bench.execute import Ask, Desk, Outcome
 from bench.files import write_whole
 from bench.record import Record
-from reports.terminal import show
+from reports.screen.terminal import show
 from studies.command.exits import DONE, INCOMPLETE
 
 

@@ -48,7 +48,7 @@ def list_(
         }
         console.print(_listing("study", list(told.items())))
     if what == "datasets":
-        from reports.datatables import listing
+        from reports.data.tables import listing
         from studies.command.present import present
 
         console.print(listing(present(results)))

@@ -17,8 +17,8 @@ from bench.logs import logs_to
 from bench.parents import Status, begin_parent, end_parent
 from bench.record import RunFolder
 from bench.store import Store
-from reports.studies import Labelled, Planned, gap_table, optimism_table, plan_table
-from reports.terminal import show
+from reports.screen.studies import Labelled, Planned, gap_table, optimism_table, plan_table
+from reports.screen.terminal import show
 from studies.command.answer import as_row, say_away
 from studies.command.exits import DONE, INCOMPLETE
 from studies.command.screen import Terminal

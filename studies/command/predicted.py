@@ -18,7 +18,7 @@ from rich.text import Text
 from bench.data import Card
 from bench.errors import MediaError
 from bench.files import write_whole
-from reports.curves import Page, draw_page
+from reports.clips.curves import Page, draw_page
 from studies.command.exits import DONE, INCOMPLETE
 from studies.command.model import Model
 from studies.command.predict import Answer, Prediction, predict_files

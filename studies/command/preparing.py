@@ -19,9 +19,9 @@ from datasets.survey import find, read_stills, survey
 from datasets.transcribing import transcribe
 from methods.mart.lexicon import load_lexicon
 from methods.registry import METHODS
-from reports.datacounts import doubts
-from reports.datapage import PROBLEMS, page
-from reports.datatables import counts, problems, verdict, write_problems
+from reports.data.counts import doubts
+from reports.data.page import PROBLEMS, page
+from reports.data.tables import counts, problems, verdict, write_problems
 from studies.command.exits import DONE, MISTAKE
 from studies.command.screen import Terminal
 

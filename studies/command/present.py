@@ -11,7 +11,7 @@ from datasets.index.places import ROOT, find_folder
 from datasets.registry import SOURCES
 from datasets.store.ledger import LEDGER, Row, read_ledger
 from datasets.survey import find
-from reports.datatables import Present
+from reports.data.tables import Present
 
 
 def present(results: Path) -> list[Present]:

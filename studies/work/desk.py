@@ -9,7 +9,7 @@ from bench.execute import Desk
 from bench.logs import logs_to
 from bench.notebook import Screen
 from bench.store import Store
-from reports.pictures import draw_all
+from reports.clips.pictures import draw_all
 from studies.queue.storage import Storage, storage_url
 from studies.work.board import Board
 from studies.work.order import Order, Place

@@ -11,7 +11,7 @@ from bench.metrics import score
 from bench.outputs import read_predictions
 from bench.record import RunFolder
 from bench.store import Store
-from reports.pictures import draw_all
+from reports.clips.pictures import draw_all
 from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, number_clips
 
 

@@ -9,7 +9,7 @@ from bench.exchange import sync
 from bench.execute import Desk, execute
 from bench.record import Record, RunFolder
 from bench.store import Store
-from reports.pictures import draw_all
+from reports.clips.pictures import draw_all
 from tests.bench.test_execute import ask
 
 AWAY = "http://127.0.0.1:9"  # nobody listens there

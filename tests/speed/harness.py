@@ -21,7 +21,7 @@ from bench.streams import Streams
 from methods.backbones.config import MbtConfig, sampling
 from methods.backbones.mbt import Mbt
 from methods.supervised import Classify, MbtPredictor
-from reports.pictures import draw_all
+from reports.clips.pictures import draw_all
 from studies.ask import resolve
 from tests.conftest import Quiet
 

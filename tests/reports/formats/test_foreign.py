@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from reports.datacounts import printable
+from reports.foreign import printable
 from reports.formats.csvtext import csv_text, read_csv
 from reports.formats.html import html_table, read_html
 from reports.formats.latex import escape, latex, read_latex

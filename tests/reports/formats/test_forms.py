@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from reports.datacounts import printable
+from reports.foreign import printable
 from reports.formats.csvtext import csv_text, read_csv
 from reports.formats.html import html_document, html_table, read_html
 from reports.formats.latex import latex, read_latex

@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from rich.table import Table
 
 from bench.record import Record
-from reports.table import Number
+from reports.screen.rows import Number
 
 CONFIDENCE = 0.95
 

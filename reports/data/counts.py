@@ -135,8 +135,3 @@ def _training_groups(facts: Facts) -> Counter[int]:
     lost = lost_keys(facts)
     pairs = {(clip.label, clip.group) for clip in facts.clips if clip.split == "train" and clip.key not in lost}
     return Counter(label for label, _ in pairs)
-
-
-def printable(text: str) -> str:
-    """A text of unknown origin with control, direction and undecodable characters spelt out."""
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
-from html import escape
 from statistics import median
 
-from reports.datacounts import printable
+from reports.foreign import text
 
 NICE = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)  # edges of a decade
 TIMES = (10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 450, 600, 900, 1200, 1800, 2700, 3600, 5400, 7200, 10800, 14400)
 WIDE, HIGH, TOP, BOTTOM = 720, 240, 26, 26  # of the drawing, and what titles and labels take of its height
 NARROW = 6  # values within this ratio are drawn on a linear axis
 BINS = 24  # of a linear axis, at most
-
-
-def text(content: str) -> str:
-    """A text of unknown origin as HTML."""
-    return escape(printable(content))
 
 
 def ladder(low: float, high: float, steps: Sequence[float]) -> list[float]:

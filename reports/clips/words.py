@@ -7,8 +7,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from bench.explained import Explained, Fate
-from reports.curves import GREY
-from reports.heading import heading, name_clip
+from reports.clips.curves import GREY
+from reports.clips.heading import heading, name_clip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

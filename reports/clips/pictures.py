@@ -10,11 +10,11 @@ from bench.data import Card
 from bench.explained import Explained, read_explained
 from bench.files import whole
 from bench.metrics import Predictions
-from reports.emotions import emotions
-from reports.features import FEWEST, differing, features, features_of
-from reports.figures import draw_confusion
-from reports.maskings import maskings
-from reports.words import words
+from reports.clips.confusion import draw_confusion
+from reports.clips.emotions import emotions
+from reports.clips.features import FEWEST, differing, features, features_of
+from reports.clips.maskings import maskings
+from reports.clips.words import words
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

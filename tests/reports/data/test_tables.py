@@ -9,11 +9,11 @@ from rich.console import Console
 
 from bench.data import Problem
 from bench.errors import StoreError
-from reports.datacounts import doubts
-from reports.datakinds import DONE
-from reports.datatables import Present, counts, listing, problems, verdict, write_problems
+from reports.data.counts import doubts
+from reports.data.kinds import DONE
+from reports.data.tables import Present, counts, listing, problems, verdict, write_problems
 from tests.conftest import ROOT
-from tests.reports.facts import clip, clips, facts, missing
+from tests.reports.data.facts import clip, clips, facts, missing
 
 
 def shown(renderable: object, width: int = 160) -> str:

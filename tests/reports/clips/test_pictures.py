@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import reports.pictures
-from reports.emotions import RECOVERED, distribution, emotions
-from reports.features import features, features_of, flatten
-from reports.maskings import maskings, some, unseen, veiled
-from reports.pictures import PICTURES, draw_all
-from reports.words import COLOURS, lanes, words
-from tests.reports.explained import CLASSES, KEYS, WORDS, audio, explained, told, video
-from tests.reports.test_figures import FOUND
+import reports.clips.pictures
+from reports.clips.emotions import RECOVERED, distribution, emotions
+from reports.clips.features import features, features_of, flatten
+from reports.clips.maskings import maskings, some, unseen, veiled
+from reports.clips.pictures import PICTURES, draw_all
+from reports.clips.words import COLOURS, lanes, words
+from tests.reports.clips.explained import CLASSES, KEYS, WORDS, audio, explained, told, video
+from tests.reports.clips.test_confusion import FOUND
 from tests.toys import CARD
 
 
@@ -119,7 +119,7 @@ def test_the_map_has_every_clip_in_the_colour_of_its_class_and_is_the_same_again
 
 
 def drawn(monkeypatch, folder, found):
-    monkeypatch.setattr(reports.pictures, "read_explained", lambda folder: found)
+    monkeypatch.setattr(reports.clips.pictures, "read_explained", lambda folder: found)
     notices = []
     return draw_all(folder, CARD, FOUND, True, notices.append), notices
 

@@ -3,7 +3,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from reports.curves import COLOURS, Page, draw_curves, draw_page, look
+from reports.clips.curves import COLOURS, Page, draw_curves, draw_page, look
 
 CLASSES = ("low", "mid", "high")
 CURVE = np.array([[0.0, 0.2, 1.0], [0.5, 0.1, -0.5]])

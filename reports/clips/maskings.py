@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.explained import Explained, Masked
-from reports.curves import GREY
-from reports.heading import heading, name_clip
+from reports.clips.curves import GREY
+from reports.clips.heading import heading, name_clip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@ import pytest
 from PIL import Image
 
 from bench.metrics import Predictions
-from reports.figures import confusion, draw_confusion
+from reports.clips.confusion import confusion, draw_confusion
 from tests.toys import CARD
 
 FOUND = Predictions(("a", "b", "c"), np.array([0, 2, 2]), np.eye(3, dtype=np.float32)[[0, 1, 2]])

@@ -5,9 +5,9 @@ from __future__ import annotations
 from statistics import median
 
 from bench.facts import Facts
-from reports.datacounts import Tally, doubts, faults, has_val, name_splits, tally, total
-from reports.datapage_charts import duration, stack, text
-from reports.datapage_parts import (
+from reports.data.charts import duration, stack
+from reports.data.counts import Tally, doubts, faults, has_val, name_splits, tally, total
+from reports.data.parts import (
     contact_sheet,
     lengths,
     lexicon,
@@ -17,7 +17,8 @@ from reports.datapage_parts import (
     section,
     words,
 )
-from reports.datapage_style import STYLE
+from reports.data.style import STYLE
+from reports.foreign import text
 
 PROBLEMS = "problems.csv"  # the list beside the page that holds every problem
 UNITS = ("B", "kB", "MB", "GB", "TB")

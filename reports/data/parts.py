@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from bench.data import Problem
 from bench.facts import ClipFacts, Facts
-from reports.datacounts import MODALITIES, Tally, by_kind, lost_keys, tally, total
-from reports.datakinds import what_is_done
-from reports.datapage_charts import duration, histogram, second_steps, share, text, word_steps
+from reports.data.charts import duration, histogram, second_steps, share, word_steps
+from reports.data.counts import MODALITIES, Tally, by_kind, lost_keys, tally, total
+from reports.data.kinds import what_is_done
+from reports.foreign import text
 
 SHOWN = 100  # problems of a kind
 LONG = 160  # signs of a name or a reason

@@ -1,5 +1,5 @@
-from reports.table import Number, gather
-from tests.reports.records import record
+from reports.screen.rows import Number, gather
+from tests.reports.screen.records import record
 
 
 def test_a_row_is_the_mean_and_the_spread_over_seeds_in_percent():

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from bench.record import Record
-from reports.table import COLUMNS, Number, Row, gather
+from reports.screen.rows import COLUMNS, Number, Row, gather
 
 FEW_CUES = 10.0  # percent of segments; below it a method that lives on words is hardly itself
 CUES = {

@@ -7,9 +7,9 @@ import pytest
 
 from bench.data import Problem
 from bench.facts import Coverage, Still
-from reports.datapage import page
-from reports.datapage_charts import duration, histogram, ladder, second_steps, word_steps
-from tests.reports.facts import CARD, HOSTILE, clip, clips, facts, missing
+from reports.data.charts import duration, histogram, ladder, second_steps, word_steps
+from reports.data.page import page
+from tests.reports.data.facts import CARD, HOSTILE, clip, clips, facts, missing
 
 VOID = {"meta", "img"}
 

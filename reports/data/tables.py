@@ -16,8 +16,9 @@ from rich.text import Text
 from bench.data import Problem, Split
 from bench.facts import Facts
 from bench.files import write_whole
-from reports.datacounts import Tally, by_kind, faults, has_val, name_splits, printable, tally, total
-from reports.datakinds import what_is_done
+from reports.data.counts import Tally, by_kind, faults, has_val, name_splits, tally, total
+from reports.data.kinds import what_is_done
+from reports.foreign import printable
 
 EXAMPLES = 2  # of each kind
 LONG = 72  # signs of an example

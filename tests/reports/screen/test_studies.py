@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from reports.studies import Labelled, Planned, gap_table, optimism_table, plan_table
-from reports.terminal import show
-from tests.reports.records import record
+from reports.screen.studies import Labelled, Planned, gap_table, optimism_table, plan_table
+from reports.screen.terminal import show
+from tests.reports.screen.records import record
 
 
 def text(table) -> str:

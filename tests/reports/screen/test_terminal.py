@@ -1,7 +1,7 @@
 from rich.console import Console
 
-from reports.terminal import show
-from tests.reports.records import record
+from reports.screen.terminal import show
+from tests.reports.screen.records import record
 
 
 def shown(*records):

@@ -1,0 +1,1 @@
+"""Pictures of what a finished run says of clips."""

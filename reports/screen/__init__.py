@@ -1,0 +1,1 @@
+"""The tables a person sees at the end of a command."""
