@@ -31,7 +31,7 @@ def whole(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     except OSError as error:
         raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another --results"
+            f"cannot write {path}: {error.strerror or error}; free space or choose another folder"
         ) from error
     finally:
         if temporary is not None:

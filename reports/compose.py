@@ -18,6 +18,7 @@ from reports.tables import beside, components, costs, overall, scores, spaces, t
 from reports.tables import differences as worth
 from reports.tables.grid import Grid
 
+ABREAST = 3  # data sets in a table of scores
 TWINS = "the clean runs of the same arm"
 
 
@@ -62,11 +63,15 @@ def _scored(part: Part) -> list[Grid]:
             grid = components.components(frame, part.kind, name, part.name.capitalize(), dataset)
             printed = beside.beside(frame.on(dataset), grid, part.kind, f"{name}_published")
             found += [grid, *([printed] if printed is not None else [])]
-    name = f"{part.name}_scores"
-    grid = scores.scores(frame, name, f"{part.name.capitalize()}: all scores")
-    printed = beside.beside(frame, grid, "scores", f"{name}_published") if part.kind == "scores" else None
+    names = list(frame.datasets)
+    for place in range(0, len(names), ABREAST):  # as the paper has Tables 1 and 2
+        few = frame.among(names[place : place + ABREAST])
+        name = f"{part.name}_scores{f'_{place // ABREAST + 1}' if place else ''}"
+        grid = scores.scores(few, name, f"{part.name.capitalize()}: all scores")
+        printed = beside.beside(few, grid, "scores", f"{name}_published") if part.kind == "scores" else None
+        found += [grid, *([printed] if printed is not None else [])]
     whole = overall.overall(frame, f"{part.name}_overall", f"{part.name.capitalize()}: over all data sets")
-    return [*found, grid, *(one for one in (whole, printed) if one is not None)]
+    return [*found, *([whole] if whole is not None else [])]
 
 
 def _compared(part: Part, shelf: Shelf) -> dict[str, list[Comparison]]:
@@ -98,7 +103,8 @@ def _clean(frame: Frame, label: str) -> str | None:
 
 def _counted(frame: Frame) -> str:
     methods = f"{len(frame.labels)} {'methods' if len(frame.labels) > 1 else 'method'}"
-    runs = f"{len(frame.runs)} {'runs' if len(frame.runs) > 1 else 'run'}"
+    count = len({run.record.key for run in frame.runs})
+    runs = f"{count} {'runs' if count > 1 else 'run'}"
     return f"{methods}, {runs}: {', '.join(frame.datasets.values())}."
 
 

@@ -16,6 +16,7 @@ from reports.audit.write import DRAWN, PAGE, Progress
 from reports.foreign import printable
 from reports.formats.differences import edited
 from reports.formats.html import read_html
+from reports.paper.printed import PRINTED
 from reports.report import Report
 from reports.results.part import Part
 from reports.results.predicted import Shelf
@@ -70,7 +71,9 @@ def _records(manifest: Manifest, here: Mapping[str, Run]) -> list[Finding]:
             )
             continue
         now = facts(here[key])
-        changed = [name for name in noted if name != "mlflow" and noted[name] != now.get(name)]
+        changed = [
+            name for name in sorted(noted.keys() | now.keys()) if name != "mlflow" and noted.get(name) != now.get(name)
+        ]
         if changed:
             what = f"the record of run {key} was changed since ({', '.join(changed)})"
             found.append(Finding(what, _cells_of(key, manifest)))
@@ -96,6 +99,9 @@ def _recompute(run: Run, shelf: Shelf) -> list[str]:
     if PREDICTIONS not in record.files or not (run.folder / PREDICTIONS).is_file():
         return [f"run {record.key} cannot be recomputed: {PREDICTIONS} is not here (`python bench.py sync` brings it)"]
     here = {name: sha for name, sha in record.files.items() if name != WEIGHTS and (run.folder / name).is_file()}
+    gone = [name for name in record.files if name != WEIGHTS and name not in here]
+    if gone:
+        return [f"files of run {record.key} are gone ({', '.join(gone)}; `python bench.py sync` brings them)"]
     changed = [name for name, sha in here.items() if sha256(run.folder / name) != sha]
     if changed:
         return [f"files of run {record.key} were changed since its record was written ({', '.join(changed)})"]
@@ -122,20 +128,24 @@ def _equal(told: float | None, found: float | None) -> bool:
 def _stale(report: Report, manifest: Manifest) -> list[Finding]:
     """Cells that would be written otherwise now."""
     now = {name: cell for grid in grids_of(report) for name, cell in grid.cells() if cell.keys}
-    found = []
+    found: dict[str, list[str]] = {}
+    other: dict[str, str] = {}  # cells of the same runs with another text
     for name, cell in now.items():
         old = manifest.cells.get(name)
         if old is None:
-            found.append(Finding(f"stale: there is a number now ('{cell.text}')", (name,)))
+            found.setdefault("stale: there is a number now that was not written", []).append(name)
         elif list(cell.keys) != old["runs"]:
             what = f"stale: made of {len(set(old['runs']))} runs, {len(set(cell.keys))} are there now"
-            found.append(Finding(what, (name,)))
+            found.setdefault(what, []).append(name)
         elif cell.text != old["text"]:
-            found.append(
-                Finding(f"stale: '{old['text']}' was written, '{cell.text}' follows from the records", (name,))
-            )
+            other[name] = f"stale: '{old['text']}' was written, '{cell.text}' follows from the records"
+    if other:
+        one = next(iter(other.values()))
+        found[one if len(other) == 1 else "stale: other texts follow from the records now"] = list(other)
     gone = [name for name in manifest.cells if name not in now]
-    return [*found, *(Finding("stale: there is no such number any more", (name,)) for name in gone)]
+    if gone:
+        found["stale: there is no such number any more"] = gone
+    return [Finding(what, tuple(cells)) for what, cells in found.items()]
 
 
 def _files(report: Report, wanted: Mapping[str, str], manifest: Manifest, out: Path) -> list[Finding]:
@@ -154,7 +164,8 @@ def _files(report: Report, wanted: Mapping[str, str], manifest: Manifest, out: P
         elif path == PAGE and (cells := _edits(place, path, tables, report)):
             found.append(Finding(f"{path} does not say what the tables do", cells))
     drawn = [f"{FIGURES}/{picture.name}.{kind}" for picture in pictures_of(report) for kind in DRAWN]
-    lacking = [path for path in (*wanted, *drawn, PAGE) if path not in manifest.files]
+    there = [PRINTED] if (out / PRINTED).is_file() else []
+    lacking = [path for path in dict.fromkeys((*wanted, *drawn, PAGE, *there)) if path not in manifest.files]
     return [*found, *(Finding(f"{path} is not in the manifest", ()) for path in lacking)]
 
 

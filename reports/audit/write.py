@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
 
 from bench.errors import ConfigError, StoreError
 from bench.files import sha256, write_whole
@@ -36,6 +42,22 @@ def check_folder(out: Path) -> None:
         raise ConfigError(f"--out {out} holds files that are no report's; name an empty or a new folder")
 
 
+@contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """A block that one command at a time enters for a report's folder; raises StoreError for a second one, which would
+    write its own files among those that the first vouches for."""
+    name = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
+    lock = FileLock(Path(tempfile.gettempdir()) / f"report-{os.getuid()}-{name}.lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise StoreError(f"another command writes the report in {out}; wait for it, or name another --out") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def write_report(
     report: Report,
     parts: Sequence[Part],
@@ -49,6 +71,19 @@ def write_report(
     taken for one; files that only an older manifest named are deleted before the last. `latex` prints the document;
     where it cannot the report is written without, and StoreError is raised."""
     check_folder(out)
+    with alone(out):
+        _write(report, parts, searches, asked, out, progress, latex)
+
+
+def _write(
+    report: Report,
+    parts: Sequence[Part],
+    searches: Sequence[Summary],
+    asked: Mapping[str, Any],
+    out: Path,
+    progress: Progress,
+    latex: str | None,
+) -> None:
     old = read_manifest(out)
     contents = {path: text.encode() for path, text in texts(report, parts, searches).items()}
     pictures = pictures_of(report)
@@ -76,8 +111,11 @@ def write_report(
             failure = error
         progress(latex, 1, 1)
     files = {path: sha256(out / path) for path in written}
-    for path in set(old.files if old is not None else ()) - set(files):
+    for path in ({PRINTED} | set(old.files if old is not None else ())) - set(files):
         _drop(out, path)
+    for path in files:  # what a killed command left half written
+        for left in (out / path).parent.glob(f".{(out / path).name}.*"):
+            left.unlink(missing_ok=True)
     write_whole(out / MANIFEST, make_manifest(report, asked, files).encode())
     if failure is not None:
         raise failure

@@ -84,17 +84,21 @@ def _by_class(part: Part, lines: list[str], shelf: Shelf) -> list[Picture]:
         mixed = confusions_of(frame, lines, dataset, shelf)
         if mixed is not None:
             caption = f"{title}, test: percent of each true class (rows) that is called what (columns), over all runs."
+            caption += _which(part, lines)
             name = f"{part.name}_confusion_{slug(dataset)}"
             made.append(
                 Picture(name, f"Confusion, {title}", caption, partial(confusion.draw, mixed), confusion.rows(mixed))
             )
     rings = radars_of(frame, lines)
     if rings.panels:
-        caption = "Recall of each class on test, percent, the mean over runs (Fig. 5 of the paper)."
+        caption = "Recall of each class on test, percent, the mean over runs (Fig. 5 of the paper)." + _which(
+            part, lines
+        )
         made.append(Picture(f"{part.name}_radar", "Classes", caption, partial(radar.draw, rings), radar.rows(rings)))
     sure = reliabilities_of(frame, lines, shelf)
     if sure.panels:
         caption = "How often the lines are right where they are how sure: clips of all runs in ten bins of confidence."
+        caption += _which(part, lines)
         made.append(
             Picture(
                 f"{part.name}_reliability",
@@ -113,6 +117,16 @@ def _few(part: Part) -> list[str]:
     first = [label for arm in (part.full, *part.controls) for label in part.labels(arm)]
     chosen = list(dict.fromkeys([*first, *frame.labels]))[:FEW]
     return [label for label in frame.labels if label in chosen]
+
+
+def _which(part: Part, lines: list[str]) -> str:
+    """What a caption says where a figure shows some lines alone."""
+    count = len(part.frame.labels)
+    return (
+        f" {len(lines)} of {count} lines: the full method, the controls and the first others."
+        if len(lines) < count
+        else ""
+    )
 
 
 def ranks_of(part: Part) -> tuple[list[Picture], str]:

@@ -8,6 +8,7 @@ from reports.results.mixtures import SHORT
 from reports.results.pools import datasets_of
 from reports.results.run import Run
 from reports.results.searched import Summary
+from reports.tables.columns import only_fold
 from reports.tables.costs import HOUR
 
 SHOWN = ("batch", "lr", "weight_decay", "epochs", "pretrain_epochs", "pretrain_lr", "segments", "size", "width")
@@ -36,7 +37,9 @@ def _data(runs: Sequence[Run]) -> str:
         tested = _range(run.record.scores.get("test/n") for run in here)
         folds = len({run.record.spec.fold for run in here})
         sizes = f"{f'{trained} clips for training and ' if trained else ''}{tested} for test"
-        told.append(f"{title} ({sizes}{f', {folds} folds' if folds > 1 else ''})")
+        told.append(
+            f"{title} ({sizes}{f', {folds} folds' if folds > 1 else ''.join(f', {text}' for text in only_fold(here))})"
+        )
     sample = " The data are the built-in sample, not the real data set." if any(_sample(run) for run in runs) else ""
     seeds = sorted({run.record.spec.seed for run in runs})
     count = f"{len(seeds)} seeds ({', '.join(map(str, seeds))})" if len(seeds) > 1 else f"one seed ({seeds[0]})"
@@ -97,7 +100,9 @@ def _making(runs: Sequence[Run], failed: int) -> str:
     device = facts(lambda run: run.record.provenance.get("device", "unknown"))
     processor = facts(lambda run: run.record.provenance.get("processor", "unknown"))
     which = "The finished run" if len(runs) == 1 else f"The {len(runs)} finished runs"
-    made = f"on {device} ({processor}), with PyTorch {torch}, at commit {commits}"
+    dirty = sum(bool(run.record.provenance.get("dirty")) for run in runs)
+    changed = f" with changes that were not committed ({dirty} of {len(runs)} runs)" if dirty else ""
+    made = f"on {device} ({processor}), with PyTorch {torch}, at commit {commits}{changed}"
     return f"{which} took {spent:.2f} hours in all {made}.{lost}"
 
 

@@ -12,7 +12,8 @@ HEAD = r"""% Every table and figure of a report. Compile in this folder: pdflate
 \ifdefined\Umathcode\else\usepackage[T1]{fontenc}\fi
 \usepackage{lmodern}
 \newcommand{\shown}[1]{\sbox0{\includegraphics{#1}}%
-  \ifdim\ht0>0.85\textheight\includegraphics[height=0.85\textheight]{#1}\else\usebox0\fi}
+  \ifdim\wd0>\linewidth\includegraphics[width=\linewidth,height=0.85\textheight,keepaspectratio]{#1}%
+  \else\ifdim\ht0>0.85\textheight\includegraphics[height=0.85\textheight]{#1}\else\usebox0\fi\fi}
 \input{macros}
 \begin{document}
 """

@@ -158,7 +158,7 @@ def _advance(letter: str) -> float:
 
 def _drawable(text: str) -> str:
     """A text without what no font has: control characters and halves of others are spelt out."""
-    return "".join(printable(sign) if unicodedata.category(sign) in ("Cc", "Cs") else sign for sign in text)
+    return "".join(printable(sign) if unicodedata.category(sign) in ("Cc", "Cf", "Cs") else sign for sign in text)
 
 
 def wide(text: str) -> float:

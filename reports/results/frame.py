@@ -52,6 +52,10 @@ class Frame:
         """Some of its lines."""
         return replace(self, runs=tuple(run for run in self.runs if run.label in labels))
 
+    def among(self, datasets: Sequence[str]) -> Frame:
+        """Its runs on some data sets."""
+        return replace(self, runs=tuple(run for run in self.runs if run.record.spec.dataset in datasets))
+
     def on(self, dataset: str) -> Frame:
         """Its runs on one data set."""
         return replace(self, runs=tuple(run for run in self.runs if run.record.spec.dataset == dataset))

@@ -14,6 +14,7 @@ SCRATCH = "FROM SCRATCH: of the paper's sizes, but trained without published wei
 
 def mixtures(runs: Sequence[Run]) -> tuple[str, ...]:
     """One sentence for each thing that is mixed or marked: data, protocol, weights, presets, commits, splits."""
+    runs = list({run.record.key: run for run in reversed(runs)}.values())[::-1]  # a run may stand on two lines
     told = [SAMPLE] if any(run.record.spec.data == "sample" for run in runs) else []
     told += [ON_TEST] if any(run.record.spec.protocol == "best-on-test" for run in runs) else []
     scratch = [run for run in runs if is_scratch(run)]

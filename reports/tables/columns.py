@@ -92,11 +92,26 @@ def over(frame: Frame, dataset: str | None = None) -> str:
     }
     most = max((len(one.runs) for name in frame.datasets for one in frame.pools(name)), default=0)
     if most <= 1:
-        return "Single runs: nothing is known of their spread over seeds."
+        alone = "".join(f" {text[0].upper()}{text[1:]}." for text in only_fold(runs))
+        return f"Single runs: nothing is known of their spread over seeds.{alone}"
     several = [f"{count} folds of {frame.datasets[name]}" for name, count in folds.items() if count > 1]
     told = f"Mean ± standard deviation over {'seeds' if len(seeds) > 1 else 'seed'} {_span(seeds)}"
     told += f" and {', '.join(several)}" if several else ""
+    told += "".join(f"; {text}" for text in only_fold(runs))
     return f"{told}{'; seeds differ in their validation fold too' if _own_val(runs) else ''}."
+
+
+def only_fold(runs: Sequence[Run]) -> list[str]:
+    """Which single fold stands for a data set that has several: "fold 1 of the 10 of VideoEmotion-8"."""
+    folds: dict[str, set[int]] = {}
+    cards = {run.record.spec.dataset: run.card for run in runs}
+    for run in runs:
+        folds.setdefault(run.record.spec.dataset, set()).add(run.record.spec.fold)
+    return [
+        f"fold {min(found)} of the {len(cards[name].folds)} of {cards[name].title} alone"
+        for name, found in folds.items()
+        if len(found) == 1 and len(cards[name].folds) > 1
+    ]
 
 
 def _own_val(runs: Sequence[Run]) -> bool:

@@ -103,6 +103,8 @@ def _check(console: Console, asked: dict[str, Any], out: Path | None, results: P
             )
     with Terminal(console) as screen:
         built = _build(manifest.asked, results, tracking)
+        if not manifest.runs.keys() & {run.record.key for run in built.report.runs}:
+            raise StoreError(f"none of the runs of {place} is under {results}; name the --results it was made from")
         found = check_report(built.report, built.parts, built.searches, manifest, place, built.shelf, screen.progress)
     return _say(console, found, place, built)
 
@@ -113,6 +115,8 @@ def _say(console: Console, found: list[Finding], place: Path, built: Built) -> i
         line = f"{place}: every number follows from the stored predictions and records of its {runs} runs"
         console.print(line, style="green", markup=False, highlight=False, soft_wrap=True)
         return 0
+    for line in built.report.left_out:
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     for finding in found[:SHOWN]:
         console.print(str(finding), style="red", markup=False, highlight=False, soft_wrap=True)
     if len(found) > SHOWN:

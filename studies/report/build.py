@@ -70,7 +70,7 @@ def build(results: Path, name: str, studies: Sequence[Study], wish: Wish, store:
     lead = " ".join(dict.fromkeys(part.question for part in parts))
     sample = any(part.frame.is_sample for part in parts)
     warnings = (*mixtures(runs), *told, *absent)
-    title = f"{name.capitalize()}: a report of {len(runs)} runs"
+    title = f"{name.capitalize()}: a report of {len(runs)} {'runs' if len(runs) > 1 else 'run'}"
     report = Report(name, title, lead, tuple(sections), runs, sample, warnings, left, tracking)
     return Built(report, tuple(parts), used, shelf)
 
@@ -121,15 +121,22 @@ def _all_runs(parts: Sequence[Part]) -> tuple[Run, ...]:
 
 def _is_used(search: Summary, parts: Sequence[Part]) -> bool:
     """Whether runs of a report have values of a search: on their data and fold, with their preset, for their arm or,
-    where values are frozen, for the full method."""
+    where values are frozen, for the full method, and with what was set by hand."""
     place = search.dataset, search.data, search.fold, search.preset
     return any(
-        place == (spec.dataset, spec.data, spec.fold, run.record.preset)
+        place == (run.record.spec.dataset, run.record.spec.data, run.record.spec.fold, run.record.preset)
         and search.arm == {"re-tuned": run.arm, "frozen": part.full}.get(run.values)
+        and _is_set_alike(search, run)
         for part in parts
         for run in part.frame.runs
-        for spec in (run.record.spec,)
     )
+
+
+def _is_set_alike(search: Summary, run: Run) -> bool:
+    """Whether a run has the values that a search left alone, as far as its arm has them and does not pin them."""
+    config, pinned = run.record.spec.config, known_arms()[run.arm].overrides
+    fixed = config.keys() & (search.base.keys() - search.ranges.keys() - pinned.keys())
+    return all(config[name] == search.base[name] for name in fixed)
 
 
 def _nothing(results: Path, name: str, found: Sequence[Found], why: Sequence[str]) -> str:

@@ -23,6 +23,7 @@ from studies.report.naming import Name, Settings, in_words, names_of, settings_o
 from studies.report.records import Found
 from studies.study import Study
 
+PROTOCOLS = ("clean", "refit", "best-on-test")
 FULL = "mart"  # whose search gives other arms their values, where no study says so
 
 
@@ -131,7 +132,7 @@ def _in_order(runs: Sequence[Run], arms: Sequence[str]) -> list[Run]:
 
     def place(run: Run) -> tuple[object, ...]:
         dataset, fold, seed = cell_of(run)
-        line = run.record.spec.protocol != "clean", run.values, run.record.preset, run.settings
+        line = PROTOCOLS.index(run.record.spec.protocol), run.values, run.record.preset, run.settings
         where = known.index(dataset) if dataset in known else len(known), dataset, fold, seed
         return arms.index(run.arm), *where, *line
 

@@ -46,7 +46,7 @@ def current(found: Sequence[Found]) -> tuple[list[Found], list[str]]:
     rest = Counter((one.record.spec.method, one.record.spec.version) for one in found)
     rest.subtract((one.record.spec.method, one.record.spec.version) for one in kept)
     told = [
-        f"{count} runs of version {version} of {name} are left out: "
+        f"{count} {'runs' if count > 1 else 'run'} of version {version} of {name} left out: "
         + (f"this is version {versions[name]}" if name in versions else "no such method is known here")
         for (name, version), count in rest.items()
         if count
@@ -72,6 +72,13 @@ def _checked(record: Record, where: Path) -> Record:
         raise StoreError(f"{where} is not the record of its run: its key and what the run was do not belong together")
     tables = (record.scores, record.notes, record.seconds, record.provenance, record.files)
     sound = isinstance(record.preset, str) and all(isinstance(table, dict) for table in tables)
-    if not sound or not all(one is None or isinstance(one, int | float) for one in record.scores.values()):
+    if not sound or not _numbers(record):
         raise StoreError(f"{where} is no record (a value is not of its kind); move it away")
     return record
+
+
+def _numbers(record: Record) -> bool:
+    """Whether what ought to be numbers are finite ones; a score may be None."""
+    known = (*record.notes.values(), *record.seconds.values(), *(v for v in record.scores.values() if v is not None))
+    chosen = record.chosen is None or isinstance(record.chosen, int)
+    return chosen and all(isinstance(value, int | float) and abs(value) < 1e300 for value in known)

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from bench.errors import ConfigError
+from bench.errors import ConfigError, StoreError
 from bench.files import sha256
 from reports.audit import write as writing
 from reports.audit.manifest import MANIFEST, read_manifest
-from reports.audit.write import check_folder
+from reports.audit.write import alone, check_folder
 from tests.reports.audit.written import check, composed, results_of, write
 from tests.reports.made import make_run
 
@@ -204,3 +204,23 @@ def test_the_page_shows_the_figures_that_are_drawn(larger, tmp_path):
     write(larger, tmp_path)
     page = (tmp_path / "index.html").read_text()
     assert page.count("<img") + page.count("data:image") >= 2
+
+
+def test_two_commands_do_not_write_one_report_at_once(tmp_path):
+    with (
+        alone(tmp_path / "out"),
+        pytest.raises(StoreError, match="another command writes the report"),
+        alone(tmp_path / "out"),
+    ):
+        raise AssertionError("both are in")
+    with alone(tmp_path / "out"), alone(tmp_path / "other"):
+        pass
+
+
+def test_an_older_printed_paper_goes_with_the_report_that_replaces_it(tmp_path):
+    built = composed(results_of(tmp_path / "results", "probe", "majority"))
+    write(built, tmp_path / "out")
+    (tmp_path / "out" / "paper.pdf").write_bytes(b"an older report")
+    assert [one.what for one in check(built, tmp_path / "out")] == ["paper.pdf is not in the manifest"]
+    write(built, tmp_path / "out")
+    assert not (tmp_path / "out" / "paper.pdf").exists() and check(built, tmp_path / "out") == []

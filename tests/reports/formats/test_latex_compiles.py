@@ -10,7 +10,10 @@ import pytest
 from reports.formats.latex import escape, latex
 from tests.reports.formats.grids import GRIDS, NASTY, paper
 
-pytestmark = pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed"),
+]
 
 
 def compiled(folder: Path, body: str, packages: list[str], options: str = "") -> str:

@@ -13,6 +13,8 @@ from tests.conftest import ROOT
 CODE = """
 import time
 from tests.chromium import chromium
+
+pytestmark = pytest.mark.slow
 with chromium():
     print("up", flush=True)
     time.sleep(60)

@@ -11,7 +11,7 @@ from reports.page.page import Drawn, page
 from tests.chromium import chromium, needs_chromium
 from tests.reports.page.made import CLASSES, HOSTILE, card, many, report, run
 
-pytestmark = needs_chromium
+pytestmark = [needs_chromium, pytest.mark.slow]
 SVG = Drawn(
     "image/svg+xml",
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 300"><script>alert(3)</script>'

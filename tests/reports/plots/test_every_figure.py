@@ -9,6 +9,8 @@ from matplotlib.figure import Figure
 from reports.plots import style
 from tests.reports.plots.shown import CLASSES, EMPTY, FIGURES, FIVE, GROUPS, MANY, NAMES, texts, told
 
+pytestmark = pytest.mark.slow
+
 SHAPES = {
     "one": (NAMES[:1], GROUPS[:1]),
     "foreign": (NAMES, GROUPS),

@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 
 from reports.statistics.families import holm, stars
 
-FEW = settings(deadline=None, max_examples=12)  # statsmodels collects garbage at each call
+FEW = settings(deadline=None, max_examples=6)  # statsmodels collects garbage at each call
 FAMILY = st.lists(st.none() | st.floats(0, 1), max_size=12)
 
 

@@ -237,3 +237,9 @@ def test_stars_are_given_by_the_adjusted_p_and_only_where_n_reaches_it(tmp_path)
     assert star(6, 1) == ["0.0312*"] and star(6, 2) == ["0.0625", "0.0625"]
     assert star(8, 1) == ["0.0078**"] and star(8, 6) == ["0.0469*"] * 6
     assert star(11, 1) == ["0.001***"]
+
+
+def test_where_all_but_the_best_are_alike_there_is_no_second():
+    assert marks([38.0, 0.0, 0.0, 0.0]) == ["best", "", "", ""]
+    assert marks([38.0, 7.0, 0.0, 0.0]) == ["best", "second", "", ""]
+    assert marks([38.0, 0.0]) == ["best", "second"]

@@ -88,8 +88,8 @@ def test_a_record_of_another_version_is_left_out_and_told(tmp_path):
     assert sorted(one.record.arm for one in found) == ["mart", "mbt"]
     version = found[0].record.spec.version
     assert sorted(told) == [
-        f"1 runs of version 90 of mart are left out: this is version {version}",
-        f"2 runs of version 91 of mart are left out: this is version {version}",
+        f"1 run of version 90 of mart left out: this is version {version}",
+        f"2 runs of version 91 of mart left out: this is version {version}",
     ]
 
 
@@ -97,7 +97,7 @@ def test_a_record_of_a_method_that_is_not_known_is_left_out_and_told(tmp_path):
     made(tmp_path, ["mart"], method="gone")
     found, told = current(read_records(tmp_path)[0])
     assert found == [] and [line.partition(" of gone ")[2] for line in told] == [
-        "are left out: no such method is known here"
+        "left out: no such method is known here"
     ]
 
 
