@@ -10,9 +10,10 @@ from pathlib import Path
 from bench.files import sha256
 from bench.metrics import score
 from bench.outputs import PREDICTIONS, WEIGHTS
+from reports.audit.drawing import DRAWN
 from reports.audit.manifest import Manifest, facts, tables_of
 from reports.audit.texts import FIGURES, FORMATS, grids_of, path_of, pictures_of, texts
-from reports.audit.write import DRAWN, PAGE, Progress
+from reports.audit.write import PAGE, Progress
 from reports.foreign import printable
 from reports.formats.differences import edited
 from reports.formats.html import read_html

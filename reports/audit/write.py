@@ -8,27 +8,22 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from bench.errors import ConfigError, StoreError
 from bench.files import sha256, write_whole
+from reports.audit.drawing import DRAWN, draw_all
 from reports.audit.manifest import MANIFEST, begin_manifest, make_manifest, read_manifest
 from reports.audit.texts import FIGURES, pictures_of, texts
-from reports.page.page import Drawn, page
+from reports.page.page import page
 from reports.paper.printed import PRINTED, print_paper
-from reports.plots.style import as_png, as_svg, save
 from reports.report import Report
 from reports.results.part import Part
 from reports.results.searched import Summary
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 PAGE = "index.html"
-DRAWN = ("pdf", "png")  # what `save` makes of a figure
-HEAVY = 150_000  # bytes of an SVG from which the page shows a PNG
 
 Progress = Callable[[str, int, int], None]
 """Told what is done, how much of it, and of how much."""
@@ -92,14 +87,9 @@ def _write(
     write_whole(out / MANIFEST, begin_manifest(asked, old, [*contents, *later]).encode())
     for path, content in contents.items():
         write_whole(out / path, content)
-    written = list(contents)
-    shown: dict[str, Drawn] = {}
-    for place, picture in enumerate(pictures):
-        progress("figures", place, len(pictures))
-        figure = picture.draw()
-        written += [f"{FIGURES}/{name}" for name in save(figure, out / FIGURES / picture.name)]
-        shown[picture.name] = _for_page(figure)
+    shown = draw_all(pictures, out / FIGURES, lambda done: progress("figures", done, len(pictures)))
     progress("figures", len(pictures), len(pictures))
+    written = [*contents, *(f"{FIGURES}/{picture.name}.{kind}" for picture in pictures for kind in DRAWN)]
     write_whole(out / PAGE, page(report, shown).encode())
     written.append(PAGE)
     failure: StoreError | None = None
@@ -119,12 +109,6 @@ def _write(
     write_whole(out / MANIFEST, make_manifest(report, asked, files).encode())
     if failure is not None:
         raise failure
-
-
-def _for_page(figure: Figure) -> Drawn:
-    """Lines as SVG, sharp at any size; what would be heavy as a PNG."""
-    drawn = as_svg(figure).encode()
-    return Drawn("image/svg+xml", drawn) if len(drawn) <= HEAVY else Drawn("image/png", as_png(figure))
 
 
 def _drop(out: Path, path: str) -> None:
