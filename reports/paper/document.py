@@ -31,6 +31,7 @@ def document(report: Report) -> str:
             *(rf"{escape(text)}\par" for text in section.text),
         ]
         parts += [rf"\input{{tables/{grid.name}}}" for grid in section.grids]
+        parts += [FLUSH] if section.grids and section.pictures else []
         for picture in section.pictures:
             parts += [
                 r"\begin{figure}[htbp]\centering",
