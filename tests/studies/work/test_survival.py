@@ -30,6 +30,7 @@ from tests.studies.work.commands import (
 )
 from tests.studies.work.commands import commands as commands
 
+pytestmark = pytest.mark.slow  # all of them start real workers
 WORDS = (*TOY, "--seeds", "2", "--workers", "2")
 LONG = ("--set", "pause=0.15")  # so that it is still at work when it has been killed that often
 VICTIMS = ("worker", "worker", "workers", "command")
@@ -121,7 +122,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_runs_again_with_the_same_valu
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_search_says_how_to_go_on_and_leaves_nobody(commands, results, how):
-    words = (*WORDS, "--trials", "5")
+    words = (*WORDS, "--trials", "5", "--set", "pause=0.05")  # or it may be done before it is stopped
     command = commands.start(results, *words)
     wait_for(lambda: list(results.glob("runs/*/checkpoints/*")), command)
     if how == signal.SIGINT:
