@@ -29,21 +29,18 @@ def compose(part: Part, shelf: Shelf) -> Section:
     found = _compared(part, shelf)
     grids = [*_scored(part), *_worth(part, found), *_tested(part, found)]
     grids += [costs.costs(frame, shelf, dataset, f"{part.name}_cost_{slug(dataset)}") for dataset in frame.datasets]
-    text = [
-        part.question,
-        _counted(frame),
-    ]
+    text = [part.question, _counted(frame)]
     ranks, told = ranks_of(part)
     text += [told] if told else []
     pictures = [*pictures_of(part, found, shelf), *ranks] if lines else []
     return Section(part.name, part.name.capitalize(), tuple(text), tuple(grids), tuple(pictures))
 
 
-def searched(searches: Sequence[Summary], titles: dict[str, str], values: str) -> Section | None:
+def searched(searches: Sequence[Summary], titles: dict[str, str]) -> Section | None:
     """The appendix on searches; None where none was made."""
     if not searches:
         return None
-    grids = (spaces.spaces(searches, titles, "search_spaces", values),)
+    grids = (spaces.spaces(searches, titles, "search_spaces"),)
     data = searching_of(searches, titles)
     caption = (
         "Best val Acc E so far of each search, against configurations tried and hours of all trials together; dots are "

@@ -23,6 +23,7 @@ from reports.results.part import Part
 from reports.results.predicted import Shelf
 from reports.results.run import Run
 from reports.results.searched import Summary
+from reports.tables.grid import Grid
 
 NAMED = 3  # cells of a finding
 
@@ -170,15 +171,14 @@ def _files(report: Report, wanted: Mapping[str, str], manifest: Manifest, out: P
     return [*found, *(Finding(f"{path} is not in the manifest", ()) for path in lacking)]
 
 
-def _edits(place: Path, path: str, tables: Mapping[str, tuple[object, str]], report: Report) -> tuple[str, ...]:
+def _edits(place: Path, path: str, tables: Mapping[str, tuple[Grid, str]], report: Report) -> tuple[str, ...]:
     """The cells of an edited table, or of the tables of an edited page."""
     try:
         text = _read(place)
     except ValueError:
         return ()
     if path in tables:
-        grid, kind = tables[path]
-        return tuple(edited(grid, kind, text))  # type: ignore[arg-type]
+        return tuple(edited(*tables[path], text))
     if path != PAGE:
         return ()
     told = read_html(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -66,49 +66,46 @@ def write_report(
     taken for one; files that only an older manifest named are deleted before the last. `latex` prints the document;
     where it cannot the report is written without, and StoreError is raised."""
     check_folder(out)
-    with alone(out):
-        _write(report, parts, searches, asked, out, progress, latex)
-
-
-def _write(
-    report: Report,
-    parts: Sequence[Part],
-    searches: Sequence[Summary],
-    asked: Mapping[str, Any],
-    out: Path,
-    progress: Progress,
-    latex: str | None,
-) -> None:
-    old = read_manifest(out)
     contents = {path: text.encode() for path, text in texts(report, parts, searches).items()}
     pictures = pictures_of(report)
-    later = [f"{FIGURES}/{picture.name}.{kind}" for picture in pictures for kind in DRAWN]
-    later += [PAGE, *([PRINTED] if latex is not None else [])]
-    write_whole(out / MANIFEST, begin_manifest(asked, old, [*contents, *later]).encode())
-    for path, content in contents.items():
-        write_whole(out / path, content)
-    shown = draw_all(pictures, out / FIGURES, lambda done: progress("figures", done, len(pictures)))
-    progress("figures", len(pictures), len(pictures))
-    written = [*contents, *(f"{FIGURES}/{picture.name}.{kind}" for picture in pictures for kind in DRAWN)]
-    write_whole(out / PAGE, page(report, shown).encode())
-    written.append(PAGE)
-    failure: StoreError | None = None
-    if latex is not None:
-        progress(latex, 0, 1)
-        try:
-            written.append(print_paper(out, latex))
-        except StoreError as error:  # the report is whole without it
-            failure = error
-        progress(latex, 1, 1)
-    files = {path: sha256(out / path) for path in written}
-    for path in ({PRINTED} | set(old.files if old is not None else ())) - set(files):
-        _drop(out, path)
-    for path in files:  # what a killed command left half written
-        for left in (out / path).parent.glob(f".{(out / path).name}.*"):
-            left.unlink(missing_ok=True)
-    write_whole(out / MANIFEST, make_manifest(report, asked, files).encode())
+    drawn = [f"{FIGURES}/{picture.name}.{kind}" for picture in pictures for kind in DRAWN]
+    with alone(out):
+        old = read_manifest(out)
+        later = [*drawn, PAGE, *([PRINTED] if latex is not None else [])]
+        write_whole(out / MANIFEST, begin_manifest(asked, old, [*contents, *later]).encode())
+        for path, content in contents.items():
+            write_whole(out / path, content)
+        shown = draw_all(pictures, out / FIGURES, lambda done: progress("figures", done, len(pictures)))
+        progress("figures", len(pictures), len(pictures))
+        write_whole(out / PAGE, page(report, shown).encode())
+        failure = _print(out, latex, progress) if latex is not None else None
+        printed = [PRINTED] if latex is not None and failure is None else []
+        files = {path: sha256(out / path) for path in (*contents, *drawn, PAGE, *printed)}
+        _tidy(out, {PRINTED, *(old.files if old is not None else ())}, files)
+        write_whole(out / MANIFEST, make_manifest(report, asked, files).encode())
     if failure is not None:
         raise failure
+
+
+def _print(out: Path, latex: str, progress: Progress) -> StoreError | None:
+    """Print the document; why it could not be, for the report is whole without it."""
+    progress(latex, 0, 1)
+    try:
+        print_paper(out, latex)
+    except StoreError as error:
+        return error
+    finally:
+        progress(latex, 1, 1)
+    return None
+
+
+def _tidy(out: Path, before: Iterable[str], files: Iterable[str]) -> None:
+    """Delete what an older report had and this one has not, and what a killed command left half written."""
+    for path in set(before) - set(files):
+        _drop(out, path)
+    for path in files:
+        for left in (out / path).parent.glob(f".{(out / path).name}.*"):
+            left.unlink(missing_ok=True)
 
 
 def _drop(out: Path, path: str) -> None:

@@ -29,7 +29,8 @@ def pictures_of(part: Part, found: dict[str, list[Comparison]], shelf: Shelf) ->
             f"{part.name}_results",
             "Scores with intervals",
             "Acc E on test: the mean over runs, each run as a dot, and a 95 % bootstrap interval over test clips, "
-            "stratified by class, for these very runs. Hollow: incomplete, or the epoch was chosen on test.",
+            "stratified by class, for these very runs (none over folds of unequal size). Hollow: a line that takes no "
+            "part in marks.",
             partial(results.draw, scored),
             results.rows(scored),
         )

@@ -21,7 +21,6 @@ from reports.tables.columns import competing
 from reports.tables.costs import calibration, hours, note
 
 BINS = 10  # of confidence, equally wide
-PANELS = 6  # of confusion matrices
 
 
 def results_of(frame: Frame, shelf: Shelf) -> Results:
@@ -64,7 +63,7 @@ def costs_of(frame: Frame, shelf: Shelf) -> Results:
 def confusions_of(frame: Frame, labels: Sequence[str], dataset: str, shelf: Shelf) -> Confusions | None:
     """The confusion matrices of some lines on a data set, over all their runs; None where no predictions are here."""
     frame, panels = frame.on(dataset), []
-    for label in labels[:PANELS]:
+    for label in labels:
         runs = [run for run in frame.of(label) if not run.failed and shelf.of(run) is not None]
         if not runs:
             continue

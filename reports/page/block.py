@@ -16,7 +16,7 @@ from bench.files import sha256
 from bench.record import RECORD, Failure
 from reports.foreign import printable
 from reports.page.packed import pack, width_of
-from reports.page.runs import Predicted, Series, read_curves, read_predictions
+from reports.page.runs import Predicted, Series, read_curves, read_tested
 from reports.report import Report
 from reports.results.run import Run
 
@@ -152,7 +152,7 @@ def _thinned(series: Series, points: int, chosen: int | None) -> np.ndarray:
 
 def _clips(run: Run, once: Once) -> dict[str, Any]:
     """Place of the list of clips, then predicted classes and their probabilities in its order."""
-    found = read_predictions(run.folder)
+    found = read_tested(run.folder, run.card)
     if isinstance(found, str):
         return {"clips": _why(run, found)}
     width = width_of(len(found.classes))

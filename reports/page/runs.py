@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bench.outputs import CURVES, PREDICTIONS
-
-PREFIX = "score/"  # of the columns that hold a class's scores
+from bench.data import Card
+from bench.errors import StoreError
+from bench.outputs import CURVES, PREDICTIONS, read_predictions
 
 
 class Series(NamedTuple):
@@ -52,36 +52,22 @@ def read_curves(folder: Path) -> list[Series] | str:
     ]
 
 
-def read_predictions(folder: Path) -> Predicted | str:
+def read_tested(folder: Path, card: Card) -> Predicted | str:
     """The test predictions, in the order of the file; or why there are none."""
-    from pyarrow import ArrowException
-    from pyarrow.parquet import ParquetFile
-
-    try:
-        with ParquetFile(folder / PREDICTIONS) as opened:
-            table = opened.read(use_threads=False)
-        test = table.column("split").to_numpy() == "test"
-        names = [name for name in table.column_names if name.startswith(PREFIX)]
-        classes = tuple(name.removeprefix(PREFIX) for name in names)
-        place = {name: index for index, name in enumerate(classes)}
-        label, predicted = (
-            np.array([place[name] for name in table.column(column).to_numpy()[test]], dtype=np.int64)
-            for column in ("label", "predicted")
-        )
-        scores = np.stack([table.column(name).to_numpy()[test] for name in names], axis=1).astype(np.float64)
-        clips = tuple(table.column("clip").to_numpy()[test].tolist())
-    except FileNotFoundError:
+    if not (folder / PREDICTIONS).is_file():
         return f"{PREDICTIONS} is not on this machine"
-    except (OSError, ValueError, TypeError, KeyError, ArrowException) as error:
-        return f"{PREDICTIONS} cannot be read ({type(error).__name__}: {error})"
-    if not clips:
+    try:
+        found = read_predictions(folder, card).get("test")
+    except StoreError:  # which names a place on this machine: no matter of a page
+        return f"{PREDICTIONS} cannot be read"
+    if found is None:
         return f"{PREDICTIONS} holds no test clip"
-    return Predicted(classes, clips, label, predicted, _probability(scores, predicted))
+    probability = _probability(found.scores.astype(np.float64), found.predicted)
+    return Predicted(card.classes, found.keys, found.label, found.predicted, probability)
 
 
 def _probability(scores: np.ndarray, predicted: np.ndarray) -> np.ndarray:
-    """(n, C) scores and (n,) classes -> (n,) softmax at the class; 0 where the scores are no numbers."""
-    with np.errstate(invalid="ignore"):
-        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-        found: np.ndarray = np.nan_to_num(powers[np.arange(len(scores)), predicted] / powers.sum(axis=1))
+    """(n, C) scores and (n,) classes -> (n,) softmax at the class."""
+    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+    found: np.ndarray = powers[np.arange(len(scores)), predicted] / powers.sum(axis=1)
     return found

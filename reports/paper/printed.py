@@ -24,8 +24,8 @@ def find_latex() -> str | None:
     return next((name for name in COMMANDS if shutil.which(name)), None)
 
 
-def print_paper(out: Path, latex: str) -> str:
-    """Compile a report's document, beside it, with everything but the PDF left elsewhere; the PDF's name.
+def print_paper(out: Path, latex: str) -> None:
+    """Compile a report's document, beside it, with everything but the PDF left elsewhere.
 
     Raises StoreError with LaTeX's own complaint where it cannot be compiled.
     """
@@ -41,7 +41,6 @@ def print_paper(out: Path, latex: str) -> str:
             if done.returncode:
                 raise StoreError(f"{latex} cannot compile {out / SOURCE}: {_complaint(done.stdout + done.stderr)}")
         write_whole(out / PRINTED, (Path(name) / PRINTED).read_bytes())
-    return PRINTED
 
 
 def _complaint(said: bytes) -> str:

@@ -58,7 +58,7 @@ class Frame:
 
     def on(self, dataset: str) -> Frame:
         """Its runs on one data set."""
-        return replace(self, runs=tuple(run for run in self.runs if run.record.spec.dataset == dataset))
+        return self.among([dataset])
 
 
 def paired(frame: Frame, ours: str, theirs: str, dataset: str) -> list[tuple[Run, Run]]:

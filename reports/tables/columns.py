@@ -22,8 +22,8 @@ MEANING = (
 )
 
 
-def column(pools: Sequence[Pool], read: Read, direction: Direction | None = "higher") -> list[Cell]:
-    """The cells of a column. Only complete lines of one protocol compete for a mark; without a direction none does."""
+def column(pools: Sequence[Pool], read: Read, direction: Direction = "higher") -> list[Cell]:
+    """The cells of a column. Only complete lines of one protocol compete for a mark."""
     numbers = [one.number(read) for one in pools]
     clips = [run.record.scores.get("test/n") or 0 for one in pools for run in one.runs]
     places = decimals([number for number in numbers if number is not None], [n for n in clips if n])
@@ -31,9 +31,9 @@ def column(pools: Sequence[Pool], read: Read, direction: Direction | None = "hig
         round(number.mean, places) if number is not None and competes and _covers(number, one) else None
         for number, one, competes in zip(numbers, pools, competing(pools), strict=True)
     ]
-    marked = marks(printed if direction is not None else [None] * len(printed), direction or "higher")
     return [
-        replace(_cell(one, number, places), mark=mark) for one, number, mark in zip(pools, numbers, marked, strict=True)
+        replace(_cell(one, number, places), mark=mark)
+        for one, number, mark in zip(pools, numbers, marks(printed, direction), strict=True)
     ]
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor, log10, sqrt
+from math import floor, log10
 from statistics import median
 
 from reports.results.pools import Number
+from reports.statistics.clips import resolution
 
 SIGNIFICANT = 2  # digits of the spread
 MOST = 2  # decimals of a score in percent
@@ -19,7 +20,7 @@ def decimals(numbers: Sequence[Number], clips: Sequence[float] = ()) -> int:
     spreads = [number.spread for number in numbers if number.spread]
     if not spreads and numbers:
         n = median(clips) if clips else TYPICAL
-        spreads = [100 * sqrt(max(p * (1 - p), 0.0) / n) for number in numbers if 0 < (p := number.mean / 100) < 1]
+        spreads = [resolution(number.mean, int(n)) for number in numbers if 0 < number.mean < 100]
     return digits(median(spreads)) if spreads else 1
 
 

@@ -20,7 +20,7 @@ COLUMNS = (
 )
 
 
-def spaces(searches: Sequence[Summary], titles: Mapping[str, str], name: str, values: str) -> Grid:
+def spaces(searches: Sequence[Summary], titles: Mapping[str, str], name: str) -> Grid:
     """A line for each field of each search, the search named in its first."""
     lines: list[Line] = []
     for search in searches:
@@ -42,7 +42,7 @@ def spaces(searches: Sequence[Summary], titles: Mapping[str, str], name: str, va
         "Search spaces and the values chosen",
         "What each search could draw, the method's own value, which is tried first, and what it chose on val; test was "
         "out of its reach. Of equal trials the first wins, so values no better than the method's own leave these in "
-        f"place. {values}",
+        "place.",
         COLUMNS,
         tuple(lines),
         warnings=("BUILT-IN SAMPLE: these searches ran on drawn clips.",) if sample else (),

@@ -23,6 +23,7 @@ from reports.tables.components import PARTS
 from studies.ask import known_arms
 from studies.report.asked import read_asked
 from studies.report.choose import FULL, Choice, Wish, choose, choose_any
+from studies.report.filters import Filter
 from studies.report.records import Found, current, read_records
 from studies.report.searches import read_searches
 from studies.study import Study
@@ -63,9 +64,9 @@ def build(results: Path, name: str, studies: Sequence[Study], wish: Wish, store:
     shelf = Shelf()
     titles = {run.record.spec.dataset: run.card.title for run in runs}
     sections = [compose(part, shelf) for part in parts]
-    sections += [section for section in (searched(used, titles, ""), explained_section(parts)) if section is not None]
+    sections += [section for section in (searched(used, titles), explained_section(parts)) if section is not None]
     told = dict.fromkeys(line for part in parts for line in part.frame.told)
-    absent = dict.fromkeys(line for study, choice in choices if (line := _absent(results, study, choice)))
+    absent = dict.fromkeys(line for study, choice in choices if (line := _absent(results, study, choice, wish.runs)))
     left = tuple(f"{line}." for line in dict.fromkeys([*passed, *broken, *old, *lines]))
     lead = " ".join(dict.fromkeys(part.question for part in parts))
     sample = any(part.frame.is_sample for part in parts)
@@ -82,22 +83,29 @@ def _in_words(left_out: Sequence[tuple[str, str]], used: set[str]) -> list[str]:
 
 
 def _part(results: Path, study: Study, choice: Choice, wish: Wish) -> Part:
-    asked = read_asked(results, study.name, choice.preset, choice.settings)
-    wanted = wanted_of(
-        choice.runs,
-        {dataset: {cell for cell in cells if wish.runs.keeps(dataset, *cell)} for dataset, cells in asked.items()},
-    )
+    wanted = wanted_of(choice.runs, _asked(results, study, choice, wish.runs))
     told = (choice.narrowed,) if choice.narrowed else ()
     frame = Frame(choice.runs, wanted, _remarks(choice.runs), choice.values, told)
     return Part(study.name, study.question, KINDS.get(study.name, "scores"), study.full, CONTROLS, frame)
 
 
-def _absent(results: Path, study: Study, choice: Choice) -> str:
-    """Which arms, protocols and data sets of a study have no run at all, not even a failed one."""
+def _asked(results: Path, study: Study, choice: Choice, only: Filter) -> dict[str, set[tuple[int, int]]]:
+    """Data set -> (fold, seed) that a study was asked for, as far as a filter lets them through."""
+    asked = read_asked(results, study.name, choice.preset, choice.settings)
+    kept = {
+        dataset: {(fold, seed) for fold, seed in cells if only.keeps(dataset=dataset, fold=str(fold), seed=str(seed))}
+        for dataset, cells in asked.items()
+    }
+    return {dataset: cells for dataset, cells in kept.items() if cells}
+
+
+def _absent(results: Path, study: Study, choice: Choice, only: Filter) -> str:
+    """Which arms, protocols and data sets that a filter lets through have no run at all, not even a failed one."""
     specs = [run.record.spec for run in choice.runs]
     there = {run.arm for run in choice.runs} | {spec.protocol for spec in specs} | {spec.dataset for spec in specs}
-    asked = read_asked(results, study.name, choice.preset, choice.settings)
-    lacking = [name for name in (*study.arms, *study.protocols, *asked) if name not in there]
+    wanted = [arm for arm in study.arms if only.keeps(arm=arm)]
+    wanted += [protocol for protocol in study.protocols if only.keeps(protocol=protocol)]
+    lacking = [name for name in (*wanted, *_asked(results, study, choice, only)) if name not in there]
     return f"{study.name.capitalize()} lacks runs of {', '.join(lacking)}." if lacking else ""
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import get_args
 
 from bench.cards import CARD, read_card
 from bench.config import parse_overrides
 from bench.data import Card
 from bench.errors import StoreError
-from bench.record import Record, RunFolder
+from bench.record import Protocol, Record, RunFolder
 from bench.store import Store
 from datasets.registry import DATASETS
 from reports.results.pools import cell_of
@@ -23,7 +24,7 @@ from studies.report.naming import Name, Settings, in_words, names_of, settings_o
 from studies.report.records import Found
 from studies.study import Study
 
-PROTOCOLS = ("clean", "refit", "best-on-test")
+PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 FULL = "mart"  # whose search gives other arms their values, where no study says so
 
 

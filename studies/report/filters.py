@@ -24,11 +24,10 @@ class Filter:
         known = {"arm": arm, "method": spec.method, "dataset": spec.dataset, "data": spec.data}
         known |= {"preset": record.preset, "protocol": spec.protocol, "key": record.key}
         known |= {"fold": str(spec.fold), "seed": str(spec.seed)}
-        return all(fnmatchcase(known[field], pattern) for field, pattern in self.terms)
+        return self.keeps(**known)
 
-    def keeps(self, dataset: str, fold: int, seed: int) -> bool:
-        """Whether runs of such a place may be taken, as far as it is the place that decides."""
-        known = {"dataset": dataset, "fold": str(fold), "seed": str(seed)}
+    def keeps(self, **known: str) -> bool:
+        """Whether runs of which so much is known may be taken, as far as that decides."""
         return all(fnmatchcase(known[field], pattern) for field, pattern in self.terms if field in known)
 
     def __str__(self) -> str:

@@ -224,3 +224,13 @@ def test_an_older_printed_paper_goes_with_the_report_that_replaces_it(tmp_path):
     assert [one.what for one in check(built, tmp_path / "out")] == ["paper.pdf is not in the manifest"]
     write(built, tmp_path / "out")
     assert not (tmp_path / "out" / "paper.pdf").exists() and check(built, tmp_path / "out") == []
+
+
+def test_what_a_killed_command_left_half_written_goes_with_the_next_write(tmp_path):
+    built = composed(results_of(tmp_path / "results", "probe", "majority"))
+    write(built, tmp_path / "out")
+    left, mine = tmp_path / "out" / "tables" / ".comparison_scores.md.ab12", tmp_path / "out" / "tables" / ".mine"
+    left.write_text("half")
+    mine.write_text("a person's")
+    write(built, tmp_path / "out")
+    assert not left.exists() and mine.exists()

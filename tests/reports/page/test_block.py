@@ -12,7 +12,7 @@ import pytest
 from reports.page.block import POINTS, block
 from reports.page.packed import DIGITS, pack, width_of
 from reports.page.page import Drawn, page
-from reports.page.runs import read_curves, read_predictions
+from reports.page.runs import read_curves, read_tested
 from tests.reports.page.made import HOSTILE, card, many, report, run
 
 PICTURE = {"curve": Drawn("image/png", b"png")}
@@ -34,12 +34,12 @@ def test_packed_numbers_come_back(width, values):
 
 
 @pytest.mark.parametrize("classes", [3, 70])
-def test_predictions_of_any_number_of_classes_come_back(tmp_path, classes):
+def read_tested_of_any_number_of_classes_come_back(tmp_path, classes):
     facts = card(classes=tuple(f"kind {at}" for at in range(classes)))
     one = run(tmp_path, facts, "mart", 0, clips=2 * classes)
     data = held([one])
     place, predicted, probability = data["runs"][0]["clips"]
-    listed, found = data["shared"][place], read_predictions(one.folder)
+    listed, found = data["shared"][place], read_tested(one.folder, one.card)
     assert listed["classes"] == list(facts.classes) and listed["keys"] == list(found.clips)
     assert "hidden/val" not in listed["keys"]
     assert unpack(listed["label"], listed["width"]) == [at % classes for at in range(2 * classes)]

@@ -178,7 +178,5 @@ CASES: dict[str, Callable[[Path], Grid]] = {
     "tests_mixed": lambda folder: _tests(mixed(folder), "tests_mixed"),
     "costs": _costs,
     "overall": _overall,
-    "spaces": lambda folder: spaces(
-        summaries(), {"ekman6": "Ekman-6", "videoemotion8": "VideoEmotion-8"}, "spaces", "Preset quick."
-    ),
+    "spaces": lambda folder: spaces(summaries(), {"ekman6": "Ekman-6", "videoemotion8": "VideoEmotion-8"}, "spaces"),
 }

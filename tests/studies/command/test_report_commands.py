@@ -237,3 +237,19 @@ def test_the_whole_paper_compiles_and_holds_whatever_data_sets_and_machines_are_
     assert report("ablation", "--check", "--out", out, "--results", results)[0] == 0
     for path in (out / "index.html", *(out / "tables").glob("*.html")):
         assert "<x>" not in path.read_text()
+
+
+def test_a_check_takes_what_was_asked_when_the_report_was_written(kept, report, tmp_path):
+    out = tmp_path / "out"
+    assert report("--runs", "arm=majority", "--out", out, "--results", kept[0])[0] == 0
+    assert report("--check", "--runs", "arm=majority", "--out", out, "--results", kept[0])[0] == 0
+    code, _, err = report("--check", "--runs", "arm=probe", "--out", out, "--results", kept[0])
+    assert code == 2 and "was asked for otherwise (arm=majority)" in err and "leave --runs out" in err
+
+
+def test_a_check_against_other_results_is_one_line(kept, report, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    assert report("--runs", "arm=majority", "--out", out, "--results", kept[0])[0] == 0
+    make_run(other, "majority", clips=12, seed=77)
+    code, _, err = report("--check", "--out", out, "--results", other)
+    assert code == 2 and f"none of the runs of {out} is under {other}" in err

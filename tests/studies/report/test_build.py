@@ -331,3 +331,65 @@ def test_the_values_of_a_table_are_told_in_its_caption(tmp_path):
         make_run(tmp_path, "mart", clips=12, set={"epochs": 3, "lr": 0.0015}, seed=seed)
     captions = [grid.caption for grid in grids_of(built(tmp_path).report)]
     assert any("searched on val for the arm itself, up to 6 configurations" in caption for caption in captions)
+
+
+def test_a_filter_is_told_and_what_it_shuts_out_is_not_called_lacking(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, "mart", clips=12, seed=seed)
+        make_run(tmp_path, "mbt", clips=12, seed=seed)
+    note_asked(tmp_path, "ablation", "quick", (), [("ekman6", 0, seed) for seed in range(3)] + [("perr", 0, 0)])
+    found = built(tmp_path, runs="arm=m*t,seed=0,dataset=ekman6")
+    assert "NARROWED to arm=m*t, seed=0, dataset=ekman6: 2 other runs of the study are left out." in notes(found)
+    assert not any("lacks" in line for line in found.report.warnings)
+    assert not any("runs)" in text for text in cells(found).values())  # the one seed that is wanted is there
+    assert any("lacks runs of mbt-long" in line and "perr" in line for line in built(tmp_path).report.warnings)
+
+
+def test_a_single_fold_of_several_is_named_in_captions_and_in_the_details(tmp_path):
+    for arm in ("mart", "mbt"):
+        make_run(tmp_path, arm, dataset="iemocap", fold=2, clips=12)
+    found = built(tmp_path, "comparison")
+    told = "fold 2 of the 5 of IEMOCAP alone"
+    written = texts(found.report, found.parts, found.searches)
+    (captions,) = [grid.caption for grid in grids_of(found.report) if grid.name == "comparison_scores"]
+    assert told.capitalize().replace("iemocap", "IEMOCAP") in captions and told in written["details.tex"]
+
+
+def test_more_than_three_data_sets_stand_in_two_tables_of_scores(tmp_path):
+    names = ("ekman6", "videoemotion8", "perr", "iemocap")
+    for dataset in names:
+        make_run(tmp_path, "majority", dataset=dataset, clips=16)
+    found = built(tmp_path, "comparison")
+    groups = {
+        grid.name: {column.id.partition("/")[0] for column in grid.columns[1:]}
+        for grid in grids_of(found.report)
+        if grid.name in ("comparison_scores", "comparison_scores_2")
+    }
+    assert groups == {"comparison_scores": set(names[:3]), "comparison_scores_2": {"iemocap"}}
+
+
+def test_a_search_on_other_values_set_by_hand_is_no_part_of_the_budget(tmp_path):
+    make_search(tmp_path, "mart", params={"lr": 0.0015})
+    make_search(tmp_path, "mart", params={"lr": 0.0016}, set={"epochs": 9})
+    make_run(tmp_path, "mart", clips=12, set={"lr": 0.0015})
+    found = built(tmp_path)
+    assert [search.base["epochs"] for search in found.searches] == [40]
+
+
+@pytest.mark.parametrize(("where", "value"), [("notes", float("inf")), ("seconds", None), ("scores", 10**400)])
+def test_a_record_whose_numbers_are_none_is_passed_over_and_told(tmp_path, where, value):
+    kept = make_run(tmp_path, "mart", clips=12)
+    broken = make_run(tmp_path, "mbt", clips=12)
+    path = tmp_path / "runs" / broken.key / "record.json"
+    raw = json.loads(path.read_text())
+    raw[where] |= {"test/acc_e" if where == "scores" else "step": value}
+    path.write_text(json.dumps(raw))
+    found = built(tmp_path)
+    assert [run.record.key for run in found.report.runs] == [kept.key] and warned(found, path)
+
+
+def test_code_that_was_not_committed_is_told_in_the_details(tmp_path):
+    make_run(tmp_path, "mart", clips=12, provenance={"dirty": True})
+    found = built(tmp_path)
+    details = texts(found.report, found.parts, found.searches)["details.tex"]
+    assert "with changes that were not committed (1 of 1 runs)" in details
