@@ -197,3 +197,14 @@ def test_figures_of_the_sample_say_so():
     frame = frame_of(*(by_hand(None, arm, files=False, spec={"data": "sample"}) for arm in ARMS))
     assert results_of(frame, Shelf()).sample and radars_of(frame, list(ARMS)).panels[0].sample
     assert differences_of(frame, compare_with(frame, "mart", None), "mart").sample
+
+
+def test_over_folds_of_unequal_size_there_is_no_interval_that_could_leave_out_the_mean(tmp_path):
+    def made(sizes):
+        runs = [
+            by_hand(tmp_path / str(clips), "mbt", 0, fold, card=EIGHT, clips=clips) for fold, clips in sizes.items()
+        ]
+        (point,) = results_of(frame_of(*runs), Shelf()).points
+        return point.low
+
+    assert made({1: 40, 2: 80}) is None and made({1: 48, 2: 48}) is not None

@@ -7,12 +7,15 @@ import re
 from dataclasses import replace
 
 import numpy as np
+import pandas
 import pytest
+from scipy.special import softmax
 
+from bench.outputs import PREDICTIONS
 from reports.page.block import POINTS, block
 from reports.page.packed import DIGITS, pack, width_of
 from reports.page.page import Drawn, page
-from reports.page.runs import read_curves, read_tested
+from reports.page.runs import read_curves
 from tests.reports.page.made import HOSTILE, card, many, report, run
 
 PICTURE = {"curve": Drawn("image/png", b"png")}
@@ -34,17 +37,19 @@ def test_packed_numbers_come_back(width, values):
 
 
 @pytest.mark.parametrize("classes", [3, 70])
-def read_tested_of_any_number_of_classes_come_back(tmp_path, classes):
+def test_predictions_of_any_number_of_classes_come_back(tmp_path, classes):
     facts = card(classes=tuple(f"kind {at}" for at in range(classes)))
     one = run(tmp_path, facts, "mart", 0, clips=2 * classes)
     data = held([one])
     place, predicted, probability = data["runs"][0]["clips"]
-    listed, found = data["shared"][place], read_tested(one.folder, one.card)
-    assert listed["classes"] == list(facts.classes) and listed["keys"] == list(found.clips)
+    listed, stored = data["shared"][place], pandas.read_parquet(one.folder / PREDICTIONS).query("split == 'test'")
+    assert listed["classes"] == list(facts.classes) and listed["keys"] == stored["clip"].tolist()
     assert "hidden/val" not in listed["keys"]
     assert unpack(listed["label"], listed["width"]) == [at % classes for at in range(2 * classes)]
-    assert unpack(predicted, listed["width"]) == found.predicted.tolist()
-    np.testing.assert_allclose(np.array(unpack(probability, 2)) / 1000, found.probability, atol=0.00051)
+    named = [listed["classes"][at] for at in unpack(predicted, listed["width"])]
+    assert named == stored["predicted"].tolist() != stored["label"].tolist()
+    sure = softmax(stored[[f"score/{name}" for name in facts.classes]].to_numpy(np.float64), axis=1).max(axis=1)
+    np.testing.assert_allclose(np.array(unpack(probability, 2)) / 1000, sure, atol=0.00051)
 
 
 def test_a_curve_keeps_its_ends_its_chosen_epoch_and_its_values_and_few_points(tmp_path):
