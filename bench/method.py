@@ -62,6 +62,10 @@ class Tracker(Protocol):
         """The numbers of one finished epoch of a stage; told again after a resume, kept once."""
         ...
 
+    def keep(self) -> None:
+        """A checkpoint is about to be written: time to keep whatever a run that goes on from it must know."""
+        ...
+
     def progress(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` batches of the stage are through."""
         ...

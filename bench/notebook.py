@@ -12,7 +12,6 @@ from bench.clock import Clock
 from bench.data import Corpus, Explanation, Problem
 from bench.files import write_whole
 from bench.live import Live
-from bench.pace import Pace
 from bench.record import RunFolder
 from bench.truth import judge
 
@@ -72,7 +71,6 @@ class Notebook:
     ) -> None:
         self._live, self._screen, self._folder, self._clock = live, screen, folder, clock
         self._curve, self._watch = curve, watch
-        self._pace = Pace()
         self.chosen: int | None = None
         self._curves: dict[tuple[str, int], dict[str, float]] = {}
         self._told: dict[str, dict[str, Explanation]] = {}
@@ -85,11 +83,12 @@ class Notebook:
             if math.isfinite(value)
         }
         self._live.log_epoch(stage, epoch, self._curves[stage, epoch])
-        if self._pace.due():
-            with self._pace():
-                write_whole(self._folder.checkpoints / SECONDS, json.dumps(self._clock.seconds()).encode())
         if self._watch is not None and "val/acc_e" in values:
             self._watch(epoch, values["val/acc_e"])
+
+    def keep(self) -> None:
+        """Keep the seconds spent so far before each checkpoint, so that they are never those of an older one."""
+        write_whole(self._folder.checkpoints / SECONDS, json.dumps(self._clock.seconds()).encode())
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Move the bar."""

@@ -157,9 +157,13 @@ class _Teller:
         self._told: dict[str, float] = {}
 
     def epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
-        """First the seconds spent since, for whoever keeps them with the epoch."""
-        self.spent()
+        """Pass on."""
         self.tell("epoch", stage, epoch, values)
+
+    def keep(self) -> None:
+        """First the seconds spent since, which are to be kept."""
+        self.spent()
+        self.tell("keep")
 
     def progress(self, stage: str, done: int, total: int) -> None:
         """Pass on."""

@@ -89,6 +89,7 @@ def train(
         run.state.history.append(values)
         if pace.due() or epoch + 1 == last:
             with ctx.clock("checkpoint"), pace():
+                ctx.tracker.keep()
                 run.save()
         with ctx.clock("log"):
             ctx.tracker.epoch(stage.name, epoch, values)

@@ -33,6 +33,9 @@ class Quiet:
     def start_run(self, title: str) -> None:
         pass
 
+    def keep(self) -> None:
+        pass
+
     def progress(self, stage: str, done: int, total: int) -> None:
         pass
 

@@ -119,6 +119,14 @@ def test_a_stage_killed_anywhere_ends_with_the_same_weights(quiet, tmp_path, mon
     assert torch.equal(undisturbed.weight, resumed.weight)
 
 
+def test_what_a_run_that_goes_on_must_know_is_kept_before_each_checkpoint(quiet, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.pace.SHARE", 1e-9)  # the first epoch and the last are kept
+    path, found = tmp_path / "fit.pt", []
+    quiet.keep = lambda: found.append(torch.load(path, weights_only=True)["state"]["epoch"] if path.exists() else 0)
+    run(quiet, tmp_path)
+    assert found == [0, 1] and torch.load(path, weights_only=True)["state"]["epoch"] == 4
+
+
 def test_a_finished_stage_is_not_trained_again(quiet, tmp_path):
     first = run(quiet, tmp_path)
     again = run(quiet, tmp_path)
