@@ -105,7 +105,7 @@ def test_a_long_run_has_system_metrics_and_its_end_waits_for_none(results, quiet
     monkeypatch.setattr(bench.monitor, "EVERY", 60)
     start = time.monotonic()
     live.end("KILLED")
-    assert client.get_metric_history(live.run_id, name) and time.monotonic() - start < 5
+    assert client.get_metric_history(live.run_id, name) and time.monotonic() - start < 30
 
 
 def test_a_monitor_that_mlflow_fails_ends_quietly(monkeypatch):
@@ -115,4 +115,4 @@ def test_a_monitor_that_mlflow_fails_ends_quietly(monkeypatch):
     time.sleep(0.1)
     start = time.monotonic()
     monitor.end()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 30

@@ -1,6 +1,4 @@
-"""A page of many runs stays small, is made in seconds, and opens at once."""
-
-import time
+"""A page of many runs stays small and opens whole; how fast it is made, `python -m tests.speed report` tells."""
 
 import pytest
 
@@ -14,27 +12,23 @@ MB = 1_000_000
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory):
-    """16 methods on 5 data sets with 8 seeds, and the seconds that their page took a processor."""
+    """The page of 16 methods on 5 data sets with 8 seeds: 640 runs."""
     folder = tmp_path_factory.mktemp("big")
     arms = (*ARMS, *(f"{arm}-2" for arm in ARMS))
     runs = many(folder / "runs", arms, tuple(TITLES), 8, 500, epochs=100)
-    started = time.process_time()
-    content = page(report(runs), {"curve": Drawn("image/png", b"png")})
+    assert len(runs) == 640
     path = folder / "page.html"
-    path.write_text(content)
-    return len(runs), path, time.process_time() - started
+    path.write_text(page(report(runs), {"curve": Drawn("image/png", b"png")}))
+    return path
 
 
-def test_640_runs_make_less_than_5_mb_in_less_than_10_s(big):
-    many, path, seconds = big
-    assert many == 640 and path.stat().st_size < 5 * MB and seconds < 10
+def test_640_runs_make_less_than_5_mb(big):
+    assert big.stat().st_size < 5 * MB
 
 
 @needs_chromium
-def test_640_runs_open_at_once(big):
+def test_640_runs_open_and_nothing_complains(big):
     with chromium() as browser:
-        started = time.perf_counter()
-        browser.open(big[1])
-        assert time.perf_counter() - started < 5
+        browser.open(big)
         assert browser.evaluate("document.querySelector('#list .count').textContent") == "640 runs"
         assert browser.exceptions == [] and browser.console == []

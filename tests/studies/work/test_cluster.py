@@ -183,7 +183,7 @@ def test_a_wrong_address_is_told_in_one_line_within_seconds(launcher, tmp_path):
     began = time.monotonic()
     with pytest.raises(ConfigError, match=launcher) as told:
         run_on_ray(Order("", (), ()), Place(tmp_path), launcher, 1, lambda: True)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30  # Ray itself would try for a minute
     assert "\n" not in str(told.value)
 
 
