@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from statistics import fmean
 
+from reports.results.folds import mean_over_folds, overlap
 from reports.results.frame import Frame, paired
-from reports.results.predicted import Shelf, mean_over_folds
+from reports.results.predicted import Shelf
 from reports.results.run import Run, Values
 from reports.statistics.clips import Interval, McNemar, difference, mcnemar
 from reports.statistics.families import holm
@@ -76,7 +76,7 @@ def _compare(frame: Frame, label: str, reference: str, dataset: str, shelf: Shel
         values=both[0][0].values,
         differences=tuple(differences),
         keys=tuple(run.record.key for pair in both for run in pair),
-        pairs=compare(differences, _overlap([run for pair in both for run in pair])),
+        pairs=compare(differences, overlap([run for pair in both for run in pair])),
         clips=clips,
         mcnemar=tests,
     )
@@ -93,17 +93,3 @@ def _by_clips(both: Sequence[tuple[Run, Run]], shelf: Shelf) -> tuple[Interval |
         difference(first.right, second.right, first.groups),
         mcnemar(first.right, second.right) if once else None,
     )
-
-
-def _overlap(runs: Sequence[Run]) -> float | None:
-    """Test clips for each training clip, of runs of several folds: these share training clips, and some test clips too.
-    None for one fold."""
-    if len({run.record.spec.fold for run in runs}) < 2:
-        return None
-    tested = [run.record.scores.get("test/n") or 0.0 for run in runs]
-    trained = [run.record.notes.get("clips/train") for run in runs]
-    known = [count for count in trained if count]
-    if known:
-        return fmean(tested) / fmean(known)
-    total = runs[0].card.clips  # an older record does not tell; val is a part of what is not tested
-    return fmean(tested) / (0.8 * (total - fmean(tested))) if total and total > fmean(tested) else 1.0

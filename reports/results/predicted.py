@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -68,13 +68,3 @@ class Shelf:
 
 def _clips(row: Sequence[Predictions]) -> list[tuple[str, ...]]:
     return [one.keys for one in row]
-
-
-def mean_over_folds(values: Mapping[tuple[int, int], float]) -> list[float]:
-    """Values of (fold, seed) as one number for each piece of evidence: of a single fold one a seed, of several folds
-    one a fold, the mean of its seeds."""
-    folds = sorted({fold for fold, _ in values})
-    if len(folds) < 2:
-        return list(values.values())
-    of = [[value for (place, _), value in values.items() if place == fold] for fold in folds]
-    return [sum(found) / len(found) for found in of]

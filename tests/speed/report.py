@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from datasets.registry import DATASETS
 from studies.ask import known_arms
@@ -16,6 +17,7 @@ from tests.reports.made import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS, SEEDS, CLIPS = 16, 8, 500
+LOOK = 0.05  # seconds between looks at the memory
 
 
 def make_results(results: Path) -> int:
@@ -31,14 +33,24 @@ def make_results(results: Path) -> int:
 
 
 def timed(*words: str) -> tuple[float, float]:
-    """Seconds and peak memory (MB) of a command."""
-    since = time.perf_counter()
-    process = subprocess.Popen([sys.executable, "bench.py", "report", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"report {' '.join(words)} ended with {os.waitstatus_to_exitcode(status)}")
-    assert isinstance(usage, resource.struct_rusage)
-    return time.perf_counter() - since, usage.ru_maxrss / 1000
+    """Seconds and peak memory (MB) of a command with all its processes; what they share is counted once."""
+    since, most = time.perf_counter(), 0.0
+    process = psutil.Popen([sys.executable, "bench.py", "report", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        most = max(most, memory_of(process))
+        time.sleep(LOOK)
+    if process.returncode:
+        raise SystemExit(f"report {' '.join(words)} ended with {process.returncode}")
+    return time.perf_counter() - since, most
+
+
+def memory_of(process: psutil.Process) -> float:
+    """MB that a process and its descendants hold now (proportional set size)."""
+    total = 0
+    for one in [process, *process.children(recursive=True)]:
+        with suppress(psutil.Error):  # it may just end
+            total += one.memory_full_info().pss
+    return total / 1e6
 
 
 def main() -> None:

@@ -12,10 +12,11 @@ from scipy import stats
 
 import reports.results.predicted as predicted
 from reports.results.comparisons import compare_family, compare_with
+from reports.results.folds import mean_over_folds
 from reports.results.frame import paired
 from reports.results.part import Part, slug
 from reports.results.pools import wanted_of
-from reports.results.predicted import Shelf, mean_over_folds
+from reports.results.predicted import Shelf
 from tests.reports.tables import anew
 from tests.reports.tables.by_hand import TWO, accuracy, by_hand, frame_of, read, right
 from tests.reports.tables.cases import EIGHT, SEEDS

@@ -50,6 +50,22 @@ def test_intervals_of_ten_runs_hold_the_truth():
     assert 0.88 < np.mean(held) < 0.98
 
 
+def test_folds_that_share_clips_have_the_variance_of_nadeau_and_bengio():
+    overlaps = [None, 0.25, None]
+    found = over_datasets(SCORES, overlaps, draws=20_000)
+    shares = [1 / len(runs) + (one or 0) for runs, one in zip(SCORES, overlaps, strict=True)]
+    error = math.sqrt(sum(np.var(runs) * share for runs, share in zip(SCORES, shares, strict=True))) / len(SCORES)
+    assert (found.high - found.low) / 2 == pytest.approx(1.96 * error, rel=0.03)
+    assert found.mean == over_datasets(SCORES).mean
+    assert over_datasets(SCORES, [None, 0.0, None]) == over_datasets(SCORES)
+
+
+@pytest.mark.parametrize("overlap", [-0.1, math.nan, math.inf])
+def test_an_overlap_is_a_share(overlap):
+    with pytest.raises(ValueError, match="test clips / training clips"):
+        over_datasets(SCORES, [overlap, None, None])
+
+
 @pytest.mark.parametrize("runs", [1, FEWEST_RUNS - 1])
 def test_too_few_runs_on_one_data_set_give_a_mean_and_say_why_no_interval(runs):
     found = over_datasets([*SCORES, [50.0, 51.0, 52.0, 53.0][:runs]])

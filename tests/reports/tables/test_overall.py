@@ -32,6 +32,26 @@ def test_a_mean_over_data_sets_has_its_interval_and_the_mean_rank(tmp_path):
         assert [low, high] == pytest.approx(expected.tolist(), abs=0.1 * np.ptp(expected) + 0.05)
 
 
+def test_folds_are_one_run_each_and_have_the_wider_interval_of_clips_they_share(tmp_path):
+    """Ten folds with two seeds beside five seeds of one fold."""
+    runs = {
+        arm: [
+            [by_hand(tmp_path, arm, s, card=EKMAN, skill=skill) for s in range(5)],
+            [by_hand(tmp_path, arm, s, f, card=EIGHT, skill=skill) for f in range(1, 11) for s in range(2)],
+        ]
+        for arm, skill in {"mbt": 0.4, "mart": 0.5}.items()
+    }
+    frame = frame_of(*(run for of in runs.values() for each in of for run in each))
+    found = {name.partition("/")[2]: cell.text for name, cell in overall(frame, "overall", "Overall").cells()}
+    for arm, (seeds, folds) in runs.items():
+        one, two = (np.array([accuracy(run) for run in of]) for of in (seeds, folds))
+        two = two.reshape(10, 2).mean(1)
+        share = folds[0].record.scores["test/n"] / folds[0].record.notes["clips/train"]
+        error = np.sqrt(one.var() / 5 + two.var() * (1 / 10 + share)) / 2
+        low, high = (float(end) for end in found[f"{arm}/interval"].split(" to "))
+        assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.1)
+
+
 def test_lines_that_lack_a_data_set_or_a_run_or_were_chosen_on_test_have_no_mean_over_data_sets(tmp_path):
     flagged = {"spec": {"protocol": "best-on-test"}, "run": {"apart": "EPOCH CHOSEN ON TEST"}}
 
