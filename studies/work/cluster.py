@@ -165,7 +165,7 @@ def _feed(ray: Any, submit: Callable[[], Any], most: Callable[[], int], look: Ca
     except (ConnectionError, ray.exceptions.RayError) as error:
         raise StoreError(f"the Ray cluster is gone ({_first(error)}); the same command goes on where it was") from None
     finally:
-        _end(ray, tasks)
+        end_tasks(ray, tasks)
 
 
 def _judge(error: Exception, deaths: int) -> None:
@@ -178,14 +178,19 @@ def _judge(error: Exception, deaths: int) -> None:
         raise StoreError(f"{deaths} tasks died, one after the other (the last: {_first(cause or error)}); see the log")
 
 
-def _end(ray: Any, tasks: list[Any]) -> None:
-    """Ask tasks to stop, and after a while make them."""
+def end_tasks(ray: Any, tasks: list[Any]) -> None:
+    """Ask tasks to stop, and after a while make them. Those that have ended are left alone: Ray 2.60 aborts this very
+    process where it is told to cancel a task whose result it is just taking in ("task that was not pending")."""
+
+    def left(seconds: float) -> list[Any]:
+        return ray.wait(tasks, num_returns=len(tasks), timeout=seconds)[1] if tasks else []
+
     with suppress(ConnectionError, ray.exceptions.RayError):
+        tasks = left(0)
         for force in (False, True):
             for one in tasks:
                 ray.cancel(one, force=force)
-            if tasks:
-                _, tasks = ray.wait(tasks, num_returns=len(tasks), timeout=FAREWELL)
+            tasks = left(FAREWELL)
 
 
 def _one(order: Order, place: Place) -> bool:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ import pytest
 from bench.errors import ConfigError
 from studies.queue.claims import PROCESS
 from studies.work.board import CELLS
-from studies.work.cluster import Needs, run_on_ray
+from studies.work.cluster import Needs, end_tasks, run_on_ray
 from studies.work.order import Order, Place
 from tests.studies.work.commands import (
     MARK,
@@ -191,6 +192,23 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match="pip install"):
         run_on_ray(Order("", (), ()), Place(tmp_path), "ray", 1, lambda: True)
+
+
+def test_only_tasks_that_have_not_ended_are_cancelled_and_forced_only_when_asked_in_vain():
+    """Ray aborts the process that cancels a task whose result just came."""
+    ended, cancelled = {"done"}, []
+
+    def cancel(task, force):
+        cancelled.append((task, force))
+        ended.add(task if task == "obeys" or force else "done")
+
+    ray = SimpleNamespace(
+        wait=lambda tasks, num_returns, timeout: ([], [task for task in tasks if task not in ended]),
+        cancel=cancel,
+        exceptions=SimpleNamespace(RayError=OSError),
+    )
+    end_tasks(ray, ["done", "obeys", "hangs"])
+    assert cancelled == [("obeys", False), ("hangs", False), ("hangs", True)]
 
 
 def test_a_task_reserves_cores_for_its_threads_and_gpus_for_its_devices():
