@@ -24,9 +24,10 @@ ROOM = r"\ifdim\wd8>\linewidth\linewidth\else\wd8\fi"  # never wider than it is:
 def latex(grid: Grid) -> str:
     r"""A whole table environment for `\input`; it needs the packages that its first line names, and any engine.
 
-    One of more than `NARROW` letters goes over both columns (`table*`; the same as `table` in a one-column paper),
-    and one that is still too wide is shrunk. Each cell stands on a line of its own, with its name and the keys of its
-    runs in a comment.
+    Its caption is the title, after the warnings; how the table is to be read stands below it, with the footnotes. One
+    of more than `NARROW` letters goes over both columns (`table*`; the same as `table` in a one-column paper), and one
+    that is still too wide is shrunk. Each cell stands on a line of its own, with its name and the keys of its runs in
+    a comment.
     """
     return text_of(written(grid))
 
@@ -104,7 +105,7 @@ def _columns(grid: Grid, known: Mapping[str, str]) -> str:
 def _caption(grid: Grid) -> str:
     title = escape(grid.title.rstrip(" ."))
     told = [*(rf"\textbf{{{escape(warning)}}}" for warning in grid.warnings), f"{title}." if title else ""]
-    return " ".join(part for part in [*told, escape(grid.caption)] if part)
+    return " ".join(part for part in told if part)
 
 
 def _head(grid: Grid) -> list[str]:
@@ -154,8 +155,9 @@ def _cell(cell: Cell, known: Mapping[str, str], right: bool) -> str:
 
 
 def _foot(grid: Grid, known: Mapping[str, str], kind: str) -> list[str]:
-    """Footnotes and notes, as wide as a wide table, or else as the column of text."""
-    told = [rf"\textsuperscript{{{known[note]}}}\,{escape(note)}\par" for note in grid.footnotes]
+    """How the table is to be read, footnotes and notes, as wide as a wide table, or else as the column of text."""
+    told = [rf"{escape(grid.caption)}\par"] if grid.caption else []
+    told += [rf"\textsuperscript{{{known[note]}}}\,{escape(note)}\par" for note in grid.footnotes]
     told += [rf"{escape(note)}\par" for note in grid.notes]
     if not told:
         return []

@@ -10,7 +10,7 @@ import pytest
 from reports.foreign import printable
 from reports.formats.csvtext import csv_text, read_csv
 from reports.formats.html import html_document, html_table, read_html
-from reports.formats.latex import latex, read_latex
+from reports.formats.latex import escape, latex, read_latex
 from reports.formats.markdown import markdown, read_markdown
 from reports.formats.places import letters
 from reports.tables.grid import Cell, Column, Grid, Line
@@ -87,6 +87,13 @@ def test_warnings_are_bold_where_a_form_has_bold():
     assert f"> **{grid.warnings[0]}**" in markdown(grid)
     assert rf"\caption{{\textbf{{{grid.warnings[0]}}}" in latex(grid)
     assert f'<p class="warning">{grid.warnings[0]}</p>' in html_table(grid)
+
+
+def test_a_latex_caption_is_short_and_what_explains_the_table_stands_below_it():
+    grid = paper()
+    above, table, below = latex(grid).partition(r"\bottomrule")
+    assert rf"{escape(grid.title)}.}}" in above and escape(grid.caption) not in above
+    assert table and escape(grid.caption) in below
 
 
 def test_several_best_are_all_marked_and_unmarked_cells_are_not():
