@@ -92,9 +92,10 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
     protocol = "" if ask.protocol == "clean" else f", {ask.protocol}"
     desk.screen.start_run(f"{ask.arm} on {ask.dataset.card.name}{fold}, seed {ask.seed}{protocol}")
     clock = Clock()
+    contents = contents_of(ask.config)  # a mistake in a name is told before the data are prepared
     with clock("prepare"):
         corpus = load(ask, desk)
-    spec = spec_of(ask, corpus)
+    spec = spec_of(ask, corpus, contents)
     folder = RunFolder(desk.results / "runs" / spec.key)
     with folder.held(lambda: desk.screen.notice(f"run {spec.key} is under way in another process; waiting for it")):
         record = folder.record()
@@ -166,14 +167,18 @@ def load(ask: Ask, desk: Desk) -> Corpus:
     return seal(corpus) if ask.stage == "trial" else corpus
 
 
-def spec_of(ask: Ask, corpus: Corpus) -> RunSpec:
-    """What the run is. Raises ConfigError for a file of the config that cannot be read."""
-    files = {name: _content_of(name, path) for name, path in ask.config.files().items()}
+def contents_of(config: Config) -> dict[str, str]:
+    """Field name -> sha256 of the file that it names. Raises ConfigError for one that cannot be read."""
+    return {name: _content_of(name, path) for name, path in config.files().items()}
+
+
+def spec_of(ask: Ask, corpus: Corpus, contents: dict[str, str]) -> RunSpec:
+    """What the run is; `contents` are those of its config."""
     return RunSpec(
         method=ask.method.name,
         version=ask.method.version,
-        config={**ask.config.model_dump(mode="json"), **dict.fromkeys(files, "file")},
-        weights=files,
+        config={**ask.config.model_dump(mode="json"), **dict.fromkeys(contents, "file")},
+        weights=contents,
         dataset=corpus.card.name,
         data="sample" if corpus.sample else "real",
         split=corpus.fingerprint,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 from bench.data import Corpus
-from bench.execute import Ask, Desk, load, spec_of
+from bench.execute import Ask, Desk, contents_of, load, spec_of
 from bench.facts import FOLDS
 from bench.protocol import NO_CLIPS, seal
 from bench.record import RunFolder, RunSpec
@@ -14,16 +15,21 @@ from bench.record import RunFolder, RunSpec
 class Known:
     """Remembers the fingerprints of data sets, so that thousands of runs cost a few looks at the data.
 
-    A data set is asked once for each clip size, fold and validation fold; no clip of any split is kept.
+    A data set is asked once for each clip size, fold and validation fold; no clip of any split is kept. A file that
+    configs name is read once.
     """
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
         self._seen: dict[tuple[object, ...], Corpus] = {}
+        self._contents: dict[frozenset[tuple[str, Path]], dict[str, str]] = {}
 
     def spec(self, ask: Ask) -> RunSpec:
         """What the run is. Raises DataError where its data cannot be had, ConfigError for a file that is not there."""
-        return spec_of(ask, self._look(ask))
+        files = frozenset(ask.config.files().items())
+        if files not in self._contents:
+            self._contents[files] = contents_of(ask.config)
+        return spec_of(ask, self._look(ask), self._contents[files])
 
     def folder(self, ask: Ask) -> RunFolder:
         """Where the run is, or would be."""

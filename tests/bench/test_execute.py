@@ -7,6 +7,8 @@ import pytest
 
 from bench.errors import ConfigError, StoreError
 from bench.execute import Ask, Desk, execute
+from bench.files import sha256
+from bench.known import Known
 from bench.metrics import score
 from bench.outputs import read_predictions
 from bench.record import RunFolder
@@ -115,6 +117,28 @@ def test_a_file_that_the_config_names_counts_by_its_content_not_by_its_place(des
     assert first.spec.config["lexicon"] == "file" and str(tmp_path) not in first.as_json()
     with pytest.raises(ConfigError, match=r"'lexicon'.*nowhere"):
         execute(replace(ask(), config=FileConfig(lexicon="nowhere")), desk)
+
+
+def never(request):
+    raise AssertionError("the data were asked for")
+
+
+def test_a_file_that_is_not_there_is_told_before_the_data_are_prepared(desk):
+    wrong = replace(ask(), config=FileConfig(lexicon="nowhere"), dataset=replace(TOY_DATA, load=never))
+    with pytest.raises(ConfigError, match=r"'lexicon'.*nowhere"):
+        execute(wrong, desk)
+    with pytest.raises(ConfigError, match=r"'lexicon'.*nowhere"):
+        Known(desk).spec(wrong)
+
+
+def test_what_many_runs_would_be_reads_each_file_once(desk, tmp_path, monkeypatch):
+    (tmp_path / "words").write_text("joy")
+    one = replace(ask(), config=FileConfig(lexicon=str(tmp_path / "words")))
+    made, read = execute(one, desk).record.key, []
+    monkeypatch.setattr("bench.execute.sha256", lambda path: read.append(path) or sha256(path))
+    known = Known(desk)
+    keys = [known.spec(replace(one, seed=seed)).key for seed in (0, 1, 2)]
+    assert keys[0] == made and len(set(keys)) == 3 and len(read) == 1
 
 
 def test_loader_processes_change_no_number(desk, tmp_path, quiet):
