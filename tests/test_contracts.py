@@ -86,6 +86,12 @@ def test_a_run_ends_with_every_score(finished):
     assert record.scores["test/n"] == 6
 
 
+LONG = {"mart", "mart-released"}
+
+
+@pytest.mark.parametrize(
+    "finished", [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in ENTRIES], indirect=True
+)
 def test_the_same_spec_gives_the_same_scores_whatever_reads_the_clips(finished, tmp_path):
     asked, desk, record = finished
     other = replace(desk, results=tmp_path, store=Store(desk.results), loaders=1)
