@@ -73,7 +73,8 @@ def read_predictions(folder: Path, card: Card) -> dict[str, Predictions]:
 
     path = folder / PREDICTIONS
     try:
-        table = parquet.read_table(path)
+        with parquet.ParquetFile(path) as file:  # of small files read_table takes twice the time
+            table = file.read(use_threads=False)
         scores = np.stack([table[f"score/{name}"].to_numpy() for name in card.classes], axis=1)
         if not np.isfinite(scores).all():
             raise ValueError("a score is no number")

@@ -17,7 +17,7 @@ from tests.reports.made import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS, SEEDS, CLIPS = 16, 8, 500
-LOOK = 0.05  # seconds between looks at the memory
+LOOK = 0.25  # seconds between looks at the memory
 
 
 def make_results(results: Path) -> int:
