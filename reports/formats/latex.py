@@ -19,6 +19,7 @@ OPTION = re.compile(r"^ *[\[*]")  # in front: what `\\` and `\midrule` would tak
 MINUS = re.compile(r"(?<![\w.)-])-(?=\d)")  # a hyphen that is one
 OWN = re.compile(r"\s*(.*):((?: [\w.-]+)*)\s*")  # what a cell's comment says: name, keys
 ROOM = r"\ifdim\wd8>\linewidth\linewidth\else\wd8\fi"  # never wider than it is: type would grow
+NOTES = rf"\ifdim\wd8<.75\linewidth.75\linewidth\else{ROOM}\fi"  # as wide as the table, but no narrow tower of text
 
 
 def latex(grid: Grid) -> str:
@@ -155,11 +156,11 @@ def _cell(cell: Cell, known: Mapping[str, str], right: bool) -> str:
 
 
 def _foot(grid: Grid, known: Mapping[str, str], kind: str) -> list[str]:
-    """How the table is to be read, footnotes and notes, as wide as a wide table, or else as the column of text."""
+    """How the table is to be read, footnotes and notes; in one of two columns as wide as that."""
     told = [rf"{escape(grid.caption)}\par"] if grid.caption else []
     told += [rf"\textsuperscript{{{known[note]}}}\,{escape(note)}\par" for note in grid.footnotes]
     told += [rf"{escape(note)}\par" for note in grid.notes]
     if not told:
         return []
-    width = ROOM if kind == "table*" else r"\linewidth"
+    width = NOTES if kind == "table*" else r"\linewidth"
     return [r"\par\vspace{4pt}", rf"\begin{{minipage}}{{{width}}}\footnotesize\raggedright", *told, r"\end{minipage}"]
