@@ -156,7 +156,8 @@ def _cell(cell: Cell, known: Mapping[str, str], right: bool) -> str:
 
 
 def _foot(grid: Grid, known: Mapping[str, str], kind: str) -> list[str]:
-    """How the table is to be read, footnotes and notes; in one of two columns as wide as that."""
+    """How the table is to be read, footnotes and notes: as wide as the column of text, or as a wide table and no less
+    than three quarters of the page."""
     told = [rf"{escape(grid.caption)}\par"] if grid.caption else []
     told += [rf"\textsuperscript{{{known[note]}}}\,{escape(note)}\par" for note in grid.footnotes]
     told += [rf"{escape(note)}\par" for note in grid.notes]

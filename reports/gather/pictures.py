@@ -68,16 +68,15 @@ def pictures_of(part: Part, found: dict[str, list[Comparison]], shelf: Shelf) ->
 
 def _costs(part: Part, shelf: Shelf) -> list[Picture]:
     """What the lines of a data set cost beside what they are worth; of several data sets the tables tell it."""
-    made: list[Picture] = []
     if len(part.frame.datasets) > 1:
-        return made
-    for dataset, title in part.frame.datasets.items():
-        spent = costs_of(part.frame.on(dataset), shelf)
-        caption = f"{title}: what each line cost, each quantity on its own axis; the mean over runs, each run as a dot."
-        name = f"{part.name}_cost_{slug(dataset)}"
-        if spent.points:
-            made.append(Picture(name, f"Cost, {title}", caption, partial(results.draw, spent), results.rows(spent)))
-    return made
+        return []
+    ((dataset, title),) = part.frame.datasets.items()
+    spent = costs_of(part.frame, shelf)
+    if not spent.points:
+        return []
+    caption = f"{title}: what each line cost, each quantity on its own axis; the mean over runs, each run as a dot."
+    name = f"{part.name}_cost_{slug(dataset)}"
+    return [Picture(name, f"Cost, {title}", caption, partial(results.draw, spent), results.rows(spent))]
 
 
 def _by_class(part: Part, lines: list[str], shelf: Shelf) -> list[Picture]:

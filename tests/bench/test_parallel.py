@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench.clock import Clock
 from bench.data import Explanation
 from bench.errors import ConfigError, Diverged
 from bench.execute import Ask, Desk, execute
@@ -30,7 +32,7 @@ CONFIG = ToyConfig(epochs=2, drop=0.0)
 def fitted(method: Method, folder: Path, devices: int, config: ToyConfig = CONFIG, **given: Any) -> tuple[Any, Any]:
     """The predictor and what the tracker heard."""
     tracker = given.pop("tracker", Quiet())
-    ctx = Context(tracker, folder / str(devices), threads=devices)
+    ctx = Context(tracker, folder / str(devices), threads=devices, **given)
     args = config, CARD, number_clips("train", 5), number_clips("val", 2), Streams(3), ctx
     predictor = method.fit(*args) if devices == 1 else fit_together(method, *args, devices)
     assert not multiprocessing.active_children()
@@ -123,6 +125,19 @@ def test_a_tracker_that_gives_the_trial_up_ends_every_process(tmp_path: Path) ->
     with pytest.raises(Pruned, match="enough"):
         fitted(TOY, tmp_path, 2, CONFIG.override({"epochs": 100, "pause": 0.5}), tracker=Strict())
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.slow
+def test_the_seconds_of_the_processes_are_here_whenever_they_are_kept(tmp_path: Path) -> None:
+    clock, kept = Clock(), list[dict[str, float]]()
+
+    class Keeper(Quiet):
+        def keep(self) -> None:
+            kept.append(clock.seconds())
+
+    fitted(TOY, tmp_path, 2, CONFIG.override({"pause": 0.02}), tracker=Keeper(), clock=clock)
+    steps = 2 * CONFIG.epochs * math.ceil(5 * len(CARD.classes) / CONFIG.batch)  # of two stages
+    assert min(spent["step"] for spent in kept) > 0 and kept[-1]["step"] >= 0.02 * steps
 
 
 def test_what_cannot_be_sent_to_other_processes_is_said_before_any_is_started(tmp_path: Path) -> None:

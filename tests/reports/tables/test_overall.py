@@ -52,6 +52,18 @@ def test_folds_are_one_run_each_and_have_the_wider_interval_of_clips_they_share(
         assert (high - low) / 2 == pytest.approx(1.96 * error, rel=0.1)
 
 
+def test_three_folds_are_too_few_for_an_interval_however_many_seeds_each_has():
+    runs = [by_hand(None, arm, s, files=False, card=EKMAN) for arm in ("mbt", "mart") for s in range(5)]
+    runs += [
+        by_hand(None, arm, s, f, files=False, card=EIGHT)
+        for arm in ("mbt", "mart")
+        for f in (1, 2, 3)
+        for s in range(5)
+    ]
+    found = dict(overall(frame_of(*runs), "overall", "Overall").cells())
+    assert "not 3" in found["overall/mart/interval"].notes[0]
+
+
 def test_lines_that_lack_a_data_set_or_a_run_or_were_chosen_on_test_have_no_mean_over_data_sets(tmp_path):
     flagged = {"spec": {"protocol": "best-on-test"}, "run": {"apart": "EPOCH CHOSEN ON TEST"}}
 
