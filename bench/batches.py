@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import re
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+
+MOST_NUMBERS, MOST_WORDS = 500, 100  # of one call: metrics; parameters, and tags
+T = TypeVar("T")
+
+
+def metric_name(name: str) -> str:
+    """Return the name that MLflow accepts for a number: classes of custom data may have any sign in theirs."""
+    parts = re.sub(r"[^\w.\- :/]", "_", name).split("/")
+    return "/".join(part if part.strip(".") else "_" for part in parts)[:250].rstrip("/")
 
 
 def log_batch(
@@ -17,16 +29,18 @@ def log_batch(
     params: dict[str, Any] | None = None,
     tags: dict[str, str] | None = None,
 ) -> None:
-    """Numbers, parameters (told again, they must be the same) and tags of a run."""
+    """Log numbers, parameters (logged again, they must be the same) and tags of a run."""
     from mlflow.entities import Metric, Param, RunTag
 
     now = int(time.time() * 1000)
-    rows = [Metric(name, value, now, 0) for name, value in (metrics or {}).items()]
-    named = [Param(name, str(value)[:6000]) for name, value in (params or {}).items()]
-    marks = [RunTag(name, value) for name, value in (tags or {}).items()]
-    for start in range(0, max(len(rows), 1), 500):
-        first = start == 0
-        client.log_batch(run_id, rows[start : start + 500], named if first else (), marks if first else ())
+    rows = [Metric(metric_name(name), value, now, 0) for name, value in (metrics or {}).items()]
+    named = [Param(metric_name(name), str(value)[:6000]) for name, value in (params or {}).items()]
+    marks = [RunTag(metric_name(name), value[:8000]) for name, value in (tags or {}).items()]
+    batches = zip_longest(
+        batched(rows, MOST_NUMBERS), batched(named, MOST_WORDS), batched(marks, MOST_WORDS), fillvalue=()
+    )
+    for numbers, words, signs in batches:
+        client.log_batch(run_id, numbers, words, signs)
 
 
 Point = tuple[str, int, dict[str, float]]
@@ -39,14 +53,20 @@ def log_curves(client: MlflowClient, run_id: str, points: Sequence[Point]) -> No
 
     now = int(time.time() * 1000)
     rows = [
-        Metric(name if name.startswith(f"{stage}/") else f"{stage}/{name}", value, now, epoch)
+        Metric(metric_name(name if name.startswith(f"{stage}/") else f"{stage}/{name}"), value, now, epoch)
         for stage, epoch, values in points
         for name, value in values.items()
     ]
-    for start in range(0, len(rows), 500):
-        client.log_batch(run_id, rows[start : start + 500])
+    for numbers in batched(rows, MOST_NUMBERS):
+        client.log_batch(run_id, numbers)
 
 
 def config_params(config: dict[str, Any]) -> dict[str, Any]:
     """A run's config as MLflow's parameters."""
     return {f"config.{name}": value for name, value in config.items()}
+
+
+def batched(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
+    """Cut rows into batches of at most `size`."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]

@@ -9,7 +9,7 @@ from typing import Any
 
 from bench.data import Card
 from bench.errors import StoreError
-from bench.files import write_whole
+from bench.files import parse_json, write_whole
 
 CARD = "card.json"
 
@@ -26,7 +26,7 @@ def read_card(folder: Path) -> Card | None:
     if not path.exists():
         return None
     try:
-        raw: dict[str, Any] = json.loads(path.read_text())
+        raw: dict[str, Any] = parse_json(path.read_text())
         raw["emotions"] = {name: frozenset(found) for name, found in raw["emotions"].items()}
         for name in ("classes", "sentiment", "unreached", "folds"):
             raw[name] = tuple(raw[name])

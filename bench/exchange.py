@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import re
 import shutil
@@ -12,14 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.errors import StoreError
-from bench.files import sha256
+from bench.files import is_plain_file, sha256
 from bench.outputs import WEIGHTS, check_files, missing
 from bench.published import Published, published_runs
-from bench.record import RECORD, Record, RunFolder, finished_runs
+from bench.record import LARGEST, RECORD, Record, RunFolder, finished_runs
 from bench.store import NOTE, Store
 
-_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")  # a file name that cannot leave its folder
 _KEY = re.compile(r"[0-9a-f]{20}")
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -31,10 +33,6 @@ class Exchange:
     completed: int = 0  # records that were here without their files
     conflicts: set[str] = field(default_factory=set)  # keys of which there are different records
     skipped: list[str] = field(default_factory=list)  # why one record or another was left alone
-
-
-class _Busy(Exception):
-    """Another process holds the run."""
 
 
 def sync(store: Store, files: bool = True) -> Exchange:
@@ -49,7 +47,8 @@ def sync(store: Store, files: bool = True) -> Exchange:
         done.conflicts |= {key for key, remote in published.items() if len(remote) > 1}
         here = {folder.path.name: folder for folder in finished_runs(store.results)}
         for key, folder in here.items():
-            _exchange(store, folder, published.get(key, {}), files, done)
+            with _skipping(done, store):
+                _exchange(store, folder, published.get(key, {}), files, done)
             if store.away is not None:
                 return done
         wanted = {
@@ -61,37 +60,50 @@ def sync(store: Store, files: bool = True) -> Exchange:
             wanted = _pull_light(store, wanted, done)
         for key, remote in wanted.items():
             folder = RunFolder(store.results / "runs" / key)
-            with _alone(folder, done):
+            with _skipping(done, store), _alone(folder):
                 _pull(store, folder, remote, files, done)
     return done
 
 
 @contextmanager
-def _alone(folder: RunFolder, done: Exchange) -> Iterator[None]:
-    """A block that holds a run's lock; what goes wrong with the run alone is noted and passed over."""
+def _skipping(done: Exchange, store: Store) -> Iterator[None]:
+    """Note what goes wrong with one run, and let the others be exchanged. Where the store itself is away, raise."""
+    try:
+        yield
+    except StoreError as error:
+        if store.away is not None:
+            raise
+        done.skipped.append(str(error))
+    except Exception as error:  # whatever a client or a driver raises: of this run, unless the store is gone
+        if not store.answers():
+            raise
+        _log.warning("a run could not be exchanged", exc_info=True)
+        done.skipped.append(
+            f"a run could not be exchanged ({ascii(str(error).strip() or type(error).__name__)[1:200]})"
+        )
+
+
+@contextmanager
+def _alone(folder: RunFolder) -> Iterator[None]:
+    """Hold a run's lock for a block. Raises StoreError where another process has it."""
 
     def refuse() -> None:
-        raise _Busy
+        raise StoreError(f"run {folder.path.name} is under way in another process")
 
-    try:
-        with folder.held(refuse):
-            yield
-    except _Busy:
-        done.skipped.append(f"run {folder.path.name} is under way in another process")
-    except StoreError as error:
-        done.skipped.append(str(error))
+    with folder.held(refuse):
+        yield
 
 
 def _exchange(store: Store, folder: RunFolder, remote: dict[str, Published], files: bool, done: Exchange) -> None:
     """Push the record of a folder unless it is known to be published, and complete it where that is wanted."""
     noted, sha = store.noted(folder).get("sha"), folder.sha()
     if noted != sha or sha not in remote:
-        with _alone(folder, done):
+        with _alone(folder):
             _push(store, folder, remote, done)
     elif files:
         record = folder.record()
         if record is not None and missing(folder.path, record):
-            with _alone(folder, done):
+            with _alone(folder):
                 _complete(store, folder, remote, done)
 
 
@@ -105,7 +117,11 @@ def _push(store: Store, folder: RunFolder, remote: dict[str, Published], done: E
     elif store.run_id(folder) is None or sha not in remote:
         if sha not in remote:
             check_files(folder.path, record)
-        done.pushed += store.publish(folder, record) is not None and sha not in remote
+        published = store.publish(folder, record) is not None
+        if not published and store.answers():  # it is this record that the store did not take
+            reason, store.away = store.away, None
+            raise StoreError(f"run {record.key} was not published: {reason}")
+        done.pushed += published and sha not in remote
 
 
 def _complete(store: Store, folder: RunFolder, remote: dict[str, Published], done: Exchange) -> None:
@@ -129,11 +145,11 @@ def _pull(store: Store, folder: RunFolder, remote: dict[str, Published], files: 
         return
     with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as name:
         place, found = Path(name), remote[shas[0]]
-        text = found.text or Path(store.connect().download_artifacts(found.run_id, RECORD, name)).read_bytes()
+        text = found.text or _fetch(store, found, RECORD, place).read_bytes()
+        if hashlib.sha256(text).hexdigest() != found.sha:
+            raise StoreError(f"the record of MLflow run {found.run_id} is not what its tag says; not pulled")
         (place / RECORD).write_bytes(text)
         record = _checked(folder.path.name, found, text)
-        if sha256(place / RECORD) != found.sha:
-            raise StoreError(f"the record of MLflow run {found.run_id} is not what its tag says; not pulled")
         if record.spec.stage == "trial":
             return
         if files:
@@ -166,7 +182,7 @@ def _pull_light(
                 waiting.append((folder, found))
         os.sync()
         for folder, found in waiting:
-            with _alone(folder, done):
+            with _skipping(done, store), _alone(folder):
                 _checked(folder.path.name, found, found.text or b"")
                 if not any(folder.path.iterdir()):
                     (Path(name) / folder.path.name).replace(folder.path)
@@ -175,8 +191,8 @@ def _pull_light(
 
 
 def _checked(key: str, found: Published, text: bytes) -> Record:
-    record = Record.from_json(text.decode(), f"MLflow run {found.run_id}")
-    if record.key != key or record.spec.key != key:
+    record = Record.from_json(text, f"MLflow run {found.run_id}")
+    if record.key != key:
         raise StoreError(f"the record of MLflow run {found.run_id} is not what its tag says; not pulled")
     return record
 
@@ -184,8 +200,15 @@ def _checked(key: str, found: Published, text: bytes) -> Record:
 def _download(store: Store, found: Published, record: Record, names: list[str], place: Path) -> None:
     """Files of a record into a folder; raises StoreError for the first that is not what the record names."""
     for name in names:
-        if not _PLAIN.fullmatch(name):
-            raise StoreError(f"MLflow run {found.run_id} lists a file '{name}' outside its folder; not pulled")
-        path = Path(store.connect().download_artifacts(found.run_id, name, str(place)))
-        if sha256(path) != record.files[name]:
+        if sha256(_fetch(store, found, name, place)) != record.files[name]:
             raise StoreError(f"{name} of MLflow run {found.run_id} was changed; not pulled")
+
+
+def _fetch(store: Store, found: Published, name: str, place: Path) -> Path:
+    """Download a file into a folder. Raises StoreError where what arrives is no file of that name there."""
+    store.check_location(found.run_id)
+    store.connect().download_artifacts(found.run_id, name, str(place))
+    path = place / name
+    if not is_plain_file(path) or path.stat().st_size > LARGEST:
+        raise StoreError(f"{name} of MLflow run {found.run_id} is not a file; not pulled")
+    return path

@@ -16,7 +16,8 @@ import numpy as np
 
 from bench.chosen import chosen
 from bench.data import Corpus, Explanation, Masking, Truth
-from bench.files import whole, write_whole
+from bench.errors import StoreError
+from bench.files import parse_json, whole, write_whole
 from bench.truth import STAGES, match_words
 
 HEADER, NUMBERS = "explained.json", "explained.safetensors"
@@ -107,18 +108,22 @@ def write_explained(
 
 
 def read_explained(folder: Path) -> Explained | None:
-    """What a run's folder tells; None where its method tells nothing."""
+    """Read the explanations beside a record; None where its method gives none. Raises StoreError for broken files."""
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     if not (folder / HEADER).exists():
         return None
-    header, arrays = json.loads((folder / HEADER).read_text(encoding="utf-8")), load_file(folder / NUMBERS)
-    stages = {
-        stage: {key: _told(raw, arrays, f"{stage}/{key}") for key, raw in found.items()}
-        for stage, found in header.pop("stages").items()
-    }
-    classes, shown = tuple(header.pop("classes")), tuple(header.pop("shown"))
-    return Explained(**header, classes=classes, shown=shown, stages=stages)
+    try:
+        header, arrays = parse_json((folder / HEADER).read_bytes()), load_file(folder / NUMBERS)
+        stages = {
+            stage: {key: _told(raw, arrays, f"{stage}/{key}") for key, raw in found.items()}
+            for stage, found in header.pop("stages").items()
+        }
+        classes, shown = tuple(header.pop("classes")), tuple(header.pop("shown"))
+        return Explained(**header, classes=classes, shown=shown, stages=stages)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise StoreError(f"{folder / HEADER} cannot be read ({type(error).__name__}: {error})") from None
 
 
 def _tells(one: Explanation) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from bench.errors import StoreError
 
@@ -42,6 +45,22 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write `data` to `path`, whole or not at all."""
     with whole(path) as temporary:
         temporary.write_bytes(data)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Parse JSON that others may have written. Raises ValueError where it is none, however deeply it is nested."""
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def is_plain_file(path: Path) -> bool:
+    """Return whether a path is a regular file itself: a link to one, a folder or a device is not."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except OSError:
+        return False
 
 
 def sha256(path: Path) -> str:

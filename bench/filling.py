@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from bench.batches import config_params, log_batch, log_curves
-from bench.outputs import CURVES, WEIGHTS
+from bench.batches import config_params, log_batch, log_curves, metric_name
+from bench.outputs import CURVES, WEIGHTS, read_points
 from bench.packed import pack
 from bench.record import RECORD, Record, RunFolder
 
@@ -20,11 +20,11 @@ def fill(client: MlflowClient, run_id: str, folder: RunFolder, record: Record) -
 
     spec, known, logged = record.spec, client.get_run(run_id), logged_epochs(client, run_id)
     log_batch(client, run_id, params=config_params(spec.config))
-    curves = json.loads((folder.path / CURVES).read_text()) if CURVES in record.files else []
-    points = [(point["stage"], point["epoch"], point["values"]) for point in curves]
+    points = read_points(folder.path) if CURVES in record.files else []
     log_curves(client, run_id, [point for point in points if point[:2] not in logged])
     tags, numbers = provenance_of(record)
-    missing = {name: value for name, value in {**_finals(record), **numbers}.items() if name not in known.data.metrics}
+    finals = {metric_name(name): value for name, value in {**_finals(record), **numbers}.items()}
+    missing = {name: value for name, value in finals.items() if name not in known.data.metrics}
     log_batch(client, run_id, metrics=missing, tags={**tags, **pack((folder.path / RECORD).read_bytes())})
     if known.inputs is None or not known.inputs.dataset_inputs:
         source = json.dumps({"content": spec.content, "data": spec.data})

@@ -74,6 +74,7 @@ class Live:
         tags |= {"bench.error": error.kind, "bench.message": error.message[:5000]}
         self._try(lambda client, run_id: log_batch(client, run_id, metrics=metrics, tags=tags))
         if error.traceback:
+            self._try(lambda client, run_id: self.store.check_location(run_id))
             self._try(lambda client, run_id: client.log_text(run_id, error.traceback, "traceback.txt"))
         self._lost = False  # its status is worth a call of its own
         self.end("KILLED" if error.kind == "pruned" else "FAILED")

@@ -12,10 +12,11 @@ from bench.clock import Clock
 from bench.data import Corpus, Explanation, Problem
 from bench.files import write_whole
 from bench.live import Live
+from bench.outputs import read_points
 from bench.record import RunFolder
 from bench.truth import judge
 
-CURVES, SECONDS = "curves.json", "seconds.json"  # among the checkpoints: what a run that goes on had spent
+SECONDS = "seconds.json"  # among the checkpoints: what a run that goes on had spent
 
 
 class Screen(Protocol):
@@ -40,11 +41,10 @@ class Screen(Protocol):
 
 def best_epoch(folder: Path) -> int | None:
     """After how many epochs the curves beside a record are best on val, ties by the smaller loss; None without val."""
-    points = json.loads((folder / CURVES).read_text()) if (folder / CURVES).exists() else []
     ranks = [
-        (point["values"]["val/acc_e"], -point["values"].get("val/loss", 0.0), -point["epoch"])
-        for point in points
-        if "val/acc_e" in point["values"]
+        (values["val/acc_e"], -values.get("val/loss", 0.0), -epoch)
+        for _, epoch, values in read_points(folder)
+        if "val/acc_e" in values
     ]
     return 1 - max(ranks)[2] if ranks else None
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.batches import Point
 from bench.cards import CARD, write_card
 from bench.data import Card, Corpus, Explanation
 from bench.errors import StoreError
 from bench.explained import write_explained
-from bench.files import sha256, whole, write_whole
+from bench.files import is_plain_file, parse_json, sha256, whole, write_whole
 from bench.method import Predictor
 from bench.metrics import Predictions
 from bench.record import Record, RunSpec
@@ -52,18 +53,40 @@ def write_outputs(
     return {name: sha256(folder / name) for name in names}
 
 
+def read_points(folder: Path) -> list[Point]:
+    """Read the curves beside a record, epoch by epoch; none where there is no file. Raises StoreError for a file that
+    does not hold curves."""
+    path = folder / CURVES
+    try:
+        raw = parse_json(path.read_bytes()) if path.exists() else []
+        points = [(point["stage"], point["epoch"], dict(point["values"])) for point in raw]
+        for stage, epoch, values in points:
+            sound = isinstance(stage, str) and type(epoch) is int and 0 <= epoch < 2**31
+            if not sound or any(type(one) not in (int, float) or not abs(one) < 1e300 for one in values.values()):
+                raise ValueError("a value is not of its kind")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} does not hold curves ({type(error).__name__}: {error})") from None
+    return points
+
+
 def missing(folder: Path, record: Record) -> list[str]:
     """The files of a record that are not on this machine, weights aside: those stay where they were trained."""
     return [name for name in record.files if name != WEIGHTS and not (folder / name).exists()]
 
 
 def check_files(folder: Path, record: Record) -> None:
-    """Raise StoreError where a record is here without the files it names (`sync --light` brings it so)."""
+    """Raise StoreError unless the files that a record names are here and are those it names by their sha256.
+
+    They may be absent after `sync --light`. Weights are not looked at, and links are not followed.
+    """
     if lacking := missing(folder, record):
         raise StoreError(
             f"run {record.key} is here without {', '.join(lacking)}; `python bench.py sync` with the MLflow that has it"
             " brings its files"
         )
+    for name, sha in record.files.items():
+        if name != WEIGHTS and (not is_plain_file(folder / name) or sha256(folder / name) != sha):
+            raise StoreError(f"{folder / name} was changed since its record was written, or is a link; restore it")
 
 
 def read_predictions(folder: Path, card: Card) -> dict[str, Predictions]:

@@ -51,6 +51,7 @@ def end_parent(
         run_id = find_parent(store, experiment, name)
         finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
         log_batch(client, run_id, metrics=finite, tags=tags)
+        store.check_location(run_id)
         for path in files:
             if path.is_file():
                 client.log_artifact(run_id, str(path))

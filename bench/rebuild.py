@@ -7,7 +7,7 @@ from typing import NamedTuple
 from bench.config import Config
 from bench.data import Card
 from bench.errors import StoreError
-from bench.files import sha256
+from bench.files import is_plain_file, sha256
 from bench.method import Method, Predictor
 from bench.outputs import WEIGHTS
 from bench.record import Record, RunFolder
@@ -52,7 +52,7 @@ def rebuild(folder: RunFolder, method: Method, card: Card) -> Rebuilt:
 
 def has_weights(folder: RunFolder, record: Record) -> bool:
     """Whether the run kept its weights, and they are on this machine."""
-    return WEIGHTS in record.files and (folder.path / WEIGHTS).is_file()
+    return WEIGHTS in record.files and is_plain_file(folder.path / WEIGHTS)
 
 
 def check_weights(folder: RunFolder, record: Record) -> None:
@@ -61,7 +61,7 @@ def check_weights(folder: RunFolder, record: Record) -> None:
     if WEIGHTS not in record.files:
         raise StoreError(f"run {record.key} kept no weights (--no-weights); {again} and without --no-weights")
     path = folder.path / WEIGHTS
-    if not path.is_file():
+    if not is_plain_file(path):
         raise StoreError(f"{path} is not there (weights stay on the machine that trained them); copy it, or {again}")
     if sha256(path) != record.files[WEIGHTS]:
         raise StoreError(f"{path} was changed since its record was written; restore it, or {again}")

@@ -21,7 +21,7 @@ from filelock import FileLock
 from bench import parents
 from bench.batches import config_params, log_batch
 from bench.errors import StoreError
-from bench.files import write_whole
+from bench.files import is_plain_file, parse_json, write_whole
 from bench.filling import fill, logged_epochs
 from bench.live import Live
 from bench.outputs import check_files
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 PATIENCE = 60.0  # seconds in which a store that did not answer is not asked again
 PAGE = 100  # runs in one answer of a search: half a second's work of a server, far from the timeout below
 NOTE = "mlflow.json"  # beside a record: store -> the run it is published under, and which record that was
+REMOTE = ("mlflow-artifacts", "http", "https", "s3", "gs", "wasbs", "abfss", "hdfs", "viewfs", "dbfs", "sftp", "ftp")
 _PARENT = "parent"  # there too: the name of the study or search that it stands under
 _log = logging.getLogger(__name__)
 
@@ -88,10 +89,11 @@ class Store:
                 check_files(folder.path, record)
                 live = live or Live(self)
                 if live.run_id is None:
-                    parent = _notes(folder).get(_PARENT, "")
+                    parent = str(_notes(folder).get(_PARENT, ""))
                     self._open_run(live, record.spec, record.arm, record.preset, folder, parent, works=False)
                 assert live.run_id is not None
                 run_id = live.run_id
+                self.check_location(run_id)
                 fill(client, run_id, folder, record)
                 client.set_tag(run_id, "bench.record", sha)
             replaced = folder.superseded()
@@ -149,6 +151,26 @@ class Store:
             self._client = client
         return self._client
 
+    def check_location(self, run_id: str) -> None:
+        """Raise StoreError where a server says that files of a run lie in a folder of this machine: what it names is
+        neither read nor written."""
+        if not self.uri.startswith(("http://", "https://")):
+            return
+        location = str(self.connect().get_run(run_id).info.artifact_uri)
+        if location.partition(":")[0] not in REMOTE:
+            raise StoreError(
+                f"MLflow at {_shown(self.uri)} keeps files of runs at {ascii(location)[1:200]}, which is not a server's"
+                " place; start it with --serve-artifacts"
+            )
+
+    def answers(self) -> bool:
+        """Return whether the store can be reached now."""
+        try:
+            (self._client or self.connect()).search_experiments(max_results=1)
+        except Exception:  # whatever a client, a driver or a socket raises
+            return False
+        return True
+
     def alone(self) -> AbstractContextManager[object]:
         """A block that one process at a time enters, where the store is a file; not to be entered twice."""
         if self._database is None:
@@ -192,8 +214,8 @@ class Store:
     def noted(self, folder: RunFolder) -> dict[str, Any]:
         """`run_id` and `experiment` in this store, and `sha` of the record once it is published; empty where nothing is
         noted."""
-        found: dict[str, Any] = _notes(folder).get(self._name, {})
-        return found
+        found = _notes(folder).get(self._name)
+        return found if isinstance(found, dict) and isinstance(found.get("run_id"), str) else {}
 
     def note(self, folder: RunFolder, run_id: str, sha: str | None, experiment: str | None) -> None:
         """Keep beside a run which MLflow run is its own, in which experiment, and (`sha`) which record that holds."""
@@ -259,9 +281,13 @@ def forget_run(folder: RunFolder) -> None:
 
 
 def _notes(folder: RunFolder) -> dict[str, Any]:
+    """Read the notes; none where they cannot be read, since all of them can be found in the store again."""
     path = folder.path / NOTE
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return found
+    try:
+        found = parse_json(path.read_bytes()) if is_plain_file(path) else {}
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _opening_tags(spec: RunSpec, arm: str, preset: str) -> dict[str, str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError
+from bench.files import parse_json
 from bench.outputs import PREDICTIONS
 from bench.provenance import commit, source
 from reports.audit.texts import FORMATS, grids_of, path_of
@@ -101,7 +102,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        raw = json.loads(path.read_text())
+        raw = parse_json(path.read_text())
         if raw["schema"] != SCHEMA:
             raise StoreError(f"{path} has schema {raw['schema']}, this version reads {SCHEMA}; {AWAY}")
         asked, runs, cells, files = (dict(raw[name]) for name in ("asked", "runs", "cells", "files"))

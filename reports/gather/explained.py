@@ -28,11 +28,18 @@ def explained_section(parts: Sequence[Part]) -> Section | None:
     """The pictures of one run: the first finished one of a full method that drew some; None without any."""
     for run in (run for part in parts for run in part.frame.runs if run.arm == part.full and not run.failed):
         names = [name for name in PICTURES if name in run.record.files]
-        if names and all((run.folder / name).is_file() for name in (HEADER, NUMBERS)):
+        if names and all((run.folder / name).is_file() for name in (HEADER, NUMBERS)) and _is_readable(run):
             of = f"{run.label} on {run.card.title}, seed {run.record.spec.seed} (run {run.record.key})"
             made = tuple(_picture(name, run) for name in names)
             return Section("clips", "What it does with clips", (f"{of}; validation clips.",), (), made)
     return None
+
+
+def _is_readable(run: Run) -> bool:
+    try:
+        return read_explained(run.folder) is not None
+    except StoreError:
+        return False
 
 
 def _picture(name: str, run: Run) -> Picture:
@@ -42,9 +49,12 @@ def _picture(name: str, run: Run) -> Picture:
 
 
 def _draw(name: str, run: Run) -> Figure:
-    """The picture that the run drew, from what it keeps. Raises StoreError where that cannot be read any more."""
+    """Draw a picture of the run again from its stored explanations. Raises StoreError where they do not allow it."""
     told = read_explained(run.folder)
-    figure = PICTURES[name](told) if told is not None else None
+    try:
+        figure = PICTURES[name](told) if told is not None else None
+    except (IndexError, KeyError, TypeError, ValueError) as error:  # arrays that do not belong together
+        raise StoreError(f"{name} of run {run.record.key} cannot be drawn ({type(error).__name__}: {error})") from None
     if figure is None:
         raise StoreError(
             f"run {run.record.key} has nothing to draw {name} of any more; `python bench.py sync` brings it"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from statistics import fmean
 
+from bench.files import parse_json
 from bench.outputs import CURVES
 from reports.plots.learning import Learning, Line, Panel
 from reports.plots.searching import Search, Searches
@@ -40,7 +40,7 @@ def judged(run: Run) -> list[float]:
     """A run's val Acc E in percent, epoch by epoch; empty where its curves are not here or val did not judge."""
     path = run.folder / CURVES
     try:
-        points = json.loads(path.read_text()) if path.exists() else []
+        points = parse_json(path.read_text()) if path.exists() else []
         return [100 * point["values"]["val/acc_e"] for point in points if "val/acc_e" in point["values"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from math import isfinite
 from pathlib import Path
 from typing import NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 
 from bench.data import Card
 from bench.errors import StoreError
+from bench.files import parse_json
 from bench.outputs import CURVES, PREDICTIONS, read_predictions
 
 
@@ -36,7 +36,7 @@ class Predicted(NamedTuple):
 def read_curves(folder: Path) -> list[Series] | str:
     """Every curve, in the order in which they were drawn, without what is no number; or why there are none."""
     try:
-        points = json.loads((folder / CURVES).read_bytes())
+        points = parse_json((folder / CURVES).read_bytes())
         found: dict[tuple[str, str], dict[int, float]] = {}
         for point in points:
             for name, value in point["values"].items():

@@ -10,7 +10,7 @@ from typing import Any
 from filelock import FileLock
 
 from bench.errors import StoreError
-from bench.files import write_whole
+from bench.files import parse_json, write_whole
 from studies.report.naming import Settings
 
 FOLDER = "studies"
@@ -54,7 +54,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        found = json.loads(path.read_text())
+        found = parse_json(path.read_text())
         for one in found:
             _, _, _ = one["preset"], one["settings"].items(), [(str(d), int(f), int(s)) for d, f, s in one["cells"]]
         return list(found)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.errors import StoreError
 from bench.files import sha256
-from bench.record import RECORD, Record, RunFolder
+from bench.record import RECORD, Record, RunFolder, read_record
 from studies.ask import known_arms
 
 
@@ -30,9 +30,6 @@ def read_records(results: Path) -> tuple[list[Found], list[str]]:
             one = _read(RunFolder(place))
         except StoreError as error:
             passed.append(str(error))
-            continue
-        except (OSError, ValueError) as error:
-            passed.append(f"{place} holds no record that can be read ({type(error).__name__}: {error}); move it away")
             continue
         if one is not None and one.record.spec.stage == "final":
             found.append(one)
@@ -55,30 +52,10 @@ def current(found: Sequence[Found]) -> tuple[list[Found], list[str]]:
 
 
 def _read(folder: RunFolder) -> Found | None:
-    record = folder.record()
-    if record is not None:
-        return Found(_checked(record, folder.path / RECORD), folder.path / RECORD, folder.sha())
-    tries = sorted(folder.path.glob("failed-*.json"), key=lambda path: int(path.stem.rpartition("-")[2]))
-    if not tries:
-        return None
-    last = tries[-1]
-    return Found(_checked(Record.from_json(last.read_text(), str(last)), last), last, sha256(last))
-
-
-def _checked(record: Record, where: Path) -> Record:
-    """The record; raises StoreError for one whose key does not follow from what it says the run was, and for values
-    that are not of their kind."""
-    if not record.key == record.spec.key == where.parent.name:
-        raise StoreError(f"{where} is not the record of its run: its key and what the run was do not belong together")
-    tables = (record.scores, record.notes, record.seconds, record.provenance, record.files)
-    sound = isinstance(record.preset, str) and all(isinstance(table, dict) for table in tables)
-    if not sound or not _numbers(record):
-        raise StoreError(f"{where} is no record (a value is not of its kind); move it away")
-    return record
-
-
-def _numbers(record: Record) -> bool:
-    """Whether what ought to be numbers are finite ones; a score may be None."""
-    known = (*record.notes.values(), *record.seconds.values(), *(v for v in record.scores.values() if v is not None))
-    chosen = record.chosen is None or isinstance(record.chosen, int)
-    return chosen and all(isinstance(value, int | float) and abs(value) < 1e300 for value in known)
+    path = folder.path / RECORD
+    if not path.exists():
+        last = folder.last_failure()
+        if last is None:
+            return None
+        path = last
+    return Found(read_record(path), path, sha256(path))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from bench.errors import StoreError
+from bench.files import parse_json
 from reports.results.searched import Summary
 from studies.search.publish import SUMMARY
 
@@ -25,7 +25,7 @@ def read_searches(results: Path) -> tuple[list[Summary], list[str]]:
 
 def _read(path: Path) -> Summary:
     try:
-        raw = json.loads(path.read_text())
+        raw = parse_json(path.read_text())
         winner = raw["winner"]
         return Summary(
             digest=path.parent.name,

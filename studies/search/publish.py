@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError
-from bench.files import write_whole
+from bench.files import parse_json, write_whole
 from bench.parents import Status, begin_parent, end_parent, tag_run
 from bench.record import RunFolder
 from bench.store import Store
@@ -63,7 +63,7 @@ def bring_summary(search: Search, results: Path) -> None:
     if not path.exists():
         return
     try:
-        found = json.loads(path.read_text())
+        found = parse_json(path.read_text())
         winner = Winner(**found["winner"]) if found["winner"] is not None else None
         search.bring(winner, Tried(**found["tried"]))
     except (ValueError, KeyError, TypeError) as error:

@@ -212,9 +212,9 @@ class Board:
         found = []
         for cell in self.lost:
             if cell in self._keys:
-                tries = sorted(self._folder(cell).path.glob("failed-*.json"), key=lambda path: path.stat().st_mtime)
-                if tries:
-                    found.append((cell, Record.from_json(tries[-1].read_text(), str(tries[-1]))))
+                record = self._folder(cell).failed_record()
+                if record is not None:
+                    found.append((cell, record))
         return found
 
     def _here(self) -> tuple[str, str]:

@@ -1,0 +1,79 @@
+"""Records as a hostile or broken server may send them: a record's JSON changed at random places in random ways."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Iterator
+from typing import Any
+
+from bench.record import RunSpec
+
+NAMES = ("../../../home/x", "../../optuna.db", "/etc/passwd", "..", "mlflow.json", "record.json", "a/b", "é\n", "")
+VALUES: tuple[Any, ...] = (
+    None, True, -1, 0, 3, 2**70, -(2**63), 1e308, 0.5, "", "x", "../../optuna.db", "\x1b[31mred", "a\nb", "\ud800",
+    "[b]", "z" * 5000, [], {}, [[]], {"a": {"b": {"c": {"d": 1}}}}, ["x", 1], {"../x": "0" * 64}, {"": None},
+)  # fmt: skip
+
+
+def nested(depth: int) -> Any:
+    """Return lists within lists."""
+    value: Any = 1
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every value in a JSON value but the outermost."""
+    pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, one in pairs:
+        yield (*path, name)
+        yield from places(one, (*path, name))
+
+
+def mutated(record: str, dice: random.Random) -> str:
+    """Return a record's text with one to three changes; in half of them its key follows from its spec again."""
+    raw = json.loads(record)
+    for _ in range(dice.randint(1, 3)):
+        change(raw, dice)
+    if dice.random() < 0.5:
+        make_consistent(raw)
+    text = json.dumps(raw)
+    if dice.random() < 0.1:  # a file that was cut short, or in which bytes were lost
+        start = dice.randrange(len(text))
+        text = text[:start] + text[start + dice.randint(1, len(text)) :]
+    return text
+
+
+def change(raw: dict[str, Any], dice: random.Random) -> None:
+    """Change a JSON object at one place, chosen so that small fields are changed as often as those in long lists."""
+    top = dice.choice(sorted(raw))
+    inner = [path for path in places(raw) if path[0] == top]
+    *way, last = dice.choice(inner)
+    place: Any = raw
+    for name in way:
+        place = place[name]
+    kind = dice.choice(("value", "value", "value", "delete", "name", "deep"))
+    if kind == "value":
+        place[last] = dice.choice(VALUES)
+    elif kind == "deep":
+        place[last] = nested(dice.choice((3, 9, 100)))
+    elif kind == "delete":
+        del place[last]
+    elif isinstance(place, dict):
+        place[dice.choice(NAMES)] = place.pop(last)
+
+
+def make_consistent(raw: Any) -> None:
+    """Give a record the key that follows from its spec, where there is one."""
+    try:
+        raw["key"] = RunSpec(**raw["spec"]).key
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return
+
+
+def sha(text: str) -> str:
+    """Return the sha256 of a text as it is stored."""
+    return hashlib.sha256(text.encode()).hexdigest()
