@@ -20,6 +20,7 @@ from filelock import FileLock
 
 from bench import parents
 from bench.batches import config_params, log_batch
+from bench.database import open_database
 from bench.errors import StoreError
 from bench.files import is_plain_file, parse_json, write_whole
 from bench.filling import fill, logged_epochs
@@ -145,10 +146,17 @@ class Store:
 
             logging.getLogger("mlflow").setLevel(logging.ERROR)
             logging.getLogger("alembic").setLevel(logging.ERROR)
-            with self.alone():
-                client = MlflowClient(self.uri)
+
+            def connect(uri: str) -> MlflowClient:
+                client = MlflowClient(uri)
                 client.search_experiments(max_results=1)
-            self._client = client
+                return client
+
+            with self.alone():
+                if self._database is None:
+                    self._client = connect(self.uri)
+                else:
+                    self._client = open_database(self._database, connect, rows="runs")
         return self._client
 
     def check_location(self, run_id: str) -> None:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 
+from bench.database import open_database
 from bench.errors import ConfigError, StoreError
 
 if TYPE_CHECKING:
@@ -80,13 +81,10 @@ class Storage:
             faults: tuple[type[Exception], ...] = (OSError, *_away())
             try:
                 with self._lock():  # several processes would race in making its tables
-                    self._opened = optuna.storages.RDBStorage(
-                        self.url,
-                        engine_kwargs={"pool_pre_ping": True, **self._connect()},
-                        heartbeat_interval=BEAT,
-                        grace_period=GRACE,
-                        heartbeat_stale_trial_callback=_requeue_stale,
-                    )
+                    if self._file is None:
+                        self._opened = self._connect(self.url)
+                    else:
+                        self._opened = open_database(self._file, self._connect, rows="trials")
             except faults as error:
                 if self._waits and isinstance(error, _away()):
                     raise
@@ -162,7 +160,18 @@ class Storage:
             raise
         return self._guard
 
-    def _connect(self) -> dict[str, Any]:
+    def _connect(self, url: str) -> RDBStorage:
+        import optuna
+
+        return optuna.storages.RDBStorage(
+            url,
+            engine_kwargs={"pool_pre_ping": True, **self._engine()},
+            heartbeat_interval=BEAT,
+            grace_period=GRACE,
+            heartbeat_stale_trial_callback=_requeue_stale,
+        )
+
+    def _engine(self) -> dict[str, Any]:
         if self._file is not None:
             return {"connect_args": {"timeout": 60}}
         return {"connect_args": {"connect_timeout": 10, "keepalives_idle": 30}, "pool_size": 1, "max_overflow": 2}

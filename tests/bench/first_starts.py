@@ -1,0 +1,85 @@
+"""Kill the first start on an empty results folder at many moments, and see that the next start works.
+
+`python -m tests.bench.first_starts MOMENTS` prints what went wrong as JSON. It is a process of its own because it
+forks: what is imported once serves every start.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import mlflow  # noqa: F401 - imported once, before the forks
+import optuna
+
+from bench.store import Store
+from studies.queue.storage import Storage, storage_url
+
+FULL = 3  # next starts that make everything from nothing; the others find a database or would do the same
+
+
+def start(results: Path) -> None:
+    """Open both databases, as the first command does."""
+    store = Store(results)
+    store.open()
+    assert store.away is None, store.away
+    Storage(storage_url(results, None)).study("one")
+
+
+def forked(call: Callable[[], None], after: float | None = None) -> bool:
+    """Make a call in a process of its own, killed after so many seconds; return whether it ended well."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            call()
+            code = 0
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        finally:
+            os._exit(code)
+    if after is not None:
+        time.sleep(after)
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def check(results: Path, full: bool) -> list[str]:
+    """Return what is wrong with a folder after a killed start."""
+    there = [name for name in ("mlflow.db", "optuna.db") if (results / name).exists()]
+    if not full and len(there) < 2:
+        return []
+    wrong = [] if forked(lambda: start(results)) else [f"the next start fails with {there}"]
+    odd = [path.name for path in results.iterdir() if path.name.startswith(".") or "broken" in path.name]
+    return wrong + [f"{name} is left" for name in odd]
+
+
+def main(moments: int) -> None:
+    """Kill as many starts, at moments spread evenly over one."""
+    logging.disable(logging.CRITICAL)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    wrong: list[str] = []
+    with tempfile.TemporaryDirectory() as name:
+        whole = Path(name) / "whole"
+        began = time.monotonic()
+        assert forked(lambda: start(whole))
+        seconds, made, full = time.monotonic() - began, 0, 0
+        for moment in range(moments):
+            results = Path(name) / str(moment)
+            forked(lambda results=results: start(results), after=seconds * moment / moments)  # type: ignore[misc]
+            begun = results.exists()
+            made += (results / "mlflow.db").exists()
+            wrong += [f"moment {moment}: {line}" for line in (check(results, full < FULL) if begun else [])]
+            full += begun
+    print(json.dumps({"wrong": wrong, "seconds": seconds, "made": made}))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
