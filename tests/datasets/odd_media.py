@@ -1,0 +1,101 @@
+"""What comes out of a clip with a white flash and a 1 kHz beep: when each of them is in the decoded clip.
+
+The clips of ../shared/data/odd_media, and the one that `write_frames_at_25` makes, show a white picture and sound
+a beep for 0.4 s; all else in them is dark and silent. So two times say whether picture and sound are where they belong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from bench.data import Clip, Files, Problem
+from datasets.media.decoding import decode_clip
+from datasets.media.packed import unpack
+from datasets.media.pictures import pack
+from datasets.media.sound import is_silent
+from datasets.segments import HOP, RATE
+
+SIDE, MELS = 112, 64  # pixels of the short side, mel bins
+WHITE = 150  # of 255; the mean grey of a picture within the flash is above it
+LOUD = 8.0  # log mel energy by which the beep may fall below its loudest moment
+
+Span = tuple[float, float]  # seconds from the clip's start: first and last moment
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A decoded clip in a few numbers; times are seconds from its start."""
+
+    picture: float  # seconds of picture
+    sound: float  # seconds of sound
+    size: tuple[int, int]  # pixels: height, width
+    flash: Span | None  # None: no picture is white
+    beep: Span | None  # None: nothing is to be heard
+    words: int
+    problems: tuple[Problem, ...]
+
+
+@cache
+def decode(files: Files) -> Decoded:
+    """Decode a clip as `prepare` does, once for all tests; raises what decode_clip raises."""
+    data, facts = decode_clip(Clip("joy/a", 0, "train", "a", files), SIDE, MELS)
+    return Decoded(
+        picture=facts["frames"] / RATE,
+        sound=facts["sound"] / HOP,
+        size=facts["size"],
+        flash=_flash(data) if facts["frames"] else None,
+        beep=_beep(data["sound"]),
+        words=len(facts["words"]),
+        problems=tuple(Problem(*problem) for problem in facts["problems"]),
+    )
+
+
+def decode_video(path: Path) -> Decoded:
+    """Decode a clip that is one file of picture and sound."""
+    return decode(Files(video=path, root=path.parent))
+
+
+def write_frames_at_25(root: Path) -> Files:
+    """Write 6 s as 25 numbered pictures a second and an mp3, flash and beep both at 4.0 s.
+
+    The same input as ../shared/data/odd_media/15-frames-at-25/make.sh makes with ffmpeg.
+    """
+    frames, audio = root / "imgs/joy/a", root / "mp3/joy/a.mp3"
+    frames.mkdir(parents=True)
+    audio.parent.mkdir(parents=True)
+    dark, white = (pack(np.full((120, 160, 3), colour, np.uint8)) for colour in ((32, 32, 64), (255, 255, 255)))
+    for number in range(150):
+        (frames / f"{number + 1:06d}.jpg").write_bytes(white if 4.0 <= number / 25 <= 4.4 else dark)
+    time = np.arange(6 * 48000) / 48000
+    wave = np.sin(2 * np.pi * 1000 * time) / 8 * ((time >= 4.0) & (time <= 4.4))
+    with av.open(str(audio), "w") as container:
+        stream: Any = container.add_stream("libmp3lame", rate=48000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(wave[None].astype(np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        for part in (frame, None):
+            container.mux(stream.encode(part))
+    return Files(frames=frames, audio=audio, root=root)
+
+
+def _flash(data: dict[str, np.ndarray]) -> Span | None:
+    """From the first to the last white picture."""
+    packets = tuple(bytes(data["packets"][start:end]) for start, end in pairwise(data["offsets"]))
+    grey = {place: picture.mean() for place, picture in unpack(packets, range(len(packets)))}
+    white = np.flatnonzero([grey[int(place)] > WHITE for place in data["index"]])
+    return (float(white[0]) / RATE, float(white[-1]) / RATE) if len(white) else None
+
+
+def _beep(sound: np.ndarray) -> Span | None:
+    """From the first to the last loud moment of (F, M) log mel energies."""
+    if not sound.shape[1] or is_silent(sound):
+        return None
+    level = sound.astype(np.float32).max(1)
+    loud = np.flatnonzero(level > level.max() - LOUD)
+    return float(loud[0]) / HOP, float(loud[-1]) / HOP
