@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,10 +16,9 @@ from bench.errors import StoreError
 from bench.files import is_plain_file, sha256
 from bench.outputs import WEIGHTS, check_files, missing
 from bench.published import Published, published_runs
-from bench.record import LARGEST, RECORD, Record, RunFolder, finished_runs
+from bench.record import LARGEST, RECORD, Record, RunFolder, finished_runs, is_key
 from bench.store import NOTE, Store
 
-_KEY = re.compile(r"[0-9a-f]{20}")
 _log = logging.getLogger(__name__)
 
 
@@ -54,7 +52,7 @@ def sync(store: Store, files: bool = True) -> Exchange:
         wanted = {
             key: remote
             for key, remote in published.items()
-            if key not in here and _KEY.fullmatch(key) and not all(one.trial for one in remote.values())
+            if key not in here and is_key(key) and not all(one.trial for one in remote.values())
         }
         if not files:
             wanted = _pull_light(store, wanted, done)

@@ -27,9 +27,15 @@ RECORD = "record.json"
 ENCODERS = ("weights_video", "weights_audio", "weights_all")  # config fields that name an encoder's published weights
 DEPTH = 8  # levels of lists and objects in a record's text; ours have four
 LARGEST = 256_000_000  # bytes of a record's file
+_KEY = re.compile("[0-9a-f]{20}")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = re.compile(r"failed-[1-9][0-9]{0,8}\.json")
 _RESERVED = re.compile(r"record\.json|mlflow\.json|log|checkpoints|(failed|superseded)-.*", re.IGNORECASE)
+
+
+def is_key(key: object) -> bool:
+    """Return whether a value is the key of a run, and so the name of its folder: 20 hex digits."""
+    return isinstance(key, str) and bool(_KEY.fullmatch(key))
 
 
 def is_file_name(name: str) -> bool:
@@ -62,7 +68,7 @@ Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
 Number = Annotated[float, BeforeValidator(_check_number)]
 Label = Annotated[str, Strict(), AfterValidator(_check_label)]
 FileName = Annotated[str, Strict(), AfterValidator(_check_file_name)]
-Key = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{20}$")]
+Key = Annotated[str, Strict(), Field(pattern=f"^{_KEY.pattern}$")]
 Digest = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
 
 

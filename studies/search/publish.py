@@ -9,7 +9,7 @@ from typing import Any
 from bench.errors import StoreError
 from bench.files import parse_json, write_whole
 from bench.parents import Status, begin_parent, end_parent, tag_run
-from bench.record import RunFolder
+from bench.record import RunFolder, is_key
 from bench.store import Store
 from studies.search.plots import draw_search
 from studies.search.search import Search, Tried, Winner
@@ -46,8 +46,8 @@ def publish_search(search: Search, store: Store) -> None:
     if winner is not None:
         metrics["best/val/acc_e"] = winner.value
         tags |= {f"bench.winner.{name}": str(value) for name, value in winner.params.items()}
-        before = (known.get("winner") or {}).get("keys", [])
-        for key in set(before) - set(winner.keys):
+        before = {key for key in (known.get("winner") or {}).get("keys", []) if is_key(key)}
+        for key in before - set(winner.keys):
             tag_run(store, RunFolder(store.results / "runs" / key), {"bench.winner": "false"})
         for key in winner.keys:
             tag_run(store, RunFolder(store.results / "runs" / key), {"bench.winner": "true"})

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from bench.execute import Ask
-from bench.record import RunSpec
+from bench.record import RunSpec, is_key
 from studies.queue.claims import COMMAND, CRASHES, KIND, Claim, queue, queue_crashed, reap, take_new, take_waiting, used
 from studies.queue.storage import Storage
 from studies.search.pruners import make_pruner
@@ -157,7 +157,8 @@ class Search:
         if not done:
             return None
         best = max(done, key=lambda trial: (trial.value or 0.0, -trial.number))
-        return Winner(best.number, best.value or 0.0, dict(best.params), best.user_attrs.get("keys", []))
+        keys = [key for key in best.user_attrs.get("keys", []) if is_key(key)]  # the database may be shared
+        return Winner(best.number, best.value or 0.0, dict(best.params), keys)
 
     def seconds(self) -> float:
         """How long its trials took so far, of all workers together."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,11 +25,13 @@ from bench.record import RECORD, Record, RunFolder, is_file_name
 from bench.store import REMOTE, Store
 from studies.command.cli import main
 from studies.report.records import read_records
+from studies.search.search import Budget
 from tests.bench.mutations import mutated, sha
 from tests.bench.test_execute import ask
 from tests.bench.test_store import AWAY, desk_at
 from tests.conftest import Quiet
 from tests.reports.made import make_run
+from tests.studies.search.test_search import make_search, run_out
 
 MUTATIONS = 1000
 ESCAPES = (
@@ -320,3 +324,15 @@ def test_mutations_of_a_record_that_a_server_sends_are_pulled_or_skipped_in_one_
     assert store.away is None and all(line.isprintable() and len(line) < 500 for line in done.skipped)
     assert done.pulled + len(done.skipped) >= len(sent) - 5
     assert not (tmp_path / "b").joinpath("secret").exists()
+
+
+def test_a_shared_database_of_a_search_can_only_name_folders_of_runs(results, quiet):
+    search = make_search(desk_at(results, quiet), Budget(trials=1))
+    run_out(search, desk_at(results, quiet))
+    (key,) = search.winner().keys
+    named = json.dumps(["../../x", 3, key, f"{key}/.."])
+    with closing(sqlite3.connect(results / "optuna.db")) as database:
+        database.execute("UPDATE trial_user_attributes SET value_json = ? WHERE key = 'keys'", (named,))
+        database.commit()
+    again = make_search(desk_at(results, quiet), Budget(trials=1))
+    assert again.winner().keys == [key]
