@@ -97,12 +97,24 @@ def _make(
 ) -> tuple[list[Run], LeftOut]:
     """Runs of what was chosen, one for each place, in the order of the arms; what has no place, or cannot be read."""
     kept, left_out = once(named)
-    made = []
-    for one, name in kept:
+    cards: dict[str, Card | None] = {}  # key of a run -> its card; a run that failed has none
+    for one, _ in kept:
         try:
-            made.append(_run(one, name, _is_searched(one.record, name.arm, searches, full), store))
+            cards[one.record.key] = read_card(one.path.parent)
         except StoreError:
             left_out.append((one.record.key, f"whose {CARD} cannot be read"))
+    shared = {one.record.spec.dataset: card for one, _ in kept if (card := cards.get(one.record.key)) is not None}
+    made = [
+        _run(
+            one,
+            name,
+            _is_searched(one.record, name.arm, searches, full),
+            store,
+            cards[one.record.key] or _card_of(one.record, shared),
+        )
+        for one, name in kept
+        if one.record.key in cards
+    ]
     runs, others = of_one_card(made)
     return _in_order(runs, arms), left_out + others
 
@@ -175,14 +187,14 @@ def _in_words(preset: str, settings: Settings) -> str:
     return f"preset {preset}, {in_words(settings)}" if settings else f"preset {preset}"
 
 
-def _run(one: Found, name: Name, searched: bool, store: Store) -> Run:
+def _run(one: Found, name: Name, searched: bool, store: Store, card: Card) -> Run:
     folder = RunFolder(one.path.parent)
     noted = store.noted(folder)
     published = noted if noted.get("sha") == one.sha else {}
     return Run(
         record=one.record,
         folder=folder.path,
-        card=read_card(folder.path) or _card_of(one.record),
+        card=card,
         arm=name.arm,
         values=name.values,
         settings=in_words(name.settings),
@@ -194,10 +206,13 @@ def _run(one: Found, name: Name, searched: bool, store: Store) -> Run:
     )
 
 
-def _card_of(record: Record) -> Card:
-    """The card of a run that kept none: it failed, or it is here without its files."""
+def _card_of(record: Record, shared: Mapping[str, Card]) -> Card:
+    """Return the card of a run that stored none, since it failed or is here without its files: the registry's, or that
+    of another run on the same data set."""
     name = record.spec.dataset
     if name in DATASETS:
         return DATASETS[name].card
+    if name in shared:
+        return shared[name]
     classes = tuple(key.removeprefix("test/recall/") for key in record.scores if key.startswith("test/recall/"))
     return Card(name, name, classes, (0,) * len(classes), {}, "", "", "", "")
