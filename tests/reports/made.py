@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from bench.cards import CARD, write_card
 from bench.data import Card
-from bench.files import sha256, write_whole
+from bench.files import write_whole
 from bench.metrics import Predictions, score
 from bench.outputs import CONFIG, CURVES, PREDICTIONS, _table
 from bench.record import Failure, Record, RunFolder, RunSpec
@@ -29,7 +32,6 @@ def make_run(results: Path, arm: str = "mart", dataset: str = "ekman6", **values
     preset, clips, skill = values.pop("preset", "quick"), values.pop("clips", 90), values.pop("skill", None)
     config = found.method.config.preset(preset).override({**found.overrides, **values.pop("set", {})})
     error, notes, provenance = values.pop("error", None), values.pop("notes", {}), values.pop("provenance", {})
-    protocol = values.get("protocol", "clean")
     spec = RunSpec(
         **{
             "method": found.method.name,
@@ -53,18 +55,42 @@ def make_run(results: Path, arm: str = "mart", dataset: str = "ekman6", **values
         folder.write(record)
         return record
     skill = SKILL.get(arm, 0.46) if skill is None else skill
-    splits = {split: predict(card, split, clips, skill, spec) for split in ("val", "test")}
-    if protocol != "clean":
-        del splits["val"]
-    scores = {f"{split}/{name}": None for split in ("val", "test") for name in score(splits["test"], card)}
-    scores |= {f"{split}/{name}": v for split, one in splits.items() for name, v in score(one, card).items()}
-    files = write_files(folder.path, card, config.model_dump(mode="json"), splits, curves(spec, skill))
+    left = found_by(card, clips, skill, spec)
+    folder.path.mkdir(parents=True, exist_ok=True)
+    for name, content in left.files.items():
+        (folder.path / name).write_bytes(content)
+    files = {name: hashlib.sha256(content).hexdigest() for name, content in left.files.items()}
     told = {"clips/train": 4.0 * clips, "cost/parameters": 1.2e6, "cost/flops": 3.4e9}
     if "pretrain_epochs" in spec.config:
         told |= {"pretrain/coverage": 0.776, "pretrain/coverage_kept": 0.228}
-    record = Record(**facts, scores=scores, notes={**told, **notes}, files=files, chosen=3)
+    record = Record(**facts, scores=dict(left.scores), notes={**told, **notes}, files=files, chosen=3)
     folder.write(record)
     return record
+
+
+@dataclass(frozen=True)
+class Left:
+    """What a run found and left beside its record."""
+
+    scores: Mapping[str, float | None]
+    files: Mapping[str, bytes]
+
+
+KNOWN: dict[str, Left] = {}  # for each run that was made: tests make the same ones over and over
+
+
+def found_by(card: Card, clips: int, skill: float, spec: RunSpec) -> Left:
+    """Scores and files of a run, which follow from these alone; runs that val did not judge have none of val."""
+    told = repr((card, clips, skill, spec))
+    if told not in KNOWN:
+        splits = {split: predict(card, split, clips, skill, spec) for split in ("val", "test")}
+        scored = {split: score(one, card) for split, one in splits.items()}
+        if spec.protocol != "clean":
+            del splits["val"]
+            scored["val"] = dict.fromkeys(scored["val"])
+        scores = {f"{split}/{name}": value for split, of in scored.items() for name, value in of.items()}
+        KNOWN[told] = Left(scores, files_of(card, spec.config, splits, curves(spec, skill)))
+    return KNOWN[told]
 
 
 def predict(card: Card, split: str, clips: int, skill: float, spec: RunSpec) -> Predictions:
@@ -96,16 +122,16 @@ def curves(spec: RunSpec, skill: float, epochs: int = 6) -> list[dict[str, Any]]
     ]
 
 
-def write_files(
-    folder: Path, card: Card, config: dict[str, Any], splits: dict[str, Predictions], told: list[dict[str, Any]]
-) -> dict[str, str]:
-    """Everything beside a record; name -> sha256."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_card(folder, card)
-    write_whole(folder / CONFIG, json.dumps(config).encode())
-    write_whole(folder / CURVES, json.dumps(told).encode())
-    _table(splits, card).to_parquet(folder / PREDICTIONS, index=False)
-    return {name: sha256(folder / name) for name in (CONFIG, CARD, CURVES, PREDICTIONS)}
+def files_of(
+    card: Card, config: dict[str, Any], splits: dict[str, Predictions], told: list[dict[str, Any]]
+) -> dict[str, bytes]:
+    """Everything beside a record; name -> content."""
+    with TemporaryDirectory() as name:
+        folder = Path(name)
+        write_card(folder, card)
+        _table(splits, card).to_parquet(folder / PREDICTIONS, index=False)
+        read = {name: (folder / name).read_bytes() for name in (CARD, PREDICTIONS)}
+    return {CONFIG: json.dumps(config).encode(), CURVES: json.dumps(told).encode(), **read}
 
 
 def make_search(results: Path, arm: str = "mart", dataset: str = "ekman6", **values: Any) -> dict[str, Any]:
@@ -137,7 +163,7 @@ def make_search(results: Path, arm: str = "mart", dataset: str = "ekman6", **val
         "published": True,
         **values,
     }
-    digest = f"{abs(hash((arm, dataset, preset, str(params), summary['fold']))):012x}"[:12]
+    digest = hashlib.sha256(repr((arm, dataset, preset, params, summary["fold"])).encode()).hexdigest()[:12]
     write_whole(results / "searches" / digest / "search.json", (json.dumps(summary) + "\n").encode())
     return summary
 

@@ -11,7 +11,7 @@ from bench.files import sha256
 from reports.audit import write as writing
 from reports.audit.manifest import MANIFEST, read_manifest
 from reports.audit.write import alone, check_folder
-from tests.reports.audit.written import check, composed, results_of, write
+from tests.reports.audit.written import check, composed, copied, results_of, write
 from tests.reports.made import make_run
 
 
@@ -37,6 +37,14 @@ def larger(tmp_path_factory):
     return composed(results, figures=("comparison_results", "comparison_learning"))
 
 
+@pytest.fixture(scope="module")
+def large(larger, tmp_path_factory):
+    """The folder of the larger report as it was written: a test that changes it takes a copy."""
+    out = tmp_path_factory.mktemp("large") / "out"
+    write(larger, out)
+    return out
+
+
 def killed_after(files, monkeypatch):
     """Let the writing end when so many files are there."""
     done = []
@@ -55,26 +63,25 @@ def files_in(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir()}
 
 
-def test_a_written_report_has_the_files_that_its_manifest_names_and_no_other(built, larger, tmp_path):
-    for name, one in (("small", built), ("large", larger)):
-        write(one, tmp_path / name)
-        manifest = read_manifest(tmp_path / name)
-        assert manifest.finished and files_in(tmp_path / name) == {MANIFEST, *manifest.files}
+def test_a_written_report_has_the_files_that_its_manifest_names_and_no_other(built, large, tmp_path):
+    write(built, tmp_path / "small")
+    for out in (tmp_path / "small", large):
+        manifest = read_manifest(out)
+        assert manifest.finished and files_in(out) == {MANIFEST, *manifest.files}
         for path, sha in manifest.files.items():
-            assert sha256(tmp_path / name / path) == sha
+            assert sha256(out / path) == sha
 
 
-def test_the_same_report_has_the_same_files(built, larger, tmp_path):
-    for one in (built, larger):
-        write(one, tmp_path / "first")
+def test_the_same_report_has_the_same_files(built, larger, large, tmp_path):
+    write(built, tmp_path / "first")
+    for one, first in ((built, tmp_path / "first"), (larger, large)):
         write(one, tmp_path / "second")
-        for path in files_in(tmp_path / "first"):
-            assert (tmp_path / "first" / path).read_bytes() == (tmp_path / "second" / path).read_bytes(), path
+        for path in files_in(first):
+            assert (first / path).read_bytes() == (tmp_path / "second" / path).read_bytes(), path
 
 
-def test_a_report_that_replaces_another_removes_what_was_only_in_that_and_nothing_of_others(built, larger, tmp_path):
-    out = tmp_path / "out"
-    write(larger, out)
+def test_a_report_that_replaces_another_removes_what_was_only_in_that_and_nothing_of_others(built, large, tmp_path):
+    out = copied(large, tmp_path / "out")
     before = files_in(out)
     (out / "notes.txt").write_text("mine")
     (out / "tables" / "mine.tex").write_text("mine")
@@ -111,9 +118,8 @@ def test_a_write_that_is_killed_before_its_first_file_leaves_the_old_report(buil
 
 
 @pytest.mark.parametrize("files", [1, 4, 12])
-def test_a_killed_write_over_an_old_report_forgets_none_of_its_files(built, larger, tmp_path, monkeypatch, files):
-    out = tmp_path / "out"
-    write(larger, out)
+def test_a_killed_write_over_an_old_report_forgets_none_of_its_files(built, large, tmp_path, monkeypatch, files):
+    out = copied(large, tmp_path / "out")
     (out / "notes.txt").write_text("mine")
     for _ in range(2):  # twice, as a person may
         with monkeypatch.context() as patch:
@@ -142,12 +148,11 @@ def test_a_write_that_is_killed_among_its_figures_leaves_none_behind(built, larg
     assert files_in(out) == {MANIFEST, *read_manifest(out).files}
 
 
-def test_a_write_that_is_killed_before_old_files_are_deleted_leaves_none_behind(built, larger, tmp_path, monkeypatch):
+def test_a_write_that_is_killed_before_old_files_are_deleted_leaves_none_behind(built, large, tmp_path, monkeypatch):
     def stop(folder, path):
         raise Killed
 
-    out = tmp_path / "out"
-    write(larger, out)
+    out = copied(large, tmp_path / "out")
     with monkeypatch.context() as patch:
         patch.setattr(writing, "_drop", stop)
         with pytest.raises(Killed):
@@ -200,9 +205,8 @@ def test_new_and_empty_folders_and_those_of_reports_are_taken(built, tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_the_page_shows_the_figures_that_are_drawn(larger, tmp_path):
-    write(larger, tmp_path)
-    page = (tmp_path / "index.html").read_text()
+def test_the_page_shows_the_figures_that_are_drawn(large):
+    page = (large / "index.html").read_text()
     assert page.count("<img") + page.count("data:image") >= 2
 
 
@@ -217,8 +221,7 @@ def test_two_commands_do_not_write_one_report_at_once(tmp_path):
         pass
 
 
-def test_an_older_printed_paper_goes_with_the_report_that_replaces_it(tmp_path):
-    built = composed(results_of(tmp_path / "results", "probe", "majority"))
+def test_an_older_printed_paper_goes_with_the_report_that_replaces_it(built, tmp_path):
     write(built, tmp_path / "out")
     (tmp_path / "out" / "paper.pdf").write_bytes(b"an older report")
     assert [one.what for one in check(built, tmp_path / "out")] == ["paper.pdf is not in the manifest"]
@@ -226,8 +229,7 @@ def test_an_older_printed_paper_goes_with_the_report_that_replaces_it(tmp_path):
     assert not (tmp_path / "out" / "paper.pdf").exists() and check(built, tmp_path / "out") == []
 
 
-def test_what_a_killed_command_left_half_written_goes_with_the_next_write(tmp_path):
-    built = composed(results_of(tmp_path / "results", "probe", "majority"))
+def test_what_a_killed_command_left_half_written_goes_with_the_next_write(built, tmp_path):
     write(built, tmp_path / "out")
     left, mine = tmp_path / "out" / "tables" / ".comparison_scores.md.ab12", tmp_path / "out" / "tables" / ".mine"
     left.write_text("half")

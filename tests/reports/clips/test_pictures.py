@@ -1,5 +1,6 @@
 """What is drawn of a finished run equals what is kept of it, and what is not told is not drawn."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -140,16 +141,16 @@ def test_a_run_without_words_or_with_one_modality_draws_the_rest(monkeypatch, tm
 
 
 def test_too_few_clips_make_no_map_and_this_is_said(monkeypatch, tmp_path):
-    clips = {key: told(number) for number, key in enumerate(KEYS[:4])}
-    names, notices = drawn(monkeypatch, tmp_path, explained(clips))
-    assert "features.png" not in names and notices == [
-        "no map of features: it wants 5 validation clips that differ, there are 4"
-    ]
+    clips = {key: replace(told(number), words=(), masks={}) for number, key in enumerate(KEYS[:4])}
+    names, (notice,) = drawn(monkeypatch, tmp_path, explained(clips))
+    assert names == ["confusion.png", "emotions.png"]
+    assert "no map of features" in notice and re.findall(r"\d+", notice) == ["5", "4"]  # clips that it wants, and has
 
 
 def test_a_model_that_has_collapsed_has_no_map(monkeypatch, tmp_path):
-    names, notices = drawn(monkeypatch, tmp_path, explained(dict.fromkeys(KEYS, told(0))))
-    assert "features.png" not in names and notices[0].endswith("there are 1")
+    alike = replace(told(0), words=(), masks={})
+    names, (notice,) = drawn(monkeypatch, tmp_path, explained(dict.fromkeys(KEYS, alike)))
+    assert names == ["confusion.png", "emotions.png"] and re.findall(r"\d+", notice) == ["5", "1"]
 
 
 def test_a_run_that_tells_nothing_has_the_confusion_alone(tmp_path):

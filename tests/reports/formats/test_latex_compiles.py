@@ -30,17 +30,44 @@ def compiled(folder: Path, body: str, packages: list[str], options: str = "") ->
     return told.stdout.decode()
 
 
-@pytest.mark.parametrize("options", ["", "twocolumn"])
-def test_every_table_compiles_in_one_and_two_columns_with_the_packages_that_it_wants(tmp_path, options):
-    packages = set()
+PACKAGES = ["amssymb", "booktabs", "graphicx"]
+
+
+def tables(folder: Path) -> str:
+    """LaTeX that takes every table in, from a file each."""
     for name, grid in GRIDS.items():
-        text = latex(grid)
-        (tmp_path / f"{name}.tex").write_text(text, encoding="utf-8")
-        packages |= set(re.findall(r"\\usepackage\{(\w+)\}", text.split("\n")[0]))
-    assert packages == {"booktabs", "graphicx", "amssymb"}
-    body = "".join(rf"\input{{{name}.tex}}" for name in GRIDS) + r"See \ref{tab:comparison}."
-    text = compiled(tmp_path, body, sorted(packages), options)
-    if text:
+        (folder / f"{name}.tex").write_text(latex(grid), encoding="utf-8")
+    return "".join(rf"\input{{{name}.tex}}" for name in GRIDS) + r"See \ref{tab:comparison}."
+
+
+def letters() -> str:
+    """LaTeX of signs of every script, plain, bold and side by side."""
+    numbers = [*range(0x0, 0x530), *range(0x2000, 0x2C00), *range(0x530, 0x2000, 16), *range(0x2C00, 0x30000, 128)]
+    signs = [escape(chr(number)) for number in numbers]
+    both = [rf"{sign}\textbf{{{sign}}}" for sign in signs]
+    runs = [escape("".join(map(chr, numbers[at : at + 7]))) for at in range(0, len(numbers), 7)]
+    return "\n\n".join([*both, *runs, *map(escape, NASTY)])
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory) -> dict[str, str]:
+    """Options of the document -> the text of its pages: in one column with the letters, which take the longest."""
+    found = {}
+    for options in ("", "twocolumn"):
+        folder = tmp_path_factory.mktemp("latex")
+        body = tables(folder) + (rf"\clearpage {letters()}" if not options else "")
+        found[options] = compiled(folder, body, PACKAGES, options)
+    return found
+
+
+def test_tables_want_these_packages_alone():
+    wanted = [re.findall(r"\\usepackage\{(\w+)\}", latex(grid).split("\n")[0]) for grid in GRIDS.values()]
+    assert {package for found in wanted for package in found} == set(PACKAGES)
+
+
+@pytest.mark.parametrize("options", ["", "twocolumn"])
+def test_every_table_compiles_in_one_and_two_columns_with_the_packages_that_it_wants(printed, options):
+    if text := printed[options]:
         for number in ("52.7 ± 1.2", "49.0 ± 1.0", "−1.2", "0.031", "BUILT-IN SAMPLE: drawn clips", "1 of 5 runs"):
             assert number in text
         assert "[U+4E2D]" in text and r"\input{secret}" in text and "=1+1" in text
@@ -48,13 +75,9 @@ def test_every_table_compiles_in_one_and_two_columns_with_the_packages_that_it_w
 
 def test_a_table_that_does_not_compile_is_noticed(tmp_path):
     with pytest.raises(AssertionError, match="Undefined control sequence"):
-        compiled(tmp_path, latex(paper()).replace(r"\textbf", r"\nothing"), ["booktabs", "graphicx", "amssymb"])
+        compiled(tmp_path, latex(paper()).replace(r"\textbf", r"\nothing"), PACKAGES)
 
 
-def test_letters_of_every_script_compile(tmp_path):
-    numbers = [*range(0x0, 0x530), *range(0x2000, 0x2C00), *range(0x530, 0x2000, 16), *range(0x2C00, 0x30000, 128)]
-    signs = [escape(chr(number)) for number in numbers]
-    both = [rf"{sign}\textbf{{{sign}}}" for sign in signs]
-    runs = [escape("".join(map(chr, numbers[at : at + 7]))) for at in range(0, len(numbers), 7)]
-    text = compiled(tmp_path, "\n\n".join([*both, *runs, *map(escape, NASTY)]), ["amssymb"])
+def test_letters_of_every_script_compile(printed):
+    text = printed[""]
     assert not text or ("[U+1F600]" in text and "[U+0530]" in text)

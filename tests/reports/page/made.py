@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -65,25 +67,33 @@ def run(folder: Path, facts: Card, arm: str, seed: int, clips: int = 20, **more:
     place.mkdir(parents=True, exist_ok=True)
     (place / ("failed-1.json" if failed else RECORD)).write_text(record.as_json())
     if not failed:
-        (place / "curves.json").write_text(json.dumps(_curves(acc, more.pop("epochs", 20))))
+        (place / "curves.json").write_text(_curves(acc, more.pop("epochs", 20)))
         _predictions(place, facts.classes, label, logits, name)
     return Run(record, place, facts, arm, run_id="a" * 32, experiment="3", **more)
 
 
-def _curves(acc: float, epochs: int) -> list[dict[str, Any]]:
+def _curves(acc: float, epochs: int) -> str:
+    """The text of both stages' curves."""
     points = []
-    for stage, terms in (("pretrain", ("loss", "tacl", "cue", "patch", "kl")), ("finetune", ("loss",))):
-        for epoch in range(epochs):
-            fall = float(np.exp(-3 * epoch / epochs))
-            values = {f"{stage}/{term}": (1 + at) * fall + 0.05 * np.sin(epoch) for at, term in enumerate(terms)}
-            if stage == "finetune":
-                values |= {
-                    "val/acc_e": acc * (1 - 0.6 * fall),
-                    "val/loss": 1 + fall,
-                    "val/f1_e": acc * (1 - 0.7 * fall),
-                }
-            points.append({"stage": stage, "epoch": epoch, "values": values})
-    return points
+    for epoch in range(epochs):
+        fall = math.exp(-3 * epoch / epochs)
+        judged = {"val/acc_e": acc * (1 - 0.6 * fall), "val/loss": 1 + fall, "val/f1_e": acc * (1 - 0.7 * fall)}
+        points.append({"stage": "finetune", "epoch": epoch, "values": {**_losses("finetune", epoch, epochs), **judged}})
+    return f"[{_pretrained(epochs)}, {json.dumps(points)[1:]}"
+
+
+@cache
+def _pretrained(epochs: int) -> str:
+    """The points of the first stage, which are the same for every run."""
+    stage = "pretrain"
+    points = [{"stage": stage, "epoch": at, "values": _losses(stage, at, epochs)} for at in range(epochs)]
+    return json.dumps(points)[1:-1]
+
+
+def _losses(stage: str, epoch: int, epochs: int) -> dict[str, float]:
+    terms = ("loss", "tacl", "cue", "patch", "kl") if stage == "pretrain" else ("loss",)
+    fall = math.exp(-3 * epoch / epochs)
+    return {f"{stage}/{term}": (1 + at) * fall + 0.05 * math.sin(epoch) for at, term in enumerate(terms)}
 
 
 def _predictions(place: Path, classes: tuple[str, ...], label: np.ndarray, logits: np.ndarray, name: str) -> None:

@@ -41,7 +41,7 @@ def test_lines_whose_epoch_test_chose_are_held_against_their_clean_twins_alone(o
     assert not any("worth" in name or "controls" in name for name in grids)
     labels = [f"{arm} (EPOCH CHOSEN ON TEST)" for arm in ("mbt", "mart")]
     assert ids(grids["study_tests"]) == [f"ekman6/{label}" for label in labels]
-    assert grids["study_tests"].title == "Tests against the clean runs of the same arm"
+    assert "clean" in grids["study_tests"].title
     ps = []
     for label, cell in zip(labels, (line.cells[3] for line in grids["study_tests"].lines), strict=True):
         gains = anew.gains(optimism.of(label), optimism.of(label.partition(" ")[0]))

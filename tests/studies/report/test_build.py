@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -52,7 +53,7 @@ def test_a_report_of_a_study_has_its_runs_its_question_and_its_tables(tmp_path):
     found = built(tmp_path)
     assert [run.record.key for run in found.report.runs] == [record.key for record in records]
     assert found.report.lead == STUDIES["ablation"][0].question
-    assert found.report.title == "Ablation: a report of 2 runs" and not found.report.sample
+    assert "Ablation" in found.report.title and "2 runs" in found.report.title and not found.report.sample
     assert [section.id for section in found.report.sections] == ["ablation"]
     assert len(pictures_of(found.report)) > 2
 
@@ -325,12 +326,13 @@ def test_only_the_searches_that_gave_a_run_its_values_are_told(tmp_path):
 def test_the_values_of_a_table_are_told_in_its_caption(tmp_path):
     make_run(tmp_path, "mart", clips=12, set={"epochs": 3})
     captions = [grid.caption for grid in grids_of(built(tmp_path).report)]
-    assert any("Preset quick with epochs=3; values as the preset has them." in caption for caption in captions)
+    assert any("quick" in caption and "epochs=3" in caption for caption in captions)
+    assert not any("searched" in caption for caption in captions)
     make_search(tmp_path, "mart", params={"lr": 0.0015}, set={"epochs": 3})
     for seed in range(2):
         make_run(tmp_path, "mart", clips=12, set={"epochs": 3, "lr": 0.0015}, seed=seed)
     captions = [grid.caption for grid in grids_of(built(tmp_path).report)]
-    assert any("searched on val for the arm itself, up to 6 configurations" in caption for caption in captions)
+    assert any("searched on val" in caption and "6 configurations" in caption for caption in captions)
 
 
 def test_a_filter_is_told_and_what_it_shuts_out_is_not_called_lacking(tmp_path):
@@ -339,7 +341,8 @@ def test_a_filter_is_told_and_what_it_shuts_out_is_not_called_lacking(tmp_path):
         make_run(tmp_path, "mbt", clips=12, seed=seed)
     note_asked(tmp_path, "ablation", "quick", (), [("ekman6", 0, seed) for seed in range(3)] + [("perr", 0, 0)])
     found = built(tmp_path, runs="arm=m*t,seed=0,dataset=ekman6")
-    assert "NARROWED to arm=m*t, seed=0, dataset=ekman6: 2 other runs of the study are left out." in notes(found)
+    narrowed = [note for note in notes(found) if "NARROWED" in note]
+    assert narrowed and all("arm=m*t, seed=0, dataset=ekman6" in note and "2 other runs" in note for note in narrowed)
     assert not any("lacks" in line for line in found.report.warnings)
     assert not any("runs)" in text for text in cells(found).values())  # the one seed that is wanted is there
     assert any("lacks runs of mbt-long" in line and "perr" in line for line in built(tmp_path).report.warnings)
@@ -349,10 +352,10 @@ def test_a_single_fold_of_several_is_named_in_captions_and_in_the_details(tmp_pa
     for arm in ("mart", "mbt"):
         make_run(tmp_path, arm, dataset="iemocap", fold=2, clips=12)
     found = built(tmp_path, "comparison")
-    told = "fold 2 of the 5 of IEMOCAP alone"
-    written = texts(found.report, found.parts, found.searches)
-    (captions,) = [grid.caption for grid in grids_of(found.report) if grid.name == "comparison_scores"]
-    assert told.capitalize().replace("iemocap", "IEMOCAP") in captions and told in written["details.tex"]
+    told = re.compile(r"[Ff]old 2 of the 5 of IEMOCAP")
+    (caption,) = [grid.caption for grid in grids_of(found.report) if grid.name == "comparison_scores"]
+    assert told.search(caption)
+    assert told.search(texts(found.report, found.parts, found.searches)["details.tex"])
 
 
 def test_more_than_three_data_sets_stand_in_two_tables_of_scores(tmp_path):
@@ -392,4 +395,4 @@ def test_code_that_was_not_committed_is_told_in_the_details(tmp_path):
     make_run(tmp_path, "mart", clips=12, provenance={"dirty": True})
     found = built(tmp_path)
     details = texts(found.report, found.parts, found.searches)["details.tex"]
-    assert "with changes that were not committed (1 of 1 runs)" in details
+    assert "not committed" in details and "1 of 1 runs" in details
