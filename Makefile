@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FOLDERS := bench methods datasets studies reports
 
-.PHONY: run test test-slow check format lint types paper-demo speed clean lock
+.PHONY: run test test-slow check format lint types paper-demo speed guard clean lock
 
 run: $(VENV)/installed
 	$(BIN)/python bench.py --method mart --dataset ekman6
@@ -48,6 +48,10 @@ paper-demo: $(VENV)/installed
 
 speed: $(VENV)/installed
 	$(BIN)/python -m tests.speed
+
+# What a rebuild must keep: old results, every method's scores, runs that are killed, and the speed of a step.
+guard: $(VENV)/installed
+	$(BIN)/python -m tests.guard
 
 # Resolve the newest versions that pyproject.toml allows into requirements.lock (Linux x86-64, Python 3.11 and 3.12).
 lock:

@@ -22,7 +22,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-GUARD = Path(__file__).with_name("guard.py")
+GUARD = Path(__file__).with_name("server_guard.py")
 
 
 def free_port() -> int:

@@ -1,6 +1,7 @@
-"""Run a server and end it with the process that asked for it, however that ends: `guard.py PID SIGNAL USER COMMAND...`.
+"""Run a server and end it with the process that asked for it, however that ends.
 
-SIGTERM ends it too. The server is sent SIGNAL, and what is left of it after some seconds is killed.
+Usage: `server_guard.py PID SIGNAL USER COMMAND...`. SIGTERM ends it too. The server is sent SIGNAL, and what is left of
+it after some seconds is killed.
 """
 
 import ctypes

@@ -1,0 +1,45 @@
+"""The guard's table, and the stored scores as far as that can be seen without running anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.guard.scores import check_names, is_met, read_stored
+from tests.guard.table import Check, table
+
+WANTED = {
+    "val/n": 40.0,
+    "val/loss": 1.5,
+    "val/acc_e": 0.5,
+    "val/recall/joy": 0.5,
+    "val/recall/fear": 0.25,
+    "val/f1_s2": None,
+}
+
+
+def test_every_method_has_stored_scores_of_its_present_version():
+    assert not check_names(read_stored()).faults
+
+
+def test_the_table_is_at_most_80_columns_wide():
+    long = Check("results", "a long name " * 9, "found" * 30, "wanted " * 9, 12345.0)
+    lines = table([long, Check("kills", "short")]).splitlines()
+    assert all(len(line) <= 80 for line in lines)
+
+
+def test_each_failure_has_a_line_below_the_table():
+    text = table([Check("step", "speed", faults=["too slow", "and too large"]), Check("step", "size")])
+    assert "FAILED: step: speed: too slow\nFAILED: step: speed: and too large\n1 of 2 checks passed" in text
+
+
+@pytest.mark.parametrize(("name", "apart"), [("val/loss", 1e-3), ("val/acc_e", 2 / 40), ("val/recall/joy", 4 / 40)])
+def test_on_another_machine_a_score_may_be_apart_by_its_tolerance_and_no_more(name, apart):
+    near, far = ({**WANTED, name: WANTED[name] + way * apart} for way in (0.99, 1.01))
+    assert is_met(name, near, WANTED, exact=False) and not is_met(name, far, WANTED, exact=False)
+    assert is_met(name, WANTED, WANTED, exact=True) and not is_met(name, near, WANTED, exact=True)
+
+
+def test_a_score_that_is_new_or_gone_is_not_met():
+    assert is_met("val/f1_s2", WANTED, WANTED, exact=False)
+    assert not is_met("val/f1_s2", {**WANTED, "val/f1_s2": 0.5}, WANTED, exact=False)
+    assert not is_met("val/new", {**WANTED, "val/new": 0.5}, WANTED, exact=False)
