@@ -1,7 +1,6 @@
 """check, prepare and list datasets as a person meets them."""
 
 import csv
-import os
 import random
 import resource
 import shutil
@@ -15,18 +14,25 @@ import pytest
 from datasets.ekman6 import CARD
 from datasets.registry import DATASETS
 from datasets.store.ledger import read_ledger
-from studies.command.cli import main
 from tests.conftest import ROOT
 from tests.datasets.trees import write_media, write_tree
+from tests.studies.front_door import bench, one_line, process
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """Eighteen clips of Ekman-6 in the usual layout, one of them broken, one listed and not there."""
-    root = write_tree(tmp_path_factory.mktemp("data"), CARD, 6, 2, layout="video", seconds=0.3)
+    """Thirty-six clips of Ekman-6 in the usual layout, one of them broken, one listed and not there."""
+    root = write_tree(tmp_path_factory.mktemp("data"), CARD, 5, 1, layout="video", seconds=0.3)
     (root / "video/joy/c0.avi").write_bytes(b"no video")
     (root / "video/fear/c1.avi").unlink()
     return root
+
+
+@pytest.fixture(scope="module")
+def prepared(tree, tmp_path_factory):
+    """A results folder in which these clips were prepared, and what the command answered; to be left as it is."""
+    results = tmp_path_factory.mktemp("prepared")
+    return results, bench("prepare", "--dataset", "ekman6", "--data", tree, "--results", results)
 
 
 @pytest.fixture
@@ -38,18 +44,6 @@ def folder(tmp_path):
     return tmp_path / "mine"
 
 
-def bench(*words, **options):
-    return subprocess.run(
-        [sys.executable, "bench.py", *map(str, words)],
-        cwd=ROOT,
-        env={**os.environ, "COLUMNS": "160", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        **options,
-    )
-
-
 def store(results):
     """Every prepared file's bytes by name, and what the ledger says without the marks of this machine's clock."""
     (place,) = (path for path in (results / "prepared").glob("*/*") if path.is_dir())
@@ -59,63 +53,57 @@ def store(results):
     return files, rows, left
 
 
-def test_check_counts_and_says_what_is_wrong_in_seconds(tree, capsys):
-    assert main(["check", "--dataset", "ekman6", "--data", str(tree)]) == 0
-    said = capsys.readouterr().out
-    assert "Ekman-6" in said and "missing" in said and "fear/c1" in said and "fit to run" in said
-    assert "unreadable" not in said  # nothing was decoded
+def test_check_counts_and_says_what_is_wrong_in_seconds(tree):
+    done = bench("check", "--dataset", "ekman6", "--data", tree)
+    assert done.code == 0
+    assert "Ekman-6" in done.out and "missing" in done.out and "fear/c1" in done.out and "fit to run" in done.out
+    assert "unreadable" not in done.out  # nothing was decoded
 
 
-def test_check_sees_files_of_no_bytes(tree, tmp_path, capsys):
+def test_check_sees_files_of_no_bytes(tree, tmp_path):
     hollow = shutil.copytree(tree, tmp_path / "hollow")
     (hollow / "video/joy/c2.avi").write_bytes(b"")
-    assert main(["check", "--dataset", "ekman6", "--data", str(hollow)]) == 0
-    assert "c2.avi: 0 bytes" in capsys.readouterr().out
+    done = bench("check", "--dataset", "ekman6", "--data", hollow)
+    assert done.code == 0 and "c2.avi: 0 bytes" in done.out
 
 
-def test_check_says_what_makes_a_data_set_unfit(tree, tmp_path, capsys):
+def test_check_says_what_makes_a_data_set_unfit(tree, tmp_path):
     broken = shutil.copytree(tree, tmp_path / "broken")
     shutil.rmtree(broken / "video/joy")
-    assert main(["check", "--dataset", "ekman6", "--data", str(broken)]) == 2
-    said = capsys.readouterr().out
-    assert "not fit to run" in said and "joy" in said
+    done = bench("check", "--dataset", "ekman6", "--data", broken)
+    assert done.code == 2 and "not fit to run" in done.out and "joy" in done.out
 
 
-def test_prepare_tells_every_problem_by_name_and_writes_a_page(tree, tmp_path, capsys):
-    words = ["prepare", "--dataset", "ekman6", "--data", str(tree), "--results", str(tmp_path)]
-    assert main(words) == 0
-    said = capsys.readouterr().out
-    assert "unreadable" in said and "joy/c0" in said and "missing" in said
-    with (tmp_path / "datasets/ekman6/problems.csv").open() as file:
+def test_prepare_tells_every_problem_by_name_and_writes_a_page(prepared, tree):
+    results, done = prepared
+    assert done.code == 0 and "unreadable" in done.out and "joy/c0" in done.out
+    assert "missing" in done.out
+    with (results / "datasets/ekman6/problems.csv").open() as file:
         rows = {(row["what"], row["where"]) for row in csv.DictReader(file)}
     assert {("unreadable", "joy/c0"), ("missing", "fear/c1")} <= rows
-    page = (tmp_path / "datasets/ekman6/index.html").read_text()
+    page = (results / "datasets/ekman6/index.html").read_text()
     assert "Ekman-6" in page and "data:image/jpeg;base64," in page and "joy/c0" in page
-    files, ledger, left = store(tmp_path)
-    assert len(files) == 46 and len(ledger) == 47 and not left
-    stamps = {path: path.stat().st_mtime_ns for path in (tmp_path / "prepared").rglob("*.safetensors")}
-    assert main(words) == 0
+    files, ledger, left = store(results)
+    assert len(files) == 34 and len(ledger) == 35 and not left
+    stamps = {path: path.stat().st_mtime_ns for path in (results / "prepared").rglob("*.safetensors")}
+    assert bench("prepare", "--dataset", "ekman6", "--data", tree, "--results", results).code == 0
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
-    assert main(["list", "datasets", "--results", str(tmp_path)]) == 0
-    assert "46" in capsys.readouterr().out
+    listed = bench("list", "datasets", "--results", results)
+    assert listed.code == 0 and "34" in listed.out
 
 
-def test_a_run_starts_from_what_was_prepared(tree, tmp_path, ready_mlflow, monkeypatch, capsys):
-    shutil.copy(ready_mlflow, tmp_path / "mlflow.db")
-    where = ["--dataset", "ekman6", "--data", str(tree), "--results", str(tmp_path)]
-    assert main(["prepare", *where]) == 0
+def test_a_run_starts_from_what_was_prepared(prepared, tree, results, monkeypatch):
+    shutil.copytree(prepared[0] / "prepared", results / "prepared")
     monkeypatch.setattr("datasets.store.prepared.prepare_clip", lambda *args: pytest.fail("prepared again"))
-    assert main(["--method", "majority", *where]) == 0
+    assert bench("--method", "majority", "--dataset", "ekman6", "--data", tree, "--results", results).code == 0
 
 
-def test_ones_own_folder_runs_by_its_path_and_its_model_predicts(folder, tmp_path, ready_mlflow, capsys):
-    shutil.copy(ready_mlflow, tmp_path / "mlflow.db")
-    where = ["--results", str(tmp_path)]
-    assert main(["check", "--dataset", str(folder)]) == 0
-    assert main(["--method", "probe", "--dataset", str(folder), "--fold", "2", *where]) == 0
-    assert "mine" in capsys.readouterr().out
-    assert main(["predict", str(folder / "joy/joy2.avi"), *where]) == 0
-    assert "joy" in capsys.readouterr().out
+def test_ones_own_folder_runs_by_its_path_and_its_model_predicts(folder, results):
+    assert bench("check", "--dataset", folder).code == 0
+    done = bench("--method", "probe", "--dataset", folder, "--fold", "2", "--results", results)
+    assert done.code == 0 and "mine" in done.out
+    done = bench("predict", folder / "joy/joy2.avi", "--results", results)
+    assert done.code == 0 and "joy" in done.out
 
 
 MISTAKES = {
@@ -135,42 +123,38 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_one_line(name, tmp_path, monkeypatch, capsys):
+def test_a_mistake_is_one_line(name, results):
     words, told = MISTAKES[name]
-    monkeypatch.delenv("BENCH_DATA", raising=False)
-    monkeypatch.setenv("BENCH_RESULTS", str(tmp_path))
-    monkeypatch.chdir(ROOT)
-    assert main(words) == 2
-    said = capsys.readouterr().err
-    assert said.startswith("error: ") and said.count("\n") == 1 and told in said
+    assert one_line(bench(*words, results=results), told)
 
 
-def test_copies_that_no_run_would_use_are_not_counted_as_usable(tmp_path, capsys):
-    root = write_tree(tmp_path / "tree", CARD, 6, 1, layout="video", seconds=0.2)
-    shutil.copy(root / "video/fear/c6.avi", root / "video/joy/c0.avi")
-    assert main(["prepare", "--dataset", "ekman6", "--data", str(root), "--results", str(tmp_path)]) == 0
-    said = capsys.readouterr().out
-    (joy,) = [line.split() for line in said.splitlines() if " joy " in line and "+" in line]
-    assert joy[joy.index("+") + 2] == "5"
-    assert "its copy fear/c6" in (tmp_path / "datasets/ekman6/problems.csv").read_text()
+def test_copies_that_no_run_would_use_are_not_counted_as_usable(prepared, tree, tmp_path):
+    root = shutil.copytree(tree, tmp_path / "tree")
+    shutil.copytree(prepared[0] / "prepared", tmp_path / "prepared")
+    shutil.copy(root / "video/fear/c5.avi", root / "video/joy/c1.avi")
+    done = bench("prepare", "--dataset", "ekman6", "--data", root, "--results", tmp_path)
+    assert done.code == 0
+    (joy,) = [line.split() for line in done.out.splitlines() if " joy " in line and "+" in line]
+    assert joy[joy.index("+") + 2] == "3"  # of five, of which one was broken from the beginning
+    assert "its copy fear/c5" in (tmp_path / "datasets/ekman6/problems.csv").read_text()
 
 
-def test_folds_that_overlap_are_said_to(tmp_path, ready_mlflow, capsys):
-    shutil.copy(ready_mlflow, tmp_path / "mlflow.db")
+def test_folds_that_overlap_are_said_to(results):
     card = DATASETS["videoemotion8"].card
-    root = write_tree(tmp_path / "tree", card, 5, 1, seconds=0.1)
-    words = ["--method", "majority", "--dataset", "videoemotion8", "--data", str(root), "--results", str(tmp_path)]
-    assert main(words) == 0 and "of its folds" not in capsys.readouterr().out
-    assert main([*words, "--fold", "1"]) == 0
-    said = capsys.readouterr().out
-    assert "test clips of its folds overlap" in said and "fold 1" in said and "finished before" in said
+    root = write_tree(results / "tree", card, 5, 1, seconds=0.1)
+    words = ("--method", "majority", "--dataset", "videoemotion8", "--data", root, "--results", results)
+    first = bench(*words)
+    assert first.code == 0 and "of its folds" not in first.out
+    said = bench(*words, "--fold", "1")
+    assert said.code == 0 and "test clips of its folds overlap" in said.out
+    assert "fold 1" in said.out and "finished before" in said.out
 
 
 @pytest.mark.slow
 def test_prepare_killed_ten_times_ends_with_the_store_of_an_undisturbed_one(tmp_path):
     data = write_tree(tmp_path / "data", CARD, 6, 2, layout="video", seconds=1.5)
     words = ["prepare", "--dataset", "ekman6", "--data", str(data), "--results"]
-    assert bench(*words, tmp_path / "calm").returncode == 0
+    assert bench(*words, tmp_path / "calm").code == 0
     moments = random.Random(4)
     for number in range(10):
         process = subprocess.Popen(
@@ -188,7 +172,7 @@ def test_prepare_killed_ten_times_ends_with_the_store_of_an_undisturbed_one(tmp_
         time.sleep(moments.random() * 0.3)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    assert bench(*words, tmp_path / "killed").returncode == 0
+    assert bench(*words, tmp_path / "killed").code == 0
     assert store(tmp_path / "killed") == store(tmp_path / "calm")
 
 
@@ -199,7 +183,7 @@ def test_two_that_prepare_at_once_do_each_clip_once(tmp_path):
     pair = [subprocess.Popen([*words, str(tmp_path / "both")], cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)]
     said = [process.communicate(timeout=300)[0] for process in pair]
     assert [process.returncode for process in pair] == [0, 0] and all(b"page: " in text for text in said)
-    assert bench(*words[2:], tmp_path / "one").returncode == 0
+    assert bench(*words[2:], tmp_path / "one").code == 0
     assert store(tmp_path / "both") == store(tmp_path / "one")
     (ledger,) = (tmp_path / "both").rglob("ledger.jsonl")
     assert len(ledger.read_text().splitlines()) == 48
@@ -208,29 +192,27 @@ def test_two_that_prepare_at_once_do_each_clip_once(tmp_path):
 def test_a_full_disk_is_one_line_and_leaves_a_store_that_goes_on(folder, tmp_path):
     """A limit on the size of a file stands in for the disk: the system's answer takes the same way."""
     large = write_media(folder / "joy/joy99.avi", 8.0, rate=16000, size=(320, 240))
-    words = ["prepare", "--dataset", folder, "--preset", "paper", "--results", tmp_path / "out"]
+    words = ("prepare", "--dataset", folder, "--preset", "paper", "--results", tmp_path / "out")
 
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
 
-    done = bench(*words, preexec_fn=limit)
-    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
-    assert done.stderr.startswith("error: cannot write ") and "free space" in done.stderr
-    assert bench(*words).returncode == 0
+    assert one_line(process("bench.py", *words, first=limit), "cannot write ", "free space")
+    assert bench(*words).code == 0
     files, rows, left = store(tmp_path / "out")
     assert len(files) == len(rows) == 21 and not left
     assert f"joy/{large.stem}" in rows
 
 
-def test_a_clip_that_is_gone_is_not_counted_any_more(tmp_path, monkeypatch, capsys):
-    root = write_tree(tmp_path / "data" / "ekman6", CARD, 5, 1, layout="video", seconds=0.2)
-    monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    monkeypatch.setenv("COLUMNS", "250")
-    where = ["--results", str(tmp_path)]
-    assert main(["prepare", "--dataset", "ekman6", *where]) == 0
-    (root / "video/joy/c0.avi").unlink()
-    capsys.readouterr()
-    assert main(["list", "datasets", *where]) == 0
-    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("ekman6")]
-    assert row[-5:-3] == ["36", "35"] and row[-1] == "35"
+def test_a_clip_that_is_gone_is_not_counted_any_more(prepared, tree, tmp_path):
+    root = shutil.copytree(tree, tmp_path / "data" / "ekman6")
+
+    def counted():
+        said = bench("list", "datasets", "--results", prepared[0], data=tmp_path / "data").out
+        (row,) = [line.split() for line in said.splitlines() if line.strip().startswith("ekman6")]
+        return [*row[-5:-3], row[-1]]  # listed, usable, prepared
+
+    assert counted() == ["36", "34", "34"]
+    (root / "video/joy/c1.avi").unlink()
+    assert counted() == ["36", "33", "33"]

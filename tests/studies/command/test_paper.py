@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
-import sys
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import lend_sample
+from tests.studies.front_door import bench, process
 
 SHORT = ("--set", "epochs=1", "--set", "pretrain_epochs=1")
 
 
-def bench(*words, results, folder):
-    """The real command line, away from any real data."""
-    env = {**os.environ, "BENCH_RESULTS": str(results), "BENCH_DATA": str(folder), "COLUMNS": "200"}
-    done = subprocess.run(
-        [sys.executable, "bench.py", *words], cwd=ROOT, env=env, capture_output=True, text=True, timeout=900
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.mark.slow
-def test_a_study_on_the_sample_becomes_a_report_that_holds_and_prints(tmp_path):
-    results, out, none = tmp_path / "results", tmp_path / "report", tmp_path / "no-data"
+def test_a_study_on_the_sample_becomes_a_report_that_holds_and_prints(tmp_path, drawn_sample, ready_mlflow):
+    results, out, none = lend_sample(drawn_sample, tmp_path / "results"), tmp_path / "report", tmp_path / "no-data"
+    shutil.copy(ready_mlflow, results / "mlflow.db")
     none.mkdir()
-    said = bench("study", "verification", "--seeds", "2", "--workers", "2", *SHORT, results=results, folder=none)
-    assert "python bench.py report verification" in said
-    said = bench("report", "verification", "--out", str(out), "--pdf", results=results, folder=none)
-    assert "BUILT-IN SAMPLE" in said and "8 runs" in said
-    assert "every number follows" in bench("report", "--check", "--out", str(out), results=results, folder=none)
+    words = ("study", "verification", "--seeds", "2", "--workers", "2", *SHORT, "--results", results)
+    done = process("bench.py", *words, data=none)
+    assert done.code == 0 and "python bench.py report verification" in done.out, done.out + done.err
+    done = bench("report", "verification", "--out", out, "--pdf", results=results, data=none)
+    assert done.code == 0 and "BUILT-IN SAMPLE" in done.out and "8 runs" in done.out, done.out + done.err
+    done = bench("report", "--check", "--out", out, results=results, data=none)
+    assert done.code == 0 and "every number follows" in done.out
     table = (out / "tables" / "verification_verification_ekman6.tex").read_text()
     assert "BUILT-IN SAMPLE" in table and table.count("% verification") > 4 * 8
     pictures = {path.stem for path in (out / "figures").glob("*.pdf")}

@@ -6,11 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
+from bench.record import RunSpec
 from datasets.ekman6 import CARD
 from studies.command import predicted
-from studies.command.cli import main
 from studies.command.predicted import sparkline
 from tests.datasets.trees import write_media, write_mp3, write_srt, write_tree
+from tests.studies.front_door import bench
 
 SHORT = ("--set", "epochs=1", "--set", "pretrain_epochs=1")
 FIELDS = {
@@ -31,23 +32,21 @@ def finished(tree, tmp_path_factory, ready_mlflow):
     shutil.copy(ready_mlflow, results / "mlflow.db")
     lexicon = results / "lexicon.json"
     lexicon.write_text(json.dumps({"joy": {"polarity": 0.9, "emotions": ["joy"]}}))
-    words = ("--method", "mart", "--dataset", "ekman6", "--data", str(tree), "--set", f"lexicon={lexicon}", *SHORT)
-    assert main([*words, "--results", str(results)]) == 0
+    words = ("--method", "mart", "--dataset", "ekman6", "--data", tree, "--set", f"lexicon={lexicon}", *SHORT)
+    assert bench(*words, "--results", results).code == 0
     lexicon.unlink()
     return results
 
 
 @pytest.fixture
-def predict(finished, tmp_path, monkeypatch, capsys):
+def predict(finished, tmp_path):
     """The command on files: its exit code, what it printed, what it complained of, and the rows of its json."""
-    monkeypatch.setenv("COLUMNS", "160")
 
     def call(*words, results=finished):
         target = tmp_path / "o.json"
-        code = main(["predict", *map(str, words), "--results", str(results), "--json", str(target)])
-        told = capsys.readouterr()
+        done = bench("predict", *words, "--results", results, "--json", target)
         rows = json.loads(target.read_text()) if target.exists() else []
-        return code, told.out, told.err, rows
+        return done.code, done.out, done.err, rows
 
     return call
 
@@ -61,10 +60,12 @@ def copy(finished, tmp_path):
 
 
 def change(folder, **spec):
-    """The record with another spec, as if it were of another run."""
+    """Another spec for the record, and the key and folder that follow from it: as if it were another run."""
     record = json.loads((folder / "record.json").read_text())
     record["spec"].update(spec)
+    record["key"] = RunSpec(**record["spec"]).key
     (folder / "record.json").write_text(json.dumps(record))
+    return folder.rename(folder.with_name(record["key"]))
 
 
 def mistake(done, *parts):
@@ -166,7 +167,7 @@ def test_a_record_that_cannot_be_read_stands_in_nobody_s_way(predict, copy, tmp_
     (other / "record.json").write_text("{}")
     clip = write_media(tmp_path / "clip.mp4", 0.5)
     assert predict(clip, results=copy.parents[1])[3][0]["run"] == copy.name
-    assert mistake(predict(clip, "--run", "0broken", results=copy.parents[1]), "is no record")
+    assert mistake(predict(clip, "--run", "0broken", results=copy.parents[1]), "is not a record")
 
 
 def test_pictures_want_a_folder(predict, copy):
@@ -193,17 +194,16 @@ def test_dropped_lost_and_changed_weights_are_told(predict, copy):
 
 
 def test_a_run_of_another_version_of_its_method_is_not_believed(predict, copy):
-    change(copy, version=99)
-    for words in ((), ("--run", copy.name)):
+    other = change(copy, version=99)
+    for words in ((), ("--run", other.name)):
         assert mistake(predict("clip.mp4", *words, results=copy.parents[1]), "version")
 
 
 def test_a_transcript_is_read_unless_the_run_s_own_lexicon_is_gone(predict, copy, tmp_path):
     clip, words = write_media(tmp_path / "clip.mp4", 2.0), write_srt(tmp_path / "clip.srt", "what joy", 0.1, 1.5)
     assert mistake(predict(clip, "--transcript", words), "lexicon", "--transcript")
-    change(copy, weights={})
-    record = json.loads((copy / "record.json").read_text())
-    change(copy, config={**record["spec"]["config"], "lexicon": "nrc"})
+    config = json.loads((copy / "record.json").read_text())["spec"]["config"]
+    change(copy, weights={}, config={**config, "lexicon": "nrc"})
     code, _, _, (row,) = predict(clip, "--transcript", words, results=copy.parents[1])
     assert code == 0 and row["present"]["words"] and [cue["text"] for cue in row["cues"]] == ["joy"]
     assert mistake(predict(clip, clip, "--transcript", words), "one video")

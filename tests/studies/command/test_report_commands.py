@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -14,10 +12,9 @@ from bench.data import Card
 from bench.files import sha256
 from bench.record import RECORD, RunFolder
 from reports.audit.manifest import MANIFEST
-from studies.command.cli import main
-from tests.conftest import ROOT
 from tests.reports.audit.written import copied, results_of
 from tests.reports.made import make_run, make_search, tamper
+from tests.studies.front_door import bench, process
 
 CELL = "comparison_scores/probe/ekman6/acc_e"
 HEAVY = ("torch", "mlflow", "optuna", "transformers", "lightning_fabric", "av", "nltk", "ray")
@@ -41,10 +38,17 @@ def kept(tmp_path_factory):
     results = results_of(tmp_path_factory.mktemp("results"), "majority", "probe", seeds=1)
     make_run(results, "probe", dataset="iemocap", fold=1, clips=30)
     before = snapshot(results)
-    words = [sys.executable, "-c", LOADED, ",".join(HEAVY), "report", "comparison", "--results", str(results)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return results, before, done.stdout
+    done = process("-c", LOADED, ",".join(HEAVY), "report", "comparison", "--results", results)
+    assert done.code == 0, done.err
+    return results, before, done.out
+
+
+@pytest.fixture(scope="module")
+def elsewhere(kept, tmp_path_factory):
+    """A report of one run in another folder, and what was in the results before."""
+    before, out = snapshot(kept[0]), tmp_path_factory.mktemp("elsewhere") / "a" / "b [b] 中文"
+    assert bench("report", "--runs", "arm=probe,dataset=ekman6", "--out", out, "--results", kept[0]).code == 0
+    return out, before
 
 
 @pytest.fixture
@@ -54,13 +58,12 @@ def results(kept, tmp_path):
 
 
 @pytest.fixture
-def report(capsys):
+def report():
     """Runs the command: exit code, stdout, stderr."""
 
     def run(*words):
-        code = main(["report", *map(str, words)])
-        told = capsys.readouterr()
-        return code, told.out, told.err
+        done = bench("report", *words)
+        return done.code, done.out, done.err
 
     return run
 
@@ -101,10 +104,8 @@ def test_a_report_touches_nothing_of_the_results_but_its_own_folder(kept):
     assert after == before
 
 
-def test_a_report_and_its_check_elsewhere_touch_nothing_of_the_results(kept, report, tmp_path):
-    before = snapshot(kept[0])
-    out = tmp_path / "a" / "b [b] 中文"
-    assert report("--runs", "arm=probe,dataset=ekman6", "--out", out, "--results", kept[0])[0] == 0
+def test_a_report_and_its_check_elsewhere_touch_nothing_of_the_results(kept, elsewhere, report):
+    out, before = elsewhere
     code, said, _ = report("--check", "--out", out, "--results", kept[0])
     assert code == 0 and "every number follows" in said and str(out) in said
     assert snapshot(kept[0]) == before
@@ -121,11 +122,10 @@ def test_a_check_of_a_fresh_report_says_that_all_holds(kept, report):
 def test_a_check_from_the_front_door_that_finds_something_exits_with_3(results):
     folder, record = probe(results)
     tamper(folder, record, **{"test/acc_e": 0.99})
-    words = [sys.executable, "bench.py", "report", "comparison", "--check", "--results", str(results)]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 3, done.stderr
-    assert f"the record of run {record.key} was changed" in done.stdout and CELL in done.stdout
-    assert "does not hold" in done.stdout and done.stderr == ""
+    done = process("bench.py", "report", "comparison", "--check", "--results", results)
+    assert done.code == 3, done.err
+    assert f"the record of run {record.key} was changed" in done.out and CELL in done.out
+    assert "does not hold" in done.out and done.err == ""
 
 
 def test_a_check_tells_the_first_findings_and_how_many_there_are(results, report):
@@ -143,6 +143,7 @@ def test_a_report_that_a_person_stops_is_told_and_exits_with_130(kept, report, t
     def stop(*_):
         raise KeyboardInterrupt
 
+    monkeypatch.setattr("reports.audit.write.draw_all", lambda *_: {})
     monkeypatch.setattr("reports.audit.write.page", stop)
     out = tmp_path / "out"
     code, _, err = report("--runs", "arm=majority", "--out", out, "--results", kept[0])
@@ -239,17 +240,14 @@ def test_the_whole_paper_compiles_and_holds_whatever_data_sets_and_machines_are_
         assert "<x>" not in path.read_text()
 
 
-def test_a_check_takes_what_was_asked_when_the_report_was_written(kept, report, tmp_path):
-    out = tmp_path / "out"
-    assert report("--runs", "arm=majority", "--out", out, "--results", kept[0])[0] == 0
-    assert report("--check", "--runs", "arm=majority", "--out", out, "--results", kept[0])[0] == 0
-    code, _, err = report("--check", "--runs", "arm=probe", "--out", out, "--results", kept[0])
-    assert code == 2 and "was asked for otherwise (arm=majority)" in err and "leave --runs out" in err
+def test_a_check_takes_what_was_asked_when_the_report_was_written(kept, elsewhere, report):
+    words = ("--check", "--out", elsewhere[0], "--results", kept[0])
+    assert report(*words, "--runs", "arm=probe,dataset=ekman6")[0] == 0
+    code, _, err = report(*words, "--runs", "arm=majority")
+    assert code == 2 and "was asked for otherwise (arm=probe,dataset=ekman6)" in err and "leave --runs out" in err
 
 
-def test_a_check_against_other_results_is_one_line(kept, report, tmp_path):
-    out, other = tmp_path / "out", tmp_path / "other"
-    assert report("--runs", "arm=majority", "--out", out, "--results", kept[0])[0] == 0
-    make_run(other, "majority", clips=12, seed=77)
-    code, _, err = report("--check", "--out", out, "--results", other)
-    assert code == 2 and f"none of the runs of {out} is under {other}" in err
+def test_a_check_against_other_results_is_one_line(elsewhere, report, tmp_path):
+    make_run(tmp_path, "probe", clips=12, seed=77)
+    code, _, err = report("--check", "--out", elsewhere[0], "--results", tmp_path)
+    assert code == 2 and f"none of the runs of {elsewhere[0]} is under {tmp_path}" in err

@@ -13,7 +13,8 @@ from tests.studies.search.test_search import desk, make_search, run_out
 __all__ = ["desk"]
 
 
-def test_a_search_whose_summary_was_copied_here_is_not_made_again(desk, tmp_path):
+def test_a_search_whose_summary_was_copied_here_is_not_made_again(desk, tmp_path, monkeypatch):
+    monkeypatch.setattr("studies.search.publish.draw_search", lambda *told: [])
     there = make_search(desk, Budget(trials=3))
     run_out(there, desk)
     publish_search(there, desk.store)

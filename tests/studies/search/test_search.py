@@ -1,5 +1,6 @@
 """A search looks at val alone, begins with the method's own values, and ends when its budget is spent."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,8 @@ GUARDED = Dataset(CARD, guarded)
 
 
 @pytest.fixture
-def desk(results: Path, quiet) -> Desk:
+def desk(results: Path, ready_optuna: Path, quiet) -> Desk:
+    shutil.copy(ready_optuna, results / "optuna.db")
     return Desk(results, Store(results), quiet, lambda *given: [], threads=1)
 
 
@@ -47,6 +49,13 @@ def run_out(search: Search, desk: Desk, most: int = 50) -> list[str]:
     return lines
 
 
+def answer_all(search: Search, most: int = 50) -> None:
+    """Claim one trial after the other, and say at once what came of it, without a run."""
+    while most and (claim := search.claim()) is not None:
+        claim.done(0.5)
+        most -= 1
+
+
 def test_a_search_never_opens_the_test_split_and_makes_exactly_the_asked_number_of_trials(desk):
     search = make_search(desk, Budget(trials=5))
     run_out(search, desk)
@@ -58,7 +67,7 @@ def test_a_search_never_opens_the_test_split_and_makes_exactly_the_asked_number_
 
 def test_the_first_trial_has_the_methods_own_values(desk):
     search = make_search(desk, Budget(trials=2))
-    run_out(search, desk)
+    answer_all(search)
     first, second = search.trials()
     assert first.params == {"lr": 0.05} and first.user_attrs["origin"] == "own values"
     assert second.params != first.params
@@ -66,16 +75,15 @@ def test_the_first_trial_has_the_methods_own_values(desk):
 
 def test_own_values_win_a_tie(desk):
     search = make_search(desk, Budget(trials=3), config=ToyConfig(epochs=2, batch=8))
-    while (claim := search.claim()) is not None:
-        claim.done(0.5)
+    answer_all(search)
     winner = search.winner()
     assert winner is not None and winner.number == 0 and winner.params == {"lr": 0.05}
 
 
 def test_a_search_that_is_made_anew_goes_on_and_repeats_no_values(desk):
-    run_out(make_search(desk, Budget(trials=3)), desk)
+    answer_all(make_search(desk, Budget(trials=3)))
     search = make_search(desk, Budget(trials=7))
-    run_out(search, desk)
+    answer_all(search)
     values = [trial.params["lr"] for trial in search.trials()]
     assert len(values) == 7 == len(set(values))
 
@@ -157,7 +165,7 @@ def test_a_target_ends_a_search(desk):
 
 def test_hours_end_a_search(desk):
     search = make_search(desk, Budget(hours=1e-9))
-    run_out(search, desk)
+    answer_all(search)
     assert search.tried().total == 1
 
 

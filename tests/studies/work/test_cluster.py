@@ -7,7 +7,6 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +16,12 @@ import psutil
 import pytest
 
 from bench.errors import ConfigError
+from datasets.ekman6 import CARD
 from studies.queue.claims import PROCESS
 from studies.work.board import CELLS
 from studies.work.cluster import Needs, end_tasks, run_on_ray
 from studies.work.order import Order, Place
+from tests.datasets.trees import write_tree
 from tests.studies.work.commands import (
     MARK,
     Command,
@@ -36,21 +37,49 @@ SLOW = ("--method", "toy", "--dataset", "toy", "--set", "epochs=4", "--set", "pa
 SMALL = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000}
 
 
-@dataclass
 class Machines:
-    """A head, which listens for Ray Client too, and a second machine."""
+    """A cluster of a head, which listens for Ray Client too, and a second machine, for as long as tests want it."""
 
-    cluster: Any
-    second: Any
-    client: str
+    def __init__(self) -> None:
+        self._cluster: Any = None
+        self._second: Any = None
+        self._mark, self._port = "", 0
 
     @property
     def address(self) -> str:
-        return str(self.cluster.address)
+        return str(self._cluster.address)
+
+    @property
+    def client(self) -> str:
+        return f"ray://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        """Start what is not there: the head takes 5 s."""
+        if self._cluster is None:
+            from ray.cluster_utils import Cluster
+
+            self._mark, self._port, self._cluster = uuid4().hex, free_port(), Cluster()
+            self._add(include_dashboard=False, ray_client_server_port=self._port)
+        if self._second is None:
+            self._second = self._add()
 
     def lose_second(self) -> None:
         """The second machine dies."""
-        self.cluster.remove_node(self.second, allow_graceful=False)
+        self._cluster.remove_node(self._second, allow_graceful=False)
+        self._second = None
+
+    def end(self) -> None:
+        """End both, and see that nobody is left."""
+        if self._cluster is not None:
+            self._cluster.shutdown()
+            self._cluster = self._second = None
+            wait_for(lambda: not carriers(self._mark), seconds=30)
+
+    def _add(self, **how: Any) -> Any:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(MARK, self._mark)
+            patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+            return self._cluster.add_node(**SMALL, **how)
 
 
 @pytest.fixture
@@ -59,23 +88,25 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_RUNTIME_ENV_HOOK", f"{__name__}.with_toys")
 
 
-@pytest.fixture
-def machines(monkeypatch: pytest.MonkeyPatch, toys: None) -> Iterator[Machines]:
-    mark = uuid4().hex
-    monkeypatch.setenv(MARK, mark)
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    from ray.cluster_utils import Cluster
+@pytest.fixture(scope="module")
+def shared_machines() -> Iterator[Machines]:
+    made = Machines()
+    yield made
+    made.end()
 
-    port = free_port()
-    cluster = Cluster()
-    try:
-        cluster.add_node(**SMALL, include_dashboard=False, ray_client_server_port=port)
-        second = cluster.add_node(**SMALL)
-        monkeypatch.setenv("RAY_ADDRESS", str(cluster.address))
-        yield Machines(cluster, second, f"ray://127.0.0.1:{port}")
-    finally:
-        cluster.shutdown()
-    wait_for(lambda: not carriers(mark), seconds=30)
+
+@pytest.fixture
+def machines(shared_machines: Machines, monkeypatch: pytest.MonkeyPatch, toys: None) -> Machines:
+    """Two machines that `--launcher ray` finds; those of the test before, as far as they live."""
+    shared_machines.start()
+    monkeypatch.setenv("RAY_ADDRESS", shared_machines.address)
+    return shared_machines
+
+
+@pytest.fixture
+def no_machines(shared_machines: Machines) -> None:
+    """No cluster: a command that starts one of its own might join it."""
+    shared_machines.end()
 
 
 def with_toys(env: dict[str, Any] | None) -> dict[str, Any]:
@@ -146,8 +177,9 @@ def test_what_a_machine_that_dies_was_doing_is_done_by_the_other(commands, machi
 
 
 @pytest.mark.slow
-def test_a_cluster_is_reached_through_ray_client_too(commands, machines, results):
-    words = ("--method", "majority", "--dataset", "ekman6", "--seeds", "2", "--threads", "1")
+def test_a_cluster_is_reached_through_ray_client_too(commands, machines, results, tmp_path_factory):
+    data = write_tree(tmp_path_factory.mktemp("data"), CARD, 5, 1, layout="video", seconds=0.1)
+    words = ("--method", "majority", "--dataset", "ekman6", "--data", str(data), "--seeds", "2", "--threads", "1")
     said = commands.start(results, *words, "--launcher", machines.client).ends()
     check_runs(results, 2)
     assert "ray" not in said.lower(), said
@@ -165,18 +197,18 @@ def test_an_interrupted_command_gives_its_work_back_and_the_cluster_lives_on(com
 
 
 @pytest.mark.slow
-def test_the_cluster_that_a_command_starts_ends_with_it(commands, toys, results):
-    command = commands.start(results, *SLOW, "--seeds", "4", "--launcher", "ray")
-    wait_for(lambda: at_work(results), command)
-    command.process.send_signal(signal.SIGTERM)
-    command.ends(130)
-
-
-@pytest.mark.slow
 def test_a_run_that_fits_on_no_machine_is_refused_in_one_line(commands, machines, results):
     said = commands.start(results, *SLOW, "--threads", "7", "--launcher", "ray").ends(2)
     assert "error: no machine of the Ray cluster has 7 CPUs" in said
     assert not records(results)
+
+
+@pytest.mark.slow
+def test_the_cluster_that_a_command_starts_ends_with_it(commands, toys, no_machines, results):
+    command = commands.start(results, *SLOW, "--seeds", "4", "--launcher", "ray")
+    wait_for(lambda: at_work(results), command)
+    command.process.send_signal(signal.SIGTERM)
+    command.ends(130)
 
 
 @pytest.mark.parametrize("launcher", ["ray://127.0.0.1:9", "ray://127.0.0.1:99999", "ray://nowhere"])

@@ -14,6 +14,7 @@ from bench.provenance import this_process
 from bench.store import Store
 from studies.queue import claims
 from studies.queue.storage import Storage
+from tests.studies.front_door import bench
 from tests.studies.work.commands import (
     TOY,
     check_runs,
@@ -79,35 +80,35 @@ def test_a_trial_whose_answer_was_lost_is_queued_again_with_its_values(tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("abrupt", [False, True])
-def test_four_workers_wait_for_postgresql_and_go_on(commands, results, running_postgres, abrupt):
+def test_four_workers_wait_for_postgresql_and_go_on(commands, results, running_postgres):
     url = running_postgres.fresh()
-    words = (*TOY, "--seeds", "2", "--workers", "4", "--trials", "16", "--storage", url)
+    words = (*TOY, "--seeds", "2", "--workers", "4", "--trials", "24", "--storage", url)
     command = commands.start(results, *words)
-    for outage in range(2):
+    for abrupt, lost in ((False, False), (True, False), (False, True), (True, True)):
         made = len(list(results.glob("runs/*/record.json")))
         wait_for(lambda made=made: len(list(results.glob("runs/*/record.json"))) > made, command)
         running_postgres.kill() if abrupt else running_postgres.stop()
-        if outage == 1:
+        if lost:
             kill(command.workers()[0])  # the one in its place finds no database
         time.sleep(3)
         running_postgres.start()
     command.ends()
-    check_search(results, 16, url)
+    check_search(results, 24, url)
     check_runs(results, 2, url)
 
 
 @pytest.mark.slow
 def test_workers_end_with_their_command_while_postgresql_is_away(commands, results, running_postgres):
     url = running_postgres.fresh()
-    words = (*TOY, "--workers", "2", "--trials", "6", "--storage", url)
-    command = commands.start(results, *words)
+    words = (*TOY, "--trials", "6", "--storage", url)
+    command = commands.start(results, *words, "--workers", "2")
     wait_for(lambda: list(results.glob("runs/*/record.json")), command)
     running_postgres.stop()
     time.sleep(2)
     command.kill()
     running_postgres.start()
-    commands.start(results, *words).ends()
+    done = bench(*words, results=results)
+    assert done.code == 0, done.out + done.err
     check_search(results, 6, url)
     check_runs(results, 1, url)
 
@@ -146,7 +147,8 @@ def test_mlflow_going_away_loses_nothing(commands, results, mlflow_server):
     check_search(results, 6)
     assert len(records(results)) == 3
     ours = {json.loads(path.read_text())["key"] for path in results.glob("runs/*/record.json")}
-    commands.start(results, "sync", "--results", str(results), *uri).ends()
+    done = bench("sync", *uri, results=results)
+    assert done.code == 0, done.out + done.err
     runs = [run for run in Store(results, mlflow_server.url).search("") if run.data.tags.get("bench.key") in ours]
     published = Counter(run.data.tags["bench.key"] for run in runs if "bench.record" in run.data.tags)
     assert set(published) == ours and set(published.values()) == {1}

@@ -16,6 +16,7 @@ from studies.queue.claims import take_new
 from studies.queue.storage import Storage
 from studies.search.samplers import SAMPLERS, make_sampler
 from studies.work.board import CELLS
+from tests.studies.front_door import bench
 from tests.studies.work.commands import (
     TOY,
     Command,
@@ -63,12 +64,6 @@ def torment(commands: Commands, results: Path, words: tuple[str, ...], kills: in
             for worker in workers if victim == "workers" else dice.sample(workers, min(1, len(workers))):
                 kill(worker)
     return command
-
-
-def test_a_search_killed_three_times_is_whole_in_the_end(commands, results):
-    torment(commands, results, (*WORDS, "--trials", "8"), 3, seed=3).ends()
-    check_search(results, 8)
-    check_runs(results, 2)
 
 
 @pytest.mark.slow
@@ -120,28 +115,30 @@ def test_a_killed_worker_is_replaced_and_its_trial_runs_again_with_the_same_valu
     check_runs(results, 1)
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_an_interrupted_search_says_how_to_go_on_and_leaves_nobody(commands, results, how):
-    words = (*WORDS, "--trials", "5", "--set", "pause=0.05")  # or it may be done before it is stopped
-    command = commands.start(results, *words)
-    wait_for(lambda: list(results.glob("runs/*/checkpoints/*")), command)
-    if how == signal.SIGINT:
-        os.killpg(command.process.pid, how)  # as a terminal does
-    else:
-        command.process.send_signal(how)
-    assert "the same command goes on where it was" in command.ends(130, seconds=40)
+def test_an_interrupted_search_says_how_to_go_on_and_leaves_nobody(commands, results):
+    words = (*WORDS, "--trials", "9", "--set", "pause=0.05")  # or it may be done before it is stopped
+    for how in (signal.SIGINT, signal.SIGTERM):
+        since = newest(results)
+        command = commands.start(results, *words)
+        wait_for(partial(is_at_work, results, command, since), command)
+        if how == signal.SIGINT:
+            os.killpg(command.process.pid, how)  # as a terminal does
+        else:
+            command.process.send_signal(how)
+        assert "the same command goes on where it was" in command.ends(130, seconds=40)
     commands.start(results, *words).ends()
-    check_search(results, 5)
+    check_search(results, 9)
     check_runs(results, 2)
 
 
 def test_a_search_goes_on_with_the_values_that_it_would_have_drawn(commands, results, tmp_path_factory):
     at_once = tmp_path_factory.mktemp("at_once")
     words = (*TOY, "--seeds", "1")
-    commands.start(results, *words, "--trials", "3").ends()
-    others = commands.start(at_once, *words, "--trials", "12")
-    commands.start(results, *words, "--trials", "12").ends()
-    others.ends()
+    other = commands.start(at_once, *words, "--trials", "12")  # in a process of its own, with other hashes of names
+    for trials in ("3", "12"):
+        done = bench(*words, "--trials", trials, results=results)
+        assert done.code == 0, done.out + done.err
+    other.ends()
     check_search(results, 12)
     assert [trial.params for trial in the_search(results)] == [trial.params for trial in the_search(at_once)]
 
@@ -154,25 +151,28 @@ def test_two_commands_at_once_on_one_folder_make_everything_once(commands, resul
     check_runs(results, 2)
 
 
-def test_a_cell_that_breaks_is_tried_twice_and_again_by_the_next_command(commands, results):
+def test_a_cell_that_breaks_is_tried_twice_and_again_by_the_next_command(results):
     words = (*TOY, "--set", "fail=error", "--storage", f"sqlite:///{results / 'optuna.db'}")
     for times in (2, 4):
-        said = commands.start(results, *words).ends(3)
-        assert "failed: toy on toy seed 0: other:" in said and "the toy broke as asked" in said
+        done = bench(*words, results=results)
+        assert done.code == 3 and "failed: toy on toy seed 0: other:" in done.out
+        assert "the toy broke as asked" in done.out
         kinds = [trial.user_attrs["kind"] for trial in trials_of(results)[CELLS]]
         assert kinds == ["other"] * times
     assert not records(results)
 
 
-def test_a_cell_that_diverges_is_not_tried_again(commands, results):
+def test_a_cell_that_diverges_is_not_tried_again(results):
     words = (*TOY, "--set", "fail=nan", "--storage", f"sqlite:///{results / 'optuna.db'}")
-    assert "failed: toy on toy seed 0: nan:" in commands.start(results, *words).ends(3)
+    done = bench(*words, results=results)
+    assert done.code == 3 and "failed: toy on toy seed 0: nan:" in done.out
     assert [trial.user_attrs["kind"] for trial in trials_of(results)[CELLS]] == ["nan"]
 
 
-def test_a_search_whose_trials_all_fail_says_so_and_reports_no_score(commands, results):
-    said = commands.start(results, *TOY, "--set", "fail=error", "--trials", "3").ends(3)
-    assert "no trial of its search finished" in said and "the toy broke as asked" in said
-    assert "Acc E" not in said.replace("val Acc E", "")
+def test_a_search_whose_trials_all_fail_says_so_and_reports_no_score(results):
+    done = bench(*TOY, "--set", "fail=error", "--trials", "3", results=results)
+    assert done.code == 3
+    assert "no trial of its search finished" in done.out and "the toy broke as asked" in done.out
+    assert "Acc E" not in (done.out + done.err).replace("val Acc E", "")
     assert [trial.state.name for trial in the_search(results)] == ["FAIL"] * 3
     assert not records(results)

@@ -1,0 +1,17 @@
+"""Fixtures of the tests of studies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from studies.queue.storage import Storage, storage_url
+
+
+@pytest.fixture(scope="session")
+def ready_optuna(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database of searches: to copy it into a results folder is sooner than to make one."""
+    folder = tmp_path_factory.mktemp("optuna")
+    Storage(storage_url(folder, None)).open()
+    return folder / "optuna.db"
