@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# Before torch is imported, and for every process that a test starts: threads that wait for each other sleep. As many
+# test workers as cores would otherwise spin away most of each other's time.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
+from filelock import FileLock
 from jaxtyping import install_import_hook
 
-from bench.data import Explanation, Problem
+from bench.data import Card, Explanation, Problem, Request
 
 pytest_plugins = ["tests.servers", "tests.postgres"]  # real servers, for the tests that ask for one
 install_import_hook("methods", "beartype.beartype")  # the shapes in signatures are checked in every test
@@ -64,6 +71,91 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip("no folder of real clips (../shared/data) beside the checkout")
     return folder
+
+
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Makes a folder by name, once for all test workers: the first that asks fills it, the others wait and find it.
+
+    Whoever would change what is in it changes a copy.
+    """
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def find(name: str, make: Callable[[Path], object]) -> Path:
+        folder = shared / f"once-{name}"
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "whole").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                (folder / "whole").touch()
+        return folder
+
+    return find
+
+
+def draw_sample(results: Path, card: Card, clips: int, training: int) -> None:
+    """Draw `clips` clips a class of the built-in sample into a results folder, and prepare them as `quick` has it."""
+    from datasets.registry import DATASETS
+    from datasets.sample.folder import ensure_sample
+
+    ensure_sample(card, results, lambda *_: None, clips=clips, training=training)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("BENCH_DATA", raising=False)
+        patch.setattr("datasets.index.places.ROOT", results)
+        DATASETS[card.name].load(Request(None, results, 24, 32, 0))
+
+
+@pytest.fixture(scope="session")
+def drawn_sample(once: Once) -> Path:
+    """A results folder with the whole built-in sample of Ekman-6, drawn and prepared for the quick preset.
+
+    It takes about a minute, so it is for slow tests. `lend_sample` gives it to another results folder.
+    """
+    from datasets.ekman6 import CARD
+    from datasets.sample.folder import CLIPS, TRAINING
+
+    return once("drawn-sample", lambda folder: draw_sample(folder, CARD, CLIPS, TRAINING))
+
+
+@pytest.fixture(scope="session")
+def few_drawn(once: Once) -> Path:
+    """The same with the first six clips of each class, five of them for training: a few seconds, for any test."""
+    from datasets.ekman6 import CARD
+
+    def draw(folder: Path) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            work_here(patch)
+            draw_sample(folder, CARD, 6, 5)
+
+    return once("few-drawn", draw)
+
+
+def work_here(patch: pytest.MonkeyPatch) -> None:
+    """Let clips be drawn and prepared in the test's own process: to start a pool takes longer than a few of them do."""
+    patch.setattr("datasets.store.pool.FEW", 10**6)
+
+
+def lend_sample(drawn: Path, results: Path) -> Path:
+    """The results folder with a drawn sample in it, as if it had been drawn and prepared there; its clips are links."""
+    results.mkdir(parents=True, exist_ok=True)
+    (results / "sample").symlink_to(drawn / "sample")
+
+    def link(source: str, target: str) -> None:
+        (os.link if source.endswith(".safetensors") else shutil.copy2)(source, target)
+
+    shutil.copytree(drawn / "prepared", results / "prepared", copy_function=link)
+    return results
+
+
+@pytest.fixture
+def prepared_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clips are drawn and prepared in the test's own process."""
+    work_here(monkeypatch)
 
 
 @pytest.fixture(scope="session")

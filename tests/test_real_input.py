@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -34,6 +35,14 @@ def tree(request, shared, tmp_path_factory):
     with (root / "trainlist01.txt").open("a") as file:
         file.write("joy/broken 4\nfear/lost 3\n")
     return root
+
+
+@pytest.fixture(scope="module")
+def results(tree, tmp_path_factory, ready_mlflow):
+    """A results folder for each tree, in which the first run prepares its clips."""
+    folder = tmp_path_factory.mktemp("results")
+    shutil.copy(ready_mlflow, folder / "mlflow.db")
+    return folder
 
 
 @pytest.mark.slow

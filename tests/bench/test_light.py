@@ -34,7 +34,7 @@ def test_a_record_goes_into_tags_and_comes_back():
     assert pack(os.urandom(LENGTH * PIECES)) == {}
 
 
-def test_a_light_record_counts_as_done_and_a_full_sync_brings_its_files(tmp_path, quiet, uri):
+def test_a_light_record_counts_as_done_and_a_full_sync_brings_its_files(tmp_path, quiet, uri, ready_mlflow):
     here = execute(ask(epochs=1), desk_at(tmp_path / "a", quiet, uri))
     there = Store(tmp_path / "b", uri)
     assert (sync(there, files=False).pulled, sync(there, files=False).pulled) == (1, 0)
@@ -42,6 +42,7 @@ def test_a_light_record_counts_as_done_and_a_full_sync_brings_its_files(tmp_path
     assert {path.name for path in folder.path.iterdir()} == {"record.json", "mlflow.json"}
     found = execute(ask(epochs=1), desk_at(tmp_path / "b", quiet, uri))
     assert found.found and found.record == here.record and found.run_id == here.run_id
+    shutil.copy(ready_mlflow, tmp_path / "other.db")
     other = execute(ask(epochs=1), desk_at(tmp_path / "b", quiet, f"sqlite:///{tmp_path / 'other.db'}"))
     assert other.found and other.run_id is None  # elsewhere it is published with its files, or not at all
     full = sync(there)

@@ -22,7 +22,8 @@ from bench.parallel import _packed, _sendable, fit_together
 from bench.share import Share
 from bench.store import Store
 from bench.streams import Streams
-from tests.bench.together import every_gradient, nothing, one_breaks, real_methods
+from tests.bench.together import every_gradient, nothing, one_breaks
+from tests.bench.together_methods import real_methods
 from tests.conftest import Quiet
 from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, number_clips
 

@@ -43,6 +43,7 @@ def _find(uri, folder, answers):
     answers.put(find_parent(store, store.experiment("toy", "real"), NAME))
 
 
+@pytest.mark.slow
 def test_processes_at_once_make_one_parent(results):
     spawn = multiprocessing.get_context("spawn")
     answers = spawn.Queue()

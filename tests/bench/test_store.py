@@ -16,7 +16,7 @@ AWAY = "http://127.0.0.1:9"  # nobody listens there
 
 
 def desk_at(path, quiet, uri=None):
-    return Desk(path, Store(path, uri), quiet, draw_all)
+    return Desk(path, Store(path, uri), quiet, draw_all, threads=1)
 
 
 @pytest.fixture

@@ -1,4 +1,7 @@
-"""Fits that the processes of several devices can import: they train with a record of every gradient, or they break."""
+"""Fits that the processes of several devices can import: they train with a record of every gradient, or they break.
+
+They import no method, which takes each of those processes seconds: tests/bench/together_methods.py does.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,9 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from bench.data import Batch, Card, ClipSet
-from bench.loading import collate
 from bench.method import Context
 from bench.streams import Streams
 from bench.training import Losses, Stage, train
-from methods.mart.entry import MART
-from methods.mbt import MBT
-from tests.methods.mart.toys import CARD as SPOKEN
-from tests.methods.mart.toys import SMALL, spoken_clips
-from tests.methods.toys import TINY, toy_clips
 from tests.toys import TOY, ToyConfig, number_clips, sampling
 
 
@@ -77,25 +74,12 @@ def every_gradient(config: ToyConfig, card: Card, clips: ClipSet, val: ClipSet, 
     for name, (stage, micro_batch, count) in STAGES.items():
         objective, few = Regression(), replace(number_clips("train", 5), clips=number_clips("train", 5).clips[:count])
         steps.clear()
-        train(objective, few, sampling(config, True), replace(stage, name=name), streams, _at(ctx, name, micro_batch))
+        train(objective, few, sampling(config, True), replace(stage, name=name), streams, at(ctx, name, micro_batch))
         kept.tensors |= {f"{name}/{i}/{place}": g for i, step in enumerate(steps) for place, g in step.items()}
         kept.tensors |= {f"{name}/{place}": value for place, value in objective.state_dict().items()}
     hook.remove()
     for name, value in _killed_and_resumed(config, streams, ctx).items():
         kept.tensors[f"resumed/{name}"] = value
-    return kept
-
-
-def real_methods(config: ToyConfig, card: Card, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Any:
-    """The scores of MBT and MART of the smallest sizes: some weights' gradients are nothing but rounding."""
-    kept = Kept()
-    mbt = MBT.fit(TINY, card, toy_clips("train", 2), toy_clips("val", 1), streams, _at(ctx, "mbt"))
-    mart = MART.fit(SMALL, SPOKEN, spoken_clips("train", 3), spoken_clips("val", 1), streams, _at(ctx, "mart"))
-    test, spoken = toy_clips("test", 2), spoken_clips("test", 2)
-    with torch.inference_mode():
-        for i in range(6):
-            kept.tensors[f"mbt/{i}"] = mbt(collate([test.read(i, MBT.sampling(TINY, False), streams, 0)])).label
-            kept.tensors[f"mart/{i}"] = mart(collate([spoken.read(i, MART.sampling(SMALL, False), streams, 0)])).label
     return kept
 
 
@@ -117,7 +101,8 @@ def _gradients(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {str(i): p.grad.clone() for i, p in enumerate(places) if p.grad is not None}
 
 
-def _at(ctx: Context, name: str, micro_batch: int | None = None) -> Context:
+def at(ctx: Context, name: str, micro_batch: int | None = None) -> Context:
+    """The context of a fit of its own within this one."""
     return replace(ctx, folder=ctx.folder / name, micro_batch=micro_batch)
 
 
@@ -136,7 +121,7 @@ def _killed_and_resumed(config: ToyConfig, streams: Streams, ctx: Context) -> di
 
     def run(objective: nn.Module, folder: str) -> nn.Module:
         stage = replace(STAGE, name="dropout", epochs=3)
-        train(objective, number_clips("train", 5), sampling(config, True), stage, streams, _at(ctx, folder))
+        train(objective, number_clips("train", 5), sampling(config, True), stage, streams, at(ctx, folder))
         return objective
 
     even = run(Regression(0.5), "undisturbed")

@@ -11,6 +11,7 @@ from bench.data import ClipSet, Request, Sampling
 from bench.streams import Streams
 from datasets.registry import DATASETS
 from datasets.sample.folder import ensure_sample
+from tests.conftest import lend_sample, work_here
 from tests.datasets.trees import write_tree
 
 SAMPLING = Sampling(segments=3, frames=2, stride=3, size=24, mels=32, training=True)
@@ -20,13 +21,17 @@ CASES = [("ekman6", "sample"), ("ekman6", "real"), ("perr", "sample"), ("iemocap
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
-def corpus(request, tmp_path_factory):
+def corpus(request, tmp_path_factory, few_drawn):
     name, kind = request.param
     entry, cache = DATASETS[name], tmp_path_factory.mktemp("cache")
+    if request.param == ("ekman6", "sample"):
+        lend_sample(few_drawn, cache)
     with pytest.MonkeyPatch.context() as patch:
+        work_here(patch)
         patch.delenv("BENCH_DATA", raising=False)
         patch.setattr("datasets.index.places.ROOT", cache)
         patch.setattr("datasets.corpus.ensure_sample", partial(ensure_sample, clips=6, training=5))
+        patch.setattr("datasets.sample.folder.SECONDS", (2.0, 2.5))  # of those drawn here
         folder = None if kind == "sample" else write_tree(cache / "tree", entry.card, 5, 1, seconds=0.4)
         return entry.load(Request(folder, cache, SAMPLING.size, SAMPLING.mels, 0))
 

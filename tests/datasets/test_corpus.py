@@ -15,6 +15,8 @@ from datasets.index.places import find_folder
 from datasets.registry import DATASETS
 from tests.datasets.trees import write_lists, write_mp3, write_tree
 
+pytestmark = pytest.mark.usefixtures("prepared_here")
+
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):

@@ -179,7 +179,7 @@ def test_a_folder_without_clips_says_what_it_holds(tmp_path):
         listed(tmp_path / "nowhere.csv")
 
 
-def test_both_layouts_a_folder_and_a_manifest_of_the_same_clips_give_the_same_samples(tmp_path):
+def test_both_layouts_a_folder_and_a_manifest_of_the_same_clips_give_the_same_samples(tmp_path, prepared_here):
     """Frames are packed as they come, so the tree of frames is held against a tree of the very same frames."""
     tree = write_tree(tmp_path / "tree", CARD, 6, 2, layout="video", seconds=0.4)
     plain, rows = tmp_path / "plain", []
@@ -281,7 +281,7 @@ def test_names_that_only_differ_in_their_letters_stay_apart(tmp_path):
     assert len(names) == 4 and {"own-mine", "own-mine-two"} < names
 
 
-def test_what_a_class_means_is_part_of_the_content(tmp_path):
+def test_what_a_class_means_is_part_of_the_content(tmp_path, prepared_here):
     for shade, name in enumerate(("joy", "joy", "joy", "rage", "rage", "rage")):
         write_media(tmp_path / "d" / name / f"{shade}.avi", 0.2, rate=16000, size=(32, 24), shade=shade + 1)
     rows = [

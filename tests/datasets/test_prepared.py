@@ -45,7 +45,7 @@ def test_preparing_again_does_nothing_and_says_the_same(tree, tmp_path):
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
-def test_a_clip_that_changes_is_prepared_anew_and_the_others_are_not(tree, tmp_path):
+def test_a_clip_that_changes_is_prepared_anew_and_the_others_are_not(tree, tmp_path, prepared_here):
     _, clips, _ = index_tree(tree, CARD)
     before = prepare(clips, FORM, tmp_path, silent)
     source = clips[0].files.transcript

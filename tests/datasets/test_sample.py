@@ -26,8 +26,8 @@ CARDS = [entry.card for entry in DATASETS.values()]
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory):
-    return sample.ensure_sample(CARD, tmp_path_factory.mktemp("sample"), lambda *_: None, clips=4, training=3)
+def root(few_drawn):
+    return few_drawn / "sample" / f"{CARD.name}-form{sample.FORM}"
 
 
 def talks(count=200, card=CARD):
@@ -41,7 +41,7 @@ def talks(count=200, card=CARD):
 
 def test_it_lies_in_the_official_layout_without_a_problem(root):
     _, clips, problems = index_tree(root, CARD)
-    assert not problems and len(clips) == 24 and sum(clip.split == "test" for clip in clips) == 6
+    assert not problems and len(clips) == 36 and sum(clip.split == "test" for clip in clips) == 6
     assert all(clip.files.frames and clip.files.audio and clip.files.transcript for clip in clips)
     assert len(list((root / "imgs/joy/000").glob("*.jpg"))) in range(150, 211)  # 5 to 7 s, 30 a second
 
@@ -156,7 +156,7 @@ def test_the_lexicon_finds_the_planted_words_in_a_talk_and_no_others(card):
         assert found == [(word.text, word.start) for word in planted]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path):
+def test_what_a_killed_process_left_is_removed(tmp_path, prepared_here):
     left = tmp_path / "sample" / f".ekman6-form{sample.FORM}.x1" / "imgs"
     left.mkdir(parents=True)
     root = sample.ensure_sample(CARD, tmp_path, lambda *_: None, clips=1, training=1)
