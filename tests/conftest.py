@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 # Before torch is imported, and for every process that a test starts: threads that wait for each other sleep. As many
-# test workers as cores would otherwise spin away most of each other's time.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# test workers as cores would otherwise spin away most of each other's time. `make speed`, which borrows from here,
+# measures what users have.
+if "pytest" in sys.modules:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 from filelock import FileLock
