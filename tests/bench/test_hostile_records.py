@@ -15,6 +15,7 @@ import pytest
 from mlflow.utils.validation import _validate_metric_name
 
 from bench.batches import metric_name
+from bench.cards import CARD, read_card
 from bench.errors import StoreError
 from bench.exchange import sync
 from bench.execute import execute
@@ -26,7 +27,7 @@ from bench.store import REMOTE, Store
 from studies.command.cli import main
 from studies.report.records import read_records
 from studies.search.search import Budget
-from tests.bench.mutations import mutated, sha
+from tests.bench.mutations import change, mutated, sha
 from tests.bench.test_execute import ask
 from tests.bench.test_store import AWAY, desk_at
 from tests.conftest import Quiet
@@ -336,3 +337,22 @@ def test_a_shared_database_of_a_search_can_only_name_folders_of_runs(results, qu
         database.commit()
     again = make_search(desk_at(results, quiet), Budget(trials=1))
     assert again.winner().keys == [key]
+
+
+def test_mutations_of_a_card_are_read_or_refused_in_one_line_and_stop_no_report(tmp_path, capsys):
+    dice, read = random.Random(4), 0
+    for seed in range(30):
+        folder = tmp_path / "runs" / make_run(tmp_path, "mart", clips=12, seed=seed).key
+        for _ in range(10):
+            raw = json.loads((folder / CARD).read_text())
+            change(raw, dice)
+            (tmp_path / CARD).write_text(json.dumps(raw))
+            try:
+                read += read_card(tmp_path) is not None
+            except StoreError as error:
+                assert str(error).isprintable() and len(str(error)) < 400
+        if seed > 1:
+            (tmp_path / CARD).replace(folder / CARD)
+    assert 30 < read < 270
+    assert main(["report", "comparison", "--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
+    assert "Traceback" not in "".join(capsys.readouterr())
