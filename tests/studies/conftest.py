@@ -11,7 +11,7 @@ from studies.queue.storage import Storage, storage_url
 
 @pytest.fixture(scope="session")
 def ready_optuna(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database of searches: to copy it into a results folder is sooner than to make one."""
+    """An empty database of searches; copying it into a results folder is faster than making one."""
     folder = tmp_path_factory.mktemp("optuna")
     Storage(storage_url(folder, None)).open()
     return folder / "optuna.db"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.conftest import ROOT
-from tests.studies.front_door import bench, one_line, process
+from tests.studies.command_line import bench, one_line, process
 
 MISTAKES = {
     "method": (["--method", "matr", "--dataset", "toy"], ["unknown method 'matr'", "did you mean 'mart'"]),

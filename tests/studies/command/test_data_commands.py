@@ -16,7 +16,7 @@ from datasets.registry import DATASETS
 from datasets.store.ledger import read_ledger
 from tests.conftest import ROOT
 from tests.datasets.trees import write_media, write_tree
-from tests.studies.front_door import bench, one_line, process
+from tests.studies.command_line import bench, one_line, process
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 
 from bench.store import Store
 from tests.conftest import ROOT
-from tests.studies.front_door import bench
+from tests.studies.command_line import bench
 
 WORDS = ("--method", "toy", "--dataset", "toy", "--set", "pause=0.01")
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from tests.conftest import lend_sample
-from tests.studies.front_door import bench, process
+from tests.studies.command_line import bench, process
 
 SHORT = ("--set", "epochs=1", "--set", "pretrain_epochs=1")
 

@@ -11,7 +11,7 @@ from datasets.ekman6 import CARD
 from studies.command import predicted
 from studies.command.predicted import sparkline
 from tests.datasets.trees import write_media, write_mp3, write_srt, write_tree
-from tests.studies.front_door import bench
+from tests.studies.command_line import bench
 
 SHORT = ("--set", "epochs=1", "--set", "pretrain_epochs=1")
 FIELDS = {

@@ -14,7 +14,7 @@ from bench.record import RECORD, RunFolder
 from reports.audit.manifest import MANIFEST
 from tests.reports.audit.written import copied, results_of
 from tests.reports.made import make_run, make_search, tamper
-from tests.studies.front_door import bench, process
+from tests.studies.command_line import bench, process
 
 CELL = "comparison_scores/probe/ekman6/acc_e"
 HEAVY = ("torch", "mlflow", "optuna", "transformers", "lightning_fabric", "av", "nltk", "ray")

@@ -7,7 +7,7 @@ import pytest
 
 from reports.audit.drawing import DRAWN, draw_one
 from reports.page.page import Drawn
-from tests.studies.front_door import bench, one_line
+from tests.studies.command_line import bench, one_line
 
 TOY = ("--method", "toy", "--dataset", "toy", "--set", "epochs=2", "--threads", "1")
 

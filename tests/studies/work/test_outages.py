@@ -14,7 +14,7 @@ from bench.provenance import this_process
 from bench.store import Store
 from studies.queue import claims
 from studies.queue.storage import Storage
-from tests.studies.front_door import bench
+from tests.studies.command_line import bench
 from tests.studies.work.commands import (
     TOY,
     check_runs,

@@ -16,7 +16,7 @@ from studies.queue.claims import take_new
 from studies.queue.storage import Storage
 from studies.search.samplers import SAMPLERS, make_sampler
 from studies.work.board import CELLS
-from tests.studies.front_door import bench
+from tests.studies.command_line import bench
 from tests.studies.work.commands import (
     TOY,
     Command,

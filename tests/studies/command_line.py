@@ -1,4 +1,4 @@
-"""The real command line, in the process of the tests, and for what only a process of its own can show in one."""
+"""Run the command line in the process of the tests, or in a new one for what only that can show."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from tests.toys import TOY, TOY_DATA
 
 
 @dataclass(frozen=True)
-class Answer:
-    """How a command ended, and what it said."""
+class CommandResult:
+    """Exit code and output of a command."""
 
     code: int
     out: str
     err: str
 
 
-def bench(*words: object, results: Path | None = None, data: Path | None = None) -> Answer:
-    """What `python bench.py WORDS` answers with the toys in its registries, and no real data but in BENCH_DATA=`data`.
+def bench(*words: object, results: Path | None = None, data: Path | None = None) -> CommandResult:
+    """Run `python bench.py WORDS` in this process, with the toys registered and no real data but in BENCH_DATA=`data`.
 
-    A process of its own would import for 3 to 5 s, and so would those that decode clips: here all is done in this one.
+    A new process would import for 3 to 5 s, and so would the pool that decodes clips; here neither is started.
     """
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, _as_it_was(), redirect_stdout(out), redirect_stderr(err):
@@ -49,16 +49,15 @@ def bench(*words: object, results: Path | None = None, data: Path | None = None)
         patch.setitem(METHODS, "toy", TOY)
         patch.setitem(DATASETS, "toy", TOY_DATA)
         code = main([str(word) for word in words])
-    return Answer(code, out.getvalue(), err.getvalue())
+    return CommandResult(code, out.getvalue(), err.getvalue())
 
 
 def process(
     *words: object, cwd: Path = ROOT, data: Path | None = None, first: Callable[[], object] | None = None
-) -> Answer:
-    """What Python answers to words in a process of its own, which does `first` before it starts.
+) -> CommandResult:
+    """Run Python with these words in a new process, which calls `first` before it starts.
 
-    For what nothing else can show: what a fresh process loads, from where it starts, what its two streams hold, the
-    exit code that the system sees.
+    It shows what nothing else can: what a fresh process loads, its working folder, its two streams, and its exit code.
     """
     env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     env.pop("BENCH_DATA", None)
@@ -73,11 +72,11 @@ def process(
         timeout=900,
         preexec_fn=first,
     )
-    return Answer(done.returncode, done.stdout, done.stderr)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
-def one_line(answer: Answer, *parts: str) -> bool:
-    """A mistake: exit code 2 and one line on stderr that says all of `parts`."""
+def one_line(answer: CommandResult, *parts: str) -> bool:
+    """Check that a command ended as a user's mistake: exit code 2, and one line on stderr that holds all of `parts`."""
     assert answer.code == 2, answer.err
     assert answer.err.count("\n") == 1 and answer.err.startswith("error: "), answer.err
     for part in parts:
@@ -87,7 +86,7 @@ def one_line(answer: Answer, *parts: str) -> bool:
 
 @contextmanager
 def _as_it_was() -> Iterator[None]:
-    """A block after which signals end this process as before, torch has its threads, and no name of an arm is kept."""
+    """Restore the signal handler, torch's threads and the caches of arm names after a block."""
     import torch
 
     ending, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
