@@ -45,7 +45,7 @@ def sync(store: Store, files: bool = True) -> Exchange:
         done.conflicts |= {key for key, remote in published.items() if len(remote) > 1}
         here = {folder.path.name: folder for folder in finished_runs(store.results)}
         for key, folder in here.items():
-            with _skipping(done, store):
+            with _skipping(key, done, store):
                 _exchange(store, folder, published.get(key, {}), files, done)
             if store.away is not None:
                 return done
@@ -58,13 +58,13 @@ def sync(store: Store, files: bool = True) -> Exchange:
             wanted = _pull_light(store, wanted, done)
         for key, remote in wanted.items():
             folder = RunFolder(store.results / "runs" / key)
-            with _skipping(done, store), _alone(folder):
+            with _skipping(key, done, store), _alone(folder):
                 _pull(store, folder, remote, files, done)
     return done
 
 
 @contextmanager
-def _skipping(done: Exchange, store: Store) -> Iterator[None]:
+def _skipping(key: str, done: Exchange, store: Store) -> Iterator[None]:
     """Note what goes wrong with one run, and let the others be exchanged. Where the store itself is away, raise."""
     try:
         yield
@@ -76,9 +76,8 @@ def _skipping(done: Exchange, store: Store) -> Iterator[None]:
         if not store.answers():
             raise
         _log.warning("a run could not be exchanged", exc_info=True)
-        done.skipped.append(
-            f"a run could not be exchanged ({ascii(str(error).strip() or type(error).__name__)[1:200]})"
-        )
+        reason = ascii(str(error).strip() or type(error).__name__)[1:200]
+        done.skipped.append(f"run {ascii(key)[1:-1]} could not be exchanged ({reason})")
 
 
 @contextmanager
@@ -180,7 +179,7 @@ def _pull_light(
                 waiting.append((folder, found))
         os.sync()
         for folder, found in waiting:
-            with _skipping(done, store), _alone(folder):
+            with _skipping(folder.path.name, done, store), _alone(folder):
                 _checked(folder.path.name, found, found.text or b"")
                 if not any(folder.path.iterdir()):
                     (Path(name) / folder.path.name).replace(folder.path)
@@ -207,6 +206,6 @@ def _fetch(store: Store, found: Published, name: str, place: Path) -> Path:
     store.check_location(found.run_id)
     store.connect().download_artifacts(found.run_id, name, str(place))
     path = place / name
-    if not is_plain_file(path) or path.stat().st_size > LARGEST:
-        raise StoreError(f"{name} of MLflow run {found.run_id} is not a file; not pulled")
+    if not is_plain_file(path) or (name == RECORD and path.stat().st_size > LARGEST):
+        raise StoreError(f"{name} of MLflow run {found.run_id} is too large or not a file; not pulled")
     return path
