@@ -26,30 +26,6 @@ pytest_plugins = ["tests.servers", "tests.postgres"]  # real servers, for the te
 install_import_hook("methods", "beartype.beartype")  # the shapes in signatures are checked in every test
 
 ROOT = Path(__file__).resolve().parents[1]
-LONGEST = (
-    "tests/test_readme.py",
-    "tests/studies/work/test_survival.py",
-    "tests/studies/work/test_outages.py",
-    "tests/studies/command/test_paper.py",
-    "tests/studies/command/test_kill.py",
-    "tests/bench/test_database.py",
-    "tests/bench/test_hostile_records.py",
-    "tests/bench/test_parallel.py",
-    "tests/studies/work/test_cluster.py",
-    "tests/methods/test_blocks.py",
-    "tests/test_real_input.py",
-    "tests/test_contracts.py",
-    "tests/studies/command/test_cli.py",
-    "tests/methods/mart/test_fit.py",
-    "tests/studies/command/test_data_commands.py",
-)
-"""Files that take longest: they start first, so that the workers end together."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; the tests of a file keep their order."""
-    rank = {ROOT / name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
 
 
 @dataclass
