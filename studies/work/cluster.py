@@ -20,6 +20,7 @@ from studies.work.order import Order, Place
 from studies.work.processes import DEATHS, LAST_WORDS
 
 LOOK, ASK = 1.0, 5.0  # seconds between looks at the board, and between questions for work after one found none
+JOINS = 3  # attempts to start Ray Client: gRPC 1.85 can hang in the fork with which Ray's head starts its server
 FAREWELL = 20.0  # seconds that a task has to give back what it does, before its process is killed
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
@@ -100,10 +101,15 @@ def _join(ray: Any, launcher: str, place: Place) -> None:
         _knock(str(address))
     if not str(address).startswith("ray://"):
         how["configure_logging"] = False
-    try:
-        ray.init(address=address, **how)
-    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-        raise ConfigError(f"no Ray cluster at {address or 'this machine'} ({_first(error)})") from None
+    for attempt in range(1, JOINS + 1):
+        try:
+            ray.init(address=address, **how)
+            return
+        except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+            if isinstance(error, ConnectionAbortedError) and attempt < JOINS:
+                logging.getLogger(__name__).warning("Ray Client did not start, attempt %d", attempt, exc_info=error)
+                continue
+            raise ConfigError(f"no Ray cluster at {address or 'this machine'} ({_reason(error)})") from None
 
 
 def _knock(address: str) -> None:
@@ -202,3 +208,9 @@ def _one(order: Order, place: Place) -> bool:
 
 def _first(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+def _reason(error: Exception) -> str:
+    """Give the last line of a traceback that Ray Client passes on as text, or else the first line of the error."""
+    text = str(error).strip()
+    return text.splitlines()[-1][:200] if "Traceback (most recent call last)" in text else _first(error)

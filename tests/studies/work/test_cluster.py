@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from bench.errors import ConfigError
 from datasets.ekman6 import CARD
 from studies.queue.claims import PROCESS
+from studies.work import cluster
 from studies.work.board import CELLS
 from studies.work.cluster import Needs, end_tasks, run_on_ray
 from studies.work.order import Order, Place
@@ -79,6 +81,7 @@ class Machines:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(MARK, self._mark)
             patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+            patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")  # or the server of Ray Client may hang: see docs/clusters.md
             return self._cluster.add_node(**SMALL, **how)
 
 
@@ -218,6 +221,36 @@ def test_a_wrong_address_is_told_in_one_line_within_seconds(launcher, tmp_path):
         run_on_ray(Order("", (), ()), Place(tmp_path), launcher, 1, lambda: True)
     assert time.monotonic() - began < 30  # Ray itself would try for a minute
     assert "\n" not in str(told.value)
+
+
+HANGS = ConnectionAbortedError(
+    "Initialization failure from server:\nTraceback (most recent call last):\n  File ...\n"
+    "RuntimeError: Starting Ray client server failed."
+)
+OTHER_VERSION = RuntimeError("Version mismatch: the cluster was started with another Python\nmore of it")
+
+
+@pytest.mark.parametrize(
+    ("answers", "attempts", "message"),
+    [
+        ([HANGS, HANGS, None], 3, None),
+        ([HANGS, HANGS, HANGS], 3, r"ray://head:10001 \(RuntimeError: Starting Ray client server failed\.\)$"),
+        ([OTHER_VERSION], 1, r"ray://head:10001 \(Version mismatch: .* another Python\)$"),
+    ],
+)
+def test_only_a_client_server_that_did_not_start_is_asked_again(answers, attempts, message, tmp_path, monkeypatch):
+    asked = []
+
+    def init(address, **how):
+        asked.append(address)
+        if answer := answers[len(asked) - 1]:
+            raise answer
+
+    monkeypatch.setattr(cluster, "_knock", lambda address: None)
+    ray = SimpleNamespace(init=init, _private=SimpleNamespace(worker=SimpleNamespace(_worker_logs_enabled=True)))
+    with pytest.raises(ConfigError, match=message) if message else nullcontext():
+        cluster._join(ray, "ray://head:10001", Place(tmp_path))
+    assert len(asked) == attempts
 
 
 def test_without_ray_one_line_says_how_to_get_it(monkeypatch, tmp_path):
