@@ -43,12 +43,12 @@ def toy_connect(url):
 @pytest.mark.slow
 def test_a_first_start_killed_at_fifty_moments_leaves_databases_that_the_next_one_opens():
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.first_starts", "50"], cwd=ROOT, capture_output=True, text=True, timeout=500
+        [sys.executable, "-m", "tests.bench.first_starts", "50"], cwd=ROOT, capture_output=True, text=True, timeout=900
     )
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["wrong"] == [], done.stderr
-    assert 0 < found["made"] < 50  # kills fell before and after the database was there
+    assert 0 < found["made"] < found["kills"] and found["kills"] >= 50  # before and after the database was there
 
 
 def test_a_database_that_fails_while_it_is_made_is_not_there(tmp_path):
