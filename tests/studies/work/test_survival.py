@@ -67,9 +67,8 @@ def torment(commands: Commands, results: Path, words: tuple[str, ...], kills: in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-def test_a_search_killed_again_and_again_is_whole_in_the_end(commands, results, seed):
-    torment(commands, results, (*WORDS, *LONG, "--trials", "12"), 7, seed).ends()
+def test_a_search_killed_again_and_again_is_whole_in_the_end(commands, results):
+    torment(commands, results, (*WORDS, *LONG, "--trials", "12"), 7, seed=1).ends()
     check_search(results, 12)
     check_runs(results, 2)
 
