@@ -64,7 +64,8 @@ $(VENV)/installed: requirements.lock
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; install one, or say make PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@echo "installing the packages of requirements.lock: about 3 minutes and 6 GB the first time"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null || true  # on every core; pip itself takes one
 	@touch $@
 
 clean:
