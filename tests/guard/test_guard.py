@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tests.guard import step
 from tests.guard.scores import check_names, is_met, read_stored
 from tests.guard.table import Check, table
 
@@ -43,3 +44,11 @@ def test_a_score_that_is_new_or_gone_is_not_met():
     assert is_met("val/f1_s2", WANTED, WANTED, exact=False)
     assert not is_met("val/f1_s2", {**WANTED, "val/f1_s2": 0.5}, WANTED, exact=False)
     assert not is_met("val/new", {**WANTED, "val/new": 0.5}, WANTED, exact=False)
+
+
+@pytest.mark.parametrize(("more", "ok"), [([0.9] * 4, True), ([0.7, 0.7, 0.9, 0.9], False)])
+def test_a_step_that_falls_short_is_measured_again_and_all_its_steps_count(monkeypatch, more, ok):
+    answers = {3: [0.7, 0.75, 0.9], 4: more}
+    monkeypatch.setattr(step, "measure", lambda steps: (answers[steps], [50.0] * steps))
+    (check,) = step.check_step(3)
+    assert bool(check.faults) is not ok and check.notes[0].count("(50.0 s)") == 7
