@@ -136,20 +136,9 @@ def draw_sample(results: Path, card: Card, clips: int, training: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def drawn_sample(once: Once) -> Path:
-    """A results folder with the whole built-in sample of Ekman-6, drawn and prepared for the quick preset.
-
-    It takes about a minute, so it is for slow tests. `lend_sample` gives it to another results folder.
-    """
-    from datasets.ekman6 import CARD
-    from datasets.sample.folder import CLIPS, TRAINING
-
-    return once("drawn-sample", lambda folder: draw_sample(folder, CARD, CLIPS, TRAINING))
-
-
-@pytest.fixture(scope="session")
 def few_drawn(once: Once) -> Path:
-    """The same with the first six clips of each class, five of them for training: a few seconds, for any test."""
+    """A results folder with the first six clips of each class of Ekman-6's sample, five of them for training, drawn and
+    prepared for the quick preset. `lend_sample` gives it to another results folder."""
     from datasets.ekman6 import CARD
 
     def draw(folder: Path) -> None:

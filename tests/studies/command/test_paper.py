@@ -1,4 +1,4 @@
-"""From nothing to a printed report: a small study on the built-in sample, as `make paper-demo` makes a larger one."""
+"""From nothing to a printed report: a study on a few clips of the sample; `make paper-demo` makes a larger one."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ SHORT = ("--set", "epochs=1", "--set", "pretrain_epochs=1")
 
 
 @pytest.mark.slow
-def test_a_study_on_the_sample_becomes_a_report_that_holds_and_prints(tmp_path, drawn_sample, ready_mlflow):
-    results, out, none = lend_sample(drawn_sample, tmp_path / "results"), tmp_path / "report", tmp_path / "no-data"
+def test_a_study_on_the_sample_becomes_a_report_that_holds_and_prints(tmp_path, few_drawn, ready_mlflow):
+    results, out, none = lend_sample(few_drawn, tmp_path / "results"), tmp_path / "report", tmp_path / "no-data"
     shutil.copy(ready_mlflow, results / "mlflow.db")
     none.mkdir()
     words = ("study", "verification", "--seeds", "2", "--workers", "2", *SHORT, "--results", results)

@@ -68,16 +68,16 @@ def torment(commands: Commands, results: Path, words: tuple[str, ...], kills: in
 
 @pytest.mark.slow
 def test_a_search_killed_again_and_again_is_whole_in_the_end(commands, results):
-    torment(commands, results, (*WORDS, *LONG, "--trials", "12"), 7, seed=1).ends()
-    check_search(results, 12)
+    torment(commands, results, (*WORDS, *LONG, "--trials", "10"), 5, seed=1).ends()
+    check_search(results, 10)
     check_runs(results, 2)
 
 
 @pytest.mark.slow
 def test_a_search_on_postgresql_killed_again_and_again_is_whole_in_the_end(commands, results, postgres):
     url = postgres.fresh()
-    torment(commands, results, (*WORDS, *LONG, "--trials", "12", "--storage", url), 6, seed=2).ends()
-    check_search(results, 12, url)
+    torment(commands, results, (*WORDS, *LONG, "--trials", "10", "--storage", url), 5, seed=2).ends()
+    check_search(results, 10, url)
     check_runs(results, 2, url)
 
 
