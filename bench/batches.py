@@ -8,6 +8,8 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from bench.outputs import Point
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -41,10 +43,6 @@ def log_batch(
     )
     for numbers, words, signs in batches:
         client.log_batch(run_id, numbers, words, signs)
-
-
-Point = tuple[str, int, dict[str, float]]
-"""Stage, epoch and its numbers."""
 
 
 def log_curves(client: MlflowClient, run_id: str, points: Sequence[Point]) -> None:

@@ -4,26 +4,39 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from bench.batches import Point, log_batch, log_curves
+from bench.batches import log_batch, log_curves
 from bench.filling import provenance_of
 from bench.monitor import Monitor
+from bench.outputs import Point
 from bench.pace import Pace
 from bench.record import Record
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from bench.store import Store
-
 _log = logging.getLogger(__name__)
+
+
+class MlflowConnection(Protocol):
+    """The part of an MLflow store that a live run needs."""
+
+    uri: str
+
+    def connect(self) -> MlflowClient:
+        """Return the client of the store. Raises where the store cannot be reached."""
+        ...
+
+    def check_location(self, run_id: str) -> None:
+        """Raise StoreError where artifacts of the run would lie outside the store's place for them."""
+        ...
 
 
 class Live:
     """What a run tells MLflow while it goes on. `run_id` is None while MLflow is away."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: MlflowConnection) -> None:
         self.store = store
         self.run_id: str | None = None
         self.logged: set[tuple[str, int]] = set()

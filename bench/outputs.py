@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bench.batches import Point
 from bench.cards import CARD, write_card
 from bench.data import Card, Corpus, Explanation
 from bench.errors import StoreError
@@ -18,6 +17,9 @@ from bench.metrics import Predictions
 from bench.record import Record, RunSpec
 
 CONFIG, CURVES, PREDICTIONS, WEIGHTS = "config.json", "curves.json", "predictions.parquet", "weights.safetensors"
+
+Point = tuple[str, int, dict[str, float]]
+"""Stage, epoch and its numbers."""
 
 Draw = Callable[[Path, Card, Predictions, bool], list[str]]
 """Draws into a folder the test predictions (of the sample?) and what the files there explain; the pictures' names."""
