@@ -1,10 +1,10 @@
 """Does it matter which tokens are hidden (Table 4)?"""
 
-from studies.study import Study, question_of
+from studies.study import Study
 
 MASKING = Study(
     "masking",
-    question_of(__doc__),
+    "Does it matter which tokens are hidden (Table 4)?",
     arms=(
         "mart-mask-frame",
         "mart-mask-random",

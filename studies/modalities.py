@@ -1,9 +1,9 @@
 """What do picture and sound each bring, to the supervised model and to MART?"""
 
-from studies.study import Study, question_of
+from studies.study import Study
 
 MODALITIES = Study(
     "modalities",
-    question_of(__doc__),
+    "What do picture and sound each bring, to the supervised model and to MART?",
     arms=("mbt-video", "mbt-audio", "mbt", "mart-video", "mart-audio", "mart"),
 )

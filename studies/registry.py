@@ -11,6 +11,6 @@ from studies.study import Study
 from studies.target import TARGET
 from studies.verification import VERIFICATION
 
-PAPER = (COMPARISON, ABLATION, MASKING, TARGET, VERIFICATION, MODALITIES)
+PAPER: tuple[Study, ...] = (COMPARISON, ABLATION, MASKING, TARGET, VERIFICATION, MODALITIES)
+# name -> its studies; `paper` is all studies of the paper at once, each run made once
 STUDIES: dict[str, tuple[Study, ...]] = {study.name: (study,) for study in (*PAPER, OPTIMISM)} | {"paper": PAPER}
-"""Name -> the studies it stands for: `paper` is all of the paper's at once, each run made once."""

@@ -29,8 +29,3 @@ class Study:
     protocols: tuple[Protocol, ...] = ("clean",)
     needs: tuple[tuple[str, str], ...] = ()  # (arm, config field)
     quick: tuple[str, ...] = ()  # settings of all arms under the quick preset, as --set has them
-
-
-def question_of(doc: str | None) -> str:
-    """The question that a study's file opens with."""
-    return " ".join((doc or "").split("\n\n")[0].split())

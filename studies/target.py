@@ -1,10 +1,10 @@
 """Does it matter what is recovered of the hidden tokens (Table 5)?"""
 
-from studies.study import Study, question_of
+from studies.study import Study
 
 TARGET = Study(
     "target",
-    question_of(__doc__),
+    "Does it matter what is recovered of the hidden tokens (Table 5)?",
     arms=("mart-target-kl", "mart-target-pixel", "mart-target-hog", "mart-target-clip", "mart"),
     needs=(("mart-target-clip", "weights_teacher"),),
 )
