@@ -6,4 +6,5 @@ MODALITIES = Study(
     "modalities",
     question_of(__doc__),
     arms=("mbt-video", "mbt-audio", "mbt", "mart-video", "mart-audio", "mart"),
+    table="modalities",
 )

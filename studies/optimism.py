@@ -12,4 +12,5 @@ OPTIMISM = Study(
     arms=("mbt", "mart"),
     tuning="none",
     protocols=("clean", "best-on-test"),
+    table="optimism",
 )

@@ -7,4 +7,5 @@ TARGET = Study(
     question_of(__doc__),
     arms=("mart-target-kl", "mart-target-pixel", "mart-target-hog", "mart-target-clip", "mart"),
     needs=(("mart-target-clip", "weights_teacher"),),
+    table="target",
 )

@@ -6,4 +6,5 @@ VERIFICATION = Study(
     "verification",
     question_of(__doc__),
     arms=("mart-no-verification", "mart-sentiment-only", "mart-emotion-only", "mart"),
+    table="verification",
 )
