@@ -34,12 +34,25 @@ class Still:
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """What the affective lexicon has to say for a class."""
+class ClassFacts:
+    """A class in an additional section: a cell for each heading, and a line below that explains them."""
 
-    entries: int  # of the lexicon that speak for the class
-    clips: float  # share of the class's clips with at least one cue that speaks for it, 0 to 1
-    cues: float  # cues of any class in a clip of this one, mean
+    name: str
+    cells: tuple[str | float, ...]  # a share from 0 to 1 is printed in percent, with a bar
+    why: str
+
+
+@dataclass(frozen=True)
+class FactsSection:
+    """A section of a data set's page on what a method finds in the data, class by class."""
+
+    id: str  # of its table
+    title: str
+    headings: tuple[str, ...]  # behind that of the classes
+    classes: tuple[ClassFacts, ...]
+    meaning: str  # what the headings mean
+    lead: str = ""  # opening words
+    names: str = ""  # that the lead is about, in bold behind it
 
 
 @dataclass(frozen=True)
@@ -52,5 +65,5 @@ class Facts:
     clips: tuple[ClipFacts, ...]  # all that are listed, in their order
     problems: tuple[Problem, ...]
     stills: Mapping[str, tuple[Still, ...]] = field(default_factory=dict)  # class -> a few of its clips
-    coverage: Mapping[str, Coverage] = field(default_factory=dict)  # class -> ; empty where it was not counted
+    sections: tuple[FactsSection, ...] = ()  # additional ones of its page
     bytes: int = 0  # of the prepared store

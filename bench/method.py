@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
@@ -103,10 +103,53 @@ Fit = Callable[[Any, "Card", "ClipSet", "ClipSet", "Streams", Context], Predicto
 
 
 @dataclass(frozen=True)
+class ConfigParts:
+    """What one kind of ablation table says of a config: heading -> a text, or whether the config has the part."""
+
+    cells: Mapping[str, str | bool]
+    meaning: str = ""  # a sentence of the caption that explains the texts
+
+
+Describe = Callable[[Mapping[str, Any]], Mapping[str, ConfigParts]]
+"""The parts of a config as a record has it, by kind of table."""
+
+
+def describe_no_parts(config: Mapping[str, Any]) -> Mapping[str, ConfigParts]:
+    """Name no part: the method has no ablations."""
+    return {}
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number that a method notes in its records, as the table and the figure of costs print it."""
+
+    name: str  # of its column
+    note: str  # its name among the notes of a record
+    heading: str = ""  # in the table; without one it has no column there
+    title: str = ""  # of its axis in the figure; without one it has none
+    unit: float = 1.0  # printed = noted x unit
+    meaning: str = ""  # a sentence of the table's caption
+    least: float | None = None  # as printed; less than that is warned of
+    warning: str = ""  # what is said of less
+
+
+@dataclass(frozen=True)
+class NoteTable:
+    """A table on the screen of shares that a method notes in its records, printed in percent."""
+
+    title: str
+    labels: tuple[str, ...]  # headings of the words of a row, behind the method
+    headings: tuple[str, ...]  # of its numbers
+    rows: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]  # of each method: words, and names of notes
+    flag: Measure | None = None  # methods that have less than its least are marked
+
+
+@dataclass(frozen=True)
 class Method:
     """A registry entry: light to import, the heavy module is imported inside `build` and `fit`.
 
     `version` rises when the method's numbers change. `sampling(config, training)` is how clips are opened.
+    From `describe` on a value says what reports print of the method beside its scores; each may be left out.
     """
 
     name: str
@@ -117,3 +160,8 @@ class Method:
     fit: Fit
     sampling: Callable[[Any, bool], Sampling]
     cite: str = ""
+    describe: Describe = describe_no_parts
+    measures: tuple[Measure, ...] = ()
+    note_tables: tuple[NoteTable, ...] = ()
+    paper: Path | None = None  # JSON of published numbers, as reports/published/facts.py reads it
+    shown_fields: tuple[str, ...] = ()  # of the config, that a paper's details name

@@ -40,5 +40,12 @@ def fit(config: ProbeConfig, card: Card, train: ClipSet, val: ClipSet, streams: 
 
 
 PROBE = Method(
-    "probe", 2, "logistic regression on means of colour, change and sound", ProbeConfig, build, fit, sampling
+    "probe",
+    2,
+    "logistic regression on means of colour, change and sound",
+    ProbeConfig,
+    build,
+    fit,
+    sampling,
+    shown_fields=("segments", "size"),
 )

@@ -8,6 +8,7 @@ from functools import partial
 from reports.gather.pictures import pictures_of, ranks_of
 from reports.gather.trained import searching_of
 from reports.plots import searching
+from reports.published.facts import published
 from reports.report import Picture, Section
 from reports.results.comparisons import Comparison, compare_family, compare_with
 from reports.results.frame import Frame
@@ -19,6 +20,7 @@ from reports.tables import differences as worth
 from reports.tables.grid import Grid
 
 ABREAST = 3  # data sets in a table of scores
+WITHOUT_PARTS = ("scores", "optimism")  # kinds of a study whose lines are whole methods
 TWINS = "the clean runs of the same arm"
 
 
@@ -52,23 +54,31 @@ def searched(searches: Sequence[Summary], titles: dict[str, str]) -> Section | N
 
 
 def _scored(part: Part) -> list[Grid]:
-    """The tables of scores, each with the paper's numbers beside it."""
-    frame, found = part.frame, []
-    if part.kind in components.PARTS:
+    """The tables of scores, each with published numbers beside it."""
+    frame, found = part.frame, list[Grid]()
+    if part.kind not in WITHOUT_PARTS:
         for dataset in frame.datasets:
             name = f"{part.name}_{part.kind}_{slug(dataset)}"
             grid = components.components(frame, part.kind, name, part.name.capitalize(), dataset)
-            printed = beside.beside(frame.on(dataset), grid, part.kind, f"{name}_published")
-            found += [grid, *([printed] if printed is not None else [])]
+            found += [grid, *_print_papers(part, frame.on(dataset), grid)]
     names = list(frame.datasets)
     for place in range(0, len(names), ABREAST):  # as the paper has Tables 1 and 2
         few = frame.among(names[place : place + ABREAST])
         name = f"{part.name}_scores{f'_{place // ABREAST + 1}' if place else ''}"
         grid = scores.scores(few, name, f"{part.name.capitalize()}: all scores")
-        printed = beside.beside(few, grid, "scores", f"{name}_published") if part.kind == "scores" else None
-        found += [grid, *([printed] if printed is not None else [])]
+        found += [grid, *(_print_papers(part, few, grid) if part.kind == "scores" else [])]
     whole = overall.overall(frame, f"{part.name}_overall", f"{part.name.capitalize()}: over all data sets")
     return [*found, *([whole] if whole is not None else [])]
+
+
+def _print_papers(part: Part, frame: Frame, ours: Grid) -> list[Grid]:
+    """For each paper that prints such a table its numbers beside ours."""
+    found: list[Grid] = []
+    for paper in map(published, part.papers):
+        name = f"{ours.name}_published{f'_{len(found) + 1}' if found else ''}"
+        grid = beside.beside(frame, ours, part.kind, name, paper)
+        found += [grid] if grid is not None else []
+    return found
 
 
 def _compared(part: Part, shelf: Shelf) -> dict[str, list[Comparison]]:

@@ -17,4 +17,5 @@ ABLATION = Study(
         "mart-emotion-only",
         "mart",
     ),
+    table="components",
 )

@@ -14,4 +14,5 @@ MASKING = Study(
         "mart",
     ),
     quick=("patch=12", "audio_patch=16"),  # its one patch a frame leaves a tube nothing to choose from
+    table="masking",
 )

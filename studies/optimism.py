@@ -12,4 +12,5 @@ OPTIMISM = Study(
     arms=("mbt", "mart"),
     tuning="none",
     protocols=("clean", "best-on-test"),  # each run twice with one seed and the same clips; the second is flagged
+    table="optimism",
 )

@@ -25,7 +25,14 @@ class Study:
     datasets: tuple[str, ...] = ("ekman6",)  # that of the paper's ablations
     every_fold: bool = False  # all folds of a data set that has folds, or its first
     tuning: Tuning = "frozen"
-    full: str = "mart"  # the method whose values are tuned where tuning is frozen
+    full: str = "mart"  # the method whose values are tuned where tuning is frozen, and that others are held against
+    controls: tuple[str, ...] = ("mbt", "mbt-long")  # arms that others are held against too
+    remarked: tuple[str, ...] = ("mart-released",)  # arms that a table has to explain
+    table: str = "scores"  # "scores", "optimism", or a kind of table that methods describe their parts for
     protocols: tuple[Protocol, ...] = ("clean",)
     needs: tuple[tuple[str, str], ...] = ()  # (arm, config field)
     quick: tuple[str, ...] = ()  # settings of all arms under the quick preset, as --set has them
+
+
+RUNS = Study("runs", "", arms=())
+"""What a report of runs that no study names has in common with one of a study."""

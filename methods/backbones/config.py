@@ -10,7 +10,9 @@ from pydantic import Field
 
 from bench.config import Config, Search
 from bench.data import Modality, Sampling
+from bench.method import ConfigParts
 
+SHOWN_FIELDS = ("batch", "lr", "weight_decay", "epochs", "segments", "size", "width")
 SEEN: dict[str, tuple[Modality, ...]] = {"both": ("video", "audio"), "video": ("video",), "audio": ("audio",)}
 
 
@@ -97,3 +99,9 @@ def sampling(config: MbtConfig, training: bool) -> Sampling:
     segments = config.segments if training else config.test_segments
     seen = (*SEEN[config.modalities], "words")
     return Sampling(segments, config.frames, config.stride, config.size, config.mels, training, seen)
+
+
+def describe_modalities(config: Mapping[str, Any]) -> dict[str, ConfigParts]:
+    """Say which of picture and sound a config uses."""
+    seen = SEEN[config.get("modalities", "both")]
+    return {"modalities": ConfigParts({"picture": "video" in seen, "sound": "audio" in seen})}

@@ -7,6 +7,15 @@ from bench.method import Context, Method, Predictor
 from bench.streams import Streams
 from methods.backbones.config import sampling
 from methods.mart.config import MartConfig
+from methods.mart.describe import (
+    CUE_TABLE,
+    FOUND_CUES,
+    KEPT_CUES,
+    PAPER,
+    SHOWN_FIELDS,
+    VERIFICATION_TABLE,
+    describe_ablation,
+)
 
 
 def build(config: MartConfig, card: Card) -> Predictor:
@@ -34,4 +43,9 @@ MART = Method(
     sampling=sampling,
     cite="Zhang et al., MART: Masked Affective RepresenTation Learning via Masked Temporal Distribution Distillation, "
     "CVPR 2024",
+    describe=describe_ablation,
+    measures=(FOUND_CUES, KEPT_CUES),
+    note_tables=(CUE_TABLE, VERIFICATION_TABLE),
+    paper=PAPER,
+    shown_fields=SHOWN_FIELDS,
 )

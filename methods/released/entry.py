@@ -5,7 +5,8 @@ from __future__ import annotations
 from bench.data import Card, ClipSet
 from bench.method import Context, Method, Predictor
 from bench.streams import Streams
-from methods.backbones.config import sampling
+from methods.backbones.config import describe_modalities, sampling
+from methods.mart.describe import CUE_TABLE, FOUND_CUES, SHOWN_FIELDS
 from methods.mbt import build
 from methods.released.config import ReleasedConfig
 
@@ -26,4 +27,8 @@ RELEASED = Method(
     fit=fit,
     sampling=sampling,
     cite="github.com/nku-zhichengzhang/MART, commit 2413e65",
+    describe=describe_modalities,
+    measures=(FOUND_CUES,),
+    note_tables=(CUE_TABLE,),
+    shown_fields=SHOWN_FIELDS,
 )

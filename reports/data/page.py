@@ -8,9 +8,9 @@ from bench.facts import Facts
 from reports.data.charts import duration, stack
 from reports.data.counts import Tally, doubts, faults, has_val, name_splits, tally, total
 from reports.data.parts import (
+    additional_section,
     contact_sheet,
     lengths,
-    lexicon,
     modalities,
     opened_clips,
     problems,
@@ -32,13 +32,14 @@ def page(facts: Facts) -> str:
     banner = (
         f'<div class="banner">BUILT-IN SAMPLE: drawn, not the real {text(card.title)}</div>' if facts.sample else ""
     )
-    parts = (_header, _about, _classes, contact_sheet, lengths, words, modalities, lexicon)
+    parts = (_header, _about, _classes, contact_sheet, lengths, words, modalities)
+    added = "".join(additional_section(facts, one) for one in facts.sections)
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{RULES}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{text(title)}: facts of the data set</title><style>{STYLE}</style></head>"
-        f"<body>{banner}<main>{''.join(part(facts) for part in parts)}{problems(facts, PROBLEMS)}"
+        f"<body>{banner}<main>{''.join(part(facts) for part in parts)}{added}{problems(facts, PROBLEMS)}"
         f'<footer class="note">{text(title)}. Facts of the clips on one machine; names of clips are those of its '
         "owners. Frames may not be passed on where its licence forbids it.</footer></main></body></html>\n"
     )

@@ -1,11 +1,11 @@
-"""The sections of a data set's page on what was found in its clips: lengths, words, modalities, lexicon, problems."""
+"""The sections of a data set's page on what was found in its clips: lengths, words, modalities, problems."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from bench.data import Problem
-from bench.facts import ClipFacts, Facts
+from bench.facts import ClassFacts, ClipFacts, Facts, FactsSection
 from reports.data.charts import duration, histogram, second_steps, share, word_steps
 from reports.data.counts import MODALITIES, Tally, by_kind, lost_keys, tally, total
 from reports.data.kinds import what_is_done
@@ -92,8 +92,8 @@ def modalities(facts: Facts) -> str:
         facts,
         "Picture, sound, words",
         '<p class="note">Share of the readable clips of a class that have each.</p>'
-        f'<table id="modalities"><thead><tr><th scope="col">class</th>{heads}</tr></thead><tbody>{body}</tbody>'
-        f"<tfoot>{_presence(total(facts), 'all')}</tfoot></table>",
+        f'<table id="modalities" class="even"><thead><tr><th scope="col">class</th>{heads}</tr></thead>'
+        f"<tbody>{body}</tbody><tfoot>{_presence(total(facts), 'all')}</tfoot></table>",
     )
 
 
@@ -106,35 +106,27 @@ def _presence(row: Tally, name: str) -> str:
     return f'<tr><th scope="row">{text(name)}</th>{cells}</tr>'
 
 
-def lexicon(facts: Facts) -> str:
-    """What the affective lexicon has to say for each class, and why."""
-    card = facts.card
-    told = "" if facts.coverage else '<p class="note">The cues in the clips are not counted.</p>'
-    if card.unreached:
-        told += f"<p>No cue can reach <b>{text(', '.join(card.unreached))}</b>.</p>"
-    heads = "".join(f'<th scope="col" class="n">{head}</th>' for head in ("entries", "clips with a cue", "cues a clip"))
+def additional_section(facts: Facts, extra: FactsSection) -> str:
+    """What a method finds in the data, class by class, and why."""
+    lead = f"<p>{text(extra.lead)} <b>{text(extra.names)}</b>.</p>" if extra.lead else ""
+    heads = "".join(f'<th scope="col" class="n">{text(head)}</th>' for head in extra.headings)
     return section(
         facts,
-        "What the lexicon hears",
-        f'{told}<table id="lexicon"><thead><tr><th scope="col">class</th>{heads}</tr></thead>'
-        f"<tbody>{''.join(_heard(facts, name) for name in card.classes)}</tbody></table>"
-        '<p class="note">Entries: of the lexicon, that speak for the class. Clips with a cue: share of the class\'s '
-        "clips in which a cue speaks for that class. Cues a clip: mean over its clips, whatever they speak for.</p>",
+        extra.title,
+        f'{lead}<table id="{text(extra.id)}" class="even"><thead><tr><th scope="col">class</th>{heads}</tr></thead>'
+        f"<tbody>{''.join(map(_class_facts, extra.classes))}</tbody></table>"
+        f'<p class="note">{text(extra.meaning)}</p>',
     )
 
 
-def _heard(facts: Facts, name: str) -> str:
-    """The row of a class, and below it the emotions that speak for it with their reason."""
-    found, emotions = facts.coverage.get(name), ", ".join(sorted(facts.card.emotions.get(name, ())))
-    numbers = (f"{found.entries:,}", _percent(found.clips), f"{found.cues:.1f}") if found else ("–", "–", "–")
+def _class_facts(row: ClassFacts) -> str:
     cells = "".join(
-        f'<td class="n">{number}{share(found.clips) if found and at == 1 else ""}</td>'
-        for at, number in enumerate(numbers)
+        f'<td class="n">{text(cell) if isinstance(cell, str) else f"{_percent(cell)}{share(cell)}"}</td>'
+        for cell in row.cells
     )
-    why = ": ".join(part for part in (emotions or "no emotion speaks for it", facts.card.reasons.get(name)) if part)
     return (
-        f'<tr><th scope="row">{text(name)}</th>{cells}</tr>'
-        f'<tr class="strip"><td colspan="4" class="why">{text(why)}</td></tr>'
+        f'<tr><th scope="row">{text(row.name)}</th>{cells}</tr>'
+        f'<tr class="strip"><td colspan="{len(row.cells) + 1}" class="why">{text(row.why)}</td></tr>'
     )
 
 

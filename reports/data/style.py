@@ -40,7 +40,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th { text-align: left; font-weight: 600; } thead th { color: var(--soft); font-weight: 400; font-size: .84rem; }
 th, td { padding: .42rem .5rem .3rem; vertical-align: top; } th:first-child { padding-left: 0; }
 th:last-child, td:last-child { padding-right: 0; }
-#modalities, #lexicon { table-layout: fixed; } #modalities th:first-child, #lexicon th:first-child { width: 34%; }
+.even { table-layout: fixed; } .even th:first-child { width: 34%; }
 .n { text-align: right; } td.n, th.n { overflow-wrap: normal; }
 tbody tr, tfoot tr { border-top: 1px solid var(--line); } tr.strip { border: 0; }
 tr.strip td { padding: 0 0 .55rem; } tfoot { font-weight: 600; }

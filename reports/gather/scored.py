@@ -18,7 +18,7 @@ from reports.results.predicted import Shelf
 from reports.results.run import Run
 from reports.statistics.clips import score_interval
 from reports.tables.columns import competing
-from reports.tables.costs import calibration, hours, note
+from reports.tables.costs import calibration, hours, list_measures, note, read_measure
 
 BINS = 10  # of confidence, equally wide
 
@@ -41,10 +41,10 @@ def results_of(frame: Frame, shelf: Shelf) -> Results:
 
 
 def costs_of(frame: Frame, shelf: Shelf) -> Results:
-    """What the lines of one data set cost: calibration error, cues kept, hours, size, arithmetic, configurations."""
+    """What the lines of one data set cost: calibration error, what methods measure, hours, size, arithmetic, tries."""
     reads: dict[str, Read] = {
         "ECE, percent": partial(calibration, shelf),
-        "cues kept, percent": partial(note, "pretrain/coverage_kept", 100.0),
+        **{one.title: partial(read_measure, one) for one in list_measures(frame) if one.title},
         "hours": hours,
         "million parameters": partial(note, "cost/parameters", 1e-6),
         "GFLOPs": partial(note, "cost/flops", 1e-9),

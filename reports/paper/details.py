@@ -11,7 +11,6 @@ from reports.results.searched import Summary
 from reports.tables.columns import only_fold
 from reports.tables.costs import HOUR
 
-SHOWN = ("batch", "lr", "weight_decay", "epochs", "pretrain_epochs", "pretrain_lr", "segments", "size", "width")
 EPOCHS = {
     "clean": "Epochs were chosen on a validation fold; each run scored the test list once, after training.",
     "refit": "Runs marked as refit trained on the validation fold too, for as many epochs as others had chosen on it.",
@@ -65,15 +64,20 @@ def _sample(run: Run) -> bool:
 
 def _training(runs: Sequence[Run], full: str) -> str:
     """The values of the full method, or of the first that has any."""
-    arms = [full, *(run.arm for run in runs if run.record.spec.config.keys() & set(SHOWN)), runs[0].arm]
+    arms = [full, *(run.arm for run in runs if _list_shown_fields(run)), runs[0].arm]
     mine = next(found for arm in arms if (found := [run for run in runs if run.arm == arm]))
     configs = [run.record.spec.config for run in mine]
-    known = [name for name in SHOWN if any(name in config for config in configs)]
+    known = dict.fromkeys(name for run in mine for name in _list_shown_fields(run))
     values = [f"{name} {_values(config.get(name) for config in configs)}" for name in known]
     presets = _values(run.record.preset for run in runs)
     weights = sorted({f"{name} {sha[:SHORT]}" for run in runs for name, sha in run.record.spec.weights.items()})
     files = f" Files (sha256): {', '.join(weights)}." if weights else " No published weights were loaded."
     return f"Preset {presets}; {mine[0].arm}: {', '.join(values) or 'no values to tell of'}.{files}"
+
+
+def _list_shown_fields(run: Run) -> list[str]:
+    """The fields of a run's config that its method wants named."""
+    return [name for name in run.method.shown_fields if name in run.record.spec.config]
 
 
 def _searches(searches: Sequence[Summary]) -> str:

@@ -1,4 +1,4 @@
-"""LaTeX macros for numbers in running text: `\\martEkmanAccE` is what the table of scores prints there."""
+"""LaTeX macros for numbers in running text: `\\methodDataAccE` is what the table of scores prints there."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from reports.tables.columns import METRICS, column
 from reports.tables.scores import percent
 
 SPELT = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-HEAD = """% Numbers of the tables of scores, for running text. \\martEkmanAccE is a mean in percent,
-% \\martEkmanAccEStd its standard deviation over runs, \\martEkmanAccEN how many runs there are; behind each its runs.
+HEAD = """% Numbers of the tables of scores, for running text. \\methodDataAccE is a mean in percent,
+% \\methodDataAccEStd its standard deviation over runs, \\methodDataAccEN how many runs there are; behind each its runs.
 """
 
 

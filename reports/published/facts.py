@@ -1,4 +1,4 @@
-"""The numbers that the MART paper prints, and what is known to be wrong with them."""
+"""The numbers that a paper prints, and what is known to be wrong with them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,6 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-
-FILE = Path(__file__).with_name("mart.json")
-UNKNOWN = "protocol unknown"
 
 
 @dataclass(frozen=True)
@@ -26,15 +23,20 @@ class Published:
     """A paper's tables by the name of ours that each stands beside."""
 
     source: str
-    protocol: str
+    protocol: str  # a few words, and behind a colon what more is to be said: "protocol unknown: no seeds are given"
     tables: dict[str, Printed]
     elsewhere: tuple[tuple[str, str], ...]  # (data set, sentence): what other papers print for it
 
+    @property
+    def short_protocol(self) -> str:
+        """The protocol in a few words."""
+        return self.protocol.partition(":")[0]
+
 
 @cache
-def published() -> Published:
-    """What the paper prints."""
-    raw = json.loads(FILE.read_text())
+def published(file: Path) -> Published:
+    """What a paper prints, from its JSON."""
+    raw = json.loads(file.read_text(encoding="utf-8"))
     notes: dict[str, list[str]] = {}
     for note in raw["footnotes"]:
         for cell in note["cells"]:

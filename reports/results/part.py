@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from reports.results.frame import Frame
 
@@ -17,10 +18,11 @@ class Part:
 
     name: str
     question: str
-    kind: str  # "scores", or a key of `components.PARTS`, or "optimism"
+    kind: str  # of its own tables: "scores", "optimism", or one that methods describe their parts for
     full: str  # the arm that others are held against
     controls: tuple[str, ...]
     frame: Frame
+    papers: tuple[Path, ...] = ()  # files of published numbers, each of which has tables of its own
 
     def labels(self, arm: str) -> list[str]:
         """The lines of an arm: one, or one for each way of tuning."""

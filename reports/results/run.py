@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench.data import Card
+from bench.method import Method
 from bench.record import Record, RunSpec
 
 Values = Literal["own", "frozen", "re-tuned"]
@@ -21,6 +22,7 @@ class Run:
     folder: Path  # of its files
     card: Card
     arm: str  # name of the method or of the pinned variant
+    method: Method
     values: Values = "own"
     settings: str = ""  # values set by hand beside the preset: "epochs=2, lr=0.01"
     tried: int = 1  # configurations that were tried for its values

@@ -39,6 +39,7 @@ class Row:
     dataset: str
     data: str
     arm: str
+    method: str
     preset: str
     flag: str  # of a protocol that is not clean
     scratch: bool  # of the paper's sizes, without published weights
@@ -66,6 +67,7 @@ def gather(records: Sequence[Record]) -> list[Row]:
                 dataset,
                 data,
                 arm,
+                group[0].spec.method,
                 preset,
                 flagged,
                 scratch,

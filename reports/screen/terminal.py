@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from bench.method import Measure, Method, NoteTable
 from bench.record import Record
 from reports.screen.rows import COLUMNS, Number, Row, gather
 
-FEW_CUES = 10.0  # percent of segments; below it a method that lives on words is hardly itself
-CUES = {
-    "pretrain/coverage": "a cue",
-    "pretrain/coverage_sentiment": "after E1",
-    "pretrain/coverage_emotion": "after E2",
-    "pretrain/coverage_degree": "after E3",
-    "pretrain/coverage_kept": "kept",
-    "pretrain/fallback": "masked without",
-}
-STAGES = {"sentiment": "E1", "emotion": "E2", "degree": "E3"}
-FOUND = ("dropped", "precision", "random_precision", "recall", "random_recall")
 
-
-def show(records: Sequence[Record], titles: dict[str, str]) -> RenderableType:
-    """For each data set its scores, its classes, and what became of the words; `titles` names the data sets."""
+def show(records: Sequence[Record], titles: Mapping[str, str], methods: Mapping[str, Method]) -> RenderableType:
+    """For each data set its scores, its classes, and what else the methods note; `titles` names the data sets."""
     parts: list[Table | None] = []
     for dataset, data in dict.fromkeys((record.spec.dataset, record.spec.data) for record in records):
         rows = [row for row in gather(records) if (row.dataset, row.data) == (dataset, data)]
-        parts += [_scores(rows, titles.get(dataset, dataset)), _classes(rows), _cues(rows), _verification(rows)]
+        parts += [_scores(rows, titles.get(dataset, dataset)), _classes(rows), *_make_note_tables(rows, methods)]
     return Group(*(part for part in parts if part is not None))
 
 
@@ -67,47 +56,39 @@ def _classes(rows: list[Row]) -> Table | None:
     return table
 
 
-def _cues(rows: list[Row]) -> Table | None:
-    """Which share of the segments has words to learn from, before and after verification."""
-    rows = [row for row in rows if "pretrain/coverage" in row.notes]
-    if not rows:
-        return None
-    table = Table(title="segments with an affective cue in the last epoch of pre-training, percent")
-    table.add_column("method", overflow="fold")
-    for label in CUES.values():
-        table.add_column(label, justify="right", overflow="fold")
+def _make_note_tables(rows: list[Row], methods: Mapping[str, Method]) -> list[Table]:
+    """The tables of notes, each of the rows whose methods have it and that noted any of it."""
+    found: dict[NoteTable, list[Row]] = {}
     for row in rows:
-        kept = row.notes.get("pretrain/coverage_kept")
-        few = kept is not None and kept.mean < FEW_CUES
-        table.add_row(f"{_name(row)} (!)" if few else _name(row), *[_cell(row.notes.get(name)) for name in CUES])
-        if few:
-            table.caption = (
-                f"(!) under {FEW_CUES:.0f} % of the segments keep a cue: hardly the method it is named after"
-            )
+        for table in methods[row.method].note_tables if row.method in methods else ():
+            if any(name in row.notes for _, names in table.rows for name in names):
+                found.setdefault(table, []).append(row)
+    return [_make_note_table(table, of) for table, of in found.items()]
+
+
+def _make_note_table(noted: NoteTable, rows: list[Row]) -> Table:
+    table = Table(title=noted.title)
+    table.add_column("method", overflow="fold")
+    for label in noted.labels:
+        table.add_column(label)
+    for heading in noted.headings:
+        table.add_column(heading, justify="right", overflow="fold")
+    for row in rows:
+        few = noted.flag is not None and _is_below_least(row, noted.flag)
+        for words, names in noted.rows:
+            cells = [_cell(row.notes.get(name)) for name in names]
+            table.add_row(f"{_name(row)} (!)" if few else _name(row), *words, *cells)
+        if len(noted.rows) > 1:
+            table.add_section()
+        if few and noted.flag is not None:
+            table.caption = f"(!) {noted.flag.warning}"
     return table
 
 
-def _verification(rows: list[Row]) -> Table | None:
-    """How well each stage finds the sample's planted wrong words, beside dropping as many at random."""
-    rows = [row for row in rows if any("/verify/" in name for name in row.notes)]
-    if not rows:
-        return None
-    table = Table(
-        title="verification on the sample: finding planted wrong words, percent\n"
-        "E1 sentiment, E2 emotion, E3 degree; random = as many dropped by chance"
-    )
-    table.add_column("method", overflow="fold")
-    for name in ("clips", "stage"):
-        table.add_column(name)
-    for name in ("dropped", "precision", "random", "recall", "random"):
-        table.add_column(name, justify="right", overflow="fold")
-    for row in rows:
-        for split in ("train", "val"):
-            for stage, label in STAGES.items():
-                numbers = [row.notes.get(f"pretrain/verify/{split}/{stage}/{name}") for name in FOUND]
-                table.add_row(_name(row), split, label, *map(_cell, numbers))
-        table.add_section()
-    return table
+def _is_below_least(row: Row, measure: Measure) -> bool:
+    """Whether a row has less of a measure than it ought to have."""
+    number = row.notes.get(measure.note)
+    return number is not None and measure.least is not None and number.mean / 100 * measure.unit < measure.least
 
 
 def _name(row: Row) -> str:

@@ -1,11 +1,14 @@
-"""What a line cost and how far it can be believed: configurations tried, cues, calibration, size, arithmetic, hours."""
+"""What a line cost and how far it can be believed: configurations tried, what its method measures, calibration, size,
+arithmetic, hours."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 from math import floor, log10
 
+from bench.method import Measure
 from reports.results.frame import Frame
 from reports.results.pools import Pool, Read
 from reports.results.predicted import Shelf
@@ -16,25 +19,20 @@ from reports.tables.differences import signed
 from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.rounding import digits
 
-FEW_CUES = 10.0  # percent of segments; below it a method that lives on words is hardly itself
 HOUR = 3600.0
-FEW = f"fewer than {FEW_CUES:.0f} % of the segments keep a cue: a method that lives on words is hardly itself here"
 HEADINGS = {
-    "coverage": "a cue",
-    "kept": "kept",
     "ece": "ECE",
     "gap": "gap",
     "parameters": "size",
     "flops": "GFLOPs",
     "hours": "hours",
 }
+TRIED = "Tried: configurations that a search looked at on val for these values."
 CAPTION = (
-    "Tried: configurations that a search looked at on val for these values. Cues: share of training segments with an "
-    "affective cue, and with one that passed verification, percent. ECE: calibration error on test, percent, of the "
-    "finished model's confidence in 15 bins of equal size (biased upwards where clips are few). Gap: val minus test "
-    "Acc E, points; val chose the epoch. Size: parameters of the predictor, million. GFLOPs: what a prediction of one"
-    " clip takes, 10^9 operations, a product and a sum being two. Hours of a run, all its stages, on the machine that"
-    " made it. Least ECE in bold, second least underlined."
+    "ECE: calibration error on test, percent, of the finished model's confidence in 15 bins of equal size (biased "
+    "upwards where clips are few). Gap: val minus test Acc E, points; val chose the epoch. Size: parameters of the "
+    "predictor, million. GFLOPs: what a prediction of one clip takes, 10^9 operations, a product and a sum being two. "
+    "Hours of a run, all its stages, on the machine that made it. Least ECE in bold, second least underlined."
 )
 
 
@@ -42,9 +40,9 @@ def costs(frame: Frame, shelf: Shelf, dataset: str, name: str) -> Grid:
     """A line for each label of one data set."""
     frame = frame.on(dataset)
     pools, title = frame.pools(dataset), frame.datasets[dataset]
-    cells = {
-        "coverage": [_mean(one, partial(note, "pretrain/coverage", 100.0)) for one in pools],
-        "kept": [_few(_mean(one, partial(note, "pretrain/coverage_kept", 100.0))) for one in pools],
+    measures = {one.name: one for one in list_measures(frame) if one.heading}
+    cells = {name: [_format_measure(pool, one) for pool in pools] for name, one in measures.items()}
+    cells |= {
         "ece": column(pools, partial(calibration, shelf), "lower"),
         "gap": [_gap(one) for one in pools],
         "parameters": [_mean(one, partial(note, "cost/parameters", 1e-6)) for one in pools],
@@ -52,13 +50,16 @@ def costs(frame: Frame, shelf: Shelf, dataset: str, name: str) -> Grid:
         "hours": [_mean(one, hours) for one in pools],
     }
     columns = [Column("method", "method", numeric=False), Column("tried", "tried")]
-    columns += [Column(key, HEADINGS[key]) for key in cells]
+    headings = {name: one.heading for name, one in measures.items()} | HEADINGS
+    columns += [Column(key, headings[key]) for key in cells]
     lines = tuple(
         Line(label, (name_cell(frame, label), _tried(pools[place]), *(found[place] for found in cells.values())))
         for place, label in enumerate(frame.labels)
     )
     n = max(len(pool.runs) for pool in pools)
-    caption = f"{title}, n = {n}. {over(frame, dataset)} {COUNT} {CAPTION} {frame.values}"
+    meanings = dict.fromkeys(one.meaning for one in measures.values() if one.meaning)
+    text = " ".join((over(frame, dataset), COUNT, TRIED, *meanings, CAPTION, frame.values))
+    caption = f"{title}, n = {n}. {text}"
     return Grid(name, f"What it cost, {title}", caption, tuple(columns), lines, warnings=frame.warnings)
 
 
@@ -85,6 +86,16 @@ def note(name: str, unit: float, run: Run) -> float | None:
     return None if value is None else unit * value
 
 
+def list_measures(frame: Frame) -> Iterable[Measure]:
+    """What the methods of a frame measure, each once."""
+    return dict.fromkeys(one for run in frame.runs for one in run.method.measures)
+
+
+def read_measure(measure: Measure, run: Run) -> float | None:
+    """A measure of a run, as it is printed; None where its method has no such measure, or the run did not note it."""
+    return note(measure.note, measure.unit, run) if measure in run.method.measures else None
+
+
 def _mean(of: Pool, read: Read) -> Cell:
     """A mean alone, with three digits: what runs of a line have nearly in common."""
     number = of.number(read)
@@ -109,6 +120,8 @@ def _tried(pool: Pool) -> Cell:
     return Cell(str(most), value=most, keys=tuple(run.record.key for run in runs)) if runs else Cell(ABSENT)
 
 
-def _few(cell: Cell) -> Cell:
-    few = cell.value is not None and cell.value < FEW_CUES
-    return Cell(cell.text, value=cell.value, keys=cell.keys, notes=(FEW,)) if few else cell
+def _format_measure(pool: Pool, measure: Measure) -> Cell:
+    """The mean of a measure, with its warning where it is less than it ought to be."""
+    cell = _mean(pool, partial(read_measure, measure))
+    few = cell.value is not None and measure.least is not None and cell.value < measure.least
+    return replace(cell, notes=(measure.warning,)) if few else cell

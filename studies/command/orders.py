@@ -17,6 +17,7 @@ from bench.logs import logs_to
 from bench.parents import Status, begin_parent, end_parent
 from bench.record import RunFolder
 from bench.store import Store
+from methods.registry import METHODS
 from reports.screen.studies import Labelled, Planned, gap_table, optimism_table, plan_table
 from reports.screen.terminal import show
 from studies.command.answer import as_row, say_away
@@ -78,7 +79,7 @@ def _answer(console: Console, board: Board, store: Store, json_file: Path | None
         replace(record, arm=board.plan.label(cell), preset=board.plan.order.preset) for cell, record in board.failed()
     ]
     if rows or failed:
-        console.print(show([*(replace(row.record, arm=row.label) for row in rows), *failed], titles))
+        console.print(show([*(replace(row.record, arm=row.label) for row in rows), *failed], titles, METHODS))
     for table in (gap_table(rows), optimism_table(rows)):
         if table is not None:
             console.print(table)

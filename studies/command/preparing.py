@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from bench.config import Config
-from bench.data import Card, Clip, Problem, Word
-from bench.facts import Coverage, Facts
+from bench.data import Problem
+from bench.facts import Facts
 from bench.files import write_whole
 from datasets.index.source import Source
 from datasets.store.prepared import Form
 from datasets.survey import find, read_stills, survey
 from datasets.transcribing import transcribe
-from methods.mart.lexicon import load_lexicon
+from methods.mart.survey import survey_cues
 from methods.registry import METHODS
 from reports.data.counts import doubts
 from reports.data.page import PROBLEMS, page
@@ -69,7 +68,7 @@ def prepare_data(
             surveyed.facts,
             problems=(*heard, *surveyed.facts.problems),
             stills=read_stills(surveyed, screen.progress),
-            coverage=coverage(source.card, surveyed.words()),
+            sections=(survey_cues(source.card, surveyed.words()),),
         )
     place = results / "datasets" / source.card.name
     write_problems(facts.problems, place / PROBLEMS)
@@ -96,34 +95,3 @@ def form_of(preset: str) -> Form:
     config: Config = METHODS[METHOD].config.preset(preset)
     sampling = METHODS[METHOD].sampling(config, True)
     return Form.of(sampling.size, sampling.mels)
-
-
-def coverage(card: Card, said: Iterable[tuple[Clip, list[Word]]]) -> dict[str, Coverage]:
-    """What the default lexicon says for each class of a card, and of the words of its clips."""
-    lexicon = load_lexicon("nrc")
-    entries = _entries(card)
-    clips, hit, cues = Counter[int](), Counter[int](), Counter[int]()
-    for clip, words in said:
-        found = lexicon.cues(words, card)
-        clips[clip.label] += 1
-        cues[clip.label] += len(found)
-        hit[clip.label] += any(clip.label in cue.classes for cue in found)
-    return {
-        name: Coverage(
-            entries[name],
-            hit[label] / clips[label] if clips[label] else 0.0,
-            cues[label] / clips[label] if clips[label] else 0.0,
-        )
-        for label, name in enumerate(card.classes)
-    }
-
-
-def _entries(card: Card) -> dict[str, int]:
-    """Class -> entries of the lexicon that speak for it."""
-    lexicon = load_lexicon("nrc")
-    found = Counter[str]()
-    for concept in lexicon.polarities:
-        entry = lexicon.entry(concept)
-        if entry is not None:
-            found.update(name for name in card.classes if card.emotions.get(name, frozenset()) & entry.emotions)
-    return {name: found[name] for name in card.classes}

@@ -19,20 +19,15 @@ from reports.results.pools import wanted_of
 from reports.results.predicted import Shelf
 from reports.results.run import Run
 from reports.results.searched import Summary
-from reports.tables.components import PARTS
-from studies.ask import known_arms
+from studies.ask import find_arm, known_arms
 from studies.report.asked import read_asked
-from studies.report.choose import FULL, Choice, Wish, choose, choose_any
+from studies.report.choose import Choice, Wish, choose, choose_any
 from studies.report.filters import Filter
 from studies.report.records import Found, current, read_records
 from studies.report.searches import read_searches
-from studies.study import Study
+from studies.study import RUNS, Study
 
-KINDS = {"ablation": "components", "optimism": "optimism", **{name: name for name in PARTS if name != "components"}}
-"""Study -> the shape of its own table; all others have that of the comparison."""
-CONTROLS = ("mbt", "mbt-long")
-REMARKED = ("mart-released",)  # arms that a table has to explain
-OTHERS = "runs"  # name of a report of runs that no study names
+OTHERS = RUNS.name  # of a report of runs that no study names
 
 
 @dataclass(frozen=True)
@@ -85,8 +80,9 @@ def _in_words(left_out: Sequence[tuple[str, str]], used: set[str]) -> list[str]:
 def _part(results: Path, study: Study, choice: Choice, wish: Wish) -> Part:
     wanted = wanted_of(choice.runs, _asked(results, study, choice, wish.runs))
     told = (choice.narrowed,) if choice.narrowed else ()
-    frame = Frame(choice.runs, wanted, _remarks(choice.runs), choice.values, told)
-    return Part(study.name, study.question, KINDS.get(study.name, "scores"), study.full, CONTROLS, frame)
+    frame = Frame(choice.runs, wanted, _remarks(study, choice.runs), choice.values, told)
+    papers = _list_papers(study, choice.runs)
+    return Part(study.name, study.question, study.table, study.full, study.controls, frame, papers)
 
 
 def _asked(results: Path, study: Study, choice: Choice, only: Filter) -> dict[str, set[tuple[int, int]]]:
@@ -110,13 +106,20 @@ def _absent(results: Path, study: Study, choice: Choice, only: Filter) -> str:
 
 
 def _any(choice: Choice, wish: Wish) -> Part:
-    frame = Frame(choice.runs, wanted_of(choice.runs), _remarks(choice.runs), choice.values)
-    return Part(OTHERS, f"Runs with {wish.runs}, side by side.", "scores", FULL, CONTROLS, frame)
+    frame = Frame(choice.runs, wanted_of(choice.runs), _remarks(RUNS, choice.runs), choice.values)
+    papers, question = _list_papers(RUNS, choice.runs), f"Runs with {wish.runs}, side by side."
+    return Part(RUNS.name, question, RUNS.table, RUNS.full, RUNS.controls, frame, papers)
 
 
-def _remarks(runs: Sequence[Run]) -> dict[str, str]:
+def _remarks(study: Study, runs: Sequence[Run]) -> dict[str, str]:
     arms = known_arms()
-    return {run.arm: arms[run.arm].title for run in runs if run.arm in REMARKED}
+    return {run.arm: arms[run.arm].title for run in runs if run.arm in study.remarked}
+
+
+def _list_papers(study: Study, runs: Sequence[Run]) -> tuple[Path, ...]:
+    """The published numbers to print: those of the full method first."""
+    methods = (find_arm(study.full).method, *(run.method for run in runs))
+    return tuple(dict.fromkeys(method.paper for method in methods if method.paper is not None))
 
 
 def _all_runs(parts: Sequence[Part]) -> tuple[Run, ...]:

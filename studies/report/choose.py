@@ -22,10 +22,9 @@ from studies.report.filters import Filter
 from studies.report.labels import told_apart, values_in_words
 from studies.report.naming import Name, Settings, in_words, names_of, settings_of
 from studies.report.records import Found
-from studies.study import Study
+from studies.study import RUNS, Study
 
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
-FULL = "mart"  # whose search gives other arms their values, where no study says so
 
 
 @dataclass(frozen=True)
@@ -78,17 +77,17 @@ def choose_any(found: Sequence[Found], searches: Sequence[Summary], wish: Wish, 
     named: list[Named] = []
     unknown: LeftOut = []
     for one in found:
-        names = names_of(one.record, searches, FULL)
+        names = names_of(one.record, searches, RUNS.full)
         known = [name for name in names if name.arm == one.record.arm] or names
         if not known and wish.runs.takes(one.record, one.record.arm):
             unknown.append((one.record.key, "that no arm and preset explains"))
         named += [(one, known[0])] if known and wish.runs.takes(one.record, known[0].arm) else []
     named, left_out = of_one_kind(named)
-    runs, more = _make(named, searches, FULL, list(known_arms()), store)
+    runs, more = _make(named, searches, RUNS.full, list(known_arms()), store)
     by_hand = any(run.settings for run in runs)
     runs = told_apart(runs, by_hand)
     presets = ", ".join(dict.fromkeys(run.record.preset for run in runs))
-    values = values_in_words(runs, presets, "", FULL, by_hand)
+    values = values_in_words(runs, presets, "", RUNS.full, by_hand)
     return Choice(tuple(runs), presets, (), values, tuple(left_out + unknown + more))
 
 
@@ -196,6 +195,7 @@ def _run(one: Found, name: Name, searched: bool, store: Store, card: Card) -> Ru
         folder=folder.path,
         card=card,
         arm=name.arm,
+        method=find_arm(name.arm).method,
         values=name.values,
         settings=in_words(name.settings),
         tried=name.tried,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bench.record import Protocol
 from studies.search.search import Budget, How
-from studies.study import Tuning
+from studies.study import RUNS, Tuning
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Part:
     datasets: tuple[str, ...]
     folds: tuple[int, ...] | None = None  # None: the first of each data set; () every one
     tuning: Tuning = "none"
-    full: str = "mart"
+    full: str = RUNS.full
     protocol: Protocol = "clean"
     settings: tuple[str, ...] = ()  # beside those of the order
 

@@ -7,6 +7,7 @@ from methods.backbones.mbt import Mbt
 from methods.mart.config import MartConfig
 from methods.mart.model import MartPredictor, Pretrain
 from methods.registry import ARMS, METHODS
+from reports.published.facts import published
 from tests.methods.mart.toys import tower_file
 from tests.methods.toys import TINY, toy_batch
 from tests.toys import CARD
@@ -26,6 +27,24 @@ def test_every_method_states_what_it_is(name):
     assert method.name == name and method.version >= 1 and method.title
     for preset in method.config.presets:
         assert method.config.preset(preset).override({}) == method.config.preset(preset)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_a_method_gives_reports_fits_its_config_and_its_tables(name):
+    method = METHODS[name]
+    assert set(method.shown_fields) <= set(method.config.model_fields)
+    assert method.paper is None or published(method.paper).tables
+    for table in method.note_tables:
+        assert all(len(words) == len(table.labels) for words, _ in table.rows)
+        assert all(len(notes) == len(table.headings) for _, notes in table.rows)
+    for measure in method.measures:
+        assert measure.heading or measure.title
+        assert (measure.least is None) == (not measure.warning)
+
+
+def test_measures_of_one_name_are_one_measure():
+    found = {measure for method in METHODS.values() for measure in method.measures}
+    assert len({measure.name for measure in found}) == len(found) > 1
 
 
 @pytest.mark.parametrize("name", METHODS)

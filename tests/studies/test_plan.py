@@ -7,7 +7,8 @@ import pytest
 from bench.errors import ConfigError
 from datasets.registry import DATASETS
 from methods.registry import METHODS
-from studies.ask import known_arms
+from reports.compose import WITHOUT_PARTS
+from studies.ask import configure, find_arm, known_arms
 from studies.registry import PAPER, STUDIES
 from studies.search.search import FIRST_SEED, Budget
 from studies.work.order import Order, Part
@@ -35,7 +36,14 @@ def test_a_study_asks_a_question_of_arms_and_data_sets_that_there_are(name):
     for study in STUDIES[name]:
         assert study.question.endswith("?") and len(study.question) < 200
         assert set(study.arms) <= set(known_arms()) and set(study.datasets) <= set(DATASETS)
-        assert study.full in METHODS
+        assert study.full in METHODS and {*study.controls, *study.remarked} <= set(known_arms())
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_a_study_with_a_table_of_parts_has_arms_whose_methods_describe_them(name):
+    for study in STUDIES[name]:
+        described = [arm.method.describe(configure(arm, "quick", {}).model_dump()) for arm in map(find_arm, study.arms)]
+        assert study.table in WITHOUT_PARTS or any(study.table in parts for parts in described)
 
 
 def test_the_papers_studies_are_in_paper():

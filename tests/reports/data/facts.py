@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from bench.data import Card, Problem
-from bench.facts import ClipFacts, Coverage, Facts
+from bench.facts import ClassFacts, ClipFacts, Facts, FactsSection
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
 CARD = Card(
@@ -36,13 +36,21 @@ def clips(each: int = 6, **fields: Any) -> tuple[ClipFacts, ...]:
     return tuple(clip(label, number, "train" if number < each else "test", **fields) for label, number in places)
 
 
+def heard(card: Card, **cells: tuple[str | float, ...]) -> FactsSection:
+    """A section that a method adds; `cells` are those of a class."""
+    rows = tuple(ClassFacts(name, cells.get(name, ("12", 0.5)), f"why {name}") for name in card.classes)
+    return FactsSection(
+        "heard", f"Heard in {card.title}", ("entries", "share"), rows, "What is meant.", "Nothing for", card.classes[-1]
+    )
+
+
 def facts(**fields: Any) -> Facts:
     values = {
         "fold": 0,
         "sample": False,
         "clips": clips(),
         "problems": (),
-        "coverage": {name: Coverage(100 * at, at / 4, at / 2) for at, name in enumerate(CARD.classes)},
+        "sections": (heard(CARD),),
         "bytes": 5_000_000,
     }
     return Facts(CARD, **{**values, **fields})

@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 import pytest
 
 from bench.data import Problem
-from bench.facts import Coverage, Still
+from bench.facts import Still
 from reports.data.charts import duration, histogram, ladder, second_steps, word_steps
 from reports.data.page import page
-from tests.reports.data.facts import CARD, HOSTILE, clip, clips, facts, missing
+from tests.reports.data.facts import CARD, HOSTILE, clip, clips, facts, heard, missing
 
 VOID = {"meta", "img"}
 
@@ -109,11 +109,12 @@ def test_modalities_are_shares_of_the_readable_clips():
     assert found[1] == ["anger", "100 %", "75 %", "0 %"] and found[-1] == ["all", "100 %", "75 %", "0 %"]
 
 
-def test_the_lexicon_s_share_its_reason_and_what_it_cannot_reach_are_told():
-    found = Parsed(page(facts(coverage={"joy": Coverage(1234, 0.256, 2.04)})))
-    assert ["joy", "1,234", "26 %", "2.0"] in found.tables["lexicon"]
-    assert ["joy, trust: joy is joy"] in found.tables["lexicon"]
-    assert ["anger", "–", "–", "–"] in found.tables["lexicon"] and "No cue can reach calm" in found.text
+def test_a_section_that_a_method_adds_has_its_table_its_reasons_and_what_they_mean():
+    found = Parsed(page(facts(sections=(heard(CARD, joy=("1,234", 0.256)),))))
+    rows = found.tables["heard"]
+    assert rows[0] == ["class", "entries", "share"] and ["joy", "1,234", "26 %"] in rows and ["why joy"] in rows
+    assert "Heard in Toys & Co" in found.text and "Nothing for calm." in found.text and "What is meant." in found.text
+    assert "heard" not in Parsed(page(facts(sections=()))).tables
 
 
 def test_stills_are_shown_with_the_clip_they_are_of():
@@ -140,12 +141,15 @@ def test_fitness_is_said_with_its_reasons():
 def named(name: str) -> str:
     """The page of a data set in which everything bears one name."""
     card = replace(CARD, title=name, classes=(name, "joy", "calm"), cite=name, licence=name, language=name, obtain=name)
-    card = replace(card, group=name, fold=name, folds=(1, 2), splits=name, unreached=(name,))
-    card = replace(card, reasons={"joy": name}, emotions={name: frozenset({name})})
+    card = replace(card, group=name, fold=name, folds=(1, 2), splits=name)
+    section = heard(card, joy=(name, name))
+    section = replace(section, title=name, headings=(name, name), meaning=name, lead=name, names=name)
     rows = tuple(replace(row, key=f"{name}/{at}", group=name) for at, row in enumerate(clips()))
     told = tuple(Problem(name, f"{name}/\x1b\u202e\udcff", name) for _ in range(3))
     stills = {name: (Still(f"{name}/{name}", b"x"),)}
-    return page(replace(facts(clips=rows, problems=told, stills=stills, sample=True), card=card, fold=1))
+    return page(
+        replace(facts(clips=rows, problems=told, stills=stills, sample=True), card=card, fold=1, sections=(section,))
+    )
 
 
 def test_no_name_becomes_a_tag_or_an_attribute():
@@ -176,8 +180,8 @@ def test_the_sample_is_called_so_at_the_top_and_over_every_section():
 @pytest.mark.parametrize(
     "found",
     [
-        facts(clips=(), coverage={}, bytes=0),
-        facts(clips=clips(seconds=None, words=0, present=(False,) * 3), coverage={}, bytes=0),
+        facts(clips=(), sections=(), bytes=0),
+        facts(clips=clips(seconds=None, words=0, present=(False,) * 3), sections=(), bytes=0),
         facts(clips=clips(words=0, present=(False,) * 3)),
         facts(clips=clips(seconds=0.0)),
         missing(facts(), *[row.key for row in clips()]),

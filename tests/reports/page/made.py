@@ -13,6 +13,7 @@ import numpy as np
 
 from bench.data import Card
 from bench.record import RECORD, Failure, Record, RunSpec
+from methods.majority import MAJORITY
 from reports.report import Picture, Report, Section
 from reports.results.run import Run
 from reports.tables.grid import Cell, Column, Grid, Line
@@ -69,7 +70,7 @@ def run(folder: Path, facts: Card, arm: str, seed: int, clips: int = 20, **more:
     if not failed:
         (place / "curves.json").write_text(_curves(acc, more.pop("epochs", 20)))
         _predictions(place, facts.classes, label, logits, name)
-    return Run(record, place, facts, arm, run_id="a" * 32, experiment="3", **more)
+    return Run(record, place, facts, arm, MAJORITY, run_id="a" * 32, experiment="3", **more)
 
 
 def _curves(acc: float, epochs: int) -> str:

@@ -10,12 +10,13 @@ import pytest
 
 from datasets.registry import DATASETS
 from methods.registry import ARMS, METHODS
-from reports.published.facts import published
 from reports.tables.beside import SAMPLE, beside
-from reports.tables.components import PARTS, components
+from reports.tables.components import components
 from reports.tables.scores import scores
+from studies.registry import STUDIES
 from tests.conftest import ROOT
 from tests.reports.tables.by_hand import TWO, by_hand, frame_of
+from tests.reports.tables.cases import PAPER
 
 COPIED = {
     "components": (
@@ -59,7 +60,7 @@ def test_tables_1_and_2_are_as_copied(copied):
         for method, of in copied[table].items():
             for dataset, row in of.items():
                 expected.setdefault(method, {}).update({f"{dataset}/{name}": value for name, value in row.items()})
-    assert published().tables["scores"].lines == expected
+    assert PAPER.tables["scores"].lines == expected
 
 
 @pytest.mark.parametrize("kind", COPIED)
@@ -69,12 +70,12 @@ def test_tables_3_to_5_are_as_copied(kind, copied):
         lines[name]: {column if column == "acc_e" else f"recall/{column}": value for column, value in row.items()}
         for name, row in copied[table].items()
     }
-    found = published().tables[kind]
+    found = PAPER.tables[kind]
     assert found.lines == expected and found.dataset == "ekman6"
 
 
 def test_every_contradiction_that_is_known_has_a_footnote(copied):
-    told = {note for table in published().tables.values() for notes in table.footnotes.values() for note in notes}
+    told = {note for table in PAPER.tables.values() for notes in table.footnotes.values() for note in notes}
     assert len(told) == len(copied["known_inconsistencies"])
     for one in copied["known_inconsistencies"]:
         figures = {word.strip("(),:") for word in one.split() if word.strip("(),:").replace(".", "").isdigit()}
@@ -82,7 +83,7 @@ def test_every_contradiction_that_is_known_has_a_footnote(copied):
 
 
 def test_what_other_papers_print_is_as_copied(copied):
-    text = " ".join(text for _, text in published().elsewhere)
+    text = " ".join(text for _, text in PAPER.elsewhere)
     for values in copied["elsewhere"].values():
         if isinstance(values, dict):
             assert all(f"{value}" in text for value in values.values())
@@ -90,10 +91,10 @@ def test_what_other_papers_print_is_as_copied(copied):
 
 def test_lines_and_columns_are_ones_that_we_have():
     known = {*METHODS, *ARMS}
-    for name, table in published().tables.items():
+    for name, table in PAPER.tables.items():
         ours = known & table.lines.keys()
         assert {"mart"} <= ours and (name == "scores" or ours == table.lines.keys())
-        assert name == "scores" or name in PARTS
+        assert name == "scores" or name in {study.table for study in STUDIES["paper"]}
         for columns in table.lines.values():
             for column in columns:
                 dataset = table.dataset or column.partition("/")[0]
@@ -101,7 +102,7 @@ def test_lines_and_columns_are_ones_that_we_have():
 
 
 def test_footnotes_are_of_cells_that_are_printed():
-    for table in published().tables.values():
+    for table in PAPER.tables.values():
         for cell in table.footnotes:
             method, _, column = cell.partition("/")
             assert column in table.lines[method]
@@ -109,7 +110,7 @@ def test_footnotes_are_of_cells_that_are_printed():
 
 def test_a_footnote_that_tells_numbers_stands_at_these():
     told = 0
-    for table in published().tables.values():
+    for table in PAPER.tables.values():
         for cell, notes in table.footnotes.items():
             method, _, column = cell.partition("/")
             for note in notes:
@@ -128,13 +129,13 @@ def frame(tmp_path_factory):
 
 def made(frame, kind):
     ours = scores(frame, "s", "S") if kind == "scores" else components(frame, kind, "c", "C", "ekman6")
-    return ours, beside(frame if kind == "scores" else frame.on("ekman6"), ours, kind, "published")
+    return ours, beside(frame if kind == "scores" else frame.on("ekman6"), ours, kind, "published", PAPER)
 
 
-@pytest.mark.parametrize("kind", published().tables)
+@pytest.mark.parametrize("kind", PAPER.tables)
 def test_published_numbers_and_footnotes_stand_at_their_cells(kind, frame):
     _, grid = made(frame, kind)
-    table, seen = published().tables[kind], 0
+    table, seen = PAPER.tables[kind], 0
     for name, cell in grid.cells():
         _, whose, method, *column = name.split("/")
         column = "/".join(column)
@@ -150,18 +151,18 @@ def test_published_numbers_and_footnotes_stand_at_their_cells(kind, frame):
     }
 
 
-@pytest.mark.parametrize("kind", published().tables)
+@pytest.mark.parametrize("kind", PAPER.tables)
 def test_published_numbers_are_never_marked_and_ours_beside_them_neither(kind, frame):
     ours, grid = made(frame, kind)
     assert any(cell.mark for _, cell in ours.cells()) and not any(cell.mark for _, cell in grid.cells())
 
 
-@pytest.mark.parametrize("kind", published().tables)
+@pytest.mark.parametrize("kind", PAPER.tables)
 def test_ours_and_the_gap_stand_below_each_line_that_we_have_in_the_papers_order(kind, frame):
     _, grid = made(frame, kind)
-    mine = {label for label in frame.labels if label in published().tables[kind].lines}
+    mine = {label for label in frame.labels if label in PAPER.tables[kind].lines}
     expected = []
-    for method in published().tables[kind].lines:
+    for method in PAPER.tables[kind].lines:
         expected += [f"published/{method}", *([f"ours/{method}", f"gap/{method}"] if method in mine else [])]
     assert [line.id for line in grid.lines] == expected and "mart" in mine
 
@@ -177,7 +178,7 @@ def test_ours_are_the_cells_of_our_table(frame):
 
 def test_there_is_no_gap_on_the_sample():
     frame = frame_of(by_hand(None, "mart", files=False, spec={"data": "sample"}))
-    grid = beside(frame, scores(frame, "s", "S"), "scores", "published")
+    grid = beside(frame, scores(frame, "s", "S"), "scores", "published", PAPER)
     gaps = [cell for name, cell in grid.cells() if "/gap/" in name and not name.endswith("whose")]
     assert gaps and all(cell.text == "–" and cell.notes == (SAMPLE,) and cell.value is None for cell in gaps)
     assert any("BUILT-IN SAMPLE" in warning for warning in grid.warnings)
@@ -186,14 +187,14 @@ def test_there_is_no_gap_on_the_sample():
 def test_lines_of_an_arm_that_are_several_are_all_there_each_named():
     flagged = {"spec": {"protocol": "best-on-test"}, "run": {"apart": "EPOCH CHOSEN ON TEST"}}
     frame = frame_of(by_hand(None, "mart", files=False), by_hand(None, "mart", files=False, **flagged))
-    grid = beside(frame, scores(frame, "s", "S"), "scores", "published")
+    grid = beside(frame, scores(frame, "s", "S"), "scores", "published", PAPER)
     named = [line.cells[1].text for line in grid.lines if line.id.startswith("ours/")]
     assert named == ["ours", "ours (EPOCH CHOSEN ON TEST)"]
 
 
 def test_failed_runs_have_no_gap():
     frame = frame_of(by_hand(None, "mart", files=False, error="stopped"), by_hand(None, "mbt", files=False))
-    grid = beside(frame, scores(frame, "s", "S"), "scores", "published")
+    grid = beside(frame, scores(frame, "s", "S"), "scores", "published", PAPER)
     cells = dict(grid.cells())
     assert cells["published/ours/mart/ekman6/acc_e"].text == "failed (0/1 runs)"
     assert cells["published/gap/mart/ekman6/acc_e"].text == "–"
@@ -206,8 +207,8 @@ def test_elsewhere_is_told_of_the_data_sets_that_are_there(frame):
 
 def test_nothing_is_printed_for_data_or_tables_that_the_paper_does_not_have(frame):
     own = frame_of(by_hand(None, "mart", files=False, card=TWO))
-    assert beside(own, scores(own, "s", "S"), "scores", "published") is None
+    assert beside(own, scores(own, "s", "S"), "scores", "published", PAPER) is None
     grid = components(frame, "modalities", "c", "C", "ekman6")
-    assert beside(frame.on("ekman6"), grid, "modalities", "published") is None
+    assert beside(frame.on("ekman6"), grid, "modalities", "published", PAPER) is None
     iemocap = components(frame, "masking", "c", "C", "iemocap")
-    assert beside(frame.on("iemocap"), iemocap, "masking", "published") is None
+    assert beside(frame.on("iemocap"), iemocap, "masking", "published", PAPER) is None

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
+from methods.registry import METHODS
 from reports.screen.studies import Labelled, Planned, gap_table, optimism_table, plan_table
 from reports.screen.terminal import show
 from tests.reports.screen.records import record
@@ -56,7 +57,7 @@ def test_the_sample_is_named_in_every_table(table):
 
 
 def test_a_protocol_stands_beside_the_name_wherever_its_numbers_do():
-    told = text(show([run(0, 0.5), run(0, 0.6, None, "best-on-test"), run(0, 0.7, None, "refit")], {}))
+    told = text(show([run(0, 0.5), run(0, 0.6, None, "best-on-test"), run(0, 0.7, None, "refit")], {}, METHODS))
     assert told.count("mbt (EPOCH CHOSEN ON TEST)") >= 1 and told.count("mbt (refit on train + val)") >= 1
 
 

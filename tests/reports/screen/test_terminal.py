@@ -1,5 +1,6 @@
 from rich.console import Console
 
+from methods.registry import METHODS
 from reports.screen.terminal import show
 from tests.reports.screen.records import record
 
@@ -7,7 +8,7 @@ from tests.reports.screen.records import record
 def shown(*records):
     console = Console(width=140)
     with console.capture() as captured:
-        console.print(show(records, {"toy": "Toy clips"}))
+        console.print(show(records, {"toy": "Toy clips"}, METHODS))
     return captured.get()
 
 

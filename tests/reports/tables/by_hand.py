@@ -21,6 +21,7 @@ from datasets.registry import DATASETS
 from reports.results.frame import Frame
 from reports.results.pools import wanted_of
 from reports.results.run import Run
+from studies.ask import known_arms
 
 QUICK = "Preset quick; values as the preset has them."
 FULL = {"pretrain_epochs": 2, "mask": "affective", "mask_from": 0.1, "mask_to": 0.5, "verify": "degree"}
@@ -38,6 +39,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
 TWO = Card(
     "clips", "Own clips", ("calm", "tense"), (1, -1), {}, "en", "own", "none", "here", splits="by hand", clips=60
 )
+ARMS = known_arms()  # a name that is none of these is that of a method of which there is nothing more to say
 LABELS: dict[str, tuple[str, str]] = {}
 """Key of every run that was made -> its line and data set, and its fold and seed."""
 
@@ -86,7 +88,7 @@ def by_hand(folder: Path | None, arm: str, seed: int = 0, fold: int = 0, **told:
             _table(found, made.card).to_parquet(place / PREDICTIONS, index=False)
             points = [{"stage": "finetune", "epoch": n, "values": {"val/acc_e": v}} for n, v in enumerate(made.curve)]
             (place / CURVES).write_text(json.dumps([{"stage": "pretrain", "epoch": 0, "values": {"loss": 1}}, *points]))
-    run = Run(record, place, made.card, arm, **made.run)
+    run = Run(record, place, made.card, arm, ARMS.get(arm, ARMS["majority"]).method, **made.run)
     LABELS[spec.key] = f"{run.label} on {made.card.name}", f"{fold}.{seed}"
     return run
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datasets.registry import DATASETS
+from methods.mart.describe import PAPER as FILE
+from reports.published.facts import published
 from reports.results.comparisons import compare_with
 from reports.results.frame import Frame
 from reports.results.predicted import Shelf
@@ -21,6 +23,7 @@ from reports.tables.spaces import spaces
 from reports.tables.tests import tests
 from tests.reports.tables.by_hand import by_hand, frame_of
 
+PAPER = published(FILE)
 EKMAN, EIGHT = DATASETS["ekman6"].card, DATASETS["videoemotion8"].card
 SEEDS = range(3)
 ON_TEST = {"apart": "EPOCH CHOSEN ON TEST"}
@@ -166,10 +169,14 @@ CASES: dict[str, Callable[[Path], Grid]] = {
     "verification": lambda folder: _parts(folder, "verification", "mart-no-verification", "mart-emotion-only", "mart"),
     "modalities": lambda folder: _parts(folder, "modalities", "mbt", "mart-audio", "mart"),
     "published": lambda folder: beside(
-        frame := mixed(folder), scores(frame, "scores", "Comparison"), "scores", "published"
+        frame := mixed(folder), scores(frame, "scores", "Comparison"), "scores", "published", PAPER
     ),
     "published_sample": lambda folder: beside(
-        frame := sample(folder), components(frame, "components", "c", "C", "ekman6"), "components", "published_sample"
+        frame := sample(folder),
+        components(frame, "components", "c", "C", "ekman6"),
+        "components",
+        "published_sample",
+        PAPER,
     ),
     "worth": lambda folder: _worth(ablation(folder), "worth"),
     "worth_tuned": lambda folder: _worth(tuned(folder), "worth_tuned"),

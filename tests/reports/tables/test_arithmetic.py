@@ -21,7 +21,7 @@ from reports.tables.scores import scores
 from reports.tables.tests import tests as against
 from tests.reports.tables import anew
 from tests.reports.tables.by_hand import accuracy, by_hand, frame_of, read, right
-from tests.reports.tables.cases import EIGHT, SEEDS
+from tests.reports.tables.cases import EIGHT, PAPER, SEEDS
 
 METRICS = ("acc_s", "f1_s", "acc_e", "f1_e")
 ARMS = {"mbt": 0.3, "mart-no-masking": 0.45, "mart-no-verification": 0.49, "mart": 0.5}
@@ -246,7 +246,7 @@ def test_sizes_have_three_digits_and_no_power_of_ten(tmp_path, flops, text):
 
 
 def test_a_gap_is_ours_minus_what_is_published(ekman):
-    grid = beside(ekman, scores(ekman, "scores", "Scores"), "scores", "published")
+    grid = beside(ekman, scores(ekman, "scores", "Scores"), "scores", "published", PAPER)
     found = {name.partition("/")[2]: cell for name, cell in grid.cells()}
     for metric in METRICS:
         ours = np.mean([anew.score(run, metric) for run in ekman.of("mart")])
@@ -272,7 +272,7 @@ def test_the_order_of_runs_changes_nothing_in_any_table(which, request):
     def all_of(frame: Frame) -> list[str]:
         compared = compare_with(frame, "mart", Shelf())
         first = scores(frame, "scores", "Scores")
-        made = [first, beside(frame, first, "scores", "published"), costs(frame, Shelf(), dataset, "costs")]
+        made = [first, beside(frame, first, "scores", "published", PAPER), costs(frame, Shelf(), dataset, "costs")]
         made += [differences(frame, by_place(compared), "mart", ["mart"], dataset, "worth", "Worth")]
         made += [against(frame, compared, "mart", "tests"), components(frame, "components", "c", "C", dataset)]
         return [markdown(grid) for grid in made]

@@ -19,7 +19,7 @@ from reports.tables.scores import scores
 from reports.tables.spaces import spaces
 from reports.tables.tests import tests as against
 from tests.reports.tables.by_hand import by_hand, frame_of
-from tests.reports.tables.cases import EIGHT, SEEDS, ablation, summaries
+from tests.reports.tables.cases import EIGHT, PAPER, SEEDS, ablation, summaries
 
 VALUES = "Whose values these are."
 ARMS = ("majority", "mbt", "mart")
@@ -43,7 +43,7 @@ def tables() -> dict[str, Grid]:
         "costs": costs(frame, Shelf(), "ekman6", "costs"),
         "worth": differences(frame, by_place(compared), "mart", ["mart"], "ekman6", "worth", "Worth"),
         "tests": against(frame, compared, "mart", "tests"),
-        "published": beside(frame, first, "scores", "published"),
+        "published": beside(frame, first, "scores", "published", PAPER),
         "overall": overall(frame, "overall", "Overall"),
     }
 

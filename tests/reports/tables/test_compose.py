@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from methods.mart.describe import PAPER as FILE
 from reports.compose import compose
 from reports.results.part import Part
 from reports.results.predicted import Shelf
@@ -15,7 +16,7 @@ FLAGGED = {"spec": {"protocol": "best-on-test"}, "run": ON_TEST}
 
 
 def made(frame, kind="scores", full="mart", controls=("mbt",)):
-    section = compose(Part("study", "?", kind, full, controls, frame), Shelf())
+    section = compose(Part("study", "?", kind, full, controls, frame, (FILE,)), Shelf())
     return {grid.name: grid for grid in section.grids}, section
 
 

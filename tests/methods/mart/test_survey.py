@@ -1,0 +1,43 @@
+"""What the lexicon finds in a data set is counted class by class."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from bench.data import Card, Clip, Word
+from methods.mart.survey import survey_cues
+
+CARD = Card(
+    name="toys",
+    title="Toys",
+    classes=("fear", "joy", "calm"),
+    sentiment=(-1, 1, 0),
+    emotions={"fear": frozenset({"fear"}), "joy": frozenset({"joy", "trust"})},
+    language="en",
+    licence="",
+    cite="",
+    obtain="",
+    unreached=("calm",),
+    reasons={"joy": "joy is joy"},
+)
+
+
+def said(label: int, *texts: str) -> tuple[Clip, list[Word]]:
+    words = [Word(text, float(at), at + 0.5) for at, text in enumerate(texts)]
+    return Clip(f"{CARD.classes[label]}/{texts}", label, "train", str(texts)), words
+
+
+def test_clips_with_a_cue_of_their_class_and_all_cues_are_counted():
+    clips = [said(1, "happiness", "terror"), said(1, "terror"), said(1, "xyzzy"), said(0, "terror")]
+    found = survey_cues(CARD, clips)
+    cells = {row.name: row.cells[1:] for row in found.classes}
+    assert cells == {"fear": (1.0, "1.0"), "joy": (1 / 3, "1.0"), "calm": (0.0, "0.0")}
+    entries = {row.name: int(str(row.cells[0]).replace(",", "")) for row in found.classes}
+    assert entries["fear"] > 10_000 and entries["joy"] > 10_000 and entries["calm"] == 0
+
+
+def test_what_speaks_for_a_class_is_named_with_its_reason_and_what_nothing_reaches():
+    found = survey_cues(CARD, [])
+    assert [row.why for row in found.classes] == ["fear", "joy, trust: joy is joy", "no emotion speaks for it"]
+    assert found.names == "calm" and found.lead
+    assert survey_cues(replace(CARD, unreached=()), []).lead == ""
