@@ -7,10 +7,7 @@ from studies.study import FIVE, Study
 
 COMPARISON = Study(
     "comparison",
-    (
-        "Does MART beat the supervised model it starts from, and everything simpler, on each data set (Tables 1 "
-        "and 2)?"
-    ),
+    ("Does MART beat the supervised model it starts from, and everything simpler, on each data set (Tables 1 and 2)?"),
     arms=("majority", "probe", "mbt", "mbt-long", "mart-released", "mart"),
     datasets=FIVE,
     every_fold=True,
