@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from statistics import fmean
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 
-from bench.record import Record
-from reports.screen.rows import COLUMNS, Number, Row, gather
+from reports.results.frame import Frame
+from reports.results.pools import Number
+from reports.results.run import Run
+from reports.screen.rows import ABSENT, Row, frames, gather, pools_of, texts
+from reports.tables.columns import METRICS
+from reports.tables.rounding import decimals, quantity, shown
+from reports.tables.scores import percent
 
+COLUMNS = {name: METRICS[name] for name in ("acc_e", "f1_e", "acc_s", "f1_s")} | {"bal_e": "bal. Acc E"}
 FEW_CUES = 10.0  # percent of segments; below it a method that lives on words is hardly itself
 CUES = {
     "pretrain/coverage": "a cue",
@@ -23,47 +31,50 @@ STAGES = {"sentiment": "E1", "emotion": "E2", "degree": "E3"}
 FOUND = ("dropped", "precision", "random_precision", "recall", "random_recall")
 
 
-def show(records: Sequence[Record], titles: dict[str, str]) -> RenderableType:
-    """For each data set its scores, its classes, and what became of the words; `titles` names the data sets."""
+def show(runs: Sequence[Run]) -> RenderableType:
+    """For each data set its scores, its classes, and what became of the words."""
     parts: list[Table | None] = []
-    for dataset, data in dict.fromkeys((record.spec.dataset, record.spec.data) for record in records):
-        rows = [row for row in gather(records) if (row.dataset, row.data) == (dataset, data)]
-        parts += [_scores(rows, titles.get(dataset, dataset)), _classes(rows), _cues(rows), _verification(rows)]
+    for frame in frames(runs):
+        rows = gather(frame)
+        parts += [_scores(frame), _classes(frame), _cues(rows), _verification(rows)]
     return Group(*(part for part in parts if part is not None))
 
 
-def _scores(rows: list[Row], title: str) -> Table:
-    sample = rows[0].data == "sample"
-    name = f"{title} -- BUILT-IN SAMPLE, not the real data" if sample else title
-    presets = ", ".join(dict.fromkeys(row.preset for row in rows))
-    table = Table(title=f"{name}\ntest split, percent, preset {presets}", title_style="yellow" if sample else "bold")
+def _scores(frame: Frame) -> Table:
+    (title,) = frame.datasets.values()
+    name = f"{title} -- BUILT-IN SAMPLE, not the real data" if frame.is_sample else title
+    presets = ", ".join(dict.fromkeys(run.record.preset for run in frame.runs))
+    style = "yellow" if frame.is_sample else "bold"
+    table = Table(title=f"{name}\ntest split, percent, preset {presets}", title_style=style)
     table.add_column("method", overflow="fold")
-    for label in COLUMNS.values():
+    for label in (*COLUMNS.values(), "clips", "runs", "s/run"):
         table.add_column(label, justify="right", overflow="fold")
-    for label in ("clips", "runs", "s/run"):
-        table.add_column(label, justify="right", overflow="fold")
-    for row in rows:
-        runs = f"{row.runs}" if not row.failed else f"{row.runs} ({row.failed} failed)"
-        cells = [_cell(row.numbers.get(name)) for name in COLUMNS]
-        arm = f"{_name(row)} (from scratch)" if row.scratch else _name(row)
-        table.add_row(arm, *cells, str(row.clips), runs, f"{row.seconds:.1f}")
-    if any(row.runs > 1 for row in rows):
-        over = "folds and seeds together" if any(row.folds > 1 for row in rows) else "seeds"
+    pools = pools_of(frame)
+    scores = [texts(pools, partial(percent, metric)) for metric in COLUMNS]
+    for label, pool, *cells in zip(frame.labels, pools, *scores, strict=True):
+        clips = int(pool.runs[0].record.scores.get("test/n") or 0) if pool.runs else 0
+        runs = f"{len(pool.runs)} ({len(pool.failed)} failed)" if pool.failed else str(len(pool.runs))
+        seconds = quantity(fmean(sum(run.record.seconds.values()) for run in (*pool.runs, *pool.failed)))
+        table.add_row(label, *cells, str(clips), runs, seconds)
+    if any(len(pool.runs) > 1 for pool in pools):
+        several = any(len({run.record.spec.fold for run in pool.runs}) > 1 for pool in pools)
+        over = "folds and seeds together" if several else "seeds"
         table.caption = f"mean ± standard deviation over {over} (each seed has its own validation fold)"
     return table
 
 
-def _classes(rows: list[Row]) -> Table | None:
-    names = [name for row in rows for name in row.numbers if name.startswith("test/recall/")]
-    classes = list(dict.fromkeys(names))
+def _classes(frame: Frame) -> Table | None:
+    names = [name.removeprefix("test/") for run in frame.runs for name in run.record.scores]
+    classes = [name for name in dict.fromkeys(names) if name.startswith("recall/")]
     if not classes:
         return None
     table = Table(title="recall by class, percent")
     table.add_column("method", overflow="fold")
     for name in classes:
-        table.add_column(name.removeprefix("test/recall/"), justify="right", overflow="fold")
-    for row in rows:
-        table.add_row(_name(row), *[_cell(row.numbers.get(name)) for name in classes])
+        table.add_column(name.removeprefix("recall/"), justify="right", overflow="fold")
+    pools = pools_of(frame)
+    for row in zip(frame.labels, *(texts(pools, partial(percent, name)) for name in classes), strict=True):
+        table.add_row(*row)
     return table
 
 
@@ -79,7 +90,7 @@ def _cues(rows: list[Row]) -> Table | None:
     for row in rows:
         kept = row.notes.get("pretrain/coverage_kept")
         few = kept is not None and kept.mean < FEW_CUES
-        table.add_row(f"{_name(row)} (!)" if few else _name(row), *[_cell(row.notes.get(name)) for name in CUES])
+        table.add_row(f"{row.label} (!)" if few else row.label, *[_share(row.notes.get(name)) for name in CUES])
         if few:
             table.caption = (
                 f"(!) under {FEW_CUES:.0f} % of the segments keep a cue: hardly the method it is named after"
@@ -105,15 +116,16 @@ def _verification(rows: list[Row]) -> Table | None:
         for split in ("train", "val"):
             for stage, label in STAGES.items():
                 numbers = [row.notes.get(f"pretrain/verify/{split}/{stage}/{name}") for name in FOUND]
-                table.add_row(_name(row), split, label, *map(_cell, numbers))
+                table.add_row(row.label, split, label, *map(_cell, numbers))
         table.add_section()
     return table
 
 
-def _name(row: Row) -> str:
-    """The arm, with what has to be said of its protocol wherever its numbers stand."""
-    return f"{row.arm} ({row.flag})" if row.flag else row.arm
+def _share(number: Number | None) -> str:
+    """Print a share of segments as the table of costs does."""
+    return ABSENT if number is None else quantity(number.mean)
 
 
 def _cell(number: Number | None) -> str:
-    return "-" if number is None else str(number)
+    """Print a number whose column no other table has, with the decimals of its own spread."""
+    return ABSENT if number is None else shown(number, decimals([number]))
