@@ -12,6 +12,7 @@ from reports.report import Picture, Value
 from reports.results.comparisons import Comparison
 from reports.results.part import Part, slug
 from reports.results.predicted import Shelf
+from reports.statistics.calibration import BINS
 from reports.statistics.ranks import draw_ranks
 from reports.tables.overall import complete, ranked
 
@@ -99,7 +100,10 @@ def _by_class(part: Part, lines: list[str], shelf: Shelf) -> list[Picture]:
         made.append(Picture(f"{part.name}_radar", "Classes", caption, partial(radar.draw, rings), radar.rows(rings)))
     sure = reliabilities_of(frame, lines, shelf)
     if sure.panels:
-        caption = "How often the lines are right where they are how sure: clips of all runs in ten bins of confidence."
+        caption = (
+            f"How often the lines are right where they are how sure: clips of all runs together, in the {BINS} bins of "
+            "equal size that the calibration error (ECE) is of; an ECE printed here is the mean over runs."
+        )
         caption += _which(part, lines)
         made.append(
             Picture(

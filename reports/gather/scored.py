@@ -16,11 +16,10 @@ from reports.results.frame import Frame
 from reports.results.pools import Read
 from reports.results.predicted import Shelf
 from reports.results.run import Run
+from reports.statistics.calibration import bin_clips
 from reports.statistics.clips import score_interval
-from reports.tables.columns import competing
+from reports.tables.columns import competing, numbers_of
 from reports.tables.costs import calibration, hours, list_measures, note, read_measure
-
-BINS = 10  # of confidence, equally wide
 
 
 def results_of(frame: Frame, shelf: Shelf) -> Results:
@@ -90,15 +89,18 @@ def radars_of(frame: Frame, labels: Sequence[str]) -> Radars:
 
 
 def reliabilities_of(frame: Frame, labels: Sequence[str], shelf: Shelf) -> Reliabilities:
-    """How often the lines are right where they are how sure, clips of all runs together."""
+    """How often the lines are right where they are how sure, clips of all runs together; the calibration error is the
+    runs' mean, with the decimals that it has in the table of costs."""
     panels = []
     for dataset, title in frame.datasets.items():
         here, curves = frame.on(dataset), []
+        errors, places = numbers_of(here.pools(dataset), partial(calibration, shelf))
+        known = dict(zip(here.labels, errors, strict=True))
         for label in labels:
             runs = [run for run in here.of(label) if not run.failed and shelf.of(run) is not None]
             if runs:
-                errors = [error for run in runs if (error := calibration(shelf, run)) is not None]
-                curves.append(Curve(label, _bins(runs, shelf), float(np.mean(errors))))
+                error = known[label]
+                curves.append(Curve(label, _bins(runs, shelf), error.mean if error else None, places))
         if curves:
             panels.append(Panel(title, tuple(curves)))
     return Reliabilities(tuple(panels), sample=frame.is_sample)
@@ -110,18 +112,9 @@ def _mean(runs: Sequence[Run], name: str) -> float | None:
 
 
 def _bins(runs: Sequence[Run], shelf: Shelf) -> tuple[Bin, ...]:
-    from scipy.special import softmax
-
-    confidence, right = [], []
-    for run in runs:
-        found = shelf.of(run)
-        assert found is not None
-        confidence.append(softmax(found.scores.astype(np.float64), axis=1).max(axis=1))
-        right.append(found.predicted == found.label)
-    sure, hit = np.concatenate(confidence), np.concatenate(right)
-    place = np.minimum((sure * BINS).astype(int), BINS - 1)
+    found = [one for run in runs if (one := shelf.of(run)) is not None]
+    bins = bin_clips(np.concatenate([one.scores for one in found]), np.concatenate([one.label for one in found]))
     return tuple(
-        Bin(float(100 * sure[place == one].mean()), float(100 * hit[place == one].mean()), int((place == one).sum()))
-        for one in range(BINS)
-        if (place == one).any()
+        Bin(100 * float(confidence), 100 * float(accuracy), int(clips))
+        for confidence, accuracy, clips in zip(*bins, strict=True)
     )

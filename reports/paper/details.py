@@ -10,6 +10,7 @@ from reports.results.run import Run
 from reports.results.searched import Summary
 from reports.tables.columns import only_fold
 from reports.tables.costs import HOUR
+from reports.tables.rounding import quantity
 
 EPOCHS = {
     "clean": "Epochs were chosen on a validation fold; each run scored the test list once, after training.",
@@ -107,7 +108,7 @@ def _making(runs: Sequence[Run], failed: int) -> str:
     dirty = sum(bool(run.record.provenance.get("dirty")) for run in runs)
     changed = f" with changes that were not committed ({dirty} of {len(runs)} runs)" if dirty else ""
     made = f"on {device} ({processor}), with PyTorch {torch}, at commit {commits}{changed}"
-    return f"{which} took {spent:.2f} hours in all {made}.{lost}"
+    return f"{which} took {quantity(spent)} hours in all {made}.{lost}"
 
 
 def _values(found: Iterable[object]) -> str:

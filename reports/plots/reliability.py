@@ -22,7 +22,7 @@ EDGE = 3  # percent beside 0 and 100
 
 @dataclass(frozen=True)
 class Bin:
-    """The clips whose greatest probability lies in a range."""
+    """Clips that a method is about equally sure of."""
 
     confidence: float  # mean greatest probability, percent
     accuracy: float  # percent of them that are right
@@ -36,6 +36,7 @@ class Curve:
     label: str
     bins: tuple[Bin, ...]
     error: float | None = None  # expected calibration error, percent; stands in the legend of a single panel
+    decimals: int = 1  # that it is printed with
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,11 @@ def _words(data: Reliabilities, labels: Sequence[str]) -> list[str]:
     """The words of the legend; of a single panel with the calibration errors."""
     if len(data.panels) > 1:
         return list(labels)
-    errors = {curve.label: curve.error for curve in data.panels[0].curves}
-    return [label if errors[label] is None else f"{label}: ECE {errors[label]:.1f} %" for label in labels]
+    curves = {curve.label: curve for curve in data.panels[0].curves}
+    return [
+        label if (error := curves[label].error) is None else f"{label}: ECE {error:.{curves[label].decimals}f} %"
+        for label in labels
+    ]
 
 
 def _draw(axes: Axes, panel: Panel, labels: Sequence[str], part: Sequence[str]) -> None:

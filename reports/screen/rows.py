@@ -1,95 +1,70 @@
-"""Records gathered into rows: mean and spread over seeds, with the number of runs beside them."""
+"""The runs of a command as lines of the tables on the screen: those of one data set, its sample apart from it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from statistics import fmean, stdev
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
+from bench.method import Method
 from bench.protocol import flag
-from bench.record import Record
+from reports.results.frame import Frame
+from reports.results.mixtures import is_scratch
+from reports.results.pools import Number, Pool, Read
+from reports.results.run import Run
+from reports.tables.columns import numbers_of
+from reports.tables.costs import note
+from reports.tables.rounding import shown
 
-COLUMNS = {
-    "test/acc_e": "Acc E",
-    "test/f1_e": "F1 E",
-    "test/acc_s": "Acc S",
-    "test/f1_s": "F1 S",
-    "test/bal_e": "bal. Acc E",
-}
-
-
-@dataclass(frozen=True)
-class Number:
-    """A mean over runs in percent; `spread` is the standard deviation over seeds, None for a single run."""
-
-    mean: float
-    spread: float | None
-    runs: int
-
-    def __str__(self) -> str:
-        if self.spread is None:
-            return f"{self.mean:.1f}"
-        return f"{self.mean:.1f} ± {self.spread:.1f}"
+ABSENT = "-"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One arm of one data set."""
+    """What the runs of one line noted beside their scores: means in percent."""
 
-    dataset: str
-    data: str
-    arm: str
-    method: str
-    preset: str
-    flag: str  # of a protocol that is not clean
-    scratch: bool  # of the paper's sizes, without published weights
-    runs: int
-    folds: int
-    failed: int
-    numbers: dict[str, Number | None]  # scores by name
-    notes: dict[str, Number | None]  # what the method and the sample's truth told besides
-    clips: int
-    seconds: float
+    label: str
+    method: Method
+    notes: dict[str, Number | None]
 
 
-def gather(records: Sequence[Record]) -> list[Row]:
-    """A row for each (data set, arm) in the order of first appearance; failed runs are counted, not averaged."""
-    groups: dict[tuple[str, str, str, str, str, bool], list[Record]] = {}
-    for record in records:
-        scratch = record.preset == "paper" and record.spec.from_scratch
-        own = (record.spec.dataset, record.spec.data, record.arm, record.preset, flag(record.spec), scratch)
-        groups.setdefault(own, []).append(record)
-    rows = []
-    for (dataset, data, arm, preset, flagged, scratch), group in groups.items():
-        good = [record for record in group if record.error is None]
-        rows.append(
-            Row(
-                dataset,
-                data,
-                arm,
-                group[0].spec.method,
-                preset,
-                flagged,
-                scratch,
-                len(good),
-                len({record.spec.fold for record in good}),
-                len(group) - len(good),
-                _numbers([record.scores for record in good]),
-                _numbers([record.notes for record in good]),
-                int(good[0].scores.get("test/n") or 0) if good else 0,
-                fmean(sum(record.seconds.values()) for record in group),
-            )
+def frames(runs: Sequence[Run]) -> list[Frame]:
+    """Runs by data set, each called by what has to be said wherever its numbers stand."""
+    groups: dict[tuple[str, str], list[Run]] = {}
+    for run in runs:
+        groups.setdefault((run.record.spec.dataset, run.record.spec.data), []).append(run)
+    return [Frame(tuple(_named(group)), {}, {}, "") for group in groups.values()]
+
+
+def _named(runs: Sequence[Run]) -> list[Run]:
+    """Tell runs of other protocols, presets and starts apart from those of the same arm."""
+    presets = {run.record.preset for run in runs}
+    parts = [
+        [flag(run.record.spec), "from scratch" * is_scratch(run), run.record.preset * (len(presets) > 1)]
+        for run in runs
+    ]
+    return [replace(run, apart="; ".join(filter(None, of))) for run, of in zip(runs, parts, strict=True)]
+
+
+def pools_of(frame: Frame) -> list[Pool]:
+    """Return the runs of each line of a frame of one data set."""
+    (dataset,) = frame.datasets
+    return frame.pools(dataset)
+
+
+def texts(pools: Sequence[Pool], read: Read) -> list[str]:
+    """Print a column as the tables do, without what these say of missing runs."""
+    numbers, places = numbers_of(pools, read)
+    return [ABSENT if number is None else shown(number, places) for number in numbers]
+
+
+def gather(frame: Frame) -> list[Row]:
+    """Average the notes of each line."""
+    return [
+        Row(
+            label,
+            frame.of(label)[0].method,
+            {name: pool.number(partial(note, name, 100.0)) for run in pool.runs for name in run.record.notes},
         )
-    return rows
-
-
-def _numbers(found: Sequence[Mapping[str, float | None]]) -> dict[str, Number | None]:
-    names = dict.fromkeys(name for values in found for name in values)
-    return {name: _number([values.get(name) for values in found]) for name in names}
-
-
-def _number(values: Sequence[float | None]) -> Number | None:
-    known = [100 * value for value in values if value is not None]
-    if not known:
-        return None
-    return Number(fmean(known), stdev(known) if len(known) > 1 else None, len(known))
+        for label, pool in zip(frame.labels, pools_of(frame), strict=True)
+    ]

@@ -8,8 +8,8 @@ from dataclasses import replace
 from reports.published.facts import Printed, Published
 from reports.results.frame import Frame
 from reports.tables.columns import ABSENT
-from reports.tables.differences import signed
 from reports.tables.grid import Cell, Column, Grid, Line
+from reports.tables.rounding import UNKNOWN_SPREAD, signed
 
 NAMES = (Column("method", "method", numeric=False), Column("whose", "", numeric=False))
 SAMPLE = "the built-in sample is not the data set that the paper used: there is no gap to speak of"
@@ -88,5 +88,5 @@ def _gap(cell: Cell, printed: float | None, sample: bool) -> Cell:
     if cell.value is None or printed is None:
         return Cell(ABSENT)
     lacks = re.search(r" \(\d+/\d+ runs\)$", cell.text)
-    told = f"{signed(cell.value - printed, 1)}{lacks.group() if lacks else ''}"
+    told = f"{signed(cell.value - printed, UNKNOWN_SPREAD)}{lacks.group() if lacks else ''}"
     return Cell(told, value=cell.value - printed, keys=cell.keys)

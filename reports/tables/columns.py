@@ -24,9 +24,7 @@ MEANING = (
 
 def column(pools: Sequence[Pool], read: Read, direction: Direction = "higher") -> list[Cell]:
     """The cells of a column. Only complete lines of one protocol compete for a mark."""
-    numbers = [one.number(read) for one in pools]
-    clips = [run.record.scores.get("test/n") or 0 for one in pools for run in one.runs]
-    places = decimals([number for number in numbers if number is not None], [n for n in clips if n])
+    numbers, places = numbers_of(pools, read)
     printed = [
         round(number.mean, places) if number is not None and competes and _covers(number, one) else None
         for number, one, competes in zip(numbers, pools, competing(pools), strict=True)
@@ -35,6 +33,13 @@ def column(pools: Sequence[Pool], read: Read, direction: Direction = "higher") -
         replace(_cell(one, number, places), mark=mark)
         for one, number, mark in zip(pools, numbers, marks(printed, direction), strict=True)
     ]
+
+
+def numbers_of(pools: Sequence[Pool], read: Read) -> tuple[list[Number | None], int]:
+    """Return the number of each line, None where it has none, and the decimals that all of them are printed with."""
+    numbers = [one.number(read) for one in pools]
+    clips = [run.record.scores.get("test/n") or 0 for one in pools for run in one.runs]
+    return numbers, decimals([number for number in numbers if number is not None], [n for n in clips if n])
 
 
 def competing(pools: Sequence[Pool]) -> list[bool]:

@@ -6,18 +6,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
-from math import floor, log10
 
 from bench.method import Measure
 from reports.results.frame import Frame
 from reports.results.pools import Pool, Read
 from reports.results.predicted import Shelf
 from reports.results.run import Run
-from reports.statistics.calibration import calibration_error
+from reports.statistics.calibration import BINS, calibration_error
 from reports.tables.columns import ABSENT, COUNT, column, lacking, name_cell, over
-from reports.tables.differences import signed
 from reports.tables.grid import Cell, Column, Grid, Line
-from reports.tables.rounding import digits
+from reports.tables.rounding import quantity, shown_difference
 
 HOUR = 3600.0
 HEADINGS = {
@@ -29,7 +27,7 @@ HEADINGS = {
 }
 TRIED = "Tried: configurations that a search looked at on val for these values."
 CAPTION = (
-    "ECE: calibration error on test, percent, of the finished model's confidence in 15 bins of equal size (biased "
+    f"ECE: calibration error on test, percent, of the finished model's confidence in {BINS} bins of equal size (biased "
     "upwards where clips are few). Gap: val minus test Acc E, points; val chose the epoch. Size: parameters of the "
     "predictor, million. GFLOPs: what a prediction of one clip takes, 10^9 operations, a product and a sum being two. "
     "Hours of a run, all its stages, on the machine that made it. Least ECE in bold, second least underlined."
@@ -101,17 +99,14 @@ def _mean(of: Pool, read: Read) -> Cell:
     number = of.number(read)
     if number is None:
         return Cell(ABSENT)
-    places = max(0, 2 - floor(log10(float(f"{abs(number.mean):.2e}")))) if number.mean else 2
-    return Cell(f"{number.mean:.{places}f}{lacking(number, of)}", value=number.mean, keys=number.keys)
+    return Cell(f"{quantity(number.mean)}{lacking(number, of)}", value=number.mean, keys=number.keys)
 
 
 def _gap(of: Pool) -> Cell:
     number = of.number(gap)
     if number is None:
         return Cell(ABSENT)
-    places = digits(number.spread) if number.spread else 1
-    spread = "" if number.spread is None else f" ± {number.spread:.{places}f}"
-    return Cell(f"{signed(number.mean, places)}{spread}{lacking(number, of)}", value=number.mean, keys=number.keys)
+    return Cell(f"{shown_difference(number)}{lacking(number, of)}", value=number.mean, keys=number.keys)
 
 
 def _tried(pool: Pool) -> Cell:

@@ -12,7 +12,7 @@ from reports.statistics.families import stars
 from reports.statistics.pairs import ALPHA, Paired
 from reports.tables.columns import ABSENT, column, name_cell, over
 from reports.tables.grid import Cell, Column, Grid, Line
-from reports.tables.rounding import digits, signless
+from reports.tables.rounding import decimals_of_spreads, interval_text
 from reports.tables.scores import MARKS, percent
 
 KINDS: tuple[Values, ...] = ("own", "frozen", "re-tuned")
@@ -109,20 +109,6 @@ def _difference(one: Comparison | None, is_reference: bool) -> Cell:
     )
 
 
-def interval_text(mean: float, low: float | None, high: float | None, spread: float | None) -> str:
-    """A signed mean in points with its interval."""
-    places = digits(spread) if spread else 1
-    if low is None or high is None:
-        return signed(mean, places)
-    return f"{signed(mean, places)} [{signed(low, places)}, {signed(high, places)}]"
-
-
-def signed(value: float, places: int) -> str:
-    """A difference with its sign; a zero without."""
-    text = f"{value:+.{places}f}"
-    return signless(text).lstrip("+") if float(text) == 0 else text.replace("-", "−")
-
-
 def _count(one: Comparison | None) -> Cell:
     return Cell(ABSENT) if one is None else Cell(str(one.pairs.n), value=one.pairs.n, keys=one.keys)
 
@@ -140,6 +126,11 @@ def p_text(p: float) -> str:
         return "< 0.0001"
     text = f"{p:.4f}" if p < 0.1 else f"{p:.3f}"
     return text.rstrip("0").rstrip(".")
+
+
+def detectable_text(pairs: Paired) -> str:
+    """Print the true difference that pairs could find, with the decimals of their mean; empty where there is none."""
+    return "" if pairs.detectable is None else f"{pairs.detectable:.{decimals_of_spreads([pairs.spread])}f}"
 
 
 def _reach(compared: Compared, dataset: str, reference: str, frame: Frame) -> tuple[str, ...]:
@@ -164,7 +155,7 @@ def _can_show(pairs: Sequence[Paired], n: int, family: int, reference: str) -> s
         adjusted = f", {p_text(least)} adjusted for {family} comparisons" if family > 1 else ""
         end = "" if least <= ALPHA else ", so no difference can be called significant"
         told.append(f"the smallest p that the signed-rank test can reach is {p_text(first.smallest)}{adjusted}{end}")
-    found = [f"{one.detectable:.1f}" for one in pairs if one.detectable is not None]
+    found = [text for one in pairs if (text := detectable_text(one))]
     if found:
         span = " to ".join(dict.fromkeys((min(found, key=float), max(found, key=float))))
         told.append(

@@ -13,7 +13,7 @@ from reports.statistics.ranks import Ranks, rank
 from reports.tables.columns import ABSENT, competing, name_cell
 from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.marking import marks
-from reports.tables.rounding import digits
+from reports.tables.rounding import decimals_of_spreads
 
 COLUMNS = (
     Column("method", "method", numeric=False),
@@ -87,7 +87,7 @@ def overall(frame: Frame, name: str, title: str) -> Grid | None:
         label: over_datasets([one.pieces for one in of], [one.overlap for one in of]) for label, of in found.items()
     }
     widths = [(one.high - one.low) / 4 for one in means.values() if one.low is not None and one.high is not None]
-    places = digits(sorted(widths)[len(widths) // 2]) if widths else 1
+    places = decimals_of_spreads(widths)
     marked = marks([round(one.mean, places) for one in means.values()])
     lines = []
     for (label, one), mark in zip(means.items(), marked, strict=True):

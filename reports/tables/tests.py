@@ -8,8 +8,9 @@ from reports.results.comparisons import Comparison
 from reports.results.frame import Frame
 from reports.statistics.families import stars
 from reports.tables.columns import ABSENT
-from reports.tables.differences import adjusted_cell, interval_text, p_text, reach
+from reports.tables.differences import adjusted_cell, detectable_text, p_text, reach
 from reports.tables.grid import Cell, Column, Grid, Line
+from reports.tables.rounding import interval_text
 
 RUNS, CLIPS = "by runs", "by clips"
 TWICE = "folds test some clips more than once, which McNemar's test does not allow"
@@ -73,7 +74,7 @@ def _by_runs(one: Comparison) -> tuple[Cell, ...]:
         _number(pairs.p, ABSENT if pairs.p is None else p_text(pairs.p), one),
         _number(None if pairs.corrected else pairs.smallest, p_text(pairs.smallest), one),
         adjusted_cell(one),
-        _number(pairs.detectable, ABSENT if pairs.detectable is None else f"{pairs.detectable:.1f}", one),
+        _number(pairs.detectable, detectable_text(pairs), one),
     )
 
 

@@ -11,17 +11,15 @@ from rich.console import Console
 
 from bench.execute import Ask, Desk, Outcome
 from bench.files import write_whole
-from bench.record import Record
-from methods.registry import METHODS
+from reports.results.run import Run
 from reports.screen.terminal import show
 from studies.command.exits import DONE, INCOMPLETE
 
 
 def answer(console: Console, asks: list[Ask], outcomes: list[Outcome], desk: Desk, json_file: Path | None) -> int:
     """Print the tables, and write the records where they were asked for; the exit code."""
-    titles = {ask.dataset.card.name: ask.dataset.card.title for ask in asks}
     done = list(zip(outcomes, asks, strict=False))  # a mistake may have ended them early
-    console.print(show([_as_asked(outcome, ask) for outcome, ask in done], titles, METHODS))
+    console.print(show([_as_asked(outcome, ask, desk) for outcome, ask in done]))
     console.print(f"records: {desk.results / 'runs'}", highlight=False, soft_wrap=True)
     console.print("curves, pictures and parameters: python bench.py ui", highlight=False)
     if json_file is not None:
@@ -63,9 +61,10 @@ def say_away(console: Console, why: str) -> int:
     return INCOMPLETE
 
 
-def _as_asked(outcome: Outcome, ask: Ask) -> Record:
-    """The record under the names it was asked for by: a pinned name or a preset is only a label."""
-    return replace(outcome.record, arm=ask.arm, preset=ask.preset)
+def _as_asked(outcome: Outcome, ask: Ask, desk: Desk) -> Run:
+    """The run under the names it was asked for by: a pinned name or a preset is only a label."""
+    record = replace(outcome.record, arm=ask.arm, preset=ask.preset)
+    return Run(record, desk.results / "runs" / record.key, ask.dataset.card, ask.arm, ask.method)
 
 
 def as_row(outcome: Outcome, arm: str, preset: str) -> dict[str, Any]:

@@ -15,11 +15,12 @@ from bench.execute import Outcome
 from bench.files import write_whole
 from bench.logs import logs_to
 from bench.parents import Status, begin_parent, end_parent
-from bench.record import RunFolder
+from bench.record import Record, RunFolder
 from bench.store import Store
-from methods.registry import METHODS
-from reports.screen.studies import Labelled, Planned, gap_table, optimism_table, plan_table
+from reports.results.run import Run
+from reports.screen.studies import Planned, gap_table, optimism_table, plan_table
 from reports.screen.terminal import show
+from studies.ask import find_arm
 from studies.command.answer import as_row, say_away
 from studies.command.exits import DONE, INCOMPLETE
 from studies.command.screen import Terminal
@@ -72,15 +73,11 @@ def answer_order(
 def _answer(console: Console, board: Board, store: Store, json_file: Path | None) -> int:
     """The tables of an order that was carried out, what failed and why, and where its records are."""
     found = list(_finished(board))
-    rows = [row for row, _ in found]
-    titles = {name: dataset.card.title for name, dataset in board.plan.datasets.items()}
-    titles |= {dataset.card.name: dataset.card.title for dataset in board.plan.datasets.values()}
-    failed = [
-        replace(record, arm=board.plan.label(cell), preset=board.plan.order.preset) for cell, record in board.failed()
-    ]
-    if rows or failed:
-        console.print(show([*(replace(row.record, arm=row.label) for row in rows), *failed], titles, METHODS))
-    for table in (gap_table(rows), optimism_table(rows)):
+    runs = [run for run, _ in found]
+    failed = [_as_labelled(board, cell, record) for cell, record in board.failed()]
+    if runs or failed:
+        console.print(show([*runs, *failed]))
+    for table in (gap_table(runs), optimism_table(runs)):
         if table is not None:
             console.print(table)
     console.print(f"records: {store.results / 'runs'}", highlight=False, soft_wrap=True)
@@ -88,12 +85,12 @@ def _answer(console: Console, board: Board, store: Store, json_file: Path | None
         console.print(f"tables and figures: python bench.py report {board.plan.order.name}", highlight=False)
     if json_file is not None:
         as_json = [
-            as_row(Outcome(row.record, True, store.run_id(folder)), row.record.arm, row.record.preset)
-            | {"label": row.label, "tried": row.tried}
-            for row, folder in found
+            as_row(Outcome(run.record, True, store.run_id(folder)), run.record.arm, run.record.preset)
+            | {"label": run.label, "tried": run.tried}
+            for run, folder in found
         ]
         write_whole(json_file, (json.dumps(as_json, indent=1) + "\n").encode())
-    missing = board.done - len(rows)
+    missing = board.done - len(runs)
     if missing:
         line = (
             f"{missing} runs were made on other machines; `python bench.py sync` with their --tracking-uri brings them"
@@ -191,14 +188,20 @@ def _planned(board: Board) -> list[Planned]:
     return [Planned(*which, *count) for which, count in counts.items()]
 
 
-def _finished(board: Board) -> Iterator[tuple[Labelled, RunFolder]]:
-    """The records that are here, under their names in the tables, with their folders."""
+def _finished(board: Board) -> Iterator[tuple[Run, RunFolder]]:
+    """The runs that are here, under their names in the tables, with their folders."""
     tried = {cell: search.tried().total for cell, search in board.by_cell.items()}
     for cell, folder in board.outcomes():
         record = folder.record() if folder is not None else None
         if folder is not None and record is not None:
-            record = replace(record, arm=cell.arm, preset=board.plan.order.preset)
-            yield Labelled(board.plan.label(cell), record, tried.get(cell.search, 1) if cell.search else 1), folder
+            yield _as_labelled(board, cell, record, tried.get(cell.search, 1) if cell.search else 1), folder
+
+
+def _as_labelled(board: Board, cell: Cell, record: Record, tried: int = 1) -> Run:
+    """A run under the name that its study gives it."""
+    record = replace(record, arm=cell.arm, preset=board.plan.order.preset)
+    folder, card = board.desk.results / "runs" / record.key, board.plan.datasets[cell.dataset].card
+    return Run(record, folder, card, board.plan.label(cell), find_arm(cell.arm).method, tried=tried)
 
 
 def _say_lost(console: Console, board: Board) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 from scipy.special import softmax
@@ -13,6 +11,7 @@ from reports.gather.scored import confusions_of, radars_of, reliabilities_of, re
 from reports.plots import differences
 from reports.results.comparisons import compare_with
 from reports.results.predicted import Shelf
+from reports.tables.costs import costs
 from tests.reports.tables import anew
 from tests.reports.tables.by_hand import TWO, accuracy, by_hand, frame_of, logits, read, right
 from tests.reports.tables.cases import EIGHT, SEEDS, mixed, tuned
@@ -146,22 +145,32 @@ def test_a_class_without_test_clips_leaves_a_gap():
     assert panel.rings[0].values[5] is None and None not in panel.rings[0].values[:5]
 
 
-def test_bins_of_confidence_hold_the_clips_of_all_runs_and_their_error_is_the_runs_mean(frame):
+def test_bins_of_confidence_hold_equally_many_clips_of_all_runs_and_the_error_is_the_runs_mean(frame):
     found = reliabilities_of(frame, ["mbt", "mart"], Shelf())
     assert [panel.title for panel in found.panels] == ["Ekman-6", "VideoEmotion-8"]
     for curve in found.panels[0].curves:
         runs = on(frame, curve.label, "ekman6")
         sure = np.concatenate([softmax(logits(run), axis=1).max(axis=1) for run in runs])
         hit = np.concatenate([right(run) for run in runs])
-        assert sum(one.clips for one in curve.bins) == 180
-        edges = np.linspace(0, 1, 11)
-        expected = []
-        for low, high in pairwise(edges):
-            inside = (sure >= low) & (sure < high)
-            if inside.any():
-                expected.append((100 * sure[inside].mean(), 100 * hit[inside].mean(), inside.sum()))
-        assert np.allclose([(one.confidence, one.accuracy, one.clips) for one in curve.bins], expected)
+        assert [one.clips for one in curve.bins] == [12] * 15
+        order = np.argsort(sure)
+        for each, share in (
+            (sure, [one.confidence for one in curve.bins]),
+            (hit, [one.accuracy for one in curve.bins]),
+        ):
+            assert share == pytest.approx(100 * each[order].reshape(15, 12).mean(axis=1))
         assert curve.error == pytest.approx(np.mean([anew.calibration(run) for run in runs]))
+
+
+def test_the_bins_of_one_run_give_the_calibration_error_that_its_table_prints(tmp_path):
+    frame = frame_of(*(by_hand(tmp_path, arm, skill=skill) for arm, skill in ARMS.items()))
+    (panel,) = reliabilities_of(frame, list(ARMS), Shelf()).panels
+    printed = {name: cell.text for name, cell in costs(frame, Shelf(), "ekman6", "costs").cells()}
+    for curve in panel.curves:
+        clips = sum(one.clips for one in curve.bins)
+        error = sum(one.clips * abs(one.accuracy - one.confidence) for one in curve.bins) / clips
+        assert error == pytest.approx(curve.error)
+        assert f"{error:.{curve.decimals}f}" == printed[f"costs/{curve.label}/ece"]
 
 
 def test_runs_without_predictions_have_scores_and_no_intervals_matrices_or_bins(tmp_path):

@@ -110,8 +110,8 @@ def test_hours_machines_and_commits_are_those_of_the_finished_runs():
     runs += [bare("mbt", error="stopped", provenance={"commit": "0" * 40, "torch": "1"})]
     hours = sum(3600 + 360 * seed + 36 for seed in range(10)) / 3600
     told = details(runs, (), "mart")[3]
-    assert "10 finished runs" in told and f"{hours:.2f} hours" in told and "1 run failed" in told
+    assert "10 finished runs" in told and f"{hours:.1f} hours" in told and "1 run failed" in told
     assert "cuda (a card)" in told and "PyTorch 2.11.0" in told and "1a2b3c4d" in told and "00000000" not in told
-    assert numbers(told.replace("1a2b3c4d", "")) == ["10", f"{hours:.2f}", "2.11.0", "1"]
+    assert numbers(told.replace("1a2b3c4d", "")) == ["10", f"{hours:.1f}", "2.11.0", "1"]
     assert "2 runs failed" in text([*runs, bare("probe", error="stopped")])
     assert "failed" not in text(runs[:-1])

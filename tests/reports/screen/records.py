@@ -1,10 +1,28 @@
-"""Records made by hand for tests of tables and pictures."""
+"""Runs made by hand for tests of what the screen shows."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+from bench.data import Card
 from bench.record import Failure, Record, RunSpec
+from methods.registry import METHODS
+from reports.results.run import Run
+
+CARD = Card("toy", "Toy clips", ("low", "high"), (-1, 1), {}, "en", "toy", "none", "here", splits="by hand", clips=40)
+
+
+def run(arm: str = "mbt", seed: int = 0, acc: float | None = 0.5, **values: Any) -> Run:
+    """A run of `record(...)` with another protocol, score on val or number of configurations tried, where these are
+    given."""
+    protocol, val, tried = (
+        values.pop(name, none) for name, none in (("protocol", "clean"), ("val", None), ("tried", 1))
+    )
+    made = record(arm, seed, acc, **values)
+    made = replace(made, spec=replace(made.spec, protocol=protocol), scores={**made.scores, "val/acc_e": val})
+    return Run(made, Path("nowhere"), CARD, arm, METHODS[made.spec.method], tried=tried)
 
 
 def record(arm: str = "mbt", seed: int = 0, acc: float | None = 0.5, **values: Any) -> Record:

@@ -1,40 +1,52 @@
-from reports.screen.rows import Number, gather
-from tests.reports.screen.records import record
+import pytest
+
+from reports.results.pools import Number
+from reports.screen.rows import frames, gather, pools_of, texts
+from tests.reports.screen.records import run
 
 
-def test_a_row_is_the_mean_and_the_spread_over_seeds_in_percent():
-    (row,) = gather([record(seed=0, acc=0.4), record(seed=1, acc=0.5), record(seed=2, acc=0.6)])
-    number = row.numbers["test/acc_e"]
-    assert (round(number.mean, 6), round(number.spread, 6), number.runs) == (50.0, 10.0, 3)
-    assert str(number) == "50.0 ± 10.0"
-    assert (row.runs, row.failed, row.clips, row.seconds) == (3, 0, 8, 3.0)
+def shown(*runs):
+    """Line -> Acc E and the number of runs, of the single data set."""
+    (frame,) = frames(runs)
+    pools = pools_of(frame)
+    found = texts(pools, lambda run: run.percent("acc_e"))
+    return {label: (text, len(pool.runs)) for label, text, pool in zip(frame.labels, found, pools, strict=True)}
 
 
-def test_a_single_run_has_no_spread():
-    (row,) = gather([record()])
-    assert str(row.numbers["test/acc_e"]) == "50.0"
+def test_a_line_is_the_mean_and_the_spread_over_seeds_in_percent():
+    assert shown(*(run(seed=seed, acc=acc) for seed, acc in enumerate((0.44, 0.5, 0.56)))) == {"mbt": ("50.0 ± 6.0", 3)}
+
+
+def test_a_column_shares_its_decimals():
+    runs = [run(seed=0, acc=0.4), run(seed=1, acc=0.7), run("mart", acc=0.5125), run("majority", acc=None)]
+    assert shown(*runs) == {"mbt": ("55 ± 21", 2), "mart": ("51", 1), "majority": ("-", 0)}
 
 
 def test_failed_runs_are_counted_and_not_averaged():
-    (row,) = gather([record(seed=0, acc=0.4), record(seed=1, acc=None)])
-    assert (row.runs, row.failed) == (1, 1) and row.numbers["test/acc_e"] == Number(40.0, None, 1)
-    (row,) = gather([record(acc=None)])
-    assert (row.runs, row.failed, row.numbers) == (0, 1, {})
+    assert shown(run(seed=0, acc=0.4), run(seed=1, acc=None)) == {"mbt": ("40", 1)}
+    assert shown(run(acc=None)) == {"mbt": ("-", 0)}
 
 
-def test_sample_and_real_never_stand_in_one_row():
-    assert len(gather([record(data="real"), record(data="sample")])) == 2
+def test_sample_and_real_never_stand_in_one_table():
+    assert [frame.is_sample for frame in frames([run(data="real"), run(data="sample")])] == [False, True]
 
 
-def test_a_score_that_is_not_defined_is_none():
-    (row,) = gather([record(notes={"a": 0.5}), record(seed=1, notes={})])
-    assert row.notes["a"] == Number(50.0, None, 1)
+def test_a_note_is_averaged_over_the_runs_that_have_it():
+    (frame,) = frames([run(notes={"a": 0.5}), run(seed=1, notes={})])
+    (row,) = gather(frame)
+    assert row.notes == {"a": Number(50.0, None, (50.0,), (frame.runs[0].record.key,))}
 
 
-def test_runs_of_the_paper_s_sizes_without_published_weights_have_a_row_of_their_own():
+def test_runs_of_the_paper_s_sizes_without_published_weights_have_a_line_of_their_own():
     fields = {"weights_video": "", "weights_audio": ""}
-    scratch = record(preset="paper", config=fields)
-    loaded = record(preset="paper", config={**fields, "weights_video": "file"}, weights={"weights_video": "0" * 64})
-    knows_none = record("majority", preset="paper")
-    assert [row.scratch for row in gather([scratch, loaded, knows_none])] == [True, False, False]
-    assert [row.scratch for row in gather([record(config=fields)])] == [False]  # quick is of its own sizes
+    scratch = run(preset="paper", config=fields)
+    loaded = run(preset="paper", config={**fields, "weights_video": "file"}, weights={"weights_video": "0" * 64})
+    knows_none = run("majority", preset="paper")
+    assert list(shown(scratch, loaded, knows_none)) == ["mbt (from scratch)", "mbt", "majority"]
+    assert list(shown(run(config=fields))) == ["mbt"]  # quick is of its own sizes
+
+
+@pytest.mark.parametrize("other", [{"preset": "paper"}, {"protocol": "refit"}, {"protocol": "best-on-test"}])
+def test_runs_of_two_presets_or_protocols_are_never_averaged(other):
+    found = shown(run(acc=0.4), run(acc=0.6, **other))
+    assert [count for _, count in found.values()] == [1, 1] and len(found) == 2

@@ -1,14 +1,10 @@
 """What a study tells beside its scores: val against test, what was tried, what the test list is worth."""
 
-from dataclasses import replace
-
 import pytest
 from rich.console import Console
 
-from methods.registry import METHODS
-from reports.screen.studies import Labelled, Planned, gap_table, optimism_table, plan_table
-from reports.screen.terminal import show
-from tests.reports.screen.records import record
+from reports.screen.studies import Planned, gap_table, optimism_table, plan_table
+from tests.reports.screen.records import run
 
 
 def text(table) -> str:
@@ -17,48 +13,37 @@ def text(table) -> str:
     return console.export_text()
 
 
-def run(seed: int, test: float, val: float | None = 0.6, protocol: str = "clean", data: str = "real"):
-    made = record("mbt", seed, test)
-    return replace(
-        made,
-        spec=replace(made.spec, seed=seed, protocol=protocol, data=data),
-        scores={**made.scores, "test/acc_e": test, "val/acc_e": val},
-    )
+def on_test(seed: int = 0, acc: float = 0.5, **values):
+    return run(seed=seed, acc=acc, protocol="best-on-test", **values)
 
 
 def test_the_gap_is_val_minus_test_with_the_number_of_configurations_tried():
-    told = text(gap_table([Labelled("mbt", run(0, 0.5), 20), Labelled("mbt", run(1, 0.4), 20)]))
-    assert "60.0 ± 0.0" in told and "45.0 ± 7.1" in told and "+15.0" in told and " 20 " in told
+    told = text(gap_table([run(seed=0, acc=0.5, val=0.61, tried=20), run(seed=1, acc=0.4, val=0.6, tried=20)]))
+    assert "60.50 ± 0.71" in told and "45.0 ± 7.1" in told and "+15.5 ± 6.4" in told and " 20 " in told
 
 
 def test_runs_whose_val_is_no_val_have_no_gap():
-    assert gap_table([Labelled("mbt", run(0, 0.5, None, "best-on-test"), 1)]) is None
+    assert gap_table([on_test()]) is None
 
 
 def test_optimism_pairs_runs_of_one_seed_and_gives_an_interval():
-    rows = [Labelled("mbt", run(seed, 0.5), 1) for seed in (0, 1, 2)]
-    rows += [Labelled("mbt", run(s, 0.5 + gain, None, "best-on-test"), 1) for s, gain in enumerate((0.02, 0.04, 0.06))]
-    told = text(optimism_table(rows))
-    assert "+4.0" in told and "-1.0 to +9.0" in told and " 3 " in told  # 4 ± 4.303 * 2 / sqrt(3)
+    clean = [run(seed=seed) for seed in (0, 1, 2)]
+    told = text(optimism_table([*clean, *(on_test(s, 0.5 + gain) for s, gain in enumerate((0.02, 0.04, 0.06)))]))
+    assert "+4.0 [−1.0, +9.0]" in told and " 3 " in told  # 4 ± 4.303 * 2 / sqrt(3)
 
 
 def test_optimism_of_one_pair_has_no_interval():
-    told = text(
-        optimism_table([Labelled("mbt", run(0, 0.5), 1), Labelled("mbt", run(0, 0.6, None, "best-on-test"), 1)])
-    )
-    assert "+10.0" in told and "one pair: none" in told
+    told = text(optimism_table([run(), on_test(acc=0.6)]))
+    assert "+10.0" in told and "[" not in told
+
+
+def test_without_pairs_there_is_no_table_of_optimism():
+    assert optimism_table([run(), on_test(seed=1)]) is None
 
 
 @pytest.mark.parametrize("table", [gap_table, optimism_table])
 def test_the_sample_is_named_in_every_table(table):
-    rows = [Labelled("mbt", run(0, 0.5, data="sample"), 1)]
-    rows += [Labelled("mbt", run(0, 0.5, None, "best-on-test", "sample"), 1)]
-    assert "BUILT-IN SAMPLE" in text(table(rows))
-
-
-def test_a_protocol_stands_beside_the_name_wherever_its_numbers_do():
-    told = text(show([run(0, 0.5), run(0, 0.6, None, "best-on-test"), run(0, 0.7, None, "refit")], {}, METHODS))
-    assert told.count("mbt (EPOCH CHOSEN ON TEST)") >= 1 and told.count("mbt (refit on train + val)") >= 1
+    assert "BUILT-IN SAMPLE" in text(table([run(val=0.6, data="sample"), on_test(data="sample")]))
 
 
 def test_a_plan_counts_what_is_done_left_and_failed():

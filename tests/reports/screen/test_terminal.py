@@ -1,42 +1,46 @@
 from rich.console import Console
 
-from methods.registry import METHODS
 from reports.screen.terminal import show
-from tests.reports.screen.records import record
+from tests.reports.screen.records import run
 
 
-def shown(*records):
+def shown(*runs):
     console = Console(width=140)
     with console.capture() as captured:
-        console.print(show(records, {"toy": "Toy clips"}, METHODS))
+        console.print(show(runs))
     return captured.get()
 
 
 def test_scores_classes_and_failures_are_shown():
-    text = shown(record(acc=0.25), record(seed=1, acc=0.75), record("mart", acc=None))
-    for part in ("Toy clips", "50.0 ± 35.4", "recall by class", "low", "0 (1 failed)"):
+    text = shown(run(acc=0.45), run(seed=1, acc=0.55), run("mart", acc=None))
+    for part in ("Toy clips", "50.0 ± 7.1", "recall by class", "low", "0 (1 failed)", "3.00"):
         assert part in text
     assert "SAMPLE" not in text
 
 
 def test_a_table_of_the_sample_says_so_above_and_real_data_stand_apart():
-    text = shown(record(data="sample"), record())
+    text = shown(run(data="sample"), run())
     assert text.count("BUILT-IN SAMPLE, not the real data") == 1 and text.count("test split") == 2
 
 
 def test_few_cues_are_flagged():
     words = {"pretrain/coverage": 0.5, "pretrain/coverage_kept": 0.09}
-    assert "mart (!)" in shown(record("mart", notes=words))
-    assert "(!)" not in shown(record("mart", notes={**words, "pretrain/coverage_kept": 0.11}))
-    assert "cue" not in shown(record())
+    assert "mart (!)" in shown(run("mart", notes=words))
+    assert "(!)" not in shown(run("mart", notes={**words, "pretrain/coverage_kept": 0.11}))
+    assert "cue" not in shown(run())
 
 
 def test_verification_stands_beside_the_random_dropper():
     told = {f"pretrain/verify/val/degree/{name}": 0.25 for name in ("precision", "recall", "random_precision")}
-    text = shown(record("mart", notes=told))
+    text = shown(run("mart", notes=told))
     assert "E3 degree" in text and text.count("25.0") == 3 and text.count("random") == 3
 
 
 def test_the_paper_s_sizes_from_scratch_are_marked():
-    assert "mbt (from scratch)" in shown(record(preset="paper", config={"weights_video": ""}))
-    assert "from scratch" not in shown(record(config={"weights_video": ""}))
+    assert "mbt (from scratch)" in shown(run(preset="paper", config={"weights_video": ""}))
+    assert "from scratch" not in shown(run(config={"weights_video": ""}))
+
+
+def test_a_protocol_stands_beside_the_name_wherever_its_numbers_do():
+    told = shown(run(), run(acc=0.6, protocol="best-on-test"), run(acc=0.7, protocol="refit"))
+    assert told.count("mbt (EPOCH CHOSEN ON TEST)") == 2 and told.count("mbt (refit on train + val)") == 2

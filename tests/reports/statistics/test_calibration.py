@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
-from reports.statistics.calibration import calibration_error
+from reports.statistics.calibration import bin_clips, calibration_error
 
 SOME = settings(deadline=None, max_examples=50)
 
@@ -26,6 +26,14 @@ def test_bins_by_hand():
     assert calibration_error(scores, np.array([0, 1, 0, 0]), bins=2) == pytest.approx((0.15 + 0.15) / 2)
     assert calibration_error(scores, np.array([0, 1, 0, 0]), bins=1) == pytest.approx(abs(0.75 - 0.75))
     assert calibration_error(scores, np.array([0, 1, 0, 0]), bins=4) == pytest.approx((0.4 + 0.7 + 0.2 + 0.1) / 4)
+
+
+def test_bins_are_those_that_the_error_is_of():
+    found = bin_clips(logits([0.9, 0.6, 0.7, 0.8]), np.array([0, 0, 1, 0]), bins=2)
+    assert found.confidence == pytest.approx([0.65, 0.85]) and found.accuracy == pytest.approx([0.5, 1])
+    assert found.clips.tolist() == [2, 2]
+    ties = bin_clips(np.repeat(logits([0.7, 0.9]), [3, 1], axis=0), np.array([0, 0, 1, 0]), bins=4)
+    assert ties.accuracy == pytest.approx([2 / 3, 1]) and ties.clips.tolist() == [3, 1]
 
 
 def test_it_is_that_of_scikit_learns_curve():

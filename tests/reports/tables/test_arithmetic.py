@@ -107,14 +107,19 @@ def test_differences_intervals_and_p_are_those_of_the_pairs(ekman):
     assert found["mart/own/mart/difference"] == "reference"
 
 
+def detectable(gains: list[float]) -> str:
+    """What has to stand there, with the decimals of the mean of these six pairs."""
+    return f"{anew.detectable(6, anew.interval(gains)[3]):.{anew.two_digits(float(np.std(gains, ddof=1)))}f}"
+
+
 def test_what_can_be_detected_is_told_from_the_least_to_the_most(ekman):
     compared = by_place(compare_with(ekman, "mart", Shelf()))
     grid = differences(ekman, compared, "mart", ["mart"], "ekman6", "worth", "Worth")
     gains = [anew.gains(ekman.of(label), ekman.of("mart")) for label in ekman.labels if label != "mart"]
-    sizes = sorted(anew.detectable(6, anew.interval(one)[3]) for one in gains)
+    sizes = sorted((detectable(one) for one in gains), key=float)
     (note,) = grid.notes
     told = re.findall(r"\d+(?:\.\d+)?", note)
-    assert [one for one in told if "." in one] == ["0.0312", "0.0938", f"{sizes[0]:.1f}", f"{sizes[-1]:.1f}"]
+    assert [one for one in told if "." in one] == ["0.0312", "0.0938", sizes[0], sizes[-1]]
     assert {"6", "3"} <= set(told)  # pairs of runs, and comparisons that are adjusted for
     assert "no difference can be called significant" in note
 
@@ -125,7 +130,7 @@ def test_tests_by_runs_are_those_of_the_pairs(ekman):
         gains, line = anew.gains(ekman.of(label), ekman.of("mart")), f"ekman6/{label}"
         assert anew.numbers(found[f"{line}/runs/p"]) == [pytest.approx(anew.signed_rank(gains), abs=6e-4)]
         assert anew.numbers(found[f"{line}/runs/smallest"]) == [pytest.approx(2**-5, abs=6e-5)]
-        assert found[f"{line}/runs/detectable"] == f"{anew.detectable(6, anew.interval(gains)[3]):.1f}"
+        assert found[f"{line}/runs/detectable"] == detectable(gains)
         assert found[f"{line}/runs/n"] == "6"
 
 

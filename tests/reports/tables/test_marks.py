@@ -15,7 +15,7 @@ from reports.tables.components import components
 from reports.tables.costs import costs
 from reports.tables.differences import by_place, differences, p_text
 from reports.tables.marking import marks
-from reports.tables.rounding import decimals, digits, shown
+from reports.tables.rounding import decimals, digits, quantity, shown, shown_difference
 from reports.tables.scores import scores
 from reports.tables.tests import tests as against
 from tests.reports.tables.by_hand import by_hand, frame_of
@@ -76,6 +76,29 @@ def test_decimals_of_a_column_are_of_its_median_spread_and_a_spread_of_0_has_no_
     assert decimals([number(0.0), number(0.0)], [100.0]) == 1  # 5.0 points of standard error
     assert decimals([number(None)], [10000.0]) == 2 and decimals([number(None)], [10.0]) == 0
     assert decimals([]) == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0.00"),
+        (0.012344, "0.0123"),
+        (1.0, "1.00"),
+        (9.996, "10.0"),
+        (77.64, "77.6"),
+        (999.6, "1000"),
+        (86e3, "86000"),
+    ],
+)
+def test_a_cost_has_three_digits(value, text):
+    assert quantity(value) == text
+
+
+def test_a_difference_has_a_sign_and_the_decimals_of_its_own_spread():
+    found = {
+        spread: shown_difference(Number(-1.26, spread, (-1.26,), ("k",))) for spread in (None, 0.0, 0.123, 4.0, 12.0)
+    }
+    assert list(found.values()) == ["−1.3", "−1.3 ± 0.0", "−1.26 ± 0.12", "−1.3 ± 4.0", "−1 ± 12"]
 
 
 def test_a_zero_has_no_sign():

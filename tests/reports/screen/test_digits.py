@@ -1,0 +1,101 @@
+"""A value has the same digits on the screen and in every form of a table."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.table import Table
+
+from reports.formats.csvtext import csv_text, read_csv
+from reports.formats.html import html_table, read_html
+from reports.formats.latex import latex, read_latex
+from reports.formats.markdown import markdown, read_markdown
+from reports.results.comparisons import compare_with
+from reports.results.predicted import Shelf
+from reports.screen.rows import frames
+from reports.screen.studies import gap_table, optimism_table
+from reports.screen.terminal import show
+from reports.tables.columns import METRICS
+from reports.tables.costs import costs
+from reports.tables.grid import Grid
+from reports.tables.scores import scores
+from reports.tables.tests import tests as against
+from tests.reports.tables.by_hand import by_hand, frame_of
+
+SOME = settings(deadline=None, max_examples=40)
+SHARES = st.one_of(st.floats(0, 1), st.floats(0.49, 0.51), st.sampled_from([0.0, 0.5, 1.0]))
+NAMES = [*(f"test/{name}" for name in METRICS), "val/acc_e"]
+
+
+@st.composite
+def studied(draw):
+    """Runs of one to three arms, equally many of each, with any scores."""
+    seeds, clips = draw(st.integers(1, 4)), draw(st.sampled_from([10, 400, 5000]))
+    return [
+        by_hand(None, arm, seed, scores={name: draw(SHARES) for name in NAMES} | {"test/n": clips, "val/n": clips})
+        for arm in ("mbt", "mart", "probe")[: draw(st.integers(1, 3))]
+        for seed in range(seeds)
+    ]
+
+
+def column(table: Table, heading: str) -> list[str]:
+    """The cells of a table on the screen under a heading."""
+    return next(list(one.cells) for one in table.columns if one.header == heading)
+
+
+def forms(grid: Grid, name: str) -> list[list[str]]:
+    """The cells of a column of a table, read back from each form that it is written in; each minus as the screen's."""
+    place = [one.id for one in grid.columns].index(name)
+    names = [f"{grid.name}/{line.id}/{name}" for line in grid.lines]
+    source, page = dict(read_latex(latex(grid))), read_html(html_table(grid))
+    written = [
+        [row[place] for row in read_markdown(markdown(grid))],
+        [row[place] for row in read_csv(csv_text(grid))],
+        [page[one] for one in names],
+        [re.sub(r"\\textbf|\\underline|[{}$]", "", source[one]).replace(r"\pm", "±") for one in names],
+    ]
+    return [[cell.replace("-", "−") for cell in cells] for cells in written]
+
+
+@SOME
+@given(studied())
+def test_scores_have_the_same_digits_on_the_screen_and_in_every_form(runs):
+    grid, table = scores(frame_of(*runs), "scores", "Scores"), show(runs).renderables[0]
+    for metric, heading in METRICS.items():
+        for cells in forms(grid, f"ekman6/{metric}"):
+            assert cells == column(table, heading)
+
+
+@SOME
+@given(studied())
+def test_gaps_and_test_scores_beside_them_have_the_digits_of_the_tables(runs):
+    frame, table = frame_of(*runs), gap_table(runs)
+    for cells in forms(costs(frame, Shelf(), "ekman6", "costs"), "gap"):
+        assert cells == column(table, "gap")
+    assert column(table, "test") == column(show(runs).renderables[0], "Acc E")
+
+
+@SOME
+@given(st.lists(st.tuples(SHARES, SHARES), min_size=1, max_size=5))
+def test_differences_have_the_same_digits_on_the_screen_and_in_every_form(pairs):
+    def run(seed, share, protocol):
+        return by_hand(None, "mbt", seed, scores={"test/acc_e": share}, spec={"protocol": protocol})
+
+    runs = [run(seed, high, "best-on-test") for seed, (high, _) in enumerate(pairs)]
+    runs += [run(seed, low, "clean") for seed, (_, low) in enumerate(pairs)]
+    (frame,) = frames(runs)
+    grid = against(frame, compare_with(frame, "mbt", Shelf()), "mbt", "tests")
+    for cells in forms(grid, "runs/difference"):
+        assert cells == column(optimism_table(runs), "gain and 95 % interval")
+
+
+@SOME
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_shares_of_segments_with_a_cue_have_the_digits_of_the_table_of_costs(first, second):
+    noted = {"scores": {"test/acc_e": 0.5}}
+    runs = [by_hand(None, "mart", s, notes={"pretrain/coverage": v}, **noted) for s, v in enumerate((first, second))]
+    found = next(table for table in show(runs).renderables if "cue" in str(table.title))
+    for cells in forms(costs(frame_of(*runs), Shelf(), "ekman6", "costs"), "coverage"):
+        assert cells == column(found, "a cue")
