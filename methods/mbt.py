@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.data import Card, ClipSet
 from bench.method import Context, Method, Predictor
 from bench.streams import Streams
-from methods.backbones.config import MbtConfig, sampling
+from methods.backbones.config import ENCODER_WEIGHTS, MbtConfig, sampling
 
 
 def build(config: MbtConfig, card: Card) -> Predictor:
@@ -36,4 +36,5 @@ MBT = Method(
     fit=fit,
     sampling=sampling,
     cite="Nagrani et al., Attention Bottlenecks for Multimodal Fusion, NeurIPS 2021",
+    encoder_weights=ENCODER_WEIGHTS,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from bench.errors import ConfigError
 from bench.execute import Ask
 from bench.method import Method
 from bench.names import look_up, propose
+from bench.record import Record
 from datasets.index.source import Source
 from datasets.own import is_own, own_source
 from datasets.registry import DATASETS, SOURCES, as_dataset
@@ -70,6 +71,15 @@ def resolve(
         for arm in arms
         for seed in seeds
     ]
+
+
+def find_from_scratch(records: Iterable[Record]) -> set[str]:
+    """The keys of the runs whose encoders could have started from published weights, and did not."""
+    return {
+        record.key
+        for record in records
+        if (spec := record.spec).method in METHODS and METHODS[spec.method].is_from_scratch(spec.config, spec.weights)
+    }
 
 
 def find_source(name: str, data: Path | None = None) -> Source:

@@ -11,6 +11,7 @@ from pydantic import Field
 from bench.config import Config, Search
 from bench.data import Modality, Sampling
 
+ENCODER_WEIGHTS = ("weights_video", "weights_audio", "weights_all")
 SEEN: dict[str, tuple[Modality, ...]] = {"both": ("video", "audio"), "video": ("video",), "audio": ("audio",)}
 
 
@@ -88,8 +89,7 @@ class MbtConfig(Config):
 
     def files(self) -> dict[str, Path]:
         """The weights that training starts from."""
-        names = ("weights_video", "weights_audio", "weights_all")
-        return {name: Path(getattr(self, name)) for name in names if getattr(self, name)}
+        return {name: Path(getattr(self, name)) for name in ENCODER_WEIGHTS if getattr(self, name)}
 
 
 def sampling(config: MbtConfig, training: bool) -> Sampling:

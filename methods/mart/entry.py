@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.data import Card, ClipSet
 from bench.method import Context, Method, Predictor
 from bench.streams import Streams
-from methods.backbones.config import sampling
+from methods.backbones.config import ENCODER_WEIGHTS, sampling
 from methods.mart.config import MartConfig
 
 
@@ -34,4 +34,7 @@ MART = Method(
     sampling=sampling,
     cite="Zhang et al., MART: Masked Affective RepresenTation Learning via Masked Temporal Distribution Distillation, "
     "CVPR 2024",
+    encoder_weights=ENCODER_WEIGHTS,
+    review="methods.mart.verification:score_verification",
+    figures="methods.mart.figures:FIGURES",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.data import Card, ClipSet
 from bench.method import Context, Method, Predictor
 from bench.streams import Streams
-from methods.backbones.config import sampling
+from methods.backbones.config import ENCODER_WEIGHTS, sampling
 from methods.mbt import build
 from methods.released.config import ReleasedConfig
 
@@ -26,4 +26,5 @@ RELEASED = Method(
     fit=fit,
     sampling=sampling,
     cite="github.com/nku-zhichengzhang/MART, commit 2413e65",
+    encoder_weights=ENCODER_WEIGHTS,
 )

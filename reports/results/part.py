@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
+from bench.plotting import ClipFigure
 from reports.results.frame import Frame
 
 LONG = 60  # signs
@@ -21,6 +23,7 @@ class Part:
     full: str  # the arm that others are held against
     controls: tuple[str, ...]
     frame: Frame
+    figures: Mapping[str, ClipFigure] = field(default_factory=dict)  # file name -> figure of the full arm's own
 
     def labels(self, arm: str) -> list[str]:
         """The lines of an arm: one, or one for each way of tuning."""

@@ -28,6 +28,7 @@ class Run:
     sha: str = ""  # sha256 of the record's file
     run_id: str | None = None  # of MLflow
     experiment: str | None = None  # there
+    from_scratch: bool = False  # whether it could have started from published weights, and did not
     apart: str = ""  # what tells its line from others of the arm: "re-tuned", "epochs=2", a protocol
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
@@ -51,11 +51,14 @@ class Row:
     seconds: float
 
 
-def gather(records: Sequence[Record]) -> list[Row]:
-    """A row for each (data set, arm) in the order of first appearance; failed runs are counted, not averaged."""
+def gather(records: Sequence[Record], from_scratch: Collection[str] = ()) -> list[Row]:
+    """A row for each (data set, arm) in the order of first appearance; failed runs are counted, not averaged.
+
+    `from_scratch` are the keys of runs that could have started from published weights, and did not.
+    """
     groups: dict[tuple[str, str, str, str, str, bool], list[Record]] = {}
     for record in records:
-        scratch = record.preset == "paper" and record.spec.from_scratch
+        scratch = record.preset == "paper" and record.key in from_scratch
         own = (record.spec.dataset, record.spec.data, record.arm, record.preset, flag(record.spec), scratch)
         groups.setdefault(own, []).append(record)
     rows = []

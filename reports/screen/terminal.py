@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -23,11 +23,12 @@ STAGES = {"sentiment": "E1", "emotion": "E2", "degree": "E3"}
 FOUND = ("dropped", "precision", "random_precision", "recall", "random_recall")
 
 
-def show(records: Sequence[Record], titles: dict[str, str]) -> RenderableType:
-    """For each data set its scores, its classes, and what became of the words; `titles` names the data sets."""
+def show(records: Sequence[Record], titles: dict[str, str], from_scratch: Collection[str] = ()) -> RenderableType:
+    """For each data set its scores, its classes, and what became of the words; `titles` names the data sets,
+    `from_scratch` the runs that could have started from published weights, and did not."""
     parts: list[Table | None] = []
     for dataset, data in dict.fromkeys((record.spec.dataset, record.spec.data) for record in records):
-        rows = [row for row in gather(records) if (row.dataset, row.data) == (dataset, data)]
+        rows = [row for row in gather(records, from_scratch) if (row.dataset, row.data) == (dataset, data)]
         parts += [_scores(rows, titles.get(dataset, dataset)), _classes(rows), _cues(rows), _verification(rows)]
     return Group(*(part for part in parts if part is not None))
 

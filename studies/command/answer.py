@@ -13,6 +13,7 @@ from bench.execute import Ask, Desk, Outcome
 from bench.files import write_whole
 from bench.record import Record
 from reports.screen.terminal import show
+from studies.ask import find_from_scratch
 from studies.command.exits import DONE, INCOMPLETE
 
 
@@ -20,7 +21,8 @@ def answer(console: Console, asks: list[Ask], outcomes: list[Outcome], desk: Des
     """Print the tables, and write the records where they were asked for; the exit code."""
     titles = {ask.dataset.card.name: ask.dataset.card.title for ask in asks}
     done = list(zip(outcomes, asks, strict=False))  # a mistake may have ended them early
-    console.print(show([_as_asked(outcome, ask) for outcome, ask in done], titles))
+    records = [_as_asked(outcome, ask) for outcome, ask in done]
+    console.print(show(records, titles, find_from_scratch(records)))
     console.print(f"records: {desk.results / 'runs'}", highlight=False, soft_wrap=True)
     console.print("curves, pictures and parameters: python bench.py ui", highlight=False)
     if json_file is not None:

@@ -19,6 +19,7 @@ from bench.record import RunFolder
 from bench.store import Store
 from reports.screen.studies import Labelled, Planned, gap_table, optimism_table, plan_table
 from reports.screen.terminal import show
+from studies.ask import find_from_scratch
 from studies.command.answer import as_row, say_away
 from studies.command.exits import DONE, INCOMPLETE
 from studies.command.screen import Terminal
@@ -78,7 +79,8 @@ def _answer(console: Console, board: Board, store: Store, json_file: Path | None
         replace(record, arm=board.plan.label(cell), preset=board.plan.order.preset) for cell, record in board.failed()
     ]
     if rows or failed:
-        console.print(show([*(replace(row.record, arm=row.label) for row in rows), *failed], titles))
+        records = [*(replace(row.record, arm=row.label) for row in rows), *failed]
+        console.print(show(records, titles, find_from_scratch(records)))
     for table in (gap_table(rows), optimism_table(rows)):
         if table is not None:
             console.print(table)

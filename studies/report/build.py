@@ -86,7 +86,8 @@ def _part(results: Path, study: Study, choice: Choice, wish: Wish) -> Part:
     wanted = wanted_of(choice.runs, _asked(results, study, choice, wish.runs))
     told = (choice.narrowed,) if choice.narrowed else ()
     frame = Frame(choice.runs, wanted, _remarks(choice.runs), choice.values, told)
-    return Part(study.name, study.question, KINDS.get(study.name, "scores"), study.full, CONTROLS, frame)
+    figures = known_arms()[study.full].method.load_figures()
+    return Part(study.name, study.question, KINDS.get(study.name, "scores"), study.full, CONTROLS, frame, figures)
 
 
 def _asked(results: Path, study: Study, choice: Choice, only: Filter) -> dict[str, set[tuple[int, int]]]:
@@ -111,7 +112,8 @@ def _absent(results: Path, study: Study, choice: Choice, only: Filter) -> str:
 
 def _any(choice: Choice, wish: Wish) -> Part:
     frame = Frame(choice.runs, wanted_of(choice.runs), _remarks(choice.runs), choice.values)
-    return Part(OTHERS, f"Runs with {wish.runs}, side by side.", "scores", FULL, CONTROLS, frame)
+    figures = known_arms()[FULL].method.load_figures()
+    return Part(OTHERS, f"Runs with {wish.runs}, side by side.", "scores", FULL, CONTROLS, frame, figures)
 
 
 def _remarks(runs: Sequence[Run]) -> dict[str, str]:

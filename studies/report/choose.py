@@ -16,7 +16,7 @@ from datasets.registry import DATASETS
 from reports.results.pools import cell_of
 from reports.results.run import Run
 from reports.results.searched import Summary
-from studies.ask import find_arm, known_arms
+from studies.ask import find_arm, find_from_scratch, known_arms
 from studies.report.doubles import LeftOut, Named, of_one_card, of_one_kind, once
 from studies.report.filters import Filter
 from studies.report.labels import told_apart, values_in_words
@@ -203,6 +203,7 @@ def _run(one: Found, name: Name, searched: bool, store: Store, card: Card) -> Ru
         sha=one.sha,
         run_id=published.get("run_id"),
         experiment=published.get("experiment"),
+        from_scratch=bool(find_from_scratch([one.record])),
     )
 
 

@@ -2,11 +2,13 @@ import pytest
 import torch
 
 from bench.config import Search
+from bench.plotting import ClipFigure
 from bench.streams import Streams
 from methods.backbones.mbt import Mbt
 from methods.mart.config import MartConfig
 from methods.mart.model import MartPredictor, Pretrain
 from methods.registry import ARMS, METHODS
+from reports.clips.pictures import PICTURES
 from tests.methods.mart.toys import tower_file
 from tests.methods.toys import TINY, toy_batch
 from tests.toys import CARD
@@ -26,6 +28,15 @@ def test_every_method_states_what_it_is(name):
     assert method.name == name and method.version >= 1 and method.title
     for preset in method.config.presets:
         assert method.config.preset(preset).override({}) == method.config.preset(preset)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_every_method_names_is_there(name):
+    method, shown = METHODS[name], set(PICTURES)
+    assert method.load_review() is None or callable(method.load_review())
+    for file, figure in method.load_figures().items():
+        assert isinstance(figure, ClipFigure) and file.endswith(".png") and file not in shown
+    assert set(method.encoder_weights) <= method.config.model_fields.keys()
 
 
 @pytest.mark.parametrize("name", METHODS)

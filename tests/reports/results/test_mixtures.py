@@ -9,8 +9,6 @@ import pytest
 from reports.results.mixtures import ON_TEST, SAMPLE, mixtures
 from tests.reports.tables.by_hand import TWO, by_hand
 
-WEIGHTS = {"weights_video": "", "weights_audio": "", "weights_all": ""}
-
 
 def run(arm="mart", seed=0, fold=0, **told):
     return by_hand(None, arm, seed, fold, files=False, error="not run", **told)
@@ -46,18 +44,11 @@ def test_a_run_whose_epoch_test_chose_is_told(protocol, told):
 
 
 @pytest.mark.parametrize(
-    ("preset", "config", "weights", "scratch"),
-    [
-        ("paper", WEIGHTS, {}, True),
-        ("paper", WEIGHTS, {"weights_video": "a" * 64}, False),
-        ("paper", WEIGHTS, {"weights_teacher": "a" * 64}, True),
-        ("quick", WEIGHTS, {}, False),
-        ("paper", {"lr": 0.1}, {}, False),
-    ],
+    ("preset", "from_scratch", "named"), [("paper", True, True), ("paper", False, False), ("quick", True, False)]
 )
-def test_a_line_of_the_papers_sizes_without_published_weights_is_named(preset, config, weights, scratch):
-    told = mixtures([run(config=config, record={"preset": preset}, **spec(weights=weights))])
-    assert [("FROM SCRATCH" in line, "(mart)" in line) for line in told] == [(True, True)] * scratch
+def test_a_line_of_the_papers_sizes_without_published_weights_is_named(preset, from_scratch, named):
+    told = mixtures([run(record={"preset": preset}, run={"from_scratch": from_scratch})])
+    assert [("FROM SCRATCH" in line, "(mart)" in line) for line in told] == [(True, True)] * named
 
 
 def test_presets_commits_and_versions_are_told_with_the_lines_that_have_each():
@@ -116,10 +107,11 @@ def test_many_lines_are_named_in_part():
 
 
 def test_all_of_it_is_told_at_once():
-    config = {**WEIGHTS, "lr": 0.1}
-    odd = {"config": config, "record": {"preset": "paper"}, "provenance": {"commit": "b" * 40, "torch": "3"}}
+    odd = {"config": {"lr": 0.1}, "record": {"preset": "paper"}, "provenance": {"commit": "b" * 40, "torch": "3"}}
     made = spec(data="sample", protocol="best-on-test")["spec"]
-    told = mixtures([run("mbt", **spec(data="sample")), run("mart", **odd, spec=made, run={"apart": "odd"})])
+    told = mixtures(
+        [run("mbt", **spec(data="sample")), run("mart", **odd, spec=made, run={"apart": "odd", "from_scratch": True})]
+    )
     assert [text.partition(":")[0] for text in told] == [
         *("BUILT-IN SAMPLE", "EPOCH CHOSEN ON TEST", "FROM SCRATCH"),
         *("MIXED presets", "MIXED commits", "MIXED versions of torch"),

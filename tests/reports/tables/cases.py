@@ -37,7 +37,7 @@ def mixed(folder: Path) -> Frame:
     """Two data sets, one with two folds; a failed run, an arm that lacks runs, one that failed altogether, one whose
     epoch test chose, and one of the paper's sizes from scratch."""
     scratch = {"weights_video": "", **by_hand(folder / "none", "mart", files=False).record.spec.config}
-    paper = {"config": scratch, "record": {"preset": "paper"}, "run": {"apart": "paper"}}
+    paper = {"config": scratch, "record": {"preset": "paper"}, "run": {"apart": "paper", "from_scratch": True}}
     flagged = {"spec": {"protocol": "best-on-test"}, "run": ON_TEST}
     eight = {"card": EIGHT}
     return frame_of(
