@@ -41,7 +41,7 @@ class Difference:
 class Differences:
     """What is drawn. A label may be missing from a group, or be there in several kinds."""
 
-    reference: str  # "mart"
+    reference: str  # label of a line
     axis: str  # "Acc E, points"
     differences: tuple[Difference, ...]
     note: str = ""
