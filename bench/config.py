@@ -70,7 +70,7 @@ class Config(BaseModel):
 
 
 def parse_overrides(items: list[str]) -> dict[str, str]:
-    """`["mask=none", "lr=1e-3"]` as a dict; raises ConfigError for an item without `=`."""
+    """`["epochs=2", "lr=1e-3"]` as a dict; raises ConfigError for an item without `=`."""
     values = {}
     for item in items:
         name, equals, value = item.partition("=")

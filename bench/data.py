@@ -24,8 +24,8 @@ Modality = Literal["video", "audio", "words"]
 class Card:
     """The facts of a data set.
 
-    `sentiment[c]` is -1, 0 or +1 for class c. `emotions[class]` are the lexicon's Plutchik emotions that speak
-    for the class, `reasons[class]` says why these; a class that no cue can reach is stated under `unreached`.
+    `sentiment[c]` is -1, 0 or +1 for class c. `emotions[class]` are the Plutchik emotions that speak for the
+    class, `reasons[class]` says why these; a class that no such emotion speaks for is stated under `unreached`.
     """
 
     name: str
@@ -159,15 +159,23 @@ class Problem:
     why: str
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """A word of a clip and whether each stage of verification keeps it (E1, E2, E3)."""
+class WordOutcome(Protocol):
+    """A word of a clip, and whether a method uses it."""
 
-    text: str
-    start: float
-    sentiment: bool
-    emotion: bool
-    degree: bool
+    @property
+    def text(self) -> str:
+        """The word, or several that belong together."""
+        ...
+
+    @property
+    def start(self) -> float:
+        """Seconds from the start of the clip."""
+        ...
+
+    @property
+    def dropped(self) -> str | None:
+        """The method's name of the check that dropped the word; None for a word that it uses."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -187,7 +195,7 @@ class Explanation:
     """What a model can tell about one clip; what it cannot is None or empty."""
 
     curve: torch.Tensor | None  # (S, C) temporal emotion scores
-    verdicts: tuple[Verdict, ...]
+    verdicts: tuple[WordOutcome, ...]
     recovered: torch.Tensor | None = None  # (S, C) the emotion distribution recovered from the visible tokens
     feature: torch.Tensor | None = None  # (D,) of the clip as a whole
     masks: Mapping[str, Masking] = field(default_factory=dict)  # "video" and "audio", where they are there
@@ -195,11 +203,11 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Planted:
-    """The sample's truth of one word: `wrong` names the first stage that ought to drop it, None for a true cue."""
+    """The sample's truth of one word: `wrong` names the first check that ought to drop it, None for a true word."""
 
     text: str
     start: float
-    wrong: Literal["sentiment", "emotion", "degree"] | None
+    wrong: str | None
 
 
 @dataclass(frozen=True)

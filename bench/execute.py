@@ -228,8 +228,9 @@ def _run(
         "provenance": {**facts, "micro_batch": desk.micro_batch or 0, "devices": desk.devices},
         "problems": [vars(problem) for problem in corpus.problems],
     }
-    if ask.preset == "paper" and spec.from_scratch:
+    if ask.preset == "paper" and ask.method.is_from_scratch(spec.config, spec.weights):
         notebook.notice("trained from scratch, without published weights; docs/weights.md says how to name them")
+    review, figures = ask.method.load_review(), ask.method.load_figures() if spec.stage == "final" else {}
     reset_peaks(desk.device)
     try:
         streams = Streams(ask.seed)
@@ -240,10 +241,11 @@ def _run(
         with clock("write"):
             kept = predictor if desk.keep_weights and spec.stage == "final" else None
             curves, told = notebook.curves(), notebook.told if spec.stage == "final" else {}
-            files = write_outputs(folder.path, spec, ask.arm, view.told, predictions, curves, told, desk.draw, kept)
+            given = view.told, predictions, curves, told
+            files = write_outputs(folder.path, spec, ask.arm, *given, desk.draw, figures, kept)
         known["chosen"] = notebook.chosen
         known["provenance"] |= peaks(desk.device)
-        notes |= notebook.notes(view.told)
+        notes |= notebook.notes(view.told, review)
         record = Record(**known, scores=scores, notes=notes, seconds=clock.seconds(), files=files)
         folder.write(record)
         return record

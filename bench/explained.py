@@ -18,7 +18,7 @@ from bench.chosen import chosen
 from bench.data import Corpus, Explanation, Masking, Truth
 from bench.errors import StoreError
 from bench.files import parse_json, whole, write_whole
-from bench.truth import STAGES, match_words
+from bench.truth import match_words
 
 HEADER, NUMBERS = "explained.json", "explained.safetensors"
 
@@ -29,8 +29,8 @@ class Fate:
 
     text: str
     start: float  # seconds
-    dropped: str | None  # the first stage of verification that drops it
-    planted: str | None = None  # the stage that ought to: the sample's truth
+    dropped: str | None  # the check that drops it
+    planted: str | None = None  # the check that ought to: the sample's truth
 
 
 @dataclass(frozen=True)
@@ -133,15 +133,7 @@ def _tells(one: Explanation) -> bool:
 def _words_of(one: Explanation, truth: Truth | None) -> dict[str, Any]:
     """What is no array: the words' fates, and the layout of the masks' tokens."""
     planted = {} if truth is None else {id(verdict): word.wrong for word, verdict in match_words(truth, one)}
-    words = [
-        Fate(
-            verdict.text,
-            verdict.start,
-            next((stage for stage in STAGES if not getattr(verdict, stage)), None),
-            planted.get(id(verdict)),
-        )
-        for verdict in one.verdicts
-    ]
+    words = [Fate(word.text, word.start, word.dropped, planted.get(id(word))) for word in one.verdicts]
     layout = {name: {"grid": mask.grid, "patch": mask.patch, "stride": mask.stride} for name, mask in one.masks.items()}
     return {"words": [asdict(word) for word in words], "masks": layout}
 

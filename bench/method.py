@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
+from types import FunctionType
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from bench.clock import Clock
+from bench.errors import ConfigError
 from bench.share import Share
 
 if TYPE_CHECKING:
     import torch
 
     from bench.config import Config
-    from bench.data import Card, ClipSet, Explanation, Inputs, Sampling
+    from bench.data import Card, ClipSet, Explanation, Inputs, Sampling, Truth
+    from bench.plotting import ClipFigure
     from bench.streams import Streams
+
+T = TypeVar("T")
 
 
 class Scores(NamedTuple):
@@ -100,6 +106,23 @@ class Context:
 
 Build = Callable[[Any, "Card"], Predictor]
 Fit = Callable[[Any, "Card", "ClipSet", "ClipSet", "Streams", Context], Predictor]
+Review = Callable[
+    [Mapping[str, "Truth"], Mapping[str, "Explanation"], Mapping[str, Sequence[str]]], Mapping[str, float]
+]
+"""Holds a stage's explanations against the sample's truth, both by clip key, for each split's clip keys: the notes."""
+
+
+def resolve(reference: str, kind: type[T]) -> T:
+    """Import the value that "module:NAME" names. Raises ConfigError where there is none of that kind."""
+    place, _, name = reference.partition(":")
+    try:
+        module = import_module(place)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"'{reference}' is not the module:NAME of a {kind.__name__}: {error}") from error
+    value = getattr(module, name, None)
+    if not isinstance(value, kind):
+        raise ConfigError(f"'{reference}' is not the module:NAME of a {kind.__name__}: it is {value!r:.80}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -148,8 +171,9 @@ class NoteTable:
 class Method:
     """A registry entry: light to import, the heavy module is imported inside `build` and `fit`.
 
-    `version` rises when the method's numbers change. `sampling(config, training)` is how clips are opened.
-    From `describe` on a value says what reports print of the method beside its scores; each may be left out.
+    `version` rises when the method's numbers change. `sampling(config, training)` is how clips are opened. From
+    `describe` on a value says what reports print of the method beside its scores, and what it needs to know of its
+    runs; each may be left out. `review` and `figures` are "module:NAME" of values imported when they are first used.
     """
 
     name: str
@@ -165,3 +189,20 @@ class Method:
     note_tables: tuple[NoteTable, ...] = ()
     paper: Path | None = None  # JSON of published numbers, as reports/published/facts.py reads it
     shown_fields: tuple[str, ...] = ()  # of the config, that a paper's details name
+    encoder_weights: tuple[str, ...] = ()  # config fields that name published weights of an encoder
+    review: str = ""  # of a Review, which adds notes to a record
+    figures: str = ""  # of a dict: file name -> ClipFigure, drawn beside the figures that all methods have
+
+    def is_from_scratch(self, config: Mapping[str, Any], weights: Collection[str]) -> bool:
+        """Whether the encoders could have started from published weights, and did not: `weights` are the fields of the
+        config that named a file."""
+        fields = [name for name in self.encoder_weights if name in config]
+        return bool(fields) and not any(name in weights for name in fields)
+
+    def load_review(self) -> Review | None:
+        """Import the review, where there is one."""
+        return resolve(self.review, FunctionType) if self.review else None
+
+    def load_figures(self) -> Mapping[str, ClipFigure]:
+        """Import the figures, where there are some."""
+        return resolve(self.figures, dict) if self.figures else {}

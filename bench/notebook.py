@@ -12,9 +12,9 @@ from bench.clock import Clock
 from bench.data import Corpus, Explanation, Problem
 from bench.files import write_whole
 from bench.live import Live
+from bench.method import Review
 from bench.outputs import read_points
 from bench.record import RunFolder
-from bench.truth import judge
 
 SECONDS = "seconds.json"  # among the checkpoints: what a run that goes on had spent
 
@@ -115,8 +115,8 @@ class Notebook:
         """The curves, epoch by epoch."""
         return [{"stage": stage, "epoch": epoch, "values": v} for (stage, epoch), v in self._curves.items()]
 
-    def notes(self, corpus: Corpus) -> dict[str, float]:
-        """The last epoch's numbers that are no scores, and verification held against the sample's truth."""
+    def notes(self, corpus: Corpus, review: Review | None) -> dict[str, float]:
+        """The last epoch's numbers that are no scores, and what the method's `review` says of each stage."""
         last = {stage: values for (stage, _), values in self._curves.items()}
         notes = {
             name: v
@@ -124,8 +124,11 @@ class Notebook:
             for name, v in values.items()
             if not name.startswith((f"{self._curve}/", "val/"))
         }
+        if review is None:
+            return notes
+        splits = {
+            split: [clip.key for clip in clips.clips] for split, clips in (("train", corpus.train), ("val", corpus.val))
+        }
         for stage, told in self._told.items():
-            for split, clips in (("train", corpus.train), ("val", corpus.val)):
-                judged = judge(corpus.truth, told, [clip.key for clip in clips.clips])
-                notes |= {f"{stage}/verify/{split}/{name}": value for name, value in judged.items()}
+            notes |= {f"{stage}/{name}": value for name, value in review(corpus.truth, told, splits).items()}
         return notes

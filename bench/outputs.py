@@ -14,6 +14,7 @@ from bench.explained import write_explained
 from bench.files import is_plain_file, parse_json, sha256, whole, write_whole
 from bench.method import Predictor
 from bench.metrics import Predictions
+from bench.plotting import ClipFigure
 from bench.record import Record, RunSpec
 
 CONFIG, CURVES, PREDICTIONS, WEIGHTS = "config.json", "curves.json", "predictions.parquet", "weights.safetensors"
@@ -21,8 +22,9 @@ CONFIG, CURVES, PREDICTIONS, WEIGHTS = "config.json", "curves.json", "prediction
 Point = tuple[str, int, dict[str, float]]
 """Stage, epoch and its numbers."""
 
-Draw = Callable[[Path, Card, Predictions, bool], list[str]]
-"""Draws into a folder the test predictions (of the sample?) and what the files there explain; the pictures' names."""
+Draw = Callable[[Path, Card, Predictions, bool, Mapping[str, ClipFigure]], list[str]]
+"""Draws into a folder the test predictions (of the sample?) and what the files there explain, with the figures of the
+method; the pictures' names."""
 
 
 def write_outputs(
@@ -34,6 +36,7 @@ def write_outputs(
     curves: list[dict[str, Any]],
     told: Mapping[str, Mapping[str, Explanation]],
     draw: Draw,
+    figures: Mapping[str, ClipFigure],
     predictor: Predictor | None,
 ) -> dict[str, str]:
     """Config, card, curves, predictions, explanations, pictures, and the weights of a predictor that is to be kept:
@@ -45,7 +48,7 @@ def write_outputs(
     with whole(folder / PREDICTIONS) as temporary:
         _table(predictions, corpus.card).to_parquet(temporary, index=False)
     if "test" in predictions:
-        names += draw(folder, corpus.card, predictions["test"], corpus.sample)
+        names += draw(folder, corpus.card, predictions["test"], corpus.sample, figures)
     if predictor is not None:
         from safetensors.torch import save_file
 

@@ -24,7 +24,6 @@ Protocol = Literal["clean", "refit", "best-on-test"]
 Stage = Literal["final", "trial"]
 Kind = Literal["out of memory", "nan", "data", "interrupted", "other", "pruned"]  # pruned: given up by a search
 RECORD = "record.json"
-ENCODERS = ("weights_video", "weights_audio", "weights_all")  # config fields that name an encoder's published weights
 DEPTH = 8  # levels of lists and objects in a record's text; ours have four
 LARGEST = 256_000_000  # bytes of a record's file
 _KEY = re.compile("[0-9a-f]{20}")
@@ -99,12 +98,6 @@ class RunSpec:
         fields = {name: value for name, value in vars(self).items() if (name, value) != ("stop", None)}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
-
-    @property
-    def from_scratch(self) -> bool:
-        """Whether the encoders could have started from published weights, and did not."""
-        fields = {name for name in ENCODERS if name in self.config}
-        return bool(fields) and not fields & self.weights.keys()
 
 
 @dataclass(frozen=True)

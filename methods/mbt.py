@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.data import Card, ClipSet
 from bench.method import Context, Method, Predictor
 from bench.streams import Streams
-from methods.backbones.config import SHOWN_FIELDS, MbtConfig, describe_modalities, sampling
+from methods.backbones.config import ENCODER_WEIGHTS, SHOWN_FIELDS, MbtConfig, describe_modalities, sampling
 
 
 def build(config: MbtConfig, card: Card) -> Predictor:
@@ -38,4 +38,5 @@ MBT = Method(
     cite="Nagrani et al., Attention Bottlenecks for Multimodal Fusion, NeurIPS 2021",
     describe=describe_modalities,
     shown_fields=SHOWN_FIELDS,
+    encoder_weights=ENCODER_WEIGHTS,
 )

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import fields
 
+import pytest
+
+from bench.config import Config
+from bench.data import Sampling
+from methods.registry import ARMS, METHODS
 from tests.conftest import ROOT
 
 MAY_IMPORT = {
@@ -15,6 +23,23 @@ MAY_IMPORT = {
     "reports": {"reports", "bench"},
     "studies": {"studies", "reports", "datasets", "methods", "bench"},
 }
+COMMON = {
+    "compile",
+    "depth",
+    "dropout",
+    "heads",
+    "mask",
+    "patch",
+    "recompute",
+    "scale",
+    "stem",
+    "target",
+    "tau",
+    "width",
+}
+"""Fields of configs whose names are common words."""
+PARTS = {"lexicon", "lexica", "cue", "cues", "verify", "verified", "verification", "senticnet", "nrc"}
+"""What a method reads words with; as parts of names, too."""
 FILES = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -37,6 +62,29 @@ def test_imports_point_down():
         ours = {name.split(".")[0] for name in imported(path)} & set(MAY_IMPORT)
         wrong += [f"{path} imports {name}" for name in ours - MAY_IMPORT[home]]
     assert len(FILES) > 200 and wrong == []
+
+
+def words(text: str) -> Iterator[str]:
+    """Every word and name of a text, and the parts of names that are written together."""
+    for word in re.findall(r"\w+", text):
+        yield word
+        yield from (part for part in re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).lower().split("_") if part in PARTS)
+
+
+@pytest.mark.parametrize("folder", ["bench", "reports"])
+def test_no_method_is_known_by_name_or_by_its_values(folder: str):
+    from bench.training import Stage
+
+    ours = {field.name for kind in (Sampling, Stage) for field in fields(kind)} | Config.model_fields.keys()
+    values = {name for method in METHODS.values() for name in method.config.model_fields}
+    known = {*METHODS, *ARMS, "E1", "E2", "E3", *PARTS, *(values - ours - COMMON)}
+    found: dict[str, set[str]] = {}
+    for path in sorted((ROOT / folder).rglob("*")):
+        if path.suffix in (".py", ".js", ".css", ".json"):
+            name = str(path.relative_to(ROOT))
+            if said := known.intersection(words(name + path.read_text())):
+                found[name] = said
+    assert found == {}
 
 
 def test_every_module_opens_with_a_sentence():

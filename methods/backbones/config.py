@@ -13,6 +13,7 @@ from bench.data import Modality, Sampling
 from bench.method import ConfigParts
 
 SHOWN_FIELDS = ("batch", "lr", "weight_decay", "epochs", "segments", "size", "width")
+ENCODER_WEIGHTS = ("weights_video", "weights_audio", "weights_all")
 SEEN: dict[str, tuple[Modality, ...]] = {"both": ("video", "audio"), "video": ("video",), "audio": ("audio",)}
 
 
@@ -90,8 +91,7 @@ class MbtConfig(Config):
 
     def files(self) -> dict[str, Path]:
         """The weights that training starts from."""
-        names = ("weights_video", "weights_audio", "weights_all")
-        return {name: Path(getattr(self, name)) for name in names if getattr(self, name)}
+        return {name: Path(getattr(self, name)) for name in ENCODER_WEIGHTS if getattr(self, name)}
 
 
 def sampling(config: MbtConfig, training: bool) -> Sampling:

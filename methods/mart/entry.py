@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.data import Card, ClipSet
 from bench.method import Context, Method, Predictor
 from bench.streams import Streams
-from methods.backbones.config import sampling
+from methods.backbones.config import ENCODER_WEIGHTS, sampling
 from methods.mart.config import MartConfig
 from methods.mart.describe import (
     CUE_TABLE,
@@ -48,4 +48,7 @@ MART = Method(
     note_tables=(CUE_TABLE, VERIFICATION_TABLE),
     paper=PAPER,
     shown_fields=SHOWN_FIELDS,
+    encoder_weights=ENCODER_WEIGHTS,
+    review="methods.mart.verification:score_verification",
+    figures="methods.mart.figures:FIGURES",
 )

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
-from bench.data import Batch, Card, Explanation, Inputs, Verdict
+from bench.data import Batch, Card, Explanation, Inputs
 from bench.streams import Streams
 from bench.training import Losses
 from methods.backbones.mbt import Embedded, Encoded, Mbt, Visible
@@ -28,7 +28,7 @@ from methods.mart.maskings import maskings
 from methods.mart.recovery import audio_free, distribution_loss, make_decoders, patch_loss
 from methods.mart.targets import TARGETS, audio_target
 from methods.mart.text import word_vectors
-from methods.mart.verification import Stages, verify_cues
+from methods.mart.verification import CueVerdict, Stages, verify_cues
 from methods.supervised import MbtPredictor, clip_features, polarity_cross_entropy, two_heads
 from methods.temporal import Temporal, temporal_scores
 
@@ -67,7 +67,7 @@ class MartPredictor(MbtPredictor):
         told = []
         for b, clip in enumerate(cues.found):
             verdicts = tuple(
-                Verdict(cue.text, cue.start, *(bool(stage[b, s, k]) for stage in stages))
+                CueVerdict(cue.text, cue.start, *(bool(stage[b, s, k]) for stage in stages))
                 for s, slot in enumerate(clip)
                 for k, cue in enumerate(slot)
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.data import Card, ClipSet
 from bench.method import Context, Method, Predictor
 from bench.streams import Streams
-from methods.backbones.config import describe_modalities, sampling
+from methods.backbones.config import ENCODER_WEIGHTS, describe_modalities, sampling
 from methods.mart.describe import CUE_TABLE, FOUND_CUES, SHOWN_FIELDS
 from methods.mbt import build
 from methods.released.config import ReleasedConfig
@@ -31,4 +31,5 @@ RELEASED = Method(
     measures=(FOUND_CUES,),
     note_tables=(CUE_TABLE,),
     shown_fields=SHOWN_FIELDS,
+    encoder_weights=ENCODER_WEIGHTS,
 )

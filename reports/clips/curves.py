@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.files import whole
+from bench.plotting import GREY
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,7 +29,6 @@ COLOURS = (
     "#888888",
 )  # Okabe and Ito, 2008
 DASHES = ("-", "--", ":")  # told apart where there are more classes than colours
-GREY = "#555555"
 STILLS = 16  # at most so many in a row
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.explained import Explained, Told
+from bench.plotting import heading, name_clip
 from reports.clips.curves import draw_curves
-from reports.clips.heading import heading, name_clip
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.explained import Explained
+from bench.plotting import heading
 from reports.clips.curves import look
-from reports.clips.heading import heading
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -2,41 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bench.data import Card
-from bench.explained import Explained, read_explained
+from bench.explained import read_explained
 from bench.files import whole
 from bench.metrics import Predictions
+from bench.plotting import ClipFigure
 from reports.clips.confusion import draw_confusion
 from reports.clips.emotions import emotions
 from reports.clips.features import FEWEST, differing, features, features_of
-from reports.clips.maskings import maskings
-from reports.clips.words import words
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-PICTURES: dict[str, Callable[[Explained], Figure | None]] = {
-    "emotions.png": emotions,
-    "maskings.png": maskings,
-    "words.png": words,
-    "features.png": features,
+PICTURES = {
+    "emotions.png": ClipFigure(
+        "Emotions", "How much of each emotion each segment carries (Fig. 6b of the paper).", emotions
+    ),
+    "features.png": ClipFigure(
+        "Features",
+        "Clip features of the finished model, t-SNE, every validation clip by its class (Fig. 6c).",
+        features,
+    ),
 }
+"""File name -> figure, of those that runs of any method may have."""
+
+
+def all_pictures(own: Mapping[str, ClipFigure]) -> dict[str, ClipFigure]:
+    """File name -> figure, of all that runs of a method with figures of its `own` may have: the map comes last."""
+    return dict(sorted({**PICTURES, **own}.items(), key=lambda item: item[0] == "features.png"))
 
 
 def draw_all(
-    folder: Path, card: Card, predictions: Predictions, sample: bool, notice: Callable[[str], None] = lambda text: None
+    folder: Path,
+    card: Card,
+    predictions: Predictions,
+    sample: bool,
+    own: Mapping[str, ClipFigure],
+    notice: Callable[[str], None] = lambda text: None,
 ) -> list[str]:
-    """Draw what there is to draw; the names of the pictures."""
+    """Draw what there is to draw, with the figures that are the method's `own`; the names of the pictures."""
     names = [draw_confusion(folder, card, predictions, sample)]
     explained = read_explained(folder)
     if explained is None:
         return names
-    for name, draw in PICTURES.items():
-        figure = draw(explained)
+    for name, one in all_pictures(own).items():
+        figure = one.draw(explained)
         if figure is not None:
             with whole(folder / name) as temporary:
                 figure.savefig(temporary, format="png", dpi=130)

@@ -27,7 +27,7 @@ LEAST = 2.7  # inches: the words BUILT-IN SAMPLE want them
 class Confusion:
     """A matrix."""
 
-    title: str  # "method on Ekman-6"
+    title: str  # label of a line
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]  # C x C clips, summed over runs; row = true class, column = predicted class
     runs: int

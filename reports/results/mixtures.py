@@ -33,7 +33,7 @@ def mixtures(runs: Sequence[Run]) -> tuple[str, ...]:
 
 def is_scratch(run: Run) -> bool:
     """Whether a run of the paper's sizes started from no published weights."""
-    return run.record.preset == "paper" and run.record.spec.from_scratch
+    return run.record.preset == "paper" and run.from_scratch
 
 
 def _mixed(runs: Sequence[Run], what: str, of: Callable[[Run], str]) -> list[str]:

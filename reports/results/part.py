@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from bench.plotting import ClipFigure
 from reports.results.frame import Frame
 
 LONG = 60  # signs
@@ -23,6 +25,7 @@ class Part:
     controls: tuple[str, ...]
     frame: Frame
     papers: tuple[Path, ...] = ()  # files of published numbers, each of which has tables of its own
+    figures: Mapping[str, ClipFigure] = field(default_factory=dict)  # file name -> figure of the full arm's own
 
     def labels(self, arm: str) -> list[str]:
         """The lines of an arm: one, or one for each way of tuning."""

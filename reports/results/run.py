@@ -42,6 +42,11 @@ class Run:
         """Whether it ended without scores."""
         return self.record.error is not None
 
+    @property
+    def from_scratch(self) -> bool:
+        """Whether its encoders could have started from published weights, and did not."""
+        return self.method.is_from_scratch(self.record.spec.config, self.record.spec.weights)
+
     def percent(self, name: str) -> float | None:
         """A score of the test split in percent: `acc_e`, `recall/joy`, ...; None where there is none."""
         value = self.record.scores.get(f"test/{name}")

@@ -34,7 +34,7 @@ def beside(frame: Frame, ours: Grid, kind: str, name: str, paper: Published) -> 
         for line in mine:
             lines += _ours(method, values, line, columns, [line.cells[place] for place in kept], frame.is_sample)
     notes = [f"{paper.source}; {paper.protocol}."]
-    scratch = list(dict.fromkeys(run.arm for run in frame.runs if run.record.spec.from_scratch))
+    scratch = list(dict.fromkeys(run.arm for run in frame.runs if run.from_scratch))
     notes += [f"Ours of {', '.join(scratch)} started without published weights, the paper's with."] if scratch else []
     if kind == "scores":
         titles = frame.datasets

@@ -34,7 +34,7 @@ class Column:
 class Line:
     """A line; its first cell is its name."""
 
-    id: str  # unique in the table: "probe", "published/probe"
+    id: str  # unique in the table: that of an arm, "published/" before that of a published line
     cells: tuple[Cell, ...]  # one for each column
     rule: bool = False  # a rule above it parts it from the lines before
 

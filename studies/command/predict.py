@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from bench.data import Problem, Verdict
+from bench.data import Problem, WordOutcome
 from bench.errors import ConfigError, MediaError
 from studies.command.model import Model
 
@@ -28,7 +28,7 @@ class Prediction:
     curve: np.ndarray | None  # (S, C) temporal emotion scores
     present: dict[str, bool]  # video, audio, words
     problems: tuple[Problem, ...]
-    cues: tuple[Verdict, ...]
+    cues: tuple[WordOutcome, ...]
     stills: tuple[np.ndarray, ...]  # S x (H, W, 3) uint8, or none
 
     @property

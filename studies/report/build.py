@@ -81,8 +81,8 @@ def _part(results: Path, study: Study, choice: Choice, wish: Wish) -> Part:
     wanted = wanted_of(choice.runs, _asked(results, study, choice, wish.runs))
     told = (choice.narrowed,) if choice.narrowed else ()
     frame = Frame(choice.runs, wanted, _remarks(study, choice.runs), choice.values, told)
-    papers = _list_papers(study, choice.runs)
-    return Part(study.name, study.question, study.table, study.full, study.controls, frame, papers)
+    papers, figures = _list_papers(study, choice.runs), known_arms()[study.full].method.load_figures()
+    return Part(study.name, study.question, study.table, study.full, study.controls, frame, papers, figures)
 
 
 def _asked(results: Path, study: Study, choice: Choice, only: Filter) -> dict[str, set[tuple[int, int]]]:
@@ -108,7 +108,8 @@ def _absent(results: Path, study: Study, choice: Choice, only: Filter) -> str:
 def _any(choice: Choice, wish: Wish) -> Part:
     frame = Frame(choice.runs, wanted_of(choice.runs), _remarks(RUNS, choice.runs), choice.values)
     papers, question = _list_papers(RUNS, choice.runs), f"Runs with {wish.runs}, side by side."
-    return Part(RUNS.name, question, RUNS.table, RUNS.full, RUNS.controls, frame, papers)
+    figures = known_arms()[RUNS.full].method.load_figures()
+    return Part(RUNS.name, question, RUNS.table, RUNS.full, RUNS.controls, frame, papers, figures)
 
 
 def _remarks(study: Study, runs: Sequence[Run]) -> dict[str, str]:

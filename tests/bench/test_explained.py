@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.data import Corpus, Explanation, Masking, Planted, Truth, Verdict
+from bench.data import Corpus, Explanation, Masking, Planted, Truth
 from bench.explained import Fate, read_explained, write_explained
 from tests.toys import CARD, number_clips
 
@@ -29,10 +29,10 @@ MASK = Masking(
 TOLD = Explanation(
     torch.tensor([[0.5, -0.25, 0.0]]),
     (
-        Verdict("grief", 0.5, True, True, True),
-        Verdict("calm", 1.5, True, False, False),
-        Verdict("joy", 2.5, False, False, False),
-        Verdict("gloom", 3.5, True, True, False),
+        Fate("grief", 0.5, None),
+        Fate("calm", 1.5, "emotion"),
+        Fate("joy", 2.5, "sentiment"),
+        Fate("gloom", 3.5, "degree"),
     ),
     recovered=torch.tensor([[0.2, 0.3, 0.5]]),
     feature=torch.tensor([1.0, 2.0]),
@@ -57,7 +57,7 @@ def test_what_is_told_comes_back_as_it_was(tmp_path):
     assert (mask.grid, mask.patch, mask.stride) == (MASK.grid, MASK.patch, MASK.stride)
 
 
-def test_a_word_has_the_first_stage_that_drops_it_and_the_one_that_ought_to(tmp_path):
+def test_a_word_has_the_check_that_drops_it_and_the_one_that_ought_to(tmp_path):
     _, found = kept(tmp_path, pretrain={"low/val0": TOLD})
     assert found.stages["pretrain"]["low/val0"].words == (
         Fate("grief", 0.5, None),

@@ -58,8 +58,10 @@ def test_a_file_that_is_not_there_is_one_line(desk):
 
 def test_the_paper_s_preset_says_when_it_starts_from_scratch(desk, tmp_path, quiet):
     (tmp_path / "a.pth").write_text("weights")
-    execute(ask("paper", weights_video=tmp_path / "a.pth"), desk)
-    execute(replace(ask("paper"), config=ToyConfig(epochs=1)), desk)  # a method that knows no weights
+    starts = replace(TOY, encoder_weights=("weights_video",))
+    execute(replace(ask("paper", weights_video=tmp_path / "a.pth"), method=starts), desk)
+    execute(ask("paper"), desk)  # a method whose encoders start from none
     assert quiet.notices == []
-    execute(ask("paper", weights_text=tmp_path / "a.pth"), desk)  # the words' weights are none of the encoders'
+    texts = ask("paper", weights_text=tmp_path / "a.pth")  # the words' weights are none of the encoders'
+    execute(replace(texts, method=starts), desk)
     assert [notice.split(";")[0] for notice in quiet.notices] == ["trained from scratch, without published weights"]

@@ -2,11 +2,13 @@ import pytest
 import torch
 
 from bench.config import Search
+from bench.plotting import ClipFigure
 from bench.streams import Streams
 from methods.backbones.mbt import Mbt
 from methods.mart.config import MartConfig
 from methods.mart.model import MartPredictor, Pretrain
 from methods.registry import ARMS, METHODS
+from reports.clips.pictures import PICTURES
 from reports.published.facts import published
 from tests.methods.mart.toys import tower_file
 from tests.methods.toys import TINY, toy_batch
@@ -45,6 +47,15 @@ def test_what_a_method_gives_reports_fits_its_config_and_its_tables(name):
 def test_measures_of_one_name_are_one_measure():
     found = {measure for method in METHODS.values() for measure in method.measures}
     assert len({measure.name for measure in found}) == len(found) > 1
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_every_method_names_is_there(name):
+    method, shown = METHODS[name], set(PICTURES)
+    assert method.load_review() is None or callable(method.load_review())
+    for file, figure in method.load_figures().items():
+        assert isinstance(figure, ClipFigure) and file.endswith(".png") and file not in shown
+    assert set(method.encoder_weights) <= method.config.model_fields.keys()
 
 
 @pytest.mark.parametrize("name", METHODS)

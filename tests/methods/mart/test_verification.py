@@ -1,4 +1,4 @@
-"""E1, E2 and E3 against a clip of three segments worked by hand.
+"""E1, E2 and E3 against a clip of three segments, and against planted words, both worked by hand.
 
 Classes 0 sad (-), 1 afraid (-), 2 glad (+). The means of p over negative and positive classes, and the arg max:
 segment 0: .30 and .40, so positive though .6 of p is negative, yet the arg max is sad;
@@ -10,7 +10,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from methods.mart.verification import segment_polarity, verify_cues, video_degree
+from bench.data import Explanation, Planted, Truth
+from methods.mart.verification import CueVerdict, score_verification, segment_polarity, verify_cues, video_degree
 from tests.methods.mart.toys import hand_made_cues
 
 P = torch.tensor([[[0.5, 0.1, 0.4], [0.2, 0.5, 0.3], [0.1, 0.6, 0.3]]])
@@ -59,3 +60,59 @@ def test_each_stage_keeps_a_part_of_what_the_one_before_kept(verify: str, count:
     stages = verify_cues(P.log(), CUES, SENTIMENT, 0.5)
     assert int(stages.kept(verify, CUES).sum()) == count  # type: ignore[arg-type]
     assert (stages.degree <= stages.emotion).all() and (stages.emotion <= stages.sentiment).all()
+
+
+@pytest.mark.parametrize(
+    ("kept", "dropped"),
+    [((0, 0, 0), "sentiment"), ((1, 0, 0), "emotion"), ((1, 1, 0), "degree"), ((1, 1, 1), None)],
+)
+def test_a_cue_is_dropped_by_the_first_stage_that_it_does_not_pass(kept: tuple[int, ...], dropped: str | None) -> None:
+    assert CueVerdict("grief", 0.5, *map(bool, kept)).dropped == dropped
+
+
+TRUTH = {
+    "joy/a": Truth(
+        (),
+        (
+            Planted("good", 0.0, None),
+            Planted("bad", 1.0, "sentiment"),
+            Planted("calm", 2.0, "emotion"),
+            Planted("great", 3.0, "degree"),
+        ),
+    )
+}
+
+
+def test_precision_and_recall_by_hand() -> None:
+    told = {
+        "joy/a": Explanation(
+            None,
+            (
+                CueVerdict("good", 0.0, True, True, False),  # a true cue, dropped by E3
+                CueVerdict("bad", 1.01, False, False, False),
+                CueVerdict("calm", 2.0, True, True, True),  # wrong in emotion, kept
+                CueVerdict("great", 3.0, True, True, False),
+                CueVerdict("filler", 4.0, False, False, False),  # nobody planted it
+            ),
+        )
+    }
+    notes = score_verification(TRUTH, told, {"train": [], "val": ["joy/a", "joy/absent"]})
+    found = {name.removeprefix("verify/val/"): value for name, value in notes.items()}
+    assert found["sentiment/cues"] == 4
+    assert (found["sentiment/precision"], found["sentiment/recall"]) == (1.0, 1.0)
+    assert (found["emotion/precision"], found["emotion/recall"]) == (1.0, 0.5)
+    assert found["degree/precision"] == pytest.approx(2 / 3)
+    assert found["degree/recall"] == pytest.approx(2 / 3)
+    assert found["degree/random_precision"] == 0.75  # three of four are wrong
+    assert found["degree/random_recall"] == 0.75  # three of four were dropped
+    assert len(found) == 18  # nothing of train
+
+
+def test_each_split_is_scored_by_itself() -> None:
+    told = {key: Explanation(None, (CueVerdict("bad", 1.0, key == "b", True, True),)) for key in "ab"}
+    found = score_verification(dict.fromkeys("ab", TRUTH["joy/a"]), told, {"train": ["a"], "val": ["b"]})
+    assert (found["verify/train/sentiment/recall"], found["verify/val/sentiment/recall"]) == (1.0, 0.0)
+
+
+def test_without_cues_nothing_is_claimed() -> None:
+    assert score_verification(TRUTH, {"joy/a": Explanation(None, ())}, {"val": ["joy/a"]}) == {}

@@ -9,14 +9,15 @@ import pytest
 from PIL import Image
 
 import reports.clips.pictures
+from methods.mart.figures import FIGURES
 from reports.clips.emotions import RECOVERED, distribution, emotions
 from reports.clips.features import features, features_of, flatten
-from reports.clips.maskings import maskings, some, unseen, veiled
-from reports.clips.pictures import PICTURES, draw_all
-from reports.clips.words import COLOURS, lanes, words
-from tests.reports.clips.explained import CLASSES, KEYS, WORDS, audio, explained, told, video
+from reports.clips.pictures import all_pictures, draw_all
+from tests.reports.clips.explained import CLASSES, KEYS, audio, explained, told
 from tests.reports.clips.test_confusion import FOUND
 from tests.toys import CARD
+
+PICTURES = all_pictures(FIGURES)
 
 
 def texts(figure):
@@ -47,7 +48,7 @@ def test_without_recovery_there_is_one_column():
     assert len(figure.axes) == 3 and not any(RECOVERED in text for text in texts(figure))
 
 
-@pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize("draw", [figure.draw for figure in PICTURES.values()], ids=PICTURES)
 def test_a_picture_names_the_method_the_data_set_the_clips_and_the_sample(draw):
     said = " ".join(texts(draw(explained())))
     assert "mart on Toy clips (BUILT-IN SAMPLE)" in said and "SAMPLE" not in " ".join(
@@ -56,7 +57,7 @@ def test_a_picture_names_the_method_the_data_set_the_clips_and_the_sample(draw):
     assert draw is features or all(f"0, labelled {name}" in said for name in CLASSES)
 
 
-@pytest.mark.parametrize("draw", PICTURES.values(), ids=PICTURES)
+@pytest.mark.parametrize("draw", [figure.draw for figure in PICTURES.values()], ids=PICTURES)
 def test_the_title_of_a_method_with_a_long_name_stays_inside_the_picture(draw):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -64,49 +65,6 @@ def test_the_title_of_a_method_with_a_long_name_stays_inside_the_picture(draw):
     FigureCanvasAgg(figure).draw()
     box = figure._suptitle.get_window_extent()
     assert box.x0 >= 0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height
-
-
-def test_just_the_hidden_patches_are_greyed_out():
-    grey = unseen(video(), 0)
-    expected = np.zeros((2, 8, 8), dtype=bool)
-    expected[0, :4, :4] = True
-    np.testing.assert_array_equal(grey, expected)
-    drawn = veiled(video().content[0], grey)
-    assert (drawn[~expected] == 255).all() and (drawn[expected] < 255).all()
-
-
-def test_hidden_sound_is_grey_only_where_no_visible_patch_reaches():
-    grey = unseen(audio(), 0)
-    assert grey.shape == (4, 6) and grey[:, :2].all() and not grey[:, 2:].any()
-
-
-def test_every_hint_is_outlined_once_and_at_its_place():
-    from matplotlib.patches import Rectangle
-
-    figure = maskings(explained({KEYS[0]: told(0)}))
-    frames, sound = figure.subfigs[0].axes
-    outlines = [[patch for patch in axes.patches if isinstance(patch, Rectangle)] for axes in (frames, sound)]
-    assert [len(found) for found in outlines] == [2, 2]  # one a segment
-    x, y = outlines[0][0].get_xy()
-    assert 3.5 < x < 4.5 and 12.5 < y < 13.5  # the second frame stands 9 lower: its corner is at (4, 13)
-
-
-def test_evenly_spaced_places_hold_both_ends():
-    assert (some(12, 6), some(3, 6), some(1, 4)) == ([0, 2, 4, 7, 9, 11], [0, 1, 2], [0])
-
-
-def test_a_word_is_drawn_at_its_time_in_the_colour_of_the_stage_that_drops_it():
-    axes = words(explained()).axes[0]
-    drawn = {text.get_text(): text for text in axes.texts}
-    assert list(drawn) == ["grief", "calm ×E2", "joy"]
-    for word, text in zip(WORDS, drawn.values(), strict=True):
-        assert text.get_color() == COLOURS[word.dropped] and 0 < text.get_position()[0] - word.start < 0.1
-    struck = [line for line in axes.lines if np.ptp(line.get_xdata()) > 0]
-    assert [line.get_color() for line in struck] == [COLOURS["emotion"], COLOURS["sentiment"]]
-
-
-def test_words_never_lie_on_each_other():
-    assert lanes([(0.0, 1.0), (0.5, 1.5), (1.0, 2.0), (1.2, 3.0), (2.0, 2.5)]) == [0, 1, 0, 2, 0]
 
 
 def test_the_map_has_every_clip_in_the_colour_of_its_class_and_is_the_same_again():
@@ -122,16 +80,21 @@ def test_the_map_has_every_clip_in_the_colour_of_its_class_and_is_the_same_again
 def drawn(monkeypatch, folder, found):
     monkeypatch.setattr(reports.clips.pictures, "read_explained", lambda folder: found)
     notices = []
-    return draw_all(folder, CARD, FOUND, True, notices.append), notices
+    return draw_all(folder, CARD, FOUND, True, FIGURES, notices.append), notices
 
 
 def test_all_pictures_are_written_whole(monkeypatch, tmp_path):
     before = "matplotlib.pyplot" in sys.modules  # another test may have wanted it
     names, notices = drawn(monkeypatch, tmp_path, explained())
-    assert names == ["confusion.png", *PICTURES] and not notices
+    assert names == ["confusion.png", "emotions.png", "maskings.png", "words.png", "features.png"] and not notices
     assert all(min(Image.open(tmp_path / name).size) > 200 for name in names)
     assert {path.name for path in tmp_path.iterdir()} == set(names)
     assert ("matplotlib.pyplot" in sys.modules) == before
+
+
+def test_without_figures_of_its_own_a_method_has_those_of_any(monkeypatch, tmp_path):
+    monkeypatch.setattr(reports.clips.pictures, "read_explained", lambda folder: explained())
+    assert draw_all(tmp_path, CARD, FOUND, True, {}) == ["confusion.png", "emotions.png", "features.png"]
 
 
 def test_a_run_without_words_or_with_one_modality_draws_the_rest(monkeypatch, tmp_path):
@@ -154,4 +117,4 @@ def test_a_model_that_has_collapsed_has_no_map(monkeypatch, tmp_path):
 
 
 def test_a_run_that_tells_nothing_has_the_confusion_alone(tmp_path):
-    assert draw_all(tmp_path, CARD, FOUND, False) == ["confusion.png"]
+    assert draw_all(tmp_path, CARD, FOUND, False, FIGURES) == ["confusion.png"]

@@ -324,3 +324,10 @@ def test_a_failed_run_on_custom_data_counts_beside_the_finished_ones(tmp_path):
     made(tmp_path, ["mart"], card=own, seed=1, error="stopped")
     found = chosen(tmp_path, "comparison")
     assert [(run.failed, run.card) for run in found.runs] == [(False, own), (True, own)] and not found.left_out
+
+
+def test_a_run_knows_whether_its_encoders_started_from_published_weights(tmp_path):
+    made(tmp_path, ["probe", "mbt", "mart"], preset="paper")
+    made(tmp_path, ["mart"], preset="paper", weights={"weights_video": "a" * 64}, seed=1)
+    found = [(run.arm, run.record.spec.seed, run.from_scratch) for run in chosen(tmp_path, "comparison").runs]
+    assert found == [("probe", 0, False), ("mbt", 0, True), ("mart", 0, True), ("mart", 1, False)]

@@ -1,0 +1,80 @@
+"""What a method names by "module:NAME" is imported when it is wanted, and what its records say follows from it."""
+
+from dataclasses import replace
+from types import FunctionType
+
+import pytest
+
+from bench.clock import Clock
+from bench.data import Corpus, Explanation, Planted, Truth
+from bench.errors import ConfigError
+from bench.explained import Fate
+from bench.live import Live
+from bench.method import resolve
+from bench.notebook import Notebook
+from bench.record import RunFolder
+from bench.store import Store
+from tests import toys
+from tests.toys import CARD, TOY, number_clips
+
+FIGURES = {"loud.png": None}
+CORPUS = Corpus(
+    CARD,
+    *(number_clips(split, 2) for split in ("train", "val", "test")),
+    "f" * 64,
+    "c" * 64,
+    truth={"low/val0": Truth((), (Planted("grief", 0.5, "tone"),))},
+)
+
+
+def review(truth, told, splits):
+    """How many words of a split are told of, and how many were planted."""
+    return {
+        f"{name}/{split}": float(sum(len(words(of[key])) for key in keys if key in of))
+        for name, of, words in (("told", told, lambda one: one.verdicts), ("planted", truth, lambda one: one.words))
+        for split, keys in splits.items()
+    }
+
+
+def test_a_reference_is_the_value_that_it_names():
+    assert resolve("tests.toys:sampling", FunctionType) is toys.sampling
+    assert resolve("tests.toys:TOY", type(TOY)) is TOY
+
+
+@pytest.mark.parametrize(
+    "reference", ["tests.toys", "tests.nowhere:TOY", "tests.toys:NOTHING", ":TOY", "tests.toys:CARD"]
+)
+def test_a_reference_to_nothing_of_its_kind_is_one_line_that_names_it(reference):
+    with pytest.raises(ConfigError, match=f"'{reference}' is not the module:NAME of a function") as caught:
+        resolve(reference, FunctionType)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_method_has_a_review_and_figures_only_where_it_names_them():
+    assert (TOY.load_review(), TOY.load_figures()) == (None, {})
+    named = replace(TOY, review=f"{__name__}:review", figures=f"{__name__}:FIGURES")
+    assert (named.load_review(), named.load_figures()) == (review, FIGURES)
+
+
+@pytest.mark.parametrize(
+    ("config", "weights", "expected"),
+    [
+        ({"weights_eye": "", "weights_ear": ""}, {}, True),
+        ({"weights_eye": "file", "weights_ear": ""}, {"weights_eye": "a" * 64}, False),
+        ({"weights_eye": "", "weights_ear": ""}, {"weights_words": "a" * 64}, True),  # none of an encoder's
+        ({"lr": 0.1}, {}, False),  # a record of a version that knew no weights
+    ],
+)
+def test_a_run_is_from_scratch_where_no_encoder_started_from_weights(config, weights, expected):
+    method = replace(TOY, encoder_weights=("weights_eye", "weights_ear"))
+    assert method.is_from_scratch(config, weights) is expected
+    assert not TOY.is_from_scratch(config, weights)
+
+
+def test_what_the_review_says_of_a_stage_is_noted_under_its_name(tmp_path, quiet):
+    notebook = Notebook(Live(Store(tmp_path)), quiet, RunFolder(tmp_path), Clock())
+    words = (Fate("grief", 0.5, None),)
+    notebook.explain("warm", dict.fromkeys(("low/train0", "mid/train0", "low/val0"), Explanation(None, words)))
+    noted = notebook.notes(CORPUS, review)
+    assert noted == {"warm/told/train": 2, "warm/told/val": 1, "warm/planted/train": 0, "warm/planted/val": 1}
+    assert notebook.notes(CORPUS, None) == {}
