@@ -11,5 +11,5 @@ COMPARISON = Study(
     arms=("majority", "probe", "mbt", "mbt-long", "mart-released", "mart"),
     datasets=FIVE,
     every_fold=True,
-    tuning="re-tuned",
+    tuning="per-arm",
 )

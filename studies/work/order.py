@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.record import Protocol
+from bench.requests import Tuning
 from studies.search.search import Budget, How
-from studies.study import Tuning
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Part:
     full: str = "mart"
     protocol: Protocol = "clean"
     settings: tuple[str, ...] = ()  # beside those of the order
+    study: str = ""  # that asks for it
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,7 @@ class Order:
     how: How = field(default_factory=How)
     shard: tuple[int, int] = (1, 1)  # i of n, from 1
     retries: int = 1  # of a cell that broke, by one command
+    typed: str = ""  # the command, as it was typed
 
 
 @dataclass(frozen=True)

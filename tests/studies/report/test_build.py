@@ -18,8 +18,8 @@ from reports.audit.write import write_report
 from studies.registry import STUDIES
 from studies.report.asked import note_asked
 from studies.report.build import build
-from studies.report.choose import Wish
 from studies.report.filters import parse_filter
+from studies.report.select import Wish
 from tests.reports.audit.written import check, composed, results_of, write
 from tests.reports.made import make_run, make_search
 
