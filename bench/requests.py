@@ -25,6 +25,7 @@ from bench.files import is_plain_file, parse_json, write_whole
 from bench.record import Count, Label, Protocol, RunFolder
 
 REQUESTS = "requested_by.jsonl"
+SCHEMA = 1
 Tuning = Literal["none", "shared", "per-arm"]
 """Whose tuned values an arm runs with, where a search is asked for. shared: every arm has those of the full method, so
 that arms differ by the ablated part alone. per-arm: each arm has a search of its own with the same budget, so that
@@ -73,7 +74,7 @@ class StoredRequest:
     settings: dict[Label, Words] = field(default_factory=dict)  # set by hand: field -> text; a file by its sha256
     command: Words = ""  # as it was typed, without passwords
     time: Annotated[str, Strict(), Field(pattern=r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?$")] = ""  # UTC
-    schema: Literal[1] = 1
+    schema: Annotated[int, Strict(), Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
 
     def is_like(self, other: StoredRequest) -> bool:
         """Return whether another request differs by its command and time at most."""

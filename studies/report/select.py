@@ -133,7 +133,7 @@ def choose_any(found: Sequence[Found], wish: Wish, store: Store) -> Choice:
 
 def match_requests(found: Found, arms: Collection[str], study: str = "") -> list[RequestedRecord]:
     """Return a record by each of the requests for it that name one of these arms, those of the study where there are
-    any; of requests for one line the last. A record that no request explains is of the arms from which it differs least."""
+    any; of requests for one line the last. A record that no request explains is of the arms it differs least from."""
     record = found.record
     believed = [one for one in found.requests if _explains(one, record)]
     requests = [one for one in believed or _guess(record) if one.arm in arms]
