@@ -100,16 +100,27 @@ def choose(found: Sequence[Found], study: Study, wish: Wish, store: Store) -> Ch
     preset, settings = _most(taken, study, wish)
     kept = [one for one in taken if _fits(one.request, preset, settings)]
     others = [one for one in taken if not _fits(one.request, preset, settings)]
-    left_out += [(one.record.key, f"with {_in_words(*one.variant)}") for one in others]
+    for one in others:
+        words = settings_in_words(one.variant[1])
+        left_out.append((one.record.key, f"with preset {one.variant[0]}{f', {words}' if words else ''}"))
     runs, more = _make(kept, study.arms, store)
     runs = _told_apart(runs, by_hand=False)
     values = _values_in_words(runs, preset, settings_in_words(settings), by_hand=False)
-    asked: dict[str, set[tuple[int, int]]] = {}
-    plans = [request.plan for one in kept for request in one.found.requests if _is_of(request, study, preset, settings)]
-    for plan in plans:
-        for dataset, folds in plan.datasets.items():
-            asked.setdefault(dataset, set()).update((fold, seed) for fold in folds for seed in plan.seeds)
+    asked = _asked(kept, study, preset, settings)
     return Choice(tuple(runs), preset, settings, values, tuple(left_out + more), narrowed, asked)
+
+
+def _asked(
+    kept: Sequence[RequestedRecord], study: Study, preset: str, settings: Settings
+) -> dict[str, set[tuple[int, int]]]:
+    """All that the study was asked for with these values: the plans of its requests for any of its runs."""
+    found: dict[str, set[tuple[int, int]]] = {}
+    for one in kept:
+        for request in one.found.requests:
+            own = request.study == study.name and _explains(request, one.record)
+            for dataset, folds in request.plan.datasets.items() if own and _fits(request, preset, settings) else ():
+                found.setdefault(dataset, set()).update((fold, seed) for fold in folds for seed in request.plan.seeds)
+    return found
 
 
 def choose_any(found: Sequence[Found], wish: Wish, store: Store) -> Choice:
@@ -170,18 +181,13 @@ def _guess(record: Record) -> Sequence[StoredRequest]:
     return [StoredRequest("", name, record.preset, NO_PLAN, settings=dict(changes[name])) for name in arms]
 
 
-def _is_of(request: StoredRequest, study: Study, preset: str, settings: Settings) -> bool:
-    return request.study == study.name and request.arm in known_arms() and _fits(request, preset, settings)
-
-
 def _of_own_search(named: list[RequestedRecord], study: Study) -> list[RequestedRecord]:
     """Without the runs that other studies made with another method's values, of arms that have values of their own
     where the study tunes each arm."""
-    tuned = {one.request.arm for one in named if one.request.tuning == "per-arm" and study.tuning == "per-arm"}
+    requests = [one.request for one in named if study.tuning == "per-arm"]
+    tuned = {(request.arm, "shared") for request in requests if request.tuning == "per-arm"}
     return [
-        one
-        for one in named
-        if one.request.tuning != "shared" or one.request.arm not in tuned or one.request.study == study.name
+        one for one in named if (one.request.arm, one.request.tuning) not in tuned or one.request.study == study.name
     ]
 
 
@@ -244,22 +250,15 @@ def _make(named: Sequence[RequestedRecord], arms: Sequence[str], store: Store) -
 
 def _of_last_winner(named: Sequence[RequestedRecord]) -> tuple[list[RequestedRecord], LeftOut]:
     """Of a line whose search went on, and found better values, the runs with those it gave last."""
-    last: dict[tuple[object, ...], RequestedRecord] = {}
+    by_time = sorted(named, key=lambda one: (one.request.time, one.request.tried))
+    last = {(*one.line, one.record.spec.content): one.record.spec.config for one in by_time}
+    kept, left_out = [], []
     for one in named:
-        place = *one.line, one.record.spec.content
-        if place not in last or _given(one) > _given(last[place]):
-            last[place] = one
-
-    def is_current(one: RequestedRecord) -> bool:
-        winner = last[*one.line, one.record.spec.content].record.spec
-        return one.request.tuning == "none" or one.record.spec.config == winner.config
-
-    old = [one.record.key for one in named if not is_current(one)]
-    return [one for one in named if is_current(one)], [(key, "with values of a search that went on") for key in old]
-
-
-def _given(one: RequestedRecord) -> tuple[str, int]:
-    return one.request.time, one.request.tried
+        if one.request.tuning == "none" or one.record.spec.config == last[*one.line, one.record.spec.content]:
+            kept.append(one)
+        else:
+            left_out.append((one.record.key, "with values of a search that went on"))
+    return kept, left_out
 
 
 def _once(named: Sequence[RequestedRecord]) -> tuple[list[RequestedRecord], LeftOut]:
@@ -407,7 +406,3 @@ def _free(arm: Arm) -> set[str]:
 def settings_in_words(settings: Settings) -> str:
     """Values set by hand as a person reads them; of a file's sha256 the start."""
     return ", ".join(f"{name}={value[:8] if _HASH.fullmatch(value) else value}" for name, value in settings)
-
-
-def _in_words(preset: str, settings: Settings) -> str:
-    return f"preset {preset}, {settings_in_words(settings)}" if settings else f"preset {preset}"

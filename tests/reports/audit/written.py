@@ -23,7 +23,7 @@ def results_of(folder: Path, *arms: str, seeds: int = 2) -> Path:
     takes no time: comparisons are what takes long."""
     for arm in arms:
         for seed in range(seeds):
-            make_run(folder, arm, seed=seed, clips=30)
+            make_run(folder, arm, seed=seed, clips=30, request={})
     return folder
 
 

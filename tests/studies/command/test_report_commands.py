@@ -36,7 +36,7 @@ def snapshot(folder):
 def kept(tmp_path_factory):
     """Results with a report in its default folder, what a process said that wrote it, and what was there before."""
     results = results_of(tmp_path_factory.mktemp("results"), "majority", "probe", seeds=1)
-    make_run(results, "probe", dataset="iemocap", fold=1, clips=30)
+    make_run(results, "probe", dataset="iemocap", fold=1, clips=30, request={})
     before = snapshot(results)
     done = process("-c", LOADED, ",".join(HEAVY), "report", "comparison", "--results", results)
     assert done.code == 0, done.err

@@ -346,6 +346,9 @@ def test_what_was_asked_with_other_values_or_another_preset_is_asked_for_apart(t
     make_run(tmp_path, "mart", clips=12, set=SETS, request={"study": "ablation", "plan": plan(seeds=range(9))})
     make_run(tmp_path, "mart", preset="paper", clips=12, request={"study": "ablation", "plan": plan(seeds=range(8))})
     assert chosen(tmp_path).asked == {"ekman6": {(0, 0)}}
+    lie = {"study": "ablation", "plan": plan(seeds=range(7)), "settings": {}}
+    make_run(tmp_path, "mart", clips=12, seed=1, set=SETS, request=lie)
+    assert chosen(tmp_path, preset="quick").asked == {"ekman6": {(0, 0)}}
     assert len(chosen(tmp_path, settings={"epochs": "3"}).asked["ekman6"]) == 9
     assert len(chosen(tmp_path, preset="paper").asked["ekman6"]) == 8
 
