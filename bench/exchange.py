@@ -14,9 +14,19 @@ from pathlib import Path
 
 from bench.errors import StoreError
 from bench.files import is_plain_file, sha256
+from bench.filling import publish_requests
 from bench.outputs import WEIGHTS, check_files, missing
 from bench.published import Published, published_runs
 from bench.record import LARGEST, RECORD, Record, RunFolder, finished_runs, is_key
+from bench.requests import (
+    REQUESTS,
+    StoredRequest,
+    add_requests,
+    format_requests,
+    hash_requests,
+    parse_requests,
+    read_requests,
+)
 from bench.store import NOTE, Store
 
 _log = logging.getLogger(__name__)
@@ -102,6 +112,31 @@ def _exchange(store: Store, folder: RunFolder, remote: dict[str, Published], fil
         if record is not None and missing(folder.path, record):
             with _alone(folder):
                 _complete(store, folder, remote, done)
+    found = remote.get(sha)
+    if found is not None and found.requests_sha != hash_requests(read_requests(folder)[0]):
+        with _alone(folder):
+            _merge_requests(store, folder, found)
+
+
+def _merge_requests(store: Store, folder: RunFolder, found: Published) -> None:
+    """Bring the requests for a run that are published, and publish those that are not."""
+    theirs = _published_requests(store, folder, found)
+    add_requests(folder, theirs)
+    ours = read_requests(folder)[0]
+    if any(not any(one.is_like(other) for other in theirs) for one in ours):
+        store.check_location(found.run_id)
+        publish_requests(store.connect(), found.run_id, ours)
+
+
+def _published_requests(store: Store, folder: RunFolder, found: Published) -> list[StoredRequest]:
+    """Return the requests that are published, of which the tags of the MLflow run hold only what is not too long."""
+    if not found.requests_sha:
+        return []
+    text = found.requests
+    if text is None:
+        with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as name:
+            text = _fetch(store, found, REQUESTS, Path(name)).read_bytes()
+    return parse_requests(text, f"MLflow run {found.run_id}")[0]
 
 
 def _push(store: Store, folder: RunFolder, remote: dict[str, Published], done: Exchange) -> None:
@@ -154,6 +189,7 @@ def _pull(store: Store, folder: RunFolder, remote: dict[str, Published], files: 
         for path in sorted(place.iterdir(), key=lambda path: path.name == RECORD):  # the record last
             path.replace(folder.path / path.name)
     store.note(folder, found.run_id, found.sha, found.experiment)
+    _merge_requests(store, folder, found)
     if folder.superseded():
         store.publish(folder, record)  # marks what it replaced
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
@@ -176,6 +212,8 @@ def _pull_light(
                 (Path(name) / key).mkdir()
                 (Path(name) / key / RECORD).write_bytes(found.text)
                 (Path(name) / key / NOTE).write_bytes(store.as_note(found.run_id, found.sha, found.experiment))
+                if requests := parse_requests(found.requests or b"", key)[0]:
+                    (Path(name) / key / REQUESTS).write_bytes(format_requests(requests))
                 waiting.append((folder, found))
         os.sync()
         for folder, found in waiting:
@@ -206,6 +244,6 @@ def _fetch(store: Store, found: Published, name: str, place: Path) -> Path:
     store.check_location(found.run_id)
     store.connect().download_artifacts(found.run_id, name, str(place))
     path = place / name
-    if not is_plain_file(path) or (name == RECORD and path.stat().st_size > LARGEST):
+    if not is_plain_file(path) or (name in (RECORD, REQUESTS) and path.stat().st_size > LARGEST):
         raise StoreError(f"{name} of MLflow run {found.run_id} is too large or not a file; not pulled")
     return path

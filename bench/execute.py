@@ -30,6 +30,7 @@ from bench.outputs import Draw, write_outputs
 from bench.protocol import View, arrange, seal
 from bench.provenance import describe
 from bench.record import Protocol, Record, RunFolder, RunSpec, Stage
+from bench.requests import StoredRequest, add_requests, name_files
 from bench.store import Store, forget_run
 from bench.streams import Streams
 
@@ -53,6 +54,7 @@ class Ask:
     stop: int | None = None  # epochs of the stage that val would judge: protocol refit
     parent: str = ""  # name of the study or search whose MLflow run this one's stands under
     watch: Watch | None = None  # of a trial: may give it up
+    requests: tuple[StoredRequest, ...] = ()  # why it is run; a trial stores none
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Outcome:
 def execute(ask: Ask, desk: Desk) -> Outcome:
     """Run what is asked, unless its record is there already; a run that was killed goes on where it was.
 
+    Why it is asked for is stored beside the record, also where that is there already and where the run fails.
     A failure of the method becomes a record with an error. Raises BenchError for the user's mistakes, and lets an
     interruption through with everything needed to go on left in place.
     """
@@ -99,6 +102,7 @@ def execute(ask: Ask, desk: Desk) -> Outcome:
     folder = RunFolder(desk.results / "runs" / spec.key)
     with folder.held(lambda: desk.screen.notice(f"run {spec.key} is under way in another process; waiting for it")):
         record = folder.record()
+        add_requests(folder, name_files(ask.requests, contents))
         if record is not None and desk.fresh:
             folder.set_aside(record)
             forget_run(folder)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bench.batches import config_params, log_batch, log_curves, metric_name
 from bench.outputs import CURVES, WEIGHTS, read_points
-from bench.packed import pack
+from bench.packed import REQUESTS_PREFIX, pack
 from bench.record import RECORD, Record, RunFolder
+from bench.requests import REQUESTS, StoredRequest, format_requests, hash_requests, read_requests
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+REQUESTS_TAG = "bench.requested_by"  # the sha256 of the requests for a run
 
 
 def fill(client: MlflowClient, run_id: str, folder: RunFolder, record: Record) -> None:
@@ -31,6 +35,15 @@ def fill(client: MlflowClient, run_id: str, folder: RunFolder, record: Record) -
         client.log_inputs(run_id, [DatasetInput(Dataset(spec.dataset, spec.split[:36], "local", source))])
     for name in [*(name for name in record.files if name != WEIGHTS), RECORD]:
         client.log_artifact(run_id, str(folder.path / name))
+    publish_requests(client, run_id, read_requests(folder)[0])
+
+
+def publish_requests(client: MlflowClient, run_id: str, requests: Sequence[StoredRequest]) -> None:
+    """Upload the requests for a run, as a file and, where they are not too long, as tags that a search brings."""
+    if requests:
+        text = format_requests(requests)
+        client.log_text(run_id, text.decode(), REQUESTS)
+        log_batch(client, run_id, tags={REQUESTS_TAG: hash_requests(requests), **pack(text, REQUESTS_PREFIX)})
 
 
 def logged_epochs(client: MlflowClient, run_id: str) -> set[tuple[str, int]]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from bench.packed import unpack
+from bench.filling import REQUESTS_TAG
+from bench.packed import REQUESTS_PREFIX, unpack
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -32,6 +33,8 @@ class Published:
     trial: bool
     experiment: str
     text: bytes | None  # of the record, where its run's tags hold it
+    requests_sha: str = ""  # of the requests for the run; "" where there are none
+    requests: bytes | None = None  # their text, where tags hold it
 
 
 def published_runs(store: Store) -> dict[str, dict[str, Published]]:
@@ -67,4 +70,15 @@ def _records(runs: Iterable[Run]) -> Iterable[Published]:
         if "bench.superseded" not in tags and run.info.status == "FINISHED":
             key, sha, trial = tags.get("bench.key", ""), tags["bench.record"], tags.get("bench.stage") == "trial"
             info = run.info
-            yield Published(key, sha, info.run_id, info.end_time or 0, trial, info.experiment_id, unpack(tags, sha))
+            requests_sha = tags.get(REQUESTS_TAG, "")
+            yield Published(
+                key,
+                sha,
+                info.run_id,
+                info.end_time or 0,
+                trial,
+                info.experiment_id,
+                unpack(tags, sha),
+                requests_sha,
+                unpack(tags, requests_sha, REQUESTS_PREFIX) if requests_sha else None,
+            )

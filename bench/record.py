@@ -29,7 +29,9 @@ LARGEST = 256_000_000  # bytes of a record's file
 _KEY = re.compile("[0-9a-f]{20}")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ATTEMPT = re.compile(r"failed-[1-9][0-9]{0,8}\.json")
-_RESERVED = re.compile(r"record\.json|mlflow\.json|log|checkpoints|(failed|superseded)-.*", re.IGNORECASE)
+_RESERVED = re.compile(
+    r"record\.json|mlflow\.json|requested_by\.jsonl|log|checkpoints|(failed|superseded)-.*", re.IGNORECASE
+)
 
 
 def is_key(key: object) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bench.config import Config, parse_overrides
 from bench.data import Card, Dataset
@@ -17,6 +19,9 @@ from datasets.own import is_own, own_source
 from datasets.registry import DATASETS, SOURCES, as_dataset
 from methods.registry import ARMS, METHODS
 
+Settings = tuple[tuple[str, str], ...]
+"""Values set by hand, as (field, text), by field."""
+
 
 @dataclass(frozen=True)
 class Arm:
@@ -28,6 +33,7 @@ class Arm:
     title: str
 
 
+@cache
 def known_arms() -> dict[str, Arm]:
     """Every name that `--method` takes: the methods themselves and their pinned variants."""
     arms = {name: Arm(name, method, {}, method.title) for name, method in METHODS.items()}
@@ -134,6 +140,25 @@ def configure(arm: Arm, preset: str, overrides: dict[str, str]) -> Config:
     """An arm's values under a preset. A field that its method lacks, but another arm's has, is left out."""
     config = arm.method.config.preset(preset).override(arm.overrides)
     return config.override({name: v for name, v in overrides.items() if name in arm.method.config.model_fields})
+
+
+def find_changes(arm: str, preset: str, values: Mapping[str, Any]) -> Settings | None:
+    """Return the values of a config, as JSON has them, that differ from those of an arm under a preset. Return None for
+    an arm or a preset that is not known, and where a value contradicts the arm."""
+    base = preset_values(arm, preset)
+    if base is None or any(values.get(name) != base[name] for name in known_arms()[arm].overrides):
+        return None
+    return tuple((name, str(values.get(name))) for name in sorted(base) if values.get(name) != base[name])
+
+
+@cache
+def preset_values(arm: str, preset: str) -> dict[str, Any] | None:
+    """Return the values of an arm under a preset, as JSON has them. Return None where either is not known."""
+    found = known_arms().get(arm)
+    try:
+        return configure(found, preset, {}).model_dump(mode="json") if found else None
+    except ConfigError:
+        return None
 
 
 def check_fields(arms: list[Arm], overrides: dict[str, str]) -> None:

@@ -11,5 +11,5 @@ COMPARISON = Study(
     arms=("majority", "probe", "mbt", "mbt-long", "mart-released", "mart"),
     datasets=FIVE,
     every_fold=True,
-    tuning="re-tuned",  # the same budget for each method
+    tuning="per-arm",  # the same budget for each method
 )

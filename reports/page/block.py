@@ -91,6 +91,7 @@ def _facts(run: Run, once: Once, bases: Bases) -> dict[str, Any]:
         "arm": run.arm,
         "title": run.card.title,
         "spec": once.place(_spec(run)),
+        "request": once.place(run.request),
         "fold": spec.fold,
         "seed": spec.seed,
         "attempt": record.attempt,

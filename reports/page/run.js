@@ -109,6 +109,7 @@ function factsOf(run, spec) {
     ["stage", spec.stage],
     ["preset", spec.preset + (spec.settings ? `, with ${spec.settings}` : "")],
     ["values", spec.values + (spec.tried > 1 ? `, of ${spec.tried} configurations tried` : "")],
+    ["asked for by", DATA.shared[run.request]],
     ["chosen epoch", run.chosen === null ? null : String(run.chosen)],
     ["attempt", run.attempt > 1 ? String(run.attempt) : null],
     ["took", secondsOf(run.seconds)],

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 KINDS: tuple[Values, ...] = get_args(Values)
 LOOKS: dict[Values, tuple[str, str]] = {
-    "own": (style.BLACK, "o"),
-    "frozen": (style.COLOURS[0], "s"),
-    "re-tuned": (style.COLOURS[1], "^"),
+    "none": (style.BLACK, "o"),
+    "shared": (style.COLOURS[0], "s"),
+    "per-arm": (style.COLOURS[1], "^"),
 }
-WORDS: dict[Values, str] = {"own": "own values", "frozen": "values of the full method", "re-tuned": "re-tuned"}
+WORDS: dict[Values, str] = {"none": "untuned", "shared": "shared values", "per-arm": "per-arm values"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Difference:
     low: float | None  # end of the interval; None: there is none
     high: float | None
     pairs: tuple[float, ...]  # each pair's own difference
-    kind: Values = "own"  # where the arm has its values from
+    kind: Values = "none"  # where the arm has its values from
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def draw(data: Differences) -> Figure:
             if label not in {one.label for one in there}:
                 forest.nothing(axes, place)
     forest.scale(panels[0], [value for one in data.differences for value in _values(one)], zero=True)
-    told = kinds != ["own"]
+    told = kinds != ["none"]
     axis = f"difference to {data.reference}, {data.axis} (negative: worse)"
     handles = [_handle(kind) for kind in kinds] if told else ()
     return finish(figure, Frame(axis, handles, [WORDS[kind] for kind in kinds], data.note, data.sample))

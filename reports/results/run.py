@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from bench.data import Card
 from bench.method import Method
 from bench.record import Record, RunSpec
+from bench.requests import Tuning
 
-Values = Literal["own", "frozen", "re-tuned"]
+UNKNOWN = "unknown request"  # of a run of version 0.1, which stored none
+Values = Tuning
 """Where an arm has its values from: the preset, the search for the full method, or its own search."""
 
 
@@ -23,14 +24,17 @@ class Run:
     card: Card
     arm: str  # name of the method or of the pinned variant
     method: Method
-    values: Values = "own"
+    values: Values = "none"
     settings: str = ""  # values set by hand beside the preset: "epochs=2, lr=0.01"
     tried: int = 1  # configurations that were tried for its values
-    searched: bool = False  # whether any search here varied values that this arm has, too
+    searched: bool = False  # whether the arm has values that a search could vary
+    tuned_by: str = ""  # the arm whose search gave the values
+    search: str = ""  # its digest
+    request: str = UNKNOWN  # what asked for it: a study, or a command
     sha: str = ""  # sha256 of the record's file
     run_id: str | None = None  # of MLflow
     experiment: str | None = None  # there
-    apart: str = ""  # what tells its line from others of the arm: "re-tuned", "epochs=2", a protocol
+    apart: str = ""  # what tells its line from others of the arm: "per-arm", "epochs=2", a protocol
 
     @property
     def label(self) -> str:

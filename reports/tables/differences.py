@@ -15,11 +15,11 @@ from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.rounding import decimals_of_spreads, interval_text
 from reports.tables.scores import MARKS, percent
 
-KINDS: tuple[Values, ...] = ("own", "frozen", "re-tuned")
+KINDS: tuple[Values, ...] = ("none", "shared", "per-arm")
 WHOSE = {
-    "own": "values of the preset",
-    "frozen": "values tuned for the full method",
-    "re-tuned": "values tuned for each arm",
+    "none": "values of the preset",
+    "shared": "values tuned for the full method",
+    "per-arm": "values tuned for each arm",
 }
 FAMILY = (
     "p is of the exact signed-rank test of the pairs (Wilcoxon 1945; with several folds, which share clips, of the "
@@ -36,19 +36,19 @@ def by_place(found: Sequence[Comparison]) -> Compared:
 
 
 def label_of(frame: Frame, arm: str, kind: Values, full: str) -> str | None:
-    """The line of an arm with values of a kind. The full method's re-tuned values are those that others have frozen; an
-    arm of which no search varied anything has its own beside any."""
+    """The line of an arm with values of a kind. The full method's own tuned values are those that others share; an arm
+    that has nothing to search has its values beside any."""
     lines = dict.fromkeys((run.label, run.values, run.searched) for run in frame.runs if run.arm == arm)
-    wanted = "re-tuned" if arm == full and kind == "frozen" else kind
+    wanted = "per-arm" if arm == full and kind == "shared" else kind
     fits = [label for label, values, _ in lines if values == wanted]
-    fits += [label for label, values, searched in lines if values == "own" and not searched]
+    fits += [label for label, values, searched in lines if values == "none" and not searched]
     return fits[0] if fits else None
 
 
 def kinds_of(frame: Frame, full: str) -> tuple[Values, ...]:
-    """The ways of tuning that arms other than the full method were run with, of those that a search varied."""
+    """The ways of tuning that arms other than the full method were run with, of those that have something to search."""
     others = [run for run in frame.runs if run.arm != full] or list(frame.runs)
-    found = {run.values for run in others if run.searched or run.values != "own"} or {"own"}
+    found = {run.values for run in others if run.searched or run.values != "none"} or {"none"}
     return tuple(kind for kind in KINDS if kind in found)
 
 

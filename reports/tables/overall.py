@@ -21,7 +21,7 @@ COLUMNS = (
     Column("interval", "95 % interval"),
     Column("rank", "mean rank"),
 )
-BEFORE: tuple[Values, ...] = ("re-tuned", "frozen", "own")
+BEFORE: tuple[Values, ...] = ("per-arm", "shared", "none")
 CAPTION = (
     "Acc E on test, percent, the mean over {titles}; every data set counts alike. The interval is of a bootstrap that"
     " resamples the runs within each data set (Agarwal et al. 2021): it says how other runs would fare, on these data"
@@ -42,8 +42,8 @@ class Found:
 
 
 def complete(frame: Frame) -> dict[str, list[Found]]:
-    """Label -> what it has on each data set: one line for each arm, re-tuned before frozen before untuned, of those
-    that compete on every data set."""
+    """Label -> what it has on each data set: one line for each arm, per-arm before shared before untuned, of those that
+    compete on every data set."""
     found: dict[str, list[Found]] = {}
     pools = {dataset: frame.pools(dataset) for dataset in frame.datasets}
     may = {dataset: competing(of) for dataset, of in pools.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +12,7 @@ import typer
 from rich.console import Console
 
 from bench.errors import BenchError, ConfigError
+from bench.requests import format_command
 from studies.command import data_commands, report_commands, run_commands, study_commands
 from studies.command.exits import DONE, INTERRUPTED, MISTAKE
 from studies.command.options import (
@@ -109,6 +111,7 @@ def run(
     threads = choose_threads(preset, threads, workers, devices)
     budget, how = Budget(trials, hours, target), How(sampler, pruner, trial_seeds)
     order = Order("", _parts(asks, dataset, fold), _seeds(asks), preset, tuple(settings or []), data, budget, how)
+    order = replace(order, typed=str(context.obj or ""))
     place = Place(results, tracking_uri, storage, choose_device(), devices, threads, loaders, weights)
     if budget.asked or protocol == "refit" or workers > 1 or launcher != "processes" or storage or dry_run:
         if fresh:
@@ -117,6 +120,7 @@ def run(
     with Terminal(console) as screen:
         desk = replace(make_desk(order, place, screen), fresh=fresh)
         _warn_of_overlap(asks, fold, screen)
+        asks = _with_requests(asks, order.typed)
         outcomes, mistake = _run_all(asks, desk)
     code = answer(console, asks, outcomes, desk, json_file) if outcomes else DONE
     if mistake is not None:
@@ -139,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _as_interrupt)
     errors = Console(stderr=True)
     try:
-        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        words = list(arguments) if arguments is not None else sys.argv[1:]
+        code = app(args=words, standalone_mode=False, obj=format_command(words))
     except BenchError as error:
         errors.print(f"error: {' '.join(str(error).split())}", markup=False, highlight=False, soft_wrap=True)
         return MISTAKE
@@ -166,7 +171,22 @@ def _parts(asks: list[Ask], datasets: str, fold: int | None) -> tuple[Part, ...]
     arms = tuple(dict.fromkeys(ask.arm for ask in asks))
     folds = None if fold is None else (fold,)
     named = tuple(split_names(datasets, "--dataset"))
-    return (Part(arms, named, folds, "re-tuned", protocol=asks[0].protocol),)
+    return (Part(arms, named, folds, "per-arm", protocol=asks[0].protocol),)
+
+
+def _with_requests(asks: list[Ask], typed: str) -> list[Ask]:
+    """The runs, each with why it is run: a command that names no study."""
+    from bench.requests import StoredRequest
+    from studies.ask import find_changes
+    from studies.work.plan import summarize_runs
+
+    plan = summarize_runs((ask.dataset.card.name, ask.fold, ask.seed, ask.protocol) for ask in asks)
+    found = []
+    for ask in asks:
+        settings = find_changes(ask.arm, ask.preset, ask.config.model_dump(mode="json")) or ()
+        request = StoredRequest("", ask.arm, ask.preset, plan, settings=dict(settings), command=typed)
+        found.append(replace(ask, requests=(request,)))
+    return found
 
 
 def _seeds(asks: list[Ask]) -> tuple[int, ...]:

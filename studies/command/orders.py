@@ -9,13 +9,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.config import parse_overrides
 from bench.exchange import sync
 from bench.execute import Outcome
 from bench.files import write_whole
 from bench.logs import logs_to
 from bench.parents import Status, begin_parent, end_parent
 from bench.record import Record, RunFolder
+from bench.requests import add_requests, lacks_requests, name_files
 from bench.store import Store
 from reports.results.run import Run
 from reports.screen.studies import Planned, gap_table, optimism_table, plan_table
@@ -25,14 +25,12 @@ from studies.command.answer import as_row, say_away
 from studies.command.exits import DONE, INCOMPLETE
 from studies.command.screen import Terminal
 from studies.registry import STUDIES
-from studies.report.asked import note_asked
-from studies.report.naming import settings_of
 from studies.search.publish import begin_search, publish_search
 from studies.work.board import Board
 from studies.work.desk import make_board, make_desk
 from studies.work.estimate import estimate, read_timings
 from studies.work.order import Order, Place
-from studies.work.plan import Cell, make_plan
+from studies.work.plan import Cell
 from studies.work.run import carry_out
 from studies.work.worker import publish_rest
 
@@ -52,9 +50,11 @@ def answer_order(
         screen.tell(estimate(board, read_timings(place.results), workers))
         if not dry_run:
             _begin(board, desk.store)
+            _store_requests(board)
             status: Status = "KILLED"
             try:
                 carry_out(board, desk, place, workers, launcher, lambda board: _show(screen, board), screen.tell)
+                _store_requests(board)
                 publish_rest(board, desk)
                 status = "FAILED" if board.lost else "FINISHED"
             finally:
@@ -103,11 +103,8 @@ def _answer(console: Console, board: Board, store: Store, json_file: Path | None
 
 
 def _begin(board: Board, store: Store) -> None:
-    """Keep what the study is asked for; the MLflow runs of the study, one in each data set's experiment, and of its
-    searches."""
+    """Begin the MLflow runs of the study, one in each data set's experiment, and of its searches."""
     order = board.plan.order
-    if order.name:
-        _note_asked(board, store)
     asked = {"seeds": order.seeds, "preset": order.preset, "budget": order.budget, "tuning": _tunings(order)}
     for dataset, data in sorted(board.spaces):
         if order.name and board.left:
@@ -117,16 +114,15 @@ def _begin(board: Board, store: Store) -> None:
             begin_search(search, store)
 
 
-def _note_asked(board: Board, store: Store) -> None:
-    """Let reports know which runs of each part there ought to be, those of other shards among them."""
-    order = board.plan.order
-    whole = make_plan(replace(order, shard=(1, 1)))
-    names = {name: dataset.card.name for name, dataset in whole.datasets.items()}
-    for study in STUDIES.get(order.name, ()):
-        given = parse_overrides([*(study.quick if order.preset == "quick" else ()), *order.settings])
-        cells = {(names[cell.dataset], cell.fold, cell.seed) for cell in whole.cells if cell.arm in study.arms}
-        settings = settings_of(study.arms, order.preset, given)
-        note_asked(store.results, study.name, order.preset, settings, cells)
+def _store_requests(board: Board) -> None:
+    """Store with the runs that were made before why they are asked for now."""
+    for cell, folder in board.outcomes():
+        record = folder.record() if folder is not None else None
+        if folder is not None and record is not None:
+            requests = name_files(board.requests(cell), record.spec.weights)
+            if lacks_requests(folder, requests):
+                with folder.held(lambda: None):
+                    add_requests(folder, requests)
 
 
 def _end_study(board: Board, store: Store, status: Status) -> None:
@@ -182,7 +178,7 @@ def _planned(board: Board) -> list[Planned]:
     """The plan by data set and arm."""
     left, counts = set(board.left), dict[tuple[str, str, str], list[int]]()
     for cell in board.plan.cells:
-        which = (cell.dataset, board.plan.label(cell), cell.tuning or board.plan.order.preset)
+        which = (cell.dataset, board.plan.label(cell), cell.tuning if cell.tuned_by else board.plan.order.preset)
         count = counts.setdefault(which, [0, 0, 0])
         count[1 if cell in left else 2 if cell in board.lost else 0] += 1
     return [Planned(*which, *count) for which, count in counts.items()]

@@ -16,7 +16,7 @@ from studies.command.options import RESULTS, Interrupted, Results, Settings, Tra
 if TYPE_CHECKING:
     from reports.audit.check import Finding
     from studies.report.build import Built
-    from studies.report.choose import Wish
+    from studies.report.select import Wish
 
 SHOWN = 20  # findings of a check
 OPTIONS = {"runs": "--runs", "preset": "--preset", "settings": "--set"}
@@ -142,7 +142,7 @@ def _by_content(asked: dict[str, Any]) -> list[str]:
     """Values set by hand, files by their sha256: they mean the same when the report is checked elsewhere."""
     from bench.config import parse_overrides
     from studies.registry import STUDIES
-    from studies.report.naming import by_content
+    from studies.report.select import by_content
 
     arms = [arm for study in STUDIES.get(asked["name"], ()) for arm in study.arms]
     return [f"{name}={value}" for name, value in by_content(arms, parse_overrides(asked["settings"])).items()]
@@ -153,8 +153,8 @@ def _wish(asked: dict[str, Any], arms: list[str]) -> Wish:
     from bench.config import parse_overrides
     from bench.names import look_up
     from studies.ask import check_fields, find_arm
-    from studies.report.choose import Wish
     from studies.report.filters import Filter, parse_filter
+    from studies.report.select import Wish
 
     if not asked["name"] and not asked["runs"]:
         from studies.registry import STUDIES

@@ -48,12 +48,13 @@ if TYPE_CHECKING:
 
 
 def study(
+    context: typer.Context,
     name: Annotated[str, typer.Argument(help="A name of `list studies`.")] = "",
     datasets: Annotated[str, typer.Option(help="Data sets, with commas between; default: the study's own.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each arm is run with.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="First seed; validation fold = seed mod 5.")] = 0,
     tuning: Annotated[
-        str, typer.Option(help="frozen, re-tuned, or both with a comma between; default: the study's own.")
+        str, typer.Option(help="shared, per-arm, or both with a comma between; default: the study's own.")
     ] = "",
     preset: Preset = "quick",
     settings: Settings = None,
@@ -95,6 +96,7 @@ def study(
     numbers = tuple(range(seed, seed + seeds))
     budget, how = Budget(trials, hours, target), How(sampler, pruner, trial_seeds)
     order = Order(name, parts, numbers, preset, tuple(settings or []), data, budget, how, parse_shard(shard), retries)
+    order = replace(order, typed=str(context.obj or ""))
     cores = choose_threads(preset, threads, workers, devices)
     place = Place(results, tracking_uri, storage, choose_device(), devices, cores, loaders, weights)
     raise typer.Exit(run_order(console, order, place, workers, launcher, dry_run, json_file))
@@ -139,8 +141,9 @@ def _parts(
     """What a study runs, for each of its protocols and ways of tuning. Raises ConfigError for a wrong name."""
     from bench.config import parse_overrides
     from bench.names import look_up
+    from bench.requests import Tuning
     from studies.ask import check_fields, find_arm, find_dataset, refuse_twins, split_names
-    from studies.study import TUNINGS, Tuning
+    from studies.study import TUNINGS
     from studies.work.order import Part
 
     given = parse_overrides(settings)
@@ -163,6 +166,7 @@ def _parts(
                         full=one.full,
                         protocol=protocol,
                         settings=one.quick if preset == "quick" else (),
+                        study=one.name,
                     )
                 )
     return tuple(parts)

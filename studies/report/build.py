@@ -17,14 +17,13 @@ from reports.results.mixtures import mixtures
 from reports.results.part import Part
 from reports.results.pools import wanted_of
 from reports.results.predicted import Shelf
-from reports.results.run import Run
+from reports.results.run import UNKNOWN, Run
 from reports.results.searched import Summary
 from studies.ask import find_arm, known_arms
-from studies.report.asked import read_asked
-from studies.report.choose import Choice, Wish, choose, choose_any
 from studies.report.filters import Filter
 from studies.report.records import Found, current, read_records
 from studies.report.searches import read_searches
+from studies.report.select import Choice, Wish, choose, choose_any
 from studies.study import RUNS, Study
 
 OTHERS = RUNS.name  # of a report of runs that no study names
@@ -45,24 +44,24 @@ def build(results: Path, name: str, studies: Sequence[Study], wish: Wish, store:
     records, passed = read_records(results)
     found, old = current(records)
     summaries, broken = read_searches(results)
-    choices = [(study, choose(found, study, summaries, wish, store)) for study in studies]
-    parts = [_part(results, study, choice, wish) for study, choice in choices if choice.runs]
+    choices = [(study, choose(found, study, wish, store)) for study in studies]
+    parts = [_part(study, choice, wish) for study, choice in choices if choice.runs]
     left_out = [pair for _, choice in choices for pair in choice.left_out]
     if not studies:
-        choice = choose_any(found, summaries, wish, store)
+        choice = choose_any(found, wish, store)
         parts, left_out = [_any(choice, wish)] if choice.runs else [], list(choice.left_out)
     if not parts:
         raise StoreError(_nothing(results, name, found, [*old, *_in_words(left_out, set())]))
     runs = _all_runs(parts)
     lines = _in_words(left_out, {run.record.key for run in runs})
-    used = tuple(one for one in summaries if _is_used(one, parts))
+    used = tuple(one for one in summaries if one.digest in {run.search for run in runs})
     shelf = Shelf()
     titles = {run.record.spec.dataset: run.card.title for run in runs}
     sections = [compose(part, shelf) for part in parts]
     sections += [section for section in (searched(used, titles), explained_section(parts)) if section is not None]
     told = dict.fromkeys(line for part in parts for line in part.frame.told)
-    absent = dict.fromkeys(line for study, choice in choices if (line := _absent(results, study, choice, wish.runs)))
-    left = tuple(f"{line}." for line in dict.fromkeys([*passed, *broken, *old, *lines]))
+    absent = dict.fromkeys(line for study, choice in choices if (line := _absent(study, choice, wish.runs)))
+    left = tuple(f"{line}." for line in dict.fromkeys([*passed, *broken, *old, *_unknown(parts), *lines]))
     lead = " ".join(dict.fromkeys(part.question for part in parts))
     sample = any(part.frame.is_sample for part in parts)
     warnings = (*mixtures(runs), *told, *absent)
@@ -77,31 +76,30 @@ def _in_words(left_out: Sequence[tuple[str, str]], used: set[str]) -> list[str]:
     return [f"{count} {'runs' if count > 1 else 'run'} {why} left out" for why, count in reasons.items()]
 
 
-def _part(results: Path, study: Study, choice: Choice, wish: Wish) -> Part:
-    wanted = wanted_of(choice.runs, _asked(results, study, choice, wish.runs))
+def _part(study: Study, choice: Choice, wish: Wish) -> Part:
+    wanted = wanted_of(choice.runs, _asked(choice, wish.runs))
     told = (choice.narrowed,) if choice.narrowed else ()
     frame = Frame(choice.runs, wanted, _remarks(study, choice.runs), choice.values, told)
     papers, figures = _list_papers(study, choice.runs), known_arms()[study.full].method.load_figures()
     return Part(study.name, study.question, study.table, study.full, study.controls, frame, papers, figures)
 
 
-def _asked(results: Path, study: Study, choice: Choice, only: Filter) -> dict[str, set[tuple[int, int]]]:
+def _asked(choice: Choice, only: Filter) -> dict[str, set[tuple[int, int]]]:
     """Data set -> (fold, seed) that a study was asked for, as far as a filter lets them through."""
-    asked = read_asked(results, study.name, choice.preset, choice.settings)
     kept = {
         dataset: {(fold, seed) for fold, seed in cells if only.keeps(dataset=dataset, fold=str(fold), seed=str(seed))}
-        for dataset, cells in asked.items()
+        for dataset, cells in choice.asked.items()
     }
     return {dataset: cells for dataset, cells in kept.items() if cells}
 
 
-def _absent(results: Path, study: Study, choice: Choice, only: Filter) -> str:
+def _absent(study: Study, choice: Choice, only: Filter) -> str:
     """Which arms, protocols and data sets that a filter lets through have no run at all, not even a failed one."""
     specs = [run.record.spec for run in choice.runs]
     there = {run.arm for run in choice.runs} | {spec.protocol for spec in specs} | {spec.dataset for spec in specs}
     wanted = [arm for arm in study.arms if only.keeps(arm=arm)]
     wanted += [protocol for protocol in study.protocols if only.keeps(protocol=protocol)]
-    lacking = [name for name in (*wanted, *_asked(results, study, choice, only)) if name not in there]
+    lacking = [name for name in (*wanted, *_asked(choice, only)) if name not in there]
     return f"{study.name.capitalize()} lacks runs of {', '.join(lacking)}." if lacking else ""
 
 
@@ -131,24 +129,11 @@ def _all_runs(parts: Sequence[Part]) -> tuple[Run, ...]:
     return tuple(found.values())
 
 
-def _is_used(search: Summary, parts: Sequence[Part]) -> bool:
-    """Whether runs of a report have values of a search: on their data and fold, with their preset, for their arm or,
-    where values are frozen, for the full method, and with what was set by hand."""
-    place = search.dataset, search.data, search.fold, search.preset
-    return any(
-        place == (run.record.spec.dataset, run.record.spec.data, run.record.spec.fold, run.record.preset)
-        and search.arm == {"re-tuned": run.arm, "frozen": part.full}.get(run.values)
-        and _is_set_alike(search, run)
-        for part in parts
-        for run in part.frame.runs
-    )
-
-
-def _is_set_alike(search: Summary, run: Run) -> bool:
-    """Whether a run has the values that a search left alone, as far as its arm has them and does not pin them."""
-    config, pinned = run.record.spec.config, known_arms()[run.arm].overrides
-    fixed = config.keys() & (search.base.keys() - search.ranges.keys() - pinned.keys())
-    return all(config[name] == search.base[name] for name in fixed)
+def _unknown(parts: Sequence[Part]) -> list[str]:
+    """How many runs stored no request, so that what they are called is no more than likely."""
+    count = sum(run.request == UNKNOWN for run in _all_runs(parts))
+    runs = f"{count} {'runs' if count > 1 else 'run'} of an {UNKNOWN}"
+    return [f"{runs}, in whose places they are by method and config alone"] if count else []
 
 
 def _nothing(results: Path, name: str, found: Sequence[Found], why: Sequence[str]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import StoreError
 from bench.files import sha256
 from bench.record import RECORD, Record, RunFolder, read_record
+from bench.requests import StoredRequest, read_requests
 from studies.ask import known_arms
 
 
@@ -20,19 +21,22 @@ class Found:
     record: Record
     path: Path  # of its text: record.json, or failed-N.json
     sha: str  # of that file
+    requests: tuple[StoredRequest, ...] = ()  # why the run was made; none where that is not known
 
 
 def read_records(results: Path) -> tuple[list[Found], list[str]]:
-    """Every final record by key, finished or else the last that failed; and why one was passed over."""
+    """Every final record by key, finished or else the last that failed; and why a record or a request was
+    passed over."""
     found, passed = [], []
     for place in sorted((results / "runs").glob("*/")):
         try:
             one = _read(RunFolder(place))
+            if one is not None and one.record.spec.stage == "final":
+                requests, told = read_requests(RunFolder(place))
+                found.append(replace(one, requests=tuple(requests)))
+                passed += told
         except StoreError as error:
             passed.append(str(error))
-            continue
-        if one is not None and one.record.spec.stage == "final":
-            found.append(one)
     return found, passed
 
 

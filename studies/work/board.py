@@ -13,6 +13,7 @@ from bench.execute import Ask, Desk
 from bench.known import Known
 from bench.notebook import best_epoch
 from bench.record import RECORD, Failure, Kind, Record, RunFolder
+from bench.requests import StoredRequest
 from studies.queue.claims import COMMAND, DEATHS, DIED, HOST, KIND, MESSAGE, Claim, reap, take_new
 from studies.queue.storage import Storage
 from studies.search.publish import bring_summary
@@ -45,6 +46,7 @@ class Board:
         self._done: set[Cell] = set()
         self._elsewhere: set[str] = set()
         self._winners: dict[Cell, Winner | None] = {}  # as found when a search was over: one winner a command
+        self._tried: dict[Cell, int] = {}  # how many configurations it had tried
         self.spaces: set[tuple[str, str]] = set()  # (data set, real or sample) of the runs that are known
         self._clean: dict[Cell, list[Cell]] = {}  # of a refit without its seed, the runs it takes its epochs from
         for cell in self.plan.cells:
@@ -120,6 +122,12 @@ class Board:
                 folder = self._folder(cell)
                 yield cell, folder if self._is_made(cell) else None
 
+    def requests(self, cell: Cell) -> tuple[StoredRequest, ...]:
+        """Return why a cell is run, once the search that it waits for is over."""
+        if cell.search is None:
+            return self.plan.requests(cell)
+        return self.plan.requests(cell, self._searches[cell.search].digest, self._tried[cell.search])
+
     def _look(self, cell: Cell, going_on: set[Cell]) -> None:
         """Whether a cell is done, ready to be run, waiting for its search, or never to be run."""
         winner = None
@@ -132,6 +140,7 @@ class Board:
                     going_on.add(cell.search)
                     return
                 self._winners[cell.search] = search.winner()
+                self._tried[cell.search] = search.tried().total
             winner = self._winners[cell.search]
             if winner is None:
                 raise ConfigError(f"no trial of its search finished ({'; '.join(search.failures()[:1])})")
@@ -139,6 +148,7 @@ class Board:
         if cell.protocol == "refit" and stop is None:
             return
         ask = self.plan.ask(cell, winner.params if winner is not None else None, stop)
+        ask = replace(ask, requests=self.requests(cell))
         if cell.search is not None and not self.plan.order.name:
             ask = replace(ask, parent=self._searches[cell.search].title)
         if cell not in self._keys:

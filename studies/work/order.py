@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.record import Protocol
+from bench.requests import Tuning
 from studies.search.search import Budget, How
-from studies.study import RUNS, Tuning
+from studies.study import RUNS
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Part:
     full: str = RUNS.full
     protocol: Protocol = "clean"
     settings: tuple[str, ...] = ()  # beside those of the order
+    study: str = ""  # that asks for it
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,7 @@ class Order:
     how: How = field(default_factory=How)
     shard: tuple[int, int] = (1, 1)  # i of n, from 1
     retries: int = 1  # of a cell that broke, by one command
+    typed: str = ""  # the command, as it was typed
 
 
 @dataclass(frozen=True)

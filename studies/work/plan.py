@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,10 @@ from bench.data import Card, Dataset
 from bench.errors import ConfigError
 from bench.execute import Ask
 from bench.record import Protocol
+from bench.requests import RequestedPlan, StoredRequest, Tuning
 from datasets.index.places import find_folder
 from datasets.registry import SOURCES
-from studies.ask import Arm, configure, find_arm, find_dataset
+from studies.ask import Arm, configure, find_arm, find_changes, find_dataset
 from studies.search.ranges import searched
 from studies.search.search import FIRST_SEED
 from studies.work.order import Order, Part
@@ -40,9 +41,9 @@ class Cell:
         return replace(self, arm=self.tuned_by, seed=FIRST_SEED, protocol="clean")
 
     @property
-    def tuning(self) -> str:
-        """How it came by its values."""
-        return "" if not self.tuned_by else "re-tuned" if self.tuned_by == self.arm else f"as tuned for {self.tuned_by}"
+    def tuning(self) -> Tuning:
+        """Whose tuned values it runs with."""
+        return "none" if not self.tuned_by else "per-arm" if self.tuned_by == self.arm else "shared"
 
     def __str__(self) -> str:
         fold = f" fold {self.fold}" if self.fold else ""
@@ -57,6 +58,8 @@ class Plan:
     order: Order
     cells: tuple[Cell, ...]
     datasets: Mapping[str, Dataset]
+    wanted_by: Mapping[Cell, tuple[str, ...]]  # the studies that a cell is of; "" for a command that names none
+    requested: Mapping[str, RequestedPlan]  # study -> all its runs, those of other shards among them
     _arms: dict[tuple[object, ...], tuple[Arm, Config]] = field(default_factory=dict, compare=False)
 
     @property
@@ -80,6 +83,27 @@ class Plan:
             parent=self.order.name,
         )
 
+    def requests(self, cell: Cell, search: str = "", tried: int = 1) -> tuple[StoredRequest, ...]:
+        """Return why a cell is run, for each study that wants it. `search` is the digest of the search that gave it its
+        values."""
+        _, config = self._arm(cell, {})
+        settings = find_changes(cell.arm, self.order.preset, config.model_dump(mode="json")) or ()
+        return tuple(
+            StoredRequest(
+                study=study,
+                arm=cell.arm,
+                preset=self.order.preset,
+                plan=self.requested[study],
+                tuning=cell.tuning,
+                tuned_by=cell.tuned_by,
+                search=search,
+                tried=tried,
+                settings=dict(settings),
+                command=self.order.typed,
+            )
+            for study in self.wanted_by[cell]
+        )
+
     def _arm(self, cell: Cell, params: Mapping[str, Any]) -> tuple[Arm, Config]:
         """The arm and its values, made once for all of its seeds."""
         which = (cell.arm, cell.settings, *sorted(params.items()))
@@ -93,7 +117,7 @@ class Plan:
     def label(self, cell: Cell) -> str:
         """The arm's name in tables. In a study it says whose tuned values it has, and what a part of the study sets;
         that follows from the whole order, so that every shard names its rows alike."""
-        more = [cell.tuning] if cell.tuned_by and self.order.name else []
+        more: list[str] = [cell.tuning] if cell.tuned_by and self.order.name else []
         if len({part.settings for part in self.order.parts}) > 1:
             more += [", ".join(cell.settings)] if cell.settings else []
         return f"{cell.arm} ({'; '.join(more)})" if more else cell.arm
@@ -115,14 +139,40 @@ def make_plan(order: Order) -> Plan:
         )
     if order.budget.asked and any(part.protocol == "best-on-test" for part in tuned):
         raise ConfigError("a search on the test list is refused: choosing on test takes no --trials, --hours, --target")
-    cells = tuple(dict.fromkeys(cell for part in order.parts for cell in _cells(order, part)))
+    wanted: dict[Cell, dict[str, None]] = {}
+    for part in order.parts:
+        for cell in _cells(order, part):
+            wanted.setdefault(cell, {})[part.study] = None
+    cells = tuple(wanted)
     if order.budget.asked and not any(cell.tuned_by for cell in cells):
         arms = ", ".join(dict.fromkeys(cell.arm for cell in cells))
         raise ConfigError(
             f"nothing of {arms} can be searched: no field that is left free has a range; leave --trials out"
         )
     datasets = {name: find_dataset(name, order.data) for name in dict.fromkeys(cell.dataset for cell in cells)}
-    return Plan(order, _shard(cells, *order.shard), datasets)
+    requested = {
+        study: summarize_runs(
+            (datasets[cell.dataset].card.name, cell.fold, cell.seed, cell.protocol)
+            for cell, of in wanted.items()
+            if study in of
+        )
+        for study in dict.fromkeys(part.study for part in order.parts)
+    }
+    wanted_by = {cell: tuple(of) for cell, of in wanted.items()}
+    return Plan(order, _shard(cells, *order.shard), datasets, wanted_by, requested)
+
+
+def summarize_runs(runs: Iterable[tuple[str, int, int, Protocol]]) -> RequestedPlan:
+    """Return the plan of runs: (data set, fold, seed, protocol) of each."""
+    folds: dict[str, set[int]] = {}
+    seeds: set[int] = set()
+    protocols: dict[Protocol, None] = {}
+    for dataset, fold, seed, protocol in runs:
+        folds.setdefault(dataset, set()).add(fold)
+        seeds.add(seed)
+        protocols[protocol] = None
+    named = {dataset: tuple(sorted(of)) for dataset, of in folds.items()}
+    return RequestedPlan(named, tuple(sorted(seeds)), tuple(protocols))
 
 
 def _cells(order: Order, part: Part) -> Iterator[Cell]:
@@ -150,7 +200,7 @@ def _tuned_by(order: Order, part: Part, arm: str) -> str:
     settings = parse_overrides([*part.settings, *order.settings])
     if not searched(configure(own, order.preset, settings), {*own.overrides, *settings}):
         return ""
-    return arm if part.tuning == "re-tuned" else part.full
+    return arm if part.tuning == "per-arm" else part.full
 
 
 def _shard(cells: tuple[Cell, ...], number: int, of: int) -> tuple[Cell, ...]:

@@ -18,8 +18,9 @@ from bench.files import write_whole
 from bench.metrics import Predictions, score
 from bench.outputs import CONFIG, CURVES, PREDICTIONS, _table
 from bench.record import Failure, Record, RunFolder, RunSpec
+from bench.requests import RequestedPlan, StoredRequest, add_requests
 from datasets.registry import DATASETS
-from studies.ask import find_arm
+from studies.ask import find_arm, find_changes
 
 SKILL = {"majority": 0.0, "probe": 0.3, "mbt": 0.42, "mbt-long": 0.44, "mart-released": 0.4, "mart": 0.5}
 """Share of clips that an arm knows; it guesses the others."""
@@ -27,10 +28,12 @@ SKILL = {"majority": 0.0, "probe": 0.3, "mbt": 0.42, "mbt-long": 0.44, "mart-rel
 
 def make_run(results: Path, arm: str = "mart", dataset: str = "ekman6", **values: Any) -> Record:
     """A finished run with everything beside it, or a failed one with `error=...`; its scores follow from its
-    predictions. `set` are config values, `clips` how many test clips, `data` real or sample."""
+    predictions. `set` are config values, `clips` how many test clips, `data` real or sample; `request` are facts of a
+    request that is stored for it, and without any it is of an unknown request."""
     found, card = find_arm(arm), values.pop("card", None) or DATASETS[dataset].card
     preset, clips, skill = values.pop("preset", "quick"), values.pop("clips", 90), values.pop("skill", None)
     config = found.method.config.preset(preset).override({**found.overrides, **values.pop("set", {})})
+    request = values.pop("request", None)
     error, notes, provenance = values.pop("error", None), values.pop("notes", {}), values.pop("provenance", {})
     spec = RunSpec(
         **{
@@ -53,6 +56,7 @@ def make_run(results: Path, arm: str = "mart", dataset: str = "ekman6", **values
     if error is not None:
         record = Record(**facts, scores={}, notes={}, error=Failure("other", error, f"Traceback\n{error}"))
         folder.write(record)
+        add_requests(folder, [] if request is None else [request_for(record, **request)])
         return record
     skill = SKILL.get(arm, 0.46) if skill is None else skill
     left = found_by(card, clips, skill, spec)
@@ -65,7 +69,25 @@ def make_run(results: Path, arm: str = "mart", dataset: str = "ekman6", **values
         told |= {"pretrain/coverage": 0.776, "pretrain/coverage_kept": 0.228}
     record = Record(**facts, scores=dict(left.scores), notes={**told, **notes}, files=files, chosen=3)
     folder.write(record)
+    add_requests(folder, [] if request is None else [request_for(record, **request)])
     return record
+
+
+def request_for(record: Record, **facts: Any) -> StoredRequest:
+    """A request for a run, of a command that names no study. With a `winner`, as `make_search` returns it, its values
+    are those of a search; others that differ from the preset were set by hand."""
+    spec, winner = record.spec, facts.pop("winner", None)
+    plan = RequestedPlan({spec.dataset: (spec.fold,)}, (spec.seed,), (spec.protocol,))
+    arm = facts.get("arm", record.arm)
+    preset = facts.get("preset", record.preset)
+    params = winner["winner"]["params"] if winner is not None else {}
+    settings = {name: text for name, text in find_changes(arm, preset, spec.config) or () if name not in params}
+    settings |= {name: sha for name, sha in spec.weights.items() if name in settings}
+    found: dict[str, Any] = {"study": "", "arm": arm, "preset": preset, "plan": plan, "settings": settings}
+    if winner is not None:
+        found |= {"tuning": "per-arm" if winner["arm"] == arm else "shared", "tuned_by": winner["arm"]}
+        found |= {"search": winner["digest"], "tried": sum(winner["tried"].values())}
+    return StoredRequest(**{**found, **facts})
 
 
 @dataclass(frozen=True)
@@ -165,7 +187,7 @@ def make_search(results: Path, arm: str = "mart", dataset: str = "ekman6", **val
     }
     digest = hashlib.sha256(repr((arm, dataset, preset, params, summary["fold"])).encode()).hexdigest()[:12]
     write_whole(results / "searches" / digest / "search.json", (json.dumps(summary) + "\n").encode())
-    return summary
+    return {**summary, "digest": digest}
 
 
 def tamper(folder: Path, record: Record, **scores: float) -> None:

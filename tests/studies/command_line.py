@@ -16,8 +16,8 @@ import pytest
 
 from datasets.registry import DATASETS
 from methods.registry import METHODS
+from studies.ask import known_arms, preset_values
 from studies.command.cli import main
-from studies.report import naming
 from tests.conftest import ROOT, work_here
 from tests.toys import TOY, TOY_DATA
 
@@ -100,5 +100,5 @@ def _as_it_was() -> Iterator[None]:
 
 
 def _forget_arms() -> None:
-    naming._arms_of.cache_clear()
-    naming._preset.cache_clear()
+    known_arms.cache_clear()
+    preset_values.cache_clear()

@@ -50,29 +50,29 @@ def test_the_papers_studies_are_in_paper():
     assert {study.name for study in PAPER} == set(STUDIES) - {"paper", "optimism"}
 
 
-def test_frozen_arms_share_the_search_of_the_full_method():
-    plan = make_plan(order(part("mbt", "mart-no-masking", "mart", tuning="frozen"), budget=TRIALS))
+def test_arms_of_shared_tuning_share_the_search_of_the_full_method():
+    plan = make_plan(order(part("mbt", "mart-no-masking", "mart", tuning="shared"), budget=TRIALS))
     (search,) = plan.searches
     assert (search.arm, search.seed) == ("mart", FIRST_SEED)
 
 
-def test_re_tuned_arms_have_searches_of_their_own_and_the_full_method_shares_its():
+def test_arms_of_per_arm_tuning_have_searches_of_their_own_and_the_full_method_shares_its():
     arms = ("mbt", "mart-no-masking", "mart")
-    plan = make_plan(order(part(*arms, tuning="frozen"), part(*arms, tuning="re-tuned"), budget=TRIALS))
+    plan = make_plan(order(part(*arms, tuning="shared"), part(*arms, tuning="per-arm"), budget=TRIALS))
     assert {search.arm for search in plan.searches} == set(arms)
-    assert len([cell for cell in plan.cells if cell.arm == "mart"]) == len(SEEDS)  # frozen and re-tuned are one
+    assert len([cell for cell in plan.cells if cell.arm == "mart"]) == len(SEEDS)  # shared and per-arm are one
     assert len([cell for cell in plan.cells if cell.arm == "mbt"]) == 2 * len(SEEDS)
 
 
 def test_an_arm_without_ranges_is_run_as_it_is():
-    plan = make_plan(order(part("majority", "mbt", tuning="re-tuned"), budget=TRIALS))
+    plan = make_plan(order(part("majority", "mbt", tuning="per-arm"), budget=TRIALS))
     assert {cell.tuned_by for cell in plan.cells if cell.arm == "majority"} == {""}
     with pytest.raises(ConfigError, match="nothing of majority can be searched"):
-        make_plan(order(part("majority", tuning="re-tuned"), budget=TRIALS))
+        make_plan(order(part("majority", tuning="per-arm"), budget=TRIALS))
 
 
 def test_tuned_values_reach_the_fields_that_an_arm_has_and_does_not_pin():
-    plan = make_plan(order(part("mart-no-masking", "mbt", tuning="frozen"), budget=TRIALS))
+    plan = make_plan(order(part("mart-no-masking", "mbt", tuning="shared"), budget=TRIALS))
     params = {"lr": 0.00123, "mask_to": 0.6, "mask": "random"}
     configs = {cell.arm: plan.ask(cell, params).config for cell in plan.cells}
     assert configs["mbt"].lr == 0.00123 == configs["mart-no-masking"].lr
@@ -81,7 +81,7 @@ def test_tuned_values_reach_the_fields_that_an_arm_has_and_does_not_pin():
 
 def test_a_search_on_the_test_list_is_refused():
     with pytest.raises(ConfigError, match="a search on the test list is refused"):
-        make_plan(order(part("mbt", tuning="re-tuned", protocol="best-on-test"), budget=TRIALS))
+        make_plan(order(part("mbt", tuning="per-arm", protocol="best-on-test"), budget=TRIALS))
 
 
 def test_a_refit_is_planned_with_the_clean_runs_it_takes_its_epochs_from():
@@ -101,8 +101,8 @@ def test_all_folds_are_planned_where_a_study_wants_them_and_the_data_are_there(m
 @pytest.mark.parametrize("budget", [Budget(), TRIALS])
 def test_shards_are_disjoint_complete_and_part_nothing_that_hangs_together(count, budget):
     parts = (
-        part("majority", "mbt", "mart", datasets=("ekman6", "iemocap"), tuning="re-tuned"),
-        part("mbt", protocol="refit", tuning="re-tuned"),
+        part("majority", "mbt", "mart", datasets=("ekman6", "iemocap"), tuning="per-arm"),
+        part("mbt", protocol="refit", tuning="per-arm"),
     )
     whole = make_plan(order(*parts, budget=budget))
     shards = [make_plan(order(*parts, budget=budget, shard=(i + 1, count))) for i in range(count)]

@@ -12,7 +12,7 @@ from reports.audit.manifest import read_manifest
 from reports.audit.write import write_report
 from studies.registry import STUDIES
 from studies.report.build import Built, build
-from studies.report.choose import Wish
+from studies.report.select import Wish
 from tests.reports.made import make_run
 
 FIGURE = "ablation_results"  # the one that is drawn: each takes half a second
@@ -23,7 +23,7 @@ def results_of(folder: Path, *arms: str, seeds: int = 2) -> Path:
     takes no time: comparisons are what takes long."""
     for arm in arms:
         for seed in range(seeds):
-            make_run(folder, arm, seed=seed, clips=30)
+            make_run(folder, arm, seed=seed, clips=30, request={})
     return folder
 
 

@@ -99,7 +99,7 @@ def test_ways_of_tuning_stand_on_the_line_of_their_arm(tmp_path):
     frame = tuned(tmp_path)
     found = differences_of(frame, compare_with(frame, "mart", None), "mart")
     assert [(one.label, one.kind) for one in found.differences] == [
-        *(("mbt", "frozen"), ("mbt", "re-tuned"), ("mart-no-masking", "frozen"), ("mart-no-masking", "re-tuned"))
+        *(("mbt", "shared"), ("mbt", "per-arm"), ("mart-no-masking", "shared"), ("mart-no-masking", "per-arm"))
     ]
 
 
@@ -108,10 +108,10 @@ def test_lines_that_an_arm_and_its_tuning_do_not_tell_apart_keep_their_names():
         told = {"values": values, "apart": apart}
         return by_hand(None, "mbt", files=False, run=told, config={"lr": n})
 
-    lines = [line("own", "epochs=2", 1), line("own", "epochs=4", 2), line("re-tuned", "re-tuned", 3)]
+    lines = [line("none", "epochs=2", 1), line("none", "epochs=4", 2), line("per-arm", "per-arm", 3)]
     frame = frame_of(*lines, by_hand(None, "mart", files=False))
     found = differences_of(frame, compare_with(frame, "mart", None), "mart")
-    assert [one.label for one in found.differences] == ["mbt (epochs=2)", "mbt (epochs=4)", "mbt (re-tuned)"]
+    assert [one.label for one in found.differences] == ["mbt (epochs=2)", "mbt (epochs=4)", "mbt (per-arm)"]
     differences.draw(found)
 
 

@@ -14,7 +14,7 @@ from reports.gather.pictures import ranks_of
 from reports.results.part import Part
 from studies.registry import STUDIES
 from studies.report.build import build
-from studies.report.choose import Wish
+from studies.report.select import Wish
 from tests.reports.made import make_run, make_search
 from tests.reports.tables.by_hand import TWO, by_hand, frame_of
 
@@ -37,8 +37,9 @@ def comparison(tmp_path_factory):
         for arm in ("majority", "mbt", "mart"):
             for fold in DATASETS[dataset].card.folds[:2]:
                 for seed in range(2):
-                    values = make_search(results, arm, dataset, fold=fold)["winner"]["params"] if arm == "mart" else {}
-                    make_run(results, arm, dataset, seed=seed, fold=fold, clips=60, set=values)
+                    winner = make_search(results, arm, dataset, fold=fold) if arm == "mart" else None
+                    told = {"set": winner["winner"]["params"], "request": {"winner": winner}} if winner else {}
+                    make_run(results, arm, dataset, seed=seed, fold=fold, clips=60, **told)
     return report_of(results, "comparison")
 
 

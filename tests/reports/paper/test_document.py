@@ -11,7 +11,7 @@ from reports.audit.texts import grids_of, pictures_of
 from reports.paper.document import document
 from studies.registry import STUDIES
 from studies.report.build import build
-from studies.report.choose import Wish
+from studies.report.select import Wish
 from tests.reports.made import make_run, make_search
 
 
@@ -21,8 +21,8 @@ def report(tmp_path_factory):
     search = make_search(results, "mart")
     for arm in ("mbt", "mart-mask-random", "mart"):
         for seed in range(2):
-            values = search["winner"]["params"] if arm != "mbt" else {}
-            make_run(results, arm, seed=seed, clips=60, set=values, notes={"a": 1.0})
+            told = {"set": search["winner"]["params"], "request": {"winner": search}} if arm != "mbt" else {}
+            make_run(results, arm, seed=seed, clips=60, notes={"a": 1.0}, **told)
     make_run(results, "mart-no-masking", clips=60, error="it cost 100 % & {failed}")
     return build(results, "paper", STUDIES["paper"], Wish(), Store(results), "http://127.0.0.1:5000").report
 

@@ -99,7 +99,7 @@ def test_data_sets_that_spelling_does_not_tell_apart_still_have_names_of_their_o
 @pytest.mark.parametrize(
     "apart",
     [
-        ("frozen", "re-tuned"),
+        ("shared", "per-arm"),
         ("epochs=2", "epochs=4"),
         ("lr=0.01", "lr=0.001"),
         ("lr=1e-05", "lr=1e-06"),
@@ -115,10 +115,10 @@ def test_lines_of_one_arm_have_names_of_their_own(apart):
     }
 
 
-def test_frozen_and_re_tuned_are_read_in_the_name():
-    runs = [bare(run={"apart": text}, config={"x": text}) for text in ("frozen", "re-tuned")]
+def test_shared_and_per_arm_are_read_in_the_name():
+    runs = [bare(run={"apart": text}, config={"x": text}) for text in ("shared", "per-arm")]
     found = read(macros([part(frame_of(*runs))]))
-    assert {"martFrozenEkmanAccE", "martReTunedEkmanAccE"} <= found.keys()
+    assert {"martSharedEkmanAccE", "martPerArmEkmanAccE"} <= found.keys()
 
 
 def test_a_number_that_two_studies_share_stands_once_and_others_have_their_studys_name():

@@ -10,7 +10,7 @@ from reports.plots import confusion, differences, learning, radar, reliability, 
 
 NAMES = (
     "mart",
-    "mart-no-verification (re-tuned)",
+    "mart-no-verification (per-arm)",
     "_ & % $ # < x_$a$",
     "中文方法",
     "kpnet (epochs=2, lr=0.01; best-on-test)",
@@ -66,7 +66,7 @@ def differences_of(labels, groups, sample=False):
         differences.Difference(label, group, -1.0 - i, -2.0 - i, 0.5 - i, (-1.5 - i, -0.5 - i), kind)
         for group in groups
         for i, label in enumerate(labels)
-        for kind in ("frozen", "re-tuned")
+        for kind in ("shared", "per-arm")
     )
     return differences.Differences("mart", "Acc E, points", found, "Means over pairs.", sample)
 

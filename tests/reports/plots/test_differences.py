@@ -29,10 +29,10 @@ def test_kinds_of_a_label_lie_below_each_other_within_its_line_with_marks_of_the
     assert [round(height) for height in heights] == [0, 0, 1, 1] and heights == sorted(set(heights))
     means = [line for line in axes.get_lines() if line.get_gid() == "mean"]
     assert len({line.get_marker() for line in means}) == len({line.get_color() for line in means}) == 2
-    assert told(figure, "full method") and told(figure, "re-tuned")
+    assert told(figure, "shared values") and told(figure, "per-arm values")
 
 
-@pytest.mark.parametrize("kinds", [("own",), ("own", "frozen", "re-tuned")])
+@pytest.mark.parametrize("kinds", [("none",), ("none", "shared", "per-arm")])
 def test_marks_and_pairs_stay_within_the_line_of_their_label(kinds):
     every = tuple(Difference(label, "g", 1.0, 0.0, 2.0, (1.0,), kind) for label in "abc" for kind in kinds)
     axes = differences.draw(Differences("mart", "Acc E", every)).axes[0]
@@ -59,5 +59,5 @@ def test_an_arm_that_a_data_set_lacks_is_told():
 
 def test_a_label_twice_in_a_kind_is_refused():
     one = Difference("a", "g", 1.0, None, None, ())
-    with pytest.raises(ValueError, match="g / a / own is there twice"):
+    with pytest.raises(ValueError, match="g / a / none is there twice"):
         differences.draw(Differences("mart", "Acc E", (one, one)))

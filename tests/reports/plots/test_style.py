@@ -58,7 +58,7 @@ def test_48_lines_are_told_apart_in_colour_and_the_lines_of_a_panel_in_grey():
     "text, letters, wrapped",
     [
         ("mart", 10, "mart"),
-        ("mart-no-verification (re-tuned)", 20, "mart-no-verification\n(re-tuned)"),
+        ("mart-no-verification (per-arm)", 20, "mart-no-verification\n(per-arm)"),
         ("mart-no-complementary", 20, "mart-no-\ncomplementary"),
         ("abcdefgh", 3.5, "abc\ndef\ngh"),
         ("wwwwllllllll", 3, "ww\nww\nllllll\nll"),

@@ -188,9 +188,9 @@ def test_scores_in_percent_are_those_of_the_record(tmp_path):
 
 def test_a_line_is_named_by_its_arm_and_what_tells_it_apart():
     assert bare().label == "mart" and bare(run={"apart": "epochs=2"}).label == "mart (epochs=2)"
-    runs = [bare(run={"apart": "frozen"}), bare(seed=1, run={"apart": "re-tuned"}), bare("mbt")]
+    runs = [bare(run={"apart": "shared"}), bare(seed=1, run={"apart": "per-arm"}), bare("mbt")]
     part = Part("ablation", "?", "scores", "mart", (), frame_of(*runs))
-    assert part.labels("mart") == ["mart (frozen)", "mart (re-tuned)"] and part.labels("probe") == []
+    assert part.labels("mart") == ["mart (shared)", "mart (per-arm)"] and part.labels("probe") == []
 
 
 @pytest.mark.parametrize(

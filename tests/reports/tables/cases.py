@@ -66,16 +66,16 @@ def tuned(folder: Path) -> Frame:
     """Arms with values of the full method and with their own, one run of which failed."""
     runs = []
     for arm, skill in {"mbt": 0.4, "mart-no-masking": 0.45}.items():
-        for values, extra in (("frozen", 0.0), ("re-tuned", 0.03)):
+        for values, extra, drawn in (("shared", 0.0, "frozen"), ("per-arm", 0.03, "re-tuned")):
             for seed in SEEDS:
                 told = {"values": values, "apart": values, "tried": 20}
-                error = NAN if (arm, values, seed) == ("mbt", "re-tuned", 2) else ""
-                config = {"lr": 0.002 if values == "frozen" else 0.003}
+                error = NAN if (arm, values, seed) == ("mbt", "per-arm", 2) else ""
+                config = {"lr": 0.002 if values == "shared" else 0.003}
                 made = {"skill": skill + extra, "run": told, "error": error, "config": config}
-                runs.append(by_hand(folder, arm, seed, like=arm + values, **made))
-    full = {"values": "re-tuned", "tried": 20}
+                runs.append(by_hand(folder, arm, seed, like=arm + drawn, **made))
+    full = {"values": "per-arm", "tried": 20}
     runs += [by_hand(folder, "mart", seed, skill=0.5, run=full) for seed in SEEDS]
-    return frame_of(*runs, values="Preset quick; frozen: tuned on val for the full method; re-tuned: for each arm.")
+    return frame_of(*runs, values="Preset quick; shared: tuned on val for the full method; per-arm: for each arm.")
 
 
 def sample(folder: Path) -> Frame:

@@ -99,12 +99,12 @@ def test_differences_intervals_and_p_are_those_of_the_pairs(ekman):
     adjusted = anew.holm([anew.signed_rank(gains[label]) for label in others])
     for label, p in zip(others, adjusted, strict=True):
         mean, low, high, _ = anew.interval(gains[label])
-        text = found[f"{label}/own/mart/difference"]
+        text = found[f"{label}/none/mart/difference"]
         decimals = anew.two_digits(float(np.std(gains[label], ddof=1)))
         assert anew.numbers(text) == [round(value, decimals) for value in (mean, low, high)]
-        assert found[f"{label}/own/mart/n"] == "6"
-        assert anew.numbers(found[f"{label}/own/mart/p"]) == [pytest.approx(p, abs=5e-5 if p < 0.1 else 5e-4)]
-    assert found["mart/own/mart/difference"] == "reference"
+        assert found[f"{label}/none/mart/n"] == "6"
+        assert anew.numbers(found[f"{label}/none/mart/p"]) == [pytest.approx(p, abs=5e-5 if p < 0.1 else 5e-4)]
+    assert found["mart/none/mart/difference"] == "reference"
 
 
 def detectable(gains: list[float]) -> str:

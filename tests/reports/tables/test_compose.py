@@ -94,11 +94,11 @@ def test_data_on_which_there_is_nothing_to_hold_against_a_reference_have_no_tabl
 
 
 def test_a_full_method_with_several_lines_has_tests_against_each(tmp_path):
-    lines = [{"run": {"values": v, "apart": v}, "config": {"lr": v}} for v in ("own", "re-tuned")]
+    lines = [{"run": {"values": v, "apart": v}, "config": {"lr": v}} for v in ("none", "per-arm")]
     runs = [by_hand(tmp_path, "mart", seed, **told) for told in lines for seed in SEEDS]
     grids, section = made(frame_of(*runs, *(by_hand(tmp_path, "mbt", seed) for seed in SEEDS)))
-    assert ids(grids["study_tests"]) == ["ekman6/mart (re-tuned)", "ekman6/mbt"]
-    assert ids(grids["study_tests_2"]) == ["ekman6/mart (own)", "ekman6/mbt"]
+    assert ids(grids["study_tests"]) == ["ekman6/mart (per-arm)", "ekman6/mbt"]
+    assert ids(grids["study_tests_2"]) == ["ekman6/mart (none)", "ekman6/mbt"]
     assert {"study_differences", "study_differences_2"} <= {picture.name for picture in section.pictures}
 
 
@@ -115,7 +115,7 @@ def test_every_number_of_a_study_names_its_runs_and_no_others(tmp_path):
 def test_both_ways_of_tuning_are_differences_to_the_full_method_with_their_own_runs(tmp_path):
     frame = tuned(tmp_path)
     cells = dict(made(frame)[0]["study_worth_ekman6"].cells())
-    for kind, n in (("frozen", 3), ("re-tuned", 2)):
+    for kind, n in (("shared", 3), ("per-arm", 2)):
         gains = anew.gains([r for r in frame.of(f"mbt ({kind})") if not r.failed], frame.of("mart"))
         cell = cells[f"study_worth_ekman6/mbt/{kind}/mart/difference"]
         assert len(gains) == n and cell.value == pytest.approx(anew.interval(gains)[0])

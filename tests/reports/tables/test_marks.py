@@ -208,22 +208,22 @@ def tuned(arm: str, values: str, *accuracies: float) -> list[Run]:
 
 
 def test_each_way_of_tuning_has_its_own_best():
-    runs = [*tuned("mbt", "frozen", 50.0, 51.0), *tuned("mbt", "re-tuned", 70.0, 71.0)]
-    runs += scored("mart", 60.0, 61.0, run={"values": "re-tuned"})
+    runs = [*tuned("mbt", "shared", 50.0, 51.0), *tuned("mbt", "per-arm", 70.0, 71.0)]
+    runs += scored("mart", 60.0, 61.0, run={"values": "per-arm"})
     grid = differences(frame_of(*runs), by_place([]), "mart", ["mart"], "ekman6", "worth", "Worth")
     found = {name: cell.mark for name, cell in grid.cells() if name.endswith("acc_e")}
     assert found == {
-        "worth/mbt/frozen/acc_e": "second",
-        "worth/mart/frozen/acc_e": "best",
-        "worth/mbt/re-tuned/acc_e": "best",
-        "worth/mart/re-tuned/acc_e": "second",
+        "worth/mbt/shared/acc_e": "second",
+        "worth/mart/shared/acc_e": "best",
+        "worth/mbt/per-arm/acc_e": "best",
+        "worth/mart/per-arm/acc_e": "second",
     }
 
 
 def test_failures_of_either_way_of_tuning_are_told_beside_the_arm():
-    told = {"run": {"values": "re-tuned", "apart": "re-tuned"}, "config": {"lr": "re-tuned"}}
-    runs = [*tuned("mbt", "frozen", 50.0, 51.0), *scored("mbt", 70.0, None, **told)]
-    runs += scored("mart", 60.0, 61.0, run={"values": "re-tuned"})
+    told = {"run": {"values": "per-arm", "apart": "per-arm"}, "config": {"lr": "per-arm"}}
+    runs = [*tuned("mbt", "shared", 50.0, 51.0), *scored("mbt", 70.0, None, **told)]
+    runs += scored("mart", 60.0, 61.0, run={"values": "per-arm"})
     grid = differences(frame_of(*runs), by_place([]), "mart", ["mart"], "ekman6", "worth", "Worth")
     (note,) = grid.lines[0].cells[0].notes
     assert note.startswith("1") and "nan" in note and FAILED in note

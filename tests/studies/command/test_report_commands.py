@@ -36,7 +36,7 @@ def snapshot(folder):
 def kept(tmp_path_factory):
     """Results with a report in its default folder, what a process said that wrote it, and what was there before."""
     results = results_of(tmp_path_factory.mktemp("results"), "majority", "probe", seeds=1)
-    make_run(results, "probe", dataset="iemocap", fold=1, clips=30)
+    make_run(results, "probe", dataset="iemocap", fold=1, clips=30, request={})
     before = snapshot(results)
     done = process("-c", LOADED, ",".join(HEAVY), "report", "comparison", "--results", results)
     assert done.code == 0, done.err
@@ -222,11 +222,11 @@ def test_the_whole_paper_compiles_and_holds_whatever_data_sets_and_machines_are_
     title = "A_b & 100% #1 <x> 中文 $^\\~{}"
     own = Card("own_1", title, ("good_%", "bad & #", "<x> 中文"), (1, -1, 0), {}, "", "", "", "")
     results = tmp_path / "results"
-    make_search(results, "mart", params={"lr": 0.0015})
+    search = make_search(results, "mart", params={"lr": 0.0015})
     for seed in range(2):
         for arm in ("mart", "mbt", "mbt-long", "mart-no-masking"):
             make_run(results, arm, card=own, clips=30, seed=seed, provenance={"processor": title, "device": title})
-            make_run(results, arm, clips=30, seed=seed, set={"lr": 0.0015})
+            make_run(results, arm, clips=30, seed=seed, set={"lr": 0.0015}, request={"winner": search})
     make_run(results, "mart", card=own, seed=2, error=f"{title}\nand \\input{{secret}}")
     for path in (results / "runs").glob(f"*/{RECORD}"):
         record = RunFolder(path.parent).record()

@@ -14,7 +14,7 @@ TOY = ("--method", "toy", "--dataset", "toy", "--set", "epochs=2", "--threads", 
 MISTAKES = {
     "study": (["study", "ablatoin"], ["unknown study 'ablatoin'", "did you mean 'ablation'"]),
     "no study": (["study"], ["which study?", "ablation"]),
-    "tuning": (["study", "ablation", "--tuning", "frosen"], ["unknown tuning", "did you mean 'frozen'"]),
+    "tuning": (["study", "ablation", "--tuning", "sharde"], ["unknown tuning", "did you mean 'shared'"]),
     "data set": (["study", "ablation", "--datasets", "ekman"], ["unknown data set 'ekman'", "'ekman6'"]),
     "shard": (["study", "ablation", "--shard", "3/2"], ["--shard '3/2'", "--shard 2/5"]),
     "sampler": ([*TOY, "--trials", "3", "--sampler", "tbe"], ["unknown sampler", "'tpe'"]),

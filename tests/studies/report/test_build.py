@@ -12,16 +12,16 @@ from bench.data import Card
 from bench.errors import StoreError
 from bench.outputs import CARD, CURVES
 from bench.record import RunFolder
+from bench.requests import REQUESTS, RequestedPlan, add_requests
 from bench.store import Store
 from reports.audit.texts import grids_of, pictures_of, texts
 from reports.audit.write import write_report
 from studies.registry import STUDIES
-from studies.report.asked import note_asked
 from studies.report.build import build
-from studies.report.choose import Wish
 from studies.report.filters import parse_filter
+from studies.report.select import Wish
 from tests.reports.audit.written import check, composed, results_of, write
-from tests.reports.made import make_run, make_search
+from tests.reports.made import make_run, make_search, request_for
 
 NASTY = "<script>alert('x')</script> & 100% #1 A_b $x^2$ \\input{secret} {中文} é 😀\nnew line\t\"quoted\" | pipe"
 
@@ -34,6 +34,13 @@ def built(results, name="ablation", runs="", **wish):
 def cells(found):
     """Name -> text of every cell of a report."""
     return {name: cell.text for grid in grids_of(found.report) for name, cell in grid.cells()}
+
+
+def ask_for(results, study, seeds, datasets=None):
+    """Store with every run that a study asks for all these."""
+    plan = RequestedPlan(datasets or {"ekman6": (0,)}, tuple(seeds), ("clean",))
+    for folder in map(RunFolder, (results / "runs").iterdir()):
+        add_requests(folder, [request_for(folder.record(), study=study, plan=plan)])
 
 
 def warned(found, *places):
@@ -82,22 +89,21 @@ def test_a_seed_that_was_asked_for_and_is_missing_makes_cells_say_how_many_runs_
     make_run(tmp_path, "mbt", clips=12)
     assert "(1/2 runs)" in cells(built(tmp_path))["ablation_scores/mbt/ekman6/acc_e"]
     assert "runs)" not in cells(built(tmp_path))["ablation_scores/mart/ekman6/acc_e"]
-    note_asked(tmp_path, "ablation", "quick", (), [("ekman6", 0, seed) for seed in range(5)])
+    ask_for(tmp_path, "ablation", seeds=range(5))
     assert "(2/5 runs)" in cells(built(tmp_path))["ablation_scores/mart/ekman6/acc_e"]
     assert "(1/5 runs)" in cells(built(tmp_path))["ablation_scores/mbt/ekman6/acc_e"]
 
 
-@pytest.mark.parametrize(("preset", "settings"), [("paper", ()), ("quick", (("epochs", "3"),))])
-def test_what_was_asked_with_other_values_does_not_make_a_table_wait(tmp_path, preset, settings):
+def test_what_another_study_was_asked_for_does_not_make_a_table_wait(tmp_path):
     make_run(tmp_path, "mart", clips=12)
-    note_asked(tmp_path, "ablation", preset, settings, [("ekman6", 0, seed) for seed in range(5)])
-    note_asked(tmp_path, "comparison", "quick", (), [("ekman6", 0, seed) for seed in range(5)])
+    ask_for(tmp_path, "ablation", seeds=[0])
+    ask_for(tmp_path, "comparison", seeds=range(5))
     assert "runs)" not in cells(built(tmp_path))["ablation_scores/mart/ekman6/acc_e"]
 
 
 def test_what_was_asked_with_the_values_of_the_runs_makes_the_table_wait(tmp_path):
     make_run(tmp_path, "mart", clips=12, set={"epochs": 3})
-    note_asked(tmp_path, "ablation", "quick", (("epochs", "3"),), [("ekman6", 0, 1)])
+    ask_for(tmp_path, "ablation", seeds=[1])
     assert "(1/2 runs)" in cells(built(tmp_path))["ablation_scores/mart/ekman6/acc_e"]
 
 
@@ -134,13 +140,13 @@ def test_a_report_of_the_sample_says_so(tmp_path):
 
 
 def test_searches_that_gave_values_have_a_section_and_others_have_none(tmp_path):
-    make_search(tmp_path, "mart", params={"lr": 0.0015})
+    winner = make_search(tmp_path, "mart", params={"lr": 0.0015})
     make_search(tmp_path, "mart", params={"lr": 0.0015}, dataset="perr")
     make_search(tmp_path, "probe", params={"lr": 0.0015})
     make_run(tmp_path, "mart", clips=12)
     assert [section.id for section in built(tmp_path).report.sections] == ["ablation"]
-    make_run(tmp_path, "mart", clips=12, set={"lr": 0.0015}, seed=1)
-    make_run(tmp_path, "mart", clips=12, set={"lr": 0.0015})
+    make_run(tmp_path, "mart", clips=12, set={"lr": 0.0015}, seed=1, request={"winner": winner})
+    make_run(tmp_path, "mart", clips=12, set={"lr": 0.0015}, request={"winner": winner})
     found = built(tmp_path)
     assert [section.id for section in found.report.sections] == ["ablation", "searches"]
     assert [(one.arm, one.dataset) for one in found.searches] == [("mart", "ekman6")]
@@ -257,12 +263,30 @@ def test_a_broken_search_is_passed_over_and_told(tmp_path, broken):
     assert "move it away" in line and "\n" not in line and found.searches == ()
 
 
-def test_a_broken_list_of_what_was_asked_is_one_clear_line(tmp_path):
-    make_run(tmp_path, "mart", clips=12)
-    (tmp_path / "studies").mkdir()
-    (tmp_path / "studies" / "ablation.json").write_text("[{]")
-    with pytest.raises(StoreError, match=r"ablation\.json is no list"):
-        built(tmp_path)
+def test_runs_whose_requests_are_not_known_are_counted(tmp_path):
+    for seed in range(2):
+        make_run(tmp_path, "mart", clips=12, seed=seed)
+    make_run(tmp_path, "mbt", clips=12, request={})
+    assert any("2 runs of an unknown request" in line for line in built(tmp_path).report.left_out)
+    assert {run.arm: run.request for run in built(tmp_path).report.runs} == {
+        "mart": "unknown request",
+        "mbt": "a command",
+    }
+    ask_for(tmp_path, "ablation", seeds=range(2))
+    found = built(tmp_path)
+    assert not any("unknown" in line for line in found.report.left_out)
+    assert {run.request for run in found.report.runs} == {"study ablation"}
+
+
+@pytest.mark.parametrize("content", [b"{}\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n", b'{"study": 3}\n'], ids=range(4))
+def test_broken_requests_are_told_in_one_line_and_the_run_is_of_an_unknown_request(tmp_path, content):
+    record = make_run(tmp_path, "mart", clips=12)
+    path = tmp_path / "runs" / record.key / REQUESTS
+    path.write_bytes(content)
+    found = built(tmp_path)
+    (line,) = warned(found, path)
+    assert "1 of 1 lines are no requests" in line and "\n" not in line
+    assert [run.request for run in found.report.runs] == ["unknown request"]
 
 
 @pytest.mark.parametrize("name", [CARD, CURVES])
@@ -309,17 +333,17 @@ def test_a_message_that_is_no_proper_text_survives_a_whole_report(tmp_path):
 
 
 def test_only_the_searches_that_gave_a_run_its_values_are_told(tmp_path):
-    make_search(tmp_path, "mart", params={"lr": 0.0015})
+    shared = make_search(tmp_path, "mart", params={"lr": 0.0015})
     make_search(tmp_path, "mart", params={"lr": 0.0015}, preset="paper")
-    make_search(tmp_path, "mart-no-masking", params={"lr": 0.0007})
+    own = make_search(tmp_path, "mart-no-masking", params={"lr": 0.0007})
     make_search(tmp_path, "probe", params={"lr": 0.0015})
-    make_run(tmp_path, "mart-no-masking", clips=12, set={"lr": 0.0015})
+    make_run(tmp_path, "mart-no-masking", clips=12, set={"lr": 0.0015}, request={"winner": shared})
     found = built(tmp_path)
-    assert [run.values for run in found.report.runs] == ["frozen"]
+    assert [run.values for run in found.report.runs] == ["shared"]
     assert [(one.arm, one.preset) for one in found.searches] == [("mart", "quick")]
-    make_run(tmp_path, "mart-no-masking", clips=12, set={"lr": 0.0007})
+    make_run(tmp_path, "mart-no-masking", clips=12, set={"lr": 0.0007}, request={"winner": own})
     found = built(tmp_path)
-    assert [run.values for run in found.report.runs] == ["frozen", "re-tuned"]
+    assert [run.values for run in found.report.runs] == ["shared", "per-arm"]
     assert [(one.arm, one.preset) for one in found.searches] == [("mart", "quick"), ("mart-no-masking", "quick")]
 
 
@@ -328,9 +352,9 @@ def test_the_values_of_a_table_are_told_in_its_caption(tmp_path):
     captions = [grid.caption for grid in grids_of(built(tmp_path).report)]
     assert any("quick" in caption and "epochs=3" in caption for caption in captions)
     assert not any("searched" in caption for caption in captions)
-    make_search(tmp_path, "mart", params={"lr": 0.0015}, set={"epochs": 3})
+    winner = make_search(tmp_path, "mart", params={"lr": 0.0015}, set={"epochs": 3})
     for seed in range(2):
-        make_run(tmp_path, "mart", clips=12, set={"epochs": 3, "lr": 0.0015}, seed=seed)
+        make_run(tmp_path, "mart", clips=12, set={"epochs": 3, "lr": 0.0015}, seed=seed, request={"winner": winner})
     captions = [grid.caption for grid in grids_of(built(tmp_path).report)]
     assert any("searched on val" in caption and "6 configurations" in caption for caption in captions)
 
@@ -339,7 +363,7 @@ def test_a_filter_is_told_and_what_it_shuts_out_is_not_called_lacking(tmp_path):
     for seed in range(2):
         make_run(tmp_path, "mart", clips=12, seed=seed)
         make_run(tmp_path, "mbt", clips=12, seed=seed)
-    note_asked(tmp_path, "ablation", "quick", (), [("ekman6", 0, seed) for seed in range(3)] + [("perr", 0, 0)])
+    ask_for(tmp_path, "ablation", seeds=range(3), datasets={"ekman6": (0,), "perr": (0,)})
     found = built(tmp_path, runs="arm=m*t,seed=0,dataset=ekman6")
     narrowed = [note for note in notes(found) if "NARROWED" in note]
     assert narrowed and all("arm=m*t, seed=0, dataset=ekman6" in note and "2 other runs" in note for note in narrowed)
@@ -369,14 +393,6 @@ def test_more_than_three_data_sets_stand_in_two_tables_of_scores(tmp_path):
         if grid.name in ("comparison_scores", "comparison_scores_2")
     }
     assert groups == {"comparison_scores": set(names[:3]), "comparison_scores_2": {"iemocap"}}
-
-
-def test_a_search_on_other_values_set_by_hand_is_no_part_of_the_budget(tmp_path):
-    make_search(tmp_path, "mart", params={"lr": 0.0015})
-    make_search(tmp_path, "mart", params={"lr": 0.0016}, set={"epochs": 9})
-    make_run(tmp_path, "mart", clips=12, set={"lr": 0.0015})
-    found = built(tmp_path)
-    assert [search.base["epochs"] for search in found.searches] == [40]
 
 
 @pytest.mark.parametrize(("where", "value"), [("notes", float("inf")), ("seconds", None), ("scores", 10**400)])

@@ -11,14 +11,14 @@ import pytest
 from bench.data import Card
 from bench.errors import ConfigError
 from bench.record import RunFolder
+from bench.requests import RequestedPlan, add_requests
 from bench.store import Store
+from studies.ask import find_arm
 from studies.registry import STUDIES
-from studies.report.choose import Wish, choose, choose_any
 from studies.report.filters import parse_filter
-from studies.report.naming import settings_of
 from studies.report.records import current, read_records
-from studies.report.searches import read_searches
-from tests.reports.made import make_run, make_search
+from studies.report.select import Wish, choose, choose_any, settings_of
+from tests.reports.made import make_run, make_search, request_for
 
 SETS = {"epochs": 3}
 
@@ -27,14 +27,20 @@ def chosen(results, study="ablation", runs="", preset="", settings=None):
     """The choice of a study, or with study "" of whatever a filter takes."""
     found, _ = current(read_records(results)[0])
     wish = Wish(parse_filter(runs) if runs else Wish().runs, preset, settings)
-    store, searches = Store(results), read_searches(results)[0]
     if not study:
-        return choose_any(found, searches, wish, store)
-    return choose(found, STUDIES[study][0], searches, wish, store)
+        return choose_any(found, wish, Store(results))
+    return choose(found, STUDIES[study][0], wish, Store(results))
 
 
-def made(results, arms, **values):
-    return [make_run(results, arm, **{"clips": 12, **values}) for arm in arms]
+@pytest.fixture(params=[True, False], ids=["stored", "unknown"])
+def made(request):
+    """Makes runs of arms: all whose requests are stored, or none. What is chosen is the same."""
+
+    def make(results, arms, **values):
+        asked = {"request": {}} if request.param else {}
+        return [make_run(results, arm, **{"clips": 12, **asked, **values}) for arm in arms]
+
+    return make
 
 
 def arms(choice):
@@ -50,7 +56,7 @@ def labels(choice):
     return [run.label for run in choice.runs]
 
 
-def test_runs_stand_in_the_order_of_the_studys_arms_then_of_data_sets_folds_and_seeds(tmp_path):
+def test_runs_stand_in_the_order_of_the_studys_arms_then_of_data_sets_folds_and_seeds(tmp_path, made):
     made(tmp_path, ["mart", "mbt", "probe"], seed=1)
     made(tmp_path, ["mart"], seed=0)
     made(tmp_path, ["mart"], dataset="iemocap", fold=3)
@@ -70,7 +76,7 @@ def test_runs_stand_in_the_order_of_the_studys_arms_then_of_data_sets_folds_and_
     assert found.left_out == ()
 
 
-def test_arms_and_protocols_that_a_study_does_not_name_are_not_in_it(tmp_path):
+def test_arms_and_protocols_that_a_study_does_not_name_are_not_in_it(tmp_path, made):
     made(tmp_path, ["mart", "probe"])
     made(tmp_path, ["mart", "mbt"], protocol="best-on-test")
     assert labels(chosen(tmp_path)) == ["mart"]
@@ -81,7 +87,7 @@ def test_arms_and_protocols_that_a_study_does_not_name_are_not_in_it(tmp_path):
     ]
 
 
-def test_a_record_of_another_version_is_left_out_and_told(tmp_path):
+def test_a_record_of_another_version_is_left_out_and_told(tmp_path, made):
     made(tmp_path, ["mart", "mbt"])
     for version in (90, 91, 91):
         made(tmp_path, ["mart"], version=version, seed=version + len(list((tmp_path / "runs").iterdir())))
@@ -95,20 +101,20 @@ def test_a_record_of_another_version_is_left_out_and_told(tmp_path):
     assert all("mart" in line and "left out" in line for line in told)
 
 
-def test_a_record_of_a_method_that_is_not_known_is_left_out_and_told(tmp_path):
+def test_a_record_of_a_method_that_is_not_known_is_left_out_and_told(tmp_path, made):
     made(tmp_path, ["mart"], method="gone")
     found, told = current(read_records(tmp_path)[0])
     (line,) = told
     assert found == [] and " of gone " in line and "left out" in line
 
 
-def test_a_trial_of_a_search_is_no_run(tmp_path):
+def test_a_trial_of_a_search_is_no_run(tmp_path, made):
     made(tmp_path, ["mart"], stage="trial")
     assert read_records(tmp_path) == ([], [])
 
 
 @pytest.mark.parametrize("study", ["ablation", ""])
-def test_sample_is_left_out_where_real_is_there(tmp_path, study):
+def test_sample_is_left_out_where_real_is_there(tmp_path, study, made):
     made(tmp_path, ["mart", "mbt", "mbt-long"], data="sample")
     assert arms(chosen(tmp_path, study)) and chosen(tmp_path, study).left_out == ()
     made(tmp_path, ["mart"])
@@ -117,13 +123,13 @@ def test_sample_is_left_out_where_real_is_there(tmp_path, study):
     assert left(found) == {"on the built-in sample": 3}
 
 
-def test_sample_is_taken_where_it_is_asked_for(tmp_path):
+def test_sample_is_taken_where_it_is_asked_for(tmp_path, made):
     made(tmp_path, ["mart"])
     made(tmp_path, ["mart", "mbt"], data="sample")
     assert arms(chosen(tmp_path, runs="data=sample")) == ["mbt", "mart"]
 
 
-def test_the_preset_of_most_arms_wins_and_the_other_is_told(tmp_path):
+def test_the_preset_of_most_arms_wins_and_the_other_is_told(tmp_path, made):
     made(tmp_path, ["mbt", "mbt-long", "mart"])
     made(tmp_path, ["mbt", "mart"], preset="paper")
     made(tmp_path, ["mart"], preset="paper", seed=1)
@@ -133,7 +139,7 @@ def test_the_preset_of_most_arms_wins_and_the_other_is_told(tmp_path):
     assert left(found) == {"with preset paper": 4}
 
 
-def test_of_two_presets_with_as_many_arms_paper_wins_though_quick_has_more_runs(tmp_path):
+def test_of_two_presets_with_as_many_arms_paper_wins_though_quick_has_more_runs(tmp_path, made):
     for seed in range(3):
         made(tmp_path, ["mbt", "mart"], seed=seed)
     made(tmp_path, ["mbt", "mart"], preset="paper")
@@ -141,7 +147,7 @@ def test_of_two_presets_with_as_many_arms_paper_wins_though_quick_has_more_runs(
     assert found.preset == "paper" and left(found) == {"with preset quick": 6}
 
 
-def test_the_values_that_most_arms_have_win_and_the_others_are_told(tmp_path):
+def test_the_values_that_most_arms_have_win_and_the_others_are_told(tmp_path, made):
     made(tmp_path, ["mbt", "mart", "mbt-long"], set=SETS)
     made(tmp_path, ["mbt", "mart"])
     found = chosen(tmp_path)
@@ -152,7 +158,7 @@ def test_the_values_that_most_arms_have_win_and_the_others_are_told(tmp_path):
     assert found.settings == () and left(found) == {"with preset quick, epochs=3": 3}
 
 
-def test_values_that_only_some_arms_can_have_are_one_set_with_those_that_cannot(tmp_path):
+def test_values_that_only_some_arms_can_have_are_one_set_with_those_that_cannot(tmp_path, made):
     made(tmp_path, ["mart", "mbt-long"], set={"epochs": 3, "pretrain_epochs": 2})
     made(tmp_path, ["mbt"], set={"epochs": 3})
     found = chosen(tmp_path)
@@ -160,7 +166,7 @@ def test_values_that_only_some_arms_can_have_are_one_set_with_those_that_cannot(
     assert found.settings == (("epochs", "3"), ("pretrain_epochs", "2"))
 
 
-def test_the_settings_of_a_quick_study_are_its_usual_ones(tmp_path):
+def test_the_settings_of_a_quick_study_are_its_usual_ones(tmp_path, made):
     """`masking` sets a patch under the quick preset."""
     made(tmp_path, ["mart", "mart-mask-tube"])
     made(tmp_path, ["mart", "mart-mask-tube"], set={"patch": 12, "audio_patch": 16})
@@ -180,7 +186,7 @@ def test_the_settings_of_a_quick_study_are_its_usual_ones(tmp_path):
     ],
     ids=str,
 )
-def test_a_preset_and_settings_that_are_asked_for_are_taken(tmp_path, preset, settings, told):
+def test_a_preset_and_settings_that_are_asked_for_are_taken(tmp_path, preset, settings, told, made):
     made(tmp_path, ["mart", "mbt", "mbt-long"])
     made(tmp_path, ["mart", "mbt"], preset="paper")
     made(tmp_path, ["mart"], set=SETS)
@@ -192,7 +198,7 @@ def test_a_preset_and_settings_that_are_asked_for_are_taken(tmp_path, preset, se
     assert len(found.runs) + len(found.left_out) == 6
 
 
-def test_what_no_run_has_leaves_nothing_and_tells_what_there_is(tmp_path):
+def test_what_no_run_has_leaves_nothing_and_tells_what_there_is(tmp_path, made):
     made(tmp_path, ["mart", "mbt"])
     found = chosen(tmp_path, preset="paper")
     assert found.runs == () and left(found) == {"with preset quick": 2}
@@ -200,13 +206,13 @@ def test_what_no_run_has_leaves_nothing_and_tells_what_there_is(tmp_path):
     assert found.runs == () and left(found) == {"with preset quick": 2}
 
 
-def test_a_setting_of_a_wrong_value_is_a_mistake(tmp_path):
+def test_a_setting_of_a_wrong_value_is_a_mistake(tmp_path, made):
     made(tmp_path, ["mart"])
     with pytest.raises(ConfigError, match="'epochs'"):
         chosen(tmp_path, settings={"epochs": "many"})
 
 
-def test_a_failed_run_counts_where_no_finished_one_stands_in_its_place(tmp_path):
+def test_a_failed_run_counts_where_no_finished_one_stands_in_its_place(tmp_path, made):
     made(tmp_path, ["mart"], error="out of memory")
     found = chosen(tmp_path)
     assert [run.failed for run in found.runs] == [True] and found.left_out == ()
@@ -214,7 +220,7 @@ def test_a_failed_run_counts_where_no_finished_one_stands_in_its_place(tmp_path)
     assert [run.failed for run in chosen(tmp_path).runs] == [False] and chosen(tmp_path).left_out == ()
 
 
-def test_a_run_that_failed_on_other_clips_yields_to_one_that_did_not(tmp_path):
+def test_a_run_that_failed_on_other_clips_yields_to_one_that_did_not(tmp_path, made):
     for seed in range(3):
         made(tmp_path, ["mart"], content="a" * 64, error="broken clip", seed=seed)
     assert [run.failed for run in chosen(tmp_path).runs] == [True] * 3
@@ -224,7 +230,7 @@ def test_a_run_that_failed_on_other_clips_yields_to_one_that_did_not(tmp_path):
     assert [(run.record.spec.seed, run.failed) for run in found.runs] == [(0, False), (1, False), (2, True)]
 
 
-def test_of_several_failures_the_last_is_the_run(tmp_path):
+def test_of_several_failures_the_last_is_the_run(tmp_path, made):
     record = made(tmp_path, ["mart"], error="first")[0]
     for attempt in (9, 10, 2):
         RunFolder(tmp_path / "runs" / record.key).write(
@@ -235,7 +241,7 @@ def test_of_several_failures_the_last_is_the_run(tmp_path):
 
 @pytest.mark.parametrize("study", ["ablation", ""])
 @pytest.mark.parametrize("what", ["content", "split"])
-def test_doubles_on_other_clips_are_told_and_the_more_usual_clips_kept(tmp_path, what, study):
+def test_doubles_on_other_clips_are_told_and_the_more_usual_clips_kept(tmp_path, what, study, made):
     made(tmp_path, ["mart"], **{what: "a" * 64})
     usual = made(tmp_path, ["mart", "mbt", "mbt-long"], **{what: "b" * 64})
     found = chosen(tmp_path, study)
@@ -244,33 +250,110 @@ def test_doubles_on_other_clips_are_told_and_the_more_usual_clips_kept(tmp_path,
     assert [(key, "in whose place stands another" in why) for key, why in found.left_out] == [(other, True)]
 
 
-def test_frozen_and_re_tuned_lines_of_one_arm_are_told_apart(tmp_path):
-    make_search(tmp_path, "mart", params={"lr": 0.0015})
-    make_search(tmp_path, "mart-no-masking", params={"lr": 0.0007})
-    made(tmp_path, ["mart", "mart-no-masking"], set={"lr": 0.0015})
-    made(tmp_path, ["mart-no-masking"], set={"lr": 0.0007})
+def tuned(results, arm, winner, **values):
+    """A run with the values of a search."""
+    return make_run(results, arm, clips=12, set=winner["winner"]["params"], **{"request": {"winner": winner}, **values})
+
+
+def test_shared_and_per_arm_lines_of_one_arm_are_told_apart(tmp_path):
+    shared = make_search(tmp_path, "mart", params={"lr": 0.0015})
+    own = make_search(tmp_path, "mart-no-masking", params={"lr": 0.0007})
+    for arm, winner in (("mart", shared), ("mart-no-masking", shared), ("mart-no-masking", own)):
+        tuned(tmp_path, arm, winner)
     found = chosen(tmp_path)
-    assert labels(found) == ["mart-no-masking (frozen)", "mart-no-masking (re-tuned)", "mart (re-tuned)"]
+    assert labels(found) == ["mart-no-masking (shared)", "mart-no-masking (per-arm)", "mart (per-arm)"]
     assert found.settings == () and {run.tried for run in found.runs} == {6}
+    assert "shared (as searched for mart): mart-no-masking." in found.values
+    assert {run.search for run in found.runs} == {shared["digest"], own["digest"]}
 
 
-def test_lines_with_their_own_and_with_tuned_values_are_told_apart(tmp_path):
-    make_search(tmp_path, "mart", params={"lr": 0.0015})
+def test_lines_with_the_presets_and_with_tuned_values_are_told_apart(tmp_path, made):
     made(tmp_path, ["mart", "mbt"])
-    made(tmp_path, ["mart"], set={"lr": 0.0015})
-    assert labels(chosen(tmp_path)) == ["mbt (untuned)", "mart (untuned)", "mart (re-tuned)"]
+    tuned(tmp_path, "mart", make_search(tmp_path, "mart", params={"lr": 0.0015}))
+    assert labels(chosen(tmp_path)) == ["mbt (untuned)", "mart (untuned)", "mart (per-arm)"]
+
+
+def test_an_arm_that_has_nothing_to_search_is_not_called_untuned(tmp_path, made):
+    made(tmp_path, ["majority", "mbt"])
+    tuned(tmp_path, "mart", make_search(tmp_path, "mart", params={"lr": 0.0015}))
+    found = chosen(tmp_path, "comparison")
+    assert labels(found) == ["majority", "mbt (untuned)", "mart (per-arm)"]
+    assert "untuned (as the preset has them): mbt." in found.values
 
 
 def test_where_all_lines_are_tuned_one_way_none_says_so(tmp_path):
-    make_search(tmp_path, "mart", params={"lr": 0.0015})
-    make_search(tmp_path, "mbt", params={"lr": 0.0005})
-    made(tmp_path, ["mart"], set={"lr": 0.0015})
-    made(tmp_path, ["mbt"], set={"lr": 0.0005})
+    tuned(tmp_path, "mart", make_search(tmp_path, "mart", params={"lr": 0.0015}))
+    tuned(tmp_path, "mbt", make_search(tmp_path, "mbt", params={"lr": 0.0005}))
     found = chosen(tmp_path)
-    assert labels(found) == ["mbt", "mart"] and {run.values for run in found.runs} == {"re-tuned"}
+    assert labels(found) == ["mbt", "mart"] and {run.values for run in found.runs} == {"per-arm"}
 
 
-def test_a_protocol_that_is_not_clean_is_part_of_every_label(tmp_path):
+def test_a_winner_with_the_presets_values_is_called_by_its_request(tmp_path):
+    same = {"lr": find_arm("mart").method.config.preset("quick").model_dump()["lr"]}
+    tuned(tmp_path, "mart-no-masking", make_search(tmp_path, "mart", params=same))
+    assert [(run.values, run.tuned_by) for run in chosen(tmp_path).runs] == [("shared", "mart")]
+
+
+def test_of_a_search_that_went_on_the_last_winner_counts(tmp_path):
+    for time, lr, tried in (("2026-01-01T00:00:00Z", 0.0015, 6), ("2026-01-02T00:00:00Z", 0.0017, 20)):
+        winner = make_search(tmp_path, "mart", params={"lr": lr}, tried={"finished": tried})
+        for seed in range(3 if tried == 6 else 1):
+            tuned(tmp_path, "mart", winner, seed=seed, request={"winner": winner, "time": time})
+    found = chosen(tmp_path)
+    assert [(run.record.spec.seed, run.tried) for run in found.runs] == [(0, 20)]
+    assert left(found) == {"with values of a search that went on": 3}
+
+
+def test_the_same_winner_of_a_larger_search_is_one_line_with_how_many_it_tried_last(tmp_path):
+    for time, tried in (("2026-01-01T00:00:00Z", 6), ("2026-01-02T00:00:00Z", 20)):
+        winner = make_search(tmp_path, "mart", params={"lr": 0.0015}, tried={"finished": tried})
+        tuned(tmp_path, "mart", winner, request={"winner": winner, "time": time})
+    assert [run.tried for run in chosen(tmp_path).runs] == [20] and chosen(tmp_path).left_out == ()
+
+
+def test_a_study_that_tunes_each_arm_leaves_out_the_shared_values_that_other_studies_asked_for(tmp_path):
+    own, shared = (make_search(tmp_path, arm, params={"lr": lr}) for arm, lr in (("mbt", 0.0005), ("mart", 0.0015)))
+    tuned(tmp_path, "mbt", shared, request={"winner": shared, "study": "ablation"})
+    assert [run.values for run in chosen(tmp_path, "comparison").runs] == ["shared"]
+    tuned(tmp_path, "mbt", own)
+    assert [run.values for run in chosen(tmp_path, "comparison").runs] == ["per-arm"]
+    tuned(tmp_path, "mbt", shared, request={"winner": shared, "study": "comparison"})
+    assert [run.values for run in chosen(tmp_path, "comparison").runs] == ["shared", "per-arm"]
+
+
+def test_searched_values_of_an_unknown_request_stand_with_those_set_by_hand(tmp_path):
+    make_search(tmp_path, "mart", params={"lr": 0.0015})
+    make_run(tmp_path, "mart-no-masking", clips=12, set={"lr": 0.0015})
+    found = chosen(tmp_path)
+    assert labels(found) == ["mart-no-masking"] and found.settings == (("lr", "0.0015"),)
+    assert [(run.values, run.request) for run in found.runs] == [("none", "unknown request")]
+
+
+def plan(folds=(0,), seeds=(0,), dataset="ekman6"):
+    return RequestedPlan({dataset: tuple(folds)}, tuple(seeds), ("clean",))
+
+
+def test_what_a_study_was_asked_for_is_told_by_the_requests_for_all_its_runs(tmp_path):
+    for study, seeds in (("ablation", (0, 1)), ("ablation", (1, 2)), ("comparison", range(9)), ("", range(9))):
+        make_run(tmp_path, "mart", clips=12, request={"study": study, "plan": plan(seeds=seeds)})
+    make_run(tmp_path, "mbt", clips=12, request={"study": "ablation", "plan": plan((3,), dataset="iemocap")})
+    assert chosen(tmp_path).asked == {"ekman6": {(0, 0), (0, 1), (0, 2)}, "iemocap": {(3, 0)}}
+
+
+def test_what_was_asked_with_other_values_or_another_preset_is_asked_for_apart(tmp_path):
+    make_run(tmp_path, "mart", clips=12, request={"study": "ablation", "plan": plan()})
+    make_run(tmp_path, "mbt", clips=12, request={"study": "ablation", "plan": plan()})
+    make_run(tmp_path, "mart", clips=12, set=SETS, request={"study": "ablation", "plan": plan(seeds=range(9))})
+    make_run(tmp_path, "mart", preset="paper", clips=12, request={"study": "ablation", "plan": plan(seeds=range(8))})
+    assert chosen(tmp_path).asked == {"ekman6": {(0, 0)}}
+    lie = {"study": "ablation", "plan": plan(seeds=range(7)), "settings": {}}
+    make_run(tmp_path, "mart", clips=12, seed=1, set=SETS, request=lie)
+    assert chosen(tmp_path, preset="quick").asked == {"ekman6": {(0, 0)}}
+    assert len(chosen(tmp_path, settings={"epochs": "3"}).asked["ekman6"]) == 9
+    assert len(chosen(tmp_path, preset="paper").asked["ekman6"]) == 8
+
+
+def test_a_protocol_that_is_not_clean_is_part_of_every_label(tmp_path, made):
     made(tmp_path, ["mart"], protocol="best-on-test")
     assert labels(chosen(tmp_path, "optimism")) == ["mart (EPOCH CHOSEN ON TEST)"]
     made(tmp_path, ["mbt"], protocol="refit", stop=4)
@@ -278,13 +361,13 @@ def test_a_protocol_that_is_not_clean_is_part_of_every_label(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_clean_line_of_an_arm_stands_above_its_flagged_one_whatever_their_keys(tmp_path, seed):
+def test_the_clean_line_of_an_arm_stands_above_its_flagged_one_whatever_their_keys(tmp_path, seed, made):
     made(tmp_path, ["mart"], protocol="best-on-test", seed=seed)
     made(tmp_path, ["mart"], seed=seed)
     assert labels(chosen(tmp_path, "optimism")) == ["mart", "mart (EPOCH CHOSEN ON TEST)"]
 
 
-def test_runs_of_no_study_say_their_preset_and_settings_where_they_differ(tmp_path):
+def test_runs_of_no_study_say_their_preset_and_settings_where_they_differ(tmp_path, made):
     made(tmp_path, ["mart"])
     made(tmp_path, ["mart"], set=SETS)
     made(tmp_path, ["mbt"], preset="paper")
@@ -294,17 +377,15 @@ def test_runs_of_no_study_say_their_preset_and_settings_where_they_differ(tmp_pa
     assert labels(chosen(tmp_path, "", runs="preset=quick,arm=mart")) == ["mart", "mart (epochs=3)"]
 
 
-def test_runs_of_no_study_have_the_name_they_were_asked_for_by_where_it_fits(tmp_path):
-    make_search(tmp_path, "mart", params={"mask": "none"})
-    record = made(tmp_path, ["mart"], set={"mask": "none"})[0]
-    for arm in ("mart", "mart-no-masking"):
-        RunFolder(tmp_path / "runs" / record.key).write(replace(record, arm=arm))
-        assert arms(chosen(tmp_path, "", runs="dataset=ekman6")) == [arm]
-    RunFolder(tmp_path / "runs" / record.key).write(replace(record, arm="majority"))
-    assert arms(chosen(tmp_path, "", runs="dataset=ekman6")) in (["mart"], ["mart-no-masking"])
+def test_runs_of_no_study_have_the_name_of_the_first_request_that_the_filter_takes(tmp_path):
+    record = make_run(tmp_path, "mart", clips=12, set={"mask": "none"}, request={})
+    folder = RunFolder(tmp_path / "runs" / record.key)
+    add_requests(folder, [request_for(record, arm="mart-no-masking", time="2999-01-01T00:00:00Z")])
+    assert labels(chosen(tmp_path, "", runs="dataset=ekman6")) == ["mart (mask=none)"]
+    assert labels(chosen(tmp_path, "", runs="arm=mart-no*")) == ["mart-no-masking"]
 
 
-def test_a_data_set_of_ones_own_stands_behind_those_of_the_registry(tmp_path):
+def test_a_data_set_of_ones_own_stands_behind_those_of_the_registry(tmp_path, made):
     own = Card("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
     made(tmp_path, ["mart"], card=own)
     made(tmp_path, ["mart"], dataset="iemocap")
@@ -312,13 +393,13 @@ def test_a_data_set_of_ones_own_stands_behind_those_of_the_registry(tmp_path):
     assert [run.card.title for run in found.runs] == ["IEMOCAP", "Mine"]
 
 
-def test_a_failed_run_on_data_of_ones_own_has_a_card_with_its_name(tmp_path):
+def test_a_failed_run_on_data_of_ones_own_has_a_card_with_its_name(tmp_path, made):
     own = Card("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
     made(tmp_path, ["mart"], card=own, error="stopped")
     assert [run.card.title for run in chosen(tmp_path, "comparison").runs] == ["aaa"]
 
 
-def test_a_failed_run_on_custom_data_counts_beside_the_finished_ones(tmp_path):
+def test_a_failed_run_on_custom_data_counts_beside_the_finished_ones(tmp_path, made):
     own = Card("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
     made(tmp_path, ["mart"], card=own)
     made(tmp_path, ["mart"], card=own, seed=1, error="stopped")
@@ -326,7 +407,7 @@ def test_a_failed_run_on_custom_data_counts_beside_the_finished_ones(tmp_path):
     assert [(run.failed, run.card) for run in found.runs] == [(False, own), (True, own)] and not found.left_out
 
 
-def test_a_run_knows_whether_its_encoders_started_from_published_weights(tmp_path):
+def test_a_run_knows_whether_its_encoders_started_from_published_weights(tmp_path, made):
     made(tmp_path, ["probe", "mbt", "mart"], preset="paper")
     made(tmp_path, ["mart"], preset="paper", weights={"weights_video": "a" * 64}, seed=1)
     found = [(run.arm, run.record.spec.seed, run.from_scratch) for run in chosen(tmp_path, "comparison").runs]

@@ -1,0 +1,166 @@
+"""Which arm a record is of: that of a stored request for it, or else the arm whose preset its config is nearest to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bench.files import sha256
+from bench.record import RunFolder
+from bench.requests import add_requests
+from studies.ask import find_arm, known_arms
+from studies.registry import STUDIES
+from studies.report.records import read_records
+from studies.report.select import match_requests, settings_in_words, settings_of
+from tests.reports.made import make_run, make_search, request_for
+
+ARMS = tuple(known_arms())
+PINNED = tuple(name for name, arm in known_arms().items() if arm.overrides)
+ABLATION = STUDIES["ablation"][0]
+
+
+def matches(results, record, arms=ARMS, study=""):
+    """(arm, preset, tuning, settings) of each way in which a record is of one of the arms."""
+    (found,) = [one for one in read_records(results)[0] if one.record.key == record.key]
+    found = replace(found, record=record)
+    return [
+        (one.request.arm, one.record.preset, one.request.tuning, one.variant[1])
+        for one in match_requests(found, arms, study)
+    ]
+
+
+def ask_again(results, record, **facts):
+    add_requests(RunFolder(results / "runs" / record.key), [request_for(record, **facts)])
+
+
+@pytest.mark.parametrize("request_", [None, {}], ids=["unknown", "stored"])
+@pytest.mark.parametrize("preset", ["quick", "paper"])
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_record_of_a_preset_is_of_its_arm_and_no_other(tmp_path, arm, preset, request_):
+    record = make_run(tmp_path, arm, preset=preset, error="stopped", request=request_)
+    assert matches(tmp_path, replace(record, arm="another")) == [(arm, preset, "none", ())]
+
+
+def test_values_of_an_unknown_request_that_make_another_arm_are_of_that_arm(tmp_path):
+    record = make_run(tmp_path, "mart", set={"mask": "none"}, error="stopped")
+    assert matches(tmp_path, record) == [("mart-no-masking", "quick", "none", ())]
+
+
+def test_a_stored_request_for_the_base_method_keeps_its_name_and_what_was_set(tmp_path):
+    record = make_run(tmp_path, "mart", set={"mask": "none"}, error="stopped", request={})
+    assert matches(tmp_path, record) == [("mart", "quick", "none", (("mask", "none"),))]
+    assert matches(tmp_path, record, ["mart-no-masking"]) == []
+
+
+def test_a_run_that_two_arms_ask_for_answers_as_either(tmp_path):
+    """The full method with its mask pinned to what a search chose is what the pinned arm is with that search."""
+    values = dict(find_arm("mart-mask-random").overrides)
+    winner = make_search(tmp_path, "mart", params={**values, "lr": 0.0015})
+    record = make_run(
+        tmp_path, "mart", set={**values, "lr": 0.0015}, error="stopped", request={"winner": winner, "settings": {}}
+    )
+    ask_again(tmp_path, record, arm="mart-mask-random", winner=winner)
+    assert matches(tmp_path, record) == [
+        ("mart", "quick", "per-arm", ()),
+        ("mart-mask-random", "quick", "shared", ()),
+    ]
+    assert matches(tmp_path, record, ["mart-mask-random"]) == [("mart-mask-random", "quick", "shared", ())]
+
+
+def test_the_requests_of_the_study_itself_go_before_others(tmp_path):
+    winner = make_search(tmp_path, "mart", params={"lr": 0.0015})
+    record = make_run(tmp_path, "mart", set={"lr": 0.0015}, error="stopped", request={})
+    assert matches(tmp_path, record, ABLATION.arms, "ablation") == [("mart", "quick", "none", (("lr", "0.0015"),))]
+    ask_again(tmp_path, record, study="ablation", winner=winner)
+    assert matches(tmp_path, record, ABLATION.arms, "ablation") == [("mart", "quick", "per-arm", ())]
+    assert len(matches(tmp_path, record, STUDIES["comparison"][0].arms, "comparison")) == 2
+
+
+def test_a_run_that_is_the_same_under_two_presets_answers_under_each_that_it_was_asked_for_with(tmp_path):
+    record = make_run(tmp_path, "probe", error="stopped", request={})
+    ask_again(tmp_path, record, preset="paper", study="comparison")
+    told = matches(tmp_path, record, ["probe"])
+    assert [(arm, preset) for arm, preset, *_ in told] == [("probe", "quick"), ("probe", "paper")]
+
+
+@pytest.mark.parametrize("arm", PINNED)
+def test_a_record_with_another_value_than_an_arm_pins_is_not_that_arm_whatever_was_stored(tmp_path, arm):
+    record = make_run(tmp_path, arm, error="stopped")
+    for field in find_arm(arm).overrides:
+        other = replace(record, spec=replace(record.spec, config={**record.spec.config, field: "another"}))
+        assert arm not in {one for one, *_ in matches(tmp_path, other)}, field
+    ask_again(tmp_path, record, settings={})
+    assert [one for one, *_ in matches(tmp_path, record)] == [arm]
+    assert arm not in {one for one, *_ in matches(tmp_path, other)}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"arm": "gone"},
+        {"arm": "mbt"},
+        {"arm": "mart-no-masking"},
+        {"preset": "tiny"},
+        {"settings": {}},
+        {"settings": {"lr": "0.2"}},
+        {"settings": {"lr": "0.1", "epochs": "40"}},
+        {"settings": {"lr": "0.2"}, "tuning": "per-arm", "tuned_by": "mart"},
+    ],
+    ids=str,
+)
+def test_a_stored_request_that_contradicts_its_record_is_not_believed(tmp_path, facts):
+    record = make_run(tmp_path, "mart", set={"lr": 0.1}, error="stopped")
+    ask_again(tmp_path, record, **{"settings": {"lr": "0.1"}, **facts})
+    assert matches(tmp_path, record) == [("mart", "quick", "none", (("lr", "0.1"),))]
+
+
+def test_an_unknown_request_of_a_preset_or_method_that_is_not_known_is_of_no_arm(tmp_path):
+    record = make_run(tmp_path, "mart", error="stopped")
+    assert matches(tmp_path, replace(record, preset="tiny")) == []
+    assert matches(tmp_path, replace(record, spec=replace(record.spec, method="gone"))) == []
+
+
+@pytest.mark.parametrize("request_", [None, {}], ids=["unknown", "stored"])
+@pytest.mark.parametrize("arm", ["mart", "mbt", "mbt-long", "mart-no-masking"])
+def test_values_set_by_hand_are_told_by_field(tmp_path, arm, request_):
+    record = make_run(tmp_path, arm, set={"lr": 0.1, "epochs": 3}, error="stopped", request=request_)
+    assert matches(tmp_path, record) == [(arm, "quick", "none", (("epochs", "3"), ("lr", "0.1")))]
+
+
+def test_a_file_is_told_by_its_sha256(tmp_path):
+    lexicon = tmp_path / "words.json"
+    lexicon.write_text("{}")
+    sha = sha256(lexicon)
+    record = make_run(tmp_path, "mart", set={"lexicon": "file"}, weights={"lexicon": sha}, error="stopped")
+    assert matches(tmp_path, record) == [("mart", "quick", "none", (("lexicon", sha),))]
+    assert settings_of(["mart"], "quick", {"lexicon": str(lexicon)}) == (("lexicon", sha),)
+    assert settings_of(["mart"], "quick", {"lexicon": sha}) == (("lexicon", sha),)
+    assert settings_in_words((("epochs", "3"), ("lexicon", sha))) == f"epochs=3, lexicon={sha[:8]}"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"lr": "0.10"}, (("lr", "0.1"),)),
+        ({"lr": "1e-1"}, (("lr", "0.1"),)),
+        ({"epochs": "3"}, (("epochs", "3"),)),
+        ({"recompute": "yes"}, (("recompute", "True"),)),
+        ({"mask": "random", "epochs": "03"}, (("epochs", "3"), ("mask", "random"))),
+        ({"lr": "2e-3"}, ()),  # the preset's own
+        ({"epochs": "40", "lr": "0.1"}, (("lr", "0.1"),)),
+        ({}, ()),
+    ],
+    ids=str,
+)
+def test_a_command_and_its_record_tell_the_same_of_values_set_by_hand(tmp_path, given, told):
+    record = make_run(tmp_path, "mart", set=given, error="stopped")
+    assert settings_of(["mart"], "quick", given) == told
+    assert [settings for arm, _, _, settings in matches(tmp_path, record) if arm == "mart"] == [told]
+
+
+def test_settings_are_told_by_whichever_arm_has_the_field():
+    given = {"pretrain_epochs": "2", "lr": "0.1"}
+    assert settings_of(["mbt", "mart"], "quick", given) == (("lr", "0.1"), ("pretrain_epochs", "2"))
+    assert settings_of(["mbt"], "quick", given) == (("lr", "0.1"),)
+    assert settings_of(["mart-no-masking", "mart"], "quick", {"mask": "random"}) == (("mask", "random"),)
