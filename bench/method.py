@@ -126,6 +126,18 @@ def resolve(reference: str, kind: type[T]) -> T:
 
 
 @dataclass(frozen=True)
+class Deferred:
+    """A function that is imported when it is first called, so that naming a method loads none of its code."""
+
+    path: str  # "module:function"
+
+    def __call__(self, *given: Any) -> Any:
+        """Call the function. Raises ConfigError where there is none."""
+        function: Any = resolve(self.path, FunctionType)
+        return function(*given)
+
+
+@dataclass(frozen=True)
 class ConfigParts:
     """What one kind of ablation table says of a config: heading -> a text, or whether the config has the part."""
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pydantic import Field
 
 from bench.config import Config
-from bench.data import Card, ClipSet, Sampling
-from bench.method import Context, Method, Predictor
-from bench.streams import Streams
+from bench.data import Sampling
+from bench.method import Deferred, Method
 
 
 class ProbeConfig(Config):
@@ -25,27 +24,13 @@ def sampling(config: ProbeConfig, training: bool) -> Sampling:
     return Sampling(config.segments, config.frames, config.stride, config.size, config.mels, False)
 
 
-def build(config: ProbeConfig, card: Card) -> Predictor:
-    """A predictor whose weights are to be loaded."""
-    from methods.probe_model import LinearProbe
-
-    return LinearProbe(len(card.classes))
-
-
-def fit(config: ProbeConfig, card: Card, train: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Predictor:
-    """Multinomial logistic regression, its penalty chosen on val."""
-    from methods.probe_model import fit_probe
-
-    return fit_probe(sampling(config, False), card, train, val, streams, ctx)
-
-
 PROBE = Method(
-    "probe",
-    2,
-    "logistic regression on means of colour, change and sound",
-    ProbeConfig,
-    build,
-    fit,
-    sampling,
+    name="probe",
+    version=2,
+    title="logistic regression on means of colour, change and sound",
+    config=ProbeConfig,
+    build=Deferred("methods.probe_model:build_probe"),
+    fit=Deferred("methods.probe_model:fit_probe"),
+    sampling=sampling,
     shown_fields=("segments", "size"),
 )

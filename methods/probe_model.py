@@ -8,12 +8,16 @@ from __future__ import annotations
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Float
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
 from bench.data import Card, ClipSet, Explanation, Inputs, Sampling
 from bench.loading import Loader
 from bench.method import Context, Scores
 from bench.streams import Streams
+from methods.probe import ProbeConfig, sampling
 
 BANDS = 16  # of sound
 LEAST = 1e-4  # a deviation below is rounding, which scaling would blow up
@@ -59,16 +63,19 @@ class LinearProbe(nn.Module):
         return [Explanation(None, ())] * len(inputs.words)
 
 
-def fit_probe(
-    sampling: Sampling, card: Card, train: ClipSet, val: ClipSet, streams: Streams, ctx: Context
-) -> LinearProbe:
-    """The penalty with the best accuracy on val; of equals the strongest. Penalties are its epochs: where the context
-    says when to stop, that one is taken."""
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import log_loss
-    from sklearn.preprocessing import StandardScaler
+def build_probe(config: ProbeConfig, card: Card) -> LinearProbe:
+    """Make a predictor whose weights are to be loaded."""
+    return LinearProbe(len(card.classes))
 
-    (x, y), (x_val, y_val) = (_features(clips, sampling, streams, ctx) for clips in (train, val))
+
+def fit_probe(
+    config: ProbeConfig, card: Card, train: ClipSet, val: ClipSet, streams: Streams, ctx: Context
+) -> LinearProbe:
+    """Fit a multinomial logistic regression with the penalty that is best on val, of equals the strongest.
+
+    Penalties are its epochs: where the context says when to stop, that one is taken.
+    """
+    (x, y), (x_val, y_val) = (_features(clips, sampling(config, False), streams, ctx) for clips in (train, val))
     scaler = StandardScaler().fit(x)
     scaler.scale_ = scaler.scale_.clip(LEAST)
     best, best_score = None, -1.0
@@ -97,10 +104,10 @@ def fit_probe(
     return probe.to(ctx.device)
 
 
-def _features(clips: ClipSet, sampling: Sampling, streams: Streams, ctx: Context):  # type: ignore[no-untyped-def]
+def _features(clips: ClipSet, opened: Sampling, streams: Streams, ctx: Context):  # type: ignore[no-untyped-def]
     """(n, X) features and (n,) labels."""
     rows = []
     with ctx.clock("read"):
-        for read in Loader(clips, sampling, streams, 16, ctx, shuffle=False).epoch(0):
+        for read in Loader(clips, opened, streams, 16, ctx, shuffle=False).epoch(0):
             rows.append(simple_features(read.inputs))
     return torch.cat(rows).numpy(), [clip.label for clip in clips.clips]

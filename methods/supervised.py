@@ -18,6 +18,7 @@ from bench.streams import Streams
 from bench.training import Losses, Stage, train
 from methods.backbones.config import MbtConfig, sampling
 from methods.backbones.mbt import Encoded, Mbt
+from methods.backbones.published import load_published
 from methods.pretraining import PretrainConfig
 from methods.temporal import temporal_scores
 
@@ -127,3 +128,15 @@ def fine_tune(
     told = explain(predictor, val, sampling(config, False), streams, ctx)
     ctx.tracker.explain("finetune", {key: replace(one, verdicts=()) for key, one in told.items()})  # words are over
     return predictor
+
+
+def build_mbt(config: MbtConfig, card: Card) -> MbtPredictor:
+    """Make a predictor whose weights are to be loaded."""
+    return MbtPredictor(Mbt(config, len(card.classes), Streams(0)))
+
+
+def fit_mbt(config: MbtConfig, card: Card, train: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Predictor:
+    """Train on labels; return the predictor of the best epoch on val."""
+    mbt = Mbt(config, len(card.classes), streams)
+    load_published(mbt, config, ctx.tracker.notice)
+    return fine_tune(MbtPredictor(mbt), config, card, train, val, streams, ctx)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from bench.data import Card, ClipSet
-from bench.method import Context, Method, Predictor
-from bench.streams import Streams
+from bench.method import Deferred, Method
 from methods.backbones.config import ENCODER_WEIGHTS, sampling
 from methods.mart.config import MartConfig
 from methods.mart.describe import (
@@ -17,29 +15,13 @@ from methods.mart.describe import (
     describe_ablation,
 )
 
-
-def build(config: MartConfig, card: Card) -> Predictor:
-    """A predictor whose weights are to be loaded."""
-    from methods.backbones.mbt import Mbt
-    from methods.mart.model import MartPredictor
-
-    return MartPredictor(Mbt(config, len(card.classes), Streams(0)), config, card)
-
-
-def fit(config: MartConfig, card: Card, train: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Predictor:
-    """Pre-train on words, picture and sound, then fine-tune on labels."""
-    from methods.mart.fit import pretrain_and_fine_tune
-
-    return pretrain_and_fine_tune(config, card, train, val, streams, ctx)
-
-
 MART = Method(
     name="mart",
     version=2,
     title="MBT pre-trained by masked affective representation learning",
     config=MartConfig,
-    build=build,
-    fit=fit,
+    build=Deferred("methods.mart.fit:build_mart"),
+    fit=Deferred("methods.mart.fit:fit_mart"),
     sampling=sampling,
     cite="Zhang et al., MART: Masked Affective RepresenTation Learning via Masked Temporal Distribution Distillation, "
     "CVPR 2024",

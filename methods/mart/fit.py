@@ -21,9 +21,12 @@ from methods.mart.model import MartPredictor, Pretrain
 from methods.supervised import fine_tune, pretraining
 
 
-def pretrain_and_fine_tune(
-    config: MartConfig, card: Card, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context
-) -> Predictor:
+def build_mart(config: MartConfig, card: Card) -> MartPredictor:
+    """Make a predictor whose weights are to be loaded."""
+    return MartPredictor(Mbt(config, len(card.classes), Streams(0)), config, card)
+
+
+def fit_mart(config: MartConfig, card: Card, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Predictor:
     """The finished predictor; its encoders started from the weights that MBT starts from under the same seed."""
     mbt = Mbt(config, len(card.classes), streams)
     load_published(mbt, config, ctx.tracker.notice)

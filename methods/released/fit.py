@@ -17,7 +17,7 @@ from methods.released.published import load_released
 from methods.supervised import MbtPredictor, fine_tune, pretraining
 
 
-def pretrain_and_fine_tune(
+def fit_released(
     config: ReleasedConfig, card: Card, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context
 ) -> Predictor:
     """The finished predictor; its encoders started from the weights that MBT starts from under the same seed."""

@@ -16,7 +16,7 @@ from bench.streams import Streams
 from methods.backbones.config import MbtConfig
 from methods.mart.config import MartConfig
 from methods.mart.entry import MART
-from methods.mbt import fit as fit_mbt
+from methods.supervised import fit_mbt
 from tests.conftest import Quiet
 from tests.methods.mart.toys import CARD, SMALL, bert_folder, spoken_clips, tower_file
 
