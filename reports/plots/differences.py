@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
+from bench.requests import Tuning
 from reports.plots import forest, style
 from reports.plots.frame import Frame, finish
-from reports.results.run import Values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
     from reports.report import Value
 
-KINDS: tuple[Values, ...] = get_args(Values)
-LOOKS: dict[Values, tuple[str, str]] = {
+KINDS: tuple[Tuning, ...] = get_args(Tuning)
+LOOKS: dict[Tuning, tuple[str, str]] = {
     "none": (style.BLACK, "o"),
     "shared": (style.COLOURS[0], "s"),
     "per-arm": (style.COLOURS[1], "^"),
 }
-WORDS: dict[Values, str] = {"none": "untuned", "shared": "shared values", "per-arm": "per-arm values"}
+WORDS: dict[Tuning, str] = {"none": "untuned", "shared": "shared values", "per-arm": "per-arm values"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Difference:
     low: float | None  # end of the interval; None: there is none
     high: float | None
     pairs: tuple[float, ...]  # each pair's own difference
-    kind: Values = "none"  # where the arm has its values from
+    kind: Tuning = "none"  # where the arm has its values from
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _values(one: Difference) -> list[float]:
     return [value for value in (one.mean, one.low, one.high, *one.pairs) if value is not None]
 
 
-def _handle(kind: Values) -> Any:
+def _handle(kind: Tuning) -> Any:
     from matplotlib.lines import Line2D
 
     colour, marker = LOOKS[kind]

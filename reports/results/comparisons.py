@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from bench.requests import Tuning
 from reports.results.folds import mean_over_folds, overlap
 from reports.results.frame import Frame, paired
 from reports.results.predicted import Shelf
-from reports.results.run import Run, Values
+from reports.results.run import Run
 from reports.statistics.clips import Interval, McNemar, difference, mcnemar
 from reports.statistics.families import holm
 from reports.statistics.pairs import Paired, compare
@@ -24,7 +25,7 @@ class Comparison:
     title: str
     label: str
     reference: str
-    values: Values
+    values: Tuning
     differences: tuple[float, ...]  # one a seed, or one a fold where there are several
     keys: tuple[str, ...]  # of the runs of both
     pairs: Paired

@@ -11,8 +11,6 @@ from bench.record import Record, RunSpec
 from bench.requests import Tuning
 
 UNKNOWN = "unknown request"  # of a run of version 0.1, which stored none
-Values = Tuning
-"""Where an arm has its values from: the preset, the search for the full method, or its own search."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Run:
     card: Card
     arm: str  # name of the method or of the pinned variant
     method: Method
-    values: Values = "none"
+    values: Tuning = "none"
     settings: str = ""  # values set by hand beside the preset: "epochs=2, lr=0.01"
     tried: int = 1  # configurations that were tried for its values
     searched: bool = False  # whether the arm has values that a search could vary

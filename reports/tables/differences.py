@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from bench.requests import Tuning
 from reports.results.comparisons import Comparison
 from reports.results.frame import Frame
-from reports.results.run import Values
 from reports.statistics.families import stars
 from reports.statistics.pairs import ALPHA, Paired
 from reports.tables.columns import ABSENT, column, name_cell, over
@@ -15,7 +15,7 @@ from reports.tables.grid import Cell, Column, Grid, Line
 from reports.tables.rounding import decimals_of_spreads, interval_text
 from reports.tables.scores import MARKS, percent
 
-KINDS: tuple[Values, ...] = ("none", "shared", "per-arm")
+KINDS: tuple[Tuning, ...] = ("none", "shared", "per-arm")
 WHOSE = {
     "none": "values of the preset",
     "shared": "values tuned for the full method",
@@ -35,7 +35,7 @@ def by_place(found: Sequence[Comparison]) -> Compared:
     return {(one.dataset, one.label, one.reference): one for one in found}
 
 
-def label_of(frame: Frame, arm: str, kind: Values, full: str) -> str | None:
+def label_of(frame: Frame, arm: str, kind: Tuning, full: str) -> str | None:
     """The line of an arm with values of a kind. The full method's own tuned values are those that others share; an arm
     that has nothing to search has its values beside any."""
     lines = dict.fromkeys((run.label, run.values, run.searched) for run in frame.runs if run.arm == arm)
@@ -45,7 +45,7 @@ def label_of(frame: Frame, arm: str, kind: Values, full: str) -> str | None:
     return fits[0] if fits else None
 
 
-def kinds_of(frame: Frame, full: str) -> tuple[Values, ...]:
+def kinds_of(frame: Frame, full: str) -> tuple[Tuning, ...]:
     """The ways of tuning that arms other than the full method were run with, of those that have something to search."""
     others = [run for run in frame.runs if run.arm != full] or list(frame.runs)
     found = {run.values for run in others if run.searched or run.values != "none"} or {"none"}

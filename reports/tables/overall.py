@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.requests import Tuning
 from reports.results.folds import mean_over_folds, overlap
 from reports.results.frame import Frame
 from reports.results.pools import Number, Pool
-from reports.results.run import Run, Values
+from reports.results.run import Run
 from reports.statistics.aggregate import over_datasets
 from reports.statistics.ranks import Ranks, rank
 from reports.tables.columns import ABSENT, competing, name_cell
@@ -21,7 +22,7 @@ COLUMNS = (
     Column("interval", "95 % interval"),
     Column("rank", "mean rank"),
 )
-BEFORE: tuple[Values, ...] = ("per-arm", "shared", "none")
+BEFORE: tuple[Tuning, ...] = ("per-arm", "shared", "none")
 CAPTION = (
     "Acc E on test, percent, the mean over {titles}; every data set counts alike. The interval is of a bootstrap that"
     " resamples the runs within each data set (Agarwal et al. 2021): it says how other runs would fare, on these data"
