@@ -3,7 +3,7 @@
 import os
 import sys
 
-from studies.command.cli import main
+from studies.cli.main import main
 
 if __name__ == "__main__":
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch then asks for huge pages: fewer page faults

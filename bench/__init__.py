@@ -1,1 +1,3 @@
-"""The contract that methods and data sets meet, and the machine that runs them; it knows nobody above it."""
+"""The contract of methods and data sets, and the code that runs them; it imports nothing from the other folders."""
+
+from __future__ import annotations

@@ -1,20 +1,39 @@
-"""Typed configs: meaning, type, default, bounds and search range of a hyper-parameter stand on one line."""
+"""Typed configs with bounds and search ranges, and look-up by name.
+
+Meaning, type, default, bounds and search range of a hyper-parameter are on one line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import ConfigError
-from bench.names import look_up, propose
+
+T = TypeVar("T")
+
+
+def propose_name(name: str, known: Iterable[str]) -> str:
+    """The tail of an error message: the nearest known name, or all of them."""
+    known = sorted(known)
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+
+
+def get_or_suggest(name: str, table: Mapping[str, T], kind: str) -> T:
+    """The entry of `table` called `name`; raises ConfigError naming the nearest entry of this `kind`."""
+    if name in table:
+        return table[name]
+    raise ConfigError(f"unknown {kind} '{name}'; {propose_name(name, table)}")
 
 
 @dataclass(frozen=True)
-class Search:
+class SearchRange:
     """The range a search draws a numeric field from, or the choices of a categorical one. `only` tells whether the
     field changes a number beside the other values of a config; a field that does not is not searched.
 
@@ -25,7 +44,7 @@ class Search:
     high: float | None = None
     log: bool = False
     choices: tuple[Any, ...] = ()
-    only: Callable[[Any], bool] = lambda config: True
+    condition: Callable[[Any], bool] = lambda config: True
 
 
 class Config(BaseModel):
@@ -36,35 +55,35 @@ class Config(BaseModel):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {"paper": {}, "quick": {}}
 
     @classmethod
-    def preset(cls, name: str) -> Self:
+    def from_preset(cls, name: str) -> Self:
         """The config that a preset's name stands for; raises ConfigError for an unknown name."""
-        return cls(**look_up(name, cls.presets, "preset"))
+        return cls(**get_or_suggest(name, cls.presets, "preset"))
 
     def override(self, values: Mapping[str, Any]) -> Self:
         """A copy with other values, checked as if they had been typed; raises ConfigError in one line."""
         for name in values:
             if name not in type(self).model_fields:
-                raise ConfigError(f"unknown config field '{name}'; {propose(name, type(self).model_fields)}")
+                raise ConfigError(f"unknown config field '{name}'; {propose_name(name, type(self).model_fields)}")
         try:
             return type(self).model_validate({**self.model_dump(), **values})
         except ValidationError as error:
-            raise ConfigError(_first_line(error)) from None
+            raise ConfigError(_describe_first_error(error)) from None
 
-    def files(self) -> dict[str, Path]:
+    def get_files(self) -> dict[str, Path]:
         """Field name -> file that the numbers depend on. A record names it by its content, never by its place."""
         return {}
 
-    def ranges(self) -> dict[str, Search]:
+    def get_search_ranges(self) -> dict[str, SearchRange]:
         """Field name -> search range, of those that change a number under this config's other values."""
-        return {name: search for name, search in self.searches().items() if search.only(self)}
+        return {name: search for name, search in self.get_declared_ranges().items() if search.condition(self)}
 
     @classmethod
-    def searches(cls) -> dict[str, Search]:
+    def get_declared_ranges(cls) -> dict[str, SearchRange]:
         """Field name -> search range, for the fields that declare one."""
         found = {}
         for name, info in cls.model_fields.items():
             for item in info.metadata:
-                if isinstance(item, Search):
+                if isinstance(item, SearchRange):
                     found[name] = item
         return found
 
@@ -80,7 +99,7 @@ def parse_overrides(items: list[str]) -> dict[str, str]:
     return values
 
 
-def _first_line(error: ValidationError) -> str:
+def _describe_first_error(error: ValidationError) -> str:
     """The first complaint of pydantic as one line: field, value, reason."""
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "config"

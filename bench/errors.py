@@ -1,4 +1,6 @@
-"""The mistakes a user can make; the command line turns each into one line and exit code 2."""
+"""Errors that a user can cause; the command line turns each into one line and exit code 2."""
+
+from __future__ import annotations
 
 
 class BenchError(Exception):

@@ -1,45 +1,57 @@
-"""One run: a method, a config, a data set and a seed go in, one record comes out.
+"""Execution of one run: a method, a config, a data set and a seed become one record.
 
-The only place that ever holds a Corpus, and so the only one that can see the test split: it scores it once, after
-the fit is done, and not at all for a trial of a search.
+No other module reads the test split: it is scored once, after the fit, and never for a trial of a search.
 """
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
 import shutil
+import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bench.clock import Clock
+from bench.artifacts import DrawFigures, write_artifacts
 from bench.config import Config
-from bench.data import Card, Corpus, Dataset, Request
-from bench.errors import ConfigError, Diverged, StoreError
-from bench.failures import failure_of, free_memory, half_of
-from bench.files import sha256, write_whole
-from bench.live import Live
-from bench.logs import logs_to
-from bench.memory import peaks, reset_peaks
-from bench.method import Context, Method, Predictor
+from bench.errors import BenchError, ConfigError, DataError, Diverged, StoreError
+from bench.files import atomic_write, logs_to, sha256
+from bench.method import FitContext, Method, Predictor
 from bench.metrics import Predictions, score
-from bench.notebook import SECONDS, Notebook, Screen, Watch
-from bench.outputs import Draw, write_outputs
-from bench.protocol import View, arrange, seal
-from bench.provenance import describe
-from bench.record import Protocol, Record, RunFolder, RunSpec, Stage
+from bench.mlflow import MlflowStore, forget_run
+from bench.mlflow_run import LiveRun
+from bench.protocol import SplitView, seal_test, split_view
+from bench.record import (
+    EvaluationProtocol,
+    Failure,
+    FailureKind,
+    Record,
+    RunFolder,
+    RunSpec,
+    RunStage,
+    collect_provenance,
+)
 from bench.requests import StoredRequest, add_requests, name_files
-from bench.store import Store, forget_run
-from bench.streams import Streams
+from bench.rng import RngTree
+from bench.timing import Timer, read_peak_memory, reset_peak_memory
+from bench.tracker import SECONDS_FILE, ProgressReporter, Pruned, PruningCallback, RunTracker
+from bench.types import Dataset, DatasetInfo, DatasetSplits, SplitRequest
 
 _log = logging.getLogger(__name__)
-FREE_BYTES = 500_000_000  # below this a run is not started: a checkpoint would not fit
+MIN_FREE_BYTES = 500_000_000  # below this a run is not started: a checkpoint would not fit
+
+OUT_OF_MEMORY_MESSAGES = (
+    "CUDA out of memory",
+    "can't allocate memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+)  # as torch words it
 
 
 @dataclass(frozen=True)
-class Ask:
+class RunRequest:
     """One cell of a study for one seed, with every name resolved."""
 
     arm: str  # the name it was asked for by
@@ -49,23 +61,23 @@ class Ask:
     dataset: Dataset
     seed: int
     fold: int = 0  # the official list, or the group left out for test
-    protocol: Protocol = "clean"
-    stage: Stage = "final"
+    protocol: EvaluationProtocol = "clean"
+    stage: RunStage = "final"
     stop: int | None = None  # epochs of the stage that val would judge: protocol refit
     parent: str = ""  # name of the study or search whose MLflow run this one's stands under
-    watch: Watch | None = None  # of a trial: may give it up
+    pruning_callback: PruningCallback | None = None  # of a trial: may give it up
     requests: tuple[StoredRequest, ...] = ()  # why it is run; a trial stores none
 
 
 @dataclass(frozen=True)
-class Desk:
+class RunEnvironment:
     """Where runs are made: folders, device, screen. Nothing here may change a number beyond rounding."""
 
     results: Path
-    store: Store
-    screen: Screen
-    draw: Draw
-    data: Path | None = None
+    store: MlflowStore
+    reporter: ProgressReporter
+    draw_figures: DrawFigures
+    data_folder: Path | None = None
     device: str = "cpu"
     threads: int = 2
     loaders: int = 0
@@ -76,126 +88,140 @@ class Desk:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RunResult:
     """A record, and how it came: `found` if it was there already, `run_id` None while MLflow is away."""
 
     record: Record
-    found: bool
+    already_done: bool
     run_id: str | None
 
 
-def execute(ask: Ask, desk: Desk) -> Outcome:
+def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
     """Run what is asked, unless its record is there already; a run that was killed goes on where it was.
 
     Why it is asked for is stored beside the record, also where that is there already and where the run fails.
     A failure of the method becomes a record with an error. Raises BenchError for the user's mistakes, and lets an
     interruption through with everything needed to go on left in place.
     """
-    fold = f", fold {ask.fold}" if ask.fold else ""
-    protocol = "" if ask.protocol == "clean" else f", {ask.protocol}"
-    desk.screen.start_run(f"{ask.arm} on {ask.dataset.card.name}{fold}, seed {ask.seed}{protocol}")
-    clock = Clock()
-    contents = contents_of(ask.config)  # a mistake in a name is told before the data are prepared
-    with clock("prepare"):
-        corpus = load(ask, desk)
-    spec = spec_of(ask, corpus, contents)
-    folder = RunFolder(desk.results / "runs" / spec.key)
-    with folder.held(lambda: desk.screen.notice(f"run {spec.key} is under way in another process; waiting for it")):
-        record = folder.record()
-        add_requests(folder, name_files(ask.requests, contents))
-        if record is not None and desk.fresh:
+    fold = f", fold {request.fold}" if request.fold else ""
+    protocol = "" if request.protocol == "clean" else f", {request.protocol}"
+    environment.reporter.start_run(f"{request.arm} on {request.dataset.info.name}{fold}, seed {request.seed}{protocol}")
+    timer = Timer()
+    contents = hash_config_files(request.config)  # a mistake in a name is told before the data are prepared
+    with timer("prepare"):
+        splits = load_splits(request, environment)
+    spec = make_spec(request, splits, contents)
+    folder = RunFolder(environment.results / "runs" / spec.key)
+    with folder.locked(
+        lambda: environment.reporter.notify(f"run {spec.key} is under way in another process; waiting for it")
+    ):
+        record = folder.read_record()
+        add_requests(folder, name_files(request.requests, contents))
+        if record is not None and environment.fresh:
             folder.set_aside(record)
             forget_run(folder)
         elif record is not None:
-            return commit(folder, record, desk, None, found=True)
-        _check_space(folder.path)
+            return publish_record(folder, record, environment, None, found=True)
+        _check_free_space(folder.path)
         with logs_to(folder.path / "log"):
-            made_by = _check_checkpoints(folder, desk, clock)
-            with clock("open store"):
-                live = desk.store.begin(spec, ask.arm, ask.preset, folder, ask.parent)
+            made_by = _drop_stale_checkpoints(folder, environment, timer)
+            with timer("open store"):
+                live_run = environment.store.start_run(spec, request.arm, request.preset, folder, request.parent)
             try:
-                record = _run(ask, desk, corpus, spec, folder, live, clock, made_by)
-                half = half_of(ask.config, desk.micro_batch, desk.devices)
+                record = _fit_and_record(request, environment, splits, spec, folder, live_run, timer, made_by)
+                half = halve_micro_batch(request.config, environment.micro_batch, environment.devices)
                 if record.error is not None and record.error.kind == "out of memory" and half:
-                    free_memory(desk.device)
-                    desk.screen.notice(f"out of memory; the run goes on with {half} clips at once, the same batch")
-                    record = _run(ask, replace(desk, micro_batch=half), corpus, spec, folder, live, clock, made_by)
+                    release_memory(environment.device)
+                    environment.reporter.notify(
+                        f"out of memory; the run goes on with {half} clips at once, the same batch"
+                    )
+                    record = _fit_and_record(
+                        request, replace(environment, micro_batch=half), splits, spec, folder, live_run, timer, made_by
+                    )
                 if record.error is None:
-                    return commit(folder, record, desk, live, found=False)
+                    return publish_record(folder, record, environment, live_run, found=False)
             except KeyboardInterrupt:
-                live.end("KILLED")
+                live_run.end("KILLED")
                 raise
             except BaseException:
-                live.end("FAILED")
+                live_run.end("FAILED")
                 forget_run(folder)
                 raise
-            live.fail(record)
+            live_run.fail(record)
             forget_run(folder)
             if spec.stage == "trial":  # its values may be tried again, but not this run
                 shutil.rmtree(folder.checkpoints, ignore_errors=True)
-            return Outcome(record, False, live.run_id)
+            return RunResult(record, False, live_run.run_id)
 
 
-def commit(folder: RunFolder, record: Record, desk: Desk, live: Live | None, found: bool) -> Outcome:
+def publish_record(
+    folder: RunFolder, record: Record, environment: RunEnvironment, live_run: LiveRun | None, found: bool
+) -> RunResult:
     """Publish a finished record where that is still to be done, and free what only going on would have needed."""
-    run_id = desk.store.run_id(folder) or desk.store.publish(folder, record, live)
+    run_id = environment.store.find_run_id(folder) or environment.store.publish(folder, record, live_run)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
-    return Outcome(record, found, run_id)
+    return RunResult(record, found, run_id)
 
 
-def _check_checkpoints(folder: RunFolder, desk: Desk, clock: Clock) -> dict[str, Any]:
+def _drop_stale_checkpoints(folder: RunFolder, environment: RunEnvironment, timer: Timer) -> dict[str, Any]:
     """The facts of this process. Checkpoints of another code, device or lock are dropped: a run is of one making;
     with those of the same making its seconds go on."""
-    facts = describe(desk.device, desk.threads)
+    facts = collect_provenance(environment.device, environment.threads)
     making = {name: facts[name] for name in ("source", "lock", "python", "torch", "device", "threads", "processor")}
-    making["devices"] = desk.devices
-    note, spent = folder.checkpoints / "made-by.json", folder.checkpoints / SECONDS
+    making["devices"] = environment.devices
+    note, spent = folder.checkpoints / "made-by.json", folder.checkpoints / SECONDS_FILE
     if note.exists() and json.loads(note.read_text()) != making:
-        desk.screen.notice("the checkpoint was made by other code or on another device; the run starts anew")
+        environment.reporter.notify("the checkpoint was made by other code or on another device; the run starts anew")
         shutil.rmtree(folder.checkpoints)
         forget_run(folder)
     if note.exists() and spent.exists():
-        clock.go_on(json.loads(spent.read_text()))
-    write_whole(note, json.dumps(making).encode())
+        timer.resume_from(json.loads(spent.read_text()))
+    atomic_write(note, json.dumps(making).encode())
     return facts
 
 
-def load(ask: Ask, desk: Desk) -> Corpus:
+def load_splits(ask: RunRequest, environment: RunEnvironment) -> DatasetSplits:
     """The splits of a run; a trial's test split is sealed. Raises DataError where they cannot be had."""
     sampling = ask.method.sampling(ask.config, False)
-    request = Request(
-        desk.data, desk.results, sampling.size, sampling.mels, ask.seed, ask.fold, report=desk.screen.progress
+    request = SplitRequest(
+        environment.data_folder,
+        environment.results,
+        sampling.size,
+        sampling.mels,
+        ask.seed,
+        ask.fold,
+        report_progress=environment.reporter.report_progress,
     )
-    corpus = ask.dataset.load(request)
-    desk.screen.corpus(corpus.sample, corpus.problems)
-    return seal(corpus) if ask.stage == "trial" else corpus
+    splits = ask.dataset.load(request)
+    environment.reporter.report_data(splits.is_sample, splits.issues)
+    return seal_test(splits) if ask.stage == "trial" else splits
 
 
-def contents_of(config: Config) -> dict[str, str]:
+def hash_config_files(config: Config) -> dict[str, str]:
     """Field name -> sha256 of the file that it names. Raises ConfigError for one that cannot be read."""
-    return {name: _content_of(name, path) for name, path in config.files().items()}
+    return {name: _hash_config_file(name, path) for name, path in config.get_files().items()}
 
 
-def spec_of(ask: Ask, corpus: Corpus, contents: dict[str, str]) -> RunSpec:
+def make_spec(request: RunRequest, splits: DatasetSplits, contents: dict[str, str]) -> RunSpec:
     """What the run is; `contents` are those of its config."""
     return RunSpec(
-        method=ask.method.name,
-        version=ask.method.version,
-        config={**ask.config.model_dump(mode="json"), **dict.fromkeys(contents, "file")},
+        method=request.method.name,
+        version=request.method.version,
+        config={**request.config.model_dump(mode="json"), **dict.fromkeys(contents, "file")},
         weights=contents,
-        dataset=corpus.card.name,
-        data="sample" if corpus.sample else "real",
-        split=corpus.fingerprint,
-        content=corpus.content,
-        fold=ask.fold,
-        seed=ask.seed,
-        protocol=ask.protocol,
-        stage=ask.stage,
-        stop=ask.stop,
+        dataset=splits.info.name,
+        data="sample" if splits.is_sample else "real",
+        split=splits.fingerprint,
+        content=splits.content_hash,
+        fold=request.fold,
+        seed=request.seed,
+        protocol=request.protocol,
+        stage=request.stage,
+        stop=request.stop,
     )
 
 
-def _content_of(field: str, path: Path) -> str:
+def _hash_config_file(field: str, path: Path) -> str:
     try:
         return sha256(path)
     except OSError as error:
@@ -204,81 +230,90 @@ def _content_of(field: str, path: Path) -> str:
         ) from None
 
 
-def _run(
-    ask: Ask,
-    desk: Desk,
-    corpus: Corpus,
+def _fit_and_record(
+    request: RunRequest,
+    environment: RunEnvironment,
+    splits: DatasetSplits,
     spec: RunSpec,
     folder: RunFolder,
-    live: Live,
-    clock: Clock,
+    live_run: LiveRun,
+    timer: Timer,
     facts: dict[str, Any],
 ) -> Record:
     """Fit, score, write; the record, of success or failure, is in place when this returns."""
     import torch
 
-    torch.set_num_threads(desk.threads)
-    view = arrange(corpus, spec.protocol, spec.stage)
-    notebook = Notebook(live, desk.screen, folder, clock, view.curve, ask.watch)
-    ctx = Context(
-        notebook, folder.checkpoints, desk.device, desk.threads, desk.micro_batch, desk.loaders, clock, spec.stop
+    torch.set_num_threads(environment.threads)
+    view = split_view(splits, spec.protocol, spec.stage)
+    tracker = RunTracker(live_run, environment.reporter, folder, timer, view.selection_name, request.pruning_callback)
+    ctx = FitContext(
+        tracker,
+        folder.checkpoints,
+        environment.device,
+        environment.threads,
+        environment.micro_batch,
+        environment.loaders,
+        timer,
+        spec.stop,
     )
     known: dict[str, Any] = {
         "key": spec.key,
         "spec": spec,
-        "arm": ask.arm,
-        "preset": ask.preset,
-        "attempt": folder.attempts() + 1,
-        "provenance": {**facts, "micro_batch": desk.micro_batch or 0, "devices": desk.devices},
-        "problems": [vars(problem) for problem in corpus.problems],
+        "arm": request.arm,
+        "preset": request.preset,
+        "attempt": folder.count_attempts() + 1,
+        "provenance": {**facts, "micro_batch": environment.micro_batch or 0, "devices": environment.devices},
+        "problems": [vars(problem) for problem in splits.issues],
     }
-    if ask.preset == "paper" and ask.method.is_from_scratch(spec.config, spec.weights):
-        notebook.notice("trained from scratch, without published weights; docs/weights.md says how to name them")
-    review, figures = ask.method.load_review(), ask.method.load_figures() if spec.stage == "final" else {}
-    reset_peaks(desk.device)
+    if request.preset == "paper" and request.method.is_from_scratch(spec.config, spec.weights):
+        tracker.notify("trained from scratch, without published weights; docs/weights.md says how to name them")
+    review, figures = request.method.load_review(), request.method.load_figures() if spec.stage == "final" else {}
+    reset_peak_memory(environment.device)
     try:
-        streams = Streams(ask.seed)
-        with clock("method"):
-            predictor = _fit(ask, corpus.card, view, streams, ctx, desk.devices)
-        scores, predictions = _score(ask, view, predictor, streams, ctx)
-        notes = _counts(ask, view, predictor, desk.device) if spec.stage == "final" else {}
-        with clock("write"):
-            kept = predictor if desk.keep_weights and spec.stage == "final" else None
-            curves, told = notebook.curves(), notebook.told if spec.stage == "final" else {}
-            given = view.told, predictions, curves, told
-            files = write_outputs(folder.path, spec, ask.arm, *given, desk.draw, figures, kept)
-        known["chosen"] = notebook.chosen
-        known["provenance"] |= peaks(desk.device)
-        notes |= notebook.notes(view.told, review)
-        record = Record(**known, scores=scores, notes=notes, seconds=clock.seconds(), files=files)
-        folder.write(record)
+        rng = RngTree(request.seed)
+        with timer("method"):
+            predictor = _fit_predictor(request, splits.info, view, rng, ctx, environment.devices)
+        scores, predictions = _score_splits(request, view, predictor, rng, ctx)
+        notes = _measure_costs(request, view, predictor, environment.device) if spec.stage == "final" else {}
+        with timer("write"):
+            kept = predictor if environment.keep_weights and spec.stage == "final" else None
+            curves, told = tracker.list_curves(), tracker.explanations if spec.stage == "final" else {}
+            given = view.reportable, predictions, curves, told
+            files = write_artifacts(folder.path, spec, request.arm, *given, environment.draw_figures, figures, kept)
+        known["chosen"] = tracker.selected_epoch
+        known["provenance"] |= read_peak_memory(environment.device)
+        notes |= tracker.make_notes(view.reportable, review)
+        record = Record(**known, scores=scores, notes=notes, seconds=timer.get_seconds(), files=files)
+        folder.write_record(record)
         return record
     except Exception as error:  # a method that breaks is a failed run, told with its traceback, not a lost one
-        failure = failure_of(error)
-    known["provenance"] |= peaks(desk.device)
-    record = Record(**known, scores={}, notes={}, seconds=clock.seconds(), error=failure)
-    folder.write(record)
+        failure = classify_failure(error)
+    known["provenance"] |= read_peak_memory(environment.device)
+    record = Record(**known, scores={}, notes={}, seconds=timer.get_seconds(), error=failure)
+    folder.write_record(record)
     return record
 
 
-def _fit(ask: Ask, card: Card, view: View, streams: Streams, ctx: Context, devices: int) -> Predictor:
+def _fit_predictor(
+    request: RunRequest, info: DatasetInfo, view: SplitView, rng: RngTree, ctx: FitContext, devices: int
+) -> Predictor:
     """Fit here, or in a process for each of several devices."""
     if devices == 1:
-        return ask.method.fit(ask.config, card, view.train, view.choose, streams, ctx)
-    from bench.parallel import fit_together
+        return request.method.fit(request.config, info, view.train, view.selection, rng, ctx)
+    from bench.distributed import fit_distributed
 
-    return fit_together(ask.method, ask.config, card, view.train, view.choose, streams, ctx, devices)
+    return fit_distributed(request.method, request.config, info, view.train, view.selection, rng, ctx, devices)
 
 
-def _score(
-    ask: Ask, view: View, predictor: Predictor, streams: Streams, ctx: Context
+def _score_splits(
+    request: RunRequest, view: SplitView, predictor: Predictor, rng: RngTree, ctx: FitContext
 ) -> tuple[dict[str, float | None], dict[str, Predictions]]:
     """Val and, once, test, as the protocol has it; what it does not score is None."""
-    from bench.predict import predict
+    from bench.evaluate import predict
 
-    sampling = ask.method.sampling(ask.config, False)
-    predictions = {split: predict(predictor, clips, sampling, streams, ctx) for split, clips in view.scored.items()}
-    found = {split: score(said, view.told.card) for split, said in predictions.items()}
+    sampling = request.method.sampling(request.config, False)
+    predictions = {split: predict(predictor, clips, sampling, rng, ctx) for split, clips in view.scored.items()}
+    found = {split: score(said, view.reportable.info) for split, said in predictions.items()}
     names = next(iter(found.values()))
     scores = {f"{split}/{name}": found.get(split, {}).get(name) for split in ("val", "test") for name in names}
     for name, value in scores.items():
@@ -287,22 +322,62 @@ def _score(
     return scores, predictions
 
 
-def _counts(ask: Ask, view: View, predictor: Predictor, device: str) -> dict[str, float]:
+def _measure_costs(request: RunRequest, view: SplitView, predictor: Predictor, device: str) -> dict[str, float]:
     """What a table of costs needs, and how many clips were trained on: for the statistics of folds that overlap."""
-    from bench.cost import cost
+    from bench.evaluate import measure_cost
 
     clips = {"clips/train": float(len(view.train.clips))}
     try:
-        return {**cost(predictor, ask.method.sampling(ask.config, False), device), **clips}
+        return {**measure_cost(predictor, request.method.sampling(request.config, False), device), **clips}
     except Exception:  # a method that cannot be counted on a blank clip is no failed run
         _log.warning("the predictor's cost could not be counted", exc_info=True)
         return clips
 
 
-def _check_space(path: Path) -> None:
+def _check_free_space(path: Path) -> None:
     free = shutil.disk_usage(path).free
-    if free < FREE_BYTES:
+    if free < MIN_FREE_BYTES:
         raise StoreError(
-            f"only {free / 1e6:.0f} MB free under {path.parent}, a run wants {FREE_BYTES / 1e6:.0f}; "
+            f"only {free / 1e6:.0f} MB free under {path.parent}, a run wants {MIN_FREE_BYTES / 1e6:.0f}; "
             "free some or choose another place with --results"
         )
+
+
+def classify_failure(error: Exception) -> Failure:
+    """Class, message and traceback of what broke; a user's mistake is no failure of the run and is raised again."""
+    if isinstance(error, Pruned):
+        return Failure("pruned", str(error), "")
+    if isinstance(error, Diverged):
+        return Failure("nan", str(error), "")
+    if isinstance(error, DataError):
+        return Failure("data", str(error), "")
+    if isinstance(error, BenchError):
+        raise error
+    first = str(error).splitlines()[0] if str(error) else ""
+    kind: FailureKind = "out of memory" if _is_out_of_memory(error, first) else "other"
+    failure = Failure(kind, f"{type(error).__name__}: {first}", traceback.format_exc())
+    traceback.clear_frames(error.__traceback__)  # they hold the tensors that the next try wants room for
+    return failure
+
+
+def halve_micro_batch(config: Config, micro_batch: int | None, devices: int = 1) -> int:
+    """Half as many clips at once as each device of a run without room had; 0 where that cannot be."""
+    replica: int = -(-getattr(config, "batch", 1) // devices)
+    return (replica if micro_batch is None else min(micro_batch, replica)) // 2
+
+
+def release_memory(device: str) -> None:
+    """Give back what a try that had no room still holds."""
+    import torch
+
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: Exception, message: str) -> bool:
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        text in message for text in OUT_OF_MEMORY_MESSAGES
+    )

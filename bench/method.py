@@ -1,4 +1,4 @@
-"""What a method is to the suite: a value with a config, a way to build a predictor and a way to fit it."""
+"""The contract of a method: a config, a function that builds a predictor and a function that fits it."""
 
 from __future__ import annotations
 
@@ -9,25 +9,69 @@ from pathlib import Path
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
-from bench.clock import Clock
 from bench.errors import ConfigError
-from bench.share import Share
+from bench.timing import Timer
 
 if TYPE_CHECKING:
     import torch
 
     from bench.config import Config
-    from bench.data import Card, ClipSet, Explanation, Inputs, Sampling, Truth
     from bench.plotting import ClipFigure
-    from bench.streams import Streams
+    from bench.rng import RngTree
+    from bench.types import ClipSet, DatasetInfo, Explanation, Inputs, SampleTruth, Sampling
+
 
 T = TypeVar("T")
+Review = Callable[
+    [Mapping[str, "SampleTruth"], Mapping[str, "Explanation"], Mapping[str, Sequence[str]]], Mapping[str, float]
+]
+"""Holds a stage's explanations against the sample's truth, both by clip key, for each split's clip keys: the notes."""
+
+
+@dataclass(frozen=True)
+class Replica:
+    """Process `rank` of `world`, one a device. The first of them alone writes and tells."""
+
+    rank: int = 0
+    world_size: int = 1
+
+    def shard(self, batch: list[T]) -> list[T]:
+        """This process's clips of a batch; the first clip, for nothing, where none is left for it."""
+        return batch[self.rank :: self.world_size] or batch[:1]
+
+    def is_idle(self, clips: int) -> bool:
+        """Whether no clip of a batch of so many is this process's own."""
+        return self.rank >= clips
+
+    def broadcast(self, values: dict[str, float]) -> dict[str, float]:
+        """The first process's values, in every process."""
+        return self._all_gather(values)[0]
+
+    def mean(self, values: dict[str, tuple[float, int]]) -> dict[str, float]:
+        """Name -> mean over the clips of all processes, from each one's own mean and number of clips."""
+        told = self._all_gather(values)
+        found = {}
+        for name in dict.fromkeys(name for one in told for name in one):
+            parts = [one[name] for one in told if name in one]
+            clips = sum(count for _, count in parts)
+            found[name] = parts[0][0] if len(parts) == 1 else sum(mean * count for mean, count in parts) / clips
+        return found
+
+    def _all_gather(self, own: T) -> list[T]:
+        """What each process says, in the order of their ranks."""
+        if self.world_size == 1:
+            return [own]
+        import torch.distributed
+
+        said: list[T] = [own] * self.world_size
+        torch.distributed.all_gather_object(said, own)
+        return said
 
 
 class Scores(NamedTuple):
     """What a predictor says of a batch of inputs; larger is likelier, arg max is the prediction."""
 
-    label: torch.Tensor  # (B, C)
+    output: torch.Tensor  # (B, C)
     segments: torch.Tensor | None = None  # (B, S, C)
 
 
@@ -64,33 +108,33 @@ class Predictor(Protocol):
 class Tracker(Protocol):
     """Where a running fit tells what it sees. It may lose everything without changing a number."""
 
-    def epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
+    def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
         """The numbers of one finished epoch of a stage; told again after a resume, kept once."""
         ...
 
-    def keep(self) -> None:
+    def before_checkpoint(self) -> None:
         """A checkpoint is about to be written: time to keep whatever a run that goes on from it must know."""
         ...
 
-    def progress(self, stage: str, done: int, total: int) -> None:
+    def report_progress(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` batches of the stage are through."""
         ...
 
-    def notice(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """One line that the person who waits should know."""
         ...
 
-    def chose(self, epochs: int) -> None:
+    def log_selected_epoch(self, epochs: int) -> None:
         """Val liked the model best after so many epochs of the stage that it judges."""
         ...
 
-    def explain(self, stage: str, explanations: dict[str, Explanation]) -> None:
+    def log_explanations(self, stage: str, explanations: dict[str, Explanation]) -> None:
         """Clip key -> what the model of a finished stage tells about the clip."""
         ...
 
 
 @dataclass(frozen=True)
-class Context:
+class FitContext:
     """Where to run; nothing here but `stop` (which is the run's protocol) may change a number beyond rounding."""
 
     tracker: Tracker
@@ -99,17 +143,13 @@ class Context:
     threads: int = 2  # of torch on the CPU
     micro_batch: int | None = None  # clips that pass through at once; None = the whole batch
     loaders: int = 0  # loader processes; 0 = read in the training process
-    clock: Clock = field(default_factory=Clock)
+    timer: Timer = field(default_factory=Timer)
     stop: int | None = None  # end the stage that val judges after so many epochs, and judge nothing: protocol refit
-    share: Share = field(default_factory=Share)  # of a fit over several devices
+    replica: Replica = field(default_factory=Replica)  # of a fit over several devices
 
 
-Build = Callable[[Any, "Card"], Predictor]
-Fit = Callable[[Any, "Card", "ClipSet", "ClipSet", "Streams", Context], Predictor]
-Review = Callable[
-    [Mapping[str, "Truth"], Mapping[str, "Explanation"], Mapping[str, Sequence[str]]], Mapping[str, float]
-]
-"""Holds a stage's explanations against the sample's truth, both by clip key, for each split's clip keys: the notes."""
+BuildFunction = Callable[[Any, "DatasetInfo"], Predictor]
+FitFunction = Callable[[Any, "DatasetInfo", "ClipSet", "ClipSet", "RngTree", FitContext], Predictor]
 
 
 def resolve(reference: str, kind: type[T]) -> T:
@@ -192,14 +232,14 @@ class Method:
     version: int
     title: str
     config: type[Config]
-    build: Build
-    fit: Fit
+    build: BuildFunction
+    fit: FitFunction
     sampling: Callable[[Any, bool], Sampling]
     cite: str = ""
     describe: Describe = describe_no_parts
     measures: tuple[Measure, ...] = ()
     note_tables: tuple[NoteTable, ...] = ()
-    paper: Path | None = None  # JSON of published numbers, as reports/published/facts.py reads it
+    paper: Path | None = None  # JSON of published numbers, as reports/tables/published.py reads it
     shown_fields: tuple[str, ...] = ()  # of the config, that a paper's details name
     encoder_weights: tuple[str, ...] = ()  # config fields that name published weights of an encoder
     review: str = ""  # of a Review, which adds notes to a record

@@ -1,4 +1,4 @@
-"""The scores of a set of predictions: emotion, the sentiment that follows from it, and each class."""
+"""Metrics of a set of predictions: emotion, the sentiment that follows from it, and each class."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.data import Card
+from bench.types import DatasetInfo
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Predictions:
     """What a predictor said of a split. Rows follow the split's fixed order."""
 
     keys: tuple[str, ...]
-    label: np.ndarray  # (n,) int64
+    targets: np.ndarray  # (n,) int64
     scores: np.ndarray  # (n, C) float32; arg max is the prediction
     groups: tuple[str, ...] = ()  # of the clips: those of one group are not independent; () where it is not known
 
@@ -26,7 +26,7 @@ class Predictions:
         return found
 
 
-def score(predictions: Predictions, card: Card) -> dict[str, float | None]:
+def score(predictions: Predictions, info: DatasetInfo) -> dict[str, float | None]:
     """Fractions between 0 and 1 by name; None where a score is not defined.
 
     acc_e f1_e (weighted) f1_e_macro bal_e: emotion. acc_s f1_s: sentiment, the polarity of the arg-max emotion.
@@ -35,8 +35,8 @@ def score(predictions: Predictions, card: Card) -> dict[str, float | None]:
     """
     from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
-    label, guess = predictions.label, predictions.predicted
-    polarity = np.asarray(card.sentiment)
+    label, guess = predictions.targets, predictions.predicted
+    polarity = np.asarray(info.sentiment)
     truth_s, guess_s = polarity[label], polarity[guess]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class that is not predicted has F1 0, which is what is wanted
@@ -48,7 +48,7 @@ def score(predictions: Predictions, card: Card) -> dict[str, float | None]:
             "acc_s": float(accuracy_score(truth_s, guess_s)),
             "f1_s": float(f1_score(truth_s, guess_s, average="weighted", zero_division=0)),
         }
-        if 0 in card.sentiment:
+        if 0 in info.sentiment:
             clear = truth_s != 0
             found["acc_s2"] = float(accuracy_score(truth_s[clear], guess_s[clear])) if clear.any() else None
             found["f1_s2"] = (
@@ -56,7 +56,7 @@ def score(predictions: Predictions, card: Card) -> dict[str, float | None]:
                 if clear.any()
                 else None
             )
-    for index, name in enumerate(card.classes):
+    for index, name in enumerate(info.classes):
         rows = label == index
         found[f"recall/{name}"] = float((guess[rows] == index).mean()) if rows.any() else None
     found["loss"] = _cross_entropy(predictions)
@@ -68,4 +68,4 @@ def _cross_entropy(predictions: Predictions) -> float:
     scores = predictions.scores.astype(np.float64)
     scores = scores - scores.max(axis=1, keepdims=True)
     log_likelihood = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-    return float(-log_likelihood[np.arange(len(scores)), predictions.label].mean())
+    return float(-log_likelihood[np.arange(len(scores)), predictions.targets].mean())

@@ -1,4 +1,4 @@
-"""Figures of single clips: what a method declares of one, and what all of them say above themselves."""
+"""Drawing that methods and reports share: colours, and headings of figures of a clip."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TYPE_CHECKING
 
-from bench.explained import Explained
+from bench.explanations import RunExplanations
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
+
 GREY = "#555555"
-LETTERS = 11  # of a title that fit on an inch
+TITLE_CHARS_PER_INCH = 11  # of a title that fit on an inch
 
 
 @dataclass(frozen=True)
@@ -23,18 +24,20 @@ class ClipFigure:
 
     title: str
     caption: str
-    draw: Callable[[Explained], Figure | None]  # None where the run tells nothing of the kind
+    draw: Callable[[RunExplanations], Figure | None]  # None where the run tells nothing of the kind
 
 
-def heading(figure: Figure, what: str, explained: Explained) -> Text:
+def add_title(figure: Figure, what: str, explained: RunExplanations) -> Text:
     """Put the title over a figure, in as many lines as its width asks for: which method on which data set, and whether
     these are the sample."""
     of = f"{explained.title} (BUILT-IN SAMPLE)" if explained.sample else explained.title
-    title = fill(f"{what}: {explained.method} on {of}, validation clips", int(LETTERS * figure.get_figwidth()))
+    title = fill(
+        f"{what}: {explained.method} on {of}, validation clips", int(TITLE_CHARS_PER_INCH * figure.get_figwidth())
+    )
     return figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
 
 
-def name_clip(explained: Explained, key: str) -> str:
+def format_clip_name(explained: RunExplanations, key: str) -> str:
     """A clip by its key and its class."""
     name = explained.classes[explained.labels[key]]
     return f"{key.removeprefix(f'{name}/')}, labelled {name}"

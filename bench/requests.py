@@ -21,29 +21,29 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from bench.errors import StoreError
-from bench.files import is_plain_file, parse_json, write_whole
-from bench.record import Count, Label, Protocol, RunFolder
+from bench.files import atomic_write, is_plain_file, parse_json
+from bench.record import Count, EvaluationProtocol, RunFolder, ShortName
 
 REQUESTS = "requested_by.jsonl"
-SCHEMA = 1
+REQUEST_SCHEMA = 1
 Tuning = Literal["none", "shared", "per-arm"]
 """Whose tuned values an arm runs with, where a search is asked for. shared: every arm has those of the full method, so
 that arms differ by the ablated part alone. per-arm: each arm has a search of its own with the same budget, so that
 none is judged by values chosen for another. none: as the preset has them."""
-MOST_LINES, LINE_BYTES, FILE_BYTES = 1_000, 200_000, 10_000_000  # what is read of a file
-MOST_SIGNS = 10_000  # of a command
+MAX_LINES, MAX_LINE_BYTES, MAX_FILE_BYTES = 1_000, 200_000, 10_000_000  # what is read of a file
+MAX_COMMAND_LENGTH = 10_000  # of a command
 _PASSWORD = re.compile(r"://\S*@")
 _SECRET = re.compile(r"(?i)([?&][^=&\s]*(?:password|passwd|token|secret|key)[^=&\s]*=)[^&\s]*")
 _log = logging.getLogger(__name__)
+EmptyText = Literal[""]
 
 
-def _clean(text: str) -> str:
+def _sanitise_text(text: str) -> str:
     """The text with halves of characters replaced."""
     return text.encode(errors="backslashreplace").decode()
 
 
-Words = Annotated[str, Strict(), AfterValidator(_clean)]
-Empty = Literal[""]
+SafeText = Annotated[str, Strict(), AfterValidator(_sanitise_text)]
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class RequestedPlan:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    datasets: dict[Label, tuple[Count, ...]]  # name -> folds
+    datasets: dict[ShortName, tuple[Count, ...]]  # name -> folds
     seeds: tuple[Count, ...]
-    protocols: tuple[Protocol, ...]
+    protocols: tuple[EvaluationProtocol, ...]
 
 
 @dataclass(frozen=True)
@@ -63,24 +63,26 @@ class StoredRequest:
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    study: Label | Empty  # "" for a command that names none
-    arm: Label
-    preset: Label
+    study: ShortName | EmptyText  # "" for a command that names none
+    arm: ShortName
+    preset: ShortName
     plan: RequestedPlan
     tuning: Tuning = "none"
-    tuned_by: Label | Empty = ""  # the arm whose search gave the values
+    tuned_by: ShortName | EmptyText = ""  # the arm whose search gave the values
     search: Annotated[str, Strict(), Field(pattern="^([0-9a-f]{12})?$")] = ""  # its digest
     tried: Count = 1  # configurations that the search had tried
-    settings: dict[Label, Words] = field(default_factory=dict)  # set by hand: field -> text; a file by its sha256
-    command: Words = ""  # as it was typed, without passwords
+    settings: dict[ShortName, SafeText] = field(
+        default_factory=dict
+    )  # set by hand: field -> text; a file by its sha256
+    command: SafeText = ""  # as it was typed, without passwords
     time: Annotated[str, Strict(), Field(pattern=r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?$")] = ""  # UTC
-    schema: Annotated[int, Strict(), Field(ge=SCHEMA, le=SCHEMA)] = SCHEMA
+    schema: Annotated[int, Strict(), Field(ge=REQUEST_SCHEMA, le=REQUEST_SCHEMA)] = REQUEST_SCHEMA
 
     def is_like(self, other: StoredRequest) -> bool:
         """Return whether another request differs by its command and time at most."""
         return replace(self, command="", time="") == replace(other, command="", time="")
 
-    def as_line(self) -> bytes:
+    def to_line(self) -> bytes:
         """The request as it is stored, with its line break."""
         return json.dumps(asdict(self), separators=(",", ":")).encode() + b"\n"
 
@@ -89,7 +91,7 @@ def format_command(words: Sequence[str]) -> str:
     """Return a command as it was typed; passwords in URLs are replaced by ***."""
     typed = [_SECRET.sub(r"\1***", _PASSWORD.sub("://***@", word)) for word in words]
     text = shlex.join(["python", "bench.py", *typed])
-    return text if len(text) <= MOST_SIGNS else f"{text[:MOST_SIGNS]} ..."
+    return text if len(text) <= MAX_COMMAND_LENGTH else f"{text[:MAX_COMMAND_LENGTH]} ..."
 
 
 def name_files(requests: Iterable[StoredRequest], contents: Mapping[str, str]) -> tuple[StoredRequest, ...]:
@@ -105,15 +107,15 @@ def parse_requests(text: bytes, where: str) -> tuple[list[StoredRequest], list[s
 
     What stands behind the last line break was cut off by a kill, and is not told.
     """
-    lines = text[:FILE_BYTES].split(b"\n")[:-1]
+    lines = text[:MAX_FILE_BYTES].split(b"\n")[:-1]
     found, broken = [], []
-    for line in lines[:MOST_LINES]:
+    for line in lines[:MAX_LINES]:
         try:
             found.append(_parse_line(line))
         except ValueError as error:
             broken.append(str(error))
-    passed = len(broken) + max(0, len(lines) - MOST_LINES)
-    reason = broken[0] if broken else f"only {MOST_LINES} are read"
+    passed = len(broken) + max(0, len(lines) - MAX_LINES)
+    reason = broken[0] if broken else f"only {MAX_LINES} are read"
     told = f"{where}: {passed} of {len(lines)} lines are no requests and skipped ({reason})"
     return found, [told] if passed else []
 
@@ -121,7 +123,7 @@ def parse_requests(text: bytes, where: str) -> tuple[list[StoredRequest], list[s
 def read_requests(folder: RunFolder) -> tuple[list[StoredRequest], list[str]]:
     """Return the requests for a run, none for one of version 0.1, and a warning where something is skipped."""
     path = folder.path / REQUESTS
-    return parse_requests(_read(path), str(path))
+    return parse_requests(_read_text(path), str(path))
 
 
 def add_requests(folder: RunFolder, new: Iterable[StoredRequest]) -> None:
@@ -130,12 +132,12 @@ def add_requests(folder: RunFolder, new: Iterable[StoredRequest]) -> None:
     A run that is published already brings a new request to MLflow with the next `sync`.
     """
     path = folder.path / REQUESTS
-    before = _read(path)
+    before = _read_text(path)
     known, _ = parse_requests(before, str(path))
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     added = []
     for one in new:
-        line = replace(one, time=one.time or now).as_line()
+        line = replace(one, time=one.time or now).to_line()
         try:
             one = _parse_line(line[:-1])
         except ValueError as error:  # no reason to lose a run
@@ -145,8 +147,8 @@ def add_requests(folder: RunFolder, new: Iterable[StoredRequest]) -> None:
             known.append(one)
             added.append(line)
     whole = before[: before.rfind(b"\n") + 1]  # without what a kill cut off
-    if added and whole.count(b"\n") + len(added) <= MOST_LINES and len(whole) + sum(map(len, added)) <= FILE_BYTES:
-        write_whole(path, whole + b"".join(added))
+    if added and whole.count(b"\n") + len(added) <= MAX_LINES and len(whole) + sum(map(len, added)) <= MAX_FILE_BYTES:
+        atomic_write(path, whole + b"".join(added))
 
 
 def lacks_requests(folder: RunFolder, requests: Sequence[StoredRequest]) -> bool:
@@ -157,7 +159,7 @@ def lacks_requests(folder: RunFolder, requests: Sequence[StoredRequest]) -> bool
 
 def format_requests(requests: Iterable[StoredRequest]) -> bytes:
     """Return the text of requests in an order of their own, by time, that no merging changes."""
-    lines = [(one.time, one.as_line()) for one in requests]
+    lines = [(one.time, one.to_line()) for one in requests]
     return b"".join(line for _, line in sorted(lines))
 
 
@@ -166,13 +168,13 @@ def hash_requests(requests: Sequence[StoredRequest]) -> str:
     return hashlib.sha256(format_requests(requests)).hexdigest() if requests else ""
 
 
-def _read(path: Path) -> bytes:
+def _read_text(path: Path) -> bytes:
     """Return what is read of a file; nothing of a link."""
     if not is_plain_file(path):
         return b""
     try:
         with path.open("rb") as file:
-            return file.read(FILE_BYTES)
+            return file.read(MAX_FILE_BYTES)
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}); move it away") from None
 
@@ -180,9 +182,9 @@ def _read(path: Path) -> bytes:
 def _parse_line(line: bytes) -> StoredRequest:
     """Return the request in a line. Raises ValueError, in one line."""
     try:
-        if len(line) > LINE_BYTES:
-            raise ValueError(f"longer than {LINE_BYTES} bytes")
-        return _adapter().validate_python(parse_json(line))
+        if len(line) > MAX_LINE_BYTES:
+            raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
+        return _get_adapter().validate_python(parse_json(line))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
@@ -192,5 +194,5 @@ def _parse_line(line: bytes) -> StoredRequest:
 
 
 @cache
-def _adapter() -> TypeAdapter[StoredRequest]:
+def _get_adapter() -> TypeAdapter[StoredRequest]:
     return TypeAdapter(StoredRequest)

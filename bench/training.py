@@ -1,8 +1,8 @@
-"""The one gradient loop: epochs of a stage, averaged weights, the best epoch on val, and resuming after a kill.
+"""The training loop: epochs of one stage, averaged weights, early stopping on val, and checkpoints.
 
-The loop knows no method: it is handed a module whose `forward` maps a batch to named losses, and calls nothing
-else of it. Where several devices share the fit, each runs this loop on its part of every batch, and the gradients
-are those of the batch as a whole.
+The loop knows no method: it is given a module whose `forward` maps a batch to named losses, and calls nothing else of
+it. Where several devices share the fit, each runs this loop on its part of every batch, and the gradients are those of
+the batch as a whole.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from lightning_fabric.plugins.environments import LightningEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
-from bench.data import Batch, ClipSet, Sampling
 from bench.errors import Diverged
-from bench.files import whole
-from bench.loading import Loader, Read, part_of
-from bench.method import Context
-from bench.pace import Pace
-from bench.streams import Streams
+from bench.files import atomic_path
+from bench.loader import LoadedBatch, Loader, slice_batch
+from bench.method import FitContext
+from bench.rng import RngTree
+from bench.timing import Throttle
+from bench.types import Batch, ClipSet, Sampling
 
 
 class Losses(NamedTuple):
@@ -56,13 +56,13 @@ class Stage:
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
 
-def train(
+def train_stage(
     objective: nn.Module,
     clips: ClipSet,
     sampling: Sampling,
     stage: Stage,
-    streams: Streams,
-    ctx: Context,
+    rng: RngTree,
+    ctx: FitContext,
     select: Callable[[], dict[str, float]] | None = None,
 ) -> None:
     """Train `objective` in place; a stage that was killed goes on after the last epoch that was kept: the newest, but
@@ -76,31 +76,31 @@ def train(
     stop = ctx.stop if select is not None else None
     if stop is not None:
         select = None
-    run, pace = _Run.start(objective, clips, sampling, stage, streams, ctx), Pace()
+    run, pace = _StageRun.start(objective, clips, sampling, stage, rng, ctx), Throttle()
     last = stage.epochs if stop is None else min(stop, stage.epochs)
     for epoch in range(run.state.epoch, last):
         values = run.train_epoch(epoch)
-        with run.averaged():
+        with run.averaged_weights():
             if select is not None:
                 objective.eval()
-                values |= ctx.share.agree(select())
-                run.keep_if_best(epoch, values)
+                values |= ctx.replica.broadcast(select())
+                run.update_best(epoch, values)
         run.state.epoch = epoch + 1
         run.state.history.append(values)
-        if pace.due() or epoch + 1 == last:
-            with ctx.clock("checkpoint"), pace():
-                ctx.tracker.keep()
+        if pace.is_due() or epoch + 1 == last:
+            with ctx.timer("checkpoint"), pace():
+                ctx.tracker.before_checkpoint()
                 run.save()
-        with ctx.clock("log"):
-            ctx.tracker.epoch(stage.name, epoch, values)
-    run.leave_the_best()
+        with ctx.timer("log"):
+            ctx.tracker.log_epoch(stage.name, epoch, values)
+    run.restore_best()
     if select is not None:
-        ctx.tracker.chose(run.state.best_epoch + 1)
+        ctx.tracker.log_selected_epoch(run.state.best_epoch + 1)
     objective.eval()
 
 
 @dataclass
-class _State:
+class _StageState:
     """Everything that a killed stage needs to go on."""
 
     epoch: int = 0
@@ -111,21 +111,21 @@ class _State:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-class _Run:
+class _StageRun:
     """A stage under way."""
 
     def __init__(
-        self, objective: nn.Module, loader: Loader, clips: ClipSet, stage: Stage, streams: Streams, ctx: Context
+        self, objective: nn.Module, loader: Loader, clips: ClipSet, stage: Stage, rng: RngTree, ctx: FitContext
     ) -> None:
         self.objective, self.loader, self.clips = objective, loader, clips
-        self.stage, self.streams, self.ctx = stage, streams, ctx
-        self.state = _State()
-        self.fabric = _fabric(ctx, stage.precision)
-        made = _optimizer(objective, stage)
-        module, self.optimizer = self.fabric.setup(_Unseal(objective), made)
+        self.stage, self.rng, self.ctx = stage, rng, ctx
+        self.state = _StageState()
+        self.fabric = _make_fabric(ctx, stage.precision)
+        made = _make_optimizer(objective, stage)
+        module, self.optimizer = self.fabric.setup(_BatchUnwrapper(objective), made)
         self.step_module = module
         self.ema = _Ema(objective) if stage.ema else None
-        self.path = ctx.folder / f"{stage.name}.pt"
+        self.checkpoint_path = ctx.folder / f"{stage.name}.pt"
 
     @classmethod
     def start(
@@ -134,57 +134,59 @@ class _Run:
         clips: ClipSet,
         sampling: Sampling,
         stage: Stage,
-        streams: Streams,
-        ctx: Context,
-    ) -> _Run:
+        rng: RngTree,
+        ctx: FitContext,
+    ) -> _StageRun:
         """A fresh run of the stage, or the one whose checkpoint lies in the context's folder."""
-        loader = Loader(clips, sampling, streams, stage.batch, ctx, shuffle=True)
-        run = cls(objective, loader, clips, stage, streams, ctx)
-        if run.path.exists():
+        loader = Loader(clips, sampling, rng, stage.batch, ctx, shuffle=True)
+        run = cls(objective, loader, clips, stage, rng, ctx)
+        if run.checkpoint_path.exists():
             run.load()
             for epoch, values in enumerate(run.state.history):
-                ctx.tracker.epoch(stage.name, epoch, values)
+                ctx.tracker.log_epoch(stage.name, epoch, values)
         return run
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the clips; the mean of every term and note."""
-        rank = self.ctx.share.rank
-        torch.manual_seed(self.streams.number("dropout", self.stage.name, epoch, *([rank] if rank else [])))
+        rank = self.ctx.replica.rank
+        torch.manual_seed(self.rng.derive_seed("dropout", self.stage.name, epoch, *([rank] if rank else [])))
         self.objective.train()
-        total, means = len(self.loader), _Means()
-        reads = self.loader.epoch(epoch)
+        total, means = len(self.loader), _ClipMeans()
+        reads = self.loader.iterate_epoch(epoch)
         for step in range(total):
             progress = (epoch * total + step) / (self.stage.epochs * total)
             _set_lr(self.optimizer, self.stage, epoch * total + step, self.stage.epochs * total)
-            with self.ctx.clock("read"):
+            with self.ctx.timer("read"):
                 read = next(reads)
-            with self.ctx.clock("step"):
-                self._step(read, self.loader.clips(step), epoch, progress, means)
-            self.ctx.tracker.progress(self.stage.name, epoch * total + step + 1, self.stage.epochs * total)
-        values = {f"{self.stage.name}/{name}": value for name, value in self.ctx.share.mean(means.take()).items()}
+            with self.ctx.timer("step"):
+                self._step(read, self.loader.count_clips(step), epoch, progress, means)
+            self.ctx.tracker.report_progress(self.stage.name, epoch * total + step + 1, self.stage.epochs * total)
+        values = {
+            f"{self.stage.name}/{name}": value for name, value in self.ctx.replica.mean(means.compute_means()).items()
+        }
         if not math.isfinite(values[f"{self.stage.name}/loss"]):
             raise Diverged(f"{self.stage.name}: the loss is not a number after epoch {epoch}; lower lr or clip_norm")
         return values
 
-    def _step(self, read: Read, clips: int, epoch: int, progress: float, means: _Means) -> None:
+    def _step(self, read: LoadedBatch, clips: int, epoch: int, progress: float, means: _ClipMeans) -> None:
         """One optimiser step on a batch of `clips` clips, of which `read` holds this process's share.
 
         Shares and micro-batches add up to the same gradient as the batch as a whole: the wrapping averages over
         processes, hence `clips / world`, and does so once, with the last micro-batch.
         """
-        own, device, share = len(read.indices), self.fabric.device, self.ctx.share
-        idle, at_once = share.idle(clips), self.ctx.micro_batch or own
-        labels = torch.tensor([self.clips.clips[index].label for index in read.indices])
+        own, device, replica = len(read.indices), self.fabric.device, self.ctx.replica
+        idle, at_once = replica.is_idle(clips), self.ctx.micro_batch or own
+        labels = torch.tensor([self.clips.clips[index].target for index in read.indices])
         keys = tuple(self.clips.clips[index].key for index in read.indices)
         for start in range(0, own, at_once):
             stop = min(own, start + at_once)
-            inputs = part_of(read.inputs, start, stop).to(device)
+            inputs = slice_batch(read.inputs, start, stop).to(device)
             label = labels[start:stop].to(device, non_blocking=True)
             batch = Batch(inputs, label, keys[start:stop], epoch, progress)
             with self.fabric.no_backward_sync(self.step_module, enabled=stop < own):
-                losses: Losses = self.step_module(_Sealed(batch))
+                losses: Losses = self.step_module(_OpaqueBatch(batch))
                 loss = torch.stack([term.sum() for term in losses.terms.values()]).sum()
-                self.fabric.backward(loss * 0 if idle else loss / (clips / share.world))
+                self.fabric.backward(loss * 0 if idle else loss / (clips / replica.world_size))
             if not idle:
                 means.add(losses)
         if self.stage.clip_norm:
@@ -198,7 +200,7 @@ class _Run:
             self.ema.update(self.stage.ema * (1 - math.exp(-self.state.steps / self.stage.ema_ramp)))
 
     @contextmanager
-    def averaged(self) -> Iterator[None]:
+    def averaged_weights(self) -> Iterator[None]:
         """A block in which the objective carries its averaged weights."""
         if self.ema is not None:
             self.ema.swap()
@@ -208,14 +210,14 @@ class _Run:
             if self.ema is not None:
                 self.ema.swap()
 
-    def keep_if_best(self, epoch: int, values: dict[str, float]) -> None:
+    def update_best(self, epoch: int, values: dict[str, float]) -> None:
         """Remember the weights of the best epoch so far."""
         rank = (values["val/acc_e"], -values["val/loss"])
         if rank > self.state.best_rank:
             self.state.best_rank, self.state.best_epoch = rank, epoch
             self.state.best = {name: value.detach().clone() for name, value in self.objective.state_dict().items()}
 
-    def leave_the_best(self) -> None:
+    def restore_best(self) -> None:
         """Put the weights of the best epoch in place; where nothing ranked them, the averages of the last one."""
         if self.state.best:
             self.objective.load_state_dict(self.state.best)
@@ -224,7 +226,7 @@ class _Run:
 
     def save(self) -> None:
         """Write the checkpoint, whole or not at all; of several processes the first does, and all can load it."""
-        if self.ctx.share.rank:
+        if self.ctx.replica.rank:
             return
         state = {
             "state": {**vars(self.state)},
@@ -232,34 +234,34 @@ class _Run:
             "optimizer": self.optimizer.state_dict(),
             "ema": self.ema.weights if self.ema is not None else [],
         }
-        with whole(self.path) as temporary:
+        with atomic_path(self.checkpoint_path) as temporary:
             torch.save(state, temporary)
 
     def load(self) -> None:
         """Take the checkpoint back."""
-        state: dict[str, Any] = torch.load(self.path, map_location=self.fabric.device, weights_only=True)
-        self.state = _State(**state["state"])
+        state: dict[str, Any] = torch.load(self.checkpoint_path, map_location=self.fabric.device, weights_only=True)
+        self.state = _StageState(**state["state"])
         self.objective.load_state_dict(state["objective"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.ema is not None:
             self.ema.weights = state["ema"]
 
 
-class _Sealed:
+class _OpaqueBatch:
     """A batch that fabric does not walk through: it copies whatever it knows to be a collection."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
 
 
-class _Unseal(nn.Module):
+class _BatchUnwrapper(nn.Module):
     """The objective behind the one door that data-parallel wrapping sees."""
 
     def __init__(self, objective: nn.Module) -> None:
         super().__init__()
         self.objective = objective
 
-    def forward(self, sealed: _Sealed) -> Losses:
+    def forward(self, sealed: _OpaqueBatch) -> Losses:
         losses: Losses = self.objective(sealed.batch)
         return Losses(losses.terms, {name: value.detach() for name, value in losses.notes.items()})
 
@@ -284,7 +286,7 @@ class _Ema:
                 weight.copy_(kept)
 
 
-class _Means:
+class _ClipMeans:
     """Means over the clips of an epoch, kept on the device until they are asked for."""
 
     def __init__(self) -> None:
@@ -296,7 +298,7 @@ class _Means:
         for name, value in {**losses.terms, **losses.notes, "loss": total}.items():
             self.values.setdefault(name, []).append(value.detach().float())
 
-    def take(self) -> dict[str, tuple[float, int]]:
+    def compute_means(self) -> dict[str, tuple[float, int]]:
         """Name -> mean over the clips that have a value, and their number; a name without any is left out."""
         found = {}
         for name, parts in self.values.items():
@@ -307,23 +309,23 @@ class _Means:
         return found
 
 
-def _fabric(ctx: Context, precision: str) -> Fabric:
+def _make_fabric(ctx: FitContext, precision: str) -> Fabric:
     """The device of this process; of several, with gradients that are averaged over all of them.
 
     Which parameters a step leaves without gradient may change, so it is looked up each time. Buffers are equal anyway.
     """
     accelerator = "cuda" if ctx.device.startswith("cuda") else "cpu"
-    if ctx.share.world == 1:
+    if ctx.replica.world_size == 1:
         return Fabric(accelerator=accelerator, devices=1, precision=precision)
     strategy = DDPStrategy(
         cluster_environment=LightningEnvironment(), find_unused_parameters=True, broadcast_buffers=False
     )
-    fabric = Fabric(accelerator=accelerator, devices=ctx.share.world, strategy=strategy, precision=precision)
+    fabric = Fabric(accelerator=accelerator, devices=ctx.replica.world_size, strategy=strategy, precision=precision)
     fabric.launch()
     return fabric
 
 
-def _optimizer(objective: nn.Module, stage: Stage) -> torch.optim.Optimizer:
+def _make_optimizer(objective: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     """Adam with decoupled weight decay (or plain), none of it on norms, biases, tokens and positions."""
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []

@@ -1,25 +1,287 @@
-"""The data sets that can be run by name."""
+"""The data sets that can be run: those of the catalog by name, custom ones by their path.
+
+A path names a CSV manifest, a folder of classes, or a tree as the authors' tools write it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal, get_args
 
-from bench.data import Corpus, Dataset, Request
-from datasets import affwild2, ekman6, iemocap, perr, videoemotion8
-from datasets.index.source import Source, tree_source
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from bench.config import propose_name
+from bench.errors import DataError
+from bench.types import VALIDATION_FOLDS, Clip, DataIssue, Dataset, DatasetInfo, DatasetSplits, SplitRequest
+from datasets.catalog import affwild2, ekman6, iemocap, perr, videoemotion8
+from datasets.index import MEDIA_FOLDERS, DatasetSource, has_annotation, index_tree, make_tree_source, scan_media
+from datasets.manifest import ManifestEntry, is_media_tree, read_class_folders, read_manifest
+from datasets.paths import explain_unsafe_link, is_valid_name, list_folder
+from datasets.rows import Listing, NamingRules, assign_folds, hold_out_fold, make_clip, parse_key, validate_rows
+
+CATALOG = (ekman6, videoemotion8, perr, iemocap, affwild2)
+SOURCES: dict[str, DatasetSource] = {
+    entry.INFO.name: make_tree_source(entry.INFO, entry.NAMING_RULES) for entry in CATALOG
+}
+
+Emotion = Literal["anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"]
 
 
-def as_dataset(source: Source) -> Dataset:
+def make_dataset(source: DatasetSource) -> Dataset:
     """What a run asks of a data set."""
-    return Dataset(source.card, partial(_load, source))
+    return Dataset(source.info, partial(_load_splits, source))
 
 
-def _load(source: Source, request: Request) -> Corpus:
-    from datasets.corpus import load_corpus
+def _load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
+    from datasets.splits import load_splits
 
-    return load_corpus(source, request)
+    return load_splits(source, request)
 
 
-ENTRIES = (ekman6, videoemotion8, perr, iemocap, affwild2)
-SOURCES: dict[str, Source] = {entry.CARD.name: tree_source(entry.CARD, entry.RULES) for entry in ENTRIES}
-DATASETS: dict[str, Dataset] = {name: as_dataset(source) for name, source in SOURCES.items()}
+DATASETS: dict[str, Dataset] = {name: make_dataset(source) for name, source in SOURCES.items()}
+
+
+class DatasetToml(BaseModel):
+    """What the TOML file beside a manifest, or dataset.toml in a folder, may say."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    title: str = ""
+    language: str = "en"
+    licence: str = "as its owner says"
+    cite: str = ""
+    classes: list[str] = Field(default_factory=list)  # their order; else by the alphabet
+    sentiment: dict[str, Annotated[int, Field(ge=-1, le=1, strict=True)]] = Field(default_factory=dict)
+    emotions: dict[str, list[Emotion]] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class CustomDataset:
+    """A card made of labels, the clips behind it (None: they are found by the card), and what is wrong."""
+
+    info: DatasetInfo
+    entries: tuple[ManifestEntry, ...] | None
+    issues: tuple[DataIssue, ...]
+
+
+def is_path(name: str) -> bool:
+    """Whether a data set is named by where it is, and not by a name of the registry."""
+    return "/" in name or name.lower().endswith(".csv") or name in (".", "..")
+
+
+def make_manifest_source(path: Path, known: Sequence[DatasetInfo]) -> DatasetSource:
+    """The data set that a manifest or a folder holds; classes that one of the `known` cards has need no sentiment."""
+    own = read_custom_dataset(path, known)
+    return DatasetSource(own.info, partial(index_custom_dataset, own), path)
+
+
+def read_custom_dataset(path: Path, known: Sequence[DatasetInfo]) -> CustomDataset:
+    """The card of a manifest or folder, and its clips; raises DataError for what cannot be used."""
+    try:
+        os.stat(path)
+    except OSError as error:
+        reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
+        raise DataError(
+            f"there is no {str(path)[:200]}{reason}; name a manifest (.csv) or a folder of <Class>/<clip>.mp4"
+        ) from None
+    if path.is_dir():
+        facts, name = _read_toml(path / "dataset.toml"), path.resolve().name
+        if is_media_tree(path):
+            info, told = _make_info(name, facts, _find_tree_classes(path), {}, known, _has_split_lists(path))
+            return CustomDataset(info, None, told)
+        entries, problems = read_class_folders(path)
+    elif path.suffix.lower() != ".csv":
+        raise DataError(f"{path} is neither a manifest (.csv) nor a folder of <Class>/<clip>.mp4")
+    else:
+        facts = _read_toml(path.with_suffix(".toml"))
+        name = path.stem if path.stem not in ("manifest", "labels") else path.resolve().parent.name
+        entries, problems = read_manifest(path)
+    split = any(entry.split for entry in entries)
+    unsplit = next((entry.location for entry in entries if split and entry.split is None), None)
+    if unsplit is not None:
+        raise DataError(f"{unsplit} has no split, others have; say train, val or test for each clip, or for none")
+    info, told = _make_info(
+        name, facts, sorted({entry.label for entry in entries}), _collect_sentiments(entries), known, split
+    )
+    return CustomDataset(info, tuple(entries), (*problems, *told))
+
+
+def index_custom_dataset(own: CustomDataset, path: Path, fold: int) -> Listing:
+    """What is listed and found, split as it says itself or with one part of its groups left out."""
+    if own.entries is None:
+        return _index_custom_tree(path, own, fold)
+    rows = []
+    for entry in own.entries:
+        row = make_clip(entry.label, entry.clip, entry.split or "train", own.info, entry.location)
+        rows.append(replace(row, group=entry.group or row.key, sources=entry.files))
+    _refuse_conflicting_rows(own.entries, rows)
+    listed, problems = validate_rows(rows, own.info, NamingRules())
+    if own.info.folds != (0,):
+        listed = _split_by_fold(listed, own.info, fold)
+    clips = [row for row in listed if row.sources.frames or row.sources.video or row.sources.audio]
+    found = {row.key for row in clips}
+    why = "listed, but no picture or sound was found"
+    problems += [DataIssue("missing", row.key, why) for row in listed if row.key not in found]
+    return Listing(tuple(listed), tuple(clips), (*own.issues, *problems))
+
+
+def _index_custom_tree(path: Path, own: CustomDataset, fold: int) -> Listing:
+    """A tree with its lists, or all of it with one part left out."""
+    if own.info.folds == (0,):
+        index = index_tree(path, own.info)
+        return index._replace(issues=(*own.issues, *index.issues))
+    media, problems = scan_media(path, own.info)
+    rows = [
+        replace(make_clip(*parse_key(key, key), "train", own.info, key), sources=files)
+        for key, files in media.items()
+        if files.frames or files.video or files.audio
+    ]
+    settled, found = validate_rows(rows, own.info, NamingRules())
+    listed = tuple(_split_by_fold(settled, own.info, fold))
+    return Listing(listed, listed, (*own.issues, *problems, *found))
+
+
+def _refuse_conflicting_rows(entries: Sequence[ManifestEntry], rows: Sequence[Clip]) -> None:
+    """Raise DataError where two lines name one clip and mean different files."""
+    first: dict[str, tuple[ManifestEntry, Clip]] = {}
+    for entry, row in zip(entries, rows, strict=True):
+        before, clip = first.setdefault(row.key, (entry, row))
+        if clip.sources != row.sources:
+            raise DataError(
+                f"{before.location} and {entry.location} are both clip '{row.key}', with different files; "
+                "give each its own name in a column clip"
+            )
+
+
+def _split_by_fold(rows: Sequence[Clip], info: DatasetInfo, fold: int) -> list[Clip]:
+    folds = assign_folds(rows, info.name)
+    return hold_out_fold(rows, {row.key: folds[row.group] + 1 for row in rows}, fold, VALIDATION_FOLDS)
+
+
+def _has_split_lists(root: Path) -> bool:
+    lists = (root / "trainlist01.txt").exists() or (root / "testlist01.txt").exists()
+    return lists or has_annotation(root)
+
+
+def _find_tree_classes(root: Path) -> list[str]:
+    """The folders of classes; one that leads out of the data folder is none."""
+    tops = {root / folder for folder, _, _ in MEDIA_FOLDERS}
+    found = [entry for top in sorted(tops) for entry in list_folder(top) if entry.is_dir()]
+    return sorted(
+        {
+            entry.name
+            for entry in found
+            if is_valid_name(entry.name) and explain_unsafe_link(Path(entry.path), root) is None
+        }
+    )
+
+
+def _collect_sentiments(entries: Sequence[ManifestEntry]) -> dict[str, int]:
+    """Class -> sentiment of its column; raises DataError where two lines of a class differ."""
+    found: dict[str, dict[int, str]] = defaultdict(dict)
+    for entry in entries:
+        if entry.sentiment is not None:
+            found[entry.label].setdefault(entry.sentiment, entry.location)
+    for label, signs in found.items():
+        if len(signs) > 1:
+            told = " and ".join(f"{sign:+d} ({where})" for sign, where in signs.items())
+            raise DataError(f"class '{label}' has two sentiments, {told}; sentiment belongs to the class")
+    return {label: next(iter(signs)) for label, signs in found.items()}
+
+
+def _read_toml(path: Path) -> DatasetToml:
+    try:
+        if not path.exists():
+            return DatasetToml()
+        return DatasetToml.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+        raise DataError(f"{path} is no readable TOML ({error})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        tail = propose_name(where, DatasetToml.model_fields) if first["type"] == "extra_forbidden" else first["msg"]
+        raise DataError(f"{path}: '{where}': {tail}") from None
+
+
+def _make_info(
+    name: str,
+    facts: DatasetToml,
+    labels: Sequence[str],
+    signs: Mapping[str, int],
+    known: Sequence[DatasetInfo],
+    split: bool,
+) -> tuple[DatasetInfo, tuple[DataIssue, ...]]:
+    """The card of one's own classes; sentiment by column, by TOML, else as a known card has it for a like name."""
+    spelt: dict[str, str] = {}
+    for label in labels:
+        if spelt.setdefault(label.lower(), label) != label:
+            raise DataError(f"classes '{spelt[label.lower()]}' and '{label}' of {name} differ in case alone; write one")
+    if len(labels) < 2:
+        held = f"one class, '{labels[0]}'" if labels else "no class"
+        raise DataError(f"{name} has {held}; two at least are wanted (a manifest is named itself: FOLDER/manifest.csv)")
+    for where, names in (("classes", facts.classes), ("sentiment", facts.sentiment), ("emotions", facts.emotions)):
+        twice = next((label for label in names if list(names).count(label) > 1), None)
+        if twice is not None:
+            raise DataError(f"'{twice}' stands twice under {where} of {name}")
+        for label in names:
+            if label not in labels:
+                raise DataError(f"'{label}' under {where} is no class of {name}; {propose_name(label, labels)}")
+    order = [*facts.classes, *(label for label in labels if label not in facts.classes)]
+    alike = {alias: (info, label) for info in known for alias, label in info.aliases.items()}
+    alike |= {label.lower(): (info, label) for info in reversed(known) for label in info.classes}
+    sentiment, emotions, reasons, problems = [], {}, {}, []
+    for label in order:
+        info, twin = alike.get(label.lower(), (None, ""))
+        sign = facts.sentiment.get(label, signs.get(label))
+        if sign is None and info is not None:
+            sign = info.sentiment[info.classes.index(twin)]
+        if sign is None:
+            why = "sentiment unknown, taken as neutral; say it in a column or in a TOML file (docs/data.md)"
+            problems.append(DataIssue("warning", label, why))
+        sentiment.append(sign or 0)
+        if label in facts.emotions:
+            emotions[label], reasons[label] = frozenset[str](facts.emotions[label]), "as its TOML file says"
+        elif info is not None:
+            emotions[label] = info.emotions.get(twin, frozenset())
+            reasons[label] = f"as {info.title} has it for '{twin}'"
+        else:
+            emotions[label] = frozenset({label.lower()} & set(get_args(Emotion)))
+            reasons[label] = "the lexicon has it by this name" if emotions[label] else "not said"
+    if len(set(sentiment)) == 1:
+        why = "all classes have one sentiment, so that every score of sentiment is 100 %; say them in a TOML file"
+        problems.append(DataIssue("warning", "sentiment", why))
+    return DatasetInfo(
+        name=_make_identifier(name),
+        title=facts.title or name,
+        classes=tuple(order),
+        sentiment=tuple(sentiment),
+        emotions=emotions,
+        language=facts.language,
+        licence=facts.licence,
+        cite=facts.cite,
+        obtain="it is your own",
+        unreached=tuple(label for label in order if not emotions[label]),
+        reasons=reasons,
+        splits="as its rows say"
+        if split
+        else f"one of {VALIDATION_FOLDS} parts of whole groups for test, the next for val",
+        group="group",
+        folds=(0,) if split else tuple(range(1, VALIDATION_FOLDS + 1)),
+        fold="" if split else "part left out for test",
+    ), tuple(problems)
+
+
+def _make_identifier(name: str) -> str:
+    """A name of small letters and digits; where more than case and dashes is lost by that, a hash tells names apart."""
+    plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    lost = re.sub(r"[a-z0-9 ._-]", "", name.lower())
+    tail = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:6] if lost else ""
+    return "-".join(part for part in ("own", plain, tail) if part)

@@ -1,51 +1,204 @@
-"""Folds: a list cut once for all into parts of whole groups, the same for every method."""
+"""The train, val and test splits of one run, made from a folder of media.
+
+Clips of the same content are reported, and never in two splits.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
-from bench.data import Card, Clip
-from bench.facts import FOLDS
+from bench.errors import DataError
+from bench.processes import check_main_guard
+from bench.types import (
+    CLIP_LOSING_ISSUES,
+    VALIDATION_FOLDS,
+    Clip,
+    ClipSources,
+    DataIssue,
+    DatasetInfo,
+    DatasetSplits,
+    SampleTruth,
+    SplitRequest,
+)
+from datasets.index import DatasetSource, index_tree
+from datasets.paths import find_data_folder, make_store_name
+from datasets.prepare import PreparedClip, PrepareSpec, prepare_clips
+from datasets.prepared_clips import PreparedClipSet
+from datasets.rows import Listing, assign_folds, compute_fingerprint
+from datasets.sample import ensure_sample, read_truth
+
+NO_SOURCES = ClipSources()
+EMPTY_SPLIT_CAUSES = CLIP_LOSING_ISSUES | {"class", "link", "name"}  # kinds of problem that tell why a split is empty
+
+MAX_LISTED = 5  # names in a line
 
 
-def validation_fold(clips: Sequence[Clip], name: str) -> dict[str, int]:
-    """Group -> fold 0..4: stratified by class, whole groups, seeded by the data set's name alone.
+def load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
+    """Index, prepare and split a data set; the built-in sample where its files are not found.
 
-    Within a class the groups are dealt out in the order of a hash, and each class goes on where the last one
-    stopped, so that folds differ by at most one clip a class however the list was ordered.
+    Raises DataError for a folder that was given and does not hold the data, an empty split, or a class without
+    training clips.
     """
-    labels: dict[str, Counter[int]] = defaultdict(Counter)
-    for clip in clips:
-        labels[clip.group][clip.label] += 1
-    by_class: dict[int, list[str]] = defaultdict(list)
-    for group, counts in labels.items():
-        by_class[min(counts, key=lambda label: (-counts[label], label))].append(group)
-    folds: dict[str, int] = {}
-    for label in sorted(by_class):
-        for group in sorted(by_class[label], key=lambda group: _hash(name, group)):
-            folds[group] = len(folds) % FOLDS
-    return folds
+    check_main_guard()
+    info = source.info
+    fold = info.folds[0] if request.fold is None else request.fold
+    folder = source.path or find_data_folder(info, request.folder)
+    if folder is not None:
+        return _make_splits(info, source.index(folder, fold), folder, request)
+    if fold != info.folds[0]:
+        raise DataError(
+            f"no {info.title} was found, and the built-in sample has one split: leave --fold out, or say --data DIR"
+        )
+    folder = ensure_sample(info, request.cache, request.report_progress)
+    return _make_splits(info, index_tree(folder, info), folder, request, read_truth(folder))
 
 
-def hold_out(clips: Sequence[Clip], folds: Mapping[str, int], fold: int, count: int) -> list[Clip]:
-    """Clips whose key is of `fold` (1 to `count`) for test, of the fold after it for val, the others for train."""
-    after = fold % count + 1
+def _make_splits(
+    info: DatasetInfo,
+    index: Listing,
+    folder: Path,
+    request: SplitRequest,
+    truth: Mapping[str, SampleTruth] | None = None,
+) -> DatasetSplits:
+    """The splits of what was indexed, prepared; with `truth` it is the built-in sample."""
+    form = PrepareSpec.for_size(request.size, request.mels)
+    place = request.cache / "prepared" / make_store_name(info, truth is not None)
+    prepared = prepare_clips(index.available, form, place, request.report_progress, thorough=False)
+    problems = [*index.issues, *(problem for item in prepared for problem in item.issues)]
+    usable = [item for item in prepared if item.path is not None]
+    found = find_duplicates(usable)
+    splits, leaks = drop_leaking_duplicates(split_clips(info, index.listed, usable, request.seed))
+    problems += [*found, *leaks]
+    splits = {split: sorted(items, key=lambda item: item.clip.key) for split, items in splits.items()}
+    clips = {split: [item.clip for item in items] for split, items in splits.items()}
+    problems += _check_splits(info, clips, folder, problems)
+    return DatasetSplits(
+        info=info,
+        train=_make_clip_set(splits["train"]),
+        val=_make_clip_set(splits["val"]),
+        test=_make_clip_set(splits["test"]),
+        fingerprint=compute_fingerprint(clips, info),
+        content_hash=_hash_content(usable, form, info),
+        issues=tuple(problems),
+        truth=truth or {},
+        is_sample=truth is not None,
+    )
+
+
+def split_clips(
+    info: DatasetInfo, listed: Sequence[Clip], usable: Sequence[PreparedClip], seed: int
+) -> dict[str, list[PreparedClip]]:
+    """Test as listed; val as listed, or else a fold of the training list, by the seed.
+
+    The folds are cut from all listed clips, so that one that cannot be read leaves the others where they are.
+    """
+    splits: dict[str, list[PreparedClip]] = {"train": [], "val": [], "test": []}
+    stated = any(clip.split == "val" for clip in listed)
+    folds = {} if stated else assign_folds([clip for clip in listed if clip.split == "train"], info.name)
+    for item in usable:
+        split = item.clip.split
+        if split == "train" and not stated and folds[item.clip.group] == seed % VALIDATION_FOLDS:
+            split = "val"
+        splits[split].append(item)
+    return splits
+
+
+def _check_splits(
+    info: DatasetInfo, splits: dict[str, list[Clip]], folder: Path, found: Sequence[DataIssue]
+) -> list[DataIssue]:
+    """Raise for what cannot be run, with the first loss that was `found`; warn of what makes scores worth less."""
+    problems = []
+    lost = [problem for problem in found if problem.what in EMPTY_SPLIT_CAUSES]
+    first = f" (first of {len(lost)} problems: {lost[0].where}: {lost[0].why})" if lost else ""
+    for split, clips in splits.items():
+        if not clips:
+            groups = len({clip.group for clip in splits["train"]})
+            few = (
+                f" (of {groups} training groups; folds want {VALIDATION_FOLDS})"
+                if split == "val" and groups < VALIDATION_FOLDS
+                else ""
+            )
+            raise DataError(
+                f"no readable clip of {info.title} in its {split} split under {folder}{few}{first}; check lists, media"
+            )
+        counts = Counter(clip.target for clip in clips)
+        for label, name in enumerate(info.classes):
+            if not counts[label] and split == "train":
+                raise DataError(f"class '{name}' of {info.title} has no readable training clip under {folder}{first}")
+            if not counts[label]:
+                problems.append(DataIssue("warning", split, f"class '{name}' has no clip in {split}"))
+    return problems
+
+
+def _make_clip_set(items: Sequence[PreparedClip]) -> PreparedClipSet:
+    """Clips without their sources, which nobody above needs and every loader process would be sent."""
+    return PreparedClipSet(
+        tuple(replace(item.clip, sources=NO_SOURCES) for item in items),
+        tuple(item.path for item in items if item.path is not None),
+    )
+
+
+def _hash_content(usable: Sequence[PreparedClip], form: PrepareSpec, info: DatasetInfo) -> str:
+    """The hash of the usable clips, of how they are prepared, and of what the card says of its classes."""
+    rows = sorted(f"{item.clip.key}\t{item.content}" for item in usable)
+    classes = [
+        f"{name}\t{sign}\t{' '.join(sorted(info.emotions.get(name, ())))}"
+        for name, sign in zip(info.classes, info.sentiment, strict=True)
+    ]
+    return hashlib.sha256("\n".join([form.folder_name, *classes, info.language, *rows]).encode()).hexdigest()
+
+
+def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
+    """Each set of clips of the very same frames or the very same sound, told once."""
+    same: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for item in prepared:
+        for mark in _get_content_hashes(item):
+            same[mark].append(item.clip.key)
+    shared: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for (kind, _), keys in same.items():
+        if len(keys) > 1:
+            shared[tuple(sorted(keys))].append(kind)
     return [
-        replace(clip, split="test" if folds[clip.key] == fold else "val" if folds[clip.key] == after else "train")
-        for clip in clips
+        DataIssue("same content", keys[0], _describe_duplicates(keys, kinds)) for keys, kinds in sorted(shared.items())
     ]
 
 
-def fingerprint(splits: Mapping[str, Sequence[Clip]], card: Card) -> str:
-    """The sha256 of every (split, clip key, label): names the split in every record."""
-    rows = sorted(
-        f"{split}\t{clip.key}\t{card.classes[clip.label]}" for split, clips in splits.items() for clip in clips
-    )
-    return hashlib.sha256("\n".join(rows).encode()).hexdigest()
+def drop_leaking_duplicates(
+    splits: Mapping[str, Sequence[PreparedClip]],
+) -> tuple[dict[str, list[PreparedClip]], list[DataIssue]]:
+    """The splits without what is in a later one as well: a copy of a test clip is neither trained nor selected on, a
+    copy of a val clip is not trained on."""
+    kept: dict[str, list[PreparedClip]] = {}
+    problems = []
+    later: dict[tuple[str, str], str] = {}  # mark -> the first clip that has it
+    for split in ("test", "val", "train"):
+        kept[split] = []
+        for item in splits[split]:
+            copy = next((later[mark] for mark in _get_content_hashes(item) if mark in later), None)
+            if copy is None:
+                kept[split].append(item)
+            else:
+                why = f"its copy {copy} is in a later split; left out of {split}"
+                problems.append(DataIssue("leak", item.clip.key, why))
+        for item in kept[split]:
+            for mark in _get_content_hashes(item):
+                later.setdefault(mark, item.clip.key)
+    return kept, problems
 
 
-def _hash(*parts: str) -> str:
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()
+def _get_content_hashes(item: PreparedClip) -> list[tuple[str, str]]:
+    """Digests of what is seen and of what is heard, where that is anything."""
+    if item.row is None or item.path is None:
+        return []
+    return [(kind, digest) for kind, digest in (("picture", item.row.looks), ("sound", item.row.sounds)) if digest]
+
+
+def _describe_duplicates(keys: Sequence[str], kinds: Sequence[str]) -> str:
+    others = ", ".join(keys[1:MAX_LISTED]) + (f" and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else "")
+    labels = sorted({key.partition("/")[0] for key in keys})
+    under = f", under {len(labels)} classes" if len(labels) > 1 else ""
+    return f"the same {' and '.join(sorted(kinds))} as {others}{under}"

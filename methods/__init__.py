@@ -1,1 +1,3 @@
-"""The methods: each a config, a way to build a predictor and a way to fit it."""
+"""Methods: each a config, a way to build a predictor and a way to fit it."""
+
+from __future__ import annotations

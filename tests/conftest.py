@@ -21,7 +21,7 @@ import pytest
 from filelock import FileLock
 from jaxtyping import install_import_hook
 
-from bench.data import Card, Explanation, Problem, Request
+from bench.types import DataIssue, DatasetInfo, Explanation, SplitRequest
 
 pytest_plugins = ["tests.servers", "tests.postgres"]  # real servers, for the tests that ask for one
 install_import_hook("methods", "beartype.beartype")  # the shapes in signatures are checked in every test
@@ -57,30 +57,30 @@ class Quiet:
     epochs: list[tuple[str, int, dict[str, float]]] = field(default_factory=list)
     told: dict[str, dict[str, Explanation]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[DataIssue] = field(default_factory=list)
 
-    def epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
+    def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
         self.epochs.append((stage, epoch, values))
 
     def start_run(self, title: str) -> None:
         pass
 
-    def keep(self) -> None:
+    def before_checkpoint(self) -> None:
         pass
 
-    def progress(self, stage: str, done: int, total: int) -> None:
+    def report_progress(self, stage: str, done: int, total: int) -> None:
         pass
 
-    def notice(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         self.notices.append(text)
 
-    def chose(self, epochs: int) -> None:
+    def log_selected_epoch(self, epochs: int) -> None:
         self.chosen = epochs
 
-    def explain(self, stage: str, explanations: dict[str, Explanation]) -> None:
+    def log_explanations(self, stage: str, explanations: dict[str, Explanation]) -> None:
         self.told[stage] = explanations
 
-    def corpus(self, corpus_sample: bool, problems: Sequence[Problem]) -> None:
+    def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         self.problems.extend(problems)
 
 
@@ -123,35 +123,35 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
     return find
 
 
-def draw_sample(results: Path, card: Card, clips: int, training: int) -> None:
+def draw_sample(results: Path, card: DatasetInfo, clips: int, training: int) -> None:
     """Draw `clips` clips a class of the built-in sample into a results folder, and prepare them as `quick` has it."""
     from datasets.registry import DATASETS
-    from datasets.sample.folder import ensure_sample
+    from datasets.sample import ensure_sample
 
     ensure_sample(card, results, lambda *_: None, clips=clips, training=training)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("BENCH_DATA", raising=False)
-        patch.setattr("datasets.index.places.ROOT", results)
-        DATASETS[card.name].load(Request(None, results, 24, 32, 0))
+        patch.setattr("datasets.paths.PROJECT_ROOT", results)
+        DATASETS[card.name].load(SplitRequest(None, results, 24, 32, 0))
 
 
 @pytest.fixture(scope="session")
 def few_drawn(once: Once) -> Path:
     """A results folder with the first six clips of each class of Ekman-6's sample, five of them for training, drawn and
     prepared for the quick preset. `lend_sample` gives it to another results folder."""
-    from datasets.ekman6 import CARD
+    from datasets.catalog.ekman6 import INFO
 
     def draw(folder: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
             work_here(patch)
-            draw_sample(folder, CARD, 6, 5)
+            draw_sample(folder, INFO, 6, 5)
 
     return once("few-drawn", draw)
 
 
 def work_here(patch: pytest.MonkeyPatch) -> None:
     """Let clips be drawn and prepared in the test's own process: to start a pool takes longer than a few of them do."""
-    patch.setattr("datasets.store.pool.FEW", 10**6)
+    patch.setattr("bench.processes.MIN_POOL_PIECES", 10**6)
 
 
 def lend_sample(drawn: Path, results: Path) -> Path:
@@ -175,10 +175,10 @@ def prepared_here(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session")
 def ready_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty MLflow database: a fresh one costs 2 s, a copy next to nothing."""
-    from bench.store import Store
+    from bench.mlflow import MlflowStore
 
     folder = tmp_path_factory.mktemp("mlflow")
-    Store(folder).open()
+    MlflowStore(folder).open()
     return folder / "mlflow.db"
 
 

@@ -13,9 +13,8 @@ from typing import Any
 
 import av
 
-from datasets.ekman6 import CARD
-from datasets.media.packed import unpack
-from datasets.media.pictures import pack, read_video
+from datasets.catalog.ekman6 import INFO
+from datasets.decode.video import decode_frames, encode_jpeg, read_video
 
 EMOTIONS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "joy", "SAD": "sadness", "NEU": "surprise"}
 
@@ -38,8 +37,8 @@ def real_clips(shared: Path) -> list[RealClip]:
         acted.append(RealClip(path, EMOTIONS[path.stem.split("_")[2]], row["transcript"], "train"))
     heads = []
     for number, row in enumerate(_rows(shared / "grid_clips" / "transcripts.csv")):
-        split = "test" if number < len(CARD.classes) else "train"
-        label = CARD.classes[number % len(CARD.classes)]
+        split = "test" if number < len(INFO.classes) else "train"
+        label = INFO.classes[number % len(INFO.classes)]
         heads.append(RealClip(shared / "grid_clips" / row["file"], label, row["transcript"], split))
     return acted + heads
 
@@ -68,7 +67,7 @@ def _split_media(clip: RealClip, root: Path) -> None:
     picture, _ = read_video(clip.path, 128, clip.path.stem)
     folder = root / "imgs" / clip.label / clip.path.stem
     folder.mkdir(parents=True)
-    jpegs = [pack(shown) for _, shown in unpack(picture.packets, range(len(picture.packets)))]
+    jpegs = [encode_jpeg(shown) for _, shown in decode_frames(picture.packets, range(len(picture.packets)))]
     for number, index in enumerate(picture.index, 1):
         (folder / f"{number:06d}.jpg").write_bytes(jpegs[index])
     target = root / "mp3" / clip.label / f"{clip.path.stem}.mp3"

@@ -22,20 +22,20 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from bench.data import Card, Clip, Corpus, Dataset, Files, Problem, Request, Split
-from bench.execute import Ask, Desk, execute
+from bench.execute import RunEnvironment, RunRequest, execute
+from bench.mlflow import MlflowStore
 from bench.record import Record
-from bench.store import Store
-from datasets.splits import fingerprint
-from datasets.store.opening import PreparedClips
-from datasets.store.prepared import Form, Prepared, prepare
+from bench.types import Clip, ClipSources, DataIssue, Dataset, DatasetInfo, DatasetSplits, Split, SplitRequest
+from datasets.prepare import PreparedClip, PrepareSpec, prepare_clips
+from datasets.prepared_clips import PreparedClipSet
+from datasets.rows import compute_fingerprint
 from methods.registry import METHODS
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "java_sed_audio"
 FOLDS = 5
 SETTINGS: dict[str, object] = {"modalities": "audio", "segments": 3, "test_segments": 3, "scale": "released"}
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of the logistic regression, chosen on val
-CARD = Card(
+CARD = DatasetInfo(
     name="java-sed",
     title="Java-SED, acted Javanese speech",
     classes=("neutral", "sad", "happy", "surprise", "fear", "anger"),
@@ -60,13 +60,13 @@ class Titles:
     def start_run(self, title: str) -> None:
         print(title, file=sys.stderr, flush=True)
 
-    def progress(self, what: str, done: int, total: int) -> None:
+    def report_progress(self, what: str, done: int, total: int) -> None:
         pass
 
-    def corpus(self, corpus_sample: bool, problems: Sequence[Problem]) -> None:
+    def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         pass
 
-    def notice(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
 
 
@@ -75,30 +75,30 @@ def speech(folder: Path) -> Dataset:
     return Dataset(CARD, lambda request: _load(folder, request))
 
 
-def _load(folder: Path, request: Request) -> Corpus:
-    form = Form.of(request.size, request.mels)
+def _load(folder: Path, request: SplitRequest) -> DatasetSplits:
+    form = PrepareSpec.for_size(request.size, request.mels)
     place = request.cache / "prepared" / CARD.name
     clips = split(folder, request.seed % FOLDS)
-    found = {name: prepare(part, form, place, request.report) for name, part in clips.items()}
+    found = {name: prepare_clips(part, form, place, request.report_progress) for name, part in clips.items()}
     items = [item for part in found.values() for item in part]
     sets = {name: _clip_set(part) for name, part in found.items()}
-    return Corpus(
+    return DatasetSplits(
         CARD,
         **sets,
-        fingerprint=fingerprint({name: part.clips for name, part in sets.items()}, CARD),
-        content=_content(items, form),
-        problems=tuple(problem for item in items for problem in item.problems),
+        fingerprint=compute_fingerprint({name: part.clips for name, part in sets.items()}, CARD),
+        content_hash=_content(items, form),
+        issues=tuple(problem for item in items for problem in item.issues),
     )
 
 
-def _clip_set(items: Sequence[Prepared]) -> PreparedClips:
+def _clip_set(items: Sequence[PreparedClip]) -> PreparedClipSet:
     usable = [(item.clip, item.path) for item in items if item.path is not None]
-    return PreparedClips(tuple(clip for clip, _ in usable), tuple(path for _, path in usable))
+    return PreparedClipSet(tuple(clip for clip, _ in usable), tuple(path for _, path in usable))
 
 
-def _content(items: Sequence[Prepared], form: Form) -> str:
+def _content(items: Sequence[PreparedClip], form: PrepareSpec) -> str:
     rows = sorted(f"{item.clip.key}\t{item.content}" for item in items if item.path is not None)
-    return hashlib.sha256("\n".join([form.folder, *rows]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([form.folder_name, *rows]).encode()).hexdigest()
 
 
 def split(folder: Path, fold: int) -> dict[str, list[Clip]]:
@@ -110,7 +110,7 @@ def split(folder: Path, fold: int) -> dict[str, list[Clip]]:
     found: dict[str, list[Clip]] = {"train": [], "val": [], "test": []}
     for row in rows:
         name, label = part[row["group"]], CARD.classes.index(row["label"])
-        files = Files(audio=folder / row["audio"])
+        files = ClipSources(audio=folder / row["audio"])
         listed: Split = "test" if name == "test" else "train"
         found[name].append(Clip(f"{row['label']}/{row['clip']}", label, listed, row["group"], files))
     return found
@@ -133,7 +133,7 @@ def statistics_of(path: Path) -> np.ndarray:
 
 def table(clips: Sequence[Clip], known: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """(n, 80) statistics and (n,) labels."""
-    return np.stack([known[clip.key] for clip in clips]), np.array([clip.label for clip in clips])
+    return np.stack([known[clip.key] for clip in clips]), np.array([clip.target for clip in clips])
 
 
 def logistic(clips: Mapping[str, Sequence[Clip]], known: Mapping[str, np.ndarray]) -> tuple[float, float, float]:
@@ -150,9 +150,9 @@ def logistic(clips: Mapping[str, Sequence[Clip]], known: Mapping[str, np.ndarray
 def run(folder: Path, results: Path, fold: int, method: str, **values: object) -> Record:
     """One fold of a method as one run, on one thread."""
     entry = METHODS[method]
-    config = entry.config.preset("quick").override(values)
-    desk = Desk(results, Store(results), Titles(), lambda *_: [], threads=1, keep_weights=False)
-    record = execute(Ask(method, entry, config, "quick", speech(folder), fold), desk).record
+    config = entry.config.from_preset("quick").override(values)
+    desk = RunEnvironment(results, MlflowStore(results), Titles(), lambda *_: [], threads=1, keep_weights=False)
+    record = execute(RunRequest(method, entry, config, "quick", speech(folder), fold), desk).record
     if record.error is not None:
         raise RuntimeError(record.error.traceback)
     return record
@@ -168,7 +168,7 @@ def interval(differences: list[float]) -> tuple[float, float, float]:
 def describe(folder: Path) -> dict[str, np.ndarray]:
     """Clip key -> its MFCC statistics."""
     clips = [clip for part in split(folder, 0).values() for clip in part]
-    return {clip.key: statistics_of(clip.files.audio) for clip in clips if clip.files.audio is not None}
+    return {clip.key: statistics_of(clip.sources.audio) for clip in clips if clip.sources.audio is not None}
 
 
 def measure(folder: Path, results: Path) -> dict[str, list[float]]:
@@ -181,7 +181,7 @@ def measure(folder: Path, results: Path) -> dict[str, list[float]]:
     print("|---|---|---|---|---|---|---|---|")
     for fold in range(FOLDS):
         clips = split(folder, fold)
-        counts = Counter(clip.label for clip in clips["test"])
+        counts = Counter(clip.target for clip in clips["test"])
         strength, on_val, on_test = logistic(clips, known)
         mbt, majority = run(folder, results, fold, "mbt", **SETTINGS), run(folder, results, fold, "majority")
         row = max(counts.values()) / counts.total(), majority.scores["test/acc_e"], on_test, mbt.scores["test/acc_e"]

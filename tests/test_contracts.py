@@ -12,16 +12,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.data import Request
-from bench.execute import Ask, Desk, execute
-from bench.explained import read_explained
-from bench.loading import collate, part_of
-from bench.store import Store
-from bench.streams import Streams
+from bench.execute import RunEnvironment, RunRequest, execute
+from bench.explanations import read_explanations
+from bench.loader import collate, slice_batch
+from bench.mlflow import MlflowStore
+from bench.rng import RngTree
+from bench.types import SplitRequest
 from datasets.registry import DATASETS
 from methods.registry import METHODS
-from reports.clips.pictures import draw_all
-from studies.ask import known_arms
+from reports.figures.clips import save_run_figures
+from studies.requests import get_arms
 from tests.conftest import Quiet, work_here
 from tests.datasets.trees import write_tree
 from tests.readme import method_of_ones_own
@@ -44,7 +44,7 @@ def prepared_here():
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    return write_tree(tmp_path_factory.mktemp("contract"), EKMAN6.card, 6, 1, seconds=0.4)
+    return write_tree(tmp_path_factory.mktemp("contract"), EKMAN6.info, 6, 1, seconds=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -60,27 +60,27 @@ def tiny(config):
 
 
 def ask(method, seed=0):
-    return Ask(method.name, method, tiny(method.config.preset("quick")), "quick", EKMAN6, seed)
+    return RunRequest(method.name, method, tiny(method.config.preset("quick")), "quick", EKMAN6, seed)
 
 
 @pytest.fixture(scope="module", params=ENTRIES)
 def finished(request, tree, cache):
     """A method of the registry, what it was asked, where, and its record."""
     method = ENTRIES[request.param]
-    desk = Desk(cache, Store(cache), Quiet(), draw_all, data=tree, threads=1)
+    desk = RunEnvironment(cache, MlflowStore(cache), Quiet(), save_run_figures, data_folder=tree, threads=1)
     return ask(method), desk, execute(ask(method), desk).record
 
 
 def inputs_of(asked, desk, count=3):
     """A few opened test clips, and the predictor that the run left."""
     sampling = asked.method.sampling(asked.config, False)
-    corpus = EKMAN6.load(Request(desk.data, desk.results, sampling.size, sampling.mels, 0))
-    samples = [corpus.test.read(index, sampling, Streams(0), 0) for index in range(count)]
+    corpus = EKMAN6.load(SplitRequest(desk.data, desk.results, sampling.size, sampling.mels, 0))
+    samples = [corpus.test.read(index, sampling, RngTree(0), 0) for index in range(count)]
     return collate(samples), sampling
 
 
 def predictor_of(asked, desk, record):
-    built = asked.method.build(asked.config, EKMAN6.card)
+    built = asked.method.build(asked.config, EKMAN6.info)
     built.load_state_dict(load_file(desk.results / "runs" / record.key / "weights.safetensors"))
     built.train(False)
     return built
@@ -92,7 +92,7 @@ def test_a_run_ends_with_every_score(finished):
     for split in ("val", "test"):
         for name in ("acc_e", "f1_e", "f1_e_macro", "bal_e", "acc_s", "f1_s", "loss", "n"):
             assert math.isfinite(record.scores[f"{split}/{name}"])
-        assert all(f"{split}/recall/{name}" in record.scores for name in EKMAN6.card.classes)
+        assert all(f"{split}/recall/{name}" in record.scores for name in EKMAN6.info.classes)
     assert record.scores["test/n"] == 6
 
 
@@ -100,7 +100,7 @@ def repeated(finished, folder, loaders):
     """The record of another run of what was asked, in a results folder of its own."""
     asked, desk, _ = finished
     shutil.copytree(desk.results / "prepared", folder / "prepared")
-    other = replace(desk, results=folder, store=Store(desk.results), draw=lambda *given: [], loaders=loaders)
+    other = replace(desk, results=folder, store=MlflowStore(desk.results), draw=lambda *given: [], loaders=loaders)
     return execute(asked, other).record
 
 
@@ -125,9 +125,9 @@ def test_the_predictor_is_rebuilt_from_its_weights_and_says_the_same(finished):
     asked, desk, record = finished
     inputs, _ = inputs_of(asked, desk, 6)
     with torch.inference_mode():
-        scores = predictor_of(asked, desk, record)(inputs).label
+        scores = predictor_of(asked, desk, record)(inputs).output
     table = pandas.read_parquet(desk.results / "runs" / record.key / "predictions.parquet")
-    stored = table[table.split == "test"][[f"score/{name}" for name in EKMAN6.card.classes]].to_numpy()
+    stored = table[table.split == "test"][[f"score/{name}" for name in EKMAN6.info.classes]].to_numpy()
     torch.testing.assert_close(scores, torch.tensor(stored), rtol=1e-4, atol=1e-5)
 
 
@@ -135,8 +135,8 @@ def test_a_clip_s_scores_do_not_depend_on_its_neighbours(finished):
     asked, desk, record = finished
     predictor, (inputs, _) = predictor_of(asked, desk, record), inputs_of(asked, desk)
     with torch.inference_mode():
-        together = predictor(inputs).label
-        alone = torch.cat([predictor(part_of(inputs, i, i + 1)).label for i in range(3)])
+        together = predictor(inputs).output
+        alone = torch.cat([predictor(slice_batch(inputs, i, i + 1)).output for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
@@ -148,7 +148,7 @@ def test_absent_modalities_are_borne(finished, lost):
     present[:, list(lost)] = False
     words = tuple(((),) * len(clip) for clip in inputs.words) if 2 in lost else inputs.words
     with torch.inference_mode():
-        scores = predictor_of(asked, desk, record)(replace(inputs, present=present, words=words)).label
+        scores = predictor_of(asked, desk, record)(replace(inputs, present=present, words=words)).output
     assert scores.shape == (3, 6) and scores.isfinite().all()
 
 
@@ -164,25 +164,25 @@ def test_an_explanation_has_a_curve_of_segments_and_classes_or_none(finished):
 def test_what_is_told_of_validation_clips_is_kept_and_drawn_and_listed(finished):
     _, desk, record = finished
     folder = desk.results / "runs" / record.key
-    explained = read_explained(folder)
+    explained = read_explanations(folder)
     told = {"explained.json", "explained.safetensors"} & set(record.files)
     assert bool(told) == (explained is not None) == ("emotions.png" in record.files)
     assert {path.name for path in folder.glob("*.png")} <= set(record.files)
     if explained is not None:
-        corpus = EKMAN6.load(Request(desk.data, desk.results, 24, 32, 0))
+        corpus = EKMAN6.load(SplitRequest(desk.data, desk.results, 24, 32, 0))
         keys = {key for found in explained.stages.values() for key in found} | set(explained.shown)
         assert keys <= {clip.key for clip in corpus.val.clips} and len(explained.shown) == 4
 
 
 def test_every_arm_is_its_base_method_or_a_variant_that_a_record_can_tell_apart():
-    configs = {name: arm.method.config.preset("quick").override(arm.overrides) for name, arm in known_arms().items()}
-    told = {(arm.method.name, configs[name].model_dump_json()) for name, arm in known_arms().items()}
+    configs = {name: arm.method.config.from_preset("quick").override(arm.overrides) for name, arm in get_arms().items()}
+    told = {(arm.method.name, configs[name].model_dump_json()) for name, arm in get_arms().items()}
     assert len(told) == len(configs)
 
 
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_card_is_whole(name):
-    card = DATASETS[name].card
+    card = DATASETS[name].info
     assert card.name == name and len(card.classes) == len(card.sentiment) == len(set(card.classes))
     assert set(card.sentiment) <= {-1, 0, 1}
     reached = {label for label in card.classes if card.emotions.get(label)}
@@ -193,15 +193,15 @@ def test_a_card_is_whole(name):
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_data_set_gives_disjoint_splits_that_follow_from_the_seed(name, tmp_path_factory):
     entry = DATASETS[name]
-    root = write_tree(tmp_path_factory.mktemp("splits"), entry.card, 5, 1, seconds=0.1)
+    root = write_tree(tmp_path_factory.mktemp("splits"), entry.info, 5, 1, seconds=0.1)
     cache = tmp_path_factory.mktemp("cache")
-    corpora = [entry.load(Request(root, cache, 16, 24, seed)) for seed in (0, 0, 1)]
-    stated = entry.card.group == "session"  # the next session is for val, whatever the seed
+    corpora = [entry.load(SplitRequest(root, cache, 16, 24, seed)) for seed in (0, 0, 1)]
+    stated = entry.info.group == "session"  # the next session is for val, whatever the seed
     assert (
         corpora[0].fingerprint == corpora[1].fingerprint
         and (corpora[2].fingerprint == corpora[0].fingerprint) == stated
     )
-    assert corpora[0].content == corpora[1].content
+    assert corpora[0].content_hash == corpora[1].content_hash
     splits = [corpora[0].train.clips, corpora[0].val.clips, corpora[0].test.clips]
     assert max(Counter(clip.key for clip in chain(*splits)).values()) == 1
     groups = [{clip.group for clip in clips} for clips in splits]

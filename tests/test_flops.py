@@ -8,12 +8,12 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.data import Batch
-from bench.streams import Streams
-from methods.backbones.mbt import Mbt
-from methods.mart.masking import mask_ratio
-from methods.released.model import Released
-from methods.supervised import Classify, MbtPredictor
+from bench.rng import RngTree
+from bench.types import Batch
+from methods.mart.masking import compute_mask_ratio
+from methods.mart_released import ReleasedObjective
+from methods.mbt.model import Mbt
+from methods.mbt.supervised import MbtPredictor, SupervisedObjective
 from tests.methods.mart.toys import CARD, SMALL, objective, one_clip, spoken_batch
 from tests.methods.released.test_released import TINY
 from tests.speed import flops
@@ -34,16 +34,16 @@ def test_the_formula_counts_a_step_of_mart(progress: float) -> None:
     config = SMALL.override({**WIDER, "verify": "none"})
     batch = one_clip(spoken_batch(config, progress), 0)
     wanted = counted(objective(config), batch)
-    assert flops.pre_training(config, 2, mask_ratio(config, progress)) == pytest.approx(wanted, rel=0.02)
+    assert flops.pre_training(config, 2, compute_mask_ratio(config, progress)) == pytest.approx(wanted, rel=0.02)
 
 
 def test_the_formula_counts_a_released_step() -> None:
     config = TINY.override({name: value for name, value in WIDER.items() if name != "contrast_width"})
-    model = Released(MbtPredictor(Mbt(config, 3, Streams(0))), config, CARD, Streams(0))
+    model = ReleasedObjective(MbtPredictor(Mbt(config, 3, RngTree(0))), config, CARD, RngTree(0))
     assert flops.released(config, 3) == pytest.approx(counted(model, one_clip(spoken_batch(config), 0)), rel=0.02)
 
 
 def test_the_formula_counts_a_fine_tuning_step() -> None:
     config = TINY.override({name: value for name, value in WIDER.items() if name != "contrast_width"})
-    model = Classify(MbtPredictor(Mbt(config, 3, Streams(0))), CARD, 0.5)
+    model = SupervisedObjective(MbtPredictor(Mbt(config, 3, RngTree(0))), CARD, 0.5)
     assert flops.fine_tuning(config) == pytest.approx(counted(model, one_clip(spoken_batch(config), 0)), rel=0.02)

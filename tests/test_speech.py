@@ -4,10 +4,10 @@ import numpy as np
 import pandas
 import pytest
 
-from bench.data import Request
+from bench.artifacts import PREDICTIONS_FILE
 from bench.method import Method
-from bench.outputs import PREDICTIONS
-from bench.streams import Streams
+from bench.rng import RngTree
+from bench.types import SplitRequest
 from methods.registry import METHODS
 from tests.speech import FOLDS, SETTINGS, run, speech, split
 
@@ -39,11 +39,11 @@ def test_every_actor_is_left_out_once_and_straddles_no_splits(folder):
 @pytest.mark.slow
 def test_mbt_runs_on_sound_alone_and_scores_actors_it_never_heard(folder, results):
     record = run(folder, results, 0, "mbt", **SETTINGS, epochs=3)
-    table = pandas.read_parquet(results / "runs" / record.key / PREDICTIONS)
+    table = pandas.read_parquet(results / "runs" / record.key / PREDICTIONS_FILE)
     assert np.isfinite(table.filter(like="score/").to_numpy()).all()
     tested = {clip.key for clip in split(folder, 0)["test"]}
     assert set(table[table["split"] == "test"]["clip"]) == tested
-    sampling = MBT.sampling(MBT.config.preset("quick").override(SETTINGS), True)
-    corpus = speech(folder).load(Request(None, results, sampling.size, sampling.mels, 0))
+    sampling = MBT.sampling(MBT.config.from_preset("quick").override(SETTINGS), True)
+    corpus = speech(folder).load(SplitRequest(None, results, sampling.size, sampling.mels, 0))
     assert not actors(corpus.test.clips) & (actors(corpus.train.clips) | actors(corpus.val.clips))
-    assert corpus.train.read(0, sampling, Streams(0), 0).present.tolist() == [False, True, False]
+    assert corpus.train.read(0, sampling, RngTree(0), 0).present.tolist() == [False, True, False]

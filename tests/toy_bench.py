@@ -4,7 +4,7 @@ import sys
 
 from datasets.registry import DATASETS
 from methods.registry import METHODS
-from studies.command.cli import main
+from studies.cli.main import main
 from tests.toys import TOY, TOY_DATA
 
 METHODS["toy"] = TOY

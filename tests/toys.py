@@ -8,15 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from bench.config import Config, Search
-from bench.data import Card, Clip, Corpus, Dataset, Explanation, Inputs, Request, Sample, Sampling
+from bench.config import Config, SearchRange
 from bench.errors import MediaError
-from bench.method import Context, Method, Scores
+from bench.method import FitContext, Method, Scores
+from bench.types import (
+    Clip,
+    Dataset,
+    DatasetInfo,
+    DatasetSplits,
+    Explanation,
+    Inputs,
+    OpenedClip,
+    Sampling,
+    SplitRequest,
+)
 
 if TYPE_CHECKING:
-    from bench.streams import Streams
+    from bench.rng import RngTree
 
-CARD = Card(
+CARD = DatasetInfo(
     name="toy",
     title="Toy clips",
     classes=("low", "mid", "high"),
@@ -36,22 +46,22 @@ class NumberClips:
     clips: tuple[Clip, ...]
     pause: float = 0.0  # seconds a read takes
 
-    def read(self, index: int, sampling: Sampling, streams: Streams, epoch: int) -> Sample:
+    def read(self, index: int, sampling: Sampling, streams: RngTree, epoch: int) -> OpenedClip:
         import torch
 
         time.sleep(self.pause)
         clip = self.clips[index]
         purpose = ("augmentation", epoch, clip.key) if sampling.training else ("fixed", clip.key)
         noise = torch.randn((sampling.segments, 100, sampling.mels), generator=streams.torch(*purpose))
-        return Sample(
+        return OpenedClip(
             video=torch.zeros((sampling.segments, sampling.frames, sampling.size, sampling.size, 3), dtype=torch.uint8),
-            audio=clip.label + noise,
+            audio=clip.target + noise,
             words=((),) * sampling.segments,
             present=torch.tensor([False, True, False]),
         )
 
 
-def number_clips(split: str, per_class: int, card: Card = CARD) -> NumberClips:
+def number_clips(split: str, per_class: int, card: DatasetInfo = CARD) -> NumberClips:
     """`per_class` clips of each class, named after their split."""
     return NumberClips(
         tuple(
@@ -62,9 +72,9 @@ def number_clips(split: str, per_class: int, card: Card = CARD) -> NumberClips:
     )
 
 
-def _load(request: Request) -> Corpus:
+def _load(request: SplitRequest) -> DatasetSplits:
     splits = {split: number_clips(split, per_class) for split, per_class in (("train", 8), ("val", 3), ("test", 4))}
-    return Corpus(CARD, splits["train"], splits["val"], splits["test"], "f" * 64, "c" * 64)
+    return DatasetSplits(CARD, splits["train"], splits["val"], splits["test"], "f" * 64, "c" * 64)
 
 
 TOY_DATA = Dataset(CARD, _load)
@@ -75,7 +85,7 @@ class ToyConfig(Config):
 
     epochs: int = Field(6, ge=1, le=100)
     batch: int = Field(4, ge=1)
-    lr: Annotated[float, Search(0.001, 1.0, log=True)] = Field(0.05, gt=0)
+    lr: Annotated[float, SearchRange(0.001, 1.0, log=True)] = Field(0.05, gt=0)
     ema: float = Field(0.5, ge=0, lt=1)
     drop: float = Field(0.2, ge=0, lt=1)
     pause: float = Field(0.0, ge=0, description="seconds a forward pass takes")
@@ -86,7 +96,7 @@ def sampling(config: ToyConfig, training: bool) -> Sampling:
     return Sampling(segments=2, frames=1, stride=1, size=2, mels=3, training=training)
 
 
-def build(config: ToyConfig, card: Card) -> Any:
+def build(config: ToyConfig, card: DatasetInfo) -> Any:
     import torch
     from torch import nn
 
@@ -108,16 +118,16 @@ def build(config: ToyConfig, card: Card) -> Any:
     return Linear()
 
 
-def fit(config: ToyConfig, card: Card, train: Any, val: Any, streams: Streams, ctx: Context) -> Any:
+def fit(config: ToyConfig, card: DatasetInfo, train: Any, val: Any, streams: RngTree, ctx: FitContext) -> Any:
     import torch
     from torch import nn
 
-    from bench.predict import Validation
+    from bench.evaluate import Validation
     from bench.training import Losses, Stage
-    from bench.training import train as run_stage
+    from bench.training import train_stage as run_stage
 
     predictor = build(config, card)
-    torch.manual_seed(streams.number("weights", "layer"))
+    torch.manual_seed(streams.derive_seed("weights", "layer"))
     nn.init.normal_(predictor.layer.weight)
 
     class Objective(nn.Module):
@@ -133,8 +143,8 @@ def fit(config: ToyConfig, card: Card, train: Any, val: Any, streams: Streams, c
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate what is not there")
             if config.fail == "data":
                 raise MediaError("a clip cannot be read any more")
-            label = self.predictor(batch.inputs).label
-            loss = nn.functional.cross_entropy(label, batch.label, reduction="none")
+            label = self.predictor(batch.inputs).output
+            loss = nn.functional.cross_entropy(label, batch.target, reduction="none")
             odd = {"odd": loss.detach() * float("inf")} if config.fail == "note" else {}
             return Losses({"label": loss * (float("nan") if config.fail == "nan" else 1)}, odd)
 

@@ -1,1 +1,3 @@
-"""MART (Zhang et al., CVPR 2024), one file for each section of the paper."""
+"""MART (Zhang et al., CVPR 2024), one module for each section of the paper."""
+
+from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Affective cues: words and concepts of a transcript with their polarity, degree and emotions (METHOD.md section 3).
+"""Affective cues: words and concepts of a transcript with polarity, degree and emotions (METHOD.md section 3).
 
 Polarity and its strength come from SenticNet 6 (Cambria et al., CIKM 2020), emotions from the NRC EmoLex word list
-(Mohammad and Turney, 2013; data for research use).
+(Mohammad and Turney, 2013; data for research use). The cues of a batch are padded tensors.
+
+Key: B clips, S segments, K cues of a segment (padded), P words of a cue (padded), C classes.
 """
 
 from __future__ import annotations
@@ -9,24 +11,33 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from bench.data import Card, Word
 from bench.errors import ConfigError
+from bench.types import ClassFacts, Clip, DatasetInfo, FactsSection, Word
 
-LONGEST = 4  # words of a concept
-PADDING, OTHER = 0, 1  # rows of a word table that stand for no word, and for any word the lexicon lacks
-PLUTCHIK = frozenset({"anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"})
-MOODS = {"#eagerness": "anticipation", **{f"#{name}": name for name in ("anger", "disgust", "fear", "joy", "sadness")}}
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+MAX_CONCEPT_WORDS = 4  # words of a concept
+PADDING_ROW, UNKNOWN_ROW = 0, 1  # rows of a word table that stand for no word, and for any word the lexicon lacks
+PLUTCHIK_EMOTIONS = frozenset({"anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"})
+MOOD_EMOTIONS = {
+    "#eagerness": "anticipation",
+    **{f"#{name}": name for name in ("anger", "disgust", "fear", "joy", "sadness")},
+}
+_WORD_PATTERN = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+MEANING = (
+    "Entries: of the lexicon, that speak for the class. Clips with a cue: share of the class's clips in which a cue "
+    "speaks for that class. Cues a clip: mean over its clips, whatever they speak for."
+)
 
 
 @dataclass(frozen=True)
-class Entry:
+class LexiconEntry:
     """What the lexicon says of a word or concept."""
 
     polarity: float  # -1 to 1
@@ -43,18 +54,18 @@ class Cue:
     polarity: int  # -1 or 1
     degree: float
     classes: frozenset[int]  # of the card
-    places: tuple[tuple[int, int], ...]  # of its words in the slot's transcript, in characters
+    word_spans: tuple[tuple[int, int], ...]  # of its words in the slot's transcript, in characters
 
 
-class _Token(NamedTuple):
+class _WordToken(NamedTuple):
     """A word as it is looked up, and where it stands."""
 
     text: str
     start: float
-    place: tuple[int, int]  # in the slot's transcript, in characters
+    span: tuple[int, int]  # in the slot's transcript, in characters
 
 
-def transcript(words: Sequence[Word]) -> str:
+def join_words(words: Sequence[Word]) -> str:
     """The words of a slot as one text."""
     return " ".join(word.text for word in words)
 
@@ -65,69 +76,74 @@ class Lexicon:
 
     polarities: Mapping[str, float]
     emotions: Mapping[str, frozenset[str]]
-    _strengths: list[float] = field(init=False, repr=False)
-    _found: dict[str, Entry | None] = field(init=False, repr=False, default_factory=dict)
+    _sorted_strengths: list[float] = field(init=False, repr=False)
+    _entry_cache: dict[str, LexiconEntry | None] = field(init=False, repr=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._strengths = sorted(abs(value) for value in self.polarities.values())
+        self._sorted_strengths = sorted(abs(value) for value in self.polarities.values())
 
-    def entry(self, concept: str) -> Entry | None:
+    def find_entry(self, concept: str) -> LexiconEntry | None:
         """The entry of a word, or of words joined by "_"; None without polarity or emotions."""
-        if concept not in self._found:
-            self._found[concept] = self._look_up(concept)
-        return self._found[concept]
+        if concept not in self._entry_cache:
+            self._entry_cache[concept] = self._make_entry(concept)
+        return self._entry_cache[concept]
 
     @cached_property
-    def rows(self) -> dict[str, int]:
+    def word_rows(self) -> dict[str, int]:
         """Word -> its row of a word table, from 2 on: every word that an entry is made of, in their order."""
-        concepts = (concept for concept, polarity in self.polarities.items() if polarity and self._named(concept))
+        concepts = (
+            concept for concept, polarity in self.polarities.items() if polarity and self._find_emotions(concept)
+        )
         words = {word for concept in concepts for word in concept.split("_")}
-        return {word: row for row, word in enumerate(sorted(words), OTHER + 1)}
+        return {word: row for row, word in enumerate(sorted(words), UNKNOWN_ROW + 1)}
 
-    def row(self, word: str) -> int:
+    def find_row(self, word: str) -> int:
         """The row of a word as said: its own, or else that of its stem."""
-        return self.rows.get(word) or self.rows.get(_stem(word), OTHER)
+        return self.word_rows.get(word) or self.word_rows.get(_stem_word(word), UNKNOWN_ROW)
 
-    def degree(self, polarity: float) -> float:
+    def compute_degree(self, polarity: float) -> float:
         """The percentile of |polarity|, ties in the middle."""
-        below, upto = bisect_left(self._strengths, abs(polarity)), bisect_right(self._strengths, abs(polarity))
-        return (below + upto) / 2 / len(self._strengths)
+        below, upto = (
+            bisect_left(self._sorted_strengths, abs(polarity)),
+            bisect_right(self._sorted_strengths, abs(polarity)),
+        )
+        return (below + upto) / 2 / len(self._sorted_strengths)
 
-    def cues(self, words: Sequence[Word], card: Card) -> tuple[Cue, ...]:
+    def find_cues(self, words: Sequence[Word], info: DatasetInfo) -> tuple[Cue, ...]:
         """The cues of a slot's words, in their order; no word belongs to two."""
-        tokens = _tokens(words)
+        tokens = _tokenise(words)
         found: list[Cue] = []
         place = 0
         while place < len(tokens):
             taken = 1
-            for count in range(min(LONGEST, len(tokens) - place), 0, -1):
+            for count in range(min(MAX_CONCEPT_WORDS, len(tokens) - place), 0, -1):
                 span = tokens[place : place + count]
-                entry = self._entry_or_stem([token.text for token in span])
+                entry = self._find_entry_or_stem([token.text for token in span])
                 if entry is not None:
-                    found.append(_cue(span, entry, card))
+                    found.append(_make_cue(span, entry, info))
                     taken = count
                     break
             place += taken
         return tuple(found)
 
-    def words(self, words: Sequence[Word]) -> tuple[Cue, ...]:
+    def make_plain_cues(self, words: Sequence[Word]) -> tuple[Cue, ...]:
         """Every word of a slot as a cue without meaning."""
-        return tuple(Cue(token.text, token.start, 0, 0.0, frozenset(), (token.place,)) for token in _tokens(words))
+        return tuple(Cue(token.text, token.start, 0, 0.0, frozenset(), (token.span,)) for token in _tokenise(words))
 
-    def _entry_or_stem(self, tokens: list[str]) -> Entry | None:
-        entry = self.entry("_".join(tokens))
+    def _find_entry_or_stem(self, tokens: list[str]) -> LexiconEntry | None:
+        entry = self.find_entry("_".join(tokens))
         if entry is None and len(tokens) == 1:
-            entry = self.entry(_stem(tokens[0]))
+            entry = self.find_entry(_stem_word(tokens[0]))
         return entry
 
-    def _look_up(self, concept: str) -> Entry | None:
+    def _make_entry(self, concept: str) -> LexiconEntry | None:
         polarity = self.polarities.get(concept)
         if not polarity:
             return None
-        emotions = self._named(concept)
-        return Entry(polarity, self.degree(polarity), emotions) if emotions else None
+        emotions = self._find_emotions(concept)
+        return LexiconEntry(polarity, self.compute_degree(polarity), emotions) if emotions else None
 
-    def _named(self, concept: str) -> frozenset[str]:
+    def _find_emotions(self, concept: str) -> frozenset[str]:
         """The emotions of a concept; where the emotion list lacks it, those of its words taken together."""
         emotions = self.emotions.get(concept)
         if emotions is None:
@@ -144,15 +160,15 @@ def load_lexicon(name: str) -> Lexicon:
 
         polarities = {concept: float(values[7]) for concept, values in senticnet.items()}
         if name == "nrc":
-            return Lexicon(polarities, _nrc())
+            return Lexicon(polarities, _load_nrc_emotions())
         moods = {
-            concept: frozenset(MOODS[tag] for tag in values[4:6] if tag in MOODS)
+            concept: frozenset(MOOD_EMOTIONS[tag] for tag in values[4:6] if tag in MOOD_EMOTIONS)
             for concept, values in senticnet.items()
         }
         return Lexicon(polarities, moods)
     try:
         raw = json.loads(Path(name).read_text(encoding="utf-8"))
-        entries = {word.replace(" ", "_"): _checked(word, value) for word, value in raw.items()}
+        entries = {word.replace(" ", "_"): _parse_entry(word, value) for word, value in raw.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConfigError(
             f"lexicon '{name}' is neither nrc nor senticnet nor a file of "
@@ -164,46 +180,89 @@ def load_lexicon(name: str) -> Lexicon:
     )
 
 
-def _checked(word: str, value: dict[str, Any]) -> tuple[float, frozenset[str]]:
+def _parse_entry(word: str, value: dict[str, Any]) -> tuple[float, frozenset[str]]:
     """Polarity and emotions of a file's entry; raises ValueError for what no look-up could ever meet."""
-    polarity, emotions = float(value["polarity"]), frozenset(value["emotions"]) & PLUTCHIK
+    polarity, emotions = float(value["polarity"]), frozenset(value["emotions"]) & PLUTCHIK_EMOTIONS
     if not -1 <= polarity <= 1:
         raise ValueError(f"polarity {polarity} of '{word}' is not between -1 and 1")
     if isinstance(value["emotions"], str) or not emotions:
-        raise ValueError(f"emotions of '{word}' are no list with one of {', '.join(sorted(PLUTCHIK))}")
-    if word != word.lower() or not 1 <= len(word.replace("_", " ").split()) <= LONGEST:
-        raise ValueError(f"'{word}' is not one to {LONGEST} words in lower case")
+        raise ValueError(f"emotions of '{word}' are no list with one of {', '.join(sorted(PLUTCHIK_EMOTIONS))}")
+    if word != word.lower() or not 1 <= len(word.replace("_", " ").split()) <= MAX_CONCEPT_WORDS:
+        raise ValueError(f"'{word}' is not one to {MAX_CONCEPT_WORDS} words in lower case")
     return polarity, emotions
 
 
-def _nrc() -> dict[str, frozenset[str]]:
+def _load_nrc_emotions() -> dict[str, frozenset[str]]:
     from importlib import resources
 
     text = resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8")
-    return {word: frozenset(tags) & PLUTCHIK for word, tags in json.loads(text).items()}
+    return {word: frozenset(tags) & PLUTCHIK_EMOTIONS for word, tags in json.loads(text).items()}
 
 
-def _tokens(words: Sequence[Word]) -> list[_Token]:
-    found: list[_Token] = []
+def _tokenise(words: Sequence[Word]) -> list[_WordToken]:
+    found: list[_WordToken] = []
     before = 0  # characters of the transcript
     for word in words:
-        for match in _WORD.finditer(word.text):
+        for match in _WORD_PATTERN.finditer(word.text):
             place = (before + match.start(), before + match.end())
-            found.append(_Token(match.group().lower(), word.start, place))
+            found.append(_WordToken(match.group().lower(), word.start, place))
         before += len(word.text) + 1
     return found
 
 
-def _cue(span: Sequence[_Token], entry: Entry, card: Card) -> Cue:
+def _make_cue(span: Sequence[_WordToken], entry: LexiconEntry, info: DatasetInfo) -> Cue:
     classes = frozenset(
-        index for index, name in enumerate(card.classes) if card.emotions.get(name, frozenset()) & entry.emotions
+        index for index, name in enumerate(info.classes) if info.emotions.get(name, frozenset()) & entry.emotions
     )
-    text, places = " ".join(token.text for token in span), tuple(token.place for token in span)
+    text, places = " ".join(token.text for token in span), tuple(token.span for token in span)
     return Cue(text, span[0].start, 1 if entry.polarity > 0 else -1, entry.degree, classes, places)
 
 
 @cache
-def _stem(word: str) -> str:
+def _stem_word(word: str) -> str:
     from nltk.stem.snowball import SnowballStemmer
 
     return str(SnowballStemmer("english").stem(word))
+
+
+def survey_cues(info: DatasetInfo, said: Iterable[tuple[Clip, list[Word]]]) -> FactsSection:
+    """Count, for each class of a card, entries of the lexicon and cues among the words of its clips."""
+    lexicon = load_lexicon("nrc")
+    entries = _count_entries(info)
+    clips, hit, cues = Counter[int](), Counter[int](), Counter[int]()
+    for clip, words in said:
+        found = lexicon.find_cues(words, info)
+        clips[clip.target] += 1
+        cues[clip.target] += len(found)
+        hit[clip.target] += any(clip.target in cue.classes for cue in found)
+    rows = []
+    for label, name in enumerate(info.classes):
+        count = max(clips[label], 1)
+        cells = (f"{entries[name]:,}", hit[label] / count, f"{cues[label] / count:.1f}")
+        rows.append(ClassFacts(name, cells, _explain_emotions(info, name)))
+    return FactsSection(
+        id="lexicon",
+        title="What the lexicon hears",
+        headings=("entries", "clips with a cue", "cues a clip"),
+        classes=tuple(rows),
+        meaning=MEANING,
+        lead="No cue can reach" if info.unreached else "",
+        names=", ".join(info.unreached),
+    )
+
+
+def _explain_emotions(info: DatasetInfo, name: str) -> str:
+    """The emotions that speak for a class, and why these."""
+    emotions = ", ".join(sorted(info.emotions.get(name, ())))
+    return ": ".join(part for part in (emotions or "no emotion speaks for it", info.reasons.get(name)) if part)
+
+
+def _count_entries(info: DatasetInfo) -> Counter[str]:
+    """Class -> entries of the lexicon that speak for it."""
+    lexicon = load_lexicon("nrc")
+    found = Counter[str]()
+    for concept in lexicon.polarities:
+        entry = lexicon.find_entry(concept)
+        if entry is not None:
+            found.update(name for name in info.classes if info.emotions.get(name, frozenset()) & entry.emotions)
+    return found

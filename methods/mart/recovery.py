@@ -1,29 +1,222 @@
-"""Recovery of what was hidden: decoders, and the losses of patches and of the emotion distribution (METHOD.md
-section 6).
+"""Recovery of hidden tokens: targets, decoders and losses (METHOD.md section 6).
 
-Key: B clips, S segments, N tokens, n visible ones, D width, W width of a decoder, Q values of a patch, C classes.
+Targets are patches of pixels, gradients or features of a frozen teacher, with or instead of the emotion distribution.
+The teacher is the image tower of an image-text model (CLIP, Radford et al., ICML 2021).
+
+Key: B clips, S segments, T frames, H W pixels, F sound frames, M mel bins, N tokens, n visible ones, D width, W width
+of a decoder, Q values of a patch (or width of the teacher), C classes.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal, NamedTuple
 
+import timm
 import torch
-from einops import rearrange
-from jaxtyping import Bool, Float, Int
+from einops import rearrange, reduce
+from jaxtyping import Bool, Float, Int, UInt8
+from timm.data.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
-from torch.nn.functional import fold, kl_div, log_softmax, softmax, unfold
+from torch.nn.functional import (
+    adaptive_avg_pool2d,
+    fold,
+    interpolate,
+    kl_div,
+    layer_norm,
+    log_softmax,
+    pad,
+    softmax,
+    unfold,
+)
 
 from bench.errors import ConfigError
-from bench.streams import Streams
-from methods.backbones.blocks import EPS, blocks, run
-from methods.backbones.mbt import Mbt
-from methods.backbones.tokens import seeded, sinusoids
+from bench.rng import RngTree
 from methods.mart.config import MartConfig
+from methods.mbt.blocks import NORM_EPS, make_blocks, run_block
+from methods.mbt.model import Mbt
+from methods.mbt.tokens import make_seeded, scale_pixels, sinusoidal_positions
+from methods.weights import load_frozen, load_tensors
+
+TEACHER_BATCH = 64  # pictures
+TOWER_HEAD_WIDTH = 64  # width of an attention head in towers up to ViT-L; wider ones have others
+MAX_TOWER_WIDTH = 1024
+
+HOG_ORIENTATIONS = 9  # of 20 degrees; a gradient and its opposite are one
+HOG_CELL = 8  # pixels
 
 
-class Decoder(nn.Module):
+class Teacher:
+    """Features of a tubelet's picture; no module, so that the tower is in no checkpoint and no optimiser."""
+
+    def __init__(self, tower: VisionTransformer) -> None:
+        self.tower = tower
+        self.width = int(tower.embed_dim)
+        self.grid: tuple[int, int] = tower.patch_embed.grid_size
+        self.size: tuple[int, int] = tower.patch_embed.img_size
+        self.scale = torch.tensor([OPENAI_CLIP_MEAN, OPENAI_CLIP_STD]).view(2, 3, 1, 1)
+
+    @torch.no_grad()
+    def __call__(self, video: UInt8[Tensor, "B S T H W 3"], tubelet: int, side: int) -> Float[Tensor, "B S N Q"]:
+        """The patch features of each tubelet's middle frame, pooled to side x side and normalised (layer norm)."""
+        clips, segments = video.shape[:2]
+        self.tower.to(video.device)
+        self.scale = self.scale.to(video.device)
+        pictures = rearrange(video[:, :, tubelet // 2 :: tubelet], "B S t h w c -> (B S t) c h w")
+        told = torch.cat([self._encode_pictures(some, side) for some in torch.split(pictures, TEACHER_BATCH)])
+        features = rearrange(told, "(B S t) q h w -> B S (t h w) q", B=clips, S=segments)
+        return layer_norm(features, (self.width,))
+
+    def _encode_pictures(self, pictures: UInt8[Tensor, "n 3 H W"], side: int) -> Float[Tensor, "n Q h w"]:
+        mean, deviation = self.scale
+        scaled = interpolate(pictures.float() / 255, self.size, mode="bicubic", antialias=True)
+        tokens = self.tower.forward_features((scaled - mean) / deviation)[:, self.tower.num_prefix_tokens :].float()
+        return adaptive_avg_pool2d(rearrange(tokens, "n (h w) q -> n q h w", h=self.grid[0]), side)
+
+
+def load_teacher(file: str) -> Teacher:
+    """The teacher of a file of timm's or OpenCLIP's names; its sizes are those of the tensors.
+
+    Raises ConfigError where there is no file, or none of such a tower.
+    """
+    if not file:
+        raise ConfigError("target=clip learns from an image-text tower: name its file, --set weights_teacher=FILE")
+    tensors = load_tensors(Path(file), "weights_teacher")
+    told = f"weights_teacher: '{file}' holds no image tower of a CLIP (ViT-L or smaller)"
+    width, depth, patch, side = _infer_tower_sizes(tensors, told)
+    tower = timm.create_model(
+        "vit_base_patch16_clip_224",
+        **{"img_size": side * patch, "patch_size": patch, "embed_dim": width, "depth": depth},
+        num_heads=width // TOWER_HEAD_WIDTH,
+        num_classes=0,
+    )
+    return Teacher(load_frozen(tower, checkpoint_filter_fn(tensors, tower), told))
+
+
+def _infer_tower_sizes(tensors: dict[str, Tensor], told: str) -> tuple[int, int, int, int]:
+    """Width, blocks, pixels of a patch's side, patches of a picture's side; of the picture's tower where the file holds
+    both."""
+    visual = {name: tensor for name, tensor in tensors.items() if name.startswith("visual.")} or tensors
+    own = {name.removeprefix("visual.").removeprefix("trunk."): tensor for name, tensor in visual.items()}
+    kernel = own.get("patch_embed.proj.weight", own.get("conv1.weight"))
+    places = own.get("pos_embed", own.get("positional_embedding"))
+    if kernel is None or kernel.ndim != 4 or places is None:
+        raise ConfigError(f"{told}: it has no patch embedding or no positions")
+    width, patch, side = kernel.shape[0], kernel.shape[-1], math.isqrt(places.shape[-2] - 1)
+    depth = sum(name.endswith(("norm1.weight", "ln_1.weight")) for name in own)
+    if width % TOWER_HEAD_WIDTH or width > MAX_TOWER_WIDTH or side**2 + 1 != places.shape[-2]:
+        raise ConfigError(f"{told}: {width} wide, {places.shape[-2]} positions")
+    return width, depth, patch, side
+
+
+class PatchTarget(NamedTuple):
+    """The target of picture tokens: how many values each has, and which."""
+
+    size: int
+    compute: Callable[[UInt8[Tensor, "B S T H W 3"]], Float[Tensor, "B S N Q"]]
+
+
+@dataclass(frozen=True)
+class RecoveryTarget:
+    """What a value of `target` asks of the decoders."""
+
+    make_picture_target: Callable[[MartConfig], PatchTarget]
+    recovers_sound: bool  # whether sound patches are recovered too
+    get_loss_weights: Callable[[MartConfig], tuple[float, float]]  # of patches, of the emotion distribution
+
+
+def make_pixel_target(config: MartConfig) -> PatchTarget:
+    """Normalised pixels."""
+    size = config.tubelet * config.patch**2 * 3
+    return PatchTarget(size, lambda video: compute_video_target(scale_pixels(video), config.tubelet, config.patch))
+
+
+def make_hog_target(config: MartConfig) -> PatchTarget:
+    """Histograms of oriented gradients (MaskFeat, Wei et al., CVPR 2022)."""
+    cells = (config.patch // choose_cell_size(config.patch)) ** 2
+    size = config.tubelet * cells * 3 * HOG_ORIENTATIONS
+    return PatchTarget(size, partial(compute_hog_target, tubelet=config.tubelet, patch=config.patch))
+
+
+def make_teacher_target(config: MartConfig) -> PatchTarget:
+    """Features of a frozen image-text teacher."""
+    teacher, side = load_teacher(config.weights_teacher), config.size // config.patch
+    return PatchTarget(teacher.width, partial(teacher, tubelet=config.tubelet, side=side))
+
+
+RECOVERY_TARGETS: dict[str, RecoveryTarget] = {
+    "distribution": RecoveryTarget(make_pixel_target, True, lambda config: (config.w_patch, config.w_kl)),
+    "kl": RecoveryTarget(make_pixel_target, True, lambda config: (0.0, config.w_kl)),
+    "pixel": RecoveryTarget(make_pixel_target, True, lambda config: (config.w_target, 0.0)),
+    "hog": RecoveryTarget(make_hog_target, False, lambda config: (config.w_target, 0.0)),
+    "clip": RecoveryTarget(make_teacher_target, False, lambda config: (config.w_target, 0.0)),
+}
+
+
+def compute_video_target(video: Float[Tensor, "B S T H W 3"], tubelet: int, patch: int) -> Float[Tensor, "B S N Q"]:
+    """Patches, each channel normalised by its own mean and variance."""
+    patches = rearrange(video, "B S (t a) (h b) (w c) ch -> B S (t h w) (a b c) ch", a=tubelet, b=patch, c=patch)
+    return rearrange(_normalise(patches, -2), "B S n q ch -> B S n (q ch)")
+
+
+def compute_audio_target(audio: Float[Tensor, "B S F M"], patch: int, stride: int) -> Float[Tensor, "B S N Q"]:
+    """Overlapping patches of the log-mel segment, normalised by their own mean and variance."""
+    clips = len(audio)
+    image = rearrange(audio, "B S f m -> (B S) 1 m f")
+    patches = rearrange(unfold(image, patch, stride=stride), "(B S) q n -> B S n q", B=clips)
+    return _normalise(patches, -1)
+
+
+def compute_hog_target(video: UInt8[Tensor, "B S T H W 3"], tubelet: int, patch: int) -> Float[Tensor, "B S N Q"]:
+    """The histograms of a patch: those of its frames, cells and colours one after the other."""
+    clips, segments = video.shape[:2]
+    frames = rearrange(video, "B S t h w c -> (B S t) c h w").float() / 255
+    cell = choose_cell_size(patch)
+    side = patch // cell
+    return rearrange(
+        compute_gradient_histograms(frames, cell),
+        "(B S t a) c o (h b) (w d) -> B S (t h w) (a b d c o)",
+        **{"B": clips, "S": segments, "a": tubelet, "b": side, "d": side},
+    )
+
+
+def choose_cell_size(patch: int) -> int:
+    """8 pixels where they fill the patch, else half of it, else all of it."""
+    if patch % HOG_CELL == 0:
+        return HOG_CELL
+    return patch // 2 if patch % 2 == 0 else patch
+
+
+def compute_gradient_histograms(frames: Float[Tensor, "n c H W"], cell: int) -> Float[Tensor, "n c 9 h w"]:
+    """Oriented gradients (Dalal and Triggs, CVPR 2005) of each cell and colour, of unit length; zeros where it is flat.
+
+    Differences of the two neighbours, none at the border of a frame, each counted whole under its orientation.
+    """
+    down = pad(frames[:, :, 2:] - frames[:, :, :-2], (0, 0, 1, 1))
+    right = pad(frames[..., 2:] - frames[..., :-2], (1, 1))
+    size = torch.hypot(down, right)
+    upper = torch.where((down < 0) | ((down == 0) & (right < 0)), -1.0, 1.0)  # one of the two opposite directions
+    angle = torch.atan2(down * upper, right * upper)
+    bins = (angle * (HOG_ORIENTATIONS / torch.pi)).floor().clamp(0, HOG_ORIENTATIONS - 1)
+    counted = [
+        reduce(size * (bins == orientation), "n c (h a) (w b) -> n c h w", "mean", a=cell, b=cell)
+        for orientation in range(HOG_ORIENTATIONS)
+    ]
+    found = torch.stack(counted, 2)
+    return found / (found.square().sum(2, keepdim=True) + 1e-10).sqrt()
+
+
+def _normalise(patches: Tensor, axis: int) -> Tensor:
+    mean, variance = patches.mean(axis, keepdim=True), patches.var(axis, keepdim=True, unbiased=False)
+    return (patches - mean) / (variance + 1e-6).sqrt()
+
+
+class RecoveryDecoder(nn.Module):
     """Visible tokens, and mask tokens at the hidden places, to patches and to a mean feature."""
 
     def __init__(self, config: MartConfig, tokens: int, values: int, classes: int) -> None:
@@ -34,10 +227,10 @@ class Decoder(nn.Module):
         self.recompute = config.recompute
         self.enter = nn.Linear(config.width, own)
         self.mask_token = nn.Parameter(torch.zeros(own))
-        self.register_buffer("position", sinusoids(tokens, own), persistent=False)
+        self.register_buffer("position", sinusoidal_positions(tokens, own), persistent=False)
         self.position: Tensor
-        self.blocks = blocks(own, config.decoder_depth, heads, compiled=config.compile)
-        self.norm = nn.LayerNorm(own, EPS)
+        self.blocks = make_blocks(own, config.decoder_depth, heads, compiled=config.compile)
+        self.norm = nn.LayerNorm(own, NORM_EPS)
         self.patches = nn.Linear(own, values)
         self.classes = nn.Linear(own, classes)
 
@@ -51,33 +244,31 @@ class Decoder(nn.Module):
         full = full.scatter(2, places[..., None].expand_as(entered), entered)
         tokens = rearrange(full, "B S n w -> (B S) n w") + self.position
         for block in self.blocks:
-            tokens = run(block, tokens, self.recompute)
+            tokens = run_block(block, tokens, self.recompute)
         tokens = rearrange(self.norm(tokens), "(B S) n w -> B S n w", B=clips)
         return self.patches(tokens), self.classes(tokens.mean(2))
 
 
-def make_decoders(
-    config: MartConfig, mbt: Mbt, classes: int, picture: int, sound: bool, streams: Streams
-) -> nn.ModuleDict:
+def make_decoders(config: MartConfig, mbt: Mbt, classes: int, picture: int, sound: bool, rng: RngTree) -> nn.ModuleDict:
     """A decoder of picture patches of `picture` values, and one of sound patches where the target has them."""
     sizes = {"video": (math.prod(mbt.video_grid), config.tubelet * config.patch**2 * 3)}
     if sound:
         sizes["audio"] = (math.prod(mbt.audio_grid), config.audio_patch**2)
     made = {
-        name: seeded(
-            streams,
+        name: make_seeded(
+            rng,
             f"mart.decoder.{name}",
-            lambda tokens=tokens, values=values: Decoder(config, tokens, values, classes),  # type: ignore[misc]
+            lambda tokens=tokens, values=values: RecoveryDecoder(config, tokens, values, classes),  # type: ignore[misc]
         )
         for name, (tokens, values) in sizes.items()
     }
     if picture != sizes["video"][1]:  # a last layer of its own: the others start as they do under every target
-        last = seeded(streams, "mart.decoder.video.target", lambda: nn.Linear(config.decoder_width, picture))
+        last = make_seeded(rng, "mart.decoder.video.target", lambda: nn.Linear(config.decoder_width, picture))
         made["video"].patches = last
     return nn.ModuleDict(made)
 
 
-def audio_free(
+def find_uncovered_audio(
     hidden: Bool[Tensor, "B S N"], mels: int, frames: int, patch: int, stride: int
 ) -> Bool[Tensor, "B S N Q"]:
     """Values of hidden patches that no visible patch overlaps: the others can be copied rather than recovered."""

@@ -1,7 +1,8 @@
-"""Words through a frozen BERT: a cue is the mean over its word pieces in the slot's whole transcript (METHOD.md
-section 4).
+"""Cue embeddings by a frozen BERT or a learned word table (METHOD.md section 4).
 
-Key: B clips, S segments, K cues of a segment, P word pieces of a slot, H width of BERT, D width.
+A cue is the mean over its word pieces in the whole transcript of its segment.
+
+Key: B clips, S segments, K cues of a segment, P word pieces of a segment, H width of BERT, D width.
 """
 
 from __future__ import annotations
@@ -18,22 +19,21 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from bench.errors import ConfigError
-from methods.backbones.published_files import flat_tensors
-from methods.mart.complementary import WordTable
-from methods.mart.cues import Cues
-from methods.mart.frozen import fill
+from methods.mart.contrast import WordTable
 from methods.mart.lexicon import Cue, Lexicon
+from methods.mart.verification import CueBatch
+from methods.weights import load_frozen, load_tensors
 
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-VOCABULARIES = ("tokenizer.json", "vocab.txt")
+BERT_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+BERT_VOCABULARY_FILES = ("tokenizer.json", "vocab.txt")
 
 
-def word_vectors(folder: str, lexicon: Lexicon, width: int) -> WordTable | BertWords:
+def make_word_embedding(folder: str, lexicon: Lexicon, width: int) -> WordTable | BertEmbedding:
     """What gives x_l of every cue: the BERT of a folder, or a learned table of the lexicon's words where it is ""."""
-    return BertWords(BertReader(Path(folder)), width) if folder else WordTable(len(lexicon.rows), width)
+    return BertEmbedding(BertReader(Path(folder)), width) if folder else WordTable(len(lexicon.word_rows), width)
 
 
-class BertWords(nn.Module):
+class BertEmbedding(nn.Module):
     """x_l from a frozen BERT. Only the matrix between two widths learns: the reader is no submodule, so that BERT is in
     no checkpoint and no optimiser."""
 
@@ -42,14 +42,14 @@ class BertWords(nn.Module):
         self.reader = reader
         self.enter = nn.Identity() if reader.width == width else nn.Linear(reader.width, width)
 
-    def forward(self, cues: Cues) -> Float[Tensor, "B S K D"]:
+    def forward(self, cues: CueBatch) -> Float[Tensor, "B S K D"]:
         """x_l of every cue; zeros on padding."""
-        device = cues.here.device
-        read = torch.zeros((*cues.here.shape, self.reader.width))
-        for b, (said, found) in enumerate(zip(cues.said, cues.found, strict=True)):
+        device = cues.mask.device
+        read = torch.zeros((*cues.mask.shape, self.reader.width))
+        for b, (said, found) in enumerate(zip(cues.transcripts, cues.by_segment, strict=True)):
             for s, vectors in enumerate(self.reader(said, found, device)):
                 read[b, s, : len(vectors)] = vectors
-        entered: Tensor = self.enter(read.to(device, non_blocking=True)) * rearrange(cues.here, "B S k -> B S k 1")
+        entered: Tensor = self.enter(read.to(device, non_blocking=True)) * rearrange(cues.mask, "B S k -> B S k 1")
         return entered
 
 
@@ -62,30 +62,30 @@ class BertReader:
     def __init__(self, folder: Path) -> None:
         self.tokenizer, self.bert = load_bert(folder)
         self.width = int(self.bert.config.hidden_size)
-        self._clips: dict[tuple[str, ...], list[Tensor]] = {}
+        self._vector_cache: dict[tuple[str, ...], list[Tensor]] = {}
 
     def __call__(
         self, said: tuple[str, ...], found: tuple[tuple[Cue, ...], ...], device: torch.device
     ) -> list[Float[Tensor, "_ H"]]:
         """The vectors of the cues of each slot of a clip."""
-        if said not in self._clips:
-            self._clips[said] = self._read_clip(said, found, device)
-        return self._clips[said]
+        if said not in self._vector_cache:
+            self._vector_cache[said] = self._encode_clip(said, found, device)
+        return self._vector_cache[said]
 
-    def _read_clip(self, said: Sequence[str], found: Sequence[tuple[Cue, ...]], device: torch.device) -> list[Tensor]:
+    def _encode_clip(self, said: Sequence[str], found: Sequence[tuple[Cue, ...]], device: torch.device) -> list[Tensor]:
         spoken = [slot for slot, cues in enumerate(found) if cues]
         vectors = [torch.zeros((0, self.width)) for _ in found]
         if spoken:
             pieces = self.tokenizer(
                 [said[slot] for slot in spoken], add_special_tokens=False, return_offsets_mapping=True, verbose=False
             )
-            read = self._read_pieces(pieces["input_ids"], device)
+            read = self._encode_pieces(pieces["input_ids"], device)
             for slot, spans, hidden in zip(spoken, pieces["offset_mapping"], read, strict=True):
-                vectors[slot] = torch.stack([_mean_at(cue, spans, hidden) for cue in found[slot]])
+                vectors[slot] = torch.stack([_average_pieces(cue, spans, hidden) for cue in found[slot]])
         return vectors
 
     @torch.no_grad()
-    def _read_pieces(self, slots: list[list[int]], device: torch.device) -> list[Float[Tensor, "_ H"]]:
+    def _encode_pieces(self, slots: list[list[int]], device: torch.device) -> list[Float[Tensor, "_ H"]]:
         """What BERT says of each slot's pieces; a slot longer than it can read is cut into windows."""
         room = self.bert.config.max_position_embeddings - 2  # a window stands between [CLS] and [SEP]
         windows = [ids[start : start + room] for ids in slots for start in range(0, max(len(ids), 1), room)]
@@ -103,7 +103,7 @@ def load_bert(folder: Path) -> tuple[Any, Any]:
     """Tokenizer and frozen model of a local folder in HuggingFace's format; raises ConfigError for any other."""
     from transformers import BertConfig, BertModel, BertTokenizer
 
-    weights, _ = (_one_of(folder, names) for names in (WEIGHTS, VOCABULARIES))
+    weights, _ = (_find_file(folder, names) for names in (BERT_WEIGHT_FILES, BERT_VOCABULARY_FILES))
     try:
         sizes = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         if sizes.get("model_type") != "bert":
@@ -115,11 +115,11 @@ def load_bert(folder: Path) -> tuple[Any, Any]:
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"weights_text: '{folder}' is no BERT ({reason})") from None
-    tensors = {_modern(name): tensor for name, tensor in flat_tensors(weights, "weights_text").items()}
-    return tokenizer, fill(bert, tensors, f"weights_text: '{weights}' is not the BERT of its config.json")
+    tensors = {_modernise_name(name): tensor for name, tensor in load_tensors(weights, "weights_text").items()}
+    return tokenizer, load_frozen(bert, tensors, f"weights_text: '{weights}' is not the BERT of its config.json")
 
 
-def _one_of(folder: Path, names: Sequence[str]) -> Path:
+def _find_file(folder: Path, names: Sequence[str]) -> Path:
     for name in names:
         if (folder / name).is_file():
             return folder / name
@@ -128,7 +128,7 @@ def _one_of(folder: Path, names: Sequence[str]) -> Path:
     )
 
 
-def _modern(name: str) -> str:
+def _modernise_name(name: str) -> str:
     """A tensor's name without the prefix of a whole pre-training model, and with today's names of a norm's values."""
     return (
         name.removeprefix("bert.")
@@ -137,7 +137,7 @@ def _modern(name: str) -> str:
     )
 
 
-def _mean_at(cue: Cue, spans: list[tuple[int, int]], hidden: Float[Tensor, "P H"]) -> Float[Tensor, " H"]:
+def _average_pieces(cue: Cue, spans: list[tuple[int, int]], hidden: Float[Tensor, "P H"]) -> Float[Tensor, " H"]:
     """The mean over the pieces that touch a word of the cue; zeros where the tokenizer knows none of its letters."""
-    rows = [row for row, (start, end) in enumerate(spans) if any(start < b and a < end for a, b in cue.places)]
+    rows = [row for row, (start, end) in enumerate(spans) if any(start < b and a < end for a, b in cue.word_spans)]
     return hidden[rows].sum(0) / max(len(rows), 1)

@@ -1,1 +1,3 @@
-"""A table as text: Markdown, LaTeX, CSV and HTML, there and back."""
+"""Tables as text: LaTeX, HTML, Markdown, CSV."""
+
+from __future__ import annotations

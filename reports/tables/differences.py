@@ -1,4 +1,4 @@
-"""What each part is worth: the paired difference of every arm to the full method and to the controls."""
+"""Tables of paired differences: the ablation table, and every significance test in full."""
 
 from __future__ import annotations
 
@@ -6,121 +6,183 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from bench.requests import Tuning
-from reports.results.comparisons import Comparison
-from reports.results.frame import Frame
-from reports.statistics.families import stars
-from reports.statistics.pairs import ALPHA, Paired
-from reports.tables.columns import ABSENT, column, name_cell, over
-from reports.tables.grid import Cell, Column, Grid, Line
-from reports.tables.rounding import decimals_of_spreads, interval_text
-from reports.tables.scores import MARKS, percent
+from reports.comparisons import Comparison
+from reports.runs import RunTable
+from reports.statistics import ALPHA, PairedTest, format_significance_stars
+from reports.tables.columns import (
+    NO_VALUE,
+    decimals_of_spreads,
+    describe_averaging,
+    format_interval,
+    make_column,
+    make_method_cell,
+)
+from reports.tables.scores import MARKS_NOTE, get_test_percent
+from reports.types import Cell, Column, Row, Table
 
-KINDS: tuple[Tuning, ...] = ("none", "shared", "per-arm")
-WHOSE = {
+TUNINGS: tuple[Tuning, ...] = ("none", "shared", "per-arm")
+TUNING_TITLES = {
     "none": "values of the preset",
     "shared": "values tuned for the full method",
     "per-arm": "values tuned for each arm",
 }
-FAMILY = (
+P_VALUE_NOTE = (
     "p is of the exact signed-rank test of the pairs (Wilcoxon 1945; with several folds, which share clips, of the "
     "corrected t-test of Nadeau and Bengio 2003), adjusted by Holm (1979) for all lines and data sets held against "
     "the same reference; * 0.05, ** 0.01, *** 0.001, and no star that so few pairs cannot reach."
 )
-Compared = Mapping[tuple[str, str, str], Comparison]
+ComparisonIndex = Mapping[tuple[str, str, str], Comparison]
 """(data set, label, reference) -> comparison."""
 
+BY_RUNS, BY_CLIPS = "by runs", "by clips"
+REPEATED_CLIPS_NOTE = "folds test some clips more than once, which McNemar's test does not allow"
+SMALLEST_BOOTSTRAP_P = 2 / 2001  # p of a bootstrap of 2000 draws
+TESTS_CAPTION = (
+    "Differences in points of Acc E on test to {reference}. By runs: mean over n pairs of equal seed (with several "
+    "folds: of folds, each the mean of its seeds), 95 % t-interval, exact signed-rank test (Wilcoxon 1945), the "
+    "smallest p that n can reach, and the true difference whose 95 % interval would leave out 0 in 8 of 10 "
+    "repetitions. Folds share clips: with several, interval and p are corrected (Nadeau and Bengio 2003). By clips: a"
+    " bootstrap of whole groups of clips (2000 draws) for these very runs, in which clips of all folds count alike, "
+    "and McNemar's exact test, over several seeds twice the median of their p (Rueger 1978), which takes clips for "
+    "independent and is not adjusted. The columns Holm (1979) adjust for the {count} of this table. * "
+    "0.05, ** 0.01, *** 0.001 of the adjusted p, and no star that n cannot reach. By runs and by clips answer "
+    "different questions: would other seeds agree, and would other clips?"
+)
+TESTS_COLUMNS = (
+    Column("dataset", "data set", numeric=False),
+    Column("runs/n", "n", BY_RUNS),
+    Column("runs/difference", "difference", BY_RUNS),
+    Column("runs/p", "p", BY_RUNS),
+    Column("runs/smallest", "smallest p", BY_RUNS),
+    Column("runs/holm", "Holm", BY_RUNS),
+    Column("runs/detectable", "detectable", BY_RUNS),
+    Column("clips/difference", "difference", BY_CLIPS),
+    Column("clips/groups", "groups", BY_CLIPS),
+    Column("clips/holm", "Holm", BY_CLIPS),
+    Column("clips/mcnemar", "McNemar", BY_CLIPS),
+)
 
-def by_place(found: Sequence[Comparison]) -> Compared:
+
+def index_comparisons(found: Sequence[Comparison]) -> ComparisonIndex:
     """Comparisons by what they compare."""
     return {(one.dataset, one.label, one.reference): one for one in found}
 
 
-def label_of(frame: Frame, arm: str, kind: Tuning, full: str) -> str | None:
+def find_label(run_table: RunTable, arm: str, kind: Tuning, full: str) -> str | None:
     """The line of an arm with values of a kind. The full method's own tuned values are those that others share; an arm
     that has nothing to search has its values beside any."""
-    lines = dict.fromkeys((run.label, run.values, run.searched) for run in frame.runs if run.arm == arm)
+    lines = dict.fromkeys((run.label, run.tuning, run.was_searched) for run in run_table.runs if run.arm == arm)
     wanted = "per-arm" if arm == full and kind == "shared" else kind
     fits = [label for label, values, _ in lines if values == wanted]
     fits += [label for label, values, searched in lines if values == "none" and not searched]
     return fits[0] if fits else None
 
 
-def kinds_of(frame: Frame, full: str) -> tuple[Tuning, ...]:
+def list_tunings(run_table: RunTable, full: str) -> tuple[Tuning, ...]:
     """The ways of tuning that arms other than the full method were run with, of those that have something to search."""
-    others = [run for run in frame.runs if run.arm != full] or list(frame.runs)
-    found = {run.values for run in others if run.searched or run.values != "none"} or {"none"}
-    return tuple(kind for kind in KINDS if kind in found)
+    others = [run for run in run_table.runs if run.arm != full] or list(run_table.runs)
+    found = {run.tuning for run in others if run.was_searched or run.tuning != "none"} or {"none"}
+    return tuple(kind for kind in TUNINGS if kind in found)
 
 
-def differences(
-    frame: Frame, compared: Compared, full: str, references: Sequence[str], dataset: str, name: str, title: str
-) -> Grid:
+def make_ablation_table(
+    run_table: RunTable,
+    compared: ComparisonIndex,
+    full: str,
+    references: Sequence[str],
+    dataset: str,
+    name: str,
+    title: str,
+) -> Table:
     """A line for each arm; for each way of tuning Acc E, and the difference to each reference, with n and p."""
-    frame = frame.on(dataset)
-    arms, called = tuple(dict.fromkeys(run.arm for run in frame.runs)), frame.datasets[dataset]
-    pools = dict(zip(frame.labels, frame.pools(dataset), strict=True))
+    run_table = run_table.for_dataset(dataset)
+    arms, called = tuple(dict.fromkeys(run.arm for run in run_table.runs)), run_table.dataset_titles[dataset]
+    groups = dict(zip(run_table.labels, run_table.group_by_label(dataset), strict=True))
     columns, cells = [Column("method", "method", numeric=False)], []
-    for kind in kinds_of(frame, full):
-        labels = {arm: label_of(frame, arm, kind, full) for arm in arms}
-        columns.append(Column(f"{kind}/acc_e", "Acc E", WHOSE[kind]))
+    for kind in list_tunings(run_table, full):
+        labels = {arm: find_label(run_table, arm, kind, full) for arm in arms}
+        columns.append(Column(f"{kind}/acc_e", "Acc E", TUNING_TITLES[kind]))
         shown = [label for label in labels.values() if label is not None]
-        scored = dict(zip(shown, column([pools[label] for label in shown], partial(percent, "acc_e")), strict=True))
-        cells.append([scored[label] if (label := labels[arm]) else Cell(ABSENT) for arm in arms])
+        scored = dict(
+            zip(shown, make_column([groups[label] for label in shown], partial(get_test_percent, "acc_e")), strict=True)
+        )
+        cells.append([scored[label] if (label := labels[arm]) else Cell(NO_VALUE) for arm in arms])
         for reference in (one for one in references if one in arms):
-            found = [_found(compared, dataset, labels[arm], labels.get(reference)) for arm in arms]
+            found = [_find_comparison(compared, dataset, labels[arm], labels.get(reference)) for arm in arms]
             columns += [
-                Column(f"{kind}/{reference}/{what}", heading, WHOSE[kind])
+                Column(f"{kind}/{reference}/{what}", heading, TUNING_TITLES[kind])
                 for what, heading in (("difference", f"to {reference}"), ("n", "n"), ("p", "p"))
             ]
-            cells.append([_difference(one, arm == reference) for one, arm in zip(found, arms, strict=True)])
-            cells += [[_count(one) for one in found], [adjusted_cell(one) for one in found]]
-    lines = tuple(Line(arm, (_name(frame, arm), *(found[place] for found in cells))) for place, arm in enumerate(arms))
-    return Grid(
+            cells.append([_make_difference_cell(one, arm == reference) for one, arm in zip(found, arms, strict=True)])
+            cells += [[_count_cell(one) for one in found], [make_adjusted_p_cell(one) for one in found]]
+    lines = tuple(
+        Row(arm, (_make_arm_cell(run_table, arm), *(found[place] for found in cells))) for place, arm in enumerate(arms)
+    )
+    return Table(
         name,
         f"{title}, {called}",
         f"Acc E on test and differences in points of it, with 95 % intervals of the mean over n pairs of runs of "
-        f"equal fold and seed; below 0 is worse than the reference. {over(frame, dataset)} {MARKS} {FAMILY} "
-        f"{frame.values}",
+        f"equal fold and seed; below 0 is worse than the reference. {describe_averaging(run_table, dataset)} {MARKS_NOTE} {P_VALUE_NOTE} "
+        f"{run_table.tuning_note}",
         tuple(columns),
         lines,
-        notes=tuple(note for reference in references for note in _reach(compared, dataset, reference, frame)),
-        warnings=frame.warnings,
+        notes=tuple(
+            note
+            for reference in references
+            for note in _describe_reference_power(compared, dataset, reference, run_table)
+        ),
+        warnings=run_table.warnings,
     )
 
 
-def _name(frame: Frame, arm: str) -> Cell:
-    labels = dict.fromkeys(run.label for run in frame.runs if run.arm == arm)
-    return Cell(arm, notes=tuple(dict.fromkeys(note for label in labels for note in name_cell(frame, label).notes)))
+def _make_arm_cell(run_table: RunTable, arm: str) -> Cell:
+    labels = dict.fromkeys(run.label for run in run_table.runs if run.arm == arm)
+    return Cell(
+        arm,
+        footnotes=tuple(
+            dict.fromkeys(note for label in labels for note in make_method_cell(run_table, label).footnotes)
+        ),
+    )
 
 
-def _found(compared: Compared, dataset: str, label: str | None, reference: str | None) -> Comparison | None:
+def _find_comparison(
+    compared: ComparisonIndex, dataset: str, label: str | None, reference: str | None
+) -> Comparison | None:
     return compared.get((dataset, label, reference)) if label and reference else None
 
 
-def _difference(one: Comparison | None, is_reference: bool) -> Cell:
+def _make_difference_cell(one: Comparison | None, is_reference: bool) -> Cell:
     if is_reference:
         return Cell("reference")
     if one is None:
-        return Cell(ABSENT)
+        return Cell(NO_VALUE)
     return Cell(
-        interval_text(one.pairs.mean, one.pairs.low, one.pairs.high, one.pairs.spread),
-        value=one.pairs.mean,
-        keys=one.keys,
+        format_interval(one.paired_test.mean, one.paired_test.low, one.paired_test.high, one.paired_test.std),
+        value=one.paired_test.mean,
+        run_keys=one.run_keys,
     )
 
 
-def _count(one: Comparison | None) -> Cell:
-    return Cell(ABSENT) if one is None else Cell(str(one.pairs.n), value=one.pairs.n, keys=one.keys)
+def _count_cell(one: Comparison | None) -> Cell:
+    return (
+        Cell(NO_VALUE)
+        if one is None
+        else Cell(str(one.paired_test.n_pairs), value=one.paired_test.n_pairs, run_keys=one.run_keys)
+    )
 
 
-def adjusted_cell(one: Comparison | None) -> Cell:
+def make_adjusted_p_cell(one: Comparison | None) -> Cell:
     """The adjusted p of the pairs, with the stars that their number allows."""
-    if one is None or one.adjusted is None:
-        return Cell(ABSENT)
-    return Cell(f"{p_text(one.adjusted)}{stars(one.adjusted, one.pairs.smallest)}", value=one.adjusted, keys=one.keys)
+    if one is None or one.adjusted_p is None:
+        return Cell(NO_VALUE)
+    return Cell(
+        f"{format_p(one.adjusted_p)}{format_significance_stars(one.adjusted_p, one.paired_test.smallest_p)}",
+        value=one.adjusted_p,
+        run_keys=one.run_keys,
+    )
 
 
-def p_text(p: float) -> str:
+def format_p(p: float) -> str:
     """A p-value with as many decimals as tell it from its neighbours."""
     if p < 0.0001:
         return "< 0.0001"
@@ -128,34 +190,44 @@ def p_text(p: float) -> str:
     return text.rstrip("0").rstrip(".")
 
 
-def detectable_text(pairs: Paired) -> str:
+def format_detectable(pairs: PairedTest) -> str:
     """Print the true difference that pairs could find, with the decimals of their mean; empty where there is none."""
-    return "" if pairs.detectable is None else f"{pairs.detectable:.{decimals_of_spreads([pairs.spread])}f}"
+    return (
+        ""
+        if pairs.detectable_difference is None
+        else f"{pairs.detectable_difference:.{decimals_of_spreads([pairs.std])}f}"
+    )
 
 
-def _reach(compared: Compared, dataset: str, reference: str, frame: Frame) -> tuple[str, ...]:
-    held = _labels(frame, reference)
-    return reach(
+def _describe_reference_power(
+    compared: ComparisonIndex, dataset: str, reference: str, run_table: RunTable
+) -> tuple[str, ...]:
+    held = _find_labels(run_table, reference)
+    return describe_power(
         [one for (place, _, _), one in compared.items() if place == dataset and one.reference in held], reference
     )
 
 
-def reach(found: Sequence[Comparison], reference: str) -> tuple[str, ...]:
+def describe_power(found: Sequence[Comparison], reference: str) -> tuple[str, ...]:
     """What the number of pairs can show at all, in a sentence for each number."""
     groups: dict[tuple[int, int], list[Comparison]] = {}
     for one in found:
-        groups.setdefault((one.pairs.n, one.family), []).append(one)
-    return tuple(_can_show([one.pairs for one in groups[key]], *key, reference) for key in sorted(groups))
+        groups.setdefault((one.paired_test.n_pairs, one.family_size), []).append(one)
+    return tuple(
+        _describe_pairs_power([one.paired_test for one in groups[key]], *key, reference) for key in sorted(groups)
+    )
 
 
-def _can_show(pairs: Sequence[Paired], n: int, family: int, reference: str) -> str:
+def _describe_pairs_power(pairs: Sequence[PairedTest], n: int, family: int, reference: str) -> str:
     first, told = pairs[0], []
-    if not first.corrected:
-        least = min(1.0, first.smallest * family)
-        adjusted = f", {p_text(least)} adjusted for {family} comparisons" if family > 1 else ""
+    if not first.is_corrected:
+        least = min(1.0, first.smallest_p * family)
+        adjusted = f", {format_p(least)} adjusted for {family} comparisons" if family > 1 else ""
         end = "" if least <= ALPHA else ", so no difference can be called significant"
-        told.append(f"the smallest p that the signed-rank test can reach is {p_text(first.smallest)}{adjusted}{end}")
-    found = [text for one in pairs if (text := detectable_text(one))]
+        told.append(
+            f"the smallest p that the signed-rank test can reach is {format_p(first.smallest_p)}{adjusted}{end}"
+        )
+    found = [text for one in pairs if (text := format_detectable(one))]
     if found:
         span = " to ".join(dict.fromkeys((min(found, key=float), max(found, key=float))))
         told.append(
@@ -165,5 +237,72 @@ def _can_show(pairs: Sequence[Paired], n: int, family: int, reference: str) -> s
     return f"With n = {n}: {'; '.join(told) or 'a single pair tells nothing of chance'}."
 
 
-def _labels(frame: Frame, arm: str) -> set[str]:
-    return {run.label for run in frame.runs if run.arm == arm}
+def _find_labels(run_table: RunTable, arm: str) -> set[str]:
+    return {run.label for run in run_table.runs if run.arm == arm}
+
+
+def make_significance_table(run_table: RunTable, found: Sequence[Comparison], reference: str, name: str) -> Table:
+    """A line for each comparison, data set by data set."""
+    lines, before = [], ""
+    count = f"{len(found)} comparisons" if len(found) > 1 else "one comparison"
+    for one in found:
+        rule = bool(before) and one.dataset != before
+        before = one.dataset
+        cells = (Cell(one.dataset_title), *_run_cells(one), *_make_clip_cells(one))
+        lines.append(Row(f"{one.dataset}/{one.label}", (Cell(one.label), *cells), rule))
+    return Table(
+        name,
+        f"Tests against {reference}",
+        f"{TESTS_CAPTION.format(reference=reference, count=count)} {run_table.tuning_note}",
+        (Column("method", "method", numeric=False), *TESTS_COLUMNS),
+        tuple(lines),
+        notes=describe_power(found, reference),
+        warnings=run_table.warnings,
+    )
+
+
+def _run_cells(one: Comparison) -> tuple[Cell, ...]:
+    pairs = one.paired_test
+    return (
+        Cell(str(pairs.n_pairs), value=pairs.n_pairs, run_keys=one.run_keys),
+        Cell(
+            format_interval(pairs.mean, pairs.low, pairs.high, pairs.std),
+            value=pairs.mean,
+            run_keys=one.run_keys,
+            footnotes=("corrected for folds that share clips",) if pairs.is_corrected else (),
+        ),
+        _make_number_cell(pairs.p, NO_VALUE if pairs.p is None else format_p(pairs.p), one),
+        _make_number_cell(None if pairs.is_corrected else pairs.smallest_p, format_p(pairs.smallest_p), one),
+        make_adjusted_p_cell(one),
+        _make_number_cell(pairs.detectable_difference, format_detectable(pairs), one),
+    )
+
+
+def _make_clip_cells(one: Comparison) -> tuple[Cell, ...]:
+    if one.clip_interval is None:
+        why = "no test by clips: predictions are not here, or seeds were not tested on the same clips"
+        return (Cell(NO_VALUE, footnotes=(why,)), *(Cell(NO_VALUE) for _ in range(3)))
+    clips, adjusted = one.clip_interval, one.adjusted_clip_p
+    width = (clips.high - clips.low) / 4 if clips.high is not None and clips.low is not None else None
+    told = (
+        NO_VALUE
+        if adjusted is None
+        else f"{format_p(adjusted)}{format_significance_stars(adjusted, SMALLEST_BOOTSTRAP_P)}"
+    )
+    return (
+        Cell(
+            format_interval(clips.mean, clips.low, clips.high, width),
+            value=clips.mean,
+            run_keys=one.run_keys,
+            footnotes=(clips.reason,) if clips.reason else (),
+        ),
+        Cell(str(clips.groups), value=clips.groups, run_keys=one.run_keys),
+        _make_number_cell(adjusted, told, one),
+        _make_number_cell(one.mcnemar.p, format_p(one.mcnemar.p), one)
+        if one.mcnemar is not None
+        else Cell(NO_VALUE, footnotes=(REPEATED_CLIPS_NOTE,)),
+    )
+
+
+def _make_number_cell(value: float | None, text: str, one: Comparison) -> Cell:
+    return Cell(NO_VALUE) if value is None else Cell(text, value=value, run_keys=one.run_keys)

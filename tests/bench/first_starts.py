@@ -19,8 +19,8 @@ from pathlib import Path
 import mlflow  # noqa: F401 - imported once, before the forks
 import optuna
 
-from bench.store import Store
-from studies.queue.storage import Storage, storage_url
+from bench.mlflow import MlflowStore
+from studies.storage import Storage, make_storage_url
 
 MOST = 6  # times as many kills, where the first start was that much faster than the others
 FULL = 3  # next starts that make everything from nothing; the others find a database or would do the same
@@ -28,10 +28,10 @@ FULL = 3  # next starts that make everything from nothing; the others find a dat
 
 def start(results: Path) -> None:
     """Open both databases, as the first command does."""
-    store = Store(results)
+    store = MlflowStore(results)
     store.open()
-    assert store.away is None, store.away
-    Storage(storage_url(results, None)).study("one")
+    assert store.unavailable_reason is None, store.unavailable_reason
+    Storage(make_storage_url(results, None)).open_study("one")
 
 
 def forked(call: Callable[[], None], after: float | None = None) -> bool:

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.data import Request
 from bench.errors import ConfigError
+from bench.types import SplitRequest
 from datasets.registry import DATASETS
 
 ROOT = Path(__file__).parents[2]
 WITHOUT_GUARD = """
 import multiprocessing
-from bench.children import refuse_half_started
+from bench.processes import refuse_half_started
 refuse_half_started()
 print("at work")
 worker = multiprocessing.get_context("spawn").Process(target=print)
@@ -37,4 +37,4 @@ def test_a_worker_that_imports_an_unguarded_script_ends_with_one_clear_error(tmp
 def test_data_are_not_loaded_in_a_process_that_is_half_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing.current_process(), "_inheriting", True, raising=False)
     with pytest.raises(ConfigError, match="if __name__"):
-        DATASETS["ekman6"].load(Request(None, tmp_path, 24, 32, 0))
+        DATASETS["ekman6"].load(SplitRequest(None, tmp_path, 24, 32, 0))

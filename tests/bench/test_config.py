@@ -3,24 +3,24 @@ from typing import Annotated, ClassVar
 import pytest
 from pydantic import Field
 
-from bench.config import Config, Search, parse_overrides
+from bench.config import Config, SearchRange, parse_overrides
 from bench.errors import ConfigError
 
 
 class Example(Config):
     presets: ClassVar = {"paper": {}, "quick": {"lr": 0.1}}
-    lr: Annotated[float, Search(1e-5, 1e-1, log=True)] = Field(2e-4, gt=0)
+    lr: Annotated[float, SearchRange(1e-5, 1e-1, log=True)] = Field(2e-4, gt=0)
     layers: int = Field(3, ge=1)
 
 
 def test_a_preset_is_a_label_for_values():
-    assert Example.preset("quick").lr == 0.1
-    assert Example.preset("paper") == Example()
+    assert Example.from_preset("quick").lr == 0.1
+    assert Example.from_preset("paper") == Example()
 
 
 def test_an_unknown_preset_proposes_the_nearest():
     with pytest.raises(ConfigError, match="did you mean 'quick'"):
-        Example.preset("quik")
+        Example.from_preset("quik")
 
 
 def test_overrides_are_typed():
@@ -40,7 +40,7 @@ def test_a_value_out_of_bounds_or_type_is_one_line_that_names_the_field(values):
 
 
 def test_search_ranges_stand_on_the_field():
-    assert Example.searches() == {"lr": Search(1e-5, 1e-1, log=True)}
+    assert Example.get_declared_ranges() == {"lr": SearchRange(1e-5, 1e-1, log=True)}
 
 
 def test_a_setting_without_equals_is_an_error():

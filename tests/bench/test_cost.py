@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import torch
 
-from bench.cost import cost
-from bench.data import Inputs, Sampling
+from bench.evaluate import measure_cost
 from bench.method import Scores
+from bench.types import Inputs, Sampling
 
 SAMPLING = Sampling(segments=2, frames=4, stride=1, size=8, mels=5, training=False)
 
@@ -23,7 +23,7 @@ class Known(torch.nn.Module):
 
 
 def test_parameters_and_operations_are_those_counted_by_hand():
-    found = cost(Known(), SAMPLING, "cpu")
+    found = measure_cost(Known(), SAMPLING, "cpu")
     assert found["cost/parameters"] == 5 * 3 + 3
     layer, attention = 2 * 200 * 5 * 3, 2 * (2 * 200 * 200 * 3)
     assert found["cost/flops"] == layer + attention
@@ -34,5 +34,5 @@ def test_counting_leaves_the_random_generator_alone():
     torch.manual_seed(1)
     wanted = torch.rand(3)
     torch.manual_seed(1)
-    cost(model, SAMPLING, "cpu")
+    measure_cost(model, SAMPLING, "cpu")
     assert torch.equal(torch.rand(3), wanted)

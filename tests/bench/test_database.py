@@ -12,10 +12,10 @@ from contextlib import closing
 import optuna
 import pytest
 
-from bench.database import open_database
 from bench.execute import execute
-from bench.store import Store
-from studies.queue.storage import Storage, storage_url
+from bench.files import open_database
+from bench.mlflow import MlflowStore
+from studies.storage import Storage, make_storage_url
 from tests.bench.test_execute import ask
 from tests.bench.test_store import desk_at
 from tests.conftest import ROOT
@@ -101,24 +101,24 @@ def test_a_half_made_database_is_set_aside_and_one_with_rows_or_of_another_progr
 
 def test_a_half_made_mlflow_database_is_made_anew_and_one_with_runs_is_left_alone(results, quiet):
     alter(results / "mlflow.db", "DELETE FROM alembic_version", "DROP TABLE latest_metrics")
-    store = Store(results)
+    store = MlflowStore(results)
     store.open()
-    assert store.away is None and (results / "mlflow.db.broken-1").exists()
+    assert store.unavailable_reason is None and (results / "mlflow.db.broken-1").exists()
     assert execute(ask(epochs=1), desk_at(results, quiet)).run_id is not None
     other = results / "other"  # MLflow looks at the schema of each place once a process
     other.mkdir()
     shutil.copy(results / "mlflow.db", other)
     alter(other / "mlflow.db", "DELETE FROM alembic_version", "DROP TABLE latest_metrics")
-    store = Store(other)
+    store = MlflowStore(other)
     store.open()
-    assert store.away is not None and not list(other.glob("*broken*"))
+    assert store.unavailable_reason is not None and not list(other.glob("*broken*"))
 
 
 @pytest.mark.parametrize("lost", ["alembic_version", "version_info", "trials"])
 def test_a_half_made_optuna_database_is_completed(tmp_path, lost):
-    url = storage_url(tmp_path, None)
+    url = make_storage_url(tmp_path, None)
     Storage(url).open()
     alter(tmp_path / "optuna.db", f"DROP TABLE {lost}")
-    study = Storage(url).study("one")
+    study = Storage(url).open_study("one")
     study.add_trial(optuna.trial.create_trial(value=1.0))
-    assert Storage(url).study("one").best_value == 1.0
+    assert Storage(url).open_study("one").best_value == 1.0

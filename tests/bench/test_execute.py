@@ -5,25 +5,25 @@ from pathlib import Path
 import pandas
 import pytest
 
+from bench.artifacts import read_predictions
 from bench.errors import ConfigError, StoreError
-from bench.execute import Ask, Desk, execute
+from bench.execute import RunEnvironment, RunRequest, execute
 from bench.files import sha256
-from bench.known import Known
 from bench.metrics import score
-from bench.outputs import read_predictions
+from bench.mlflow import MlflowStore
 from bench.record import RunFolder
-from bench.store import Store
-from reports.clips.pictures import draw_all
+from reports.figures.clips import save_run_figures
+from studies.plan import RunKeyResolver
 from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, number_clips
 
 
 @pytest.fixture
 def desk(results, quiet):
-    return Desk(results, Store(results), quiet, draw_all, threads=1)
+    return RunEnvironment(results, MlflowStore(results), quiet, save_run_figures, threads=1)
 
 
 def ask(seed=0, **values):
-    return Ask("toy", TOY, ToyConfig(**values), "quick", TOY_DATA, seed)
+    return RunRequest("toy", TOY, ToyConfig(**values), "quick", TOY_DATA, seed)
 
 
 def again(desk, **values):
@@ -33,7 +33,7 @@ def again(desk, **values):
 def test_a_run_leaves_a_record_with_every_file_it_names(desk):
     outcome = execute(ask(), desk)
     folder = RunFolder(desk.results / "runs" / outcome.record.key)
-    assert folder.record() == outcome.record
+    assert folder.read_record() == outcome.record
     assert set(outcome.record.files) == {
         "predictions.parquet",
         "curves.json",
@@ -83,17 +83,17 @@ def test_a_record_tells_what_its_predictor_costs_and_how_many_clips_trained_it(d
 
 def test_a_finished_run_is_found_and_not_repeated(desk):
     first, second = execute(ask(), desk), execute(ask(), desk)
-    assert second.found and second.record == first.record and second.run_id == first.run_id
+    assert second.already_done and second.record == first.record and second.run_id == first.run_id
 
 
 def test_the_same_ask_gives_the_same_scores_and_fresh_repeats_it(desk):
     first = execute(ask(), desk)
     fresh = execute(ask(), again(desk, fresh=True))
-    assert not fresh.found and fresh.record.scores == first.record.scores
+    assert not fresh.already_done and fresh.record.scores == first.record.scores
     assert fresh.record.attempt == 2
     assert fresh.run_id != first.run_id
     old = desk.store.connect().get_run(first.run_id).data.tags
-    assert old["bench.superseded"] == RunFolder(desk.results / "runs" / fresh.record.key).sha()
+    assert old["bench.superseded"] == RunFolder(desk.results / "runs" / fresh.record.key).hash_record()
 
 
 def test_another_seed_or_config_is_another_run(desk):
@@ -114,7 +114,7 @@ def test_a_file_that_the_config_names_counts_by_its_content_not_by_its_place(des
     asks = [replace(ask(), config=FileConfig(lexicon=str(tmp_path / name))) for name in "abc"]
     first, same, other = (execute(a, desk).record for a in asks)
     assert first.key == same.key != other.key
-    assert first.spec.config["lexicon"] == "file" and str(tmp_path) not in first.as_json()
+    assert first.spec.config["lexicon"] == "file" and str(tmp_path) not in first.to_json()
     with pytest.raises(ConfigError, match=r"'lexicon'.*nowhere"):
         execute(replace(ask(), config=FileConfig(lexicon="nowhere")), desk)
 
@@ -128,7 +128,7 @@ def test_a_file_that_is_not_there_is_told_before_the_data_are_prepared(desk):
     with pytest.raises(ConfigError, match=r"'lexicon'.*nowhere"):
         execute(wrong, desk)
     with pytest.raises(ConfigError, match=r"'lexicon'.*nowhere"):
-        Known(desk).spec(wrong)
+        RunKeyResolver(desk).make_spec(wrong)
 
 
 def test_what_many_runs_would_be_reads_each_file_once(desk, tmp_path, monkeypatch):
@@ -136,15 +136,15 @@ def test_what_many_runs_would_be_reads_each_file_once(desk, tmp_path, monkeypatc
     one = replace(ask(), config=FileConfig(lexicon=str(tmp_path / "words")))
     made, read = execute(one, desk).record.key, []
     monkeypatch.setattr("bench.execute.sha256", lambda path: read.append(path) or sha256(path))
-    known = Known(desk)
-    keys = [known.spec(replace(one, seed=seed)).key for seed in (0, 1, 2)]
+    known = RunKeyResolver(desk)
+    keys = [known.make_spec(replace(one, seed=seed)).key for seed in (0, 1, 2)]
     assert keys[0] == made and len(set(keys)) == 3 and len(read) == 1
 
 
 @pytest.mark.slow
 def test_loader_processes_change_no_number(desk, tmp_path):
     """Ten processes that import torch; the contract of one method shows the same of real clips in a few seconds."""
-    other = again(desk, results=tmp_path / "b", store=Store(tmp_path), loaders=2)
+    other = again(desk, results=tmp_path / "b", store=MlflowStore(tmp_path), loaders=2)
     assert execute(ask(epochs=2), desk).record.scores == execute(ask(epochs=2), other).record.scores
 
 
@@ -179,7 +179,7 @@ def test_mlflow_holds_parameters_curves_scores_and_files(desk):
     }
     assert run.inputs.dataset_inputs[0].dataset.name == "toy"
     assert client.get_experiment(run.info.experiment_id).tags["mlflow.experimentKind"] == "custom_model_development"
-    assert run.data.tags["bench.record"] == RunFolder(desk.results / "runs" / outcome.record.key).sha()
+    assert run.data.tags["bench.record"] == RunFolder(desk.results / "runs" / outcome.record.key).hash_record()
 
 
 def test_record_json_holds_no_path_of_the_machine(desk):
@@ -189,8 +189,8 @@ def test_record_json_holds_no_path_of_the_machine(desk):
 
 
 def test_an_interrupted_run_goes_on_and_ends_the_same(desk, tmp_path, quiet):
-    wanted = execute(ask(), again(desk, results=tmp_path / "b", store=Store(tmp_path))).record.scores
-    told = quiet.progress
+    wanted = execute(ask(), again(desk, results=tmp_path / "b", store=MlflowStore(tmp_path))).record.scores
+    told = quiet.report_progress
     calls = []
 
     def interrupt(stage, done, total):
@@ -250,7 +250,7 @@ def test_a_fresh_run_that_was_interrupted_goes_on_when_asked_again(desk, quiet):
 
 @pytest.mark.parametrize("share", [1.0, 1e-9], ids=["kept each epoch", "kept once a stage"])
 def test_the_seconds_of_a_run_that_went_on_are_those_of_all_its_parts(desk, quiet, monkeypatch, share):
-    monkeypatch.setattr("bench.pace.SHARE", share)
+    monkeypatch.setattr("bench.timing.MAX_COST_SHARE", share)
     slow = ask(pause=0.02, epochs=2)
     interrupted(desk, quiet, 20, slow)
     steps = execute(slow, desk).record.seconds["step"]
@@ -258,10 +258,10 @@ def test_the_seconds_of_a_run_that_went_on_are_those_of_all_its_parts(desk, quie
 
 
 def test_checkpoints_of_other_code_are_not_gone_on_from(desk, quiet, monkeypatch):
-    import bench.provenance
+    import bench.record
 
     interrupted(desk, quiet, 50)
-    monkeypatch.setattr(bench.provenance, "source", lambda: "other")
+    monkeypatch.setattr(bench.record, "hash_source", lambda: "other")
     outcome = execute(ask(), desk)
     assert "starts anew" in quiet.notices[-1] and outcome.record.provenance["source"] == "other"
     points = desk.store.connect().get_metric_history(outcome.run_id, "warm/loss")
@@ -272,7 +272,7 @@ def test_checkpoints_are_freed_even_where_publication_was_cut_off(desk):
     outcome = execute(ask(), desk)
     folder = RunFolder(desk.results / "runs" / outcome.record.key)
     folder.checkpoints.mkdir()
-    assert execute(ask(), desk).found and not folder.checkpoints.exists()
+    assert execute(ask(), desk).already_done and not folder.checkpoints.exists()
 
 
 def test_scores_that_are_no_numbers_are_a_failed_run(desk):

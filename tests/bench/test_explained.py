@@ -6,19 +6,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from bench.data import Corpus, Explanation, Masking, Planted, Truth
-from bench.explained import Fate, read_explained, write_explained
+from bench.explanations import StoredWordOutcome, read_explanations, write_explanations
+from bench.types import DatasetSplits, Explanation, MaskSnapshot, PlantedWord, SampleTruth
 from tests.toys import CARD, number_clips
 
-CORPUS = Corpus(
+CORPUS = DatasetSplits(
     CARD,
     *(number_clips(split, 2) for split in ("train", "val", "test")),
     "f" * 64,
     "c" * 64,
-    truth={"low/val0": Truth((), (Planted("grief", 0.5, None), Planted("calm", 1.5, "emotion")))},
-    sample=True,
+    truth={"low/val0": SampleTruth((), (PlantedWord("grief", 0.5, None), PlantedWord("calm", 1.5, "emotion")))},
+    is_sample=True,
 )
-MASK = Masking(
+MASK = MaskSnapshot(
     torch.tensor([[True, False]]),
     torch.tensor([[False, True]]),
     (1, 2),
@@ -29,10 +29,10 @@ MASK = Masking(
 TOLD = Explanation(
     torch.tensor([[0.5, -0.25, 0.0]]),
     (
-        Fate("grief", 0.5, None),
-        Fate("calm", 1.5, "emotion"),
-        Fate("joy", 2.5, "sentiment"),
-        Fate("gloom", 3.5, "degree"),
+        StoredWordOutcome("grief", 0.5, None),
+        StoredWordOutcome("calm", 1.5, "emotion"),
+        StoredWordOutcome("joy", 2.5, "sentiment"),
+        StoredWordOutcome("gloom", 3.5, "degree"),
     ),
     recovered=torch.tensor([[0.2, 0.3, 0.5]]),
     feature=torch.tensor([1.0, 2.0]),
@@ -41,7 +41,7 @@ TOLD = Explanation(
 
 
 def kept(folder: Path, **stages):
-    return write_explained(folder, "mart", CORPUS, stages), read_explained(folder)
+    return write_explanations(folder, "mart", CORPUS, stages), read_explanations(folder)
 
 
 def test_what_is_told_comes_back_as_it_was(tmp_path):
@@ -60,10 +60,10 @@ def test_what_is_told_comes_back_as_it_was(tmp_path):
 def test_a_word_has_the_check_that_drops_it_and_the_one_that_ought_to(tmp_path):
     _, found = kept(tmp_path, pretrain={"low/val0": TOLD})
     assert found.stages["pretrain"]["low/val0"].words == (
-        Fate("grief", 0.5, None),
-        Fate("calm", 1.5, "emotion", "emotion"),
-        Fate("joy", 2.5, "sentiment"),
-        Fate("gloom", 3.5, "degree"),
+        StoredWordOutcome("grief", 0.5, None),
+        StoredWordOutcome("calm", 1.5, "emotion", "emotion"),
+        StoredWordOutcome("joy", 2.5, "sentiment"),
+        StoredWordOutcome("gloom", 3.5, "degree"),
     )
 
 

@@ -5,20 +5,19 @@ from pathlib import Path
 import pytest
 
 from bench.errors import ConfigError, DataError, Diverged
-from bench.execute import Ask, Desk, execute
-from bench.failures import failure_of, half_of
-from bench.notebook import Pruned
-from bench.store import Store
+from bench.execute import RunEnvironment, RunRequest, classify_failure, execute, halve_micro_batch
+from bench.mlflow import MlflowStore
+from bench.tracker import Pruned
 from tests.toys import TOY, TOY_DATA, ToyConfig
 
 
 @pytest.fixture
-def desk(results: Path, quiet) -> Desk:
-    return Desk(results, Store(results), quiet, lambda *given: [], threads=1)
+def desk(results: Path, quiet) -> RunEnvironment:
+    return RunEnvironment(results, MlflowStore(results), quiet, lambda *given: [], threads=1)
 
 
-def ask(**values) -> Ask:
-    return Ask("toy", TOY, ToyConfig(epochs=2, drop=0.0, **values), "quick", TOY_DATA, 0)
+def ask(**values) -> RunRequest:
+    return RunRequest("toy", TOY, ToyConfig(epochs=2, drop=0.0, **values), "quick", TOY_DATA, 0)
 
 
 @pytest.mark.parametrize(("fail", "kind"), [("error", "other"), ("nan", "nan"), ("data", "data"), ("scores", "nan")])
@@ -42,8 +41,8 @@ def test_a_run_that_is_out_of_memory_twice_has_failed(desk):
 
 
 def test_a_run_of_one_clip_at_a_time_cannot_be_halved(desk):
-    assert half_of(ToyConfig(batch=1), None) == 0
-    assert half_of(ToyConfig(batch=8), None) == 4 and half_of(ToyConfig(batch=8), 4) == 2
+    assert halve_micro_batch(ToyConfig(batch=1), None) == 0
+    assert halve_micro_batch(ToyConfig(batch=8), None) == 4 and halve_micro_batch(ToyConfig(batch=8), 4) == 2
 
 
 @pytest.mark.parametrize(
@@ -59,12 +58,12 @@ def test_a_run_of_one_clip_at_a_time_cannot_be_halved(desk):
     ],
 )
 def test_what_broke_is_told_by_its_class(error, kind):
-    assert failure_of(error).kind == kind
+    assert classify_failure(error).kind == kind
 
 
 def test_a_users_mistake_is_no_failure_of_the_run():
     with pytest.raises(ConfigError):
-        failure_of(ConfigError("x"))
+        classify_failure(ConfigError("x"))
 
 
 def test_the_mlflow_run_of_a_failed_run_tells_why(desk):

@@ -1,12 +1,12 @@
 import pytest
 
 from bench.errors import StoreError
-from bench.files import sha256, whole, write_whole
+from bench.files import atomic_path, atomic_write, sha256
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path):
-    write_whole(tmp_path / "a", b"old")
-    with pytest.raises(RuntimeError), whole(tmp_path / "a") as temporary:
+    atomic_write(tmp_path / "a", b"old")
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "a") as temporary:
         temporary.write_bytes(b"half")
         raise RuntimeError
     assert (tmp_path / "a").read_bytes() == b"old"
@@ -16,14 +16,14 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path):
 def test_a_place_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot write") as caught:
-        write_whole(tmp_path / "file" / "below", b"")
+        atomic_write(tmp_path / "file" / "below", b"")
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_s_hash_is_that_of_its_files_names_and_contents(tmp_path):
-    write_whole(tmp_path / "a" / "one", b"1")
-    write_whole(tmp_path / "b" / "one", b"1")
-    write_whole(tmp_path / "b" / ".hidden", b"2")
+    atomic_write(tmp_path / "a" / "one", b"1")
+    atomic_write(tmp_path / "b" / "one", b"1")
+    atomic_write(tmp_path / "b" / ".hidden", b"2")
     assert sha256(tmp_path / "a") == sha256(tmp_path / "b")
     (tmp_path / "b" / "one").rename(tmp_path / "b" / "two")
     assert sha256(tmp_path / "a") != sha256(tmp_path / "b")

@@ -14,19 +14,17 @@ from pathlib import Path
 import pytest
 from mlflow.utils.validation import _validate_metric_name
 
-from bench.batches import metric_name
-from bench.cards import CARD, read_card
+from bench.artifacts import DATASET_INFO_FILE, PREDICTIONS_FILE, read_dataset_info
 from bench.errors import StoreError
-from bench.exchange import sync
 from bench.execute import execute
 from bench.files import sha256
-from bench.outputs import PREDICTIONS
-from bench.packed import pack
-from bench.record import RECORD, Record, RunFolder, is_file_name
-from bench.store import REMOTE, Store
-from studies.command.cli import main
-from studies.report.records import read_records
-from studies.search.search import Budget
+from bench.mlflow import REMOTE_SCHEMES, MlflowStore
+from bench.mlflow_run import clean_metric_name, pack_record
+from bench.record import RECORD_FILE, Record, RunFolder, is_artifact_name
+from bench.sync import sync
+from studies.cli.main import main
+from studies.search import Budget
+from studies.select import read_records
 from tests.bench.mutations import change, mutated, sha
 from tests.bench.test_execute import ask
 from tests.bench.test_store import AWAY, desk_at
@@ -84,7 +82,7 @@ def made(tmp_path, once):
 
 def with_files(record: Record, names: dict[str, str]) -> str:
     """The text of the record with other files."""
-    return replace(record, files={**record.files, **names}).as_json()
+    return replace(record, files={**record.files, **names}).to_json()
 
 
 def publish(
@@ -96,12 +94,12 @@ def publish(
     data = text.encode() if isinstance(text, str) else text
     client = MlflowClient(uri)
     tags = {"bench.key": key or json.loads(data)["key"], "bench.record": sha(data.decode(errors="surrogateescape"))}
-    run = client.create_run("0", tags={**tags, **(pack(data) if light else {})})
+    run = client.create_run("0", tags={**tags, **(pack_record(data) if light else {})})
     if folder is not None:
         for path in folder.iterdir():
-            if path.is_file() and path.name != RECORD:
+            if path.is_file() and path.name != RECORD_FILE:
                 client.log_artifact(run.info.run_id, str(path))
-    client.log_text(run.info.run_id, data.decode(), RECORD)
+    client.log_text(run.info.run_id, data.decode(), RECORD_FILE)
     client.set_terminated(run.info.run_id)
 
 
@@ -109,7 +107,7 @@ def plant(results: Path, text: str, key: str, folder: Path) -> RunFolder:
     """Put a record's text and the files of a run into a results folder, as an older version may have pulled them."""
     place = results / "runs" / key
     shutil.copytree(folder, place)
-    (place / RECORD).write_text(text)
+    (place / RECORD_FILE).write_text(text)
     (place / "mlflow.json").unlink(missing_ok=True)
     return RunFolder(place)
 
@@ -133,7 +131,7 @@ def one_line(skipped: list[str]) -> bool:
 @pytest.mark.parametrize("name", [*ESCAPES, *OWN], ids=ascii)
 def test_a_record_may_only_list_files_of_its_own_folder(made, name):
     record, _ = made
-    assert not is_file_name(name)
+    assert not is_artifact_name(name)
     with pytest.raises(StoreError) as raised:
         Record.from_json(with_files(record, {name: "0" * 64}), "here")
     assert str(raised.value).isprintable()
@@ -141,15 +139,15 @@ def test_a_record_may_only_list_files_of_its_own_folder(made, name):
 
 def test_every_file_that_a_run_writes_may_be_listed(made):
     record, folder = made
-    assert all(is_file_name(name) for name in record.files)
-    assert RunFolder(folder).record() == record
+    assert all(is_artifact_name(name) for name in record.files)
+    assert RunFolder(folder).read_record() == record
 
 
 @pytest.mark.parametrize("light", [True, False])
 def test_pulling_a_record_that_names_files_elsewhere_brings_nothing(tmp_path, made, uri, secret, light):
     record, folder = made
     publish(uri, with_files(record, {"../../secret": sha256(secret)}), folder, light)
-    done = sync(Store(tmp_path / "b", uri), files=not light)
+    done = sync(MlflowStore(tmp_path / "b", uri), files=not light)
     assert done.pulled == 0 and one_line(done.skipped)
     assert everything(tmp_path / "b" / "runs") == {}
     assert secret.read_bytes() == SECRET
@@ -158,7 +156,7 @@ def test_pulling_a_record_that_names_files_elsewhere_brings_nothing(tmp_path, ma
 def test_pushing_a_record_that_names_files_elsewhere_uploads_nothing(tmp_path, made, uri, secret):
     record, folder = made
     plant(tmp_path / "b", with_files(record, {"../../secret": sha256(secret)}), record.key, folder)
-    done = sync(Store(tmp_path / "b", uri))
+    done = sync(MlflowStore(tmp_path / "b", uri))
     assert done.pushed == 0 and one_line(done.skipped)
     assert SECRET not in uploaded(uri) and secret.read_bytes() == SECRET
 
@@ -178,44 +176,44 @@ def test_a_run_whose_record_names_files_elsewhere_publishes_and_moves_nothing(
 
 def test_a_file_that_is_not_the_one_of_its_record_is_not_pushed(tmp_path, made, uri):
     record, folder = made
-    place = plant(tmp_path / "b", record.as_json(), record.key, folder).path
-    (place / PREDICTIONS).write_bytes(SECRET)
-    done = sync(Store(tmp_path / "b", uri))
-    assert done.pushed == 0 and one_line(done.skipped) and PREDICTIONS in done.skipped[0]
+    place = plant(tmp_path / "b", record.to_json(), record.key, folder).path
+    (place / PREDICTIONS_FILE).write_bytes(SECRET)
+    done = sync(MlflowStore(tmp_path / "b", uri))
+    assert done.pushed == 0 and one_line(done.skipped) and PREDICTIONS_FILE in done.skipped[0]
     assert SECRET not in uploaded(uri)
 
 
 def test_links_are_not_followed(tmp_path, made, uri, secret):
     record, folder = made
-    place = plant(tmp_path / "b", with_files(record, {PREDICTIONS: sha256(secret)}), record.key, folder).path
-    (place / PREDICTIONS).unlink()
-    (place / PREDICTIONS).symlink_to(secret)
-    done = sync(Store(tmp_path / "b", uri))
+    place = plant(tmp_path / "b", with_files(record, {PREDICTIONS_FILE: sha256(secret)}), record.key, folder).path
+    (place / PREDICTIONS_FILE).unlink()
+    (place / PREDICTIONS_FILE).symlink_to(secret)
+    done = sync(MlflowStore(tmp_path / "b", uri))
     assert done.pushed == 0 and one_line(done.skipped) and SECRET not in uploaded(uri)
-    (place / PREDICTIONS).unlink()
-    (place / RECORD).replace(tmp_path / "elsewhere")
-    (place / RECORD).symlink_to(tmp_path / "elsewhere")
-    assert "link" in sync(Store(tmp_path / "b", uri)).skipped[0]
-    shutil.move(place, tmp_path / "moved")
+    (place / PREDICTIONS_FILE).unlink()
+    (place / RECORD_FILE).replace(tmp_path / "elsewhere")
+    (place / RECORD_FILE).symlink_to(tmp_path / "elsewhere")
+    assert "link" in sync(MlflowStore(tmp_path / "b", uri)).skipped[0]
+    shutil.reassign(place, tmp_path / "moved")
     place.symlink_to(tmp_path / "moved")
-    assert "link" in sync(Store(tmp_path / "b", uri)).skipped[0]
+    assert "link" in sync(MlflowStore(tmp_path / "b", uri)).skipped[0]
 
 
 def test_one_hostile_record_does_not_hold_up_the_others(tmp_path, made, uri, quiet):
     record, folder = made
     publish(uri, with_files(record, {"../x": "0" * 64}), folder)
     execute(ask(epochs=1, seed=1), desk_at(tmp_path / "a", quiet, uri))
-    done = sync(Store(tmp_path / "b", uri))
+    done = sync(MlflowStore(tmp_path / "b", uri))
     assert done.pulled == 1 and one_line(done.skipped)
 
 
 def test_a_file_that_the_server_does_not_have_is_one_line(tmp_path, made, uri):
     record, folder = made
-    (folder / PREDICTIONS).rename(tmp_path / "gone")
-    publish(uri, record.as_json(), folder)
-    store = Store(tmp_path / "b", uri)
+    (folder / PREDICTIONS_FILE).rename(tmp_path / "gone")
+    publish(uri, record.to_json(), folder)
+    store = MlflowStore(tmp_path / "b", uri)
     done = sync(store)
-    assert done.pulled == 0 and one_line(done.skipped) and store.away is None
+    assert done.pulled == 0 and one_line(done.skipped) and store.unavailable_reason is None
 
 
 def test_a_folder_of_this_machine_that_a_server_names_is_neither_read_nor_written(tmp_path, made, monkeypatch):
@@ -227,12 +225,12 @@ def test_a_folder_of_this_machine_that_a_server_names_is_neither_read_nor_writte
         def get_run(self, run_id: str) -> Answer:
             return Answer(run_id)
 
-    store = Store(tmp_path, "http://127.0.0.1:9")
+    store = MlflowStore(tmp_path, "http://127.0.0.1:9")
     monkeypatch.setattr(store, "connect", Client)
     for location in (str(tmp_path), f"file://{tmp_path}", f"file:{tmp_path}", "models:/x", "runs:/x", "", "~", "C:/x"):
         with pytest.raises(StoreError, match="not a server's place"):
             store.check_location(location)
-    for scheme in REMOTE:
+    for scheme in REMOTE_SCHEMES:
         store.check_location(f"{scheme}:/0/x/artifacts")
 
 
@@ -240,13 +238,13 @@ def test_every_name_of_a_number_becomes_one_that_mlflow_takes():
     dice = random.Random(0)
     signs = "ab/.. -:_\\\n%é中{}<>\x00\ud800"
     for _ in range(2000):
-        _validate_metric_name(metric_name("final/" + "".join(dice.choices(signs, k=dice.randint(0, 300)))))
-    assert metric_name("final/test/recall/joy") == "final/test/recall/joy"
+        _validate_metric_name(clean_metric_name("final/" + "".join(dice.choices(signs, k=dice.randint(0, 300)))))
+    assert clean_metric_name("final/test/recall/joy") == "final/test/recall/joy"
 
 
 def texts(record: Record, seed: int, count: int) -> list[str]:
     dice = random.Random(seed)
-    return [mutated(record.as_json(), dice) for _ in range(count)]
+    return [mutated(record.to_json(), dice) for _ in range(count)]
 
 
 def key_in(text: str) -> str | None:
@@ -268,7 +266,7 @@ def test_a_thousand_mutations_of_a_record_are_read_or_refused_in_one_line(tmp_pa
             assert str(error).isprintable() and len(str(error)) < 400
             outcomes["refused"] += 1
         else:
-            assert all(is_file_name(name) for name in read.files) and read.key == read.spec.key
+            assert all(is_artifact_name(name) for name in read.files) and read.key == read.spec.key
             outcomes["read"] += 1
     assert outcomes["refused"] > MUTATIONS / 3 and outcomes["read"] > MUTATIONS / 50
 
@@ -285,27 +283,27 @@ def test_a_thousand_mutations_of_a_record_stop_no_report_no_list_and_no_sync(
         place = tmp_path / "runs" / (key if key not in places and key != good[0].key else f"{number:020x}")
         place.mkdir(exist_ok=True)
         places.add(place.name)
-        (place / ("failed-1.json" if number % 10 == 0 else RECORD)).write_text(text, errors="surrogatepass")
+        (place / ("failed-1.json" if number % 10 == 0 else RECORD_FILE)).write_text(text, errors="surrogatepass")
     found, passed = read_records(tmp_path)
     trials = MUTATIONS + len(good) - len(found) - len(passed)
     assert len(found) >= len(good) and 0 <= trials <= MUTATIONS / 20  # a trial of a search is none of a report's runs
     assert all(line.isprintable() and len(line) < 500 for line in passed)
     assert main(["list", "--results", str(tmp_path)]) == 0
     assert main(["report", "comparison", "--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
-    done = sync(Store(tmp_path))
+    done = sync(MlflowStore(tmp_path))
     assert done.pushed == len(good) and all(line.isprintable() for line in done.skipped)
     assert "Traceback" not in "".join(capsys.readouterr())
 
 
 def test_a_run_meets_a_thousand_mutations_of_its_record_without_a_traceback(tmp_path, made, quiet):
     record, folder = made
-    place = plant(tmp_path / "b", record.as_json(), record.key, folder).path
+    place = plant(tmp_path / "b", record.to_json(), record.key, folder).path
     desk = desk_at(tmp_path / "b", quiet, AWAY)
     outcomes = Counter()
     for text in texts(record, 2, MUTATIONS):
-        (place / RECORD).write_text(text, errors="surrogatepass")
+        (place / RECORD_FILE).write_text(text, errors="surrogatepass")
         try:
-            outcomes["found"] += execute(ask(epochs=1), desk).found
+            outcomes["found"] += execute(ask(epochs=1), desk).already_done
         except StoreError as error:
             assert str(error).isprintable()
             outcomes["refused"] += 1
@@ -320,9 +318,9 @@ def test_mutations_of_a_record_that_a_server_sends_are_pulled_or_skipped_in_one_
         key = key_in(text) or f"{number:020x}"
         sent[key] += 1
         publish(uri, text.encode(errors="surrogatepass").decode(errors="replace"), None, light and number % 2 == 0, key)
-    store = Store(tmp_path / "b", uri)
+    store = MlflowStore(tmp_path / "b", uri)
     done = sync(store, files=not light)
-    assert store.away is None and all(line.isprintable() and len(line) < 500 for line in done.skipped)
+    assert store.unavailable_reason is None and all(line.isprintable() and len(line) < 500 for line in done.skipped)
     assert done.pulled + len(done.skipped) >= len(sent) - 5
     assert not (tmp_path / "b").joinpath("secret").exists()
 
@@ -330,13 +328,13 @@ def test_mutations_of_a_record_that_a_server_sends_are_pulled_or_skipped_in_one_
 def test_a_shared_database_of_a_search_can_only_name_folders_of_runs(results, quiet):
     search = make_search(desk_at(results, quiet), Budget(trials=1))
     run_out(search, desk_at(results, quiet))
-    (key,) = search.winner().keys
+    (key,) = search.find_best_trial().keys
     named = json.dumps(["../../x", 3, key, f"{key}/.."])
     with closing(sqlite3.connect(results / "optuna.db")) as database:
         database.execute("UPDATE trial_user_attributes SET value_json = ? WHERE key = 'keys'", (named,))
         database.commit()
     again = make_search(desk_at(results, quiet), Budget(trials=1))
-    assert again.winner().keys == [key]
+    assert again.find_best_trial().keys == [key]
 
 
 def test_mutations_of_a_card_are_read_or_refused_in_one_line_and_stop_no_report(tmp_path, capsys):
@@ -344,15 +342,15 @@ def test_mutations_of_a_card_are_read_or_refused_in_one_line_and_stop_no_report(
     for seed in range(30):
         folder = tmp_path / "runs" / make_run(tmp_path, "mart", clips=12, seed=seed).key
         for _ in range(10):
-            raw = json.loads((folder / CARD).read_text())
+            raw = json.loads((folder / DATASET_INFO_FILE).read_text())
             change(raw, dice)
-            (tmp_path / CARD).write_text(json.dumps(raw))
+            (tmp_path / DATASET_INFO_FILE).write_text(json.dumps(raw))
             try:
-                read += read_card(tmp_path) is not None
+                read += read_dataset_info(tmp_path) is not None
             except StoreError as error:
                 assert str(error).isprintable() and len(str(error)) < 400
         if seed > 1:
-            (tmp_path / CARD).replace(folder / CARD)
+            (tmp_path / DATASET_INFO_FILE).replace(folder / DATASET_INFO_FILE)
     assert 30 < read < 270
     assert main(["report", "comparison", "--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
     assert "Traceback" not in "".join(capsys.readouterr())

@@ -3,18 +3,18 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from bench.data import Clip, Sample, Word
-from bench.loading import Loader
-from bench.method import Context
-from bench.streams import Streams
+from bench.loader import Loader
+from bench.method import FitContext
+from bench.rng import RngTree
+from bench.types import Clip, OpenedClip, Word
 from tests.toys import ToyConfig, number_clips, sampling
 
 
 def epochs(quiet, tmp_path, loaders, count=2):
     clips = number_clips("train", 5)
-    ctx = replace(Context(quiet, tmp_path), loaders=loaders)
-    loader = Loader(clips, sampling(ToyConfig(), True), Streams(3), 4, ctx, shuffle=True)
-    return [[(read.indices, read.inputs.audio) for read in loader.epoch(epoch)] for epoch in range(count)]
+    ctx = replace(FitContext(quiet, tmp_path), loaders=loaders)
+    loader = Loader(clips, sampling(ToyConfig(), True), RngTree(3), 4, ctx, shuffle=True)
+    return [[(read.indices, read.inputs.audio) for read in loader.iterate_epoch(epoch)] for epoch in range(count)]
 
 
 def test_the_same_batches_come_whatever_the_number_of_loader_processes(quiet, tmp_path):
@@ -43,20 +43,22 @@ class ToldClips:
     clips: tuple[Clip, ...]
 
     def read(self, index, sampling, streams, epoch):
-        from datasets.store.opening import open_clip  # what reading real clips takes
+        from datasets.prepared_clips import open_clip  # what reading real clips takes
 
         assert open_clip
         named = {name.partition(".")[0] for name in sys.modules}
         words = (tuple(Word(name, 0.0, 0.0) for name in sorted(named)),)
-        return Sample(torch.zeros(1, 1, 1, 1, 3, dtype=torch.uint8), torch.zeros(1, 100, 1), words, torch.zeros(3) > 0)
+        return OpenedClip(
+            torch.zeros(1, 1, 1, 1, 3, dtype=torch.uint8), torch.zeros(1, 100, 1), words, torch.zeros(3) > 0
+        )
 
 
 def test_loader_processes_import_torch_and_av_and_nothing_else_that_is_heavy(quiet, tmp_path):
     told = ToldClips(number_clips("train", 1).clips[:1])
     loader = Loader(
-        told, sampling(ToyConfig(), True), Streams(3), 1, Context(quiet, tmp_path, loaders=1), shuffle=False
+        told, sampling(ToyConfig(), True), RngTree(3), 1, FitContext(quiet, tmp_path, loaders=1), shuffle=False
     )
-    (read,) = loader.epoch(0)
+    (read,) = loader.iterate_epoch(0)
     named = {word.text for word in read.inputs.words[0][0]}
     assert {"torch", "av"} <= named
     heavy = {"mlflow", "timm", "torchvision", "torchaudio", "lightning_fabric", "sklearn", "scipy", "pandas"}

@@ -5,25 +5,25 @@ from types import FunctionType
 
 import pytest
 
-from bench.clock import Clock
-from bench.data import Corpus, Explanation, Planted, Truth
 from bench.errors import ConfigError
-from bench.explained import Fate
-from bench.live import Live
+from bench.explanations import StoredWordOutcome
 from bench.method import resolve
-from bench.notebook import Notebook
+from bench.mlflow import MlflowStore
+from bench.mlflow_run import LiveRun
 from bench.record import RunFolder
-from bench.store import Store
+from bench.timing import Timer
+from bench.tracker import RunTracker
+from bench.types import DatasetSplits, Explanation, PlantedWord, SampleTruth
 from tests import toys
 from tests.toys import CARD, TOY, number_clips
 
 FIGURES = {"loud.png": None}
-CORPUS = Corpus(
+CORPUS = DatasetSplits(
     CARD,
     *(number_clips(split, 2) for split in ("train", "val", "test")),
     "f" * 64,
     "c" * 64,
-    truth={"low/val0": Truth((), (Planted("grief", 0.5, "tone"),))},
+    truth={"low/val0": SampleTruth((), (PlantedWord("grief", 0.5, "tone"),))},
 )
 
 
@@ -72,9 +72,9 @@ def test_a_run_is_from_scratch_where_no_encoder_started_from_weights(config, wei
 
 
 def test_what_the_review_says_of_a_stage_is_noted_under_its_name(tmp_path, quiet):
-    notebook = Notebook(Live(Store(tmp_path)), quiet, RunFolder(tmp_path), Clock())
-    words = (Fate("grief", 0.5, None),)
-    notebook.explain("warm", dict.fromkeys(("low/train0", "mid/train0", "low/val0"), Explanation(None, words)))
-    noted = notebook.notes(CORPUS, review)
+    notebook = RunTracker(LiveRun(MlflowStore(tmp_path)), quiet, RunFolder(tmp_path), Timer())
+    words = (StoredWordOutcome("grief", 0.5, None),)
+    notebook.log_explanations("warm", dict.fromkeys(("low/train0", "mid/train0", "low/val0"), Explanation(None, words)))
+    noted = notebook.make_notes(CORPUS, review)
     assert noted == {"warm/told/train": 2, "warm/told/val": 1, "warm/planted/train": 0, "warm/planted/val": 1}
-    assert notebook.notes(CORPUS, None) == {}
+    assert notebook.make_notes(CORPUS, None) == {}

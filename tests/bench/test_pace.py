@@ -1,7 +1,7 @@
 """What costs time is done as often as keeps it under a small share, and not put off for ever."""
 
-import bench.pace
-from bench.pace import LONGEST, SHARE, Pace
+import bench.timing
+from bench.timing import MAX_COST_SHARE, MAX_DELAY, Throttle
 
 
 class Time:
@@ -14,22 +14,22 @@ class Time:
 
 def test_what_costs_a_second_is_due_again_when_a_second_is_a_small_share(monkeypatch):
     time = Time()
-    monkeypatch.setattr(bench.pace, "perf_counter", time)
-    pace = Pace()
-    assert pace.due()
+    monkeypatch.setattr(bench.timing, "perf_counter", time)
+    pace = Throttle()
+    assert pace.is_due()
     with pace():
         time.now += 1.0
-    time.now += 0.99 / SHARE
-    assert not pace.due()
-    time.now += 0.02 / SHARE
-    assert pace.due()
+    time.now += 0.99 / MAX_COST_SHARE
+    assert not pace.is_due()
+    time.now += 0.02 / MAX_COST_SHARE
+    assert pace.is_due()
 
 
 def test_what_costs_much_is_not_put_off_for_ever(monkeypatch):
     time = Time()
-    monkeypatch.setattr(bench.pace, "perf_counter", time)
-    pace = Pace()
+    monkeypatch.setattr(bench.timing, "perf_counter", time)
+    pace = Throttle()
     with pace():
         time.now += 1000.0
-    time.now += LONGEST
-    assert pace.due()
+    time.now += MAX_DELAY
+    assert pace.is_due()

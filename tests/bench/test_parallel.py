@@ -11,17 +11,15 @@ from typing import Any
 import pytest
 import torch
 
-from bench.clock import Clock
-from bench.data import Explanation
+from bench.distributed import _make_picklable_error, _serialise, fit_distributed
 from bench.errors import ConfigError, Diverged
-from bench.execute import Ask, Desk, execute
-from bench.failures import failure_of, half_of
-from bench.method import Context, Method
-from bench.notebook import Pruned
-from bench.parallel import _packed, _sendable, fit_together
-from bench.share import Share
-from bench.store import Store
-from bench.streams import Streams
+from bench.execute import RunEnvironment, RunRequest, classify_failure, execute, halve_micro_batch
+from bench.method import FitContext, Method, Replica
+from bench.mlflow import MlflowStore
+from bench.rng import RngTree
+from bench.timing import Timer
+from bench.tracker import Pruned
+from bench.types import Explanation
 from tests.bench.together import every_gradient, nothing, one_breaks
 from tests.bench.together_methods import real_methods
 from tests.conftest import Quiet
@@ -33,9 +31,9 @@ CONFIG = ToyConfig(epochs=2, drop=0.0)
 def fitted(method: Method, folder: Path, devices: int, config: ToyConfig = CONFIG, **given: Any) -> tuple[Any, Any]:
     """The predictor and what the tracker heard."""
     tracker = given.pop("tracker", Quiet())
-    ctx = Context(tracker, folder / str(devices), threads=devices, **given)
-    args = config, CARD, number_clips("train", 5), number_clips("val", 2), Streams(3), ctx
-    predictor = method.fit(*args) if devices == 1 else fit_together(method, *args, devices)
+    ctx = FitContext(tracker, folder / str(devices), threads=devices, **given)
+    args = config, CARD, number_clips("train", 5), number_clips("val", 2), RngTree(3), ctx
+    predictor = method.fit(*args) if devices == 1 else fit_distributed(method, *args, devices)
     assert not multiprocessing.active_children()
     return predictor, tracker
 
@@ -77,13 +75,13 @@ def test_mbt_and_mart_come_out_the_same(tmp_path: Path) -> None:
             torch.testing.assert_close(explanation.curve, other.curve, rtol=1e-2, atol=1e-3)
 
 
-def ask(**values: Any) -> Ask:
-    return Ask("toy", TOY, CONFIG.override(values), "quick", TOY_DATA, 0)
+def ask(**values: Any) -> RunRequest:
+    return RunRequest("toy", TOY, CONFIG.override(values), "quick", TOY_DATA, 0)
 
 
 @pytest.mark.slow
 def test_a_run_on_two_devices_has_the_scores_and_the_seconds_of_one(results: Path, tmp_path: Path) -> None:
-    desk = Desk(results, Store(results), Quiet(), lambda *_: [])
+    desk = RunEnvironment(results, MlflowStore(results), Quiet(), lambda *_: [])
     one = execute(ask(), replace(desk, results=tmp_path / "one")).record
     two = execute(ask(), replace(desk, results=tmp_path / "two", devices=2)).record
     assert one.error is None and two.error is None and one.key == two.key and one.chosen == two.chosen
@@ -96,7 +94,7 @@ def test_a_run_on_two_devices_has_the_scores_and_the_seconds_of_one(results: Pat
 def test_a_loss_that_is_not_a_number_is_what_it_is_in_one_process(tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="not a number after epoch 0") as raised:
         fitted(TOY, tmp_path, 2, CONFIG.override({"fail": "nan"}))
-    assert failure_of(raised.value).kind == "nan" and not multiprocessing.active_children()
+    assert classify_failure(raised.value).kind == "nan" and not multiprocessing.active_children()
 
 
 @pytest.mark.slow
@@ -105,7 +103,7 @@ def test_what_one_process_raises_is_raised_here_with_its_class_and_traceback(tmp
         fitted(replace(TOY, fit=one_breaks), tmp_path, 2)
         pytest.fail("nothing was raised")
     except torch.OutOfMemoryError as error:
-        failure = failure_of(error)
+        failure = classify_failure(error)
     assert failure.kind == "out of memory" and "in break_down" in failure.traceback
     assert "in the process of device 1" in failure.traceback and not multiprocessing.active_children()
 
@@ -120,7 +118,7 @@ def test_a_process_that_is_killed_is_told_and_leaves_none_behind(tmp_path: Path)
 @pytest.mark.slow
 def test_a_tracker_that_gives_the_trial_up_ends_every_process(tmp_path: Path) -> None:
     class Strict(Quiet):
-        def epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
+        def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
             raise Pruned("enough")
 
     with pytest.raises(Pruned, match="enough"):
@@ -130,11 +128,11 @@ def test_a_tracker_that_gives_the_trial_up_ends_every_process(tmp_path: Path) ->
 
 @pytest.mark.slow
 def test_the_seconds_of_the_processes_are_here_whenever_they_are_kept(tmp_path: Path) -> None:
-    clock, kept = Clock(), list[dict[str, float]]()
+    clock, kept = Timer(), list[dict[str, float]]()
 
     class Keeper(Quiet):
-        def keep(self) -> None:
-            kept.append(clock.seconds())
+        def before_checkpoint(self) -> None:
+            kept.append(clock.get_seconds())
 
     fitted(TOY, tmp_path, 2, CONFIG.override({"pause": 0.02}), tracker=Keeper(), clock=clock)
     steps = 2 * CONFIG.epochs * math.ceil(5 * len(CARD.classes) / CONFIG.batch)  # of two stages
@@ -150,27 +148,32 @@ def test_an_error_that_no_pipe_takes_keeps_its_name() -> None:
     class Local(Exception):
         pass
 
-    assert str(_sendable(Local("lost"))) == "Local: lost"
+    assert str(_make_picklable_error(Local("lost"))) == "Local: lost"
     kept = Diverged("no number")
-    assert _sendable(kept) is kept
+    assert _make_picklable_error(kept) is kept
 
 
 def test_a_view_is_sent_without_what_it_views() -> None:
     row = torch.zeros(1000, 10)[3]
-    assert len(_packed(("explain", ("fit", {"clip": Explanation(row, ())})))) < 2000
+    assert len(_serialise(("explain", ("fit", {"clip": Explanation(row, ())})))) < 2000
 
 
 @pytest.mark.parametrize("clips", [1, 2, 5, 6])
 def test_shares_are_disjoint_and_whole_and_nobody_is_without_a_clip(clips: int) -> None:
-    batch, shares = list(range(clips)), [Share(rank, 3) for rank in range(3)]
-    own = [share.of(batch) for share in shares if not share.idle(clips)]
+    batch, shares = list(range(clips)), [Replica(rank, 3) for rank in range(3)]
+    own = [share.shard(batch) for share in shares if not share.is_idle(clips)]
     assert sorted(index for part in own for index in part) == batch
-    assert all(share.of(batch) for share in shares)
+    assert all(share.shard(batch) for share in shares)
 
 
 def test_half_of_what_had_no_room_is_half_of_a_device_s_share() -> None:
     config = ToyConfig(batch=9)
-    assert [half_of(config, None), half_of(config, None, 2), half_of(config, 20, 2), half_of(config, 3, 2)] == [
+    assert [
+        halve_micro_batch(config, None),
+        halve_micro_batch(config, None, 2),
+        halve_micro_batch(config, 20, 2),
+        halve_micro_batch(config, 3, 2),
+    ] == [
         4,
         2,
         2,

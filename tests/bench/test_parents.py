@@ -4,12 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from bench.exchange import sync
 from bench.execute import execute
-from bench.notebook import Pruned
-from bench.parents import begin_parent, end_parent, find_parent, tag_run
+from bench.mlflow import MlflowStore, find_parent_run, finish_parent_run, start_parent_run, tag_run
 from bench.record import RunFolder
-from bench.store import Store
+from bench.sync import sync
+from bench.tracker import Pruned
 from tests.bench.test_execute import ask
 from tests.bench.test_store import AWAY, desk_at
 
@@ -23,31 +22,31 @@ def parent_of(store, run_id):
 
 def test_runs_stand_under_the_run_of_their_study(results, quiet):
     desk = desk_at(results, quiet)
-    parent = begin_parent(desk.store, "toy", "real", NAME, {"trials": 2})
+    parent = start_parent_run(desk.store, "toy", "real", NAME, {"trials": 2})
     runs = [execute(replace(ask(seed, epochs=1), parent=NAME), desk).run_id for seed in (0, 1)]
     assert {parent_of(desk.store, run).info.run_id for run in runs} == {parent}
     plot = results / "history.png"
     plot.write_bytes(b"png")
     for _ in range(2):
-        end_parent(desk.store, "toy", "real", NAME, "FINISHED", {"best": 0.5}, [plot], {"bench.note": "x"})
+        finish_parent_run(desk.store, "toy", "real", NAME, "FINISHED", {"best": 0.5}, [plot], {"bench.note": "x"})
     client = desk.store.connect()
     run = client.get_run(parent)
     assert (run.info.status, run.data.metrics["best"], run.data.params["trials"]) == ("FINISHED", 0.5, "2")
     assert run.data.tags["bench.parent"] == NAME and [f.path for f in client.list_artifacts(parent)] == ["history.png"]
-    assert begin_parent(desk.store, "toy", "real", NAME, {"trials": 3}) == parent
+    assert start_parent_run(desk.store, "toy", "real", NAME, {"trials": 3}) == parent
     assert client.get_run(parent).info.status == "RUNNING"
 
 
 def _find(uri, folder, answers):
-    store = Store(folder, uri)
-    answers.put(find_parent(store, store.experiment("toy", "real"), NAME))
+    store = MlflowStore(folder, uri)
+    answers.put(find_parent_run(store, store.get_experiment_id("toy", "real"), NAME))
 
 
 @pytest.mark.slow
 def test_processes_at_once_make_one_parent(results):
     spawn = multiprocessing.get_context("spawn")
     answers = spawn.Queue()
-    workers = [spawn.Process(target=_find, args=(Store(results).uri, results, answers)) for _ in range(3)]
+    workers = [spawn.Process(target=_find, args=(MlflowStore(results).uri, results, answers)) for _ in range(3)]
     for worker in workers:
         worker.start()
     found = {answers.get(timeout=120) for _ in workers}
@@ -57,9 +56,9 @@ def test_processes_at_once_make_one_parent(results):
 
 
 def test_of_parents_made_at_once_on_two_machines_the_earliest_stays(results, monkeypatch):
-    store = Store(results)
-    experiment, client = store.experiment("toy", "real"), store.connect()
-    first = find_parent(store, experiment, NAME)
+    store = MlflowStore(results)
+    experiment, client = store.get_experiment_id("toy", "real"), store.connect()
+    first = find_parent_run(store, experiment, NAME)
     seen, real = [], client.search_runs
 
     def blind_once(*words, **named):
@@ -67,29 +66,29 @@ def test_of_parents_made_at_once_on_two_machines_the_earliest_stays(results, mon
         return [] if len(seen) == 1 else real(*words, **named)
 
     monkeypatch.setattr(client, "search_runs", blind_once)
-    assert find_parent(store, experiment, NAME) == first
+    assert find_parent_run(store, experiment, NAME) == first
     assert len(real([experiment])) == 1
 
 
 def test_a_record_published_later_finds_its_parent(results, quiet):
     outcome = execute(replace(ask(epochs=1), parent=NAME), desk_at(results, quiet, AWAY))
-    store = Store(results)
+    store = MlflowStore(results)
     assert sync(store).pushed == 1
-    parent = parent_of(store, store.run_id(RunFolder(results / "runs" / outcome.record.key)))
+    parent = parent_of(store, store.find_run_id(RunFolder(results / "runs" / outcome.record.key)))
     assert parent.data.tags["bench.parent"] == NAME and parent.info.status == "FINISHED"
 
 
 def test_a_parent_left_by_a_dead_process_is_reaped_unless_its_runs_go_on(results, quiet):
-    store = Store(results)
+    store = MlflowStore(results)
     spec = execute(ask(epochs=1), desk_at(results, quiet)).record.spec
-    live = store.begin(replace(spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"), NAME)
+    live = store.start_run(replace(spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"), NAME)
     client, parent = store.connect(), parent_of(store, live.run_id).info.run_id
     client.set_tag(parent, "bench.process", "999999:0.00")
-    assert store.reap() == 0
+    assert store.end_orphaned_runs() == 0
     live.end("KILLED")
-    assert store.reap() == 1 and client.get_run(parent).info.status == "KILLED"
-    live = store.begin(replace(spec, seed=10), "toy", "quick", RunFolder(results / "runs" / "y"), NAME)
-    assert client.get_run(parent).info.status == "RUNNING" and store.reap() == 0
+    assert store.end_orphaned_runs() == 1 and client.get_run(parent).info.status == "KILLED"
+    live = store.start_run(replace(spec, seed=10), "toy", "quick", RunFolder(results / "runs" / "y"), NAME)
+    assert client.get_run(parent).info.status == "RUNNING" and store.end_orphaned_runs() == 0
     live.end("KILLED")
 
 
@@ -101,11 +100,11 @@ def test_a_winner_is_tagged(results, quiet):
 
 
 def test_mlflow_being_away_costs_a_study_nothing(tmp_path):
-    store = Store(tmp_path, AWAY)
-    assert begin_parent(store, "toy", "real", NAME, {}) is None
-    end_parent(store, "toy", "real", NAME, "FAILED", {}, [], {})
+    store = MlflowStore(tmp_path, AWAY)
+    assert start_parent_run(store, "toy", "real", NAME, {}) is None
+    finish_parent_run(store, "toy", "real", NAME, "FAILED", {}, [], {})
     tag_run(store, RunFolder(tmp_path / "runs" / "x"), {"bench.winner": "true"})
-    assert store.away is not None
+    assert store.unavailable_reason is not None
 
 
 def give_up(epoch, value):
@@ -118,7 +117,7 @@ def give_up(epoch, value):
 def test_a_run_without_scores_says_why(results, quiet, asked, status, kind):
     desk = desk_at(results, quiet)
     watch = give_up if kind == "pruned" else None
-    outcome = execute(replace(ask(epochs=1, **asked), stage="trial", watch=watch), desk)
+    outcome = execute(replace(ask(epochs=1, **asked), stage="trial", pruning_callback=watch), desk)
     client = desk.store.connect()
     run = client.get_run(outcome.run_id)
     assert (run.info.status, run.data.tags["bench.error"]) == (status, kind)

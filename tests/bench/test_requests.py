@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import bench.requests
-from bench.exchange import sync
 from bench.execute import execute
-from bench.packed import REQUESTS_PREFIX
-from bench.record import RunFolder, is_file_name
+from bench.mlflow import MlflowStore
+from bench.mlflow_run import REQUESTS_PREFIX
+from bench.record import RunFolder, is_artifact_name
 from bench.requests import (
     REQUESTS,
     RequestedPlan,
@@ -26,7 +26,7 @@ from bench.requests import (
     parse_requests,
     read_requests,
 )
-from bench.store import Store
+from bench.sync import sync
 from tests.bench.mutations import mutated
 from tests.bench.test_execute import ask
 from tests.bench.test_store import AWAY, desk_at, folder_of
@@ -78,11 +78,11 @@ def test_a_run_stores_its_requests_however_it_ends(results, quiet, how):
     if how in ("found", "fresh"):
         assert stored(folder_of(results, execute(asked_by(), desk))) == []
     outcome = execute(asked_by(BY_HAND, **wanted), replace(desk, fresh=how == "fresh"))
-    assert (outcome.record.error is not None) == (how == "failed") and outcome.found == (how == "found")
+    assert (outcome.record.error is not None) == (how == "failed") and outcome.already_done == (how == "found")
     assert stored(folder_of(results, outcome)) == [BY_HAND]
     execute(asked_by(BY_STUDY, **wanted), replace(desk, fresh=True))
     assert stored(folder_of(results, outcome)) == [BY_HAND, BY_STUDY]
-    assert REQUESTS not in outcome.record.files and not is_file_name(REQUESTS)
+    assert REQUESTS not in outcome.record.files and not is_artifact_name(REQUESTS)
 
 
 def test_no_request_changes_a_record(tmp_path, quiet):
@@ -134,14 +134,14 @@ WRONG = {
 
 @pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in WRONG.items() for value in values])
 def test_a_line_with_a_value_of_the_wrong_kind_is_no_request(name, value):
-    line = json.dumps({**json.loads(BY_STUDY.as_line()), name: value}).encode() + b"\n"
+    line = json.dumps({**json.loads(BY_STUDY.to_line()), name: value}).encode() + b"\n"
     found, (told,) = parse_requests(line, "here")
     assert found == [] and told.isprintable() and len(told) < 400
 
 
 def test_a_thousand_mutations_of_a_file_are_read_or_told_in_one_line(folder):
     dice, read = random.Random(0), 0
-    text = replace(BY_STUDY, time="2026-01-01T00:00:00Z").as_line().decode()
+    text = replace(BY_STUDY, time="2026-01-01T00:00:00Z").to_line().decode()
     for _ in range(1000):
         content = mutated(text, dice).replace("\n", " ").encode(errors="surrogatepass") + b"\n"
         (folder.path / REQUESTS).write_bytes(content)
@@ -152,7 +152,7 @@ def test_a_thousand_mutations_of_a_file_are_read_or_told_in_one_line(folder):
 
 
 def test_what_is_read_of_a_file_is_bounded(folder, monkeypatch):
-    monkeypatch.setattr(bench.requests, "MOST_LINES", 3)
+    monkeypatch.setattr(bench.requests, "MAX_LINES", 3)
     add_requests(folder, [replace(BY_HAND, arm=f"arm{number}") for number in range(3)])
     add_requests(folder, [replace(BY_HAND, arm="one too many")])
     assert [one.arm for one in stored(folder)] == ["arm0", "arm1", "arm2"]
@@ -160,11 +160,11 @@ def test_what_is_read_of_a_file_is_bounded(folder, monkeypatch):
     path.write_bytes(path.read_bytes() * 2)
     found, (told,) = read_requests(folder)
     assert len(found) == 3 and "3 of 6 lines" in told
-    long = replace(BY_HAND, settings={"lexicon": "x" * bench.requests.LINE_BYTES})
+    long = replace(BY_HAND, settings={"lexicon": "x" * bench.requests.MAX_LINE_BYTES})
     path.unlink()
     add_requests(folder, [long, BY_STUDY])
     assert stored(folder) == [BY_STUDY]
-    assert "longer than" in parse_requests(long.as_line(), "here")[1][0]
+    assert "longer than" in parse_requests(long.to_line(), "here")[1][0]
 
 
 def test_a_link_is_not_followed(tmp_path, folder):
@@ -213,7 +213,7 @@ def published(store, run_id):
 @pytest.mark.parametrize("light", [False, True])
 def test_requests_travel_both_ways_and_end_up_the_same(tmp_path, quiet, uri, light):
     outcome = execute(asked_by(BY_HAND), desk_at(tmp_path / "a", quiet, uri))
-    here, there = Store(tmp_path / "a", uri), Store(tmp_path / "b", uri)
+    here, there = MlflowStore(tmp_path / "a", uri), MlflowStore(tmp_path / "b", uri)
     assert BY_HAND.arm in published(here, outcome.run_id).decode()
     assert sync(there, files=not light).pulled == 1
     a, b = folder_of(tmp_path / "a", outcome), folder_of(tmp_path / "b", outcome)
@@ -242,10 +242,10 @@ def test_requests_travel_both_ways_and_end_up_the_same(tmp_path, quiet, uri, lig
 
 
 def test_requests_that_are_too_long_for_tags_travel_as_a_file(tmp_path, quiet, uri, monkeypatch):
-    monkeypatch.setattr("bench.packed.PIECES", 0)
+    monkeypatch.setattr("bench.mlflow_run.MAX_RECORD_TAGS", 0)
     many = [replace(BY_HAND, arm=f"arm{number}") for number in range(20)]
     outcome = execute(asked_by(*many), desk_at(tmp_path / "a", quiet, uri))
-    there = Store(tmp_path / "b", uri)
+    there = MlflowStore(tmp_path / "b", uri)
     assert f"{REQUESTS_PREFIX}0" not in there.connect().get_run(outcome.run_id).data.tags
     assert sync(there).pulled == 1
     assert {one.arm for one in stored(folder_of(tmp_path / "b", outcome))} == {one.arm for one in many}
@@ -253,11 +253,11 @@ def test_requests_that_are_too_long_for_tags_travel_as_a_file(tmp_path, quiet, u
 
 def test_a_run_of_version_0_1_has_no_requests_to_exchange(tmp_path, quiet, uri):
     outcome = execute(asked_by(), desk_at(tmp_path / "a", quiet, uri))
-    assert published(Store(tmp_path / "a", uri), outcome.run_id) == b""
-    assert sync(Store(tmp_path / "b", uri)).pulled == 1
+    assert published(MlflowStore(tmp_path / "a", uri), outcome.run_id) == b""
+    assert sync(MlflowStore(tmp_path / "b", uri)).pulled == 1
     assert not (folder_of(tmp_path / "b", outcome).path / REQUESTS).exists()
     execute(asked_by(BY_HAND), desk_at(tmp_path / "b", quiet, uri))  # asked for again, and told
-    sync(Store(tmp_path / "b", uri)), sync(Store(tmp_path / "a", uri))
+    sync(MlflowStore(tmp_path / "b", uri)), sync(MlflowStore(tmp_path / "a", uri))
     assert stored(folder_of(tmp_path / "a", outcome)) == [BY_HAND]
 
 
@@ -266,20 +266,22 @@ def test_a_run_of_version_0_1_has_no_requests_to_exchange(tmp_path, quiet, uri):
     "content", [b"\xff" * 100, b"{}\n", b"[" * 100_000 + b"\n", b'{"arm": "../../x"}\n'], ids=range(4)
 )
 def test_hostile_requests_of_a_server_bring_nothing_and_hold_up_no_run(tmp_path, quiet, uri, content, tags):
-    from bench.packed import pack
+    from bench.mlflow_run import pack_record
 
     outcome = execute(asked_by(BY_HAND), desk_at(tmp_path / "a", quiet, uri))
-    client = Store(tmp_path / "a", uri).connect()
+    client = MlflowStore(tmp_path / "a", uri).connect()
     place = Path(client.get_run(outcome.run_id).info.artifact_uri.removeprefix("file://"))
     (place / REQUESTS).write_bytes(content)
     for name in client.get_run(outcome.run_id).data.tags:
         if name.startswith(REQUESTS_PREFIX):
             client.delete_tag(outcome.run_id, name)
     if tags:
-        for name, value in pack(content, REQUESTS_PREFIX).items():
+        for name, value in pack_record(content, REQUESTS_PREFIX).items():
             client.set_tag(outcome.run_id, name, value)
     client.set_tag(outcome.run_id, "bench.requested_by", bench.requests.hashlib.sha256(content).hexdigest())
-    done = sync(Store(tmp_path / "b", uri))
+    done = sync(MlflowStore(tmp_path / "b", uri))
     assert (done.pulled, done.skipped) == (1, [])
     assert stored(folder_of(tmp_path / "b", outcome)) == []
-    assert sync(Store(tmp_path / "a", uri)).skipped == [] and stored(folder_of(tmp_path / "a", outcome)) == [BY_HAND]
+    assert sync(MlflowStore(tmp_path / "a", uri)).skipped == [] and stored(folder_of(tmp_path / "a", outcome)) == [
+        BY_HAND
+    ]

@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from bench.exchange import sync
-from bench.execute import Desk, execute
+from bench.execute import RunEnvironment, execute
+from bench.mlflow import MlflowStore
 from bench.record import Record, RunFolder
-from bench.store import Store
-from reports.clips.pictures import draw_all
+from bench.sync import sync
+from reports.figures.clips import save_run_figures
 from tests.bench.test_execute import ask
 
 AWAY = "http://127.0.0.1:9"  # nobody listens there
 
 
 def desk_at(path, quiet, uri=None):
-    return Desk(path, Store(path, uri), quiet, draw_all, threads=1)
+    return RunEnvironment(path, MlflowStore(path, uri), quiet, save_run_figures, threads=1)
 
 
 @pytest.fixture
@@ -29,10 +29,10 @@ def test_mlflow_being_away_loses_nothing_and_sync_brings_it_in(results, quiet):
     desk = desk_at(results, quiet, AWAY)
     outcome = execute(ask(), desk)
     assert outcome.record.error is None and outcome.run_id is None
-    assert desk.store.away is not None and "cannot be reached" in desk.store.away
-    store = Store(results)
+    assert desk.store.unavailable_reason is not None and "cannot be reached" in desk.store.unavailable_reason
+    store = MlflowStore(results)
     assert (sync(store).pushed, sync(store).pushed) == (1, 0)
-    run_id = store.run_id(RunFolder(results / "runs" / outcome.record.key))
+    run_id = store.find_run_id(RunFolder(results / "runs" / outcome.record.key))
     client = store.connect()
     assert client.get_run(run_id).info.status == "FINISHED"
     assert [point.step for point in client.get_metric_history(run_id, "warm/loss")] == list(range(6))
@@ -43,7 +43,7 @@ def test_publishing_twice_makes_one_run(results, quiet):
     outcome = execute(ask(), desk)
     folder = RunFolder(results / "runs" / outcome.record.key)
     assert desk.store.publish(folder, outcome.record) == outcome.run_id
-    assert len(desk.store.runs_of(outcome.record.key)) == 1
+    assert len(desk.store.find_runs(outcome.record.key)) == 1
 
 
 def test_a_publication_cut_off_before_its_last_tag_is_finished_by_the_next(results, quiet):
@@ -52,25 +52,25 @@ def test_a_publication_cut_off_before_its_last_tag_is_finished_by_the_next(resul
     client = desk.store.connect()
     client.delete_tag(outcome.run_id, "bench.record")
     client.update_run(outcome.run_id, status="RUNNING")
-    sync(Store(results))
+    sync(MlflowStore(results))
     run = client.get_run(outcome.run_id)
     assert run.info.status == "FINISHED" and "bench.record" in run.data.tags
-    assert len(desk.store.runs_of(outcome.record.key)) == 1
+    assert len(desk.store.find_runs(outcome.record.key)) == 1
     assert len(client.get_metric_history(outcome.run_id, "warm/loss")) == 6
 
 
 def test_records_travel_to_another_machine_through_mlflow(tmp_path, quiet, uri):
     here = execute(ask(), desk_at(tmp_path / "a", quiet, uri))
-    there = Store(tmp_path / "b", uri)
+    there = MlflowStore(tmp_path / "b", uri)
     assert (sync(there).pulled, sync(there).pulled) == (1, 0)
     assert list((tmp_path / "artifacts").glob("*/artifacts/record.json"))  # beside the database, not where one stands
     found = execute(ask(), desk_at(tmp_path / "b", quiet, uri))
-    assert found.found and found.record == here.record and found.run_id == here.run_id
+    assert found.already_done and found.record == here.record and found.run_id == here.run_id
 
 
 def test_a_changed_artifact_is_not_pulled(tmp_path, quiet, uri):
     outcome = execute(ask(), desk_at(tmp_path / "a", quiet, uri))
-    store = Store(tmp_path / "b", uri)
+    store = MlflowStore(tmp_path / "b", uri)
     place = store.connect().get_run(outcome.run_id).info.artifact_uri.removeprefix("file://")
     (Path(place) / "curves.json").write_text("[]")
     assert "was changed" in sync(store).skipped[0]
@@ -81,12 +81,12 @@ def test_a_record_that_names_files_outside_its_folder_is_not_pulled(tmp_path, qu
     outcome = execute(ask(), desk_at(tmp_path / "a", quiet, uri))
     folder = RunFolder(tmp_path / "a" / "runs" / outcome.record.key)
     evil = replace(outcome.record, files={"../../evil": "0" * 64})
-    store = Store(tmp_path / "a", uri)
+    store = MlflowStore(tmp_path / "a", uri)
     client = store.connect()
-    (folder.path / "record.json").write_text(evil.as_json())
+    (folder.path / "record.json").write_text(evil.to_json())
     client.log_artifact(outcome.run_id, str(folder.path / "record.json"))
-    client.set_tag(outcome.run_id, "bench.record", folder.sha())
-    other = Store(tmp_path / "b", uri)
+    client.set_tag(outcome.run_id, "bench.record", folder.hash_record())
+    other = MlflowStore(tmp_path / "b", uri)
     assert "outside its folder" in sync(other).skipped[0]
 
 
@@ -95,26 +95,26 @@ def test_two_records_of_one_run_are_told_apart(tmp_path, quiet, uri):
     shutil.copytree(tmp_path / "a" / "runs", tmp_path / "b" / "runs")
     path = tmp_path / "b" / "runs" / outcome.record.key / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": {"method": 1.0}}))
-    exchange = sync(Store(tmp_path / "b", uri))
+    exchange = sync(MlflowStore(tmp_path / "b", uri))
     assert exchange.conflicts == {outcome.record.key} and exchange.pushed == 0
 
 
 def test_a_dead_process_leaves_no_run_running(results, quiet):
-    store = Store(results)
+    store = MlflowStore(results)
     record = execute(ask(), desk_at(results, quiet)).record
-    live = store.begin(replace(record.spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"))
+    live = store.start_run(replace(record.spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"))
     client = store.connect()
     client.set_tag(live.run_id, "bench.process", "999999:0.00")
-    assert store.reap() == 1
+    assert store.end_orphaned_runs() == 1
     assert client.get_run(live.run_id).info.status == "KILLED"
 
 
 def test_another_machines_run_is_never_reaped(results, quiet):
-    store = Store(results)
+    store = MlflowStore(results)
     record = execute(ask(), desk_at(results, quiet)).record
-    live = store.begin(replace(record.spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"))
+    live = store.start_run(replace(record.spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"))
     store.connect().set_tag(live.run_id, "bench.host", "elsewhere")
-    assert store.reap() == 0
+    assert store.end_orphaned_runs() == 0
 
 
 def test_a_record_of_another_schema_is_named():
@@ -136,13 +136,13 @@ def test_a_fresh_record_made_while_mlflow_was_away_takes_the_old_ones_place_at_t
     first = execute(ask(), desk_at(tmp_path, quiet, uri))
     fresh = execute(ask(), replace(desk_at(tmp_path, quiet, AWAY), fresh=True))
     assert fresh.run_id is None
-    store = Store(tmp_path, uri)
-    assert store.run_id(folder_of(tmp_path, fresh)) is None  # the old run's id is not the new record's
+    store = MlflowStore(tmp_path, uri)
+    assert store.find_run_id(folder_of(tmp_path, fresh)) is None  # the old run's id is not the new record's
     done = sync(store)
     assert (done.pushed, done.conflicts, done.skipped) == (1, set(), [])
     new = folder_of(tmp_path, fresh)
-    assert store.run_id(new) not in (None, first.run_id)
-    assert store.connect().get_run(first.run_id).data.tags["bench.superseded"] == new.sha()
+    assert store.find_run_id(new) not in (None, first.run_id)
+    assert store.connect().get_run(first.run_id).data.tags["bench.superseded"] == new.hash_record()
 
 
 def test_a_replaced_record_is_marked_even_where_the_mark_was_cut_off(results, quiet):
@@ -157,9 +157,9 @@ def test_a_replaced_record_is_marked_even_where_the_mark_was_cut_off(results, qu
 
 
 def test_what_a_run_could_not_log_is_logged_when_it_is_published(results, quiet, monkeypatch):
-    import bench.live
+    import bench.mlflow_run
 
-    real, calls = bench.live.log_curves, []
+    real, calls = bench.mlflow_run.log_curves, []
 
     def hiccup(*words):
         calls.append(words)
@@ -167,29 +167,29 @@ def test_what_a_run_could_not_log_is_logged_when_it_is_published(results, quiet,
             raise OSError("database is locked")
         real(*words)
 
-    monkeypatch.setattr(bench.live, "log_curves", hiccup)
+    monkeypatch.setattr(bench.mlflow_run, "log_curves", hiccup)
     outcome = execute(ask(), desk_at(results, quiet))
-    client = Store(results).connect()
+    client = MlflowStore(results).connect()
     for name in ("warm/loss", "finetune/val/acc_e"):
         assert [point.step for point in client.get_metric_history(outcome.run_id, name)] == list(range(6))
 
 
 def test_a_run_brought_in_later_has_its_parameters(results, quiet):
     execute(ask(), desk_at(results, quiet, AWAY))
-    store = Store(results)
+    store = MlflowStore(results)
     sync(store)
-    (run,) = store.search("tags.`bench.record` != ''")
+    (run,) = store.search_runs("tags.`bench.record` != ''")
     assert run.data.params["config.lr"] == "0.05" and run.data.tags["bench.source"]
 
 
 def test_a_run_that_is_alive_is_never_reaped(results, quiet):
     """Its host and process are known from the moment it is made; a run that names none is nobody's."""
-    store = Store(results)
+    store = MlflowStore(results)
     record = execute(ask(), desk_at(results, quiet)).record
-    live = store.begin(replace(record.spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"))
+    live = store.start_run(replace(record.spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"))
     client = store.connect()
     bare = client.create_run(client.search_experiments()[0].experiment_id, tags={"bench.key": "y"}).info.run_id
-    assert store.reap() == 0
+    assert store.end_orphaned_runs() == 0
     assert {client.get_run(run_id).info.status for run_id in (live.run_id, bare)} == {"RUNNING"}
 
 
@@ -204,50 +204,50 @@ def test_a_second_attempt_has_an_mlflow_run_of_its_own(results, quiet):
 def test_different_records_of_one_run_are_told_and_the_first_is_pulled(tmp_path, quiet, uri):
     a = execute(ask(), desk_at(tmp_path / "a", quiet, uri))
     execute(ask(), desk_at(tmp_path / "b", quiet, uri))
-    assert sync(Store(tmp_path / "a", uri)).conflicts == {a.record.key}
-    third = sync(Store(tmp_path / "c", uri))
+    assert sync(MlflowStore(tmp_path / "a", uri)).conflicts == {a.record.key}
+    third = sync(MlflowStore(tmp_path / "c", uri))
     assert (third.pulled, third.conflicts) == (1, {a.record.key})
-    assert folder_of(tmp_path / "c", a).sha() == folder_of(tmp_path / "a", a).sha()
+    assert folder_of(tmp_path / "c", a).hash_record() == folder_of(tmp_path / "a", a).hash_record()
 
 
 def test_one_record_that_cannot_be_exchanged_does_not_hold_up_the_others(tmp_path, quiet, uri):
     bad, good = (execute(ask(seed), desk_at(tmp_path / "a", quiet, uri)) for seed in (0, 1))
-    store = Store(tmp_path / "b", uri)
+    store = MlflowStore(tmp_path / "b", uri)
     place = store.connect().get_run(bad.run_id).info.artifact_uri.removeprefix("file://")
     (Path(place) / "curves.json").write_text("[]")
     old = tmp_path / "b" / "runs" / "0" / "record.json"
     old.parent.mkdir(parents=True)
     old.write_text('{"spec": {"schema": 99}}')
     done = sync(store)
-    assert done.pulled == 1 and folder_of(tmp_path / "b", good).record() == good.record
-    assert len(done.skipped) == 2 and store.away is None
+    assert done.pulled == 1 and folder_of(tmp_path / "b", good).read_record() == good.read_record
+    assert len(done.skipped) == 2 and store.unavailable_reason is None
 
 
 def test_a_run_that_another_process_holds_is_left_alone(tmp_path, quiet, uri):
     outcome = execute(ask(), desk_at(tmp_path / "a", quiet, uri))
     folder = folder_of(tmp_path / "b", outcome)
-    with folder.held(lambda: None):
-        done = sync(Store(tmp_path / "b", uri))
-    assert done.pulled == 0 and "under way" in done.skipped[0] and folder.record() is None
+    with folder.locked(lambda: None):
+        done = sync(MlflowStore(tmp_path / "b", uri))
+    assert done.pulled == 0 and "under way" in done.skipped[0] and folder.read_record() is None
 
 
 def test_a_replaced_record_is_not_pulled_back(tmp_path, quiet, uri):
     outcome = execute(ask(), desk_at(tmp_path, quiet, uri))
     folder = folder_of(tmp_path, outcome)
     folder.set_aside(outcome.record)
-    assert sync(Store(tmp_path, uri)).pulled == 0 and folder.record() is None
+    assert sync(MlflowStore(tmp_path, uri)).pulled == 0 and folder.read_record() is None
 
 
 def test_a_password_in_an_address_is_not_shown(tmp_path):
-    store = Store(tmp_path, "http://bob:secret@127.0.0.1:9")
+    store = MlflowStore(tmp_path, "http://bob:secret@127.0.0.1:9")
     store.open()
-    assert store.away and "secret" not in store.away
+    assert store.unavailable_reason and "secret" not in store.unavailable_reason
 
 
 def test_parameters_lost_at_the_start_are_there_in_the_end(results, quiet, monkeypatch):
-    import bench.store
+    import bench.mlflow
 
-    real, lost = bench.store.log_batch, []
+    real, lost = bench.mlflow.log_batch, []
 
     def hiccup(client, run_id, metrics=None, params=None, tags=None, step=0):
         if params and not lost:
@@ -255,8 +255,8 @@ def test_parameters_lost_at_the_start_are_there_in_the_end(results, quiet, monke
             raise OSError("database is locked")
         real(client, run_id, metrics, params, tags, step)
 
-    monkeypatch.setattr(bench.store, "log_batch", hiccup)
-    monkeypatch.setattr(bench.store, "PATIENCE", 0.0)
+    monkeypatch.setattr(bench.mlflow, "log_batch", hiccup)
+    monkeypatch.setattr(bench.mlflow, "RETRY_DELAY", 0.0)
     outcome = execute(ask(), desk_at(results, quiet))
     assert lost == [outcome.run_id]
-    assert Store(results).connect().get_run(outcome.run_id).data.params["config.lr"] == "0.05"
+    assert MlflowStore(results).connect().get_run(outcome.run_id).data.params["config.lr"] == "0.05"

@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from bench.errors import Diverged
-from bench.method import Context
-from bench.streams import Streams
-from bench.training import Losses, Stage, train
+from bench.method import FitContext
+from bench.rng import RngTree
+from bench.training import Losses, Stage, train_stage
 from tests.toys import ToyConfig, number_clips, sampling
 
 SAMPLING = sampling(ToyConfig(), True)
@@ -27,8 +27,8 @@ class Regression(nn.Module):
     def forward(self, batch):
         self.seen.append((batch.epoch, batch.progress, batch.keys))
         out = self.dropout(batch.inputs.audio.mean((1, 2))) @ self.weight + self.bias
-        loss = nn.functional.cross_entropy(out, batch.label, reduction="none")
-        return Losses({"label": loss}, {"half": torch.where(batch.label == 0, torch.nan, 1.0)})
+        loss = nn.functional.cross_entropy(out, batch.target, reduction="none")
+        return Losses({"label": loss}, {"half": torch.where(batch.target == 0, torch.nan, 1.0)})
 
 
 STAGE = Stage("fit", 4, 4, 0.05)
@@ -36,8 +36,8 @@ STAGE = Stage("fit", 4, 4, 0.05)
 
 def run(quiet, folder, stage=STAGE, objective=None, select=None, **context):
     objective = objective or Regression()
-    ctx = replace(Context(quiet, folder), **context)
-    train(objective, number_clips("train", 5), SAMPLING, stage, Streams(1), ctx, select)
+    ctx = replace(FitContext(quiet, folder), **context)
+    train_stage(objective, number_clips("train", 5), SAMPLING, stage, RngTree(1), ctx, select)
     return objective
 
 
@@ -63,7 +63,7 @@ def test_weight_decay_spares_biases(quiet, tmp_path):
     class Idle(Regression):
         def forward(self, batch):
             zero = (self.weight.sum() + self.bias.sum()) * 0
-            return Losses({"none": zero.expand(len(batch.label))}, {})
+            return Losses({"none": zero.expand(len(batch.target))}, {})
 
     objective = Idle()
     with torch.no_grad():
@@ -102,7 +102,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize(("share", "last_kept"), [(1e9, 2), (1e-9, 1)])  # every epoch is kept, or only the first
 @pytest.mark.parametrize("ema", [0.0, 0.9])
 def test_a_stage_killed_anywhere_ends_with_the_same_weights(quiet, tmp_path, monkeypatch, ema, share, last_kept):
-    monkeypatch.setattr("bench.pace.SHARE", share)
+    monkeypatch.setattr("bench.timing.MAX_COST_SHARE", share)
     stage = replace(STAGE, ema=ema, clip_norm=0.5, warmup=0.2)
     undisturbed = run(quiet, tmp_path / "a", stage, Regression(drop=0.3))
 
@@ -120,7 +120,7 @@ def test_a_stage_killed_anywhere_ends_with_the_same_weights(quiet, tmp_path, mon
 
 
 def test_what_a_run_that_goes_on_must_know_is_kept_before_each_checkpoint(quiet, tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.pace.SHARE", 1e-9)  # the first epoch and the last are kept
+    monkeypatch.setattr("bench.timing.MAX_COST_SHARE", 1e-9)  # the first epoch and the last are kept
     path, found = tmp_path / "fit.pt", []
     quiet.keep = lambda: found.append(torch.load(path, weights_only=True)["state"]["epoch"] if path.exists() else 0)
     run(quiet, tmp_path)

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 
 from bench.errors import ConfigError
-from bench.execute import Ask, Desk, execute
-from bench.store import Store
+from bench.execute import RunEnvironment, RunRequest, execute
+from bench.mlflow import MlflowStore
 from tests.toys import TOY, TOY_DATA, ToyConfig
 
 
@@ -19,11 +19,11 @@ class WeightsConfig(ToyConfig):
 
 @pytest.fixture
 def desk(results, quiet):
-    return Desk(results, Store(results), quiet, lambda *_: [], keep_weights=False)
+    return RunEnvironment(results, MlflowStore(results), quiet, lambda *_: [], keep_weights=False)
 
 
 def ask(preset="quick", **values):
-    return Ask(
+    return RunRequest(
         "toy", TOY, WeightsConfig(epochs=1, **{name: str(value) for name, value in values.items()}), preset, TOY_DATA, 0
     )
 
@@ -47,7 +47,7 @@ def test_weights_count_by_their_content_a_folder_by_that_of_its_files(desk, tmp_
     ]
     records = [execute(ask(weights_text=path), desk).record for path in folders]
     assert records[0].key == records[1].key != records[2].key
-    assert set(records[0].spec.weights) == {"weights_text"} and str(tmp_path) not in records[0].as_json()
+    assert set(records[0].spec.weights) == {"weights_text"} and str(tmp_path) not in records[0].to_json()
 
 
 def test_a_file_that_is_not_there_is_one_line(desk):

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from bench.data import Batch, Card, ClipSet
-from bench.method import Context
-from bench.streams import Streams
-from bench.training import Losses, Stage, train
+from bench.method import FitContext
+from bench.rng import RngTree
+from bench.training import Losses, Stage, train_stage
+from bench.types import Batch, ClipSet, DatasetInfo
 from tests.toys import TOY, ToyConfig, number_clips, sampling
 
 
@@ -37,7 +37,7 @@ class Kept:
         return self
 
 
-def nothing(config: ToyConfig, card: Card) -> Any:
+def nothing(config: ToyConfig, card: DatasetInfo) -> Any:
     return Kept()
 
 
@@ -52,10 +52,10 @@ class Regression(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         out = self.first(self.dropout(batch.inputs.audio.mean((1, 2))))
-        if bool((batch.label == 0).any()):
-            out = out + self.second(out) * (batch.label == 0)[:, None]
-        loss = nn.functional.cross_entropy(out, batch.label, reduction="none")
-        return Losses({"label": loss}, {"half": torch.where(batch.label == 0, torch.nan, loss * 2)})
+        if bool((batch.target == 0).any()):
+            out = out + self.second(out) * (batch.target == 0)[:, None]
+        loss = nn.functional.cross_entropy(out, batch.target, reduction="none")
+        return Losses({"label": loss}, {"half": torch.where(batch.target == 0, torch.nan, loss * 2)})
 
 
 STAGE = Stage("even", 2, 6, 0.01, weight_decay=0.1, warmup=0.2, ema=0.5)
@@ -66,7 +66,9 @@ STAGES = {  # of 15 clips
 }
 
 
-def every_gradient(config: ToyConfig, card: Card, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Any:
+def every_gradient(
+    config: ToyConfig, card: DatasetInfo, clips: ClipSet, val: ClipSet, streams: RngTree, ctx: FitContext
+) -> Any:
     """Train on the stages above, and keep each step's gradients and the weights in the end."""
     kept = Kept()
     steps: list[dict[str, Tensor]] = []
@@ -74,7 +76,9 @@ def every_gradient(config: ToyConfig, card: Card, clips: ClipSet, val: ClipSet, 
     for name, (stage, micro_batch, count) in STAGES.items():
         objective, few = Regression(), replace(number_clips("train", 5), clips=number_clips("train", 5).clips[:count])
         steps.clear()
-        train(objective, few, sampling(config, True), replace(stage, name=name), streams, at(ctx, name, micro_batch))
+        train_stage(
+            objective, few, sampling(config, True), replace(stage, name=name), streams, at(ctx, name, micro_batch)
+        )
         kept.tensors |= {f"{name}/{i}/{place}": g for i, step in enumerate(steps) for place, g in step.items()}
         kept.tensors |= {f"{name}/{place}": value for place, value in objective.state_dict().items()}
     hook.remove()
@@ -83,11 +87,13 @@ def every_gradient(config: ToyConfig, card: Card, clips: ClipSet, val: ClipSet, 
     return kept
 
 
-def one_breaks(config: ToyConfig, card: Card, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Any:
+def one_breaks(
+    config: ToyConfig, card: DatasetInfo, clips: ClipSet, val: ClipSet, streams: RngTree, ctx: FitContext
+) -> Any:
     """The toy's fit, in which the second process breaks or is killed after the first epoch."""
 
     def break_down(*_: Any) -> None:
-        if ctx.share.rank == 1:
+        if ctx.replica.rank == 1:
             if config.fail == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise torch.OutOfMemoryError("CUDA out of memory, says the toy")
@@ -101,7 +107,7 @@ def _gradients(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     return {str(i): p.grad.clone() for i, p in enumerate(places) if p.grad is not None}
 
 
-def at(ctx: Context, name: str, micro_batch: int | None = None) -> Context:
+def at(ctx: FitContext, name: str, micro_batch: int | None = None) -> FitContext:
     """The context of a fit of its own within this one."""
     return replace(ctx, folder=ctx.folder / name, micro_batch=micro_batch)
 
@@ -110,7 +116,7 @@ class Stopped(Exception):
     """Stands for a kill."""
 
 
-def _killed_and_resumed(config: ToyConfig, streams: Streams, ctx: Context) -> dict[str, Tensor]:
+def _killed_and_resumed(config: ToyConfig, streams: RngTree, ctx: FitContext) -> dict[str, Tensor]:
     """How far weights are, after a stop in the second of three epochs and a new start, from those of an even course."""
 
     class Fragile(Regression):
@@ -121,7 +127,7 @@ def _killed_and_resumed(config: ToyConfig, streams: Streams, ctx: Context) -> di
 
     def run(objective: nn.Module, folder: str) -> nn.Module:
         stage = replace(STAGE, name="dropout", epochs=3)
-        train(objective, number_clips("train", 5), sampling(config, True), stage, streams, at(ctx, folder))
+        train_stage(objective, number_clips("train", 5), sampling(config, True), stage, streams, at(ctx, folder))
         return objective
 
     even = run(Regression(0.5), "undisturbed")

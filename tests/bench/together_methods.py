@@ -6,12 +6,12 @@ from typing import Any
 
 import torch
 
-from bench.data import Card, ClipSet
-from bench.loading import collate
-from bench.method import Context
-from bench.streams import Streams
-from methods.mart.entry import MART
-from methods.mbt import MBT
+from bench.loader import collate
+from bench.method import FitContext
+from bench.rng import RngTree
+from bench.types import ClipSet, DatasetInfo
+from methods.mart.method import MART
+from methods.mbt.method import MBT
 from tests.bench.together import Kept, at
 from tests.methods.mart.toys import CARD as SPOKEN
 from tests.methods.mart.toys import SMALL, spoken_clips
@@ -19,7 +19,9 @@ from tests.methods.toys import TINY, toy_clips
 from tests.toys import ToyConfig
 
 
-def real_methods(config: ToyConfig, card: Card, clips: ClipSet, val: ClipSet, streams: Streams, ctx: Context) -> Any:
+def real_methods(
+    config: ToyConfig, card: DatasetInfo, clips: ClipSet, val: ClipSet, streams: RngTree, ctx: FitContext
+) -> Any:
     """The scores of MBT and MART of the smallest sizes: some weights' gradients are nothing but rounding."""
     kept = Kept()
     mbt = MBT.fit(TINY, card, toy_clips("train", 2), toy_clips("val", 1), streams, at(ctx, "mbt"))
@@ -27,6 +29,6 @@ def real_methods(config: ToyConfig, card: Card, clips: ClipSet, val: ClipSet, st
     test, spoken = toy_clips("test", 2), spoken_clips("test", 2)
     with torch.inference_mode():
         for i in range(6):
-            kept.tensors[f"mbt/{i}"] = mbt(collate([test.read(i, MBT.sampling(TINY, False), streams, 0)])).label
-            kept.tensors[f"mart/{i}"] = mart(collate([spoken.read(i, MART.sampling(SMALL, False), streams, 0)])).label
+            kept.tensors[f"mbt/{i}"] = mbt(collate([test.read(i, MBT.sampling(TINY, False), streams, 0)])).output
+            kept.tensors[f"mart/{i}"] = mart(collate([spoken.read(i, MART.sampling(SMALL, False), streams, 0)])).output
     return kept

@@ -15,12 +15,11 @@ from typing import Any
 import av
 import numpy as np
 
-from bench.data import Clip, Files, Problem
-from datasets.media.decoding import decode_clip
-from datasets.media.packed import unpack
-from datasets.media.pictures import pack
-from datasets.media.sound import is_silent
-from datasets.segments import HOP, RATE
+from bench.types import Clip, ClipSources, DataIssue
+from datasets.decode.audio import is_silent
+from datasets.decode.clip import decode_clip
+from datasets.decode.video import decode_frames, encode_jpeg
+from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
 
 SIDE, MELS = 112, 64  # pixels of the short side, mel bins
 WHITE = 150  # of 255; the mean grey of a picture within the flash is above it
@@ -39,30 +38,30 @@ class Decoded:
     flash: Span | None  # None: no picture is white
     beep: Span | None  # None: nothing is to be heard
     words: int
-    problems: tuple[Problem, ...]
+    problems: tuple[DataIssue, ...]
 
 
 @cache
-def decode(files: Files) -> Decoded:
+def decode(files: ClipSources) -> Decoded:
     """Decode a clip as `prepare` does, once for all tests; raises what decode_clip raises."""
     data, facts = decode_clip(Clip("joy/a", 0, "train", "a", files), SIDE, MELS)
     return Decoded(
-        picture=facts["frames"] / RATE,
-        sound=facts["sound"] / HOP,
+        picture=facts["frames"] / FRAME_RATE,
+        sound=facts["sound"] / AUDIO_FRAME_RATE,
         size=facts["size"],
         flash=_flash(data) if facts["frames"] else None,
         beep=_beep(data["sound"]),
         words=len(facts["words"]),
-        problems=tuple(Problem(*problem) for problem in facts["problems"]),
+        problems=tuple(DataIssue(*problem) for problem in facts["problems"]),
     )
 
 
 def decode_video(path: Path) -> Decoded:
     """Decode a clip that is one file of picture and sound."""
-    return decode(Files(video=path, root=path.parent))
+    return decode(ClipSources(video=path, root=path.parent))
 
 
-def write_frames_at_25(root: Path) -> Files:
+def write_frames_at_25(root: Path) -> ClipSources:
     """Write 6 s as 25 numbered pictures a second and an mp3, flash and beep both at 4.0 s.
 
     The same input as ../shared/data/odd_media/15-frames-at-25/make.sh makes with ffmpeg.
@@ -70,7 +69,7 @@ def write_frames_at_25(root: Path) -> Files:
     frames, audio = root / "imgs/joy/a", root / "mp3/joy/a.mp3"
     frames.mkdir(parents=True)
     audio.parent.mkdir(parents=True)
-    dark, white = (pack(np.full((120, 160, 3), colour, np.uint8)) for colour in ((32, 32, 64), (255, 255, 255)))
+    dark, white = (encode_jpeg(np.full((120, 160, 3), colour, np.uint8)) for colour in ((32, 32, 64), (255, 255, 255)))
     for number in range(150):
         (frames / f"{number + 1:06d}.jpg").write_bytes(white if 4.0 <= number / 25 <= 4.4 else dark)
     time = np.arange(6 * 48000) / 48000
@@ -81,15 +80,15 @@ def write_frames_at_25(root: Path) -> Files:
         frame.sample_rate = 48000
         for part in (frame, None):
             container.mux(stream.encode(part))
-    return Files(frames=frames, audio=audio, root=root)
+    return ClipSources(frames=frames, audio=audio, root=root)
 
 
 def _flash(data: dict[str, np.ndarray]) -> Span | None:
     """From the first to the last white picture."""
     packets = tuple(bytes(data["packets"][start:end]) for start, end in pairwise(data["offsets"]))
-    grey = {place: picture.mean() for place, picture in unpack(packets, range(len(packets)))}
+    grey = {place: picture.mean() for place, picture in decode_frames(packets, range(len(packets)))}
     white = np.flatnonzero([grey[int(place)] > WHITE for place in data["index"]])
-    return (float(white[0]) / RATE, float(white[-1]) / RATE) if len(white) else None
+    return (float(white[0]) / FRAME_RATE, float(white[-1]) / FRAME_RATE) if len(white) else None
 
 
 def _beep(sound: np.ndarray) -> Span | None:
@@ -98,4 +97,4 @@ def _beep(sound: np.ndarray) -> Span | None:
         return None
     level = sound.astype(np.float32).max(1)
     loud = np.flatnonzero(level > level.max() - LOUD)
-    return float(loud[0]) / HOP, float(loud[-1]) / HOP
+    return float(loud[0]) / AUDIO_FRAME_RATE, float(loud[-1]) / AUDIO_FRAME_RATE

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from bench.data import Sampling, Word
 from bench.errors import MediaError
-from datasets import anyfile
-from datasets.anyfile import open_file, stills
-from datasets.segments import cut, slots
+from bench.types import Sampling, Word
+from datasets import media_file as anyfile
+from datasets.media_file import open_media_file, read_slot_frames
+from datasets.segments import compute_slots, cut_segments
 from tests.datasets.trees import brightness, write_media, write_srt
 
 SAMPLING = Sampling(segments=4, frames=2, stride=3, size=24, mels=24, training=False)
@@ -14,15 +14,15 @@ SAMPLING = Sampling(segments=4, frames=2, stride=3, size=24, mels=24, training=F
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 20.0])
 def test_the_slots_are_those_that_words_are_cut_into(seconds):
     words = [Word(str(place), moment, moment) for place, moment in enumerate(np.arange(0, seconds, 0.05))]
-    segments = cut(round(seconds * 30), 0, words, SAMPLING, None)
-    for (start, end), segment in zip(slots(seconds, SAMPLING), segments, strict=True):
+    segments = cut_segments(round(seconds * 30), 0, words, SAMPLING, None)
+    for (start, end), segment in zip(compute_slots(seconds, SAMPLING), segments, strict=True):
         assert [word for word in words if start <= word.start < end] == list(segment.words)
 
 
 def test_a_file_is_opened_whole_with_its_words_and_leaves_nothing(tmp_path):
     path = write_media(tmp_path / "in" / "a clip ü.mp4", 2.0)
-    opened = open_file(path, write_srt(tmp_path / "a.srt"), SAMPLING, tmp_path / "work")
-    assert opened.sample.present.tolist() == [True, True, True] and opened.sample.video.shape == (4, 2, 24, 24, 3)
+    opened = open_media_file(path, write_srt(tmp_path / "a.srt"), SAMPLING, tmp_path / "work")
+    assert opened.clip.present.tolist() == [True, True, True] and opened.clip.video.shape == (4, 2, 24, 24, 3)
     assert opened.seconds == pytest.approx(2, abs=0.1) and opened.slots[-1][1] == opened.seconds
     assert [path.name for path in path.parent.iterdir()] == ["a clip ü.mp4"]
     assert not list((tmp_path / "work").rglob("*.safetensors"))
@@ -30,31 +30,31 @@ def test_a_file_is_opened_whole_with_its_words_and_leaves_nothing(tmp_path):
 
 def test_stills_show_the_middles_of_the_slots(tmp_path):
     path = write_media(tmp_path / "clip.mp4", 2.0)
-    opened = open_file(path, None, SAMPLING, tmp_path / "work")
-    for still, (start, end) in zip(stills(path, opened), opened.slots, strict=True):
-        assert still.shape[0] == anyfile.SIDE and abs(still.mean() - brightness((start + end) / 2)) < 12
+    opened = open_media_file(path, None, SAMPLING, tmp_path / "work")
+    for still, (start, end) in zip(read_slot_frames(path, opened), opened.slots, strict=True):
+        assert still.shape[0] == anyfile.STILL_SIDE and abs(still.mean() - brightness((start + end) / 2)) < 12
 
 
 def test_stills_of_a_long_clip_are_what_the_predictor_saw(tmp_path, monkeypatch):
     path = write_media(tmp_path / "clip.mp4", 1.0)
-    opened = open_file(path, None, SAMPLING, tmp_path / "work")
-    monkeypatch.setattr(anyfile, "SHARP", 0.5)
-    assert [still.shape for still in stills(path, opened)] == [(24, 24, 3)] * 4
+    opened = open_media_file(path, None, SAMPLING, tmp_path / "work")
+    monkeypatch.setattr(anyfile, "MAX_REREAD_SECONDS", 0.5)
+    assert [still.shape for still in read_slot_frames(path, opened)] == [(24, 24, 3)] * 4
 
 
 @pytest.mark.parametrize(("part", "present"), [("picture", [False, True, False]), ("sound", [True, False, False])])
 def test_sound_or_picture_alone_is_enough(part, present, tmp_path):
     path = write_media(tmp_path / "clip.mkv", 1.0, **{part: False})
-    opened = open_file(path, None, SAMPLING, tmp_path / "work")
-    assert opened.sample.present.tolist() == present and [p.what for p in opened.problems] == [f"no {part}"]
-    assert len(stills(path, opened)) == (4 if present[0] else 0)
+    opened = open_media_file(path, None, SAMPLING, tmp_path / "work")
+    assert opened.clip.present.tolist() == present and [p.what for p in opened.issues] == [f"no {part}"]
+    assert len(read_slot_frames(path, opened)) == (4 if present[0] else 0)
 
 
 def test_what_cannot_be_read_is_told_by_name(tmp_path, monkeypatch):
     (tmp_path / "broken.mp4").write_bytes(b"no media")
     (tmp_path / "text.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nwords\n")
     long = write_media(tmp_path / "long.mp4", 1.0)
-    monkeypatch.setattr(anyfile, "LONGEST", 0.5)
+    monkeypatch.setattr(anyfile, "MAX_FILE_SECONDS", 0.5)
     for path, why in (
         (tmp_path / "broken.mp4", "broken.mp4 cannot be opened"),
         (tmp_path / "text.srt", "neither picture nor sound"),
@@ -63,4 +63,4 @@ def test_what_cannot_be_read_is_told_by_name(tmp_path, monkeypatch):
         (long, "long.mp4 lasts"),
     ):
         with pytest.raises(MediaError, match=why):
-            open_file(path, None, SAMPLING, tmp_path / "work")
+            open_media_file(path, None, SAMPLING, tmp_path / "work")

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from datasets import affwild2, ekman6, iemocap, perr, videoemotion8
+from datasets.catalog import affwild2, ekman6, iemocap, perr, videoemotion8
 from datasets.registry import DATASETS
-from methods.mart.lexicon import PLUTCHIK, load_lexicon
+from methods.mart.lexicon import PLUTCHIK_EMOTIONS, load_lexicon
 
 ROOT = Path(__file__).resolve().parents[2]
 DOC = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
-CARDS = [entry.card for entry in DATASETS.values()]
-LISTS = {"ekman6.csv": ("cten_ek6", ekman6.CARD), "videoemotion8-01.csv": ("mart_ve8", videoemotion8.CARD)}
+CARDS = [entry.info for entry in DATASETS.values()]
+LISTS = {"ekman6.csv": ("cten_ek6", ekman6.INFO), "videoemotion8-01.csv": ("mart_ve8", videoemotion8.INFO)}
 
 each_card = pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 
@@ -38,7 +38,7 @@ def counted(card, label):
 def entries():
     """(emotions, whether positive, whether a single word) -> how many entries of the lexicon."""
     lexicon = load_lexicon("nrc")
-    found = ((concept, lexicon.entry(concept)) for concept in lexicon.polarities)
+    found = ((concept, lexicon.find_entry(concept)) for concept in lexicon.polarities)
     return Counter((entry.emotions, entry.polarity > 0, "_" not in concept) for concept, entry in found if entry)
 
 
@@ -47,7 +47,7 @@ def test_every_class_has_a_sentiment_a_map_and_a_reason(card):
     assert len(set(card.classes)) == len(card.classes) == len(card.sentiment)
     assert set(card.sentiment) <= {-1, 0, 1} and {-1, 1} <= set(card.sentiment)
     assert set(card.emotions) == set(card.reasons) == set(card.classes) and all(card.reasons.values())
-    assert frozenset().union(*card.emotions.values()) <= PLUTCHIK
+    assert frozenset().union(*card.emotions.values()) <= PLUTCHIK_EMOTIONS
 
 
 @each_card
@@ -87,12 +87,12 @@ def test_folds_are_the_official_lists_and_the_sessions():
 
 
 def test_an_utterance_tells_its_session_and_anything_else_none():
-    assert iemocap.session("Ses01F_impro01_F012") == 1
-    assert iemocap.session("Ses05M_script03_2_M041") == 5
-    assert iemocap.session("Ses05M_script01_1b_M000") == 5
-    assert iemocap.session("Ses05F_script03_2_MXX007") == 5
+    assert iemocap.parse_session("Ses01F_impro01_F012") == 1
+    assert iemocap.parse_session("Ses05M_script03_2_M041") == 5
+    assert iemocap.parse_session("Ses05M_script01_1b_M000") == 5
+    assert iemocap.parse_session("Ses05F_script03_2_MXX007") == 5
     others = ("Ses06F_impro01_F012", "Ses01F_impro01", "Ses01X_impro01_F012", "000", "", "xSes01F_impro01_F012")
-    assert [iemocap.session(name) for name in others] == [None] * 6
+    assert [iemocap.parse_session(name) for name in others] == [None] * 6
 
 
 def test_a_clip_of_affwild2_tells_its_video_and_its_split():
@@ -106,7 +106,7 @@ def test_a_clip_of_affwild2_tells_its_video_and_its_split():
         "video5_Train_": (None, None),
         "_Train_1to2": (None, None),
     }
-    assert {name: (affwild2.video(name), affwild2.split(name)) for name in told} == told
+    assert {name: (affwild2.parse_video(name), affwild2.parse_split(name)) for name in told} == told
 
 
 def test_a_drama_is_the_name_before_the_numbers_and_none_when_unsure():
@@ -121,7 +121,7 @@ def test_a_drama_is_the_name_before_the_numbers_and_none_when_unsure():
         "12_34": None,
         "": None,
     }
-    assert {name: perr.drama(name) for name in told} == told
+    assert {name: perr.guess_drama(name) for name in told} == told
 
 
 @pytest.mark.parametrize(("name", "train", "test"), [("ekman6.csv", 819, 818), ("videoemotion8-01.csv", 732, 367)])

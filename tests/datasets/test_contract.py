@@ -7,10 +7,10 @@ from itertools import chain
 import pytest
 import torch
 
-from bench.data import ClipSet, Request, Sampling
-from bench.streams import Streams
+from bench.rng import RngTree
+from bench.types import ClipSet, Sampling, SplitRequest
 from datasets.registry import DATASETS
-from datasets.sample.folder import ensure_sample
+from datasets.sample import ensure_sample
 from tests.conftest import lend_sample, work_here
 from tests.datasets.trees import write_tree
 
@@ -29,11 +29,11 @@ def corpus(request, tmp_path_factory, few_drawn):
     with pytest.MonkeyPatch.context() as patch:
         work_here(patch)
         patch.delenv("BENCH_DATA", raising=False)
-        patch.setattr("datasets.index.places.ROOT", cache)
-        patch.setattr("datasets.corpus.ensure_sample", partial(ensure_sample, clips=6, training=5))
-        patch.setattr("datasets.sample.folder.SECONDS", (2.0, 2.5))  # of those drawn here
-        folder = None if kind == "sample" else write_tree(cache / "tree", entry.card, 5, 1, seconds=0.4)
-        return entry.load(Request(folder, cache, SAMPLING.size, SAMPLING.mels, 0))
+        patch.setattr("datasets.paths.PROJECT_ROOT", cache)
+        patch.setattr("datasets.splits.ensure_sample", partial(ensure_sample, clips=6, training=5))
+        patch.setattr("datasets.sample.CLIP_SECONDS", (2.0, 2.5))  # of those drawn here
+        folder = None if kind == "sample" else write_tree(cache / "tree", entry.info, 5, 1, seconds=0.4)
+        return entry.load(SplitRequest(folder, cache, SAMPLING.size, SAMPLING.mels, 0))
 
 
 def sets(corpus):
@@ -42,7 +42,7 @@ def sets(corpus):
 
 def test_splits_share_no_clip_and_no_group(corpus):
     keys = [clip.key for clip in chain(*(found.clips for found in sets(corpus).values()))]
-    assert len(keys) == len(set(keys)) == 6 * len(corpus.card.classes)
+    assert len(keys) == len(set(keys)) == 6 * len(corpus.info.classes)
     groups = [{clip.group for clip in found.clips} for found in sets(corpus).values()]
     assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
 
@@ -51,24 +51,24 @@ def test_every_clip_opens_in_the_shape_that_was_asked_for(corpus):
     for found in sets(corpus).values():
         assert isinstance(found, ClipSet)
         for place, clip in enumerate(found.clips):
-            sample = found.read(place, SAMPLING, Streams(0), 0)
+            sample = found.read(place, SAMPLING, RngTree(0), 0)
             assert sample.video.shape == (3, 2, 24, 24, 3) and sample.video.dtype == torch.uint8
             assert sample.audio.shape == (3, 100, 32) and sample.audio.isfinite().all()
             assert len(sample.words) == 3 and sample.present.tolist()[:2] == [True, True]
-            assert clip.key.partition("/")[0] == corpus.card.classes[clip.label] and clip.files.video is None
+            assert clip.key.partition("/")[0] == corpus.info.classes[clip.target] and clip.sources.video is None
 
 
 def test_a_clip_reads_the_same_each_time_and_another_way_in_another_epoch(corpus):
     read = partial(corpus.train.read, 0)
-    one, again, later = (read(SAMPLING, Streams(0), epoch) for epoch in (2, 2, 3))
+    one, again, later = (read(SAMPLING, RngTree(0), epoch) for epoch in (2, 2, 3))
     assert torch.equal(one.video, again.video) and torch.equal(one.audio, again.audio) and one.words == again.words
     assert not torch.equal(one.audio, later.audio)
     still = replace(SAMPLING, training=False)
-    assert torch.equal(read(still, Streams(0), 0).video, read(still, Streams(5), 7).video)
+    assert torch.equal(read(still, RngTree(0), 0).video, read(still, RngTree(5), 7).video)
 
 
 def test_only_the_sample_says_that_it_is_one_and_knows_the_truth(corpus):
-    assert corpus.sample == bool(corpus.truth)
+    assert corpus.is_sample == bool(corpus.truth)
     if corpus.sample:
         assert set(corpus.truth) == {clip.key for clip in chain(*(found.clips for found in sets(corpus).values()))}
     assert corpus.fingerprint and corpus.content

@@ -2,21 +2,20 @@
 
 from pathlib import Path
 
-from bench.data import Clip
-from datasets.copies import drop_leaks, find_copies
-from datasets.store.ledger import Row
-from datasets.store.prepared import Prepared
+from bench.types import Clip
+from datasets.prepare import PreparedClip, StoreRow
+from datasets.splits import drop_leaking_duplicates, find_duplicates
 
 
 def clip(key, split, looks="", sounds=""):
-    row = Row(key, "", "", (), key, "", True, (), 30, 100, 0, looks, sounds)
-    return Prepared(Clip(key, 0, split, key), Path(key), row, ())
+    row = StoreRow(key, "", "", (), key, "", True, (), 30, 100, 0, looks, sounds)
+    return PreparedClip(Clip(key, 0, split, key), Path(key), row, ())
 
 
 def leaks(*items):
     splits = {split: [item for item in items if item.clip.split == split] for split in ("train", "val", "test")}
-    told = find_copies(items)
-    kept, lost = drop_leaks(splits)
+    told = find_duplicates(items)
+    kept, lost = drop_leaking_duplicates(splits)
     return {split: [item.clip.key for item in found] for split, found in kept.items()}, told, lost
 
 

@@ -8,10 +8,10 @@ from itertools import chain
 import av
 import pytest
 
-from bench.data import Request
 from bench.errors import DataError
-from datasets.ekman6 import CARD
-from datasets.index.places import find_folder
+from bench.types import SplitRequest
+from datasets.catalog.ekman6 import INFO
+from datasets.paths import find_data_folder
 from datasets.registry import DATASETS
 from tests.datasets.trees import write_lists, write_mp3, write_tree
 
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.usefixtures("prepared_here")
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    return write_tree(tmp_path_factory.mktemp("tree"), CARD, 6, 1, seconds=0.1)
+    return write_tree(tmp_path_factory.mktemp("tree"), INFO, 6, 1, seconds=0.1)
 
 
 def ask(folder, cache, seed=0):
-    return DATASETS["ekman6"].load(Request(folder, cache, 16, 24, seed))
+    return DATASETS["ekman6"].load(SplitRequest(folder, cache, 16, 24, seed))
 
 
 def test_the_seed_chooses_the_fold_and_test_stays_as_listed(tree, tmp_path):
@@ -34,9 +34,9 @@ def test_the_seed_chooses_the_fold_and_test_stays_as_listed(tree, tmp_path):
     assert corpora[0].fingerprint == corpora[2].fingerprint != corpora[1].fingerprint
     for corpus in corpora:
         keys = [[clip.key for clip in clips.clips] for clips in (corpus.train, corpus.val, corpus.test)]
-        assert sorted(keys[2]) == sorted(f"{name}/c6" for name in CARD.classes)
+        assert sorted(keys[2]) == sorted(f"{name}/c6" for name in INFO.classes)
         assert max(Counter(chain(*keys)).values()) == 1 and len(keys[0]) + len(keys[1]) == 36
-        assert not corpus.sample and not corpus.truth
+        assert not corpus.is_sample and not corpus.truth
     assert {p.what for p in corpora[0].problems} <= {"warning"}
 
 
@@ -50,7 +50,7 @@ def test_a_clip_that_cannot_be_read_leaves_the_folds_of_the_others_where_they_ar
     for seed in range(5):
         corpus = ask(broken, tmp_path, seed)
         assert {clip.key for clip in corpus.val.clips} == whole[seed] - {"anger/c0", "joy/c1"}
-    assert {(p.what, p.where) for p in corpus.problems} >= {("missing", "anger/c0"), ("unreadable", "joy/c1")}
+    assert {(p.what, p.where) for p in corpus.issues} >= {("missing", "anger/c0"), ("unreadable", "joy/c1")}
 
 
 def test_one_odd_file_in_each_way_costs_no_run(tree, tmp_path):
@@ -63,7 +63,7 @@ def test_one_odd_file_in_each_way_costs_no_run(tree, tmp_path):
     (odd / "mp3/joy/c3.mp3").write_bytes(b"".join(parts))
     corpus = ask(odd, tmp_path)
     assert len(corpus.train.clips) + len(corpus.val.clips) == 36
-    told = {p.where: p.what for p in corpus.problems if p.what != "no sound"}
+    told = {p.where: p.what for p in corpus.issues if p.what != "no sound"}
     assert "joy/c0" not in told and told["joy/c1"] == "frames" and told["joy/c2"] == "link"
 
 
@@ -74,7 +74,7 @@ def test_a_clip_set_holds_no_truth_and_no_test_clip(tree, tmp_path):
 
 
 def test_content_follows_the_media(tree, tmp_path):
-    before = ask(tree, tmp_path).content
+    before = ask(tree, tmp_path).content_hash
     transcript = tree / "srt/joy/c0.srt"
     kept = transcript.read_text()
     try:
@@ -86,18 +86,18 @@ def test_content_follows_the_media(tree, tmp_path):
 
 
 def test_a_class_absent_from_training_and_an_empty_split_are_errors(tmp_path):
-    tree = write_tree(tmp_path / "tree", CARD, 5, 1, seconds=0.1)
+    tree = write_tree(tmp_path / "tree", INFO, 5, 1, seconds=0.1)
     rows = (tree / "trainlist01.txt").read_text().splitlines()
     (tree / "trainlist01.txt").write_text("\n".join(row for row in rows if not row.startswith("joy/")) + "\n")
     with pytest.raises(DataError, match="class 'joy' of Ekman-6 has no readable training clip"):
         ask(tree, tmp_path)
-    write_lists(tree, CARD, range(5), [])
+    write_lists(tree, INFO, range(5), [])
     with pytest.raises(DataError, match="no readable clip of Ekman-6 in its test split"):
         ask(tree, tmp_path)
 
 
 def test_a_class_without_clips_is_told_with_what_became_of_them(tmp_path):
-    tree = write_tree(tmp_path / "tree", CARD, 5, 1, seconds=0.1)
+    tree = write_tree(tmp_path / "tree", INFO, 5, 1, seconds=0.1)
     for part in ("imgs", "mp3"):
         (tree / part / "joy").rename(tree / part / "happiness")
     with pytest.raises(DataError, match=r"'joy' .* problems: imgs/happiness: folder of a class the card lacks"):
@@ -105,38 +105,38 @@ def test_a_class_without_clips_is_told_with_what_became_of_them(tmp_path):
 
 
 def test_a_class_absent_from_test_or_val_is_a_warning(tmp_path):
-    tree = write_tree(tmp_path / "tree", CARD, 5, 1, seconds=0.1)
+    tree = write_tree(tmp_path / "tree", INFO, 5, 1, seconds=0.1)
     rows = (tree / "testlist01.txt").read_text().splitlines()
     (tree / "testlist01.txt").write_text("\n".join(row for row in rows if not row.startswith("joy/")) + "\n")
-    told = [p for p in ask(tree, tmp_path).problems if p.what == "warning" and p.where == "test"]
+    told = [p for p in ask(tree, tmp_path).issues if p.what == "warning" and p.where == "test"]
     assert [p.why for p in told] == ["class 'joy' has no clip in test"]
 
 
 def test_data_are_looked_for_where_they_were_said_to_be(tree, tmp_path, monkeypatch):
     monkeypatch.delenv("BENCH_DATA", raising=False)
-    monkeypatch.setattr("datasets.index.places.ROOT", tmp_path)
-    assert find_folder(CARD, tree) == tree and find_folder(CARD, None) is None
+    monkeypatch.setattr("datasets.paths.PROJECT_ROOT", tmp_path)
+    assert find_data_folder(INFO, tree) == tree and find_data_folder(INFO, None) is None
     (tmp_path / "data" / "ekman6").mkdir(parents=True)
-    assert find_folder(CARD, None) == tmp_path / "data" / "ekman6"
+    assert find_data_folder(INFO, None) == tmp_path / "data" / "ekman6"
     monkeypatch.setenv("BENCH_DATA", str(tree))
-    assert find_folder(CARD, None) == tree
+    assert find_data_folder(INFO, None) == tree
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "data"))
-    assert find_folder(CARD, None) == tmp_path / "data" / "ekman6"
+    assert find_data_folder(INFO, None) == tmp_path / "data" / "ekman6"
 
 
 def test_a_place_that_is_not_there_or_empty_is_an_error_that_says_how_to_get_the_data(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=r"is no folder; Ekman-6: ask the authors"):
-        find_folder(CARD, tmp_path / "nowhere")
+        find_data_folder(INFO, tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="is empty"):
-        find_folder(CARD, tmp_path / "empty")
+        find_data_folder(INFO, tmp_path / "empty")
     monkeypatch.setenv("BENCH_DATA", str(tmp_path / "nowhere"))
     with pytest.raises(DataError, match="BENCH_DATA"):
-        find_folder(CARD, None)
+        find_data_folder(INFO, None)
 
 
 def test_a_copy_of_a_test_clip_in_another_container_is_never_trained_or_selected_on(tmp_path):
-    root = write_tree(tmp_path / "tree", CARD, 6, 1, layout="video", seconds=0.2)
+    root = write_tree(tmp_path / "tree", INFO, 6, 1, layout="video", seconds=0.2)
     copy = root / "video/joy/c0.avi"
     copy.unlink()
     remux(root / "video/fear/c6.avi", copy.with_suffix(".mkv"))
@@ -144,7 +144,7 @@ def test_a_copy_of_a_test_clip_in_another_container_is_never_trained_or_selected
         corpus = ask(root, tmp_path / "cache", seed)
         keys = {clip.key for clips in (corpus.train, corpus.val) for clip in clips.clips}
         assert "joy/c0" not in keys and "fear/c6" in {clip.key for clip in corpus.test.clips} and len(keys) == 35
-        assert ("leak", "joy/c0") in {(p.what, p.where) for p in corpus.problems}
+        assert ("leak", "joy/c0") in {(p.what, p.where) for p in corpus.issues}
 
 
 def remux(source, target):

@@ -7,19 +7,18 @@ import av
 import numpy as np
 import pytest
 
-from bench.data import Clip, Files
 from bench.errors import MediaError
-from datasets.media.decoding import decode_clip
-from datasets.media.packed import unpack
-from datasets.media.packets import LIMIT
-from datasets.media.pictures import pack
+from bench.types import Clip, ClipSources
+from datasets.decode.clip import decode_clip
+from datasets.decode.container import MAX_CLIP_SECONDS
+from datasets.decode.video import decode_frames, encode_jpeg
 from tests.datasets.trees import write_frames, write_media, write_mp3
 
 TALK, SHOUT = "grid_clips/bbaf2n.mpg", "cremad_clips/media/1001_DFA_ANG_XX.flv"
 
 
 def decode(video=None, **files):
-    return decode_clip(Clip("joy/a", 0, "train", "a", Files(video=video, **files)), 32, 16)
+    return decode_clip(Clip("joy/a", 0, "train", "a", ClipSources(video=video, **files)), 32, 16)
 
 
 def told(video=None, **files):
@@ -123,7 +122,7 @@ def test_a_single_frame_is_told_and_held_over_the_sound(tmp_path, shared):
     (tmp_path / "frames").mkdir()
     with av.open(str(shared / TALK)) as container:
         first = next(container.decode(video=0)).to_ndarray(format="rgb24")
-    (tmp_path / "frames/000001.jpg").write_bytes(pack(first))
+    (tmp_path / "frames/000001.jpg").write_bytes(encode_jpeg(first))
     _, facts = decode(shared / TALK, frames=tmp_path / "frames")
     assert [what for what, _, _ in facts["problems"]] == ["one frame", "length"] and facts["frames"] > 80
     assert told(write_still(tmp_path / "a.mkv", 90, 1, 1)) == ["one frame", "no sound"]
@@ -144,22 +143,22 @@ def test_a_black_picture_is_told_and_a_dark_one_is_none(tmp_path, shared):
     assert digests(black)[0] == "" and digests(dark)[0]
     folder = write_frames(tmp_path / "frames", 0.2)
     for path in sorted(folder.iterdir())[:-1]:
-        path.write_bytes(pack(np.zeros((24, 32, 3), np.uint8)))
+        path.write_bytes(encode_jpeg(np.zeros((24, 32, 3), np.uint8)))
     assert told(frames=folder) == ["no sound"]  # it ends bright
 
 
 @pytest.mark.parametrize(("suffix", "options"), [(".mp4", {}), (".mkv", {"live": "1"})], ids=["stated", "unstated"])
 def test_an_hour_is_no_clip(tmp_path, monkeypatch, suffix, options):
-    long = write_still(tmp_path / f"a{suffix}", 90, 50, round(LIMIT / 50) + 2, options)
-    monkeypatch.setattr("datasets.media.sound.read_samples", lambda *args: pytest.fail("went on after the picture"))
+    long = write_still(tmp_path / f"a{suffix}", 90, 50, round(MAX_CLIP_SECONDS / 50) + 2, options)
+    monkeypatch.setattr("datasets.decode.audio.read_samples", lambda *args: pytest.fail("went on after the picture"))
     if not options:
-        monkeypatch.setattr("datasets.media.decoding.read_video", lambda *args: pytest.fail("decoded"))
+        monkeypatch.setattr("datasets.decode.clip.read_video", lambda *args: pytest.fail("decoded"))
     with pytest.raises(MediaError, match=rf"a\{suffix} is 60 minutes long or longer"):
         decode(long)
 
 
 def test_an_hour_of_sound_or_of_numbered_pictures_is_no_clip(tmp_path, monkeypatch, shared):
-    monkeypatch.setattr("datasets.media.packets.LIMIT", 2.5)
+    monkeypatch.setattr("datasets.decode.container.MAX_CLIP_SECONDS", 2.5)
     with pytest.raises(MediaError, match=r"a\.mp3 is"):
         decode(write_still(tmp_path / "a.mkv", 90, 0.5, 3), audio=write_mp3(tmp_path / "a.mp3", 3.0))
     with pytest.raises(MediaError, match=r"frames/ is"):
@@ -167,7 +166,7 @@ def test_an_hour_of_sound_or_of_numbered_pictures_is_no_clip(tmp_path, monkeypat
 
 
 def test_just_under_an_hour_is_decoded(tmp_path):
-    _, facts = decode(write_still(tmp_path / "a.mp4", 90, 50, round(LIMIT / 50) - 1))
+    _, facts = decode(write_still(tmp_path / "a.mp4", 90, 50, round(MAX_CLIP_SECONDS / 50) - 1))
     assert 3500 < facts["frames"] / 30 < 3600
 
 
@@ -177,7 +176,7 @@ def test_a_rotated_video_is_shown_upright_and_told(tmp_path, shared, turn):
     rotated = remux(shared / TALK, tmp_path / "a.mov", turn)
     assert told(rotated) == ["rotated"] and told(upright) == []
     pictures = [
-        next(unpack((data["packets"][: data["offsets"][1]].tobytes(),), [0]))[1]
+        next(decode_frames((data["packets"][: data["offsets"][1]].tobytes(),), [0]))[1]
         for data, _ in map(decode, (upright, rotated))
     ]
     assert np.abs(np.rot90(pictures[0].astype(int), turn // 90) - pictures[1]).mean() < 5  # each was packed
@@ -199,7 +198,7 @@ def test_other_content_has_other_digests(tmp_path, shared):
     assert len(set(looks)) == len(set(sounds)) == 4 and all(len(digest) == 64 for digest in looks + sounds)
     folder = write_frames(tmp_path / "frames", 0.5)
     before = digests(frames=folder)
-    (folder / "000007.jpg").write_bytes(pack(np.full((24, 32, 3), 99, np.uint8)))
+    (folder / "000007.jpg").write_bytes(encode_jpeg(np.full((24, 32, 3), 99, np.uint8)))
     assert digests(frames=folder)[0] not in ("", before[0])
 
 

@@ -10,18 +10,18 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bench.errors import StoreError
-from datasets.media.packed import GROUP, Packer, Unpacker
-from datasets.store.kept import CLIP, FRAME, WORD, Crop, KeptClip, Store
+from datasets.decode.video import GOP_SIZE, FrameDecoder, FrameEncoder
+from datasets.prepared_clips import CLIP_BYTES, FRAME_BYTES, WORD_BYTES, CachedClip, ClipCache, Crop
 
-FRAMES, HEIGHT, WIDTH, SIZE = 3 * GROUP + 2, 9, 15, 8
-OF_CLIP = CLIP + WORD + FRAME * FRAMES
+FRAMES, HEIGHT, WIDTH, SIZE = 3 * GOP_SIZE + 2, 9, 15, 8
+OF_CLIP = CLIP_BYTES + WORD_BYTES + FRAME_BYTES * FRAMES
 OF_PICTURES, OF_SOUND = 3 * HEIGHT * WIDTH * FRAMES, 40 * 4 * 2
 CROP = Crop(1, 3, SIZE, True)
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    rng, packer = np.random.default_rng(0), Packer(HEIGHT, WIDTH)
+    rng, packer = np.random.default_rng(0), FrameEncoder(HEIGHT, WIDTH)
     for _ in range(FRAMES):
         packer.add(rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8))
     packets = packer.close()
@@ -37,24 +37,24 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "clip.safetensors"
 
 
-def pictures(clip: KeptClip, places: list[list[int]], crop: Crop = CROP) -> np.ndarray:
+def pictures(clip: CachedClip, places: list[list[int]], crop: Crop = CROP) -> np.ndarray:
     out = np.zeros((*np.shape(places), SIZE, SIZE, 3), dtype=np.uint8)
-    clip.pictures(np.array(places), crop, out)
+    clip.read_frames(np.array(places), crop, out)
     return out
 
 
-def sound(clip: KeptClip, places: list[int]) -> np.ndarray:
+def sound(clip: CachedClip, places: list[int]) -> np.ndarray:
     out = np.zeros((len(places), 4), dtype=np.float32)
-    clip.sound(np.array(places), out)
+    clip.read_audio(np.array(places), out)
     return out
 
 
 @pytest.mark.parametrize("room", [0, OF_CLIP, OF_CLIP + 500, 1_000_000])
 def test_kept_or_not_a_clip_is_the_same(path: Path, room: int) -> None:
-    store = Store(room)
+    store = ClipCache(room)
     for crop in (CROP, Crop(0, 0, SIZE, False)):
         for places in ([[0, 1], [1, 5]], [[30, 2], [0, FRAMES - 1]], [[0, 1], [4, 20]]):
-            fresh, kept = Store(0).open(path), store.open(path)
+            fresh, kept = ClipCache(0).open(path), store.open(path)
             assert np.array_equal(pictures(kept, places, crop), pictures(fresh, places, crop))
             assert np.array_equal(sound(kept, [39, 0, 3]), sound(fresh, [39, 0, 3]))
             kept.close()
@@ -62,31 +62,31 @@ def test_kept_or_not_a_clip_is_the_same(path: Path, room: int) -> None:
 
 def test_what_was_kept_is_not_decoded_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
-    decode = Unpacker._decode
-    monkeypatch.setattr(Unpacker, "_decode", lambda self, data: decoded.append(data) or decode(self, data))
-    store = Store()
+    decode = FrameDecoder._decode_packet
+    monkeypatch.setattr(FrameDecoder, "_decode_packet", lambda self, data: decoded.append(data) or decode(self, data))
+    store = ClipCache()
     for _ in range(2):
-        pictures(store.open(path), [[0, 1, GROUP + 1, 3]])
-    assert len(decoded) == 2 * GROUP
+        pictures(store.open(path), [[0, 1, GOP_SIZE + 1, 3]])
+    assert len(decoded) == 2 * GOP_SIZE
 
 
 def test_only_the_groups_of_what_is_wanted_are_decoded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[bytes] = []
-    decode = Unpacker._decode
-    monkeypatch.setattr(Unpacker, "_decode", lambda self, data: decoded.append(data) or decode(self, data))
-    pictures(Store(0).open(path), [[2 * GROUP + 1, 2 * GROUP, 2 * GROUP + 2]])
+    decode = FrameDecoder._decode_packet
+    monkeypatch.setattr(FrameDecoder, "_decode_packet", lambda self, data: decoded.append(data) or decode(self, data))
+    pictures(ClipCache(0).open(path), [[2 * GOP_SIZE + 1, 2 * GOP_SIZE, 2 * GOP_SIZE + 2]])
     assert len(decoded) == 3
 
 
 def test_no_more_is_kept_than_there_is_room_for(path: Path) -> None:
     whole = OF_CLIP + OF_SOUND + OF_PICTURES
     for room, left in ((OF_CLIP - 1, OF_CLIP - 1), (OF_CLIP, 0), (OF_CLIP + OF_SOUND, 0), (whole + 7, 7)):
-        store = Store(room)
+        store = ClipCache(room)
         for _ in range(2):
             clip = store.open(path)
             sound(clip, [0])
             pictures(clip, [[*range(FRAMES)]])
-        assert store.room == left
+        assert store.free_bytes == left
         assert (store.open(path) is clip) == (room >= OF_CLIP)
 
 
@@ -94,4 +94,4 @@ def test_a_damaged_file_is_told_with_what_to_do(path: Path) -> None:
     packets = load_file(path)["packets"].tobytes()
     path.write_bytes(path.read_bytes().replace(packets, bytes(len(packets))))
     with pytest.raises(StoreError, match="remove the file, and it is prepared again"):
-        pictures(Store(0).open(path), [[0, 1]])
+        pictures(ClipCache(0).open(path), [[0, 1]])

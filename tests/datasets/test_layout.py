@@ -3,20 +3,20 @@
 import pytest
 
 from bench.errors import DataError
-from datasets.ekman6 import CARD
-from datasets.index.layout import index_tree
+from datasets.catalog.ekman6 import INFO
+from datasets.index import index_tree
 from tests.datasets.trees import write_lists
 
 
 @pytest.fixture
 def tree(tmp_path):
     """Two clips of each class as empty files: indexing opens none."""
-    for name in CARD.classes:
+    for name in INFO.classes:
         for number in range(2):
             for path in (f"video/{name}/c{number}.mp4", f"srt/{name}/c{number}.srt"):
                 (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
                 (tmp_path / path).touch()
-    write_lists(tmp_path, CARD, [0], [1])
+    write_lists(tmp_path, INFO, [0], [1])
     return tmp_path
 
 
@@ -25,31 +25,31 @@ def add(path, line):
 
 
 def test_lists_and_media_meet_by_class_and_clip(tree):
-    _, clips, problems = index_tree(tree, CARD)
+    _, clips, problems = index_tree(tree, INFO)
     assert not problems and len(clips) == 12
     first = clips[0]
-    assert (first.key, first.label, first.split, first.group) == ("anger/c0", 0, "train", "anger/c0")
-    assert first.files.video == tree / "video/anger/c0.mp4" and first.files.transcript == tree / "srt/anger/c0.srt"
-    assert {clip.key for clip in clips if clip.split == "test"} == {f"{name}/c1" for name in CARD.classes}
+    assert (first.key, first.target, first.split, first.group) == ("anger/c0", 0, "train", "anger/c0")
+    assert first.sources.video == tree / "video/anger/c0.mp4" and first.sources.transcript == tree / "srt/anger/c0.srt"
+    assert {clip.key for clip in clips if clip.split == "test"} == {f"{name}/c1" for name in INFO.classes}
 
 
 @pytest.mark.parametrize("folder", ["imgs", "img"])
 def test_frames_and_sound_may_lie_apart_under_either_spelling(tmp_path, folder):
-    for name in CARD.classes:
+    for name in INFO.classes:
         for number in range(2):
             (tmp_path / folder / name / f"c{number}").mkdir(parents=True)
         (tmp_path / "mp3" / name).mkdir(parents=True)
         (tmp_path / "mp3" / name / "c0.mp3").touch()
-    write_lists(tmp_path, CARD, [0], [1])
-    _, clips, problems = index_tree(tmp_path, CARD)
-    assert not problems and clips[0].files.frames == tmp_path / folder / "anger/c0"
-    assert clips[0].files.audio == tmp_path / "mp3/anger/c0.mp3" and clips[-1].files.audio is None
+    write_lists(tmp_path, INFO, [0], [1])
+    _, clips, problems = index_tree(tmp_path, INFO)
+    assert not problems and clips[0].sources.frames == tmp_path / folder / "anger/c0"
+    assert clips[0].sources.audio == tmp_path / "mp3/anger/c0.mp3" and clips[-1].sources.audio is None
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "avi", "mkv", "webm", "flv", "mpg", "mov", "MP4"])
 def test_every_container_is_found(tree, suffix):
     (tree / "video/joy/c0.mp4").rename(tree / f"video/joy/c0.{suffix}")
-    _, clips, problems = index_tree(tree, CARD)
+    _, clips, problems = index_tree(tree, INFO)
     assert len(clips) == 12 and not problems
 
 
@@ -57,7 +57,7 @@ def test_every_container_is_found(tree, suffix):
 def test_a_list_entry_that_leaves_the_folder_is_refused_with_its_line(tree, name):
     add(tree / "trainlist01.txt", f"{name} 1")
     with pytest.raises(DataError, match=r"trainlist01\.txt:7.*correct the list"):
-        index_tree(tree, CARD)
+        index_tree(tree, INFO)
 
 
 def test_a_link_out_of_the_folder_is_not_followed(tree, tmp_path_factory):
@@ -65,7 +65,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tree, tmp_path_factory):
     outside.touch()
     (tree / "video/joy/c0.mp4").unlink()
     (tree / "video/joy/c0.mp4").symlink_to(outside)
-    _, clips, problems = index_tree(tree, CARD)
+    _, clips, problems = index_tree(tree, INFO)
     assert "joy/c0" not in {clip.key for clip in clips}
     assert {(p.what, p.where) for p in problems} == {("link", "joy/c0"), ("missing", "joy/c0")}
 
@@ -76,7 +76,7 @@ def test_a_link_within_the_folder_is_followed_from_a_clip_as_from_a_class(tree):
     (tree / "video/joy/c0.mp4").symlink_to("../../annex/a1b2")
     (tree / "video/fear").rename(tree / "annex/fear")
     (tree / "video/fear").symlink_to("../annex/fear")
-    _, clips, problems = index_tree(tree, CARD)
+    _, clips, problems = index_tree(tree, INFO)
     assert len(clips) == 12 and not problems
 
 
@@ -84,7 +84,7 @@ def test_a_class_folder_that_is_a_link_out_of_the_folder_is_not_followed(tree, t
     outside = tmp_path_factory.mktemp("outside")
     (tree / "video/joy").rename(outside / "joy")
     (tree / "video/joy").symlink_to(outside / "joy")
-    _, clips, problems = index_tree(tree, CARD)
+    _, clips, problems = index_tree(tree, INFO)
     assert len(clips) == 10 and ("link", "video/joy") in {(p.what, p.where) for p in problems}
 
 
@@ -92,7 +92,7 @@ def test_a_class_folder_that_is_a_link_out_of_the_folder_is_not_followed(tree, t
 def test_a_link_that_leads_nowhere_costs_its_clip_alone(tree, target):
     (tree / "video/joy/c0.mp4").unlink()
     (tree / "video/joy/c0.mp4").symlink_to(target)
-    _, clips, problems = index_tree(tree, CARD)
+    _, clips, problems = index_tree(tree, INFO)
     assert len(clips) == 11
     assert {(p.what, p.where) for p in problems} == {("link", "joy/c0"), ("missing", "joy/c0")}
     assert "leads nowhere" in problems[0].why
@@ -105,45 +105,45 @@ def test_where_links_were_refused_the_error_says_so(tree, tmp_path_factory):
     for path in sorted((tree / "srt").rglob("*.srt")):
         path.unlink()
     with pytest.raises(DataError, match=r"holds no media of Ekman-6 \(links not followed, .*: 1\)"):
-        index_tree(tree, CARD)
+        index_tree(tree, INFO)
 
 
 def test_of_two_files_of_one_clip_the_first_by_name_is_used_and_the_other_told(tree):
     (tree / "video/joy/c0.avi").touch()
-    _, clips, problems = index_tree(tree, CARD)
+    _, clips, problems = index_tree(tree, INFO)
     (clip,) = [clip for clip in clips if clip.key == "joy/c0"]
-    assert clip.files.video == tree / "video/joy/c0.avi"
+    assert clip.sources.video == tree / "video/joy/c0.avi"
     assert [(p.what, p.where) for p in problems] == [("two files", "joy/c0")]
     assert "joy/c0.avi is used" in problems[0].why and "c0.mp4 is not" in problems[0].why
 
 
 def test_a_folder_with_the_name_of_a_video_is_no_video(tree):
     (tree / "video/joy/c9.mp4").mkdir()
-    _, clips, problems = index_tree(tree, CARD)
+    _, clips, problems = index_tree(tree, INFO)
     assert len(clips) == 12 and not problems
 
 
 def test_a_class_the_card_lacks_is_an_error_that_proposes_the_right_one(tree):
     add(tree / "testlist01.txt", "angr/c9")
     with pytest.raises(DataError, match=r"testlist01\.txt:7.*'angr'.*did you mean 'anger'"):
-        index_tree(tree, CARD)
+        index_tree(tree, INFO)
 
 
 def test_rows_without_media_and_media_without_rows_are_told_by_name(tree):
     (tree / "video/joy/c1.mp4").unlink()
     (tree / "video/fear/extra.mp4").touch()
-    _, clips, problems = index_tree(tree, CARD)
+    _, clips, problems = index_tree(tree, INFO)
     assert len(clips) == 11
     assert {(p.what, p.where) for p in problems} == {("missing", "joy/c1"), ("unlisted", "fear/extra")}
 
 
 def test_a_misspelt_class_folder_is_taken_and_told(tree):
     (tree / "video/joy").rename(tree / "video/Joy")
-    _, clips, problems = index_tree(tree, CARD)
+    _, clips, problems = index_tree(tree, INFO)
     assert len(clips) == 12 and [(p.what, p.where) for p in problems] == [("case", "video/Joy")]
 
 
 def test_a_tree_without_media_says_what_was_wanted(tmp_path):
-    write_lists(tmp_path, CARD, [0], [1])
+    write_lists(tmp_path, INFO, [0], [1])
     with pytest.raises(DataError, match=r"holds no media of Ekman-6; wanted: imgs/<Class>"):
-        index_tree(tmp_path, CARD)
+        index_tree(tmp_path, INFO)

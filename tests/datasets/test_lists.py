@@ -6,14 +6,13 @@ from dataclasses import replace
 import pytest
 
 from bench.errors import DataError
-from datasets.ekman6 import CARD
-from datasets.index.layout import read_rows
-from datasets.index.rules import Rules
-from datasets.splits import validation_fold
+from datasets.catalog.ekman6 import INFO
+from datasets.index import read_listed_clips
+from datasets.rows import NamingRules, assign_folds
 from tests.datasets.trees import write_lists
 
 VE8 = replace(  # under a name of which no list comes with the program
-    CARD,
+    INFO,
     name="eight",
     classes=("Anger", "Anticipation", "Disgust", "Fear", "Joy", "Sadness", "Surprise", "Trust"),
     sentiment=(-1, 1, -1, -1, 1, -1, 1, 1),
@@ -23,7 +22,7 @@ VE8 = replace(  # under a name of which no list comes with the program
 @pytest.fixture
 def tree(tmp_path):
     """Lists of two clips of each class, one for test."""
-    write_lists(tmp_path, CARD, [0], [1])
+    write_lists(tmp_path, INFO, [0], [1])
     return tmp_path
 
 
@@ -41,7 +40,7 @@ def write_train(root, *lines):
 
 def test_a_row_twice_is_kept_once_and_a_leak_stays_in_test_alone(tree):
     add(tree / "trainlist01.txt", "joy/c0 4\nfear/c1 3")
-    rows, problems = read_rows(tree, CARD, Rules(), 0)
+    rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
     assert {(p.what, p.where) for p in problems} == {("duplicate", "joy/c0"), ("leak", "fear/c1")}
     assert len(rows) == 12 and [row.split for row in rows if row.key == "fear/c1"] == ["test"]
 
@@ -49,47 +48,47 @@ def test_a_row_twice_is_kept_once_and_a_leak_stays_in_test_alone(tree):
 @pytest.mark.parametrize("number", ["", " 4", " 3"], ids=["none", "from 1", "from 0"])
 def test_the_number_of_its_class_is_no_part_of_a_clips_name(tree, number):
     write_train(tree, f"joy/my clip{number}")
-    assert keys(read_rows(tree, CARD, Rules(), 0)[0]) == ["joy/my clip"]
+    assert keys(read_listed_clips(tree, INFO, NamingRules(), 0)[0]) == ["joy/my clip"]
 
 
 def test_another_number_is_part_of_the_name(tree):
     write_train(tree, "joy/my clip 13", "joy/my clip 14", "joy/my clip 04", "joy/7")
-    rows, problems = read_rows(tree, CARD, Rules(), 0)
+    rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
     assert keys(rows) == ["joy/my clip 13", "joy/my clip 14", "joy/my clip 04", "joy/7"] and not problems
 
 
 def test_clips_counted_in_their_names_keep_their_numbers(tree):
-    names = [f"{label}/clip {number}" for label in CARD.classes for number in range(5)]
+    names = [f"{label}/clip {number}" for label in INFO.classes for number in range(5)]
     write_train(tree, *names)
-    rows, problems = read_rows(tree, CARD, Rules(), 0)
+    rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
     assert keys(rows) == names and not problems
 
 
 def test_a_class_in_another_case_is_taken_for_the_class(tree):
     write_train(tree, "Joy/c0 4", "FEAR/c0 3")
-    assert keys(read_rows(tree, CARD, Rules(), 0)[0]) == ["joy/c0", "fear/c0"]
+    assert keys(read_listed_clips(tree, INFO, NamingRules(), 0)[0]) == ["joy/c0", "fear/c0"]
 
 
 def test_slashes_and_dots_too_many_are_no_part_of_a_key(tree):
     write_train(tree, "joy//my clip/", "./joy/other", "joy/.mp4")
-    assert keys(read_rows(tree, CARD, Rules(), 0)[0]) == ["joy/my clip", "joy/other", "joy/.mp4"]
+    assert keys(read_listed_clips(tree, INFO, NamingRules(), 0)[0]) == ["joy/my clip", "joy/other", "joy/.mp4"]
     annotate(tree, {"c0/": {"subset": "training", "annotations": {"label": "joy"}}})
-    assert keys(read_rows(tree, CARD, Rules(), 0)[0]) == ["joy/c0"]
+    assert keys(read_listed_clips(tree, INFO, NamingRules(), 0)[0]) == ["joy/c0"]
 
 
 def test_a_list_with_a_byte_order_mark_is_read(tree):
     (tree / "trainlist01.txt").write_bytes(b"\xef\xbb\xbfjoy/c0 4\r\nfear/c0 3\r\n")
-    assert keys(read_rows(tree, CARD, Rules(), 0)[0]) == ["joy/c0", "fear/c0"]
+    assert keys(read_listed_clips(tree, INFO, NamingRules(), 0)[0]) == ["joy/c0", "fear/c0"]
 
 
 def test_a_list_that_cannot_be_read_is_an_error_of_one_line(tree):
     (tree / "trainlist01.txt").write_bytes("joy/café 4\n".encode("latin-1"))
     with pytest.raises(DataError, match="not in UTF-8"):
-        read_rows(tree, CARD, Rules(), 0)
+        read_listed_clips(tree, INFO, NamingRules(), 0)
     (tree / "trainlist01.txt").unlink()
     (tree / "trainlist01.txt").mkdir()
     with pytest.raises(DataError, match=r"cannot read .*trainlist01\.txt"):
-        read_rows(tree, CARD, Rules(), 0)
+        read_listed_clips(tree, INFO, NamingRules(), 0)
 
 
 def many(*more):
@@ -100,43 +99,43 @@ def many(*more):
 def test_a_name_under_two_classes_is_told_and_never_parted(tree):
     write_train(tree, *many("joy/odd", "fear/odd"))
     (tree / "testlist01.txt").write_text("joy/other\n")
-    rows, problems = read_rows(tree, CARD, Rules(), 0)
+    rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
     assert [(p.what, p.where) for p in problems] == [("two classes", "odd")] and "fear and joy" in problems[0].why
     assert {row.key: row.group for row in rows if row.key.endswith("odd")} == {"joy/odd": "odd", "fear/odd": "odd"}
     assert all(row.group == row.key for row in rows if not row.key.endswith("odd"))
     write_train(tree, *many("joy/odd"))
     (tree / "testlist01.txt").write_text("joy/other\nfear/odd\n")
-    rows, problems = read_rows(tree, CARD, Rules(), 0)
+    rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
     assert [(p.what, p.where) for p in problems] == [("two classes", "odd"), ("leak", "joy/odd")]
     assert "joy/odd" not in {row.key for row in rows} and keys(rows, "test") == ["joy/other", "fear/odd"]
 
 
 def test_names_that_each_class_uses_anew_say_nothing(tree):
-    rows, problems = read_rows(tree, CARD, Rules(), 0)  # c0 and c1 in every class
+    rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)  # c0 and c1 in every class
     assert not problems and all(row.group == row.key for row in rows)
 
 
 def test_the_real_clip_under_two_classes_of_videoemotion8_keeps_both_rows_in_one_fold(shared, tmp_path):
     for name in ("trainlist01.txt", "testlist01.txt"):
         (tmp_path / name).write_bytes((shared / "ve8_ek6_lists" / "mart_ve8" / name).read_bytes())
-    rows, problems = read_rows(tmp_path, VE8, Rules(), 1)
+    rows, problems = read_listed_clips(tmp_path, VE8, NamingRules(), 1)
     assert [len(keys(rows, split)) for split in ("train", "test")] == [732, 367]
     twin = "3527012618_7ceb8fb27b_700"
     assert [(p.what, p.where) for p in problems] == [("two classes", twin)]
     assert sorted(row.key for row in rows if row.group == twin) == [f"Disgust/{twin}", f"Fear/{twin}"]
-    assert validation_fold(rows, VE8.name)[twin] in range(5)
+    assert assign_folds(rows, VE8.name)[twin] in range(5)
 
 
 def test_one_list_without_the_other_is_an_error(tree):
     (tree / "testlist01.txt").unlink()
     with pytest.raises(DataError, match="not the other list"):
-        read_rows(tree, CARD, Rules(), 0)
+        read_listed_clips(tree, INFO, NamingRules(), 0)
 
 
 def annotate(tree, database):
     (tree / "trainlist01.txt").unlink()
     (tree / "testlist01.txt").unlink()
-    (tree / "ekman6.json").write_text(json.dumps({"labels": list(CARD.classes), "database": database}))
+    (tree / "ekman6.json").write_text(json.dumps({"labels": list(INFO.classes), "database": database}))
 
 
 def test_an_annotation_file_stands_in_for_lists(tree):
@@ -148,8 +147,8 @@ def test_an_annotation_file_stands_in_for_lists(tree):
             "c2": {"subset": "holdout", "annotations": {"label": "fear"}},
         },
     )
-    rows, problems = read_rows(tree, CARD, Rules(), 0)
-    assert [(row.key, row.label, row.split) for row in rows] == [("joy/c0", 3, "train"), ("joy/c1", 3, "test")]
+    rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
+    assert [(row.key, row.target, row.split) for row in rows] == [("joy/c0", 3, "train"), ("joy/c1", 3, "test")]
     assert [(p.what, p.where) for p in problems] == [("subset", "fear/c2"), ("bare names", "ekman6.json")]
     assert "holdout" in problems[0].why
 
@@ -168,61 +167,61 @@ def test_an_annotation_file_stands_in_for_lists(tree):
 def test_a_wrong_annotation_is_an_error_that_names_it(tree, name, entry, told):
     annotate(tree, {name: entry})
     with pytest.raises(DataError, match=told):
-        read_rows(tree, CARD, Rules(), 0)
+        read_listed_clips(tree, INFO, NamingRules(), 0)
 
 
 def test_an_annotation_file_without_clips_by_name_is_an_error_that_says_so(tree):
     annotate(tree, [])
     with pytest.raises(DataError, match='"database" must hold'):
-        read_rows(tree, CARD, Rules(), 0)
+        read_listed_clips(tree, INFO, NamingRules(), 0)
     (tree / "ekman6.json").unlink()
     (tree / "ekman6.json").mkdir()
     with pytest.raises(DataError, match="has no lists of"):
-        read_rows(tree, VE8, Rules(), 0)
-    assert len(read_rows(tree, CARD, Rules(), 0)[0]) == 1637  # the list that comes with the program
+        read_listed_clips(tree, VE8, NamingRules(), 0)
+    assert len(read_listed_clips(tree, INFO, NamingRules(), 0)[0]) == 1637  # the list that comes with the program
 
 
 def test_the_real_lists_and_annotation_of_ekman6_name_the_same_clips(shared, tmp_path):
     source = shared / "ve8_ek6_lists" / "cten_ek6"
     for name in ("trainlist01.txt", "testlist01.txt"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
-    rows, problems = read_rows(tmp_path, CARD, Rules(), 0)
-    assert not problems and {row.label for row in rows} == set(range(6))
+    rows, problems = read_listed_clips(tmp_path, INFO, NamingRules(), 0)
+    assert not problems and {row.target for row in rows} == set(range(6))
     assert [sum(row.split == split for row in rows) for split in ("train", "test")] == [819, 818]
     (tmp_path / "json").mkdir()
     (tmp_path / "json" / "ek6_01.json").write_bytes((source / "ek6_01.json").read_bytes())
-    annotated, _ = read_rows(tmp_path / "json", CARD, Rules(), 0)
+    annotated, _ = read_listed_clips(tmp_path / "json", INFO, NamingRules(), 0)
     assert {(row.key, row.split) for row in annotated} == {(row.key, row.split) for row in rows}
 
 
 def test_the_real_annotation_of_videoemotion8_is_keyed_by_bare_names_and_lost_a_clip(shared, tmp_path):
     source = shared / "ve8_ek6_lists" / "mart_ve8"
     (tmp_path / "ve8_01.json").write_bytes((source / "ve8_01.json").read_bytes())
-    annotated, problems = read_rows(tmp_path, VE8, Rules(), 1)
+    annotated, problems = read_listed_clips(tmp_path, VE8, NamingRules(), 1)
     assert [p.what for p in problems] == ["bare names"] and "1098 clips" in problems[0].why
     for name in ("trainlist01.txt", "testlist01.txt"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
-    listed, _ = read_rows(tmp_path, VE8, Rules(), 1)
+    listed, _ = read_listed_clips(tmp_path, VE8, NamingRules(), 1)
     lost = {row.key for row in listed} - {row.key for row in annotated}
     assert len(listed) == 1099 and lost == {"Disgust/3527012618_7ceb8fb27b_700"}
 
 
 def test_the_lists_that_come_with_the_program_are_the_real_ones(shared, tmp_path):
-    from datasets.videoemotion8 import CARD as REAL
+    from datasets.catalog.videoemotion8 import INFO as REAL
 
     source = shared / "ve8_ek6_lists" / "mart_ve8"
-    shipped, told = read_rows(tmp_path, REAL, Rules(), 1)
+    shipped, told = read_listed_clips(tmp_path, REAL, NamingRules(), 1)
     for name in ("trainlist01.txt", "testlist01.txt"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
-    assert read_rows(tmp_path, REAL, Rules(), 1) == (shipped, told) and len(shipped) == 1099
+    assert read_listed_clips(tmp_path, REAL, NamingRules(), 1) == (shipped, told) and len(shipped) == 1099
 
 
 def test_a_name_that_stands_twice_in_an_annotation_keeps_both_of_its_classes(tree):
-    annotate(tree, {f"{label}{n}": entry(label) for label in CARD.classes for n in range(10)})
+    annotate(tree, {f"{label}{n}": entry(label) for label in INFO.classes for n in range(10)})
     path = tree / "ekman6.json"
     more = '"odd": {"subset": "training", "annotations": {"label": "joy"}}, '
     path.write_text(path.read_text().replace('"anger0"', f'{more}{more.replace("joy", "fear")}{more}"anger0"'))
-    rows, problems = read_rows(tree, CARD, Rules(), 0)
+    rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
     assert [row.key for row in rows[:2]] == ["joy/odd", "fear/odd"] and len(rows) == 62
     assert {(p.what, p.where) for p in problems} >= {("two classes", "odd"), ("duplicate", "joy/odd")}
 
@@ -233,24 +232,24 @@ def entry(label, subset="training"):
 
 def test_a_few_unknown_classes_of_an_annotation_cost_their_clips_and_many_are_an_error(tree):
     annotate(tree, {"c0": entry("joy"), "c1": entry("fear"), "c2": entry("frustration")})
-    rows, problems = read_rows(tree, CARD, Rules(), 0)
+    rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
     assert [row.key for row in rows] == ["joy/c0", "fear/c1"] and ("label", "c2") in {
         (p.what, p.where) for p in problems
     }
     (tree / "ekman6.json").write_text(json.dumps({"database": {"c0": entry("Trust"), "c1": entry("Anticipation")}}))
     with pytest.raises(DataError, match="2 of its 2 clips are of classes that Ekman-6 lacks, first 'c0' of 'Trust'"):
-        read_rows(tree, CARD, Rules(), 0)
+        read_listed_clips(tree, INFO, NamingRules(), 0)
 
 
 def test_an_annotation_may_key_its_clips_by_class_as_well(tree):
     annotate(tree, {"joy/c0": entry("joy"), "fear/c0": entry("fear", "validation")})
-    rows, problems = read_rows(tree, CARD, Rules(), 0)
+    rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
     assert [(row.key, row.split) for row in rows] == [("joy/c0", "train"), ("fear/c0", "test")] and not problems
 
 
 def test_validation_is_for_validation_where_another_subset_is_for_test(tree):
     annotate(tree, {"a": entry("joy"), "b": entry("joy", "validation"), "c": entry("joy", "testing")})
-    assert [row.split for row in read_rows(tree, CARD, Rules(), 0)[0]] == ["train", "val", "test"]
+    assert [row.split for row in read_listed_clips(tree, INFO, NamingRules(), 0)[0]] == ["train", "val", "test"]
 
 
 @pytest.mark.parametrize("text", ["{bad", '{"database": {}}', '{"database": []}'])
@@ -258,4 +257,4 @@ def test_a_broken_annotation_is_an_error_and_no_reason_to_take_another_list(tree
     annotate(tree, {})
     (tree / "ekman6.json").write_text(text)
     with pytest.raises(DataError, match=r"ekman6\.json"):
-        read_rows(tree, CARD, Rules(), 0)
+        read_listed_clips(tree, INFO, NamingRules(), 0)

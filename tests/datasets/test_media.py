@@ -4,9 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from datasets.media.packed import unpack
-from datasets.media.pictures import read_video
-from datasets.media.sound import filter_bank, read_sound
+from datasets.decode.audio import compute_log_mel, read_log_mel
+from datasets.decode.video import decode_frames, read_video
 from tests.datasets.trees import CODECS, brightness, greys, write_media, write_mp3
 
 
@@ -27,7 +26,7 @@ def test_every_container_gives_its_picture_and_sound_at_their_times(tmp_path, su
     seconds = np.arange(len(picture.index)) / 30
     assert np.abs(greys(picture) - [brightness(s) for s in seconds]).max() < 12
     assert picture.size == (24, 32)
-    sound, problems = read_sound(path, 32, "joy/clip")
+    sound, problems = read_log_mel(path, 32, "joy/clip")
     mels = sound.mels
     assert not problems and mels.shape[1] == 32 and abs(len(mels) - 100) <= 12  # codecs add some silence
     assert abs(loud_from(mels) - 0.5) < 0.08
@@ -35,7 +34,7 @@ def test_every_container_gives_its_picture_and_sound_at_their_times(tmp_path, su
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100, 48000])
 def test_sound_of_any_rate_keeps_its_time(tmp_path, rate):
-    sound, problems = read_sound(write_mp3(tmp_path / "a.mp3", 1.0, rate), 32, "joy/a")
+    sound, problems = read_log_mel(write_mp3(tmp_path / "a.mp3", 1.0, rate), 32, "joy/a")
     assert not problems and abs(len(sound.mels) - 100) <= 15 and abs(loud_from(sound.mels) - 0.5) < 0.08
 
 
@@ -65,14 +64,14 @@ def test_a_slow_video_repeats_frames_and_a_fast_one_drops_them(tmp_path):
 def test_sound_longer_or_shorter_than_the_picture_stays_as_long_as_it_is(tmp_path, sound_seconds):
     path = write_media(tmp_path / "clip.mp4", 1.0, sound_seconds=sound_seconds)
     assert abs(len(read_video(path, 24, "k")[0].index) - 30) <= 2
-    assert abs(len(read_sound(path, 32, "k")[0].mels) / 100 - sound_seconds) < 0.1
+    assert abs(len(read_log_mel(path, 32, "k")[0].mels) / 100 - sound_seconds) < 0.1
 
 
 def test_a_video_without_sound_and_a_sound_without_video_are_read_as_far_as_they_go(tmp_path):
     silent = write_media(tmp_path / "silent.mp4", 0.5, sound=False)
-    assert len(read_sound(silent, 32, "k")[0].mels) == 0 and len(read_video(silent, 24, "k")[0].index) > 10
+    assert len(read_log_mel(silent, 32, "k")[0].mels) == 0 and len(read_video(silent, 24, "k")[0].index) > 10
     blind = write_media(tmp_path / "blind.mp4", 0.5, picture=False)
-    assert len(read_video(blind, 24, "k")[0].index) == 0 and len(read_sound(blind, 32, "k")[0].mels) > 40
+    assert len(read_video(blind, 24, "k")[0].index) == 0 and len(read_log_mel(blind, 32, "k")[0].mels) > 40
 
 
 def test_a_video_of_one_frame_is_a_clip(tmp_path):
@@ -89,33 +88,33 @@ def test_the_last_frame_is_shown_for_its_own_duration(tmp_path):
 def test_sound_whose_rate_changes_midway_is_read_on(tmp_path):
     parts = [write_mp3(tmp_path / f"{rate}.mp3", 1.0, rate).read_bytes() for rate in (16000, 44100)]
     (tmp_path / "clip.mp3").write_bytes(b"".join(parts))
-    assert abs(len(read_sound(tmp_path / "clip.mp3", 32, "k")[0].mels) - 200) <= 30
+    assert abs(len(read_log_mel(tmp_path / "clip.mp3", 32, "k")[0].mels) - 200) <= 30
 
 
 @pytest.mark.parametrize(("start", "late"), [(3, 3.0), (-3, -3.0), (61, 0.0), (-4000, 0.0)])
 def test_a_delay_beyond_reason_is_ignored(start, late):
     from types import SimpleNamespace as Made
 
-    from datasets.media.sound import _delay
+    from datasets.decode.audio import _get_audio_delay
 
     sound, shown = Made(start_time=100 + start, time_base=1), Made(start_time=100, time_base=1, disposition=0)
-    assert _delay(Made(streams=Made(audio=[sound], video=[shown]))) == late
+    assert _get_audio_delay(Made(streams=Made(audio=[sound], video=[shown]))) == late
     cover = Made(start_time=0, time_base=1, disposition=av.stream.Disposition.attached_pic)
-    assert _delay(Made(streams=Made(audio=[sound], video=[cover]))) == 0.0
+    assert _get_audio_delay(Made(streams=Made(audio=[sound], video=[cover]))) == 0.0
 
 
 def test_a_long_sound_is_filtered_in_pieces_as_it_is_at_once(monkeypatch):
-    import datasets.media.sound
+    import datasets.decode.audio
 
     wave = np.random.default_rng(0).normal(0.1, 0.1, 40000).astype(np.float32)
-    whole = filter_bank(wave, 32)
+    whole = compute_log_mel(wave, 32)
     sizes = []
-    energies = datasets.media.sound._energies
-    monkeypatch.setattr(datasets.media.sound, "CHUNK", 70)
+    energies = datasets.decode.audio._compute_chunk
+    monkeypatch.setattr(datasets.decode.audio, "CHUNK_FRAMES", 70)
     monkeypatch.setattr(
-        datasets.media.sound, "_energies", lambda part, mels: sizes.append(len(part)) or energies(part, mels)
+        datasets.decode.audio, "_compute_chunk", lambda part, mels: sizes.append(len(part)) or energies(part, mels)
     )
-    parts = filter_bank(wave, 32)
+    parts = compute_log_mel(wave, 32)
     assert len(sizes) == 4 and max(sizes) == 69 * 160 + 400
     assert whole.shape == parts.shape == (250, 32) and np.abs(whole.astype(float) - parts).max() < 0.01
 
@@ -126,10 +125,10 @@ def test_real_clips_are_read_whole(shared):
         assert paths
         for path in paths[:4]:
             picture, problems = read_video(path, 36, path.stem)
-            mels = read_sound(path, 32, path.stem)[0].mels
+            mels = read_log_mel(path, 32, path.stem)[0].mels
             with av.open(str(path)) as container:
                 frames = sum(1 for _ in container.decode(video=0))
                 rate = float(container.streams.video[0].average_rate or 30)
             assert not problems and abs(len(picture.index) / 30 - frames / rate) < 0.15, path.name
             assert abs(len(mels) / 100 - len(picture.index) / 30) < 0.5
-            assert mels.astype(np.float32).std() > 1 and next(unpack(picture.packets, [0]))[1].std() > 10
+            assert mels.astype(np.float32).std() > 1 and next(decode_frames(picture.packets, [0]))[1].std() > 10

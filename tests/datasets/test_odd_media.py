@@ -10,13 +10,13 @@ from collections.abc import Iterable
 
 import pytest
 
-from bench.data import Problem, Word
 from bench.errors import MediaError
-from datasets.media.packets import TooLong
-from datasets.media.transcript import read_transcript
-from datasets.survey import find
-from studies.ask import find_source
-from studies.command.cli import main
+from bench.types import DataIssue, Word
+from datasets.decode.container import ClipTooLong
+from datasets.decode.subtitles import read_transcript
+from datasets.summary import locate_dataset
+from studies.cli.main import main
+from studies.requests import find_source
 from tests.conftest import ROOT
 from tests.datasets.odd_media import Span, decode, decode_video, write_frames_at_25
 
@@ -45,7 +45,7 @@ def begins_at(span: Span | None, wanted: float) -> bool:
     return span is not None and is_near(span[0], wanted)
 
 
-def names(problems: Iterable[Problem], *patterns: str, but: str = "") -> bool:
+def names(problems: Iterable[DataIssue], *patterns: str, but: str = "") -> bool:
     """Whether one problem matches all patterns, in any case; a file's name within it does not count."""
     texts = [f"{problem.what}: {problem.why}".replace(but, "") for problem in problems]
     return any(all(re.search(pattern, text, re.IGNORECASE) for pattern in patterns) for text in texts)
@@ -85,7 +85,7 @@ REFUSED = "time stamps that begin late are taken for an hour of media"
 
 
 @pytest.mark.parametrize(
-    "name", [wrong("h1.mkv", reason=REFUSED, raises=TooLong), wrong("h1.webm", reason=REFUSED, raises=TooLong)]
+    "name", [wrong("h1.mkv", reason=REFUSED, raises=ClipTooLong), wrong("h1.webm", reason=REFUSED, raises=ClipTooLong)]
 )
 def test_an_excerpt_whose_time_stamps_begin_at_70_minutes_is_used_from_its_start(odd, name):
     decoded = decode_video(odd / LATE_STAMPS / name)
@@ -101,8 +101,8 @@ def test_an_excerpt_whose_time_stamps_begin_at_15_minutes_is_used_from_its_start
 @pytest.mark.parametrize(
     "name",
     [
-        wrong("h1.mkv", reason=REFUSED, raises=TooLong),
-        wrong("h1.webm", reason=REFUSED, raises=TooLong),
+        wrong("h1.mkv", reason=REFUSED, raises=ClipTooLong),
+        wrong("h1.webm", reason=REFUSED, raises=ClipTooLong),
         wrong("neg.mkv", reason="reported as truncated: its last time stamp is taken for its length"),
     ],
 )
@@ -198,8 +198,8 @@ def test_frames_as_png_are_decoded_or_check_reports_them(odd, capsys):
     folder = str(odd / "12-frames-png")
     code = main(["check", "--dataset", folder])
     if code == 0 and "no problems found" in capsys.readouterr().out:
-        clips = find(find_source(folder, None), None, 0).index.clips
-        assert len(clips) == 16 and all(decode(clip.files).picture > 0 for clip in clips)
+        clips = locate_dataset(find_source(folder, None), None, 0).listing.available
+        assert len(clips) == 16 and all(decode(clip.sources).picture > 0 for clip in clips)
 
 
 def test_a_picture_that_begins_after_the_sound_keeps_its_time_to_it(odd):

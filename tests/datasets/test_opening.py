@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench.data import Clip, Files, Sampling
-from bench.streams import Streams
-from datasets.media.sound import FLOOR
-from datasets.store.kept import Store
-from datasets.store.opening import PreparedClips
-from datasets.store.prepared import Form, prepare
+from bench.rng import RngTree
+from bench.types import Clip, ClipSources, Sampling
+from datasets.decode.audio import SILENCE_LEVEL
+from datasets.prepare import PrepareSpec, prepare_clips
+from datasets.prepared_clips import ClipCache, PreparedClipSet
 from tests.datasets.trees import brightness, write_frames, write_mp3, write_srt
 
 FIXED = Sampling(segments=3, frames=2, stride=3, size=16, mels=24, training=False)
@@ -24,10 +23,14 @@ def clips(tmp_path_factory):
     root = tmp_path_factory.mktemp("clips")
     frames, sound = write_frames(root / "c", 2.0), write_mp3(root / "c.mp3", 2.0)
     words = write_srt(root / "c.srt", "what joy", 0.1, 1.9)
-    files = [Files(frames=frames, audio=sound, transcript=words), Files(frames=frames), Files(audio=sound)]
+    files = [
+        ClipSources(frames=frames, audio=sound, transcript=words),
+        ClipSources(frames=frames),
+        ClipSources(audio=sound),
+    ]
     found = [Clip(f"joy/c{n}", 3, "train", f"c{n}", file) for n, file in enumerate(files)]
-    prepared = prepare(found, Form.of(16, 24), root / "out", lambda *_: None)
-    return PreparedClips(tuple(found), tuple(item.path for item in prepared))
+    prepared = prepare_clips(found, PrepareSpec.for_size(16, 24), root / "out", lambda *_: None)
+    return PreparedClipSet(tuple(found), tuple(item.path for item in prepared))
 
 
 def same(one, other):
@@ -35,7 +38,7 @@ def same(one, other):
 
 
 def test_segments_show_and_sound_their_moments(clips):
-    sample = clips.read(0, FIXED, Streams(0), 0)
+    sample = clips.read(0, FIXED, RngTree(0), 0)
     assert sample.video.shape == (3, 2, 16, 16, 3) and sample.video.dtype == torch.uint8
     assert sample.audio.shape == (3, 100, 24) and sample.audio.dtype == torch.float32
     shown = sample.video.float().mean((2, 3, 4))
@@ -48,38 +51,38 @@ def test_segments_show_and_sound_their_moments(clips):
 
 
 def test_what_is_absent_is_zeros_and_flagged(clips):
-    mute, blind = clips.read(1, FIXED, Streams(0), 0), clips.read(2, FIXED, Streams(0), 0)
+    mute, blind = clips.read(1, FIXED, RngTree(0), 0), clips.read(2, FIXED, RngTree(0), 0)
     assert mute.present.tolist() == [True, False, False] and not mute.audio.any() and mute.video.any()
     assert blind.present.tolist() == [False, True, False] and not blind.video.any() and blind.audio.any()
 
 
 @pytest.mark.parametrize("sampling", [FIXED, RANDOM], ids=["fixed", "random"])
 def test_a_modality_that_is_left_out_is_absent_and_moves_nothing_of_the_other(clips, sampling):
-    whole = clips.read(0, sampling, Streams(0), 0)
-    heard = clips.read(0, replace(sampling, modalities=("audio", "words")), Streams(0), 0)
-    seen = clips.read(0, replace(sampling, modalities=("video", "words")), Streams(0), 0)
+    whole = clips.read(0, sampling, RngTree(0), 0)
+    heard = clips.read(0, replace(sampling, modalities=("audio", "words")), RngTree(0), 0)
+    seen = clips.read(0, replace(sampling, modalities=("video", "words")), RngTree(0), 0)
     assert heard.present.tolist() == [False, True, True] and not heard.video.any()
     assert seen.present.tolist() == [True, False, True] and not seen.audio.any()
     assert torch.equal(heard.audio, whole.audio) and torch.equal(seen.video, whole.video)
 
 
 def test_at_test_nothing_is_random(clips):
-    first = clips.read(0, FIXED, Streams(0), 0)
-    assert same(first, clips.read(0, FIXED, Streams(5), 7))
+    first = clips.read(0, FIXED, RngTree(0), 0)
+    assert same(first, clips.read(0, FIXED, RngTree(5), 7))
 
 
 def test_in_training_the_same_seed_epoch_and_clip_give_the_same_sample_and_others_do_not(clips):
-    first = clips.read(0, RANDOM, Streams(1), 0)
-    assert same(first, clips.read(0, RANDOM, Streams(1), 0))
-    assert not same(first, clips.read(0, RANDOM, Streams(2), 0))
-    assert not same(first, clips.read(0, RANDOM, Streams(1), 1))
-    assert not same(first, clips.read(0, FIXED, Streams(1), 0))
+    first = clips.read(0, RANDOM, RngTree(1), 0)
+    assert same(first, clips.read(0, RANDOM, RngTree(1), 0))
+    assert not same(first, clips.read(0, RANDOM, RngTree(2), 0))
+    assert not same(first, clips.read(0, RANDOM, RngTree(1), 1))
+    assert not same(first, clips.read(0, FIXED, RngTree(1), 0))
 
 
 def test_training_masks_bands_of_the_sound_and_flips_the_picture_sometimes(clips, tmp_path):
     masked = 0
     for epoch in range(20):
-        audio = clips.read(0, RANDOM, Streams(1), epoch).audio
+        audio = clips.read(0, RANDOM, RngTree(1), epoch).audio
         constant = (audio == audio[:, :1]).all(1).any(-1) | (audio == audio[..., :1]).all(-1).any(1)
         masked += int(constant.sum())
     assert masked > 20  # of 60 segments
@@ -87,15 +90,15 @@ def test_training_masks_bands_of_the_sound_and_flips_the_picture_sometimes(clips
     folder.mkdir()
     picture = np.zeros((16, 24, 3), np.uint8)
     picture[:, 12:] = 255
-    from datasets.media.pictures import pack
+    from datasets.decode.video import encode_jpeg
 
-    (folder / "000001.jpg").write_bytes(pack(picture))
-    clip = Clip("joy/s", 3, "train", "s", Files(frames=folder))
-    (item,) = prepare([clip], Form.of(14, 24), tmp_path / "out", lambda *_: None)
-    sided = PreparedClips((clip,), (item.path,))
+    (folder / "000001.jpg").write_bytes(encode_jpeg(picture))
+    clip = Clip("joy/s", 3, "train", "s", ClipSources(frames=folder))
+    (item,) = prepare_clips([clip], PrepareSpec.for_size(14, 24), tmp_path / "out", lambda *_: None)
+    sided = PreparedClipSet((clip,), (item.path,))
     bright_right = []
     for epoch in range(30):
-        video = sided.read(0, replace(RANDOM, size=14), Streams(1), epoch).video.float()
+        video = sided.read(0, replace(RANDOM, size=14), RngTree(1), epoch).video.float()
         assert torch.equal(video[0], video[1])  # one crop and flip for a whole clip
         bright_right.append(bool(video[0, 0, :, -1].mean() > video[0, 0, :, 0].mean()))
     assert 5 < sum(bright_right) < 25
@@ -103,11 +106,11 @@ def test_training_masks_bands_of_the_sound_and_flips_the_picture_sometimes(clips
 
 @pytest.mark.parametrize("room", [0, 10**9])
 def test_a_sound_that_ends_early_is_silence_at_the_floor(tmp_path, monkeypatch, room):
-    monkeypatch.setattr("datasets.store.opening.STORE", Store(room))
-    files = Files(frames=write_frames(tmp_path / "c", 4.0), audio=write_mp3(tmp_path / "c.mp3", 1.0))
+    monkeypatch.setattr("datasets.prepared_clips.CACHE", ClipCache(room))
+    files = ClipSources(frames=write_frames(tmp_path / "c", 4.0), audio=write_mp3(tmp_path / "c.mp3", 1.0))
     clip = Clip("joy/c", 3, "train", "c", files)
-    (item,) = prepare([clip], Form.of(16, 24), tmp_path / "out", lambda *_: None)
-    sample = PreparedClips((clip,), (item.path,)).read(0, FIXED, Streams(0), 0)
-    assert torch.allclose(sample.audio[2], torch.tensor(FLOOR)) and not torch.allclose(
-        sample.audio[0], torch.tensor(FLOOR)
+    (item,) = prepare_clips([clip], PrepareSpec.for_size(16, 24), tmp_path / "out", lambda *_: None)
+    sample = PreparedClipSet((clip,), (item.path,)).read(0, FIXED, RngTree(0), 0)
+    assert torch.allclose(sample.audio[2], torch.tensor(SILENCE_LEVEL)) and not torch.allclose(
+        sample.audio[0], torch.tensor(SILENCE_LEVEL)
     )

@@ -7,25 +7,24 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.data import Request, Sampling
 from bench.errors import BenchError, DataError
-from bench.streams import Streams
-from datasets.ekman6 import CARD
-from datasets.index.layout import read_rows
-from datasets.index.rules import Rules
-from datasets.own import own_source
-from datasets.registry import as_dataset
-from datasets.survey import find
+from bench.rng import RngTree
+from bench.types import Sampling, SplitRequest
+from datasets.catalog.ekman6 import INFO
+from datasets.index import read_listed_clips
+from datasets.registry import make_dataset, make_manifest_source
+from datasets.rows import NamingRules
+from datasets.summary import locate_dataset
 from tests.datasets.trees import write_media, write_srt, write_tree
 
-KNOWN = [CARD]
+KNOWN = [INFO]
 CLASSES = ("calm", "joy", "rage")
 
 
 def listed(path, fold=None):
     """(card, index) of one's own."""
-    source = own_source(path, KNOWN)
-    return source.card, find(source, None, fold or source.card.folds[0]).index
+    source = make_manifest_source(path, KNOWN)
+    return source.info, locate_dataset(source, None, fold or source.info.folds[0]).listing
 
 
 def write(path, *lines):
@@ -52,7 +51,7 @@ def test_a_folder_of_classes_is_cut_into_five_parts_by_itself(folder):
     card, index = listed(folder)
     assert card.classes == CLASSES and card.folds == (1, 2, 3, 4, 5) and card.name.startswith("own-")
     assert card.sentiment == (0, 1, 0) and card.emotions["joy"] == {"joy"} and card.unreached == ("calm", "rage")
-    assert {p.where for p in index.problems if p.what == "warning"} == {"calm", "rage"}
+    assert {p.where for p in index.issues if p.what == "warning"} == {"calm", "rage"}
     (spoken,) = [clip for clip in index.clips if clip.files.transcript]
     assert spoken.key == "joy/joy3" and spoken.files.video == folder / "joy/joy3.mp4"
     tests = [{clip.key for clip in listed(folder, fold)[1].clips if clip.split == "test"} for fold in card.folds]
@@ -71,7 +70,7 @@ def test_a_small_toml_says_what_classes_mean(folder):
         ("rage", "joy", "calm"),
         (-1, 1, 0),
     )
-    assert card.emotions["rage"] == {"anger"} and not index.problems
+    assert card.emotions["rage"] == {"anger"} and not index.issues
 
 
 @pytest.mark.parametrize(
@@ -100,7 +99,7 @@ def test_a_manifest_says_where_everything_is(tmp_path):
     )
     card, index = listed(path)
     assert card.name == "own-mine" and card.sentiment == (1, -1) and card.folds == (0,)
-    a, b = index.clips
+    a, b = index.available
     assert (a.key, a.split, a.files.transcript) == ("joy/a", "train", tmp_path / "t/a.srt")
     assert (b.split, b.files.audio, b.files.text) == ("test", tmp_path / "s/b.wav", "no, never")
     assert [(p.what, "colour" in p.why) for p in index.problems] == [("columns", True)]
@@ -110,7 +109,7 @@ def test_groups_are_never_parted_and_val_may_be_said(tmp_path):
     empty(tmp_path, *(f"{n}.mp4" for n in range(12)))
     rows = [f"{'joy' if n % 2 else 'rage'},{n}.mp4,actor{n // 2}" for n in range(12)]
     _, index = listed(write(tmp_path / "a.csv", "label,video,group", *rows))
-    splits = {group: {c.split for c in index.clips if c.group == group} for group in {c.group for c in index.clips}}
+    splits = {group: {c.split for c in index.available if c.group == group} for group in {c.group for c in index.available}}
     assert len(splits) == 6 and all(len(found) == 1 for found in splits.values())
     rows = [f"{'joy' if n % 2 else 'rage'},{n}.mp4,{('train', 'validation', 'test')[n // 4]}" for n in range(12)]
     _, index = listed(write(tmp_path / "b.csv", "label,video,split", *rows))
@@ -121,7 +120,7 @@ def test_a_group_that_straddles_splits_stays_in_test_alone(tmp_path):
     empty(tmp_path, *(f"{n}.mp4" for n in range(4)))
     rows = ["joy,0.mp4,train,g", "rage,1.mp4,train,h", "joy,2.mp4,test,g", "rage,3.mp4,test,i"]
     _, index = listed(write(tmp_path / "a.csv", "label,video,split,group", *rows))
-    assert [(p.what, p.where) for p in index.problems if p.what == "leak"] == [("leak", "joy/0")]
+    assert [(p.what, p.where) for p in index.issues if p.what == "leak"] == [("leak", "joy/0")]
     assert "group 'g'" in next(p.why for p in index.problems if p.what == "leak")
     assert {clip.key for clip in index.listed} == {"rage/1", "joy/2", "rage/3"}
 
@@ -129,7 +128,7 @@ def test_a_group_that_straddles_splits_stays_in_test_alone(tmp_path):
 def test_a_row_without_its_file_costs_its_clip_and_is_told(tmp_path):
     empty(tmp_path, "a.mp4")
     _, index = listed(write(tmp_path / "m.csv", "clip,label,split,video", "a,joy,train,a.mp4", "b,rage,test,b.mp4"))
-    assert [clip.key for clip in index.clips] == ["joy/a"]
+    assert [clip.key for clip in index.available] == ["joy/a"]
     assert ("missing", "rage/b") in {(p.what, p.where) for p in index.problems}
 
 
@@ -165,7 +164,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path, tmp_path_factory):
     empty(outside, "a.mp4")
     empty(tmp_path, "joy/b.mp4", "rage/c.mp4")
     (tmp_path / "joy/a.mp4").symlink_to(outside / "a.mp4")
-    assert ("link", "joy/a.mp4") in {(p.what, p.where) for p in listed(tmp_path)[1].problems}
+    assert ("link", "joy/a.mp4") in {(p.what, p.where) for p in listed(tmp_path)[1].issues}
     path = write(tmp_path / "m.csv", "label,video", "joy,joy/a.mp4", "joy,joy/b.mp4", "rage,rage/c.mp4")
     _, index = listed(path)
     assert ("link", "joy/a") in {(p.what, p.where) for p in index.problems} and len(index.clips) == 2
@@ -181,9 +180,9 @@ def test_a_folder_without_clips_says_what_it_holds(tmp_path):
 
 def test_both_layouts_a_folder_and_a_manifest_of_the_same_clips_give_the_same_samples(tmp_path, prepared_here):
     """Frames are packed as they come, so the tree of frames is held against a tree of the very same frames."""
-    tree = write_tree(tmp_path / "tree", CARD, 6, 2, layout="video", seconds=0.4)
+    tree = write_tree(tmp_path / "tree", INFO, 6, 2, layout="video", seconds=0.4)
     plain, rows = tmp_path / "plain", []
-    for name in CARD.classes:
+    for name in INFO.classes:
         shutil.copytree(tree / "video" / name, plain / name)
         for number in range(8):
             shutil.copy(tree / "srt" / name / f"c{number}.srt", plain / name)
@@ -193,10 +192,10 @@ def test_both_layouts_a_folder_and_a_manifest_of_the_same_clips_give_the_same_sa
     sampling = Sampling(2, 2, 2, 16, 24, training=True)
     values = {}
     for name, path in (("tree", tree), ("folder", plain), ("manifest", manifest)):
-        corpus = as_dataset(own_source(path, KNOWN)).load(Request(None, tmp_path / name, 16, 24, 0))
+        corpus = make_dataset(make_manifest_source(path, KNOWN)).load(SplitRequest(None, tmp_path / name, 16, 24, 0))
         for clips in (corpus.train, corpus.val, corpus.test):
             for place, clip in enumerate(clips.clips):
-                sample = clips.read(place, sampling, Streams(3), 1)
+                sample = clips.read(place, sampling, RngTree(3), 1)
                 found = (sample.video.numpy().tobytes(), sample.audio.numpy().tobytes(), sample.words)
                 assert values.setdefault(clip.key, found) == found
     assert len(values) == 48
@@ -206,12 +205,12 @@ def test_text_without_times_is_spread_over_the_clip(tmp_path):
     write_media(tmp_path / "a.avi", 2.0, rate=16000)
     write_media(tmp_path / "b.avi", 2.0, rate=16000)
     path = write(tmp_path / "m.csv", "label,split,video,text", "joy,train,a.avi,so very glad", "rage,test,b.avi,")
-    found = find(own_source(path, KNOWN), None, 0)
-    from datasets.store.prepared import Form
-    from datasets.survey import survey
+    found = locate_dataset(make_manifest_source(path, KNOWN), None, 0)
+    from datasets.prepare import PrepareSpec
+    from datasets.summary import summarise_dataset
 
-    surveyed = survey(found, Form.of(16, 24), tmp_path / "out", lambda *told: None)
-    words = {clip.key: said for clip, said in surveyed.words()}
+    surveyed = summarise_dataset(found, PrepareSpec.for_size(16, 24), tmp_path / "out", lambda *told: None)
+    words = {clip.key: said for clip, said in surveyed.iter_words()}
     assert [word.text for word in words["joy/a"]] == ["so", "very", "glad"] and not words["rage/b"]
     assert [round(word.start, 1) for word in words["joy/a"]] == [0.0, 0.7, 1.3]
 
@@ -226,7 +225,7 @@ def test_a_name_under_two_classes_is_never_parted_by_a_fold(folder):
     empty(folder, "joy/odd.mp4", "rage/odd.mp4")
     for fold in range(1, 6):
         _, index = listed(folder, fold)
-        assert len({clip.split for clip in index.clips if clip.key.endswith("/odd")}) == 1
+        assert len({clip.split for clip in index.available if clip.key.endswith("/odd")}) == 1
         assert not [p for p in index.problems if p.what == "leak"] and len(index.clips) == 32
 
 
@@ -236,14 +235,14 @@ def test_a_tree_with_some_json_is_still_cut_by_itself(folder):
         (folder / name).rename(folder / "video" / name)
     write(folder / "settings.json", '{"colour": "red"}')
     card, index = listed(folder)
-    assert card.folds == (1, 2, 3, 4, 5) and len(index.clips) == 30
+    assert card.folds == (1, 2, 3, 4, 5) and len(index.available) == 30
 
 
 def test_names_that_cannot_be_written_down_are_told_and_not_read(folder):
     for name in (b"caf\xe9.mp4", b"two\nlines.mp4"):
         open(os.path.join(os.fsencode(folder / "joy"), name), "w").close()
     _, index = listed(folder)
-    told = [p.why for p in index.problems if p.what == "name"]
+    told = [p.why for p in index.issues if p.what == "name"]
     assert len(told) == 2 and "\\udce9" in " ".join(told) and len(index.clips) == 30
     with pytest.raises(DataError, match="correct the list"):
         listed(write(folder / "m.csv", "label,clip,video", '"a\rb",c,joy/joy1.mp4', "joy,d,joy/joy2.mp4"))
@@ -253,13 +252,13 @@ def test_a_missing_transcript_costs_the_words_and_not_the_clip(tmp_path):
     empty(tmp_path, "a.mp4", "b.mp4")
     path = write(tmp_path / "m.csv", "label,video,transcript", "joy,a.mp4,a.srt", "rage,b.mp4,")
     _, index = listed(path)
-    assert len(index.clips) == 2 and [(p.what, p.where) for p in index.problems if p.what == "no file"] == [
+    assert len(index.available) == 2 and [(p.what, p.where) for p in index.problems if p.what == "no file"] == [
         ("no file", "joy/a")
     ]
 
 
 def test_frames_of_a_manifest_may_be_links_within_its_folder_and_nothing_else(tmp_path, tmp_path_factory):
-    from datasets.media.frames import number_frames
+    from datasets.decode.video import number_frames
 
     outside = tmp_path_factory.mktemp("outside")
     empty(tmp_path, "annex/one", "f/c1/000001.jpg", "f/c2/000001.jpg")
@@ -267,10 +266,10 @@ def test_frames_of_a_manifest_may_be_links_within_its_folder_and_nothing_else(tm
     (tmp_path / "f/c1/000002.jpg").symlink_to("../../annex/one")
     (tmp_path / "f/c1/000003.jpg").symlink_to(outside / "two.jpg")
     _, index = listed(write(tmp_path / "m.csv", "label,frames", "joy,f/c1", "rage,f/c2"))
-    files = index.clips[0].files
+    files = index.available[0].files
     numbered = number_frames(files.frames, "joy/c1", files.root)
     assert [path.name for path in numbered.paths] == ["000001.jpg", "000002.jpg"]
-    assert "leaves the data folder" in numbered.problems[0].why
+    assert "leaves the data folder" in numbered.issues[0].why
 
 
 def test_names_that_only_differ_in_their_letters_stay_apart(tmp_path):
@@ -291,18 +290,18 @@ def test_what_a_class_means_is_part_of_the_content(tmp_path, prepared_here):
     path, found = write(tmp_path / "m.csv", "label,video,split", *rows), set()
     for sign in (-1, 1):
         write(tmp_path / "m.toml", "[sentiment]", f"rage = {sign}")
-        corpus = as_dataset(own_source(path, KNOWN)).load(Request(None, tmp_path / "out", 16, 24, 0))
-        found.add((corpus.content, corpus.fingerprint))
+        corpus = make_dataset(make_manifest_source(path, KNOWN)).load(SplitRequest(None, tmp_path / "out", 16, 24, 0))
+        found.add((corpus.content_hash, corpus.fingerprint))
     assert len({content for content, _ in found}) == 2 and len({split for _, split in found}) == 1
     write(path, "label,video,split", *reversed(rows))
-    again = as_dataset(own_source(path, KNOWN)).load(Request(None, tmp_path / "out", 16, 24, 0))
+    again = make_dataset(make_manifest_source(path, KNOWN)).load(SplitRequest(None, tmp_path / "out", 16, 24, 0))
     assert [clip.key for clip in again.train.clips] == [clip.key for clip in corpus.train.clips]
 
 
 def test_media_beside_those_of_a_manifest_are_told(tmp_path):
     empty(tmp_path, "v/a.mp4", "v/b.mp4", "v/c.mp4", "v/d.mp4", "v/notes.txt")
     _, index = listed(write(tmp_path / "m.csv", "label,video", "joy,v/a.mp4", "rage,v/b.mp4"))
-    assert [(p.where, p.why) for p in index.problems if p.what == "unlisted"] == [
+    assert [(p.where, p.why) for p in index.issues if p.what == "unlisted"] == [
         ("v", "2 files that no row names, first c.mp4")
     ]
 
@@ -311,7 +310,7 @@ def test_a_folder_where_a_file_is_wanted_is_told_by_check(tmp_path):
     empty(tmp_path, "d/000001.jpg", "a.mp4", "b.mp4")
     path = write(tmp_path / "m.csv", "label,video,audio,frames", "joy,d,,", "rage,a.mp4,d,", "joy,b.mp4,,b.mp4")
     _, index = listed(path)
-    assert [p.why for p in index.problems if p.what == "no file"] == [
+    assert [p.why for p in index.issues if p.what == "no file"] == [
         "d is a folder",
         "d is a folder",
         "b.mp4 is no folder",
@@ -345,7 +344,7 @@ def test_any_bytes_as_a_list_are_read_or_refused_in_one_line(tmp_path, data):
     (tmp_path / "trainlist01.txt").write_bytes(data)
     (tmp_path / "testlist01.txt").write_text("joy/c0\n")
     try:
-        rows, _ = read_rows(tmp_path, CARD, Rules(), 0)
+        rows, _ = read_listed_clips(tmp_path, INFO, NamingRules(), 0)
     except BenchError as error:
         assert str(error)
     else:

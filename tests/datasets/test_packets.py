@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bench.errors import MediaError
-from datasets.media.packets import Track, _widths, open_media
-from datasets.media.pictures import read_video
-from datasets.media.sound import read_sound
+from datasets.decode.audio import read_log_mel
+from datasets.decode.container import StreamDecoder, _get_plane_widths, open_media
+from datasets.decode.video import read_video
 from tests.datasets.trees import brightness, greys, write_media
 
 
@@ -41,14 +41,14 @@ def test_a_truncated_mp4_without_its_index_is_an_error(tmp_path):
 
 def stamped(monkeypatch, stamps):
     """Let the frames of any video bear these time stamps."""
-    from datasets.media import pictures
+    from datasets.decode import video as pictures
 
     class Stamped(pictures.Clock):
         def seconds(self, stamp):
             return super().seconds(next(given))
 
     given = iter(stamps)
-    monkeypatch.setattr(pictures, "Clock", Stamped)
+    monkeypatch.setattr(pictures, "TimestampRepair", Stamped)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_damaged_stretch_costs_its_own_packets_and_is_told_once(tmp_path):
     picture, problems = read_video(path, 24, "k")
     assert len(picture.index) == 120 and abs(greys(picture)[-1] - brightness(4.0)) < 16
     assert [p.what for p in problems] == ["damaged"] and "of 100 video packets" in problems[0].why
-    sound, problems = read_sound(path, 32, "k")
+    sound, problems = read_log_mel(path, 32, "k")
     assert abs(len(sound.mels) - 400) <= 12 and [p.what for p in problems] == [
         "damaged"
     ]  # silence where packets are lost
@@ -103,7 +103,7 @@ def test_media_that_no_decoder_knows_are_an_error_that_says_so(tmp_path):
     path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
     with pytest.raises(MediaError, match="no decoder"):
         read_video(path, 24, "k")
-    assert len(read_sound(path, 32, "k")[0].mels)
+    assert len(read_log_mel(path, 32, "k")[0].mels)
 
 
 def test_a_title_in_another_encoding_is_no_matter(tmp_path):
@@ -111,7 +111,7 @@ def test_a_title_in_another_encoding_is_no_matter(tmp_path):
     raw = path.read_bytes()
     place = raw.index(b"ISFT") + 8
     path.write_bytes(raw[:place] + b"\xe9\xe8" + raw[place + 2 :])
-    assert len(read_video(path, 24, "k")[0].index) == 14 and len(read_sound(path, 32, "k")[0].mels)
+    assert len(read_video(path, 24, "k")[0].index) == 14 and len(read_log_mel(path, 32, "k")[0].mels)
 
 
 @pytest.mark.parametrize(("form", "plane"), [("yuv420p", 2), ("bgr0", 0), ("yuv420p10le", 1)])
@@ -121,7 +121,7 @@ def test_pictures_that_differ_in_one_byte_anywhere_have_other_digests(form, plan
         for part in frame.planes:
             part.update(bytes(part.buffer_size))
     last = other.planes[plane]
-    width = _widths(other)[plane]
+    width = _get_plane_widths(other)[plane]
     changed = bytearray(last.buffer_size)
     changed[(last.height - 1) * last.line_size + width - 1] = 7
     last.update(bytes(changed))
@@ -134,8 +134,8 @@ def test_pictures_that_differ_in_one_byte_anywhere_have_other_digests(form, plan
 
 def digest_of(frame):
     stream = types.SimpleNamespace(type="video", codec_context=object())
-    track = Track(None, stream, "a")
-    track._note(frame)
+    track = StreamDecoder(None, stream, "a")
+    track._record_frame(frame)
     return track.digest
 
 
@@ -145,7 +145,7 @@ def test_frames_that_the_decoder_marks_as_damaged_are_told(shared, tmp_path):
         data[place] ^= 0xFF
     (tmp_path / "a.mpg").write_bytes(data)
     with open_media(tmp_path / "a.mpg") as container:
-        track = Track(container, container.streams.video[0], "a.mpg")
-        shown = sum(1 for _ in track.frames())
-    (why,) = [p.why for p in track.problems("joy/a") if "are damaged" in p.why]
+        track = StreamDecoder(container, container.streams.video[0], "a.mpg")
+        shown = sum(1 for _ in track.iter_frames())
+    (why,) = [p.why for p in track.list_issues("joy/a") if "are damaged" in p.why]
     assert f"of {shown} frames of video" in why

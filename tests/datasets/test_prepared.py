@@ -7,23 +7,23 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from bench.data import Clip, Files, Sampling
 from bench.errors import StoreError
-from datasets.ekman6 import CARD
-from datasets.index.layout import index_tree
-from datasets.media.sound import FLOOR
-from datasets.store.opening import open_clip
-from datasets.store.pool import run_each
-from datasets.store.prepared import Form, prepare, read_facts
+from bench.processes import run_each
+from bench.types import Clip, ClipSources, Sampling
+from datasets.catalog.ekman6 import INFO
+from datasets.decode.audio import SILENCE_LEVEL
+from datasets.index import index_tree
+from datasets.prepare import PrepareSpec, prepare_clips, read_clip_facts
+from datasets.prepared_clips import open_clip
 from tests.datasets.crash import crash_or_name
 from tests.datasets.trees import brightness, write_frames, write_media, write_mp3, write_srt, write_tree
 
-FORM = Form.of(16, 24)
+FORM = PrepareSpec.for_size(16, 24)
 
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    return write_tree(tmp_path_factory.mktemp("tree"), CARD, 2, 1, seconds=0.2)
+    return write_tree(tmp_path_factory.mktemp("tree"), INFO, 2, 1, seconds=0.2)
 
 
 def silent(what, done, total):
@@ -31,29 +31,29 @@ def silent(what, done, total):
 
 
 def contents(found):
-    return [(item.clip.key, item.content, item.path is not None, item.problems) for item in found]
+    return [(item.clip.key, item.content, item.path is not None, item.issues) for item in found]
 
 
 def test_preparing_again_does_nothing_and_says_the_same(tree, tmp_path):
-    _, clips, _ = index_tree(tree, CARD)
+    _, clips, _ = index_tree(tree, INFO)
     told = []
-    first = prepare(clips, FORM, tmp_path, lambda *args: told.append(args))
+    first = prepare_clips(clips, FORM, tmp_path, lambda *args: told.append(args))
     assert told[-1] == ("prepare", 18, 18) and all(item.path for item in first)
     stamps = {item.path: item.path.stat().st_mtime_ns for item in first}
-    again = prepare(clips, FORM, tmp_path, lambda *args: pytest.fail("worked again"))
+    again = prepare_clips(clips, FORM, tmp_path, lambda *args: pytest.fail("worked again"))
     assert contents(again) == contents(first)
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
 def test_a_clip_that_changes_is_prepared_anew_and_the_others_are_not(tree, tmp_path, prepared_here):
-    _, clips, _ = index_tree(tree, CARD)
-    before = prepare(clips, FORM, tmp_path, silent)
-    source = clips[0].files.transcript
+    _, clips, _ = index_tree(tree, INFO)
+    before = prepare_clips(clips, FORM, tmp_path, silent)
+    source = clips[0].sources.transcript
     kept = source.read_bytes()
     try:
         write_srt(source, "quite another word")
         told = []
-        after = prepare(clips, FORM, tmp_path, lambda *args: told.append(args))
+        after = prepare_clips(clips, FORM, tmp_path, lambda *args: told.append(args))
     finally:
         source.write_bytes(kept)
     assert told[-1] == ("prepare", 1, 1)
@@ -62,9 +62,9 @@ def test_a_clip_that_changes_is_prepared_anew_and_the_others_are_not(tree, tmp_p
 
 
 def test_another_form_lies_elsewhere(tree, tmp_path):
-    _, clips, _ = index_tree(tree, CARD)
-    small = prepare(clips[:1], FORM, tmp_path, silent)[0].path
-    large = prepare(clips[:1], Form.of(32, 24), tmp_path, silent)[0].path
+    _, clips, _ = index_tree(tree, INFO)
+    small = prepare_clips(clips[:1], FORM, tmp_path, silent)[0].path
+    large = prepare_clips(clips[:1], PrepareSpec.for_size(32, 24), tmp_path, silent)[0].path
     assert small.parent != large.parent and small.name == large.name
 
 
@@ -73,51 +73,51 @@ def test_media_that_cannot_be_read_are_told_each_time_and_the_others_are_there(t
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mkv").write_text("no video")
     clips = [
-        Clip(f"joy/{path.stem}", 3, "train", path.stem, Files(video=path))
+        Clip(f"joy/{path.stem}", 3, "train", path.stem, ClipSources(video=path))
         for path in (good, tmp_path / "empty.mp4", tmp_path / "text.mkv")
     ]
     for _ in range(2):
-        found = prepare(clips, FORM, tmp_path / "out", silent)
+        found = prepare_clips(clips, FORM, tmp_path / "out", silent)
         assert [item.path is not None for item in found] == [True, False, False]
-        assert [[(p.what, p.where) for p in item.problems] for item in found] == [
+        assert [[(p.what, p.where) for p in item.issues] for item in found] == [
             [],
             [("unreadable", "joy/empty")],
             [("unreadable", "joy/text")],
         ]
-        assert "0 bytes" in found[1].problems[0].why
+        assert "0 bytes" in found[1].issues[0].why
 
 
 def test_a_clip_with_one_modality_is_used_and_told(tmp_path):
-    mute = Clip("joy/mute", 3, "train", "mute", Files(frames=write_frames(tmp_path / "mute", 0.2)))
-    blind = Clip("joy/blind", 3, "train", "blind", Files(audio=write_mp3(tmp_path / "blind.mp3", 0.2)))
-    found = prepare([mute, blind], FORM, tmp_path / "out", silent)
-    assert [[p.what for p in item.problems] for item in found] == [["no sound"], ["no picture"]]
-    assert [read_facts(item.path)["frames"] for item in found] == [6, 0]
+    mute = Clip("joy/mute", 3, "train", "mute", ClipSources(frames=write_frames(tmp_path / "mute", 0.2)))
+    blind = Clip("joy/blind", 3, "train", "blind", ClipSources(audio=write_mp3(tmp_path / "blind.mp3", 0.2)))
+    found = prepare_clips([mute, blind], FORM, tmp_path / "out", silent)
+    assert [[p.what for p in item.issues] for item in found] == [["no sound"], ["no picture"]]
+    assert [read_clip_facts(item.path)["frames"] for item in found] == [6, 0]
 
 
 def test_broken_sound_beside_a_good_picture_costs_the_sound_alone(tmp_path):
     (tmp_path / "bad.mp3").write_text("no sound")
-    files = Files(frames=write_frames(tmp_path / "c", 0.2), audio=tmp_path / "bad.mp3")
-    (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
-    assert found.path and [p.what for p in found.problems] == ["sound", "no sound"]
+    files = ClipSources(frames=write_frames(tmp_path / "c", 0.2), audio=tmp_path / "bad.mp3")
+    (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+    assert found.path and [p.what for p in found.issues] == ["sound", "no sound"]
 
 
 def test_a_broken_picture_beside_good_sound_costs_the_picture_alone(tmp_path):
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "000001.jpg").write_text("no picture")
-    files = Files(frames=tmp_path / "c", audio=write_mp3(tmp_path / "c.mp3", 0.2))
-    (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
-    assert found.path and [p.what for p in found.problems] == ["picture", "no picture"]
-    assert read_facts(found.path)["frames"] == 0 and read_facts(found.path)["sound"] > 0
+    files = ClipSources(frames=tmp_path / "c", audio=write_mp3(tmp_path / "c.mp3", 0.2))
+    (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+    assert found.path and [p.what for p in found.issues] == ["picture", "no picture"]
+    assert read_clip_facts(found.path)["frames"] == 0 and read_clip_facts(found.path)["sound"] > 0
 
 
 def test_frames_rewritten_in_place_are_prepared_anew(tmp_path):
     folder = write_frames(tmp_path / "c", 0.2)
-    clip = Clip("joy/c", 3, "train", "c", Files(frames=folder))
-    (before,) = prepare([clip], FORM, tmp_path / "out", silent)
+    clip = Clip("joy/c", 3, "train", "c", ClipSources(frames=folder))
+    (before,) = prepare_clips([clip], FORM, tmp_path / "out", silent)
     with (folder / "000002.jpg").open("r+b") as file:
         file.write((folder / "000006.jpg").read_bytes())
-    (after,) = prepare([clip], FORM, tmp_path / "out", silent)
+    (after,) = prepare_clips([clip], FORM, tmp_path / "out", silent)
     assert before.path != after.path and before.content != after.content
 
 
@@ -140,169 +140,171 @@ def test_a_fault_that_passes_is_told_and_forgotten(tmp_path, monkeypatch, error,
     paths = {"video": write_media(tmp_path / "v.avi", 0.2, rate=16000), "frame": frames / "000003.jpg"}
     paths |= {"audio": write_mp3(tmp_path / "c.mp3", 0.2), "transcript": write_srt(tmp_path / "c.srt", end=0.2)}
     clips = [
-        Clip("joy/c", 3, "train", "c", Files(frames=frames, audio=paths["audio"], transcript=paths["transcript"])),
-        Clip("joy/v", 3, "train", "v", Files(video=paths["video"])),
+        Clip(
+            "joy/c", 3, "train", "c", ClipSources(frames=frames, audio=paths["audio"], transcript=paths["transcript"])
+        ),
+        Clip("joy/v", 3, "train", "v", ClipSources(video=paths["video"])),
     ]
     with monkeypatch.context() as patch:
         broken(paths[part], error, patch)
-        found = prepare(clips, FORM, tmp_path / "out", silent)
+        found = prepare_clips(clips, FORM, tmp_path / "out", silent)
     hit = found[part == "video"]
-    assert hit.path is None and [p.what for p in hit.problems] == ["unreadable"]
+    assert hit.path is None and [p.what for p in hit.issues] == ["unreadable"]
     assert paths[part].name in hit.problems[0].why and os.strerror(error) in hit.problems[0].why
     assert found[part != "video"].path is not None
-    assert all(item.path is not None for item in prepare(clips, FORM, tmp_path / "out", silent))
+    assert all(item.path is not None for item in prepare_clips(clips, FORM, tmp_path / "out", silent))
 
 
 def test_a_source_that_vanishes_while_the_run_starts_costs_its_clip_alone(tmp_path):
     good, lost = (write_media(tmp_path / name, 0.2, rate=16000) for name in ("good.avi", "lost.avi"))
-    clips = [Clip(f"joy/{path.stem}", 3, "train", path.stem, Files(video=path)) for path in (good, lost)]
+    clips = [Clip(f"joy/{path.stem}", 3, "train", path.stem, ClipSources(video=path)) for path in (good, lost)]
     lost.unlink()
-    found = prepare(clips, FORM, tmp_path / "out", silent)
+    found = prepare_clips(clips, FORM, tmp_path / "out", silent)
     assert [item.path is not None for item in found] == [True, False]
-    assert [p.what for p in found[1].problems] == ["unreadable"] and "lost.avi" in found[1].problems[0].why
+    assert [p.what for p in found[1].issues] == ["unreadable"] and "lost.avi" in found[1].issues[0].why
 
 
 @pytest.mark.parametrize(("picture", "sound"), [(1.0, 3.0), (3.0, 1.0)])
 def test_a_clip_is_as_long_as_the_longer_of_its_picture_and_its_sound(tmp_path, picture, sound):
     words = write_srt(tmp_path / "c.srt", "early", 0.2, 0.4)
     words.write_text(words.read_text() + "\n2\n00:00:02,500 --> 00:00:02,900\nlate\n")
-    files = Files(write_frames(tmp_path / "c", picture), None, write_mp3(tmp_path / "c.mp3", sound), words)
-    (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
-    assert [(p.what, p.where) for p in found.problems] == [("length", "joy/c")]
-    assert f"picture {picture:.1f} s, sound {sound:.1f} s" in found.problems[0].why
-    facts = read_facts(found.path)
+    files = ClipSources(write_frames(tmp_path / "c", picture), None, write_mp3(tmp_path / "c.mp3", sound), words)
+    (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+    assert [(p.what, p.where) for p in found.issues] == [("length", "joy/c")]
+    assert f"picture {picture:.1f} s, sound {sound:.1f} s" in found.issues[0].why
+    facts = read_clip_facts(found.path)
     assert abs(facts["frames"] / 30 - 3.0) < 0.2 and [row[0] for row in facts["words"]] == ["early", "late"]
     sampling = Sampling(segments=3, frames=2, stride=3, size=16, mels=24, training=False)
     sample = open_clip(found.path, sampling, None)
     shown, heard = sample.video.float().mean((2, 3, 4))[2], sample.audio[2]
     if picture < sound:
-        assert (shown - brightness(1.0)).abs().max() < 8 and heard.mean() > FLOOR + 3
+        assert (shown - brightness(1.0)).abs().max() < 8 and heard.mean() > SILENCE_LEVEL + 3
     else:
-        assert (heard == FLOOR).all()
+        assert (heard == SILENCE_LEVEL).all()
 
 
 def test_a_usual_difference_of_length_is_no_matter(tmp_path):
     for picture, sound in ((1.0, 1.4), (1.4, 1.0)):
-        files = Files(write_frames(tmp_path / f"{picture}", picture), None, write_mp3(tmp_path / "c.mp3", sound))
-        (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
-        assert not found.problems and read_facts(found.path)["frames"] == round(picture * 30)
+        files = ClipSources(write_frames(tmp_path / f"{picture}", picture), None, write_mp3(tmp_path / "c.mp3", sound))
+        (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+        assert not found.issues and read_clip_facts(found.path)["frames"] == round(picture * 30)
 
 
 def test_words_outside_the_clip_are_dropped_and_counted(tmp_path):
     words = write_srt(tmp_path / "c.srt", "one two", 0.4, 0.6)
-    files = Files(frames=write_frames(tmp_path / "c", 0.5), transcript=words)
-    (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
-    told = {p.what: p.why for p in found.problems}
+    files = ClipSources(frames=write_frames(tmp_path / "c", 0.5), transcript=words)
+    (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+    told = {p.what: p.why for p in found.issues}
     assert set(told) == {"outside", "no sound"} and "1 of 2 words" in told["outside"]
-    assert [row[0] for row in read_facts(found.path)["words"]] == ["one"]
+    assert [row[0] for row in read_clip_facts(found.path)["words"]] == ["one"]
     write_srt(words, "late words", 2.0, 3.0)
-    (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+    (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
     sampling = Sampling(segments=3, frames=2, stride=3, size=16, mels=24, training=False)
     assert open_clip(found.path, sampling, None).present.tolist() == [True, False, False]
 
 
 def test_temporary_files_of_killed_processes_are_swept_by_the_next_that_prepares(tmp_path):
-    clip = Clip("joy/c", 3, "train", "c", Files(audio=write_mp3(tmp_path / "c.mp3", 0.2)))
-    place = prepare([clip], FORM, tmp_path / "out", silent)[0].path.parent
+    clip = Clip("joy/c", 3, "train", "c", ClipSources(audio=write_mp3(tmp_path / "c.mp3", 0.2)))
+    place = prepare_clips([clip], FORM, tmp_path / "out", silent)[0].path.parent
     left = place / ".tmpx1"
     left.touch()
-    prepare([clip], FORM, tmp_path / "out", silent)
+    prepare_clips([clip], FORM, tmp_path / "out", silent)
     assert left.exists()  # nothing to prepare, so nobody holds the store
     write_mp3(tmp_path / "c.mp3", 0.3)
-    prepare([clip], FORM, tmp_path / "out", silent)
+    prepare_clips([clip], FORM, tmp_path / "out", silent)
     assert not left.exists()
 
 
 def test_a_clip_that_was_only_touched_or_copied_is_hashed_and_not_decoded_again(tmp_path, monkeypatch):
-    files = Files(frames=write_frames(tmp_path / "c", 0.2), audio=write_mp3(tmp_path / "c.mp3", 0.2))
+    files = ClipSources(frames=write_frames(tmp_path / "c", 0.2), audio=write_mp3(tmp_path / "c.mp3", 0.2))
     clip = Clip("joy/c", 3, "train", "c", files)
-    before = prepare([clip], FORM, tmp_path / "out", silent)
-    monkeypatch.setattr("datasets.media.decoding.decode_clip", lambda *args: pytest.fail("decoded again"))
+    before = prepare_clips([clip], FORM, tmp_path / "out", silent)
+    monkeypatch.setattr("datasets.decode.clip.decode_clip", lambda *args: pytest.fail("decoded again"))
     os.utime(tmp_path / "c.mp3", (1, 1))
     os.utime(tmp_path / "c" / "000003.jpg", (1, 1))
-    after = prepare([clip], FORM, tmp_path / "out", silent)
+    after = prepare_clips([clip], FORM, tmp_path / "out", silent)
     assert contents(before) == contents(after) and before[0].path == after[0].path
     (before[0].path.parent / "ledger.jsonl").unlink()
-    assert contents(prepare([clip], FORM, tmp_path / "out", silent)) == contents(before)
+    assert contents(prepare_clips([clip], FORM, tmp_path / "out", silent)) == contents(before)
 
 
 def test_a_start_that_is_not_thorough_sees_a_folder_and_its_ends_change(tmp_path):
     folder = write_frames(tmp_path / "c", 0.3)
-    clip = Clip("joy/c", 3, "train", "c", Files(frames=folder))
-    (before,) = prepare([clip], FORM, tmp_path / "out", silent)
+    clip = Clip("joy/c", 3, "train", "c", ClipSources(frames=folder))
+    (before,) = prepare_clips([clip], FORM, tmp_path / "out", silent)
     for path in sorted(folder.iterdir()):  # extracted anew in place: the folder's own time stays
         path.write_bytes(path.read_bytes() + b"\0")
-    (after,) = prepare([clip], FORM, tmp_path / "out", silent, thorough=False)
+    (after,) = prepare_clips([clip], FORM, tmp_path / "out", silent, thorough=False)
     assert before.content != after.content
     (folder / "000005.jpg").unlink()
-    (fewer,) = prepare([clip], FORM, tmp_path / "out", silent, thorough=False)
+    (fewer,) = prepare_clips([clip], FORM, tmp_path / "out", silent, thorough=False)
     assert fewer.content != after.content
 
 
 def test_what_is_packed_is_what_was_drawn(tmp_path):
     from safetensors import safe_open
 
-    from datasets.media.packed import unpack
+    from datasets.decode.video import decode_frames
 
-    files = Files(frames=write_frames(tmp_path / "c", 1.0), transcript=write_srt(tmp_path / "c.srt", "what joy"))
-    (found,) = prepare([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
+    files = ClipSources(frames=write_frames(tmp_path / "c", 1.0), transcript=write_srt(tmp_path / "c.srt", "what joy"))
+    (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
     with safe_open(found.path, framework="numpy") as file:
         offsets, data, index = (file.get_tensor(name) for name in ("offsets", "packets", "index"))
     packets = tuple(data[first:end].tobytes() for first, end in pairwise(offsets))
     for place in (0, 13, 29):
         frame = index[place]
-        ((_, shown),) = unpack(packets, [frame])
+        ((_, shown),) = decode_frames(packets, [frame])
         grey = shown.astype(float).mean()
         assert abs(grey - brightness(place / 30)) < 5
-    assert [row[0] for row in read_facts(found.path)["words"]] == ["what", "joy"] and np.all(np.diff(index) == 1)
+    assert [row[0] for row in read_clip_facts(found.path)["words"]] == ["what", "joy"] and np.all(np.diff(index) == 1)
 
 
 def test_a_half_written_line_costs_its_clip_a_look_and_no_other(tmp_path, monkeypatch):
     clips = [
-        Clip(f"joy/{n}", 3, "train", str(n), Files(audio=write_mp3(tmp_path / f"{n}.mp3", 0.2 + n / 10)))
+        Clip(f"joy/{n}", 3, "train", str(n), ClipSources(audio=write_mp3(tmp_path / f"{n}.mp3", 0.2 + n / 10)))
         for n in range(3)
     ]
-    before = prepare(clips, FORM, tmp_path / "out", silent)
+    before = prepare_clips(clips, FORM, tmp_path / "out", silent)
     ledger = before[0].path.parent / "ledger.jsonl"
     ledger.write_bytes(ledger.read_bytes()[:-40])
-    monkeypatch.setattr("datasets.media.decoding.decode_clip", lambda *args: pytest.fail("decoded again"))
+    monkeypatch.setattr("datasets.decode.clip.decode_clip", lambda *args: pytest.fail("decoded again"))
     told = []
-    after = prepare(clips, FORM, tmp_path / "out", lambda *args: told.append(args))
+    after = prepare_clips(clips, FORM, tmp_path / "out", lambda *args: told.append(args))
     assert contents(before) == contents(after) and told[-1] == ("prepare", 1, 1)
-    assert prepare(clips, FORM, tmp_path / "out", lambda *args: pytest.fail("worked again"))
+    assert prepare_clips(clips, FORM, tmp_path / "out", lambda *args: pytest.fail("worked again"))
 
 
 def test_a_ledger_of_superseded_lines_is_written_anew(tmp_path):
-    clip = Clip("joy/c", 3, "train", "c", Files(audio=write_mp3(tmp_path / "c.mp3", 0.2)))
-    (before,) = prepare([clip], FORM, tmp_path / "out", silent)
+    clip = Clip("joy/c", 3, "train", "c", ClipSources(audio=write_mp3(tmp_path / "c.mp3", 0.2)))
+    (before,) = prepare_clips([clip], FORM, tmp_path / "out", silent)
     ledger = before.path.parent / "ledger.jsonl"
     (line,) = ledger.read_text().splitlines()
     ledger.write_text(f"{line}\n" * 1500)
     os.utime(tmp_path / "c.mp3", (1, 1))
-    prepare([clip], FORM, tmp_path / "out", silent)
+    prepare_clips([clip], FORM, tmp_path / "out", silent)
     assert len(ledger.read_text().splitlines()) == 2
 
 
 def test_what_a_file_is_for_and_which_number_a_frame_has_are_part_of_the_content(tmp_path):
     media = write_media(tmp_path / "a.avi", 0.4, rate=16000)
     seen, heard = (
-        prepare([Clip("joy/a", 3, "train", "a", files)], FORM, tmp_path / "out", silent)[0]
-        for files in (Files(video=media), Files(audio=media))
+        prepare_clips([Clip("joy/a", 3, "train", "a", files)], FORM, tmp_path / "out", silent)[0]
+        for files in (ClipSources(video=media), ClipSources(audio=media))
     )
     assert seen.content != heard.content and seen.path != heard.path
-    assert read_facts(seen.path)["frames"] == 12 and read_facts(heard.path)["frames"] == 0
-    clip = Clip("joy/c", 3, "train", "c", Files(frames=write_frames(tmp_path / "c", 0.2)))
-    before = prepare([clip], FORM, tmp_path / "out", silent)[0]
+    assert read_clip_facts(seen.path)["frames"] == 12 and read_clip_facts(heard.path)["frames"] == 0
+    clip = Clip("joy/c", 3, "train", "c", ClipSources(frames=write_frames(tmp_path / "c", 0.2)))
+    before = prepare_clips([clip], FORM, tmp_path / "out", silent)[0]
     (tmp_path / "c/000006.jpg").rename(tmp_path / "c/000009.jpg")
-    after = prepare([clip], FORM, tmp_path / "out", silent)[0]
+    after = prepare_clips([clip], FORM, tmp_path / "out", silent)[0]
     assert (before.row.frames, after.row.frames) == (6, 9)
 
 
 def test_a_clip_that_changes_while_it_is_read_is_told_and_never_stored_under_the_old_name(tmp_path, monkeypatch):
-    from datasets.media import decoding
+    from datasets.decode import clip as decoding
 
     media, decode = write_media(tmp_path / "a.avi", 0.2, rate=16000), decoding.decode_clip
-    clip = Clip("joy/a", 3, "train", "a", Files(video=media))
+    clip = Clip("joy/a", 3, "train", "a", ClipSources(video=media))
 
     def change(*args):
         write_media(media, 0.4, rate=16000)
@@ -310,23 +312,23 @@ def test_a_clip_that_changes_while_it_is_read_is_told_and_never_stored_under_the
 
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "decode_clip", change)
-        (hit,) = prepare([clip], FORM, tmp_path / "out", silent)
-    assert hit.path is None and "changed while it was read" in hit.problems[0].why
+        (hit,) = prepare_clips([clip], FORM, tmp_path / "out", silent)
+    assert hit.path is None and "changed while it was read" in hit.issues[0].why
     assert not list((tmp_path / "out").rglob("*.safetensors"))
-    assert prepare([clip], FORM, tmp_path / "out", silent)[0].row.frames == 12
+    assert prepare_clips([clip], FORM, tmp_path / "out", silent)[0].row.frames == 12
 
 
 @pytest.mark.parametrize("size", [0, 4, 200])
 def test_a_prepared_file_that_was_cut_short_is_made_again(tmp_path, size):
-    from datasets.store.kept import Store
+    from datasets.prepared_clips import ClipCache
 
-    clip = Clip("joy/c", 3, "train", "c", Files(audio=write_mp3(tmp_path / "c.mp3", 0.5)))
-    (before,) = prepare([clip], FORM, tmp_path / "out", silent)
+    clip = Clip("joy/c", 3, "train", "c", ClipSources(audio=write_mp3(tmp_path / "c.mp3", 0.5)))
+    (before,) = prepare_clips([clip], FORM, tmp_path / "out", silent)
     whole = before.path.read_bytes()
     before.path.write_bytes(whole[:size])
     with pytest.raises(StoreError, match="prepare"):
-        Store().open(before.path)
-    (after,) = prepare([clip], FORM, tmp_path / "out", silent)
+        ClipCache().open(before.path)
+    (after,) = prepare_clips([clip], FORM, tmp_path / "out", silent)
     assert after.path.read_bytes() == whole
 
 

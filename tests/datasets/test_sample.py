@@ -9,49 +9,47 @@ import numpy as np
 import pytest
 from senticnet.senticnet6 import senticnet
 
-from datasets.ekman6 import CARD
-from datasets.index.layout import index_tree
-from datasets.media.transcript import read_transcript
+from datasets import sample as sample
+from datasets.catalog.ekman6 import INFO
+from datasets.decode.subtitles import read_transcript
+from datasets.index import index_tree
 from datasets.registry import DATASETS
-from datasets.sample import folder as sample
-from datasets.sample.course import at, draw_course
-from datasets.sample.picture import draw
-from datasets.sample.sound import voice
-from datasets.sample.words import SHARE, speak
+from datasets.sample import WRONG_SHARE, draw_timeline, find_span, make_transcript
+from datasets.sample_media import draw_frames, synthesise_voice
 from methods.mart.lexicon import load_lexicon
 
 NRC = json.loads(resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8"))
 STRENGTHS = np.sort([abs(float(row[7])) for row in senticnet.values()])
-CARDS = [entry.card for entry in DATASETS.values()]
+CARDS = [entry.info for entry in DATASETS.values()]
 
 
 @pytest.fixture(scope="module")
 def root(few_drawn):
-    return few_drawn / "sample" / f"{CARD.name}-form{sample.FORM}"
+    return few_drawn / "sample" / f"{INFO.name}-form{sample.SAMPLE_VERSION}"
 
 
-def talks(count=200, card=CARD):
+def talks(count=200, card=INFO):
     """Courses, words and planted truth of many clips, as text alone."""
     classes = len(card.classes)
     for number in range(count):
         rng = np.random.default_rng(number)
-        course = draw_course(number % classes, classes, 6.0, rng)
-        yield number % classes, course, *speak(course, 6.0, card, rng)
+        course = draw_timeline(number % classes, classes, 6.0, rng)
+        yield number % classes, course, *make_transcript(course, 6.0, card, rng)
 
 
 def test_it_lies_in_the_official_layout_without_a_problem(root):
-    _, clips, problems = index_tree(root, CARD)
+    _, clips, problems = index_tree(root, INFO)
     assert not problems and len(clips) == 36 and sum(clip.split == "test" for clip in clips) == 6
-    assert all(clip.files.frames and clip.files.audio and clip.files.transcript for clip in clips)
+    assert all(clip.sources.frames and clip.sources.audio and clip.sources.transcript for clip in clips)
     assert len(list((root / "imgs/joy/000").glob("*.jpg"))) in range(150, 211)  # 5 to 7 s, 30 a second
 
 
 def test_the_whole_of_it_has_forty_clips_a_class(root):
-    assert (sample.CLIPS, sample.TRAINING) == (40, 28) and sample.SECONDS == (5.0, 7.0)
+    assert (sample.CLIPS_PER_CLASS, sample.TRAINING_PER_CLASS) == (40, 28) and sample.CLIP_SECONDS == (5.0, 7.0)
 
 
 def test_it_is_the_same_every_time(root, tmp_path):
-    again = sample.ensure_sample(CARD, tmp_path, lambda *_: None, clips=1, training=1)
+    again = sample.ensure_sample(INFO, tmp_path, lambda *_: None, clips=1, training=1)
     compared = [path.relative_to(again) for path in again.rglob("*") if path.is_file() and "list" not in path.name]
     assert len(compared) > 900
     for path in compared:
@@ -63,7 +61,7 @@ def test_it_is_the_same_every_time(root, tmp_path):
 
 def test_making_it_twice_changes_nothing_and_leaves_nothing_beside(root):
     stamp = (root / "truth.json").stat().st_mtime_ns
-    assert sample.ensure_sample(CARD, root.parents[1], lambda *_: pytest.fail("made again")) == root
+    assert sample.ensure_sample(INFO, root.parents[1], lambda *_: pytest.fail("made again")) == root
     assert (root / "truth.json").stat().st_mtime_ns == stamp
     assert {path.name for path in root.parent.iterdir()} <= {root.name, f"{root.name}.lock"}
 
@@ -71,7 +69,7 @@ def test_making_it_twice_changes_nothing_and_leaves_nothing_beside(root):
 def test_the_emotion_is_strong_in_a_fifth_to_two_fifths_of_a_clip():
     for number in range(300):
         label = number % 6
-        course = draw_course(label, 6, 6.0, np.random.default_rng(number))
+        course = draw_timeline(label, 6, 6.0, np.random.default_rng(number))
         strong = sum(piece.end - piece.start for piece in course if piece.strength >= 0.8)
         assert 0.2 <= strong / 6 <= 0.4
         assert all(piece.label == label for piece in course if piece.strength > 0.5)
@@ -82,7 +80,7 @@ def test_the_emotion_is_strong_in_a_fifth_to_two_fifths_of_a_clip():
 def test_planted_words_are_what_they_are_said_to_be_in_the_real_lexica(card):
     for _, course, _, planted in talks(60, card):
         for word in planted:
-            piece = at(course, word.start)
+            piece = find_span(course, word.start)
             polarity, emotions = float(senticnet[word.text][7]), set(NRC[word.text])
             degree = np.searchsorted(STRENGTHS, abs(polarity)) / len(STRENGTHS)
             sign = np.sign(polarity) == card.sentiment[piece.label]
@@ -99,7 +97,7 @@ def test_a_class_has_cues_if_and_only_if_they_can_be_verified(card):
     heard = set()
     for _, course, words, planted in talks(100, card):
         assert len(words) >= 9  # a filler stands where a cue would
-        heard |= {at(course, word.start).label for word in planted if word.wrong is None}
+        heard |= {find_span(course, word.start).label for word in planted if word.wrong is None}
     speaking = {label for label, sign in enumerate(card.sentiment) if sign and card.emotions[card.classes[label]]}
     assert heard == speaking
 
@@ -110,7 +108,7 @@ def test_clips_of_every_class_of_every_card_can_be_drawn(card, tmp_path):
         for part in ("mp3", "srt"):
             (tmp_path / part / name).mkdir(parents=True)
     for label, name in enumerate(card.classes):
-        key, truth = sample.write_clip(card, tmp_path, label, 0)
+        key, truth = sample.write_sample_clip(card, tmp_path, label, 0)
         strong = [piece for piece in truth["course"] if piece[2] >= 0.8]
         assert key == f"{name}/000" and {piece[1] for piece in strong} == {label}
         said, problems = read_transcript(tmp_path / "srt" / f"{key}.srt", key)
@@ -121,8 +119,8 @@ def test_clips_of_every_class_of_every_card_can_be_drawn(card, tmp_path):
 
 def test_eight_classes_look_and_sound_different():
     strong = np.ones(30)
-    seen = [draw(np.full(30, label), strong, 8, np.random.default_rng(5)) for label in range(8)]
-    heard = [voice(np.full(8000, label), np.ones(8000), np.random.default_rng(5)) for label in range(8)]
+    seen = [draw_frames(np.full(30, label), strong, 8, np.random.default_rng(5)) for label in range(8)]
+    heard = [synthesise_voice(np.full(8000, label), np.ones(8000), np.random.default_rng(5)) for label in range(8)]
     for one in range(8):
         for other in range(one):
             assert not np.array_equal(seen[one], seen[other]) and not np.array_equal(heard[one], heard[other])
@@ -137,7 +135,7 @@ def test_a_tenth_of_the_cues_is_wrong_in_each_way():
     planted = [word.wrong for *_, words in talks() for word in words]
     for way in ("sentiment", "emotion", "degree"):
         share = planted.count(way) / len(planted)
-        assert abs(share - SHARE) < 3 * (SHARE * (1 - SHARE) / len(planted)) ** 0.5 + 0.01, way
+        assert abs(share - WRONG_SHARE) < 3 * (WRONG_SHARE * (1 - WRONG_SHARE) / len(planted)) ** 0.5 + 0.01, way
 
 
 def test_the_truth_agrees_with_the_transcript_as_it_is_read(root):
@@ -151,15 +149,15 @@ def test_the_truth_agrees_with_the_transcript_as_it_is_read(root):
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_the_lexicon_finds_the_planted_words_in_a_talk_and_no_others(card):
     lexicon = load_lexicon("nrc")
-    for _, _, words, planted in talks(300 if card is CARD else 100, card):
-        found = [(cue.text, cue.start) for cue in lexicon.cues(words, card)]
+    for _, _, words, planted in talks(300 if card is INFO else 100, card):
+        found = [(cue.text, cue.start) for cue in lexicon.find_cues(words, card)]
         assert found == [(word.text, word.start) for word in planted]
 
 
 def test_what_a_killed_process_left_is_removed(tmp_path, prepared_here):
-    left = tmp_path / "sample" / f".ekman6-form{sample.FORM}.x1" / "imgs"
+    left = tmp_path / "sample" / f".ekman6-form{sample.SAMPLE_VERSION}.x1" / "imgs"
     left.mkdir(parents=True)
-    root = sample.ensure_sample(CARD, tmp_path, lambda *_: None, clips=1, training=1)
+    root = sample.ensure_sample(INFO, tmp_path, lambda *_: None, clips=1, training=1)
     assert root.exists() and not left.parent.exists()
 
 
@@ -170,14 +168,14 @@ def test_after_an_interrupt_no_more_clips_are_drawn(tmp_path, monkeypatch):
 
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # keep what was drawn, to count it
     with pytest.raises(KeyboardInterrupt):
-        sample.ensure_sample(CARD, tmp_path, interrupt, clips=8, training=4)
+        sample.ensure_sample(INFO, tmp_path, interrupt, clips=8, training=4)
     assert len(list(tmp_path.glob("sample/.ekman6*/imgs/*/*"))) < 24
 
 
 def test_loudness_and_pitch_are_the_speakers_own():
     """The draws of nuisances come before any use of the class: with one generator they are the same for all."""
     calm = np.zeros(16000)
-    waves = [voice(np.full(16000, label), calm, np.random.default_rng(3)) for label in (0, 3)]
+    waves = [synthesise_voice(np.full(16000, label), calm, np.random.default_rng(3)) for label in (0, 3)]
     assert np.array_equal(waves[0], waves[1])  # at no strength the class cannot be heard
-    loud = [voice(np.full(16000, label), calm + 1, np.random.default_rng(3)) for label in (0, 3)]
+    loud = [synthesise_voice(np.full(16000, label), calm + 1, np.random.default_rng(3)) for label in (0, 3)]
     assert not np.array_equal(loud[0], loud[1])

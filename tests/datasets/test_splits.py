@@ -6,18 +6,18 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.data import Clip
-from datasets.ekman6 import CARD
-from datasets.splits import fingerprint, validation_fold
+from bench.types import Clip
+from datasets.catalog.ekman6 import INFO
+from datasets.rows import assign_folds, compute_fingerprint
 
 CLIPS = [
-    Clip(f"{name}/{n}", label, "train", f"{name}/{n}") for label, name in enumerate(CARD.classes) for n in range(28)
+    Clip(f"{name}/{n}", label, "train", f"{name}/{n}") for label, name in enumerate(INFO.classes) for n in range(28)
 ]
 
 
 def test_folds_are_stratified_and_of_one_size():
-    folds = validation_fold(CLIPS, "ekman6")
-    counts = Counter((clip.label, folds[clip.group]) for clip in CLIPS)
+    folds = assign_folds(CLIPS, "ekman6")
+    counts = Counter((clip.target, folds[clip.group]) for clip in CLIPS)
     assert set(counts.values()) == {5, 6}
     sizes = Counter(folds.values())
     assert max(sizes.values()) - min(sizes.values()) <= 1
@@ -26,27 +26,27 @@ def test_folds_are_stratified_and_of_one_size():
 @given(st.randoms())
 def test_the_order_of_the_list_does_not_matter(random):
     mixed = random.sample(CLIPS, len(CLIPS))
-    assert validation_fold(mixed, "ekman6") == validation_fold(CLIPS, "ekman6")
+    assert assign_folds(mixed, "ekman6") == assign_folds(CLIPS, "ekman6")
 
 
 def test_each_data_set_is_cut_in_its_own_way():
-    assert validation_fold(CLIPS, "ekman6") != validation_fold(CLIPS, "other")
+    assert assign_folds(CLIPS, "ekman6") != assign_folds(CLIPS, "other")
 
 
 def test_a_group_stays_whole():
-    grouped = [replace(clip, group=f"{clip.label % 3}-{i // 4}") for i, clip in enumerate(CLIPS)]
-    folds = validation_fold(grouped, "ekman6")
+    grouped = [replace(clip, group=f"{clip.target % 3}-{i // 4}") for i, clip in enumerate(CLIPS)]
+    folds = assign_folds(grouped, "ekman6")
     assert set(folds) == {clip.group for clip in grouped}  # one fold a group: a dict cannot say otherwise
 
 
 def test_the_fingerprint_follows_every_key_label_and_split():
     splits = {"train": CLIPS[:4], "val": CLIPS[4:6], "test": CLIPS[6:8]}
     same = {"test": CLIPS[6:8], "val": CLIPS[5:3:-1], "train": CLIPS[3::-1]}
-    assert fingerprint(splits, CARD) == fingerprint(same, CARD)
+    assert compute_fingerprint(splits, INFO) == compute_fingerprint(same, INFO)
     others = [
         {**splits, "train": CLIPS[:3]},
         {**splits, "train": CLIPS[:5], "val": CLIPS[5:6]},
-        {**splits, "test": [replace(CLIPS[6], label=5), CLIPS[7]]},
+        {**splits, "test": [replace(CLIPS[6], target=5), CLIPS[7]]},
         {**splits, "test": [replace(CLIPS[6], key="anger/x"), CLIPS[7]]},
     ]
-    assert len({fingerprint(splits, CARD), *(fingerprint(other, CARD) for other in others)}) == 5
+    assert len({compute_fingerprint(splits, INFO), *(compute_fingerprint(other, INFO) for other in others)}) == 5

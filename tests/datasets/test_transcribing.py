@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench.data import Clip, Files, Word
 from bench.errors import ConfigError, DataError
-from datasets import transcribing
-from datasets.media.sound import RATE_HZ
-from datasets.media.transcript import read_transcript
-from datasets.transcribing import transcribe, write_transcripts
+from bench.types import Clip, ClipSources, Word
+from datasets import transcribe as transcribing
+from datasets.decode.audio import SAMPLE_RATE
+from datasets.decode.subtitles import read_transcript
+from datasets.transcribe import transcribe_clips, write_transcripts
 from tests.datasets.trees import write_media, write_mp3
 
 SAID = [Word(" What", 0.25, 0.5), Word(" joy,", 0.5, 0.75), Word("\n ", 0.75, 0.8), Word(" don't!", 3661.5, 3661.25)]
@@ -24,14 +24,14 @@ class Parrot:
     def __init__(self, words=SAID):
         self.words, self.heard = words, []
 
-    def hear(self, samples):
+    def transcribe(self, samples):
         assert samples.dtype == np.float32 and samples.ndim == 1
-        self.heard.append(len(samples) / RATE_HZ)
+        self.heard.append(len(samples) / SAMPLE_RATE)
         return self.words
 
 
 def clip(name, **files):
-    return Clip(f"joy/{name}", 0, "train", name, Files(**files))
+    return Clip(f"joy/{name}", 0, "train", name, ClipSources(**files))
 
 
 def quiet(what, done, total):
@@ -85,10 +85,10 @@ def test_a_clip_that_fails_is_told_and_the_others_go_on(tmp_path):
 
 def test_it_goes_on_where_it_was_stopped_and_reports_what_is_left(tmp_path):
     class Stopped(Parrot):
-        def hear(self, samples):
+        def transcribe(self, samples):
             if len(self.heard) == 2:
                 raise KeyboardInterrupt
-            return super().hear(samples)
+            return super().transcribe(samples)
 
     clips = [clip(name, audio=write_mp3(tmp_path / f"{name}.mp3", 0.3)) for name in "abc"]
     with pytest.raises(KeyboardInterrupt):
@@ -108,7 +108,7 @@ def test_a_folder_that_takes_no_files_is_one_clear_line(tmp_path):
 def test_without_the_extra_a_line_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr(transcribing, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'pip install "\.\[asr\]" in the checkout') as error:
-        transcribe([], tmp_path, tmp_path, "en", quiet)
+        transcribe_clips([], tmp_path, tmp_path, "en", quiet)
     assert "\n" not in str(error.value) and "docs/transcripts.md" in str(error.value)
 
 
@@ -116,7 +116,7 @@ def test_a_folder_without_a_model_is_told_before_any_work(tmp_path, monkeypatch)
     monkeypatch.setattr(transcribing, "find_spec", lambda name: sys)
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"holds no model of faster-whisper: model\.bin, tokenizer\.json not found"):
-        transcribe([clip("a", audio=tmp_path / "a.mp3")], tmp_path, tmp_path, "en", quiet)
+        transcribe_clips([clip("a", audio=tmp_path / "a.mp3")], tmp_path, tmp_path, "en", quiet)
 
 
 def test_a_real_model_writes_transcripts_of_real_clips(tmp_path, shared):
@@ -125,10 +125,10 @@ def test_a_real_model_writes_transcripts_of_real_clips(tmp_path, shared):
         pytest.skip("BENCH_WHISPER names no folder of a faster-whisper model")
     model = Path(os.environ["BENCH_WHISPER"])
     with pytest.raises(ConfigError, match="does not know the language 'xx'"):
-        transcribe([], tmp_path, model, "xx", quiet)
+        transcribe_clips([], tmp_path, model, "xx", quiet)
     clips = [clip(path.stem, video=path) for path in sorted((shared / "grid_clips").glob("*.mpg"))[:2]]
-    assert transcribe(clips[:1], tmp_path, model, "mul", quiet) == []
-    assert transcribe(clips, tmp_path, model, "en", quiet) == []
+    assert transcribe_clips(clips[:1], tmp_path, model, "mul", quiet) == []
+    assert transcribe_clips(clips, tmp_path, model, "en", quiet) == []
     for made in clips:
         words, problems = read_transcript(tmp_path / f"srt/{made.key}.srt", made.key)
         assert {p.what for p in problems} <= {"no words", "overlap"} and all(word.start < 3.5 for word in words)

@@ -10,9 +10,8 @@ from typing import Any
 import av
 import numpy as np
 
-from bench.data import Card
-from datasets.media.packed import unpack
-from datasets.media.pictures import Picture, pack
+from bench.types import DatasetInfo
+from datasets.decode.video import EncodedVideo, decode_frames, encode_jpeg
 
 CODECS = {
     ".mp4": ("mpeg4", "aac"),
@@ -71,9 +70,9 @@ def write_media(
     return path
 
 
-def greys(picture: Picture) -> np.ndarray:
+def greys(picture: EncodedVideo) -> np.ndarray:
     """Mean grey at each 1/30 s."""
-    packed = [shown.mean() for _, shown in unpack(picture.packets, range(len(picture.packets)))]
+    packed = [shown.mean() for _, shown in decode_frames(picture.packets, range(len(picture.packets)))]
     return np.array([packed[place] for place in picture.index])
 
 
@@ -89,7 +88,7 @@ def write_frames(folder: Path, seconds: float = 1.0, size: tuple[int, int] = (64
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(round(seconds * 30)):
         picture = np.full((*size[::-1], 3), brightness(number / 30, shade), np.uint8)
-        (folder / f"{number + 1:06d}.jpg").write_bytes(pack(picture))
+        (folder / f"{number + 1:06d}.jpg").write_bytes(encode_jpeg(picture))
     return folder
 
 
@@ -110,7 +109,7 @@ def write_srt(path: Path, text: str = "what joy", start: float = 0.1, end: float
 
 
 def write_tree(
-    root: Path, card: Card, training: int = 5, test: int = 1, layout: str = "imgs", seconds: float = 0.5
+    root: Path, card: DatasetInfo, training: int = 5, test: int = 1, layout: str = "imgs", seconds: float = 0.5
 ) -> Path:
     """A data set of tiny clips c0, c1, ... in each class: the first `training` are for training.
 
@@ -129,7 +128,7 @@ def write_tree(
     return root
 
 
-def write_lists(root: Path, card: Card, training: Sequence[int], test: Sequence[int]) -> None:
+def write_lists(root: Path, card: DatasetInfo, training: Sequence[int], test: Sequence[int]) -> None:
     """The two official lists; the test list has no class numbers, as the real ones have none."""
     root.mkdir(parents=True, exist_ok=True)
     rows = [f"{name}/{clip_name(card, n)} {label + 1}" for label, name in enumerate(card.classes) for n in training]
@@ -139,7 +138,7 @@ def write_lists(root: Path, card: Card, training: Sequence[int], test: Sequence[
     )
 
 
-def clip_name(card: Card, number: int) -> str:
+def clip_name(card: DatasetInfo, number: int) -> str:
     """c0, c1, ...; or an id of sessions 1 to 5 in turn."""
     return f"Ses0{number % 5 + 1}F_impro01_F{number:03d}" if card.group == "session" else f"c{number}"
 

@@ -22,8 +22,8 @@ import av
 import numpy as np
 from matplotlib.figure import Figure
 
-from datasets.ekman6 import CARD
-from studies.command.cli import main
+from datasets.catalog.ekman6 import INFO
+from studies.cli.main import main
 from tests.datasets.trees import tone, write_srt, write_tree
 from tests.guard.results import numbers_of
 
@@ -133,7 +133,7 @@ def make(archive: Path, numbers: Path) -> int:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         own, results = write_data(folder / "moods"), folder / "results"
-        named = write_tree(folder / "ekman6", CARD, 5, 1, layout="video", seconds=0.4)
+        named = write_tree(folder / "ekman6", INFO, 5, 1, layout="video", seconds=0.4)
         for code, words in orders(own, named):
             with small_pictures():
                 found = main([*words, "--results", str(results)])

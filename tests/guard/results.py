@@ -21,8 +21,8 @@ from typing import Any
 import optuna
 
 from methods.registry import METHODS
-from studies.command.cli import main
-from studies.report.records import read_records
+from studies.cli.main import main
+from studies.select import read_records
 from tests.guard.table import Check, timed
 
 PART = "results"

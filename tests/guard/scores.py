@@ -23,15 +23,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.data import Card
 from bench.errors import StoreError
-from bench.execute import Ask, Desk, execute, load
+from bench.execute import RunEnvironment, RunRequest, execute, load_splits
 from bench.metrics import Predictions
-from bench.provenance import describe
-from bench.store import Store
+from bench.mlflow import MlflowStore
+from bench.record import collect_provenance
+from bench.types import DatasetInfo
 from methods.registry import METHODS
-from studies.ask import find_arm, known_arms, resolve
-from studies.work.silent import Silent
+from studies.requests import find_arm, get_arms, resolve_requests
+from studies.worker import LogReporter
 from tests.guard.table import Check, say, timed
 
 PART = "scores"
@@ -49,7 +49,7 @@ Scores = dict[str, dict[int, dict[str, float | None]]]
 """Arm -> seed -> name -> score."""
 
 
-class Unpublished(Store):
+class Unpublished(MlflowStore):
     """A store that publishes nothing."""
 
     def connect(self) -> Any:
@@ -163,7 +163,7 @@ def store_scores(cache: Path | None, workers: int, everything: bool) -> list[Che
 
 def arms_to_run() -> list[str]:
     """Every method and pinned variant that runs without a file of its own."""
-    return [name for name in known_arms() if name not in LEFT_OUT]
+    return [name for name in get_arms() if name not in LEFT_OUT]
 
 
 def version_of(arm: str) -> int:
@@ -196,19 +196,21 @@ def run_one(results: Path, work: tuple[str, int]) -> tuple[str, int, dict[str, f
     return arm, seed, dict(outcome.record.scores)
 
 
-def make_ask(arm: str, seed: int) -> Ask:
+def make_ask(arm: str, seed: int) -> RunRequest:
     """One epoch of each stage of an arm's quick preset."""
     fields = find_arm(arm).method.config.model_fields
     values = {**{name: value for name, value in SHORT.items() if name in fields}, **OWN.get(arm, {})}
-    (ask,) = resolve(
+    (ask,) = resolve_requests(
         arm, DATASET, "quick", [f"{name}={value}" for name, value in values.items()], range(seed, seed + 1)
     )
     return ask
 
 
-def make_desk(results: Path) -> Desk:
+def make_desk(results: Path) -> RunEnvironment:
     """A place for runs that are neither drawn, nor published, nor keep their weights."""
-    return Desk(results, Unpublished(results), Silent(), _draw_nothing, threads=THREADS, keep_weights=False)
+    return RunEnvironment(
+        results, Unpublished(results), LogReporter(), _draw_nothing, threads=THREADS, keep_weights=False
+    )
 
 
 def prepare(arms: list[str], results: Path) -> None:
@@ -220,7 +222,7 @@ def prepare(arms: list[str], results: Path) -> None:
         if (sampling.size, sampling.mels) not in sizes:
             sizes.add((sampling.size, sampling.mels))
             say(f"{PART}: the sample in {sampling.size} pixels and {sampling.mels} mel bins ...")
-            load(ask, desk)
+            load_splits(ask, desk)
 
 
 @contextmanager
@@ -258,7 +260,7 @@ def small_threads() -> Iterator[None]:
 
 def describe_maker() -> dict[str, Any]:
     """What the bits of scores depend on beside the code, and which commit that was."""
-    facts = describe("cpu", THREADS)
+    facts = collect_provenance("cpu", THREADS)
     told = {name: facts[name] for name in ("processor", "threads", "torch", "commit", "dirty")}
     return {**told, "lock": hashlib.sha256(LOCK.read_bytes()).hexdigest()}
 
@@ -298,5 +300,5 @@ def _told(stored: Stored, arms: list[str], maker: dict[str, Any]) -> str:
     return "; ".join(dict.fromkeys(differ))
 
 
-def _draw_nothing(folder: Path, card: Card, predictions: Predictions, sample: bool) -> list[str]:
+def _draw_nothing(folder: Path, card: DatasetInfo, predictions: Predictions, sample: bool) -> list[str]:
     return []

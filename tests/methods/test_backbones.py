@@ -4,18 +4,18 @@ import pytest
 import torch
 
 from bench.errors import ConfigError
-from bench.streams import Streams
-from methods.backbones.config import MbtConfig
-from methods.backbones.mbt import Mbt, Visible
-from methods.backbones.tokens import (
+from bench.rng import RngTree
+from methods.mbt.config import MbtConfig
+from methods.mbt.model import Mbt, VisibleTokens
+from methods.mbt.tokens import (
     AudioTokens,
     VideoTokens,
-    centred_mel,
-    centred_pixels,
-    mel,
-    pixels,
-    sequence,
-    sinusoids,
+    centre_mel,
+    centre_pixels,
+    prepend_special_tokens,
+    scale_mel,
+    scale_pixels,
+    sinusoidal_positions,
 )
 from tests.methods.toys import TINY, one_clip, toy_batch
 
@@ -23,7 +23,7 @@ BOTH, NO_SOUND, NO_PICTURE = (True, True), (True, False), (False, True)
 
 
 def make(config=TINY, seed=0):
-    return Mbt(config, 3, Streams(seed)).eval()
+    return Mbt(config, 3, RngTree(seed)).eval()
 
 
 def encode(mbt, inputs, **options):
@@ -44,7 +44,7 @@ def places(inputs, mbt, order):
     """The same places of both modalities in every segment, in the order that `order(count)` gives."""
     clips, segments = inputs.video.shape[:2]
     counts = (torch.tensor(mbt.video_grid).prod(), torch.tensor(mbt.audio_grid).prod())
-    return Visible(*(order(int(count)).expand(clips, segments, -1) for count in counts))
+    return VisibleTokens(*(order(int(count)).expand(clips, segments, -1) for count in counts))
 
 
 def test_the_paper_s_segment_has_392_picture_and_108_sound_tokens():
@@ -54,7 +54,7 @@ def test_the_paper_s_segment_has_392_picture_and_108_sound_tokens():
     assert video.grid == (8, 7, 7) and audio.grid == (12, 9)  # sound: bins, then time
     assert video(torch.zeros(1, 16, 112, 112, 3)).shape == (1, 392, 4)
     assert audio(torch.zeros(1, 100, 128)).shape == (1, 108, 4)
-    assert (video.special_tokens().shape[1], audio.special_tokens().shape[1]) == (1, 2)
+    assert (video.get_special_tokens().shape[1], audio.get_special_tokens().shape[1]) == (1, 2)
 
 
 def test_the_shapes_are_those_of_the_contract():
@@ -63,16 +63,16 @@ def test_the_shapes_are_those_of_the_contract():
     assert told.video.shape == (3, 2, 4, 16) and told.audio.shape == (3, 2, 12, 16)
     assert told.video_class.shape == told.audio_class.shape == (3, 2, 16)
     assert told.video_attention.shape == (3, 2, 4) and told.audio_attention.shape == (3, 2, 12)
-    video, audio = mbt.class_scores(told.video_class, told.audio_class, inputs.present)
+    video, audio = mbt.score_classes(told.video_class, told.audio_class, inputs.present)
     assert video.shape == audio.shape == (3, 2, 3)
     assert encode(mbt, inputs).video_attention is None
 
 
 def test_inputs_are_on_the_scale_of_the_released_weights():
-    assert pixels(torch.tensor([[0, 100, 255]], dtype=torch.uint8))[0].tolist() == pytest.approx(
+    assert scale_pixels(torch.tensor([[0, 100, 255]], dtype=torch.uint8))[0].tolist() == pytest.approx(
         [-100 / 255, 0.0, 155 / 255]
     )
-    assert mel(torch.tensor([[-6.6268, 0.0]]))[0].tolist() == pytest.approx([0.0, 6.6268 / 10.717])
+    assert scale_mel(torch.tensor([[-6.6268, 0.0]]))[0].tolist() == pytest.approx([0.0, 6.6268 / 10.717])
 
 
 def test_a_picture_token_sees_its_own_patch_alone():
@@ -94,7 +94,7 @@ def test_a_sound_token_sees_its_own_bins_and_frames_alone():
 
 
 def test_positions_are_distinct_and_bounded():
-    table = sinusoids(392, 16)[0]
+    table = sinusoidal_positions(392, 16)[0]
     assert table.abs().max() <= 1 and table[0, 0::2].abs().max() == 0 and (table[0, 1::2] == 1).all()
     assert torch.cdist(table, table).fill_diagonal_(1).min() > 0.01
     assert table[5, 4] == pytest.approx(float(torch.tensor(5 / 10000 ** (4 / 16)).sin()), abs=1e-6)
@@ -132,7 +132,7 @@ def test_what_is_hidden_is_neither_returned_nor_read():
 
 def test_each_segment_may_show_other_places():
     tokens = torch.arange(24.0).view(2, 4, 3)
-    shown = sequence(torch.full((1, 1, 3), -1.0), tokens, torch.tensor([[3, 0], [1, 2]]))
+    shown = prepend_special_tokens(torch.full((1, 1, 3), -1.0), tokens, torch.tensor([[3, 0], [1, 2]]))
     assert (shown[:, 0] == -1).all()
     shown = shown[:, 1:]
     assert shown[..., 0].tolist() == [[9.0, 0.0], [15.0, 18.0]]
@@ -154,7 +154,7 @@ def test_the_content_of_an_absent_modality_has_no_effect(present, lost):
     for name in ("video", "audio", "video_class", "audio_class"):
         torch.testing.assert_close(getattr(after, name)[1], getattr(before, name)[1], rtol=0, atol=0)
     assert getattr(before, f"{lost}_class")[1].abs().max() == 0
-    scores = mbt.class_scores(before.video_class, before.audio_class, inputs.present)
+    scores = mbt.score_classes(before.video_class, before.audio_class, inputs.present)
     assert scores[("video", "audio").index(lost)][1].abs().max() == 0  # the head's bias does not speak either
     other = scores[("audio", "video").index(lost)]
     assert other[1].abs().max() > 0
@@ -209,7 +209,7 @@ def test_one_seed_gives_one_set_of_weights_whatever_the_generator_holds():
 
 
 def test_the_number_of_classes_does_not_shift_the_encoders():
-    few, many = Mbt(TINY, 3, Streams(0)).state_dict(), Mbt(TINY, 8, Streams(0)).state_dict()
+    few, many = Mbt(TINY, 3, RngTree(0)).state_dict(), Mbt(TINY, 8, RngTree(0)).state_dict()
     assert all(torch.equal(few[name], many[name]) for name in few if "head" not in name)
 
 
@@ -248,9 +248,9 @@ def test_a_local_stem_knows_a_form_again_wherever_it_stands():
 
 def test_the_segment_s_own_scale_knows_neither_colour_cast_nor_loudness():
     video = torch.randint(0, 100, (1, 2, 4, 4, 3), dtype=torch.uint8)
-    assert torch.allclose(centred_pixels(video), centred_pixels(video + 50), atol=1e-6)
+    assert torch.allclose(centre_pixels(video), centre_pixels(video + 50), atol=1e-6)
     audio = torch.randn(1, 100, 8)
-    assert torch.allclose(centred_mel(audio), centred_mel(audio + 3), atol=1e-5)
+    assert torch.allclose(centre_mel(audio), centre_mel(audio + 3), atol=1e-5)
 
 
 @pytest.mark.parametrize(("modality", "other"), [("audio", "video"), ("video", "audio")])

@@ -14,8 +14,8 @@ from timm.models.vision_transformer import Block
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from methods.backbones.blocks import EPS, blocks, run
-from methods.mbt import MBT
+from methods.mbt.blocks import NORM_EPS, make_blocks, run_block
+from methods.mbt.method import MBT
 from tests.methods.toys import TINY, run_fit
 
 ROOT = Path(__file__).parents[2]
@@ -24,14 +24,14 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def lean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small tensors are treated as large ones are."""
-    monkeypatch.setattr("methods.backbones.blocks.WORTH", 0)
+    monkeypatch.setattr("methods.mbt.blocks.MIN_RECOMPUTE_SIZE", 0)
 
 
 def pair() -> tuple[nn.Module, nn.Module]:
     """A block of ours and timm's with the same weights."""
     torch.manual_seed(0)
-    ours = blocks(32, 1, 4)[0]
-    theirs = Block(32, 4, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=EPS))
+    ours = make_blocks(32, 1, 4)[0]
+    theirs = Block(32, 4, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=NORM_EPS))
     theirs.load_state_dict(ours.state_dict())
     return ours, theirs
 
@@ -40,7 +40,7 @@ def gradients(block: nn.Module, recompute: bool = False) -> tuple[list[torch.Ten
     """Every gradient of a block on fixed tokens, and the products it took in FLOP."""
     tokens = torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(1)).requires_grad_()
     with FlopCounterMode(display=False) as counter:
-        run(block, tokens, recompute).square().sum().backward()  # type: ignore[no-untyped-call]
+        run_block(block, tokens, recompute).square().sum().backward()  # type: ignore[no-untyped-call]
     found = [tokens, *block.parameters()]
     return [tensor.grad.clone() for tensor in found if tensor.grad is not None], counter.get_total_flops()
 
@@ -76,7 +76,7 @@ def test_compiled_blocks_give_the_same_gradients(tmp_path: Path) -> None:
     """In a process of its own: checked shapes and compiled code do not mix."""
     script = """
 import torch
-from methods.backbones.blocks import blocks
+from methods.mbt.blocks import blocks
 torch.manual_seed(0)
 plain, fused = blocks(32, 2, 4), blocks(32, 2, 4, compiled=True)
 fused.load_state_dict(plain.state_dict())

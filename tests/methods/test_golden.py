@@ -19,15 +19,20 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from bench.data import Inputs
-from bench.streams import Streams
+from bench.rng import RngTree
+from bench.types import Inputs
 from datasets.registry import DATASETS
-from methods.backbones.mbt import Mbt
-from methods.backbones.published import load_published
-from methods.released.config import ReleasedConfig
-from methods.released.model import Released, mask_score, recovery_loss, released_target
-from methods.released.published import load_released
-from methods.supervised import MbtPredictor
+from methods.mart.config import ReleasedConfig
+from methods.mart_released import (
+    ReleasedObjective,
+    compute_mask_score,
+    compute_released_target,
+    load_released_weights,
+    recovery_loss,
+)
+from methods.mbt.model import Mbt
+from methods.mbt.pretrained import load_pretrained
+from methods.mbt.supervised import MbtPredictor
 
 GOLDEN = Path(os.environ.get("MART_GOLDEN") or Path(__file__).parents[3] / "shared" / "golden")
 NAMES = (
@@ -67,15 +72,17 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Golden]:
     torch.save({"model": {name: drawn(name, shape) for name, shape in shapes.items()}}, checkpoint)
     told: list[str] = []
     config = ReleasedConfig(weights_all=str(checkpoint), freeze_audio=0)
-    objective = Released(MbtPredictor(Mbt(config, 6, Streams(0))), config, DATASETS["ekman6"].card, Streams(0)).eval()
-    load_published(objective.predictor.mbt, config, told.append)
-    load_released(objective, checkpoint, told.append)
+    objective = ReleasedObjective(
+        MbtPredictor(Mbt(config, 6, RngTree(0))), config, DATASETS["ekman6"].info, RngTree(0)
+    ).eval()
+    load_pretrained(objective.predictor.mbt, config, told.append)
+    load_released_weights(objective, checkpoint, told.append)
     checkpoint.unlink()
     with torch.inference_mode(), np.load(GOLDEN / "mart_released.npz") as stored:
         yield Golden(compute(objective, facts["inputs"]), dict(stored), facts, told)
 
 
-def compute(objective: Released, given: dict[str, Any]) -> dict[str, Tensor]:
+def compute(objective: ReleasedObjective, given: dict[str, Any]) -> dict[str, Tensor]:
     """Every golden tensor from the model."""
     tag, segments, words = given["tag"], given["segments"], given["words"]
     visual = torch.randint(0, 256, (1, segments, 3, 16, 112, 112), generator=generator(f"{tag}/visual"))
@@ -102,15 +109,15 @@ def compute(objective: Released, given: dict[str, Any]) -> dict[str, Tensor]:
     tuned = mbt.encode(tokens)
     assert encoded.video_attention is not None
     present, here = inputs.present, torch.ones(1, segments, words, dtype=torch.bool)
-    pretrain = mbt.class_scores(encoded.video_class.mean(1), encoded.audio_class.mean(1), present)
-    finetune = mbt.class_scores(tuned.video_class.mean(1), tuned.audio_class.mean(1), present)
-    of_segments = mbt.class_scores(tuned.video_class, tuned.audio_class, present)
-    answers = objective.tacl.answers(text, encoded)
-    own = objective.tacl.projected(answers)
-    cue_scores = objective.tacl.scores(own, here)
-    score = mask_score(encoded.video_attention, answers["video"].attention, here)
+    pretrain = mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), present)
+    finetune = mbt.score_classes(tuned.video_class.mean(1), tuned.audio_class.mean(1), present)
+    of_segments = mbt.score_classes(tuned.video_class, tuned.audio_class, present)
+    answers = objective.tacl.attend_to_words(text, encoded)
+    own = objective.tacl.project_features(answers)
+    cue_scores = objective.tacl.score_classes(own, here)
+    score = compute_mask_score(encoded.video_attention, answers["video"].attention, here)
     hidden = torch.zeros(score.shape, dtype=torch.bool).scatter(2, score.topk(int(0.3 * 392), -1).indices, True)
-    predicted, target = objective.decoder(encoded.video, hidden), released_target(inputs.video, 2, 16)
+    predicted, target = objective.decoder(encoded.video, hidden), compute_released_target(inputs.video, 2, 16)
     return {
         **seen,
         "video_patch_embed": tokens.video[0] - mbt.video_tokens.position[:, 1:],
@@ -125,7 +132,7 @@ def compute(objective: Released, given: dict[str, Any]) -> dict[str, Tensor]:
         "text_to_audio_attention": answers["audio"].attention[0],
         "tacl_video_logits": cue_scores["video"],
         "tacl_audio_logits": cue_scores["audio"],
-        "released_complementary_loss": objective.tacl.contrast(own, here),
+        "released_complementary_loss": objective.tacl.compute_contrast(own, here),
         "released_mask_score": score[0],
         "mask": hidden[0].float(),
         "pixel_target": target[0],

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from bench.data import Clip
-from bench.method import Context
-from bench.streams import Streams
-from methods.majority import MAJORITY, MajorityConfig
+from bench.method import FitContext
+from bench.rng import RngTree
+from bench.types import Clip
+from methods.baselines import MAJORITY, MajorityConfig
 from tests.methods.toys import ToyClips, accuracy, run_fit, toy_batch, toy_clips
 from tests.toys import CARD
 
@@ -26,9 +26,9 @@ def test_a_class_without_a_training_clip_stays_finite(tmp_path):
 
 
 def test_the_shares_travel_with_the_weights(tmp_path, quiet):
-    fitted = MAJORITY.fit(MajorityConfig(), CARD, clips(2, 1, 2), clips(1, 1), Streams(0), Context(quiet, tmp_path))
+    fitted = MAJORITY.fit(MajorityConfig(), CARD, clips(2, 1, 2), clips(1, 1), RngTree(0), FitContext(quiet, tmp_path))
     built = MAJORITY.build(MajorityConfig(), CARD)
     built.load_state_dict(fitted.state_dict())
     inputs = toy_batch().inputs
-    assert torch.equal(built(inputs).label, fitted(inputs).label)
+    assert torch.equal(built(inputs).output, fitted(inputs).output)
     assert all(told.curve is None and told.verdicts == () for told in built.explain(inputs))

@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from bench.method import Context
-from bench.streams import Streams
-from methods.backbones.config import MbtConfig, sampling
-from methods.mbt import MBT
+from bench.method import FitContext
+from bench.rng import RngTree
+from methods.mbt.config import MbtConfig, make_sampling
+from methods.mbt.method import MBT
 from tests.methods.published import ast, authors, videomae, write
 from tests.methods.toys import TINY, accuracy, run_fit, toy_batch, toy_clips
 from tests.toys import CARD
@@ -74,14 +74,14 @@ def test_every_field_changes_something(field, usual, files, tmp_path):
 
 @pytest.mark.parametrize("preset", ["paper", "quick"])
 def test_a_preset_is_a_checked_config(preset):
-    config = MbtConfig.preset(preset)
+    config = MbtConfig.from_preset(preset)
     assert config.override(config.model_dump()) == config
     assert config.width % config.heads == 0 and config.size % config.patch == 0
 
 
 def test_the_defaults_are_the_paper_s():
     paper = MbtConfig()
-    assert MbtConfig.preset("paper") == paper
+    assert MbtConfig.from_preset("paper") == paper
     assert (paper.segments, paper.test_segments, paper.frames, paper.size, paper.mels) == (12, 16, 16, 112, 128)
     assert (paper.width, paper.depth, paper.fusion_depth, paper.bottleneck) == (768, 12, 4, 32)
     assert (paper.lr, paper.weight_decay, paper.epochs, paper.batch) == (2e-4, 0.04, 150, 36)
@@ -89,8 +89,8 @@ def test_the_defaults_are_the_paper_s():
 
 
 def test_training_draws_and_testing_does_not():
-    assert sampling(TINY, True).training and not sampling(TINY, False).training
-    assert (sampling(TINY, True).segments, sampling(TINY, False).segments) == (2, 3)
+    assert make_sampling(TINY, True).training and not make_sampling(TINY, False).training
+    assert (make_sampling(TINY, True).segments, make_sampling(TINY, False).segments) == (2, 3)
 
 
 def test_same_seed_gives_the_same_scores_and_another_seed_others(usual, tmp_path):
@@ -118,10 +118,10 @@ def test_colour_and_tone_are_learnt_together_and_alone(here, tmp_path):
 
 def test_a_predictor_is_rebuilt_from_its_config_and_weights(quiet, tmp_path):
     inputs = toy_batch(training=False).inputs
-    ctx = Context(quiet, tmp_path, threads=1)
-    made = MBT.fit(TINY, CARD, toy_clips("train", 2), toy_clips("val", 1), Streams(3), ctx)
+    ctx = FitContext(quiet, tmp_path, threads=1)
+    made = MBT.fit(TINY, CARD, toy_clips("train", 2), toy_clips("val", 1), RngTree(3), ctx)
     built = MBT.build(TINY, CARD)
     built.train(False)
-    assert not torch.equal(built(inputs).label, made(inputs).label)
+    assert not torch.equal(built(inputs).output, made(inputs).output)
     built.load_state_dict(made.state_dict())
-    assert torch.equal(built(inputs).label, made(inputs).label)
+    assert torch.equal(built(inputs).output, made(inputs).output)

@@ -10,18 +10,18 @@ import pytest
 import torch
 from torch import nn
 
-from bench.data import Batch
-from bench.streams import Streams
-from methods.backbones.mbt import Mbt
-from methods.released.model import Released
-from methods.supervised import Classify, MbtPredictor
+from bench.rng import RngTree
+from bench.types import Batch
+from methods.mart_released import ReleasedObjective
+from methods.mbt.model import Mbt
+from methods.mbt.supervised import MbtPredictor, SupervisedObjective
 from tests.methods.mart.toys import CARD, SMALL, objective, spoken_batch, tower_file
 from tests.methods.released.test_released import TINY
 
 
 def on_meta(batch: Batch) -> Batch:
     meta = torch.device("meta")
-    return replace(batch, inputs=batch.inputs.to(meta), label=batch.label.to(meta))
+    return replace(batch, inputs=batch.inputs.to(meta), target=batch.target.to(meta))
 
 
 def places_after_a_step(model: nn.Module) -> set[str]:
@@ -48,12 +48,12 @@ def test_nor_does_one_that_recovers_a_teachers_features(tmp_path: Path) -> None:
 
 
 def test_a_released_step_never_waits_for_the_device() -> None:
-    model = Released(MbtPredictor(Mbt(TINY, 3, Streams(0))), TINY, CARD, Streams(0))
+    model = ReleasedObjective(MbtPredictor(Mbt(TINY, 3, RngTree(0))), TINY, CARD, RngTree(0))
     assert places_after_a_step(model) == {"meta"}
 
 
 def test_a_fine_tuning_step_never_waits_for_the_device() -> None:
-    assert places_after_a_step(Classify(MbtPredictor(Mbt(SMALL, 3, Streams(0))), CARD, 0.5)) == {"meta"}
+    assert places_after_a_step(SupervisedObjective(MbtPredictor(Mbt(SMALL, 3, RngTree(0))), CARD, 0.5)) == {"meta"}
 
 
 def test_the_meta_device_has_no_values() -> None:

@@ -13,13 +13,21 @@ import torch
 from safetensors.torch import save_file
 
 from bench.errors import ConfigError
-from bench.method import Context
-from bench.streams import Streams
-from methods.backbones.config import MbtConfig
-from methods.backbones.mbt import Mbt
-from methods.backbones.published import NAMINGS, load_published, take
-from methods.backbones.published_files import Source, flat_tensors
-from methods.backbones.published_sizes import cut_times, place, resize_patches, sound_grid, square_grid
+from bench.method import FitContext
+from bench.rng import RngTree
+from methods.mbt.config import MbtConfig
+from methods.mbt.model import Mbt
+from methods.mbt.pretrained import (
+    KEY_MAPPINGS,
+    crop_positions,
+    find_audio_grid,
+    find_square_grid,
+    interpolate_positions,
+    load_into,
+    load_pretrained,
+    resize_patches,
+)
+from methods.weights import Checkpoint, load_tensors
 from tests.methods.published import (
     ast,
     authors,
@@ -41,19 +49,19 @@ RELEASED = Path(os.environ.get("MART_GOLDEN") or Path(__file__).parents[3] / "sh
 
 
 def mbt(config=SMALL, classes=3):
-    return Mbt(config, classes, Streams(5))
+    return Mbt(config, classes, RngTree(5))
 
 
 def taken(field, path, model=None):
     model = model or mbt()
-    return take(model, field, NAMINGS[field], path), model.state_dict()
+    return load_into(model, field, KEY_MAPPINGS[field], path), model.state_dict()
 
 
 @pytest.mark.parametrize("wrapper", ["model", "module", "state_dict", ""])
 def test_a_fine_tuned_videomae_fills_the_picture_side_but_the_class_token(wrapper, tmp_path):
     file = videomae()
     told, state = taken("weights_video", write(tmp_path / "ft.pth", file, wrapper))
-    assert told.missing == ("video_tokens.class_token",) and told.left == ("head.weight", "head.bias")
+    assert told.missing == ("video_tokens.class_token",) and told.unused == ("head.weight", "head.bias")
     for name, ours in (("patch_embed.proj", "video_tokens.stem.project"), ("fc_norm", "video_norm")):
         assert torch.equal(state[f"{ours}.weight"], file[f"{name}.weight"])
     assert torch.equal(state["video_blocks.1.mlp.fc2.bias"], file["blocks.1.mlp.fc2.bias"])
@@ -65,7 +73,7 @@ def test_a_fine_tuned_videomae_fills_the_picture_side_but_the_class_token(wrappe
 def test_a_pre_trained_videomae_leaves_its_decoder(tmp_path):
     told, _ = taken("weights_video", write(tmp_path / "pt.pth", pretrained_videomae()))
     assert told.missing == ("video_tokens.class_token",)
-    assert told.left == ("encoder_to_decoder.weight", "mask_token", "decoder.norm.weight")
+    assert told.unused == ("encoder_to_decoder.weight", "mask_token", "decoder.norm.weight")
     assert str(told) == (
         "weights_video: 28 of 29 parameters from pt.pth; missing: video_tokens.class_token; "
         "left over: encoder_to_decoder, mask_token, decoder.norm"
@@ -75,7 +83,7 @@ def test_a_pre_trained_videomae_leaves_its_decoder(tmp_path):
 def test_encoders_loaded_by_name_say_what_the_same_tensors_placed_by_hand_say(tmp_path):
     file = videomae()
     by_name, by_hand = mbt(), mbt()
-    take(by_name, "weights_video", NAMINGS["weights_video"], write(tmp_path / "ft.pth", file))
+    load_into(by_name, "weights_video", KEY_MAPPINGS["weights_video"], write(tmp_path / "ft.pth", file))
     with torch.no_grad():
         by_hand.video_tokens.stem.project.weight.copy_(file["patch_embed.proj.weight"])
         by_hand.video_tokens.stem.project.bias.copy_(file["patch_embed.proj.bias"])
@@ -105,7 +113,7 @@ def test_a_bias_of_the_keys_could_not_have_changed_attention():
 def test_a_picture_vit_is_laid_over_the_tubelet(tmp_path):
     file = vit((3, 8, 8)) | layer("norm", 32) | made(cls_token=(1, 1, 32), pos_embed=(1, 17, 32))
     told, state = taken("weights_video", write(tmp_path / "vit.pth", file, ""))
-    assert told.missing == () and told.left == ("pos_embed",)
+    assert told.missing == () and told.unused == ("pos_embed",)
     weight = state["video_tokens.stem.project.weight"]
     assert torch.equal(weight, weight[:, :, :1].expand(-1, -1, 2, -1, -1))
     torch.testing.assert_close(weight.sum(2), file["patch_embed.proj.weight"])
@@ -121,54 +129,56 @@ def test_patches_of_another_size_answer_an_even_picture_alike(patch):
 
 def test_ast_s_positions_are_cut_in_the_middle_of_time():
     table = torch.arange(12 * 101.0).view(1, -1, 1)  # bin * 101 + time
-    cut, grid = cut_times(table, (12, 101), 9)
+    cut, grid = crop_positions(table, (12, 101), 9)
     assert grid == (12, 9)
     assert torch.equal(cut.view(12, 9), torch.arange(12.0)[:, None] * 101 + torch.arange(46.0, 55))
-    assert cut_times(table, (12, 101), 200) == (table, (12, 101))
+    assert crop_positions(table, (12, 101), 200) == (table, (12, 101))
 
 
 def test_positions_in_between_are_interpolated():
     rows = torch.arange(4.0).view(4, 1).expand(4, 3)
-    wider = place(rows.reshape(1, 12, 1), (4, 3), (4, 6)).view(4, 6)
+    wider = interpolate_positions(rows.reshape(1, 12, 1), (4, 3), (4, 6)).view(4, 6)
     assert torch.equal(wider, torch.arange(4.0).view(4, 1).expand(4, 6))
-    halved = place(rows.reshape(1, 12, 1), (4, 3), (2, 3)).view(2, 3)
+    halved = interpolate_positions(rows.reshape(1, 12, 1), (4, 3), (2, 3)).view(2, 3)
     assert torch.equal(halved, torch.tensor([[0.5] * 3, [2.5] * 3]))
 
 
 def test_the_grid_of_positions_follows_from_their_number():
-    assert sound_grid(12 * 101, (12, 9)) == (12, 101) == sound_grid(12 * 101, (5, 9))
-    assert sound_grid(9 * 73, (9, 6)) == (9, 73) and sound_grid(7, (12, 9)) is None
-    assert square_grid(196) == (14, 14) and square_grid(195) is None
+    assert find_audio_grid(12 * 101, (12, 9)) == (12, 101) == find_audio_grid(12 * 101, (5, 9))
+    assert find_audio_grid(9 * 73, (9, 6)) == (9, 73) and find_audio_grid(7, (12, 9)) is None
+    assert find_square_grid(196) == (14, 14) and find_square_grid(195) is None
 
 
 def test_ast_fills_the_sound_side(tmp_path):
     file = ast()
     told, state = taken("weights_audio", write(tmp_path / "ast.pth", file, ""))
     assert told.missing == ()
-    assert {name.rpartition(".")[0] for name in told.left} == {"v.head", "v.head_dist", "mlp_head.0", "mlp_head.1"}
+    assert {name.rpartition(".")[0] for name in told.unused} == {"v.head", "v.head_dist", "mlp_head.0", "mlp_head.1"}
     tokens = torch.cat([file["module.v.cls_token"], file["module.v.dist_token"]], 1)
     assert torch.equal(state["audio_tokens.class_tokens"], tokens)
     position = file["module.v.pos_embed"]
     assert torch.equal(state["audio_tokens.position"][:, :2], position[:, :2])
     middle = position[:, 2:].reshape(12, 101, 32)[:, 45:56].reshape(1, -1, 32)
-    torch.testing.assert_close(state["audio_tokens.position"][:, 2:], place(middle, (12, 11), GRID))
+    torch.testing.assert_close(state["audio_tokens.position"][:, 2:], interpolate_positions(middle, (12, 11), GRID))
     assert torch.equal(state["audio_tokens.project.weight"], file["module.v.patch_embed.proj.weight"])
 
 
 def test_a_distilled_deit_fills_it_too_its_colours_summed(tmp_path):
     file = deit()
     told, state = taken("weights_audio", write(tmp_path / "deit.pth", file))
-    assert told.missing == () and told.left == ("head.weight", "head_dist.weight")
+    assert told.missing == () and told.unused == ("head.weight", "head_dist.weight")
     summed = file["patch_embed.proj.weight"].sum(1, keepdim=True)
     torch.testing.assert_close(state["audio_tokens.project.weight"], summed)
-    torch.testing.assert_close(state["audio_tokens.position"][:, 2:], place(file["pos_embed"][:, 2:], (5, 5), GRID))
+    torch.testing.assert_close(
+        state["audio_tokens.position"][:, 2:], interpolate_positions(file["pos_embed"][:, 2:], (5, 5), GRID)
+    )
 
 
 def test_a_deit_that_is_not_distilled_lacks_the_sound_s_second_token(tmp_path):
     file = {name: tensor for name, tensor in deit().items() if name != "dist_token"}
     told, _ = taken("weights_audio", write(tmp_path / "deit.pth", file))
     assert told.missing == ("audio_tokens.class_tokens", "audio_tokens.position")
-    assert told.left[:2] == ("cls_token", "pos_embed")
+    assert told.unused[:2] == ("cls_token", "pos_embed")
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
@@ -176,7 +186,7 @@ def test_the_authors_checkpoint_fills_all_of_it(prefix, tmp_path):
     file = authors(GRID)
     told, state = taken("weights_all", write(tmp_path / "mart.pth", renamed(prefix, file)))
     assert told.missing == ()
-    assert {"tacl.v_norm.weight", "decoder_pred.weight", "vit.vid_model.head.weight"} <= set(told.left)
+    assert {"tacl.v_norm.weight", "decoder_pred.weight", "vit.vid_model.head.weight"} <= set(told.unused)
     for name, ours in (
         ("bottleneck", "bottleneck_token"),
         ("vid_model.cls_token", "video_tokens.class_token"),
@@ -189,25 +199,25 @@ def test_the_authors_checkpoint_fills_all_of_it(prefix, tmp_path):
 def test_heads_of_another_number_of_classes_are_left(tmp_path):
     told, _ = taken("weights_all", write(tmp_path / "mart.pth", authors(GRID, classes=8)))
     assert told.missing == ("video_head.weight", "video_head.bias", "audio_head.weight", "audio_head.bias")
-    assert {"vit.v_fc.weight", "vit.a_fc.bias"} <= set(told.left)
+    assert {"vit.v_fc.weight", "vit.a_fc.bias"} <= set(told.unused)
 
 
 @pytest.mark.skipif(not RELEASED.exists(), reason=f"no {RELEASED}")
 def test_the_released_names_are_all_known():
     shapes = json.loads(RELEASED.read_text())
     with torch.device("meta"):
-        model = Mbt(MbtConfig(), 6, Streams(0))
-        source = Source("released", {name: torch.empty(shape) for name, shape in shapes.items()})
-    state = NAMINGS["weights_all"].read(source, model)
+        model = Mbt(MbtConfig(), 6, RngTree(0))
+        source = Checkpoint("released", {name: torch.empty(shape) for name, shape in shapes.items()})
+    state = KEY_MAPPINGS["weights_all"].read(source, model)
     assert set(state) == {name for name, _ in model.named_parameters()}
     heads = ("head.", "head_dist.", "mlp_head.", "a_s_fc.", "v_s_fc.")
-    left = [name for name in source.left() if name.startswith("vit.")]
+    left = [name for name in source.list_unused() if name.startswith("vit.")]
     assert all(any(head in name for head in heads) for name in left)
 
 
 def test_safetensors_and_data_parallel_names_are_read(tmp_path):
     save_file(renamed("module.", videomae()), tmp_path / "a.safetensors")
-    assert set(flat_tensors(tmp_path / "a.safetensors", "weights_video")) == set(videomae())
+    assert set(load_tensors(tmp_path / "a.safetensors", "weights_video")) == set(videomae())
 
 
 def test_half_precision_and_the_options_of_a_training_are_borne(tmp_path):
@@ -250,7 +260,7 @@ def test_a_shape_that_does_not_fit_is_one_line_with_both(field, file, name, tmp_
     assert name in str(caught.value) and "file.pth" in str(caught.value) and "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("field", NAMINGS)
+@pytest.mark.parametrize("field", KEY_MAPPINGS)
 def test_a_file_of_which_nothing_is_taken_says_what_naming_was_expected(field, tmp_path):
     write(tmp_path / "a.pth", made(layer1__conv__weight=(3, 3)))
     with pytest.raises(ConfigError, match=f"{field}: nothing in a.pth .*expected"):
@@ -307,7 +317,7 @@ def test_all_is_taken_last_and_the_first_sound_blocks_stay_as_loaded(tmp_path):
     video, whole = write(tmp_path / "video.pth", videomae()), write(tmp_path / "all.pth", authors(GRID))
     told, model = [], mbt()
     config = SMALL.override({"weights_video": str(video), "weights_all": str(whole), "freeze_audio": 1})
-    load_published(model, config, told.append)
+    load_pretrained(model, config, told.append)
     assert [line.split(":")[0] for line in told] == ["weights_video", "weights_all"]
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert {name.split(".")[0] for name in frozen} == {"audio_tokens", "audio_blocks"}
@@ -322,12 +332,12 @@ def test_nothing_is_frozen_without_published_sound_or_where_none_is_asked_for(va
         write(tmp_path / name, file)
     files = {n: str(tmp_path / value) if n.startswith("weights") else value for n, value in values.items()}
     model = mbt()
-    load_published(model, SMALL.override(files), lambda line: None)
+    load_pretrained(model, SMALL.override(files), lambda line: None)
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_a_fit_starts_from_the_file_keeps_what_is_frozen_and_goes_on_after_a_kill(tmp_path, quiet):
-    from methods.mbt import MBT
+    from methods.mbt.method import MBT
 
     whole = write(tmp_path / "ast.pth", ast())
     config = SMALL.override({"weights_audio": str(whole), "freeze_audio": 1, "epochs": 2})
@@ -337,17 +347,17 @@ def test_a_fit_starts_from_the_file_keeps_what_is_frozen_and_goes_on_after_a_kil
         raise KeyboardInterrupt
 
     quiet.epoch = stop
-    ctx = Context(quiet, tmp_path / "killed", threads=1)
+    ctx = FitContext(quiet, tmp_path / "killed", threads=1)
     ctx.folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        MBT.fit(config, CARD, toy_clips("train", 3), toy_clips("val", 2), Streams(0), ctx)
+        MBT.fit(config, CARD, toy_clips("train", 3), toy_clips("val", 2), RngTree(0), ctx)
     assert (ctx.folder / "finetune.pt").exists()
     again, _ = run_fit(MBT, config, ctx.folder)
     assert torch.equal(again, wanted)
     del quiet.epoch
-    ctx = Context(quiet, tmp_path / "done", threads=1)
+    ctx = FitContext(quiet, tmp_path / "done", threads=1)
     ctx.folder.mkdir()
-    state = MBT.fit(config, CARD, toy_clips("train", 3), toy_clips("val", 2), Streams(0), ctx).state_dict()
+    state = MBT.fit(config, CARD, toy_clips("train", 3), toy_clips("val", 2), RngTree(0), ctx).state_dict()
     loaded = taken("weights_audio", whole)[1]
     for name, value in loaded.items():
         if name.startswith(("audio_tokens.", "audio_blocks.0.")):

@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from bench.config import Search
+from bench.config import SearchRange
 from bench.plotting import ClipFigure
-from bench.streams import Streams
-from methods.backbones.mbt import Mbt
+from bench.rng import RngTree
 from methods.mart.config import MartConfig
-from methods.mart.model import MartPredictor, Pretrain
-from methods.registry import ARMS, METHODS
-from reports.clips.pictures import PICTURES
-from reports.published.facts import published
+from methods.mart.objective import MartObjective, MartPredictor
+from methods.mbt.model import Mbt
+from methods.registry import METHODS, VARIANTS
+from reports.figures.clips import CLIP_FIGURES
+from reports.tables.published import load_published_paper
 from tests.methods.mart.toys import tower_file
 from tests.methods.toys import TINY, toy_batch
 from tests.toys import CARD
@@ -20,7 +20,7 @@ TINY_MART = TINY_MART.override({"frames": 4})  # two moments, of which a mask ca
 
 def pretraining(config):
     torch.manual_seed(0)
-    return Pretrain(MartPredictor(Mbt(config, 3, Streams(5)), config, CARD), config, CARD, Streams(5))
+    return MartObjective(MartPredictor(Mbt(config, 3, RngTree(5)), config, CARD), config, CARD, RngTree(5))
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -28,14 +28,14 @@ def test_every_method_states_what_it_is(name):
     method = METHODS[name]
     assert method.name == name and method.version >= 1 and method.title
     for preset in method.config.presets:
-        assert method.config.preset(preset).override({}) == method.config.preset(preset)
+        assert method.config.from_preset(preset).override({}) == method.config.from_preset(preset)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_a_method_gives_reports_fits_its_config_and_its_tables(name):
     method = METHODS[name]
     assert set(method.shown_fields) <= set(method.config.model_fields)
-    assert method.paper is None or published(method.paper).tables
+    assert method.paper is None or load_published_paper(method.paper).tables
     for table in method.note_tables:
         assert all(len(words) == len(table.labels) for words, _ in table.rows)
         assert all(len(notes) == len(table.headings) for _, notes in table.rows)
@@ -51,7 +51,7 @@ def test_measures_of_one_name_are_one_measure():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_what_every_method_names_is_there(name):
-    method, shown = METHODS[name], set(PICTURES)
+    method, shown = METHODS[name], set(CLIP_FIGURES)
     assert method.load_review() is None or callable(method.load_review())
     for file, figure in method.load_figures().items():
         assert isinstance(figure, ClipFigure) and file.endswith(".png") and file not in shown
@@ -62,16 +62,16 @@ def test_what_every_method_names_is_there(name):
 def test_every_field_says_what_it_means_and_searches_within_its_bounds(name):
     config = METHODS[name].config
     assert all(field.description for field in config.model_fields.values())
-    for field, search in config.searches().items():
-        assert isinstance(search, Search)
+    for field, search in config.get_declared_ranges().items():
+        assert isinstance(search, SearchRange)
         for value in search.choices or (search.low, search.high):
             config().override({field: value})
 
 
-@pytest.mark.parametrize("name", ARMS)
+@pytest.mark.parametrize("name", VARIANTS)
 def test_every_pinned_name_is_its_method_with_other_valid_values(name):
-    arm = ARMS[name]
-    base = METHODS[arm.method].config.preset("quick")
+    arm = VARIANTS[name]
+    base = METHODS[arm.method].config.from_preset("quick")
     changed = base.override(arm.overrides)
     assert name not in METHODS and arm.title
     before, after = base.model_dump(), changed.model_dump()
@@ -79,16 +79,16 @@ def test_every_pinned_name_is_its_method_with_other_valid_values(name):
 
 
 def test_mbt_long_is_trained_by_the_label_loss_alone():
-    objective = pretraining(TINY_MART.override(ARMS["mbt-long"].overrides))
+    objective = pretraining(TINY_MART.override(VARIANTS["mbt-long"].overrides))
     assert set(objective(toy_batch(TINY_MART)).terms) == {"cls_video", "cls_audio"}
     assert all(name.startswith("predictor.mbt.") for name, _ in objective.named_parameters())
 
 
-@pytest.mark.parametrize("arm", [None, *ARMS])
+@pytest.mark.parametrize("arm", [None, *VARIANTS])
 def test_mart_and_its_variants_start_from_mbt_s_weights(arm, tmp_path):
     files = {"weights_teacher": str(tower_file(tmp_path / "tower.safetensors"))} if arm == "mart-target-clip" else {}
-    objective = pretraining(TINY_MART.override({**(ARMS[arm].overrides if arm else {}), **files}))
-    plain = Mbt(TINY, 3, Streams(5)).state_dict()
+    objective = pretraining(TINY_MART.override({**(VARIANTS[arm].overrides if arm else {}), **files}))
+    plain = Mbt(TINY, 3, RngTree(5)).state_dict()
     theirs = objective.predictor.mbt.state_dict()
     assert plain.keys() == theirs.keys()
     assert all(torch.equal(plain[name], theirs[name]) for name in plain)

@@ -3,9 +3,9 @@ import math
 import pytest
 import torch
 
-from bench.streams import Streams
-from methods.backbones.mbt import Mbt
-from methods.supervised import Classify, MbtPredictor, polarity_cross_entropy
+from bench.rng import RngTree
+from methods.mbt.model import Mbt
+from methods.mbt.supervised import MbtPredictor, SupervisedObjective, polarity_cross_entropy
 from tests.methods.toys import TINY, one_clip, toy_batch
 from tests.toys import CARD
 
@@ -13,7 +13,7 @@ MIXED = ((True, True), (True, False), (False, True), (False, False))
 
 
 def predictor(config=TINY):
-    return MbtPredictor(Mbt(config, 3, Streams(0))).eval()
+    return MbtPredictor(Mbt(config, 3, RngTree(0))).eval()
 
 
 def test_a_wrong_polarity_costs_half_as_much_again():
@@ -33,18 +33,18 @@ def test_neutral_is_a_polarity_of_its_own():
 
 
 def test_both_heads_learn_and_an_absent_modality_s_head_is_left_out():
-    losses = Classify(predictor(), CARD, 0.5)(toy_batch(present=MIXED)).terms
+    losses = SupervisedObjective(predictor(), CARD, 0.5)(toy_batch(present=MIXED)).terms
     assert set(losses) == {"video", "audio"}
     assert (losses["video"] > 0).tolist() == [True, True, False, False]
     assert (losses["audio"] > 0).tolist() == [True, False, True, False]
 
 
 def test_a_batch_gives_each_clip_the_loss_it_has_alone():
-    objective, batch = Classify(predictor(), CARD, 0.5), toy_batch(present=MIXED)
+    objective, batch = SupervisedObjective(predictor(), CARD, 0.5), toy_batch(present=MIXED)
     together = objective(batch).terms
     for index in range(len(MIXED)):
         inputs = one_clip(batch.inputs, index)
-        part = type(batch)(inputs, batch.label[index : index + 1], batch.keys[index : index + 1], 0, 0.0)
+        part = type(batch)(inputs, batch.target[index : index + 1], batch.keys[index : index + 1], 0, 0.0)
         alone = objective(part).terms
         for name in together:
             torch.testing.assert_close(alone[name][0], together[name][index], rtol=1e-4, atol=1e-5)
@@ -52,7 +52,7 @@ def test_a_batch_gives_each_clip_the_loss_it_has_alone():
 
 @pytest.mark.parametrize("present", [(True, True), (True, False), (False, True)])
 def test_every_parameter_stays_in_the_graph(present):
-    objective = Classify(predictor(), CARD, 0.5)
+    objective = SupervisedObjective(predictor(), CARD, 0.5)
     terms = objective(toy_batch(present=(present,) * 2)).terms
     sum(term.sum() for term in terms.values()).backward()
     gradients = {name: parameter.grad for name, parameter in objective.named_parameters()}
@@ -64,9 +64,9 @@ def test_every_parameter_stays_in_the_graph(present):
 def test_the_clip_s_score_is_the_sum_of_the_heads_on_mean_features():
     model, inputs = predictor(), toy_batch(present=MIXED).inputs
     with torch.no_grad():
-        scores, (video, audio) = model(inputs), model.heads(inputs)
-    torch.testing.assert_close(scores.label, video + audio)
-    torch.testing.assert_close(scores.segments.mean(1), scores.label, rtol=1e-4, atol=1e-6)  # heads are linear
+        scores, (video, audio) = model(inputs), model.score_heads(inputs)
+    torch.testing.assert_close(scores.output, video + audio)
+    torch.testing.assert_close(scores.segments.mean(1), scores.output, rtol=1e-4, atol=1e-6)  # heads are linear
     assert scores.segments.shape == (4, 2, 3)
 
 

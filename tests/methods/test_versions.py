@@ -24,7 +24,7 @@ def scores_of(name: str, folder: Path) -> list[list[float]]:
     """Test scores of a method that was trained for a moment on toy clips, under its quick preset."""
     torch.set_num_threads(1)
     method = METHODS[name]
-    config = method.config.preset("quick")
+    config = method.config.from_preset("quick")
     config = config.override({field: value for field, value in SHORT.items() if field in type(config).model_fields})
     sets = {split: spoken_clips(split, count) for split, count in (("train", 4), ("val", 2), ("test", 1))}
     scores, _ = run_fit(method, config, folder, card=CARD, **sets)

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from bench.data import Batch, Card, Clip, Inputs, Sample, Sampling
-from bench.loading import collate
-from bench.method import Context
-from bench.streams import Streams
-from methods.backbones.config import MbtConfig, sampling
+from bench.loader import collate
+from bench.method import FitContext
+from bench.rng import RngTree
+from bench.types import Batch, Clip, DatasetInfo, Inputs, OpenedClip, Sampling
+from methods.mbt.config import MbtConfig, make_sampling
 from tests.conftest import Quiet
 from tests.toys import CARD
 
@@ -47,18 +47,18 @@ class ToyClips:
     video: bool = True
     audio: bool = True
 
-    def read(self, index: int, sampling: Sampling, streams: Streams, epoch: int) -> Sample:
+    def read(self, index: int, sampling: Sampling, streams: RngTree, epoch: int) -> OpenedClip:
         clip, s = self.clips[index], sampling
         purpose = ("augmentation", epoch, clip.key) if s.training else ("fixed", clip.key)
         draws = streams.torch(*purpose)
         picture = torch.randint(0, 120, (s.segments, s.frames, s.size, s.size, 3), generator=draws)
         picture += (torch.arange(s.frames) * s.stride).view(-1, 1, 1, 1)
-        picture[..., clip.label] += 60
+        picture[..., clip.target] += 60
         sound = torch.randn((s.segments, 100, s.mels), generator=draws) - 7
         band = s.mels // 3
-        sound[..., clip.label * band : (clip.label + 1) * band] += 2
+        sound[..., clip.target * band : (clip.target + 1) * band] += 2
         video, audio = self.video and "video" in s.modalities, self.audio and "audio" in s.modalities
-        return Sample(
+        return OpenedClip(
             video=picture.to(torch.uint8) * video,
             audio=sound * audio,
             words=((),) * s.segments,
@@ -82,11 +82,11 @@ def toy_batch(
     """One clip a row of `present` (video, audio); the classes take turns."""
     clips = toy_clips("batch", len(present))
     read = [
-        replace(clips, video=video, audio=audio).read(i, sampling(config, training), Streams(7), 0)
+        replace(clips, video=video, audio=audio).read(i, make_sampling(config, training), RngTree(7), 0)
         for i, (video, audio) in enumerate(present)
     ]
     taken = clips.clips[: len(read)]
-    return Batch(collate(read), torch.tensor([c.label for c in taken]), tuple(c.key for c in taken), 0, 0.0)
+    return Batch(collate(read), torch.tensor([c.target for c in taken]), tuple(c.key for c in taken), 0, 0.0)
 
 
 def one_clip(inputs: Inputs, index: int) -> Inputs:
@@ -100,21 +100,21 @@ def run_fit(method: Any, config: Any, folder: Path, seed: int = 0, **given: Any)
 
     `card`, `train`, `val`, `test` and `micro_batch` may be given.
     """
-    card: Card = given.get("card", CARD)
+    card: DatasetInfo = given.get("card", CARD)
     train, val = given.get("train", toy_clips("train", 3)), given.get("val", toy_clips("val", 2))
     test = given.get("test", toy_clips("test", 4))
-    streams, tracker = Streams(seed), Quiet()
+    streams, tracker = RngTree(seed), Quiet()
     folder.mkdir(parents=True, exist_ok=True)
-    ctx = Context(tracker, folder, threads=1, micro_batch=given.get("micro_batch"))
+    ctx = FitContext(tracker, folder, threads=1, micro_batch=given.get("micro_batch"))
     predictor = method.fit(config, card, train, val, streams, ctx)
     predictor.train(False)
     opened = method.sampling(config, False)
     with torch.inference_mode():
         inputs = collate([test.read(i, opened, streams, 0) for i in range(len(test.clips))])
-        return predictor(inputs).label, tracker
+        return predictor(inputs).output, tracker
 
 
 def accuracy(scores: torch.Tensor, clips: ToyClips) -> float:
     """Share of clips whose largest score is that of their label."""
-    labels = torch.tensor([clip.label for clip in clips.clips])
+    labels = torch.tensor([clip.target for clip in clips.clips])
     return float((scores.argmax(-1) == labels).float().mean())

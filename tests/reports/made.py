@@ -12,15 +12,21 @@ from typing import Any
 
 import numpy as np
 
-from bench.cards import CARD, write_card
-from bench.data import Card
-from bench.files import write_whole
+from bench.artifacts import (
+    CONFIG_FILE,
+    CURVES_FILE,
+    DATASET_INFO_FILE,
+    PREDICTIONS_FILE,
+    _make_prediction_table,
+    write_dataset_info,
+)
+from bench.files import atomic_write
 from bench.metrics import Predictions, score
-from bench.outputs import CONFIG, CURVES, PREDICTIONS, _table
 from bench.record import Failure, Record, RunFolder, RunSpec
 from bench.requests import RequestedPlan, StoredRequest, add_requests
+from bench.types import DatasetInfo
 from datasets.registry import DATASETS
-from studies.ask import find_arm, find_changes
+from studies.requests import find_arm, find_changes
 
 SKILL = {"majority": 0.0, "probe": 0.3, "mbt": 0.42, "mbt-long": 0.44, "mart-released": 0.4, "mart": 0.5}
 """Share of clips that an arm knows; it guesses the others."""
@@ -30,9 +36,9 @@ def make_run(results: Path, arm: str = "mart", dataset: str = "ekman6", **values
     """A finished run with everything beside it, or a failed one with `error=...`; its scores follow from its
     predictions. `set` are config values, `clips` how many test clips, `data` real or sample; `request` are facts of a
     request that is stored for it, and without any it is of an unknown request."""
-    found, card = find_arm(arm), values.pop("card", None) or DATASETS[dataset].card
+    found, card = find_arm(arm), values.pop("card", None) or DATASETS[dataset].info
     preset, clips, skill = values.pop("preset", "quick"), values.pop("clips", 90), values.pop("skill", None)
-    config = found.method.config.preset(preset).override({**found.overrides, **values.pop("set", {})})
+    config = found.method.config.from_preset(preset).override({**found.overrides, **values.pop("set", {})})
     request = values.pop("request", None)
     error, notes, provenance = values.pop("error", None), values.pop("notes", {}), values.pop("provenance", {})
     spec = RunSpec(
@@ -55,7 +61,7 @@ def make_run(results: Path, arm: str = "mart", dataset: str = "ekman6", **values
     facts |= {"key": spec.key, "spec": spec, "preset": preset, "seconds": {"step": 60.0 + spec.seed, "read": 5.0}}
     if error is not None:
         record = Record(**facts, scores={}, notes={}, error=Failure("other", error, f"Traceback\n{error}"))
-        folder.write(record)
+        folder.write_record(record)
         add_requests(folder, [] if request is None else [request_for(record, **request)])
         return record
     skill = SKILL.get(arm, 0.46) if skill is None else skill
@@ -68,7 +74,7 @@ def make_run(results: Path, arm: str = "mart", dataset: str = "ekman6", **values
     if "pretrain_epochs" in spec.config:
         told |= {"pretrain/coverage": 0.776, "pretrain/coverage_kept": 0.228}
     record = Record(**facts, scores=dict(left.scores), notes={**told, **notes}, files=files, chosen=3)
-    folder.write(record)
+    folder.write_record(record)
     add_requests(folder, [] if request is None else [request_for(record, **request)])
     return record
 
@@ -101,7 +107,7 @@ class Left:
 KNOWN: dict[str, Left] = {}  # for each run that was made: tests make the same ones over and over
 
 
-def found_by(card: Card, clips: int, skill: float, spec: RunSpec) -> Left:
+def found_by(card: DatasetInfo, clips: int, skill: float, spec: RunSpec) -> Left:
     """Scores and files of a run, which follow from these alone; runs that val did not judge have none of val."""
     told = repr((card, clips, skill, spec))
     if told not in KNOWN:
@@ -115,7 +121,7 @@ def found_by(card: Card, clips: int, skill: float, spec: RunSpec) -> Left:
     return KNOWN[told]
 
 
-def predict(card: Card, split: str, clips: int, skill: float, spec: RunSpec) -> Predictions:
+def predict(card: DatasetInfo, split: str, clips: int, skill: float, spec: RunSpec) -> Predictions:
     """Scores of clips that are hard or easy for everybody, and a little different from seed to seed."""
     names = [f"{name}/{split}{spec.fold}_{index:04d}" for index in range(clips) for name in card.classes][:clips]
     label = np.arange(clips) % len(card.classes)
@@ -145,21 +151,21 @@ def curves(spec: RunSpec, skill: float, epochs: int = 6) -> list[dict[str, Any]]
 
 
 def files_of(
-    card: Card, config: dict[str, Any], splits: dict[str, Predictions], told: list[dict[str, Any]]
+    card: DatasetInfo, config: dict[str, Any], splits: dict[str, Predictions], told: list[dict[str, Any]]
 ) -> dict[str, bytes]:
     """Everything beside a record; name -> content."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        write_card(folder, card)
-        _table(splits, card).to_parquet(folder / PREDICTIONS, index=False)
-        read = {name: (folder / name).read_bytes() for name in (CARD, PREDICTIONS)}
-    return {CONFIG: json.dumps(config).encode(), CURVES: json.dumps(told).encode(), **read}
+        write_dataset_info(folder, card)
+        _make_prediction_table(splits, card).to_parquet(folder / PREDICTIONS_FILE, index=False)
+        read = {name: (folder / name).read_bytes() for name in (DATASET_INFO_FILE, PREDICTIONS_FILE)}
+    return {CONFIG_FILE: json.dumps(config).encode(), CURVES_FILE: json.dumps(told).encode(), **read}
 
 
 def make_search(results: Path, arm: str = "mart", dataset: str = "ekman6", **values: Any) -> dict[str, Any]:
     """The summary of a search whose winner is `params`; what runs with its values are, `make_run(set=params)` makes."""
     found, preset = find_arm(arm), values.pop("preset", "quick")
-    base = found.method.config.preset(preset).override({**found.overrides, **values.pop("set", {})})
+    base = found.method.config.from_preset(preset).override({**found.overrides, **values.pop("set", {})})
     params = values.pop("params", {"lr": 0.0015})
     trials = [
         {"number": n, "state": "complete" if n % 3 else "pruned", "value": 0.3 + 0.01 * n if n % 3 else None}
@@ -171,7 +177,7 @@ def make_search(results: Path, arm: str = "mart", dataset: str = "ekman6", **val
         "arm": arm,
         "dataset": dataset,
         "data": "real",
-        "fold": DATASETS[dataset].card.folds[0],
+        "fold": DATASETS[dataset].info.folds[0],
         "preset": preset,
         "sampler": "tpe",
         "pruner": "median",
@@ -186,10 +192,10 @@ def make_search(results: Path, arm: str = "mart", dataset: str = "ekman6", **val
         **values,
     }
     digest = hashlib.sha256(repr((arm, dataset, preset, params, summary["fold"])).encode()).hexdigest()[:12]
-    write_whole(results / "searches" / digest / "search.json", (json.dumps(summary) + "\n").encode())
+    atomic_write(results / "searches" / digest / "search.json", (json.dumps(summary) + "\n").encode())
     return {**summary, "digest": digest}
 
 
 def tamper(folder: Path, record: Record, **scores: float) -> None:
     """Rewrite a record with other scores."""
-    RunFolder(folder).write(replace(record, scores={**record.scores, **scores}))
+    RunFolder(folder).write_record(replace(record, scores={**record.scores, **scores}))

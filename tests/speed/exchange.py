@@ -18,13 +18,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.data import Card
-from bench.files import write_whole
-from bench.outputs import CURVES
-from bench.packed import pack
-from bench.provenance import describe
-from bench.record import Record, RunFolder, RunSpec
-from bench.store import Store
+from bench.artifacts import CURVES_FILE
+from bench.files import atomic_write
+from bench.mlflow import MlflowStore
+from bench.mlflow_run import pack_record
+from bench.record import Record, RunFolder, RunSpec, collect_provenance
+from bench.types import DatasetInfo
 from methods.registry import METHODS
 
 RUNS = 10_000
@@ -33,7 +32,7 @@ CURVE = ("loss", "label", "lr", "val/acc_e", "val/f1_e", "val/acc_s")
 TABLES = {"runs": "run_uuid", "latest_metrics": "run_uuid", "metrics": "run_uuid", "params": "run_uuid"}
 
 
-def one_record(seed: int, card: Card) -> Record:
+def one_record(seed: int, card: DatasetInfo) -> Record:
     """A record of realistic size: the config of the paper's method, the scores of a data set of eight classes."""
     names = [f"{split}/{kind}" for split in ("val", "test") for kind in ("acc_e", "f1_e", "bal_e", "acc_s", "f1_s")]
     names += [f"{split}/recall/{name}" for split in ("val", "test") for name in card.classes]
@@ -45,22 +44,22 @@ def one_record(seed: int, card: Card) -> Record:
     seconds = {
         name: 1.23456 + seed for name in ("prepare", "open store", "read", "step", "predict", "explain", "write")
     }
-    return Record(spec.key, spec, "mart", "paper", 1, scores, notes, seconds, describe("cpu", 2), [])
+    return Record(spec.key, spec, "mart", "paper", 1, scores, notes, seconds, collect_provenance("cpu", 2), [])
 
 
-def one_run(folder: Path, store: Store, card: Card) -> str:
+def one_run(folder: Path, store: MlflowStore, card: DatasetInfo) -> str:
     """A published run from which the others are copied."""
     record = one_record(0, card)
     run = RunFolder(folder / "runs" / record.key)
     curves = [{"stage": "finetune", "epoch": e, "values": dict.fromkeys(CURVE, 0.5)} for e in range(EPOCHS)]
-    write_whole(run.path / CURVES, json.dumps(curves).encode())
-    run.write(replace(record, files={CURVES: "0" * 64}))
-    run_id = store.publish(run, replace(record, files={CURVES: "0" * 64}))
-    assert run_id is not None, store.away
+    atomic_write(run.path / CURVES_FILE, json.dumps(curves).encode())
+    run.write_record(replace(record, files={CURVES_FILE: "0" * 64}))
+    run_id = store.publish(run, replace(record, files={CURVES_FILE: "0" * 64}))
+    assert run_id is not None, store.unavailable_reason
     return run_id
 
 
-def copy_runs(database: Path, template: str, card: Card) -> None:
+def copy_runs(database: Path, template: str, card: DatasetInfo) -> None:
     """The other runs, row by row of the template's, each with a seed and so a key and record of its own."""
     with sqlite3.connect(database) as connection:
         tables = {t: connection.execute(f"SELECT * FROM {t} WHERE {c} = ?", (template,)) for t, c in TABLES.items()}
@@ -74,9 +73,9 @@ def copy_runs(database: Path, template: str, card: Card) -> None:
                 named = [(*row[:at], run_id, *row[at + 1 :]) for row in found]
                 connection.executemany(f"INSERT INTO {table} VALUES ({marks})", named)
             record = one_record(seed, card)
-            text = record.as_json().encode()
+            text = record.to_json().encode()
             sha = hashlib.sha256(text).hexdigest()
-            own = {**tags, **pack(text), "bench.key": record.key, "bench.seed": str(seed), "bench.record": sha}
+            own = {**tags, **pack_record(text), "bench.key": record.key, "bench.seed": str(seed), "bench.record": sha}
             connection.executemany(
                 "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", [(k, v, run_id) for k, v in own.items()]
             )
@@ -84,13 +83,13 @@ def copy_runs(database: Path, template: str, card: Card) -> None:
 
 
 @contextmanager
-def served(store: Store) -> Iterator[str]:
+def served(store: MlflowStore) -> Iterator[str]:
     """The address of a server of a database."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     words = ["-m", "mlflow", "server", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
-    words += ["--default-artifact-root", str(store.artifacts)]
+    words += ["--default-artifact-root", str(store.artifact_location)]
     server = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
@@ -117,10 +116,10 @@ def main() -> None:
     """Print every figure on a line of its own."""
     from datasets.registry import DATASETS
 
-    card = DATASETS["ekman6"].card
+    card = DATASETS["ekman6"].info
     with tempfile.TemporaryDirectory() as name:
         folder, empty = Path(name) / "full", Path(name) / "empty"
-        store = Store(folder)
+        store = MlflowStore(folder)
         template = one_run(folder, store, card)
         copy_runs(folder / "mlflow.db", template, card)
         with served(store) as address:

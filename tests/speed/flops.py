@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 
-from methods.backbones.config import MbtConfig
-from methods.mart.config import MartConfig
-from methods.mart.masking import visible_count
-from methods.released.config import ReleasedConfig
+from methods.mart.config import MartConfig, ReleasedConfig
+from methods.mart.masking import count_visible_tokens
+from methods.mbt.config import MbtConfig
 
 
 def block(tokens: int, width: int) -> int:
@@ -66,7 +65,7 @@ def pre_training(config: MartConfig, words: int, ratio: float) -> int:
     """A step of MART on one clip with `words` cues a segment, at a share of hidden tokens."""
     of_video, of_audio = grids(config)
     video, audio = math.prod(of_video), math.prod(of_audio)
-    seen = visible_count(config.mask, ratio, of_video, 0), visible_count(config.mask, ratio, of_audio, 1)
+    seen = count_visible_tokens(config.mask, ratio, of_video, 0), count_visible_tokens(config.mask, ratio, of_audio, 1)
     patch = config.tubelet * config.patch**2 * 3
     asked = sum(ask(tokens, words, config.width) for tokens in (video, audio))
     projected = 3 * 2 * words * config.width * config.contrast_width  # x_vl, x_al and x_l

@@ -11,44 +11,46 @@ from pathlib import Path
 
 import torch
 
-from bench.data import Batch, Corpus
-from bench.execute import Ask, Desk, execute, load
-from bench.loading import Loader
-from bench.method import Context
+from bench.execute import RunEnvironment, RunRequest, execute, load_splits
+from bench.loader import Loader
+from bench.method import FitContext
 from bench.metrics import Predictions, score
-from bench.store import Store
-from bench.streams import Streams
-from methods.backbones.config import MbtConfig, sampling
-from methods.backbones.mbt import Mbt
-from methods.supervised import Classify, MbtPredictor
-from reports.clips.pictures import draw_all
-from studies.ask import resolve
+from bench.mlflow import MlflowStore
+from bench.rng import RngTree
+from bench.types import Batch, DatasetSplits
+from methods.mbt.config import MbtConfig, make_sampling
+from methods.mbt.model import Mbt
+from methods.mbt.supervised import MbtPredictor, SupervisedObjective
+from reports.figures.clips import save_run_figures
+from studies.requests import resolve_requests
 from tests.conftest import Quiet
 
 THREADS, TURNS, LONG = 2, 3, 3  # turns of each; the longer run has so many times the epochs
 TEN_MINUTES = 600.0
 
 
-def bare(ask: Ask, corpus: Corpus, seed: int) -> float:
+def bare(ask: RunRequest, corpus: DatasetSplits, seed: int) -> float:
     """Seconds of plain PyTorch: batches, backward, clipping, AdamW, averaged weights, val after each epoch, and test
     for the best one; nothing is logged, kept or drawn."""
     config = ask.config
     assert isinstance(config, MbtConfig)
-    streams, ctx = Streams(seed), Context(Quiet(), Path("."), threads=THREADS)
+    streams, ctx = RngTree(seed), FitContext(Quiet(), Path("."), threads=THREADS)
     since = time.perf_counter()
     torch.set_num_threads(THREADS)
-    predictor = MbtPredictor(Mbt(config, len(corpus.card.classes), streams))
-    objective = Classify(predictor, corpus.card, config.polarity_weight)
+    predictor = MbtPredictor(Mbt(config, len(corpus.info.classes), streams))
+    objective = SupervisedObjective(predictor, corpus.info, config.polarity_weight)
     parameters = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     average = [p.detach().clone() for p in parameters]
-    train = Loader(corpus.train, sampling(config, True), streams, config.batch, ctx, shuffle=True)
-    val, test = (Loader(s, sampling(config, False), streams, 16, ctx, shuffle=False) for s in (corpus.val, corpus.test))
+    train = Loader(corpus.train, make_sampling(config, True), streams, config.batch, ctx, shuffle=True)
+    val, test = (
+        Loader(s, make_sampling(config, False), streams, 16, ctx, shuffle=False) for s in (corpus.val, corpus.test)
+    )
     steps, best, kept = 0, -math.inf, average
     for epoch in range(config.epochs):
         objective.train()
-        for read in train.epoch(epoch):
-            labels = torch.tensor([corpus.train.clips[index].label for index in read.indices])
+        for read in train.iterate_epoch(epoch):
+            labels = torch.tensor([corpus.train.clips[index].target for index in read.indices])
             keys = tuple(corpus.train.clips[index].key for index in read.indices)
             losses = objective(Batch(read.inputs, labels, keys, epoch, 0.0))
             torch.stack([term.sum() for term in losses.terms.values()]).sum().div(len(labels)).backward()
@@ -75,22 +77,22 @@ def _put(parameters: list[torch.Tensor], values: list[torch.Tensor]) -> None:
             parameter.copy_(value)
 
 
-def _accuracy(predictor: MbtPredictor, loader: Loader, corpus: Corpus, split: str) -> float:
+def _accuracy(predictor: MbtPredictor, loader: Loader, corpus: DatasetSplits, split: str) -> float:
     predictor.eval()
     clips = getattr(corpus, split).clips
     with torch.inference_mode():
-        rows = torch.cat([predictor(read.inputs).label for read in loader.epoch(0)])
+        rows = torch.cat([predictor(read.inputs).label for read in loader.iterate_epoch(0)])
     labels = torch.tensor([clip.label for clip in clips])
-    found = score(Predictions(tuple(clip.key for clip in clips), labels.numpy(), rows.numpy()), corpus.card)
+    found = score(Predictions(tuple(clip.key for clip in clips), labels.numpy(), rows.numpy()), corpus.info)
     return float(found["acc_e"] or 0.0)
 
 
 def measure(results: Path, epochs: int, seeds: range) -> tuple[float, float]:
     """Median seconds of a cell and of the bare loop, in turns."""
-    desk = Desk(results, Store(results), Quiet(), partial(draw_all), threads=THREADS)
+    desk = RunEnvironment(results, MlflowStore(results), Quiet(), partial(save_run_figures), threads=THREADS)
     ours, plain = [], []
-    for ask in resolve("mbt", "ekman6", "quick", [f"epochs={epochs}"], seeds):
-        corpus = load(ask, desk)
+    for ask in resolve_requests("mbt", "ekman6", "quick", [f"epochs={epochs}"], seeds):
+        corpus = load_splits(ask, desk)
         since = time.perf_counter()
         record = execute(ask, desk).record
         ours.append(time.perf_counter() - since)

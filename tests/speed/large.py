@@ -7,12 +7,17 @@ import tempfile
 import time
 from pathlib import Path
 
-from bench.data import Request
-from datasets.registry import SOURCES, as_dataset
-from datasets.store.ledger import Ledger, Row
-from datasets.store.prepared import Form
-from datasets.store.sources import ends_of, full_mark, quick_mark
-from datasets.survey import find
+from bench.types import SplitRequest
+from datasets.prepare import (
+    PrepareSpec,
+    StoreManifest,
+    StoreRow,
+    compute_full_stamp,
+    compute_quick_stamp,
+    find_first_last,
+)
+from datasets.registry import SOURCES, make_dataset
+from datasets.summary import locate_dataset
 from tests.speed.commands import timed
 
 CLIPS, DRAMAS = 31_182, 200
@@ -24,7 +29,7 @@ def write_tree(root: Path) -> None:
     """Clips of one byte under the two lists; dramas are never parted."""
     rows: dict[str, list[str]] = {"train": [], "test": []}
     for number in range(CLIPS):
-        label, name = SOURCE.card.classes[number % 5], f"drama{number % DRAMAS:03d}_{number:05d}"
+        label, name = SOURCE.info.classes[number % 5], f"drama{number % DRAMAS:03d}_{number:05d}"
         for path in (root / "video" / label / f"{name}.mp4", root / "srt" / label / f"{name}.srt"):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(b"x")
@@ -35,15 +40,15 @@ def write_tree(root: Path) -> None:
 
 def write_store(root: Path, results: Path) -> None:
     """A store that says of every clip that it is prepared."""
-    place = results / "prepared" / SOURCE.card.name / Form.of(SIZE, MELS).folder
+    place = results / "prepared" / SOURCE.info.name / PrepareSpec.for_size(SIZE, MELS).folder_name
     place.mkdir(parents=True)
     rows = []
-    for number, clip in enumerate(find(SOURCE, root, 0).index.clips):
-        name, digest, ends = f"{number:032d}", f"{number:064d}", ends_of(clip)
+    for number, clip in enumerate(locate_dataset(SOURCE, root, 0).listing.available):
+        name, digest, ends = f"{number:032d}", f"{number:064d}", find_first_last(clip)
         (place / f"{name}.safetensors").touch()
-        marks = (clip.key, quick_mark(clip, ends), full_mark(clip), ends)
-        rows.append(Row(*marks, name, digest, True, (), 700, 2400, 40, digest, digest, 10**6))
-    Ledger(place, {}).add(rows)
+        marks = (clip.key, compute_quick_stamp(clip, ends), compute_full_stamp(clip), ends)
+        rows.append(StoreRow(*marks, name, digest, True, (), 700, 2400, 40, digest, digest, 10**6))
+    StoreManifest(place, {}).append(rows)
 
 
 def main() -> None:
@@ -51,16 +56,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         root, results = Path(name) / "data", Path(name) / "results"
         write_tree(root)
-        wall, memory = timed("bench.py", "check", "--dataset", SOURCE.card.name, "--data", str(root))
+        wall, memory = timed("bench.py", "check", "--dataset", SOURCE.info.name, "--data", str(root))
         print(
             f"check, {CLIPS} clips             {wall:7.1f} s   (wanted: under 60; {memory:.0f} MB, wanted: under 1000)"
         )
         write_store(root, results)
-        dataset = as_dataset(SOURCE)
-        import datasets.corpus  # noqa: F401  # imports are not counted
+        dataset = make_dataset(SOURCE)
+        import datasets.splits  # noqa: F401  # imports are not counted
 
         start = time.perf_counter()
-        corpus = dataset.load(Request(root, results, SIZE, MELS, 0))
+        corpus = dataset.load(SplitRequest(root, results, SIZE, MELS, 0))
         wall = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         counted = sum(len(clips.clips) for clips in (corpus.train, corpus.val, corpus.test))

@@ -9,11 +9,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from bench.execute import Desk, execute
-from bench.known import Known
-from bench.record import RECORD, RunFolder
-from bench.store import Store
-from studies.ask import resolve
+from bench.execute import RunEnvironment, execute
+from bench.mlflow import MlflowStore
+from bench.record import RECORD_FILE, RunFolder
+from studies.plan import RunKeyResolver
+from studies.requests import resolve_requests
 from tests.conftest import Quiet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,14 +23,14 @@ COMMAND = ("bench.py", "--method", "majority", "--dataset", "ekman6", "--seeds",
 
 def make_records(results: Path) -> None:
     """Records of all but the last few seeds: one real run, written down under each seed's key."""
-    desk = Desk(results, Store(results), Quiet(), lambda *given: [])
-    asks = resolve("majority", "ekman6", "quick", [], range(CELLS - LEFT))
-    record, known = execute(asks[0], desk).record, Known(desk)
+    desk = RunEnvironment(results, MlflowStore(results), Quiet(), lambda *given: [])
+    asks = resolve_requests("majority", "ekman6", "quick", [], range(CELLS - LEFT))
+    record, known = execute(asks[0], desk).record, RunKeyResolver(desk)
     for ask in asks[1:]:
-        spec = known.spec(ask)
+        spec = known.make_spec(ask)
         folder = RunFolder(results / "runs" / spec.key)
         folder.path.mkdir()
-        (folder.path / RECORD).write_text(replace(record, key=spec.key, spec=spec).as_json())
+        (folder.path / RECORD_FILE).write_text(replace(record, key=spec.key, spec=spec).to_json())
 
 
 def seconds_until_first_run(results: Path) -> float:

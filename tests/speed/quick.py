@@ -9,42 +9,44 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bench.data import Batch, Corpus, Request
-from bench.loading import Read, collate
-from bench.method import Context
-from bench.streams import Streams
-from bench.training import Stage, _Ema, _optimizer, train
+from bench.loader import LoadedBatch, collate
+from bench.method import FitContext
+from bench.rng import RngTree
+from bench.training import Stage, _Ema, _make_optimizer, train_stage
+from bench.types import Batch, DatasetSplits, SplitRequest
 from datasets.registry import DATASETS
-from methods.backbones.config import sampling
-from methods.backbones.mbt import Mbt
 from methods.mart.config import MartConfig
-from methods.mart.model import MartPredictor, Pretrain
-from methods.supervised import Classify, fine_tuning, pretraining
+from methods.mart.objective import MartObjective, MartPredictor
+from methods.mbt.config import make_sampling
+from methods.mbt.model import Mbt
+from methods.mbt.supervised import SupervisedObjective, make_fine_tuning_stage, make_pretraining_stage
 from tests.conftest import Quiet
 
 PASSES = 4  # over the batches that are there already
 
 
-def measure(name: str, objective: nn.Module, corpus: Corpus, stage: Stage, config: MartConfig, folder: Path) -> None:
+def measure(
+    name: str, objective: nn.Module, corpus: DatasetSplits, stage: Stage, config: MartConfig, folder: Path
+) -> None:
     """Time the loop as it is, and the same steps of the same model on batches that are there already."""
-    clips, streams = corpus.train, Streams(0)
-    opened = sampling(config, True)
+    clips, streams = corpus.train, RngTree(0)
+    opened = make_sampling(config, True)
     batches = -(-len(clips.clips) // stage.batch)
     steps = stage.epochs * batches
     (folder / name).mkdir()
     start = time.perf_counter()
-    ctx = Context(Quiet(), folder / name)
-    train(objective, clips, opened, stage, streams, ctx)
+    ctx = FitContext(Quiet(), folder / name)
+    train_stage(objective, clips, opened, stage, streams, ctx)
     whole = (time.perf_counter() - start) / steps
     reads = [
-        Read(tuple(rows), collate([clips.read(row, opened, streams, 0) for row in rows]))
+        LoadedBatch(tuple(rows), collate([clips.read(row, opened, streams, 0) for row in rows]))
         for rows in torch.randperm(len(clips.clips)).split(stage.batch)
     ]
-    optimizer, average = _optimizer(objective.train(), stage), _Ema(objective) if stage.ema else None
+    optimizer, average = _make_optimizer(objective.train(), stage), _Ema(objective) if stage.ema else None
     start = time.perf_counter()
     for epoch in range(PASSES):
         for read in reads:
-            label = torch.tensor([clips.clips[row].label for row in read.indices])
+            label = torch.tensor([clips.clips[row].target for row in read.indices])
             keys = tuple(clips.clips[row].key for row in read.indices)
             told = objective(Batch(read.inputs, label, keys, epoch, epoch / PASSES))
             torch.stack([term.sum() for term in told.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
@@ -54,7 +56,7 @@ def measure(name: str, objective: nn.Module, corpus: Corpus, stage: Stage, confi
             if average is not None:
                 average.update(stage.ema)
     model = (time.perf_counter() - start) / (PASSES * batches)
-    spent = ", ".join(f"{part} {1e3 * seconds / steps:.1f} ms" for part, seconds in ctx.clock.seconds().items())
+    spent = ", ".join(f"{part} {1e3 * seconds / steps:.1f} ms" for part, seconds in ctx.timer.get_seconds().items())
     print(
         f"quick, {name:<26}{1 / whole:7.1f} steps/s  {1 - model / whole:6.1%} outside the model "
         f"(wanted: under 15 %; model {1e3 * model:.1f} ms; loop: {spent})",
@@ -65,12 +67,21 @@ def measure(name: str, objective: nn.Module, corpus: Corpus, stage: Stage, confi
 def main() -> None:
     """Both stages on the built-in sample."""
     torch.set_num_threads(2)
-    config = MartConfig.preset("quick")
+    config = MartConfig.from_preset("quick")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        corpus = DATASETS["ekman6"].load(Request(None, folder, config.size, config.mels, 0))
-        predictor = MartPredictor(Mbt(config, len(corpus.card.classes), Streams(0)), config, corpus.card)
-        objective = Pretrain(predictor, config, corpus.card, Streams(0))
-        predictor.cues(collate([corpus.train.read(0, sampling(config, True), Streams(0), 0)]))  # loads the lexicon
-        measure("pre-training", objective, corpus, pretraining(config), config, folder)
-        measure("fine-tuning", Classify(predictor, corpus.card, 0.5), corpus, fine_tuning(config), config, folder)
+        corpus = DATASETS["ekman6"].load(SplitRequest(None, folder, config.size, config.mels, 0))
+        predictor = MartPredictor(Mbt(config, len(corpus.info.classes), RngTree(0)), config, corpus.info)
+        objective = MartObjective(predictor, config, corpus.info, RngTree(0))
+        predictor.find_cues(
+            collate([corpus.train.read(0, make_sampling(config, True), RngTree(0), 0)])
+        )  # loads the lexicon
+        measure("pre-training", objective, corpus, make_pretraining_stage(config), config, folder)
+        measure(
+            "fine-tuning",
+            SupervisedObjective(predictor, corpus.info, 0.5),
+            corpus,
+            make_fine_tuning_stage(config),
+            config,
+            folder,
+        )

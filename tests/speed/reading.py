@@ -21,18 +21,17 @@ import torch
 from PIL import Image
 from torchaudio.compliance.kaldi import fbank
 
-from bench.data import Clip, Files, Sample, Sampling
-from bench.loading import Loader
-from bench.method import Context
-from bench.streams import Streams
-from datasets.ekman6 import CARD
-from datasets.media.transcript import read_transcript
-from datasets.sample.folder import ensure_sample
-from datasets.segments import cut
-from datasets.store import opening
-from datasets.store.kept import NOWHERE
-from datasets.store.opening import PreparedClips
-from datasets.store.prepared import Form, prepare
+from bench.loader import Loader
+from bench.method import FitContext
+from bench.rng import RngTree
+from bench.types import Clip, ClipSources, OpenedClip, Sampling
+from datasets import prepared_clips as opening
+from datasets.catalog.ekman6 import INFO
+from datasets.decode.subtitles import read_transcript
+from datasets.prepare import PrepareSpec, prepare_clips
+from datasets.prepared_clips import NO_CACHE, PreparedClipSet
+from datasets.sample import ensure_sample
+from datasets.segments import cut_segments
 from tests.conftest import Quiet
 from tests.datasets.trees import write_srt
 
@@ -49,11 +48,11 @@ def footage(folder: Path) -> tuple[str, list[Path]]:
     heads = sorted((SHARED / "grid_clips").glob("*.mpg"))
     if acted and heads:
         return "real clips, joined and looped", [*acted, *heads]
-    root = ensure_sample(CARD, folder, lambda *_: None, clips=2, training=1)
+    root = ensure_sample(INFO, folder, lambda *_: None, clips=2, training=1)
     return "drawn sample clips, enlarged and looped", sorted((root / "imgs").glob("*/*"))
 
 
-def write_clip(sources: list[Path], root: Path, number: int) -> tuple[Files, Files]:
+def write_clip(sources: list[Path], root: Path, number: int) -> tuple[ClipSources, ClipSources]:
     """One clip as a tree of JPEGs with mp3 and srt, as the authors' tools write it, and as a video."""
     frames: list[np.ndarray] = []
     sound = np.zeros(0, dtype=np.float32)
@@ -79,10 +78,12 @@ def write_clip(sources: list[Path], root: Path, number: int) -> tuple[Files, Fil
         for frame in frames:
             written.mux(stream.encode(av.VideoFrame.from_ndarray(frame)))
         written.mux(stream.encode(None))
-    return Files(frames=tree, audio=audio, transcript=words), Files(video=video, audio=audio, transcript=words)
+    return ClipSources(frames=tree, audio=audio, transcript=words), ClipSources(
+        video=video, audio=audio, transcript=words
+    )
 
 
-def read_as_authors(files: Files, sampling: Sampling, rng: np.random.Generator) -> tuple[Any, ...]:
+def read_as_authors(files: ClipSources, sampling: Sampling, rng: np.random.Generator) -> tuple[Any, ...]:
     """The same sample from the tree: 192 JPEGs resized and cropped, all the sound filtered, the subtitle parsed."""
     assert files.frames is not None and files.audio is not None and files.transcript is not None
     words, _ = read_transcript(files.transcript, "")
@@ -91,7 +92,7 @@ def read_as_authors(files: Files, sampling: Sampling, rng: np.random.Generator) 
         parts = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)]
     wave = torch.from_numpy(np.concatenate(parts))[None]
     energies = fbank(wave - wave.mean(), htk_compat=True, window_type="hanning", num_mel_bins=sampling.mels, dither=0.0)
-    segments = cut(SECONDS * 30, len(energies), words, sampling, rng)
+    segments = cut_segments(SECONDS * 30, len(energies), words, sampling, rng)
     size, short, corner = sampling.size, round(sampling.size * 8 / 7), rng.random(2)
     video = np.zeros((sampling.segments, sampling.frames, size, size, 3), dtype=np.uint8)
     for s, segment in enumerate(segments):
@@ -106,13 +107,13 @@ def read_as_authors(files: Files, sampling: Sampling, rng: np.random.Generator) 
     return torch.from_numpy(video), audio, tuple(segment.words for segment in segments)
 
 
-def measure_reading(clips: PreparedClips, trees: list[Files], sampling: Sampling, name: str) -> None:
+def measure_reading(clips: PreparedClipSet, trees: list[ClipSources], sampling: Sampling, name: str) -> None:
     """Both ways in turns on one thread; the best of each clip counts."""
-    opening.STORE = NOWHERE
+    opening.STORE = NO_CACHE
     ours, theirs, rng = [9.0] * len(trees), [9.0] * len(trees), np.random.default_rng(0)
     for turn in range(TURNS):
         for number, tree in enumerate(trees):
-            ours[number] = min(ours[number], _timed(lambda: clips.read(number, sampling, Streams(0), turn)))  # noqa: B023
+            ours[number] = min(ours[number], _timed(lambda: clips.read(number, sampling, RngTree(0), turn)))  # noqa: B023
             if turn % 3 == 0:
                 theirs[number] = min(theirs[number], _timed(lambda: read_as_authors(tree, sampling, rng)))  # noqa: B023
     ratio = sum(theirs) / sum(ours)
@@ -122,15 +123,15 @@ def measure_reading(clips: PreparedClips, trees: list[Files], sampling: Sampling
     )
 
 
-def measure_loaders(clips: PreparedClips) -> None:
+def measure_loaders(clips: PreparedClipSet) -> None:
     """Samples a second of one loader process and of two, in turns."""
     best = {1: 0.0, 2: 0.0}
     times = (READS + WARM) // len(clips.paths)
-    many = PreparedClips(clips.clips * times, clips.paths * times)
+    many = PreparedClipSet(clips.clips * times, clips.paths * times)
     for _ in range(3):
         for count in best:
-            ctx = Context(Quiet(), Path(), loaders=count)
-            batches = Loader(_Cold(many), PAPER, Streams(0), BATCH, ctx, shuffle=False).epoch(0)
+            ctx = FitContext(Quiet(), Path(), loaders=count)
+            batches = Loader(_Cold(many), PAPER, RngTree(0), BATCH, ctx, shuffle=False).iterate_epoch(0)
             for _ in range(WARM // BATCH):
                 next(batches)
             best[count] = max(best[count], READS / _timed(lambda: deque(batches, maxlen=0)))  # noqa: B023
@@ -138,7 +139,7 @@ def measure_loaders(clips: PreparedClips) -> None:
     print(f"two loader processes against one  {best[2] / best[1]:6.2f} times as fast  ({told})", flush=True)
 
 
-def measure_size(prepared: list[Path], trees: list[Files]) -> None:
+def measure_size(prepared: list[Path], trees: list[ClipSources]) -> None:
     """Bytes of an hour in the store and in the tree."""
     hours = len(trees) * SECONDS / 3600
     store = sum(path.stat().st_size for path in prepared) / hours / 1e6
@@ -160,31 +161,33 @@ def main() -> None:
         trees, videos = [list(files) for files in zip(*written, strict=True)]
         for kind, files in (("JPEG tree and mp3", trees), ("H.264 and mp3", videos)):
             clips = tuple(Clip(f"joy/c{n}", 0, "train", f"c{n}", file) for n, file in enumerate(files))
-            spent = _timed(lambda: prepare(clips, Form.of(112, 128), folder / kind, lambda *_: None))  # noqa: B023
+            spent = _timed(lambda: prepare_clips(clips, PrepareSpec.for_size(112, 128), folder / kind, lambda *_: None))  # noqa: B023
             rate = SECONDS * CLIPS / spent
             print(f"preparing, {kind:<22}{rate:6.0f} times real time (processes' start in it; wanted: 20)", flush=True)
         clips = tuple(Clip(f"joy/c{n}", 0, "train", f"c{n}", file) for n, file in enumerate(trees))
         for label, sampling in (("paper", PAPER), ("quick", QUICK)):
-            done = prepare(clips, Form.of(sampling.size, sampling.mels), folder / "JPEG tree and mp3", lambda *_: None)
+            done = prepare_clips(
+                clips, PrepareSpec.for_size(sampling.size, sampling.mels), folder / "JPEG tree and mp3", lambda *_: None
+            )
             paths = tuple(item.path for item in done if item.path is not None)
-            measure_reading(PreparedClips(clips, paths), trees, sampling, label)
+            measure_reading(PreparedClipSet(clips, paths), trees, sampling, label)
             measure_size(list(paths), trees)
             if label == "paper":
-                measure_loaders(PreparedClips(clips, paths))
+                measure_loaders(PreparedClipSet(clips, paths))
 
 
 @dataclass(frozen=True)
 class _Cold:
     """Clips that are never kept in memory."""
 
-    inner: PreparedClips
+    inner: PreparedClipSet
 
     @property
     def clips(self) -> tuple[Clip, ...]:
         return self.inner.clips
 
-    def read(self, index: int, sampling: Sampling, streams: Streams, epoch: int) -> Sample:
-        opening.STORE = NOWHERE
+    def read(self, index: int, sampling: Sampling, streams: RngTree, epoch: int) -> OpenedClip:
+        opening.STORE = NO_CACHE
         return self.inner.read(index, sampling, streams, index)
 
 
@@ -194,7 +197,7 @@ def _timed(work: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def _sizes(files: Files) -> tuple[int, int]:
+def _sizes(files: ClipSources) -> tuple[int, int]:
     assert files.frames is not None and files.audio is not None
     return sum(path.stat().st_size for path in files.frames.iterdir()), files.audio.stat().st_size
 

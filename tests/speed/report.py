@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from datasets.registry import DATASETS
-from studies.ask import known_arms
+from studies.requests import get_arms
 from tests.reports.made import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -22,7 +22,7 @@ LOOK = 0.25  # seconds between looks at the memory
 
 def make_results(results: Path) -> int:
     """The records of all runs; how many there are."""
-    arms = [name for name in known_arms() if name != "mart-target-clip"][:METHODS]
+    arms = [name for name in get_arms() if name != "mart-target-clip"][:METHODS]
     made = [
         make_run(results, arm, dataset, seed=seed, clips=CLIPS)
         for dataset in DATASETS

@@ -16,14 +16,14 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
-from bench.config import Search
-from bench.execute import Ask, Desk, execute
-from bench.files import write_whole
-from bench.provenance import describe
-from bench.store import Store
+from bench.config import SearchRange
+from bench.execute import RunEnvironment, RunRequest, execute
+from bench.files import atomic_write
+from bench.mlflow import MlflowStore
+from bench.record import collect_provenance
 from datasets.registry import DATASETS
-from methods.mbt import MBT
-from studies.search.pruners import choose_pruner, make_pruner
+from methods.mbt.method import MBT
+from studies.search import choose_pruner, make_pruner
 from tests.conftest import Quiet
 
 STORED = Path(__file__).with_name("search_curves.json")
@@ -108,10 +108,10 @@ def main() -> None:
 def draw(number: int) -> dict[str, float]:
     """The config values of a trial: none for the first, which is the preset's own; else at random from the ranges."""
     chance = random.Random(number)
-    return {name: _draw(range_, chance) for name, range_ in MBT.config.searches().items()} if number else {}
+    return {name: _draw(range_, chance) for name, range_ in MBT.config.get_declared_ranges().items()} if number else {}
 
 
-def _draw(range_: Search, chance: random.Random) -> float:
+def _draw(range_: SearchRange, chance: random.Random) -> float:
     assert range_.low is not None and range_.high is not None, "mbt declares no choices"
     low, high, at = range_.low, range_.high, chance.random()
     return float(f"{low * (high / low) ** at if range_.log else low + (high - low) * at:.5g}")
@@ -119,7 +119,7 @@ def _draw(range_: Search, chance: random.Random) -> float:
 
 def record(path: Path = STORED) -> None:
     """Run the trials that are not in the file yet, about 15 s each; those of other code are made anew."""
-    facts = describe("cpu", 1)
+    facts = collect_provenance("cpu", 1)
     stored = json.loads(path.read_text()) if path.exists() else {}
     if stored.get("provenance", {}).get("source") != facts["source"]:
         wanted = ("commit", "dirty", "source", "lock", "python", "torch", "numpy", "processor", "threads")
@@ -127,20 +127,27 @@ def record(path: Path = STORED) -> None:
         stored = {**about, "provenance": {name: facts[name] for name in wanted}, "trials": []}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        desk = Desk(folder, Store(folder), Quiet(), lambda *_: [], threads=1, keep_weights=False)
+        desk = RunEnvironment(folder, MlflowStore(folder), Quiet(), lambda *_: [], threads=1, keep_weights=False)
         for number in range(len(stored["trials"]), TRIALS):
             values, curve = draw(number), run(draw(number), desk)
             stored["trials"].append({"values": values, "val": curve})
-            write_whole(path, _written(stored).encode())
+            atomic_write(path, _written(stored).encode())
             print(f"trial {number}: best val {max(curve):.3f} in epoch {curve.index(max(curve))}, {values}", flush=True)
 
 
-def run(values: dict[str, float], desk: Desk) -> list[float]:
+def run(values: dict[str, float], desk: RunEnvironment) -> list[float]:
     """val/acc_e of every epoch of a trial."""
     curve: list[float] = []
-    config = MBT.config.preset("quick").override(values)
-    ask = Ask(
-        "mbt", MBT, config, "quick", DATASETS["ekman6"], SEED, stage="trial", watch=lambda _, acc: curve.append(acc)
+    config = MBT.config.from_preset("quick").override(values)
+    ask = RunRequest(
+        "mbt",
+        MBT,
+        config,
+        "quick",
+        DATASETS["ekman6"],
+        SEED,
+        stage="trial",
+        pruning_callback=lambda _, acc: curve.append(acc),
     )
     outcome = execute(ask, desk)
     if outcome.record.error is not None or len(curve) != config.epochs:

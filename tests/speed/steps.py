@@ -22,18 +22,17 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from bench.config import parse_overrides
-from bench.data import Batch
-from bench.loading import collate
-from bench.streams import Streams
-from bench.training import Stage, _optimizer
-from methods.backbones.config import MbtConfig
-from methods.backbones.mbt import Mbt
-from methods.mart.config import MartConfig
-from methods.mart.masking import mask_ratio, visible_count
-from methods.mart.model import MartPredictor, Pretrain
-from methods.released.config import ReleasedConfig
-from methods.released.model import Released
-from methods.supervised import Classify, MbtPredictor
+from bench.loader import collate
+from bench.rng import RngTree
+from bench.training import Stage, _make_optimizer
+from bench.types import Batch
+from methods.mart.config import MartConfig, ReleasedConfig
+from methods.mart.masking import compute_mask_ratio, count_visible_tokens
+from methods.mart.objective import MartObjective, MartPredictor
+from methods.mart_released import ReleasedObjective
+from methods.mbt.config import MbtConfig
+from methods.mbt.model import Mbt
+from methods.mbt.supervised import MbtPredictor, SupervisedObjective
 from tests.methods.mart.toys import CARD, MART, spoken_clips
 from tests.speed import flops
 
@@ -72,7 +71,10 @@ class Plain(nn.Module):
         super().__init__()
         of_video, of_audio = flops.grids(config)
         video, audio = of_video[0] * of_video[1] * of_video[2], of_audio[0] * of_audio[1]
-        seen = visible_count(config.mask, ratio, of_video, 0), visible_count(config.mask, ratio, of_audio, 1)
+        seen = (
+            count_visible_tokens(config.mask, ratio, of_video, 0),
+            count_visible_tokens(config.mask, ratio, of_audio, 1),
+        )
         self.apart, self.between = config.depth - config.fusion_depth, config.bottleneck
         self.lengths = [(video + 1, seen[0] + 1), (audio + 2, seen[1] + 2)]
         self.towers = nn.ModuleList(_timm(config.width, config.depth, config.heads) for _ in range(2))
@@ -105,22 +107,22 @@ def _timm(width: int, depth: int, heads: int) -> nn.ModuleList:
 
 def make(kind: str, overrides: dict[str, Any], progress: float) -> tuple[nn.Module, Batch, int, MbtConfig]:
     """The objective of a kind of step, a batch of one clip, and the step's useful FLOP."""
-    streams, classes = Streams(0), len(CARD.classes)
+    streams, classes = RngTree(0), len(CARD.classes)
     model: nn.Module
     if kind == "released":
         released = ReleasedConfig().override(overrides)
-        model = Released(MbtPredictor(Mbt(released, classes, streams)), released, CARD, streams)
+        model = ReleasedObjective(MbtPredictor(Mbt(released, classes, streams)), released, CARD, streams)
         return model, _batch(released, progress), flops.released(released, WORDS), released
     if kind == "finetune":
         config = MbtConfig().override(overrides)
-        model = Classify(MbtPredictor(Mbt(config, classes, streams)), CARD, config.polarity_weight)
+        model = SupervisedObjective(MbtPredictor(Mbt(config, classes, streams)), CARD, config.polarity_weight)
         return model, _batch(config, progress), flops.fine_tuning(config), config
     mart = MartConfig().override(overrides)
-    ratio = mask_ratio(mart, progress)
+    ratio = compute_mask_ratio(mart, progress)
     if kind == "plain":
         work = 3 * mart.segments * sum(_plain_forward(mart, ratio))
         return Plain(mart, ratio), _batch(mart, progress), work, mart
-    model = Pretrain(MartPredictor(Mbt(mart, classes, streams), mart, CARD), mart, CARD, streams)
+    model = MartObjective(MartPredictor(Mbt(mart, classes, streams), mart, CARD), mart, CARD, streams)
     return model, _batch(mart, progress), flops.pre_training(mart, CUES, ratio), mart
 
 
@@ -129,7 +131,9 @@ def _plain_forward(config: MartConfig, ratio: float) -> Iterator[int]:
     video, audio = of_video[0] * of_video[1] * of_video[2], of_audio[0] * of_audio[1]
     yield flops.encoders(config, video, audio)
     yield flops.encoders(
-        config, visible_count(config.mask, ratio, of_video, 0), visible_count(config.mask, ratio, of_audio, 1)
+        config,
+        count_visible_tokens(config.mask, ratio, of_video, 0),
+        count_visible_tokens(config.mask, ratio, of_audio, 1),
     )
     yield config.decoder_depth * (
         flops.block(video + 1, config.decoder_width) + flops.block(audio + 2, config.decoder_width)
@@ -138,14 +142,14 @@ def _plain_forward(config: MartConfig, ratio: float) -> Iterator[int]:
 
 def _batch(config: MbtConfig, progress: float) -> Batch:
     sampling = MART.sampling(config, True)
-    inputs = collate([spoken_clips("train", 1).read(0, sampling, Streams(0), 0)]).to(DEVICE)
+    inputs = collate([spoken_clips("train", 1).read(0, sampling, RngTree(0), 0)]).to(DEVICE)
     return Batch(inputs, torch.tensor([0], device=DEVICE), ("sad/train0",), 0, progress)
 
 
 def watch(model: nn.Module) -> dict[str, float]:
     """Seconds that will be spent in what is MART's own: scores, cues, words, verification, masks."""
     spent: dict[str, float] = {}
-    if isinstance(model, Pretrain):
+    if isinstance(model, MartObjective):
         for name in ("temporal", "cues", "stages"):
             _watch(model.predictor, name, spent)
         for name in ("_hide", "_evidence", "_mask_notes"):
@@ -189,7 +193,7 @@ def _wait() -> None:
 def measure(kind: str, steps: int, overrides: dict[str, Any], progress: float, warm: int = 1) -> Timed:
     """Time optimiser steps on one clip, each between products; float32 on a CPU, bf16 on a GPU."""
     model, batch, flop, config = make(kind, overrides, progress)
-    optimizer = _optimizer(model.to(DEVICE).train(), Stage("x", 1, 1, config.lr, config.weight_decay))
+    optimizer = _make_optimizer(model.to(DEVICE).train(), Stage("x", 1, 1, config.lr, config.weight_decay))
     size, dtype = (8192, torch.bfloat16) if CUDA else (2048, torch.float32)
 
     def step() -> None:

@@ -12,10 +12,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from bench.execute import Ask
+from bench.execute import RunRequest
 from bench.record import RunSpec
-from studies.queue.storage import Storage, storage_url
-from studies.search.search import FIRST_SEED, Budget, How, Search
+from studies.search import FIRST_TRIAL_SEED, Budget, HyperparameterSearch, SearchOptions
+from studies.storage import Storage, make_storage_url
 from tests.postgres import find_binaries, running
 from tests.toys import TOY, TOY_DATA, ToyConfig
 
@@ -26,15 +26,20 @@ CELL = ("bench.py", "--method", "mbt", "--dataset", "ekman6", "--seeds", "6", "-
 
 def work(url: str, results: str, spent: Any) -> None:
     """A worker: claims trials, lets each take a second of reports, tells their ends; what that took is `spent`."""
-    spec = RunSpec("toy", 1, ToyConfig().model_dump(), "toy", "real", "f", "c", 0, FIRST_SEED)
-    base = Ask("toy", TOY, ToyConfig(), "quick", TOY_DATA, FIRST_SEED, stage="trial")
-    search = Search(
-        base, spec, set(), How(pruner="none"), Budget(trials=TRIALS), Storage(storage_url(Path(results), url))
+    spec = RunSpec("toy", 1, ToyConfig().model_dump(), "toy", "real", "f", "c", 0, FIRST_TRIAL_SEED)
+    base = RunRequest("toy", TOY, ToyConfig(), "quick", TOY_DATA, FIRST_TRIAL_SEED, stage="trial")
+    search = HyperparameterSearch(
+        base,
+        spec,
+        set(),
+        SearchOptions(pruner="none"),
+        Budget(trials=TRIALS),
+        Storage(make_storage_url(Path(results), url)),
     )
-    search.trials()
+    search.get_trials()
     while not search.is_over():
         since = time.perf_counter()
-        claim = search.claim()
+        claim = search.lease_next()
         if claim is None:
             time.sleep(0.2)
             continue
@@ -45,7 +50,7 @@ def work(url: str, results: str, spent: Any) -> None:
             claim.report(claim.params["lr"], epoch)
             inside += time.perf_counter() - since
         since = time.perf_counter()
-        claim.done(claim.params["lr"])
+        claim.complete(claim.params["lr"])
         spent.put((claim.number, inside + time.perf_counter() - since))
 
 

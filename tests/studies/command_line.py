@@ -16,8 +16,8 @@ import pytest
 
 from datasets.registry import DATASETS
 from methods.registry import METHODS
-from studies.ask import known_arms, preset_values
-from studies.command.cli import main
+from studies.cli.main import main
+from studies.requests import get_arms, get_preset_values
 from tests.conftest import ROOT, work_here
 from tests.toys import TOY, TOY_DATA
 
@@ -100,5 +100,5 @@ def _as_it_was() -> Iterator[None]:
 
 
 def _forget_arms() -> None:
-    known_arms.cache_clear()
-    preset_values.cache_clear()
+    get_arms.cache_clear()
+    get_preset_values.cache_clear()

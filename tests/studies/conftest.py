@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from studies.queue.storage import Storage, storage_url
+from studies.storage import Storage, make_storage_url
 
 
 @pytest.fixture(scope="session")
 def ready_optuna(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database of searches; copying it into a results folder is faster than making one."""
     folder = tmp_path_factory.mktemp("optuna")
-    Storage(storage_url(folder, None)).open()
+    Storage(make_storage_url(folder, None)).open()
     return folder / "optuna.db"

@@ -10,8 +10,8 @@ import optuna
 import pytest
 
 from bench.errors import ConfigError
-from studies.search import pruners
-from studies.search.pruners import PRUNERS, choose_pruner, make_pruner
+from studies import search as pruners
+from studies.search import PRUNERS, choose_pruner, make_pruner
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from bench.errors import ConfigError
-from bench.streams import Streams
-from methods.backbones.mbt import Mbt
+from bench.rng import RngTree
 from methods.mart.config import MartConfig
-from methods.mart.masking import mask_ratio
-from methods.mart.model import MartPredictor, Pretrain
-from methods.registry import ARMS
+from methods.mart.masking import compute_mask_ratio
+from methods.mart.objective import MartObjective, MartPredictor
+from methods.mbt.model import Mbt
+from methods.registry import VARIANTS
 from tests.methods.mart.toys import CARD, SMALL, objective, spoken_batch, tower_file
 
 ALWAYS = {"cls_video", "cls_audio"}
@@ -48,11 +48,11 @@ def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arm_of(name: str, teacher: Path, base: MartConfig = SMALL) -> MartConfig:
     files = {"weights_teacher": str(teacher)} if name == "mart-target-clip" else {}
-    return base.override({**ARMS[name].overrides, **files})
+    return base.override({**VARIANTS[name].overrides, **files})
 
 
 def test_every_arm_is_told_of_here() -> None:
-    assert set(TERMS) == {name for name, arm in ARMS.items() if arm.method == "mart"}
+    assert set(TERMS) == {name for name, arm in VARIANTS.items() if arm.method == "mart"}
 
 
 @pytest.mark.parametrize("name", TERMS)
@@ -86,8 +86,8 @@ RATIOS: dict[str, tuple[float, float]] = {
 
 @pytest.mark.parametrize("name", RATIOS)
 def test_masks_are_compared_at_the_papers_ratios(name: str) -> None:
-    config = MartConfig().override(ARMS[name].overrides)
-    assert tuple(mask_ratio(config, progress) for progress in (0.0, 1.0)) == pytest.approx(RATIOS[name])
+    config = MartConfig().override(VARIANTS[name].overrides)
+    assert tuple(compute_mask_ratio(config, progress) for progress in (0.0, 1.0)) == pytest.approx(RATIOS[name])
 
 
 @pytest.mark.parametrize(
@@ -105,19 +105,19 @@ def test_masks_hide_what_their_ratio_says(name: str, video: float, audio: float,
     assert notes["hidden_audio"].unique().tolist() == [audio]
 
 
-QUICK = MartConfig.preset("quick")
+QUICK = MartConfig.from_preset("quick")
 
 
 @pytest.mark.parametrize("name", TERMS)
 def test_an_ablation_runs_under_quick_or_says_what_to_set(name: str, teacher: Path) -> None:
     if name == "mart-mask-tube":
         with pytest.raises(ConfigError, match="--set patch=12 --set audio_patch=16"):
-            Pretrain(predictor(arm_of(name, teacher, QUICK)), arm_of(name, teacher, QUICK), CARD, Streams(0))
+            MartObjective(predictor(arm_of(name, teacher, QUICK)), arm_of(name, teacher, QUICK), CARD, RngTree(0))
     sizes: dict[str, Any] = {"patch": 12, "audio_patch": 16} if name == "mart-mask-tube" else {}
     config = arm_of(name, teacher, QUICK.override(sizes))
-    terms = Pretrain(predictor(config), config, CARD, Streams(0))(spoken_batch(config)).terms
+    terms = MartObjective(predictor(config), config, CARD, RngTree(0))(spoken_batch(config)).terms
     assert set(terms) == TERMS[name] and all(term.isfinite().all() for term in terms.values())
 
 
 def predictor(config: MartConfig) -> MartPredictor:
-    return MartPredictor(Mbt(config, len(CARD.classes), Streams(0)), config, CARD)
+    return MartPredictor(Mbt(config, len(CARD.classes), RngTree(0)), config, CARD)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from methods.mart.cues import CueFinder
 from methods.mart.lexicon import load_lexicon
+from methods.mart.verification import CueFinder
 from tests.methods.mart.toys import CARD, spoken_batch
 
 
 def test_cues_stand_in_their_clip_and_segment() -> None:
     cues = CueFinder(load_lexicon("nrc"), CARD)(spoken_batch().inputs)
-    assert cues.here.sum(-1).tolist() == [[1, 2, 1]] * 6
-    first = cues.found[4][0][0]
+    assert cues.mask.sum(-1).tolist() == [[1, 2, 1]] * 6
+    first = cues.by_segment[4][0][0]
     assert (first.text, first.start) == ("joy", 0.2)
     assert cues.classes[4, 0, 0].tolist() == [False, False, True]
     assert int(cues.polarity[4, 0, 0]) == 1 and int(cues.polarity[0, 0, 0]) == -1
@@ -21,20 +21,20 @@ def test_cues_stand_in_their_clip_and_segment() -> None:
 
 def test_padding_has_no_row_of_the_word_table_and_a_word_has_always_the_same() -> None:
     cues = CueFinder(load_lexicon("nrc"), CARD)(spoken_batch().inputs)
-    assert ((cues.rows[..., 0] > 0) == cues.here).all()
-    assert (cues.rows[..., 1:] == 0).all()  # all cues here are single words
-    assert cues.rows[0, 0, 0, 0] == cues.rows[1, 0, 0, 0] != cues.rows[4, 0, 0, 0]
+    assert ((cues.word_rows[..., 0] > 0) == cues.mask).all()
+    assert (cues.word_rows[..., 1:] == 0).all()  # all cues here are single words
+    assert cues.word_rows[0, 0, 0, 0] == cues.word_rows[1, 0, 0, 0] != cues.word_rows[4, 0, 0, 0]
 
 
 def test_every_word_of_the_lexicon_has_a_row_of_its_own_and_a_form_has_its_stems() -> None:
     lexicon = load_lexicon("nrc")
-    rows = list(lexicon.rows.values())
+    rows = list(lexicon.word_rows.values())
     assert rows == list(range(2, 2 + len(rows))) and len(rows) > 10_000
-    assert lexicon.row("misery") == lexicon.rows["misery"]
-    assert "murdered" not in lexicon.rows and lexicon.row("murdered") == lexicon.rows["murder"]
-    assert lexicon.row("qwxyz") == 1
+    assert lexicon.find_row("misery") == lexicon.word_rows["misery"]
+    assert "murdered" not in lexicon.word_rows and lexicon.find_row("murdered") == lexicon.word_rows["murder"]
+    assert lexicon.find_row("qwxyz") == 1
 
 
 def test_a_batch_without_words_has_no_cues() -> None:
     cues = CueFinder(load_lexicon("nrc"), CARD)(spoken_batch(speaks=False).inputs)
-    assert cues.here.shape == (6, 3, 1) and not cues.here.any()
+    assert cues.mask.shape == (6, 3, 1) and not cues.mask.any()

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from bench.data import Card
-from bench.method import Context
-from bench.predict import Validation
-from bench.streams import Streams
-from methods.backbones.config import MbtConfig
+from bench.evaluate import Validation
+from bench.method import FitContext
+from bench.rng import RngTree
+from bench.types import DatasetInfo
 from methods.mart.config import MartConfig
-from methods.mart.entry import MART
-from methods.supervised import fit_mbt
+from methods.mart.method import MART
+from methods.mbt.config import MbtConfig
+from methods.mbt.supervised import fit_mbt
 from tests.conftest import Quiet
 from tests.methods.mart.toys import CARD, SMALL, bert_folder, spoken_clips, tower_file
 
@@ -52,11 +52,11 @@ CHANGES: dict[str, dict[str, Any]] = {
 NEEDS: dict[str, dict[str, Any]] = {"w_target": {"target": "pixel"}}  # values without which a field has no meaning
 
 
-def trained(config: MartConfig, folder: Path, quiet: Quiet, card: Card = CARD, **clips: Any) -> Any:
+def trained(config: MartConfig, folder: Path, quiet: Quiet, card: DatasetInfo = CARD, **clips: Any) -> Any:
     torch.set_num_threads(1)
     folder.mkdir(exist_ok=True)
     sets = (spoken_clips("train", clips.pop("per_class", 2), **clips), spoken_clips("val", 2, **clips))
-    return MART.fit(config, card, *sets, Streams(4), Context(quiet, folder, threads=1))
+    return MART.fit(config, card, *sets, RngTree(4), FitContext(quiet, folder, threads=1))
 
 
 def weights(predictor: Any) -> torch.Tensor:
@@ -101,9 +101,9 @@ def test_the_same_seed_gives_the_same_predictor(tmp_path: Path, quiet: Quiet, de
 def test_it_learns_a_toy_and_its_words_are_believed(tmp_path: Path, quiet: Quiet) -> None:
     config = SMALL.override({"pretrain_epochs": 10, "epochs": 8, "batch": 6})
     predictor = trained(config, tmp_path, quiet, per_class=6)
-    context = Context(quiet, tmp_path, threads=1)
+    context = FitContext(quiet, tmp_path, threads=1)
     val = spoken_clips("val", 6)
-    scores = Validation(predictor, val, MART.sampling(config, False), CARD, Streams(4), context)()
+    scores = Validation(predictor, val, MART.sampling(config, False), CARD, RngTree(4), context)()
     assert scores["val/acc_e"] > 0.9
     epochs = [values for stage, _, values in quiet.epochs if stage == "pretrain"]
     assert len(epochs) == 10
@@ -125,7 +125,7 @@ def test_words_in_another_place_of_the_training_set_matter_to_training_alone(tmp
     predictor = trained(SMALL, tmp_path, quiet)
     inputs = spoken_batch().inputs
     silent = replace(inputs, words=(((),) * 3,) * 6)
-    assert torch.equal(predictor(inputs).label, predictor(silent).label)
+    assert torch.equal(predictor(inputs).output, predictor(silent).output)
 
 
 def test_a_data_set_without_transcripts_warns_before_training(tmp_path: Path, quiet: Quiet) -> None:
@@ -164,7 +164,7 @@ def test_pre_training_is_followed_by_mbts_own_fine_tuning(tmp_path: Path, quiet:
     values = {name: value for name, value in SMALL.model_dump().items() if name in MbtConfig.model_fields}
     sets = (spoken_clips("train", 2), spoken_clips("val", 2))
     torch.set_num_threads(1)
-    mbt = fit_mbt(MbtConfig(**values), CARD, *sets, Streams(4), Context(quiet, tmp_path, threads=1))
+    mbt = fit_mbt(MbtConfig(**values), CARD, *sets, RngTree(4), FitContext(quiet, tmp_path, threads=1))
     mart = trained(SMALL.override({"pretrain_lr": 1e-12, "pretrain_epochs": 1}), tmp_path / "mart", quiet)
     torch.testing.assert_close(weights(mart), weights(mbt), atol=1e-5, rtol=0)
 

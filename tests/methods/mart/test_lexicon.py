@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bench.data import Word
 from bench.errors import ConfigError
-from methods.mart.lexicon import PLUTCHIK, Lexicon, load_lexicon, transcript
+from bench.types import Word
+from methods.mart.lexicon import PLUTCHIK_EMOTIONS, Lexicon, join_words, load_lexicon
 from tests.methods.mart.toys import CARD
 
 FEW = Lexicon(
@@ -28,30 +28,30 @@ def said(text: str) -> tuple[Word, ...]:
 
 
 def test_the_longest_concept_wins_and_its_words_are_used_up() -> None:
-    cues = FEW.cues(said("It was NOT good, at all. Good morning!"), CARD)
+    cues = FEW.find_cues(said("It was NOT good, at all. Good morning!"), CARD)
     assert [(cue.text, cue.start) for cue in cues] == [("not good at all", 2.0), ("good morning", 6.0)]
     assert [(cue.polarity, sorted(cue.classes)) for cue in cues] == [(-1, [0, 1]), (1, [2])]
 
 
 def test_a_cue_knows_where_its_words_stand_in_the_transcript() -> None:
     words = said("It was NOT good, at all. Good-morning! they were killing")
-    text = transcript(words)
-    found = [[text[start:end] for start, end in cue.places] for cue in FEW.cues(words, CARD)]
+    text = join_words(words)
+    found = [[text[start:end] for start, end in cue.word_spans] for cue in FEW.find_cues(words, CARD)]
     assert found == [["NOT", "good", "at", "all"], ["Good", "morning"], ["killing"]]
 
 
 def test_a_word_that_is_not_listed_is_looked_up_by_its_stem() -> None:
-    assert [cue.text for cue in FEW.cues(said("they were killing time"), CARD)] == ["killing"]
+    assert [cue.text for cue in FEW.find_cues(said("they were killing time"), CARD)] == ["killing"]
 
 
 def test_a_word_without_polarity_or_without_emotions_is_no_cue() -> None:
-    assert FEW.cues(said("rain in the morning"), CARD) == ()
+    assert FEW.find_cues(said("rain in the morning"), CARD) == ()
 
 
 def test_the_degree_is_the_percentile_of_the_polaritys_size() -> None:
     # sizes 0 .1 .2 .2 .2 .9
-    assert FEW.degree(0.2) == FEW.degree(-0.2) == pytest.approx(3.5 / 6)
-    assert FEW.degree(-0.9) == pytest.approx(5.5 / 6)
+    assert FEW.compute_degree(0.2) == FEW.compute_degree(-0.2) == pytest.approx(3.5 / 6)
+    assert FEW.compute_degree(-0.9) == pytest.approx(5.5 / 6)
 
 
 def test_senticnets_mood_tags_are_displaced_and_know_no_surprise() -> None:
@@ -65,23 +65,23 @@ def test_senticnets_mood_tags_are_displaced_and_know_no_surprise() -> None:
 
 def test_emolex_names_what_senticnet_displaces() -> None:
     lexicon = load_lexicon("nrc")
-    assert {word: lexicon.entry(word) is not None for word in ("fear", "anger", "joy")} == dict.fromkeys(
+    assert {word: lexicon.find_entry(word) is not None for word in ("fear", "anger", "joy")} == dict.fromkeys(
         ("fear", "anger", "joy"), True
     )
     for word, emotion in (("fear", "fear"), ("anger", "anger"), ("joy", "joy"), ("grief", "sadness")):
-        entry = lexicon.entry(word)
-        assert entry is not None and emotion in entry.emotions and entry.emotions <= PLUTCHIK
+        entry = lexicon.find_entry(word)
+        assert entry is not None and emotion in entry.emotions and entry.emotions <= PLUTCHIK_EMOTIONS
 
 
 def test_the_senticnet_lexicon_takes_the_displaced_tags() -> None:
-    entry = load_lexicon("senticnet").entry("fear")
+    entry = load_lexicon("senticnet").find_entry("fear")
     assert entry is not None and entry.emotions == {"anger"}
 
 
 def test_a_lexicon_can_be_a_file(tmp_path: Path) -> None:
     file = tmp_path / "own.json"
     file.write_text(json.dumps({"well done": {"polarity": 0.5, "emotions": ["joy", "pride"]}}))
-    entry = load_lexicon(str(file)).entry("well_done")
+    entry = load_lexicon(str(file)).find_entry("well_done")
     assert entry is not None and entry.emotions == {"joy"} and entry.polarity == 0.5
 
 

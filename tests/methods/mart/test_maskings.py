@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from bench.data import Explanation
+from bench.types import Explanation
 from methods.mart.config import MartConfig
-from methods.mart.masking import STRATEGIES, hidden_count, hint_count
+from methods.mart.masking import MASK_STRATEGIES, count_hidden_tokens, count_revealed_tokens
 from tests.methods.mart.toys import SMALL, objective, spoken_batch
 
 
@@ -17,10 +17,12 @@ def told(config: MartConfig = SMALL) -> list[Explanation]:
     return objective(config).explain(spoken_batch(progress=1.0))
 
 
-@pytest.mark.parametrize("mask", STRATEGIES)
+@pytest.mark.parametrize("mask", MASK_STRATEGIES)
 def test_the_masks_that_are_told_are_those_of_a_training_step(mask: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config, seen = SMALL.override({"mask": mask}), []
-    monkeypatch.setitem(STRATEGIES, mask, lambda *given, rule=STRATEGIES[mask]: seen.append(rule(*given)) or seen[-1])
+    monkeypatch.setitem(
+        MASK_STRATEGIES, mask, lambda *given, rule=MASK_STRATEGIES[mask]: seen.append(rule(*given)) or seen[-1]
+    )
     model, batch = objective(config), spoken_batch(progress=1.0)
     model(batch)
     in_training = dict(zip(("video", "audio"), seen, strict=True))
@@ -35,7 +37,9 @@ def test_hints_are_as_many_as_are_revealed_and_chance_leaves_none(mask: str) -> 
     config = SMALL.override({"mask": mask, "reveal": 0.3})
     for name, one in told(config)[0].masks.items():
         tokens = one.hidden.shape[-1]
-        assert (one.hints.sum(-1) == min(hint_count(tokens, 0.3), tokens - hidden_count(tokens, 0.5))).all(), name
+        assert (
+            one.hints.sum(-1) == min(count_revealed_tokens(tokens, 0.3), tokens - count_hidden_tokens(tokens, 0.5))
+        ).all(), name
     assert not any(one.hints.any() for one in told(SMALL.override({"mask": "random"}))[0].masks.values())
 
 

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 
-from bench.data import Word
-from bench.streams import Streams
-from methods.backbones.config import MbtConfig
-from methods.backbones.mbt import Mbt
-from methods.mart.complementary import alignment, spread
-from methods.mart.model import MartPredictor, coverage
+from bench.rng import RngTree
+from bench.types import Word
+from methods.mart.contrast import measure_cue_alignment, measure_feature_spread
+from methods.mart.objective import MartPredictor, measure_cue_coverage
 from methods.mart.verification import verify_cues
-from methods.registry import ARMS
+from methods.mbt.config import MbtConfig
+from methods.mbt.model import Mbt
+from methods.registry import VARIANTS
 from tests.methods.mart.toys import CARD, SMALL, hand_made_cues, objective, one_clip, spoken_batch
 
 CLS = {"cls_video", "cls_audio"}
@@ -37,7 +37,7 @@ PATCH = {"patch_video", "patch_audio"}
         ({"target": "pixel"}, CLS | CUE | TACL | PATCH),
         ({"mask": "none"}, CLS | CUE | TACL),
         ({"w_patch": 0, "w_kl": 0}, CLS | CUE | TACL),
-        (dict(ARMS["mbt-long"].overrides), CLS),
+        (dict(VARIANTS["mbt-long"].overrides), CLS),
     ],
 )
 def test_a_term_whose_weight_is_zero_is_not_there(values: dict[str, Any], terms: set[str]) -> None:
@@ -45,7 +45,7 @@ def test_a_term_whose_weight_is_zero_is_not_there(values: dict[str, Any], terms:
 
 
 def test_the_label_only_control_has_no_parts_beyond_mbt() -> None:
-    model = objective(SMALL.override(dict(ARMS["mbt-long"].overrides)))
+    model = objective(SMALL.override(dict(VARIANTS["mbt-long"].overrides)))
     assert {name.split(".")[0] for name, _ in model.named_parameters()} == {"predictor"}
 
 
@@ -120,7 +120,7 @@ def test_coverage_tells_each_stage() -> None:
     )
     curve = torch.tensor([[[0.5, 0.1, 0.4], [0.2, 0.5, 0.3], [0.1, 0.6, 0.3]]]).log()
     stages = verify_cues(curve, cues, torch.tensor([-1, -1, 1]), 0.5)
-    notes = {name: float(value) for name, value in coverage(cues, stages, stages.degree).items()}
+    notes = {name: float(value) for name, value in measure_cue_coverage(cues, stages, stages.degree).items()}
     expected = {
         **{"coverage": 1.0, "coverage_kept": 2 / 3},
         **{"coverage_sentiment": 1.0, "coverage_emotion": 1.0, "coverage_degree": 2 / 3},
@@ -133,17 +133,20 @@ def test_spread_is_zero_for_equal_features_and_one_for_opposite_ones() -> None:
     equal, kept = torch.tensor([1.0, 0.0]).expand(1, 2, 1, 2), torch.ones((1, 2, 1), dtype=torch.bool)
     opposite = torch.tensor([[[[1.0, 0.0]], [[-1.0, 0.0]]]])
     here = torch.ones(1)
-    assert (float(spread(equal, kept, here)), float(spread(opposite, kept, here))) == (0.0, 1.0)
-    assert math.isnan(float(spread(equal, torch.tensor([[[True], [False]]]), here)))
-    assert math.isnan(float(spread(equal, kept, torch.zeros(1))))
+    assert (float(measure_feature_spread(equal, kept, here)), float(measure_feature_spread(opposite, kept, here))) == (
+        0.0,
+        1.0,
+    )
+    assert math.isnan(float(measure_feature_spread(equal, torch.tensor([[[True], [False]]]), here)))
+    assert math.isnan(float(measure_feature_spread(equal, kept, torch.zeros(1))))
 
 
 def test_alignment_is_the_mean_cosine_and_nothing_where_there_is_nothing_to_align() -> None:
     own, words = torch.tensor([[[[1.0, 0.0]], [[0.6, 0.8]]]]), torch.tensor([[[[1.0, 0.0]], [[1.0, 0.0]]]])
     kept = torch.ones((1, 2, 1), dtype=torch.bool)
-    assert float(alignment(own, words, kept, torch.ones(1))) == pytest.approx(0.8)
-    assert math.isnan(float(alignment(own, words, ~kept, torch.ones(1))))
-    assert math.isnan(float(alignment(own, words, kept, torch.zeros(1))))
+    assert float(measure_cue_alignment(own, words, kept, torch.ones(1))) == pytest.approx(0.8)
+    assert math.isnan(float(measure_cue_alignment(own, words, ~kept, torch.ones(1))))
+    assert math.isnan(float(measure_cue_alignment(own, words, kept, torch.zeros(1))))
 
 
 def test_notes_of_an_absent_modality_hold_no_value() -> None:
@@ -160,7 +163,7 @@ def test_notes_of_an_absent_modality_hold_no_value() -> None:
 
 def test_the_encoders_start_as_mbts_do() -> None:
     shared = {name: value for name, value in SMALL.model_dump().items() if name in MbtConfig.model_fields}
-    mbt = Mbt(MbtConfig(**shared), len(CARD.classes), Streams(3)).state_dict()
+    mbt = Mbt(MbtConfig(**shared), len(CARD.classes), RngTree(3)).state_dict()
     torch.manual_seed(99)
     mart = objective(seed=3).predictor.mbt.state_dict()
     assert mart.keys() == mbt.keys()
@@ -181,21 +184,21 @@ def test_verdicts_name_the_words_as_said_and_when_and_agree_with_the_stages() ->
 
 
 def test_a_predictor_is_built_again_from_config_card_and_state() -> None:
-    from methods.mart.entry import MART
+    from methods.mart.method import MART
 
     batch, predictor = spoken_batch(), objective().predictor
     again = MART.build(SMALL, CARD)
     assert isinstance(again, MartPredictor)
     again.load_state_dict(predictor.state_dict())
     again.train(False)
-    assert torch.equal(again(batch.inputs).label, predictor(batch.inputs).label)
+    assert torch.equal(again(batch.inputs).output, predictor(batch.inputs).output)
     assert again.explain(batch.inputs)[4].verdicts == predictor.explain(batch.inputs)[4].verdicts
 
 
 def test_paper_preset_has_the_papers_sizes() -> None:
     from methods.mart.config import MartConfig
 
-    paper = MartConfig.preset("paper")
+    paper = MartConfig.from_preset("paper")
     assert (paper.pretrain_epochs, paper.epochs, paper.pretrain_lr, paper.weight_decay) == (100, 150, 2e-4, 0.04)
     assert (paper.decoder_depth, paper.decoder_width, paper.decoder_heads, paper.w_patch) == (8, 512, 16, 0.05)
     assert (paper.mask_from, paper.mask_to) == (0.1, 0.5)

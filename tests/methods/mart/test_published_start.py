@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.method import Context
-from bench.streams import Streams
-from methods.backbones.mbt import Mbt
-from methods.backbones.published import load_published
-from methods.mart.entry import MART
+from bench.method import FitContext
+from bench.rng import RngTree
+from methods.mart.method import MART
+from methods.mbt.model import Mbt
+from methods.mbt.pretrained import load_pretrained
 from tests.conftest import Quiet
 from tests.methods.mart.toys import CARD, SMALL, spoken_clips
 from tests.methods.published import Tensors, ast, authors, videomae, write
@@ -27,7 +27,7 @@ def fitted(folder: Path, quiet: Quiet, **values: object) -> Tensors:
     folder.mkdir()
     config = SMALL.override({"pretrain_epochs": 1, **values})
     sets = (spoken_clips("train", 2), spoken_clips("val", 2))
-    return MART.fit(config, CARD, *sets, Streams(4), Context(quiet, folder, threads=1)).state_dict()
+    return MART.fit(config, CARD, *sets, RngTree(4), FitContext(quiet, folder, threads=1)).state_dict()
 
 
 @pytest.mark.parametrize("field", FILES)
@@ -48,8 +48,8 @@ def test_neither_stage_moves_what_is_frozen(tmp_path: Path, quiet: Quiet) -> Non
     file = write(tmp_path / "all.pth", FILES["weights_all"])
     values = {"weights_all": str(file), "freeze_audio": 1}
     state = fitted(tmp_path / "run", quiet, **values)
-    start = Mbt(SMALL, 3, Streams(0))
-    load_published(start, SMALL.override(values), quiet.notice)
+    start = Mbt(SMALL, 3, RngTree(0))
+    load_pretrained(start, SMALL.override(values), quiet.notify)
     moved = {name for name, value in start.state_dict().items() if not torch.equal(state[f"mbt.{name}"], value)}
     assert {"video_blocks.0.attn.qkv.weight", "audio_blocks.1.attn.qkv.weight"} <= moved
     assert not any(name.startswith(("audio_tokens.", "audio_blocks.0.")) for name in moved)

@@ -8,13 +8,13 @@ import pytest
 import torch
 
 from bench.errors import ConfigError
-from methods.mart.recovery import Decoder, audio_free, distribution_loss, patch_loss
+from methods.mart.recovery import RecoveryDecoder, distribution_loss, find_uncovered_audio, patch_loss
 from tests.methods.mart.toys import SMALL
 
 
 def test_sound_counts_only_where_no_visible_patch_overlaps() -> None:
     hidden = torch.tensor([[[True, True, False]]])  # patches over frames 01, 12, 23; the last is seen
-    free = audio_free(hidden, mels=2, frames=4, patch=2, stride=1)
+    free = find_uncovered_audio(hidden, mels=2, frames=4, patch=2, stride=1)
     assert free[0, 0].tolist() == [[True] * 4, [True, False, True, False], [False] * 4]
 
 
@@ -47,7 +47,7 @@ def test_the_target_is_taught_from_not_taught() -> None:
 def test_a_decoder_puts_visible_tokens_at_their_places() -> None:
     torch.manual_seed(0)
     sizes = SMALL.override({"width": 8, "decoder_width": 16, "decoder_heads": 2})
-    decoder = Decoder(sizes, tokens=5, values=6, classes=3).eval()
+    decoder = RecoveryDecoder(sizes, tokens=5, values=6, classes=3).eval()
     visible, places = torch.randn(1, 1, 3, 8), torch.tensor([[[0, 2, 4]]])
     patches, scores = decoder(visible, places)
     assert patches.shape == (1, 1, 5, 6) and scores.shape == (1, 1, 3)
@@ -59,4 +59,4 @@ def test_a_decoder_puts_visible_tokens_at_their_places() -> None:
 
 def test_a_decoder_whose_heads_do_not_fit_says_so() -> None:
     with pytest.raises(ConfigError, match="decoder_width 10 is no multiple of decoder_heads 4"):
-        Decoder(SMALL.override({"decoder_width": 10, "decoder_heads": 4}), tokens=5, values=6, classes=3)
+        RecoveryDecoder(SMALL.override({"decoder_width": 10, "decoder_heads": 4}), tokens=5, values=6, classes=3)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.data import Card, Clip, Word
-from methods.mart.survey import survey_cues
+from bench.types import Clip, DatasetInfo, Word
+from methods.mart.lexicon import survey_cues
 
-CARD = Card(
+CARD = DatasetInfo(
     name="toys",
     title="Toys",
     classes=("fear", "joy", "calm"),

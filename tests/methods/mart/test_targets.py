@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from methods.mart.targets import TARGETS, audio_target, cell_size, histograms, hog_target, video_target
+from methods.mart.recovery import (
+    RECOVERY_TARGETS,
+    choose_cell_size,
+    compute_audio_target,
+    compute_gradient_histograms,
+    compute_hog_target,
+    compute_video_target,
+)
 from tests.methods.mart.toys import SMALL
 
 
@@ -21,22 +28,22 @@ def test_picture_patches_are_normalised_by_channel() -> None:
     video = torch.zeros(1, 1, 1, 2, 4, 3)  # two patches of 2 x 2
     video[..., 0, :, 0] = torch.tensor([0.0, 0.0, 5.0, 5.0])
     video[..., 1, :, 0] = torch.tensor([2.0, 2.0, 5.0, 5.0])
-    found = video_target(video, tubelet=1, patch=2).view(2, 4, 3)
+    found = compute_video_target(video, tubelet=1, patch=2).view(2, 4, 3)
     torch.testing.assert_close(found[0, :, 0], torch.tensor([-1.0, -1.0, 1.0, 1.0]), atol=1e-5, rtol=0)
     assert found[0, :, 1:].abs().max() == 0 and found[1].abs().max() == 0  # constant channels
 
 
 def test_picture_patches_follow_the_order_of_tokens() -> None:
     video = torch.rand(1, 1, 4, 4, 4, 3)
-    whole = video_target(video, tubelet=2, patch=2)
+    whole = compute_video_target(video, tubelet=2, patch=2)
     assert whole.shape == (1, 1, 8, 24)
-    last = video_target(video[:, :, 2:, 2:, 2:], tubelet=2, patch=2)
+    last = compute_video_target(video[:, :, 2:, 2:, 2:], tubelet=2, patch=2)
     torch.testing.assert_close(whole[:, :, 7:], last)
 
 
 def test_sound_patches_overlap_and_are_normalised_by_their_own_values() -> None:
     audio = torch.tensor([[[[0.0, 0.0], [2.0, 2.0], [2.0, 2.0]]]])  # 3 frames of 2 bins
-    found = audio_target(audio, patch=2, stride=1)
+    found = compute_audio_target(audio, patch=2, stride=1)
     expected = torch.tensor([[-1.0, 1.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
     torch.testing.assert_close(found[0, 0], expected, atol=1e-5, rtol=0)
 
@@ -46,7 +53,7 @@ def test_gradients_are_scikit_images(cell: int) -> None:
     from skimage.feature import hog
 
     frame = picture(24, 48)
-    ours = histograms(frame.permute(2, 0, 1)[None].float() / 255, cell)[0]
+    ours = compute_gradient_histograms(frame.permute(2, 0, 1)[None].float() / 255, cell)[0]
     for colour in range(3):
         theirs = hog(
             frame[..., colour].double().numpy() / 255,
@@ -62,9 +69,9 @@ def test_gradients_are_scikit_images(cell: int) -> None:
 
 def test_gradients_of_a_patch_are_those_of_its_place_and_time_and_of_unit_length() -> None:
     video = picture(2, 3, 4, 32, 32)
-    found = hog_target(video, tubelet=2, patch=16)
+    found = compute_hog_target(video, tubelet=2, patch=16)
     assert found.shape == (2, 3, 2 * 4, 2 * 4 * 3 * 9)  # frames, cells, colours, orientations
-    frames = histograms(video[1, 2].permute(0, 3, 1, 2).float() / 255, 8)
+    frames = compute_gradient_histograms(video[1, 2].permute(0, 3, 1, 2).float() / 255, 8)
     token = found[1, 2, 4 + 2].view(2, 2, 2, 3, 9)  # second moment, low left
     torch.testing.assert_close(token[1, 0, 1], frames[3, :, :, 2, 1])
     length = found.view(-1, 9).norm(dim=-1)
@@ -72,17 +79,17 @@ def test_gradients_of_a_patch_are_those_of_its_place_and_time_and_of_unit_length
 
 
 def test_a_flat_picture_has_no_gradients() -> None:
-    assert hog_target(torch.full((1, 1, 1, 16, 16, 3), 77, dtype=torch.uint8), 1, 16).abs().max() == 0
+    assert compute_hog_target(torch.full((1, 1, 1, 16, 16, 3), 77, dtype=torch.uint8), 1, 16).abs().max() == 0
 
 
 def test_cells_fill_a_patch_of_any_size() -> None:
-    assert {patch: cell_size(patch) for patch in (8, 12, 14, 16, 24, 7, 2)} == {
+    assert {patch: choose_cell_size(patch) for patch in (8, 12, 14, 16, 24, 7, 2)} == {
         **{8: 8, 12: 6, 14: 7, 16: 8, 24: 8, 7: 7, 2: 1}
     }
 
 
-@pytest.mark.parametrize("name", [name for name in TARGETS if name != "clip"])
+@pytest.mark.parametrize("name", [name for name in RECOVERY_TARGETS if name != "clip"])
 def test_a_target_has_as_many_values_as_it_says(name: str) -> None:
-    patches = TARGETS[name].picture(SMALL)
+    patches = RECOVERY_TARGETS[name].make_picture_target(SMALL)
     video = picture(1, 2, SMALL.frames, SMALL.size, SMALL.size)
-    assert patches.of(video).shape == (1, 2, 2 * 2 * 2, patches.size)
+    assert patches.compute(video).shape == (1, 2, 2 * 2 * 2, patches.size)

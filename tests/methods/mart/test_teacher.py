@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from bench.errors import ConfigError
-from methods.mart.targets import TARGETS
-from methods.mart.teacher import load_teacher
+from methods.mart.recovery import RECOVERY_TARGETS, load_teacher
 from tests.methods.mart.toys import SMALL, objective, spoken_batch, tower_file
 
 
@@ -41,9 +40,9 @@ def test_features_are_those_of_the_tubelets_middle_frame_pooled_and_normalised(t
 
 def test_a_smaller_picture_is_brought_to_the_towers_size_and_its_grid_to_ours(tmp_path: Path) -> None:
     config = SMALL.override({"weights_teacher": str(tower_file(tmp_path / "tower.safetensors"))})
-    patches = TARGETS["clip"].picture(config)
+    patches = RECOVERY_TARGETS["clip"].make_picture_target(config)
     assert patches.size == 64
-    assert patches.of(picture(1, 2, 4, 16, 16)).shape == (1, 2, 8, 64)
+    assert patches.compute(picture(1, 2, 4, 16, 16)).shape == (1, 2, 8, 64)
 
 
 def test_openclips_names_are_read_as_timms(tmp_path: Path) -> None:
@@ -106,7 +105,7 @@ def test_the_teacher_is_frozen_and_in_no_checkpoint(tmp_path: Path) -> None:
     model = objective(SMALL.override({"target": "clip", "weights_teacher": file}))
     losses = model(spoken_batch())
     torch.stack([term.sum() for term in losses.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
-    teacher = model.picture.of.func  # type: ignore[attr-defined]
+    teacher = model.picture_target.compute.func  # type: ignore[attr-defined]
     assert not any(p.requires_grad or p.grad is not None for p in teacher.tower.parameters())
     ours = {id(p) for p in model.parameters()}
     assert not any(id(p) in ours for p in teacher.tower.parameters())

@@ -11,11 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from bench.data import Word
 from bench.errors import ConfigError
-from methods.mart.cues import CueFinder, Cues
-from methods.mart.lexicon import load_lexicon, transcript
-from methods.mart.text import BertReader, BertWords, load_bert
+from bench.types import Word
+from methods.mart.lexicon import join_words, load_lexicon
+from methods.mart.text import BertEmbedding, BertReader, load_bert
+from methods.mart.verification import CueBatch, CueFinder
 from tests.methods.mart.toys import CARD, SMALL, bert_folder, objective, spoken_batch, spoken_inputs
 
 CPU = torch.device("cpu")
@@ -30,7 +30,7 @@ def said(text: str) -> tuple[Word, ...]:
     return tuple(Word(word, float(i), i + 0.5) for i, word in enumerate(text.split()))
 
 
-def cues_of(*slots: str) -> Cues:
+def cues_of(*slots: str) -> CueBatch:
     return CueFinder(load_lexicon("nrc"), CARD)(spoken_inputs(tuple(said(slot) for slot in slots)))
 
 
@@ -49,8 +49,8 @@ def test_a_cue_is_the_mean_over_its_pieces_in_the_whole_sentence(folder: Path) -
     cues = cues_of("Joy, the delight! good, morning.")
     pieces, hidden = whole_sentence(folder, "Joy, the delight! good, morning.")
     assert pieces[1:11] == ["joy", ",", "the", "del", "##ight", "!", "good", ",", "morning", "."]
-    found = BertReader(folder)(cues.said[0], cues.found[0], CPU)[0]
-    assert [cue.text for cue in cues.found[0][0]] == ["joy", "delight", "good morning"]
+    found = BertReader(folder)(cues.transcripts[0], cues.by_segment[0], CPU)[0]
+    assert [cue.text for cue in cues.by_segment[0][0]] == ["joy", "delight", "good morning"]
     expected = torch.stack([hidden[1], hidden[4:6].mean(0), hidden[[7, 9]].mean(0)])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
@@ -58,15 +58,15 @@ def test_a_cue_is_the_mean_over_its_pieces_in_the_whole_sentence(folder: Path) -
 def test_a_cue_found_through_its_stem_has_the_pieces_of_the_word_as_said(folder: Path) -> None:
     cues = cues_of("the terrors")
     pieces, hidden = whole_sentence(folder, "the terrors")
-    assert [cue.text for cue in cues.found[0][0]] == ["terrors"] and len(pieces) > 4
-    found = BertReader(folder)(cues.said[0], cues.found[0], CPU)[0]
+    assert [cue.text for cue in cues.by_segment[0][0]] == ["terrors"] and len(pieces) > 4
+    found = BertReader(folder)(cues.transcripts[0], cues.by_segment[0], CPU)[0]
     torch.testing.assert_close(found[0], hidden[2:-1].mean(0), atol=1e-5, rtol=1e-4)
 
 
 def test_what_is_read_beside_a_slot_changes_nothing_but_rounding(folder: Path) -> None:
     alone, beside = cues_of("the joy"), cues_of("the joy", "grief and misery and terror the panic", "")
-    first = BertReader(folder)(alone.said[0], alone.found[0], CPU)
-    second = BertReader(folder)(beside.said[0], beside.found[0], CPU)
+    first = BertReader(folder)(alone.transcripts[0], alone.by_segment[0], CPU)
+    second = BertReader(folder)(beside.transcripts[0], beside.by_segment[0], CPU)
     torch.testing.assert_close(first[0], second[0], atol=1e-6, rtol=1e-5)
     assert [len(vectors) for vectors in second] == [1, 4, 0]
 
@@ -74,7 +74,7 @@ def test_what_is_read_beside_a_slot_changes_nothing_but_rounding(folder: Path) -
 def test_a_long_slot_is_read_in_windows_and_loses_no_cue(folder: Path) -> None:
     text = " ".join(["joy the grief"] * 12)  # 36 pieces, of which a window holds 22
     cues = cues_of(text)
-    found = BertReader(folder)(cues.said[0], cues.found[0], CPU)[0]
+    found = BertReader(folder)(cues.transcripts[0], cues.by_segment[0], CPU)[0]
     assert len(found) == 24
     words = text.split()
     _, first = whole_sentence(folder, " ".join(words[:22]))
@@ -85,7 +85,7 @@ def test_a_long_slot_is_read_in_windows_and_loses_no_cue(folder: Path) -> None:
 
 
 def test_a_clip_is_read_once_and_always_says_the_same(folder: Path) -> None:
-    words, batch = BertWords(BertReader(folder), 16), spoken_batch()
+    words, batch = BertEmbedding(BertReader(folder), 16), spoken_batch()
     calls: list[int] = []
     words.reader.bert.register_forward_hook(lambda *_: calls.append(1))
     cues = CueFinder(load_lexicon("nrc"), CARD)(batch.inputs)
@@ -93,14 +93,14 @@ def test_a_clip_is_read_once_and_always_says_the_same(folder: Path) -> None:
     assert len(calls) == 3  # six clips, of which the two of a class say the same
     assert torch.equal(words(cues), first) and len(calls) == 3
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
-    assert first[~cues.here].abs().sum() == 0 and (first[cues.here].abs().sum(-1) > 0).all()
+    assert first[~cues.mask].abs().sum() == 0 and (first[cues.mask].abs().sum(-1) > 0).all()
 
 
 def test_between_two_widths_stands_a_matrix_that_learns(folder: Path) -> None:
-    narrow = BertWords(BertReader(folder), 12)
+    narrow = BertEmbedding(BertReader(folder), 12)
     assert [tuple(p.shape) for p in narrow.parameters()] == [(12, 16), (12,)]
     assert narrow(cues_of("joy")).shape == (1, 1, 1, 12)
-    assert not list(BertWords(BertReader(folder), 16).parameters())
+    assert not list(BertEmbedding(BertReader(folder), 16).parameters())
 
 
 def test_bert_is_frozen_and_in_no_checkpoint_and_all_else_learns(folder: Path) -> None:
@@ -137,7 +137,7 @@ def test_an_older_checkpoint_with_a_pickle_prefixes_and_old_names_reads_the_same
     }
     torch.save({**renamed, "cls.predictions.bias": torch.zeros(3)}, old / "pytorch_model.bin")
     cues = cues_of("the joy, delight")
-    first, second = (BertReader(place)(cues.said[0], cues.found[0], CPU)[0] for place in (folder, old))
+    first, second = (BertReader(place)(cues.transcripts[0], cues.by_segment[0], CPU)[0] for place in (folder, old))
     assert torch.equal(first, second)
 
 
@@ -174,5 +174,5 @@ def test_a_folder_that_is_no_bert_says_so_in_one_line(fault: str, folder: Path, 
 def test_the_places_of_a_cue_are_in_the_text_that_bert_reads() -> None:
     words = said("Joy, the delight!")
     cues = cues_of("Joy, the delight!")
-    assert cues.said == ((transcript(words),),)
-    assert [cue.places for cue in cues.found[0][0]] == [((0, 3),), ((9, 16),)]
+    assert cues.transcripts == ((join_words(words),),)
+    assert [cue.word_spans for cue in cues.by_segment[0][0]] == [((0, 3),), ((9, 16),)]

@@ -10,8 +10,14 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bench.data import Explanation, Planted, Truth
-from methods.mart.verification import CueVerdict, score_verification, segment_polarity, verify_cues, video_degree
+from bench.types import Explanation, PlantedWord, SampleTruth
+from methods.mart.verification import (
+    CueVerdict,
+    compute_segment_polarity,
+    compute_video_degree,
+    score_verification,
+    verify_cues,
+)
 from tests.methods.mart.toys import hand_made_cues
 
 P = torch.tensor([[[0.5, 0.1, 0.4], [0.2, 0.5, 0.3], [0.1, 0.6, 0.3]]])
@@ -31,7 +37,7 @@ def found() -> tuple[list[list[bool]], ...]:
 
 
 def test_e1_compares_the_means_of_polarities_not_their_sums() -> None:
-    assert segment_polarity(P, SENTIMENT).tolist() == [[1, -1, -1]]
+    assert compute_segment_polarity(P, SENTIMENT).tolist() == [[1, -1, -1]]
     assert found()[0] == [[True, True, False], [True, True, True], [True, True, False]]
 
 
@@ -41,8 +47,8 @@ def test_e2_wants_the_segments_emotion_among_the_cues() -> None:
 
 def test_the_degree_of_a_segment_is_its_percentile_with_ties_in_the_middle() -> None:
     # p[sad] .5 .2 .1: (2 + 1/2) / 3; p[afraid] .1 .5 .6: (1 + 1/2) / 3 and (2 + 1/2) / 3
-    torch.testing.assert_close(video_degree(P), torch.tensor([[2.5, 1.5, 2.5]]) / 3)
-    torch.testing.assert_close(video_degree(torch.full((1, 4, 3), 1 / 3)), torch.full((1, 4), 0.5))
+    torch.testing.assert_close(compute_video_degree(P), torch.tensor([[2.5, 1.5, 2.5]]) / 3)
+    torch.testing.assert_close(compute_video_degree(torch.full((1, 4, 3), 1 / 3)), torch.full((1, 4), 0.5))
 
 
 def test_e3_wants_the_degrees_nearer_than_tau() -> None:
@@ -51,14 +57,14 @@ def test_e3_wants_the_degrees_nearer_than_tau() -> None:
 
 
 def test_a_segment_judged_neutral_agrees_with_no_cue() -> None:
-    assert segment_polarity(P, torch.tensor([0, -1, 1])).tolist() == [[0, -1, -1]]
+    assert compute_segment_polarity(P, torch.tensor([0, -1, 1])).tolist() == [[0, -1, -1]]
     assert not verify_cues(P.log(), CUES, torch.tensor([0, -1, 1]), 0.5).sentiment[0, 0].any()
 
 
 @pytest.mark.parametrize(("verify", "count"), [("none", 8), ("sentiment", 7), ("emotion", 5), ("degree", 3)])
 def test_each_stage_keeps_a_part_of_what_the_one_before_kept(verify: str, count: int) -> None:
     stages = verify_cues(P.log(), CUES, SENTIMENT, 0.5)
-    assert int(stages.kept(verify, CUES).sum()) == count  # type: ignore[arg-type]
+    assert int(stages.select_passing(verify, CUES).sum()) == count  # type: ignore[arg-type]
     assert (stages.degree <= stages.emotion).all() and (stages.emotion <= stages.sentiment).all()
 
 
@@ -71,13 +77,13 @@ def test_a_cue_is_dropped_by_the_first_stage_that_it_does_not_pass(kept: tuple[i
 
 
 TRUTH = {
-    "joy/a": Truth(
+    "joy/a": SampleTruth(
         (),
         (
-            Planted("good", 0.0, None),
-            Planted("bad", 1.0, "sentiment"),
-            Planted("calm", 2.0, "emotion"),
-            Planted("great", 3.0, "degree"),
+            PlantedWord("good", 0.0, None),
+            PlantedWord("bad", 1.0, "sentiment"),
+            PlantedWord("calm", 2.0, "emotion"),
+            PlantedWord("great", 3.0, "degree"),
         ),
     )
 }

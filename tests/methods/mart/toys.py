@@ -9,16 +9,16 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from bench.data import Batch, Card, Clip, Files, Inputs, Sample, Sampling, Word
-from bench.loading import collate
-from bench.streams import Streams
-from methods.backbones.mbt import Mbt
+from bench.loader import collate
+from bench.rng import RngTree
+from bench.types import Batch, Clip, ClipSources, DatasetInfo, Inputs, OpenedClip, Sampling, Word
 from methods.mart.config import MartConfig
-from methods.mart.cues import Cues
-from methods.mart.entry import MART
-from methods.mart.model import MartPredictor, Pretrain
+from methods.mart.method import MART
+from methods.mart.objective import MartObjective, MartPredictor
+from methods.mart.verification import CueBatch
+from methods.mbt.model import Mbt
 
-CARD = Card(
+CARD = DatasetInfo(
     name="toy",
     title="Toy clips",
     classes=("sad", "afraid", "glad"),
@@ -64,17 +64,17 @@ class SpokenClips:
     clips: tuple[Clip, ...]
     speaks: bool = True
 
-    def read(self, index: int, sampling: Sampling, streams: Streams, epoch: int) -> Sample:
+    def read(self, index: int, sampling: Sampling, streams: RngTree, epoch: int) -> OpenedClip:
         clip, segments = self.clips[index], sampling.segments
         purpose = ("augmentation", epoch, clip.key) if sampling.training else ("fixed", clip.key)
         generator = streams.torch(*purpose)
         shape = (segments, sampling.frames, sampling.size, sampling.size, 3)
-        video = 20 + 80 * clip.label + torch.randint(0, 40, shape, generator=generator)
-        audio = -8 + 2 * clip.label + torch.randn((segments, 100, sampling.mels), generator=generator)
-        return Sample(
+        video = 20 + 80 * clip.target + torch.randint(0, 40, shape, generator=generator)
+        audio = -8 + 2 * clip.target + torch.randn((segments, 100, sampling.mels), generator=generator)
+        return OpenedClip(
             video=video.to(torch.uint8),
             audio=audio,
-            words=tuple(self._slot(clip.label, s) for s in range(segments)),
+            words=tuple(self._slot(clip.target, s) for s in range(segments)),
             present=torch.tensor([True, True, self.speaks]),
         )
 
@@ -88,7 +88,7 @@ class SpokenClips:
 
 def spoken_clips(split: str, per_class: int, speaks: bool = True) -> SpokenClips:
     """`per_class` clips of each class, named after their split."""
-    files = Files(transcript=Path("toy.srt")) if speaks else Files()
+    files = ClipSources(transcript=Path("toy.srt")) if speaks else ClipSources()
     clips = (
         Clip(f"{name}/{split}{i}", label, "train", f"{split}{i}", files)
         for label, name in enumerate(CARD.classes)
@@ -99,9 +99,9 @@ def spoken_clips(split: str, per_class: int, speaks: bool = True) -> SpokenClips
 
 def spoken_batch(config: MartConfig = SMALL, progress: float = 0.5, speaks: bool = True) -> Batch:
     """Two clips of each class."""
-    source, streams = spoken_clips("train", 2, speaks), Streams(1)
+    source, streams = spoken_clips("train", 2, speaks), RngTree(1)
     opened = [source.read(i, MART.sampling(config, True), streams, 0) for i in range(len(source.clips))]
-    label = torch.tensor([clip.label for clip in source.clips])
+    label = torch.tensor([clip.target for clip in source.clips])
     return Batch(collate(opened), label, tuple(clip.key for clip in source.clips), 0, progress)
 
 
@@ -115,17 +115,17 @@ def one_clip(batch: Batch, index: int) -> Batch:
     """A batch of one of a batch's clips."""
     own = slice(index, index + 1)
     inputs = Inputs(*(getattr(batch.inputs, name)[own] for name in ("video", "audio", "words", "present")))
-    return replace(batch, inputs=inputs, label=batch.label[own], keys=batch.keys[own])
+    return replace(batch, inputs=inputs, target=batch.target[own], keys=batch.keys[own])
 
 
-def objective(config: MartConfig = SMALL, seed: int = 3) -> Pretrain:
+def objective(config: MartConfig = SMALL, seed: int = 3) -> MartObjective:
     """The pre-training objective of an untrained small model."""
-    streams = Streams(seed)
+    streams = RngTree(seed)
     predictor = MartPredictor(Mbt(config, len(CARD.classes), streams), config, CARD)
-    return Pretrain(predictor, config, CARD, streams).eval()
+    return MartObjective(predictor, config, CARD, streams).eval()
 
 
-def hand_made_cues(cues: list[list[tuple[int, set[int], float]]]) -> Cues:
+def hand_made_cues(cues: list[list[tuple[int, set[int], float]]]) -> CueBatch:
     """Cues of one clip, as (polarity, classes, degree) by segment and cue."""
     shape = (1, len(cues), max(map(len, cues)))
     here, polarity = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.long)
@@ -134,7 +134,7 @@ def hand_made_cues(cues: list[list[tuple[int, set[int], float]]]) -> Cues:
         for k, (sign, named, strength) in enumerate(slot):
             here[0, s, k], polarity[0, s, k], degree[0, s, k] = True, sign, strength
             classes[0, s, k, list(named)] = True
-    return Cues((), here, polarity, degree, classes, torch.zeros((*shape, 4), dtype=torch.long), ())
+    return CueBatch((), here, polarity, degree, classes, torch.zeros((*shape, 4), dtype=torch.long), ())
 
 
 def tower_file(file: Path, seed: int = 7) -> Path:

@@ -9,17 +9,23 @@ from typing import Any
 import pytest
 import torch
 
-from bench.data import Batch
 from bench.errors import ConfigError
-from bench.streams import Streams
-from methods.backbones.config import MbtConfig
-from methods.backbones.mbt import Mbt
-from methods.released.config import ReleasedConfig
-from methods.released.contrast import WordPredictor, mean_over_words, released_contrast
-from methods.released.entry import RELEASED
-from methods.released.model import Released, mask_score
-from methods.released.published import PLACES, load_released
-from methods.supervised import MbtPredictor
+from bench.rng import RngTree
+from bench.types import Batch
+from methods.mart.config import ReleasedConfig
+from methods.mart.method import MART_RELEASED
+from methods.mart_released import (
+    PARAMETER_NAMES,
+    ReleasedObjective,
+    WordPredictor,
+    compute_mask_score,
+    load_released_weights,
+    mean_over_words,
+    released_contrastive_loss,
+)
+from methods.mbt.config import MbtConfig
+from methods.mbt.model import Mbt
+from methods.mbt.supervised import MbtPredictor
 from tests.methods.mart.toys import CARD, SMALL, bert_folder, one_clip, spoken_batch, spoken_clips
 from tests.methods.toys import run_fit
 
@@ -39,10 +45,10 @@ OTHER: dict[str, Any] = {
 }
 
 
-def make(config: ReleasedConfig = TINY) -> Released:
-    streams = Streams(3)
+def make(config: ReleasedConfig = TINY) -> ReleasedObjective:
+    streams = RngTree(3)
     predictor = MbtPredictor(Mbt(config, len(CARD.classes), streams))
-    return Released(predictor, config, CARD, streams).eval()
+    return ReleasedObjective(predictor, config, CARD, streams).eval()
 
 
 def varied() -> Batch:
@@ -88,7 +94,7 @@ def test_masks_grow_until_half_of_the_epochs_and_leave_hints_among_the_highest()
     score = torch.rand(6, 40, 392, generator=torch.Generator().manual_seed(0))
     batch = spoken_batch()
     for epoch, ratio in ((0, 0.1), (2, 0.26), (5, 0.5), (9, 0.5)):
-        hidden = model.hide(replace(batch, epoch=epoch), score)
+        hidden = model.hide_tokens(replace(batch, epoch=epoch), score)
         counts = hidden.sum(-1)
         assert set(counts.unique().tolist()) == {0, int(ratio * 392) - int(0.1 * ratio * 392)}
         assert 0.3 < float((counts == 0).float().mean()) < 0.7
@@ -101,14 +107,14 @@ def test_masks_grow_until_half_of_the_epochs_and_leave_hints_among_the_highest()
 def test_the_score_leans_on_the_class_token_and_averages_over_words() -> None:
     attention, text = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[[0.0, 1.0], [0.0, 0.5], [9.0, 9.0]]]])
     here = torch.tensor([[[True, True, False]]])
-    assert mask_score(attention, text, here)[0, 0].tolist() == pytest.approx([0.9, 0.075])
-    assert mask_score(attention, text, here & False)[0, 0].tolist() == pytest.approx([0.9, 0.0])
+    assert compute_mask_score(attention, text, here)[0, 0].tolist() == pytest.approx([0.9, 0.075])
+    assert compute_mask_score(attention, text, here & False)[0, 0].tolist() == pytest.approx([0.9, 0.0])
 
 
 def test_the_contrast_is_minimised_with_its_sign_inverted() -> None:
     here = torch.ones(1, 2, 1, dtype=torch.bool)
     one, other = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]]), torch.tensor([[[[0.0, 1.0]], [[1.0, 0.0]]]])
-    right, wrong = released_contrast(one, one, here), released_contrast(one, other, here)
+    right, wrong = released_contrastive_loss(one, one, here), released_contrastive_loss(one, other, here)
     assert float(right) == pytest.approx(1 - torch.tensor([1.0, 0.0]).logsumexp(0).item())
     assert float(wrong) < float(right)  # what a cosine contrast would push away is what the released sign asks for
 
@@ -127,10 +133,10 @@ def test_segments_without_words_are_left_out_of_the_mean() -> None:
     assert mean_over_words(values, here).tolist() == [[3.5]]
 
 
-def published(model: Released) -> dict[str, torch.Tensor]:
+def published(model: ReleasedObjective) -> dict[str, torch.Tensor]:
     """The objective's own tensors under the authors' names, each shifted by one."""
     own, found = model.state_dict(), {}
-    for theirs, ours in PLACES.items():
+    for theirs, ours in PARAMETER_NAMES.items():
         for name, tensor in own.items():
             if name.startswith(ours) and not name.endswith("qkv.bias"):
                 found[theirs + name.removeprefix(ours)] = tensor + 1
@@ -146,7 +152,7 @@ def test_an_authors_checkpoint_fills_the_pre_training(tmp_path: Path) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.save({"model": published(model)}, tmp_path / "mart.pth")
     told: list[str] = []
-    load_released(model, tmp_path / "mart.pth", told.append)
+    load_released_weights(model, tmp_path / "mart.pth", told.append)
     for name, value in model.state_dict().items():
         if name.startswith(("tacl.", "decoder.")) and not name.endswith("qkv.bias"):
             torch.testing.assert_close(value, before[name] + 1, msg=name)
@@ -159,11 +165,11 @@ def test_a_head_for_other_classes_is_left_over_and_another_shape_is_an_error(tmp
     model = make()
     state, told = published(model), list[str]()
     torch.save({**state, "tacl.v_fc.fc2.weight": torch.zeros(8, 16)}, tmp_path / "eight.pth")
-    load_released(model, tmp_path / "eight.pth", told.append)
+    load_released_weights(model, tmp_path / "eight.pth", told.append)
     assert "left over" in told[0] and "tacl.head.video.2.weight" in told[0]
     torch.save({**state, "decoder_embd.weight": torch.zeros(5, 7)}, tmp_path / "wrong.pth")
     with pytest.raises(ConfigError, match=r"wrong.pth: decoder.enter.weight is \[5, 7\], this config wants \[16, 16\]"):
-        load_released(model, tmp_path / "wrong.pth", told.append)
+        load_released_weights(model, tmp_path / "wrong.pth", told.append)
 
 
 def test_each_field_is_shown_to_matter() -> None:
@@ -178,7 +184,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
 def scores(config: ReleasedConfig, folder: Path) -> torch.Tensor:
     torch.set_num_threads(1)
     sets = {split: spoken_clips(split, count) for split, count in (("train", 2), ("val", 1), ("test", 1))}
-    return run_fit(RELEASED, config, folder, card=CARD, **sets)[0]
+    return run_fit(MART_RELEASED, config, folder, card=CARD, **sets)[0]
 
 
 @pytest.mark.parametrize("field", OTHER)

@@ -8,13 +8,11 @@ from dataclasses import replace
 
 import pytest
 
-from bench.cards import CARD
+from bench.artifacts import CURVES_FILE, DATASET_INFO_FILE, PREDICTIONS_FILE
 from bench.files import sha256
-from bench.outputs import CURVES, PREDICTIONS
-from bench.record import RECORD, RunFolder
-from reports.audit.check import NAMED, Finding
-from reports.audit.manifest import MANIFEST
-from reports.audit.texts import FORMATS, grids_of
+from bench.record import RECORD_FILE, RunFolder
+from reports.check import MAX_NAMED_CELLS, Finding
+from reports.write import MANIFEST_FILE, TABLE_RENDERERS, list_tables
 from tests.reports.audit.written import FIGURE, check, composed, copied, results_of, told, write
 from tests.reports.made import make_run, tamper
 
@@ -58,8 +56,8 @@ def out(whole, tmp_path):
 
 def run_of(results, arm, seed=0):
     """Folder and record of a run."""
-    for path in sorted((results / "runs").glob(f"*/{RECORD}")):
-        record = RunFolder(path.parent).record()
+    for path in sorted((results / "runs").glob(f"*/{RECORD_FILE}")):
+        record = RunFolder(path.parent).read_record()
         if (record.arm, record.spec.seed) == (arm, seed):
             return path.parent, record
     raise LookupError(arm)
@@ -69,14 +67,14 @@ def mispredict(folder, rows=1):
     """Let the stored predictions of some clips of the test split be wrong."""
     import pandas
 
-    table = pandas.read_parquet(folder / PREDICTIONS)
+    table = pandas.read_parquet(folder / PREDICTIONS_FILE)
     names = [name for name in table.columns if name.startswith("score/")]
     right = table.index[(table["split"] == "test") & (table["label"] == table["predicted"])][:rows]
     for row in right:
         wrong = next(name for name in names if name != f"score/{table.loc[row, 'label']}")
         table.loc[row, wrong] = table.loc[row, names].max() + 1
         table.loc[row, "predicted"] = wrong.removeprefix("score/")
-    table.to_parquet(folder / PREDICTIONS, index=False)
+    table.to_parquet(folder / PREDICTIONS_FILE, index=False)
 
 
 def named(findings):
@@ -96,7 +94,7 @@ def test_a_report_that_is_composed_anew_holds(whole):
 def test_a_finding_names_some_cells_and_says_how_many_more_there_are(count):
     text = str(Finding("it is so", tuple(f"t/l/{n}" for n in range(count))))
     assert text.startswith("it is so") and (": t/l/0" in text) == (count > 0)
-    assert (f" and {count - NAMED} more" in text) == (count > NAMED)
+    assert (f" and {count - MAX_NAMED_CELLS} more" in text) == (count > MAX_NAMED_CELLS)
 
 
 # what a run is made of
@@ -106,25 +104,27 @@ def test_a_changed_prediction_is_found_with_the_cells_of_its_run(spoilt):
     folder, record = run_of(spoilt, "probe", seed=1)
     mispredict(folder)
     found = check(composed(spoilt), spoilt / "out")
-    (mine,) = told(found, f"files of run {record.key} were changed since its record was written ({PREDICTIONS})")
+    (mine,) = told(found, f"files of run {record.key} were changed since its record was written ({PREDICTIONS_FILE})")
     assert MINE in mine.cells and OTHER not in mine.cells
 
 
-@pytest.mark.parametrize("name", [CARD, CURVES])
+@pytest.mark.parametrize("name", [DATASET_INFO_FILE, CURVES_FILE])
 def test_a_changed_file_that_a_report_reads_besides_is_found_though_the_report_is_written_anew(spoilt, name):
     folder, record = run_of(spoilt, "probe")
     text = (folder / name).read_text().replace("Ekman-6", "Ekman-7").replace('"epoch": 2', '"epoch": 20')
     (folder / name).write_text(text)
     write(composed(spoilt), spoilt / "out")
     (mine,) = check(composed(spoilt), spoilt / "out")
-    assert mine.what == f"files of run {record.key} were changed since its record was written ({name})"
+    assert mine.message == f"files of run {record.key} were changed since its record was written ({name})"
     assert MINE in mine.cells and OTHER not in mine.cells
 
 
 def test_a_prediction_changed_with_its_sha256_in_the_record_is_found_twice(spoilt):
     folder, record = run_of(spoilt, "probe")
     mispredict(folder)
-    RunFolder(folder).write(replace(record, files={**record.files, PREDICTIONS: sha256(folder / PREDICTIONS)}))
+    RunFolder(folder).write_record(
+        replace(record, files={**record.files, PREDICTIONS_FILE: sha256(folder / PREDICTIONS_FILE)})
+    )
     found = check(composed(spoilt), spoilt / "out")
     (changed,) = told(found, f"record of run {record.key} was changed since (predictions, record)")
     assert MINE in changed.cells and OTHER not in changed.cells
@@ -140,7 +140,7 @@ def test_a_changed_score_is_found_by_record_and_by_predictions(spoilt, name):
     (changed,) = told(found, f"record of run {record.key} was changed since (record)")
     assert MINE in changed.cells and OTHER not in changed.cells
     (contradicted,) = told(found, f"run {record.key}: its record says {name}")
-    assert str(record.scores[name]) in contradicted.what and MINE in contradicted.cells
+    assert str(record.scores[name]) in contradicted.message and MINE in contradicted.cells
 
 
 def test_a_changed_score_makes_its_cells_stale(spoilt):
@@ -158,7 +158,7 @@ def test_a_report_written_anew_of_a_changed_record_is_contradicted_by_the_predic
     built = composed(spoilt)
     write(built, spoilt / "out")
     found = check(composed(spoilt), spoilt / "out")
-    assert len(found) == 1 and found[0].what.startswith(f"run {record.key}: its record says {name}")
+    assert len(found) == 1 and found[0].message.startswith(f"run {record.key}: its record says {name}")
     assert MINE in found[0].cells and OTHER not in found[0].cells
 
 
@@ -168,9 +168,11 @@ def test_scores_without_predictions_of_their_split_are_found(spoilt, split):
     import pandas
 
     folder, record = run_of(spoilt, "probe")
-    table = pandas.read_parquet(folder / PREDICTIONS)
-    table[table["split"] != split].to_parquet(folder / PREDICTIONS, index=False)
-    RunFolder(folder).write(replace(record, files={**record.files, PREDICTIONS: sha256(folder / PREDICTIONS)}))
+    table = pandas.read_parquet(folder / PREDICTIONS_FILE)
+    table[table["split"] != split].to_parquet(folder / PREDICTIONS_FILE, index=False)
+    RunFolder(folder).write_record(
+        replace(record, files={**record.files, PREDICTIONS_FILE: sha256(folder / PREDICTIONS_FILE)})
+    )
     write(composed(spoilt), spoilt / "out")
     found = told(check(composed(spoilt), spoilt / "out"), f"run {record.key}: its record says {split}/acc_e")
     assert len(found) == 1 and MINE in found[0].cells
@@ -179,7 +181,7 @@ def test_scores_without_predictions_of_their_split_are_found(spoilt, split):
 def test_scores_that_a_record_lacks_are_found(spoilt):
     folder, record = run_of(spoilt, "probe")
     scores = {name: value for name, value in record.scores.items() if name != "test/acc_e"}
-    RunFolder(folder).write(replace(record, scores=scores))
+    RunFolder(folder).write_record(replace(record, scores=scores))
     write(composed(spoilt), spoilt / "out")
     found = check(composed(spoilt), spoilt / "out")
     assert told(found, f"run {record.key}: its record says test/acc_e None")
@@ -189,22 +191,24 @@ def test_scores_that_a_record_lacks_are_found(spoilt):
 def test_a_run_without_its_predictions_cannot_be_recomputed(spoilt, light):
     """With `light` the record never named them."""
     folder, record = run_of(spoilt, "probe")
-    (folder / PREDICTIONS).unlink()
+    (folder / PREDICTIONS_FILE).unlink()
     if light:
-        files = {name: sha for name, sha in record.files.items() if name != PREDICTIONS}
-        RunFolder(folder).write(replace(record, files=files))
+        files = {name: sha for name, sha in record.files.items() if name != PREDICTIONS_FILE}
+        RunFolder(folder).write_record(replace(record, files=files))
     built = composed(spoilt)
     (mine,) = told(check(built, spoilt / "out"), f"run {record.key} cannot be recomputed")
-    assert MINE in mine.cells and "sync" in mine.what
+    assert MINE in mine.cells and "sync" in mine.message
     write(composed(spoilt), spoilt / "out")
     (again,) = check(composed(spoilt), spoilt / "out")
-    assert "cannot be recomputed" in again.what and MINE in again.cells
+    assert "cannot be recomputed" in again.message and MINE in again.cells
 
 
 def test_predictions_that_cannot_be_read_are_found(spoilt):
     folder, record = run_of(spoilt, "probe")
-    (folder / PREDICTIONS).write_bytes(b"no table")
-    RunFolder(folder).write(replace(record, files={**record.files, PREDICTIONS: sha256(folder / PREDICTIONS)}))
+    (folder / PREDICTIONS_FILE).write_bytes(b"no table")
+    RunFolder(folder).write_record(
+        replace(record, files={**record.files, PREDICTIONS_FILE: sha256(folder / PREDICTIONS_FILE)})
+    )
     found = check(composed(spoilt), spoilt / "out")
     (mine,) = told(found, "cannot be read as predictions")
     assert MINE in mine.cells
@@ -212,16 +216,16 @@ def test_predictions_that_cannot_be_read_are_found(spoilt):
 
 def test_a_changed_provenance_is_found_though_no_cell_changes(spoilt):
     folder, record = run_of(spoilt, "probe")
-    RunFolder(folder).write(replace(record, provenance={**record.provenance, "commit": "0" * 40}))
+    RunFolder(folder).write_record(replace(record, provenance={**record.provenance, "commit": "0" * 40}))
     (mine,) = told(check(composed(spoilt), spoilt / "out"), f"record of run {record.key} was changed since")
-    assert "commit" in mine.what and MINE in mine.cells
+    assert "commit" in mine.message and MINE in mine.cells
 
 
 def test_a_run_that_is_published_later_changes_nothing(spoilt):
-    from bench.store import Store
+    from bench.mlflow import MlflowStore
 
     folder, _ = run_of(spoilt, "probe")
-    Store(spoilt).note(RunFolder(folder), "f" * 32, sha256(folder / RECORD), "12")
+    MlflowStore(spoilt).write_note(RunFolder(folder), "f" * 32, sha256(folder / RECORD_FILE), "12")
     assert check(composed(spoilt), spoilt / "out") == []
 
 
@@ -233,8 +237,8 @@ def test_a_new_run_makes_the_cells_of_its_arm_stale(spoilt):
     found = check(composed(spoilt), spoilt / "out")
     stale = [one for one in told(found, "stale: made of 2 runs, 3 are there now") if MINE in one.cells]
     assert len(stale) == 1 and OTHER not in stale[0].cells
-    (other,) = [one for one in found if OTHER in one.cells and one.what.startswith("stale: ")]
-    assert other.what == "stale: other texts follow from the records now" and MINE not in other.cells
+    (other,) = [one for one in found if OTHER in one.cells and one.message.startswith("stale: ")]
+    assert other.message == "stale: other texts follow from the records now" and MINE not in other.cells
 
 
 def test_a_new_arm_gives_numbers_that_were_not_there(spoilt):
@@ -245,7 +249,7 @@ def test_a_new_arm_gives_numbers_that_were_not_there(spoilt):
 
 def test_a_deleted_run_is_found_with_its_cells(spoilt):
     folder, record = run_of(spoilt, "probe")
-    (folder / RECORD).unlink()
+    (folder / RECORD_FILE).unlink()
     found = check(composed(spoilt), spoilt / "out")
     (mine,) = told(found, f"run {record.key} is gone")
     assert MINE in mine.cells and OTHER not in mine.cells
@@ -254,7 +258,7 @@ def test_a_deleted_run_is_found_with_its_cells(spoilt):
 
 def test_a_deleted_arm_leaves_numbers_that_are_there_no_more(spoilt):
     for seed in range(2):
-        (run_of(spoilt, "majority", seed)[0] / RECORD).unlink()
+        (run_of(spoilt, "majority", seed)[0] / RECORD_FILE).unlink()
     found = told(check(composed(spoilt), spoilt / "out"), "stale: there is no such number any more")
     assert OTHER in named(found) and MINE not in named(found)
 
@@ -263,7 +267,7 @@ def test_a_stale_table_names_the_cells_that_would_be_others(spoilt):
     folder, record = run_of(spoilt, "probe")
     tamper(folder, record, **{"test/acc_e": record.scores["test/acc_e"] + 0.25})
     found = check(composed(spoilt), spoilt / "out")
-    for kind in FORMATS:
+    for kind in TABLE_RENDERERS:
         (mine,) = told(found, f"tables/comparison_scores.{kind} is stale")
         assert MINE in mine.cells
 
@@ -275,7 +279,7 @@ def of_table(grid):
     """A number in a table: its line, its column, and its name."""
     return next(
         (line, at, f"{grid.name}/{line.id}/{grid.columns[at].id}")
-        for line in grid.lines
+        for line in grid.rows
         for at in range(1, len(grid.columns))
         if re.search(r"\d\.\d", line.cells[at].text)
     )
@@ -301,15 +305,15 @@ def digit_changed(text, kind, grid):
     return "\n".join(lines), name
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", TABLE_RENDERERS)
 def test_one_digit_in_any_table_is_found_and_its_cell_named(built, out, kind):
     wanted = {}
-    for grid in grids_of(built.report):
+    for grid in list_tables(built.report):
         path = f"tables/{grid.name}.{kind}"
         text, wanted[path] = digit_changed((out / path).read_text(), kind, grid)
         (out / path).write_text(text)
     assert len(wanted) >= 5
-    found = {finding.what.removesuffix(" was edited"): finding.cells for finding in check(built, out)}
+    found = {finding.message.removesuffix(" was edited"): finding.cells for finding in check(built, out)}
     assert found == {path: (name,) for path, name in wanted.items()}
 
 
@@ -344,20 +348,20 @@ def test_whatever_is_done_to_a_file_is_found(built, out, how):
             }
             place.write_bytes(other[how])
     what = "is not there any more" if how in ("gone", "a folder") else "was edited"
-    assert sorted(finding.what for finding in check(built, out)) == sorted(f"{path} {what}" for path in FILES)
+    assert sorted(finding.message for finding in check(built, out)) == sorted(f"{path} {what}" for path in FILES)
 
 
 @pytest.mark.parametrize("path", ["macros.tex", "index.html", f"figures/{FIGURE}.png"])
 def test_a_single_file_that_was_edited_is_found_alone(built, out, path):
     (out / path).write_bytes((out / path).read_bytes() + b" ")
-    assert [finding.what for finding in check(built, out)] == [f"{path} was edited"]
+    assert [finding.message for finding in check(built, out)] == [f"{path} was edited"]
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", TABLE_RENDERERS)
 def test_a_table_that_is_gone_or_no_text_is_found(built, out, kind):
     (out / f"tables/ablation_scores.{kind}").unlink()
     (out / f"tables/ablation_tests.{kind}").write_bytes(b"\xff\xfe\x80")
-    assert sorted(finding.what for finding in check(built, out)) == [
+    assert sorted(finding.message for finding in check(built, out)) == [
         f"tables/ablation_scores.{kind} is not there any more",
         f"tables/ablation_tests.{kind} was edited",
     ]
@@ -370,27 +374,27 @@ def test_a_file_edited_together_with_its_sha256_in_the_manifest_is_stale(built, 
     (out / path).write_text(
         text[: place.start()] + str((int(text[place.start()]) + 1) % 10) + text[place.start() + 1 :]
     )
-    manifest = json.loads((out / MANIFEST).read_text())
+    manifest = json.loads((out / MANIFEST_FILE).read_text())
     manifest["files"][path] = sha256(out / path)
-    (out / MANIFEST).write_text(json.dumps(manifest))
+    (out / MANIFEST_FILE).write_text(json.dumps(manifest))
     (mine,) = check(built, out)
-    assert mine.what == f"{path} is stale"
+    assert mine.message == f"{path} is stale"
     assert path.startswith("tables/") == bool(mine.cells)
 
 
 def test_an_edited_manifest_is_found_and_its_cell_named(built, out):
-    manifest = json.loads((out / MANIFEST).read_text())
+    manifest = json.loads((out / MANIFEST_FILE).read_text())
     text, manifest["cells"][OF_MART]["text"] = manifest["cells"][OF_MART]["text"], "99.9"
-    (out / MANIFEST).write_text(json.dumps(manifest))
+    (out / MANIFEST_FILE).write_text(json.dumps(manifest))
     assert check(built, out) == [Finding(f"stale: '99.9' was written, '{text}' follows from the records", (OF_MART,))]
 
 
 def test_a_file_that_the_manifest_lost_is_found(built, out):
-    manifest = json.loads((out / MANIFEST).read_text())
+    manifest = json.loads((out / MANIFEST_FILE).read_text())
     del manifest["files"]["macros.tex"]
-    (out / MANIFEST).write_text(json.dumps(manifest))
+    (out / MANIFEST_FILE).write_text(json.dumps(manifest))
     (found,) = check(built, out)
-    assert found.what.startswith("macros.tex ")
+    assert found.message.startswith("macros.tex ")
 
 
 @pytest.mark.parametrize("path", ["../secret", "tables/../../secret", "{absolute}", "link"])
@@ -400,10 +404,10 @@ def test_a_file_outside_the_folder_is_never_read(built, out, monkeypatch, path):
     path = path.replace("{absolute}", str(secret))
     if path == "link":
         (out / "link").symlink_to(secret)
-    manifest = json.loads((out / MANIFEST).read_text())
+    manifest = json.loads((out / MANIFEST_FILE).read_text())
     manifest["files"][path] = sha256(secret)
-    (out / MANIFEST).write_text(json.dumps(manifest))
+    (out / MANIFEST_FILE).write_text(json.dumps(manifest))
     opened = []
-    monkeypatch.setattr("reports.audit.check.sha256", lambda place: opened.append(place.resolve()) or sha256(place))
-    assert [finding.what for finding in check(built, out)] == [f"{path} is not there any more"]
+    monkeypatch.setattr("reports.check.sha256", lambda place: opened.append(place.resolve()) or sha256(place))
+    assert [finding.message for finding in check(built, out)] == [f"{path} is not there any more"]
     assert opened and secret.resolve() not in opened and secret.read_text() == "mine"

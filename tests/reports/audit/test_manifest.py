@@ -6,10 +6,18 @@ import json
 
 import pytest
 
+from bench.artifacts import PREDICTIONS_FILE
 from bench.errors import StoreError
-from bench.outputs import PREDICTIONS
-from reports.audit.manifest import ASKED, MANIFEST, begin_manifest, facts, make_manifest, read_manifest
-from reports.audit.texts import FORMATS, grids_of
+from reports.write import (
+    MANIFEST_FILE,
+    REQUEST_FIELDS,
+    TABLE_RENDERERS,
+    describe_run,
+    list_tables,
+    make_manifest,
+    make_unfinished_manifest,
+    read_manifest,
+)
 from tests.reports.audit.written import composed, results_of
 from tests.reports.made import make_run
 
@@ -30,19 +38,19 @@ def raw(built):
 
 
 def test_a_manifest_reads_back_as_it_was_made(built, raw, tmp_path):
-    (tmp_path / MANIFEST).write_text(make_manifest(built.report, WORDS, FILES))
+    (tmp_path / MANIFEST_FILE).write_text(make_manifest(built.report, WORDS, FILES))
     found = read_manifest(tmp_path)
     assert found.finished and found.asked == WORDS and found.files == FILES
     assert (found.runs, found.cells) == (raw["runs"], raw["cells"])
-    assert found.runs == {run.record.key: facts(run) for run in built.report.runs}
+    assert found.runs == {run.record.key: describe_run(run) for run in built.report.runs}
 
 
 def test_every_number_of_ours_is_there_with_its_text_and_its_runs_and_no_other_cell(built, raw):
     wanted = {
-        name: {"text": cell.text, "runs": list(cell.keys)}
-        for grid in grids_of(built.report)
-        for name, cell in grid.cells()
-        if cell.keys
+        name: {"text": cell.text, "runs": list(cell.run_keys)}
+        for grid in list_tables(built.report)
+        for name, cell in grid.iter_cells()
+        if cell.run_keys
     }
     assert raw["cells"] == wanted and len(wanted) > 10
     assert {key for cell in wanted.values() for key in cell["runs"]} <= set(raw["runs"])
@@ -51,8 +59,8 @@ def test_every_number_of_ours_is_there_with_its_text_and_its_runs_and_no_other_c
 def test_every_run_tells_what_it_was_and_by_which_files(built, raw):
     for run in built.report.runs:
         told, spec = raw["runs"][run.record.key], run.record.spec
-        assert told["record"] == run.sha and len(told["record"]) == 64
-        assert told["predictions"] == run.record.files.get(PREDICTIONS)
+        assert told["record"] == run.record_sha256 and len(told["record"]) == 64
+        assert told["predictions"] == run.record.files.get(PREDICTIONS_FILE)
         assert told["failed"] == (run.record.error is not None)
         for name in ("method", "version", "dataset", "data", "fold", "seed", "protocol", "split", "content", "weights"):
             assert told[name] == getattr(spec, name), name
@@ -63,7 +71,7 @@ def test_every_run_tells_what_it_was_and_by_which_files(built, raw):
 
 def test_every_table_is_there_in_every_format(built, raw):
     assert raw["tables"] == {
-        grid.name: [f"tables/{grid.name}.{kind}" for kind in FORMATS] for grid in grids_of(built.report)
+        grid.name: [f"tables/{grid.name}.{kind}" for kind in TABLE_RENDERERS] for grid in list_tables(built.report)
     }
 
 
@@ -72,9 +80,9 @@ def test_who_made_it_and_what_it_warns_of_is_told(built, raw):
 
 
 def test_a_manifest_that_is_begun_names_old_and_new_files_and_vouches_for_none(built, tmp_path):
-    (tmp_path / MANIFEST).write_text(make_manifest(built.report, WORDS, FILES))
+    (tmp_path / MANIFEST_FILE).write_text(make_manifest(built.report, WORDS, FILES))
     old = read_manifest(tmp_path)
-    (tmp_path / MANIFEST).write_text(begin_manifest(WORDS, old, ["macros.tex", "new.md"]))
+    (tmp_path / MANIFEST_FILE).write_text(make_unfinished_manifest(WORDS, old, ["macros.tex", "new.md"]))
     found = read_manifest(tmp_path)
     assert not found.finished and not found.cells and not found.runs and found.asked == WORDS
     assert found.files == {"macros.tex": "", "index.html": "", "new.md": ""}
@@ -99,20 +107,20 @@ BROKEN = {
     **{f"no {name}": json.dumps({n: v for n, v in GOOD.items() if n != name}) for name in GOOD},
     **{
         f"not asked: {name}": json.dumps({**GOOD, "asked": {n: v for n, v in WORDS.items() if n != name}})
-        for name in ASKED
+        for name in REQUEST_FIELDS
     },
 }
 
 
 @pytest.mark.parametrize("content", [*BROKEN.values(), b"\xff\xfe\x80"], ids=[*BROKEN, "no text"])
 def test_a_broken_manifest_is_one_clear_line_that_says_what_to_do(tmp_path, content):
-    (tmp_path / MANIFEST).write_bytes(content if isinstance(content, bytes) else content.encode())
+    (tmp_path / MANIFEST_FILE).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(StoreError) as told:
         read_manifest(tmp_path)
-    assert str(tmp_path / MANIFEST) in str(told.value) and "\n" not in str(told.value)
+    assert str(tmp_path / MANIFEST_FILE) in str(told.value) and "\n" not in str(told.value)
     assert "move that folder away" in str(told.value)
 
 
 def test_a_good_manifest_is_not_taken_for_a_broken_one(tmp_path):
-    (tmp_path / MANIFEST).write_text(json.dumps(GOOD))
+    (tmp_path / MANIFEST_FILE).write_text(json.dumps(GOOD))
     assert read_manifest(tmp_path).asked == WORDS

@@ -8,9 +8,8 @@ import pytest
 
 from bench.errors import ConfigError, StoreError
 from bench.files import sha256
-from reports.audit import write as writing
-from reports.audit.manifest import MANIFEST, read_manifest
-from reports.audit.write import alone, check_folder
+from reports import write as writing
+from reports.write import MANIFEST_FILE, check_folder, read_manifest, report_lock
 from tests.reports.audit.written import check, composed, copied, results_of, write
 from tests.reports.made import make_run
 
@@ -67,7 +66,7 @@ def test_a_written_report_has_the_files_that_its_manifest_names_and_no_other(bui
     write(built, tmp_path / "small")
     for out in (tmp_path / "small", large):
         manifest = read_manifest(out)
-        assert manifest.finished and files_in(out) == {MANIFEST, *manifest.files}
+        assert manifest.finished and files_in(out) == {MANIFEST_FILE, *manifest.files}
         for path, sha in manifest.files.items():
             assert sha256(out / path) == sha
 
@@ -87,8 +86,8 @@ def test_a_report_that_replaces_another_removes_what_was_only_in_that_and_nothin
     (out / "tables" / "mine.tex").write_text("mine")
     write(built, out)
     manifest = read_manifest(out)
-    assert before - set(manifest.files) - {MANIFEST}
-    assert files_in(out) == {MANIFEST, *manifest.files, "notes.txt", "tables/mine.tex"}
+    assert before - set(manifest.files) - {MANIFEST_FILE}
+    assert files_in(out) == {MANIFEST_FILE, *manifest.files, "notes.txt", "tables/mine.tex"}
     assert check(built, out) == []
 
 
@@ -128,7 +127,7 @@ def test_a_killed_write_over_an_old_report_forgets_none_of_its_files(built, larg
                 write(built, out)
     assert not read_manifest(out).finished
     write(built, out)
-    assert files_in(out) == {MANIFEST, *read_manifest(out).files, "notes.txt"}
+    assert files_in(out) == {MANIFEST_FILE, *read_manifest(out).files, "notes.txt"}
     assert check(built, out) == []
 
 
@@ -145,7 +144,7 @@ def test_a_write_that_is_killed_among_its_figures_leaves_none_behind(built, larg
     assert not read_manifest(out).finished
     assert len([path for path in files_in(out) if path.endswith(".png")]) == place
     write(built, out)
-    assert files_in(out) == {MANIFEST, *read_manifest(out).files}
+    assert files_in(out) == {MANIFEST_FILE, *read_manifest(out).files}
 
 
 def test_a_write_that_is_killed_before_old_files_are_deleted_leaves_none_behind(built, large, tmp_path, monkeypatch):
@@ -154,11 +153,11 @@ def test_a_write_that_is_killed_before_old_files_are_deleted_leaves_none_behind(
 
     out = copied(large, tmp_path / "out")
     with monkeypatch.context() as patch:
-        patch.setattr(writing, "_drop", stop)
+        patch.setattr(writing, "_delete_file", stop)
         with pytest.raises(Killed):
             write(built, out)
     write(built, out)
-    assert files_in(out) == {MANIFEST, *read_manifest(out).files}
+    assert files_in(out) == {MANIFEST_FILE, *read_manifest(out).files}
 
 
 @pytest.mark.parametrize("path", ["../secret", "tables/../../secret", "{absolute}", "link", ".", "", "tables", ".."])
@@ -169,9 +168,9 @@ def test_what_an_old_manifest_names_outside_its_folder_or_a_folder_is_never_dele
     path = path.replace("{absolute}", str(secret))
     if path == "link":
         (out / "link").symlink_to(secret)
-    manifest = json.loads((out / MANIFEST).read_text())
+    manifest = json.loads((out / MANIFEST_FILE).read_text())
     manifest["files"][path] = "0" * 64
-    (out / MANIFEST).write_text(json.dumps(manifest))
+    (out / MANIFEST_FILE).write_text(json.dumps(manifest))
     write(built, out)
     assert secret.read_text() == "mine" and (out / "tables").is_dir()
     assert check(built, out) == []
@@ -212,19 +211,19 @@ def test_the_page_shows_the_figures_that_are_drawn(large):
 
 def test_two_commands_do_not_write_one_report_at_once(tmp_path):
     with (
-        alone(tmp_path / "out"),
+        report_lock(tmp_path / "out"),
         pytest.raises(StoreError, match="another command writes the report"),
-        alone(tmp_path / "out"),
+        report_lock(tmp_path / "out"),
     ):
         raise AssertionError("both are in")
-    with alone(tmp_path / "out"), alone(tmp_path / "other"):
+    with report_lock(tmp_path / "out"), report_lock(tmp_path / "other"):
         pass
 
 
 def test_an_older_printed_paper_goes_with_the_report_that_replaces_it(built, tmp_path):
     write(built, tmp_path / "out")
     (tmp_path / "out" / "paper.pdf").write_bytes(b"an older report")
-    assert [one.what for one in check(built, tmp_path / "out")] == ["paper.pdf is not in the manifest"]
+    assert [one.message for one in check(built, tmp_path / "out")] == ["paper.pdf is not in the manifest"]
     write(built, tmp_path / "out")
     assert not (tmp_path / "out" / "paper.pdf").exists() and check(built, tmp_path / "out") == []
 

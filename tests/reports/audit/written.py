@@ -6,13 +6,12 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from bench.store import Store
-from reports.audit.check import Finding, check_report
-from reports.audit.manifest import read_manifest
-from reports.audit.write import write_report
-from studies.registry import STUDIES
-from studies.report.build import Built, build
-from studies.report.select import Wish
+from bench.mlflow import MlflowStore
+from reports.check import Finding, check_report
+from reports.write import read_manifest, write_report
+from studies.build_report import BuiltReport, build_report
+from studies.select import ReportQuery
+from studies.studies import STUDIES
 from tests.reports.made import make_run
 
 FIGURE = "ablation_results"  # the one that is drawn: each takes half a second
@@ -27,28 +26,28 @@ def results_of(folder: Path, *arms: str, seeds: int = 2) -> Path:
     return folder
 
 
-def composed(results: Path, name: str = "comparison", figures: tuple[str, ...] = ()) -> Built:
+def composed(results: Path, name: str = "comparison", figures: tuple[str, ...] = ()) -> BuiltReport:
     """The report, with these figures alone."""
-    built = build(results, name, STUDIES[name], Wish(), Store(results), "http://127.0.0.1:5000")
+    built = build_report(results, name, STUDIES[name], ReportQuery(), MlflowStore(results), "http://127.0.0.1:5000")
     sections = tuple(
-        replace(section, pictures=tuple(picture for picture in section.pictures if picture.name in figures))
+        replace(section, figures=tuple(picture for picture in section.figures if picture.name in figures))
         for section in built.report.sections
     )
     return replace(built, report=replace(built.report, sections=sections))
 
 
-def write(built: Built, out: Path, progress=lambda *told: None) -> None:
+def write(built: BuiltReport, out: Path, progress=lambda *told: None) -> None:
     """Write it."""
     asked = {"name": built.report.name, "runs": "", "preset": "", "settings": []}
-    write_report(built.report, built.parts, built.searches, asked, out, progress)
+    write_report(built.report, built.results, built.searches, asked, out, progress)
 
 
-def check(built: Built, out: Path) -> list[Finding]:
+def check(built: BuiltReport, out: Path) -> list[Finding]:
     """Hold a written report against one that is composed anew."""
     manifest = read_manifest(out)
     assert manifest is not None and manifest.finished
     return check_report(
-        built.report, built.parts, built.searches, manifest, out, built.shelf, lambda stage, done, total: None
+        built.report, built.results, built.searches, manifest, out, built.predictions, lambda stage, done, total: None
     )
 
 
@@ -59,4 +58,4 @@ def copied(folder: Path, place: Path) -> Path:
 
 def told(findings: list[Finding], what: str) -> list[Finding]:
     """The findings that say this."""
-    return [finding for finding in findings if what in finding.what]
+    return [finding for finding in findings if what in finding.message]

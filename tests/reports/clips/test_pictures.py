@@ -8,11 +8,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import reports.clips.pictures
+import reports.figures.clips
 from methods.mart.figures import FIGURES
-from reports.clips.emotions import RECOVERED, distribution, emotions
-from reports.clips.features import features, features_of, flatten
-from reports.clips.pictures import all_pictures, draw_all
+from reports.figures.clips import (
+    RECOVERED_TITLE,
+    all_pictures,
+    compute_emotion_distribution,
+    draw_emotions,
+    draw_features,
+    find_features,
+    project_features,
+    save_run_figures,
+)
 from tests.reports.clips.explained import CLASSES, KEYS, audio, explained, told
 from tests.reports.clips.test_confusion import FOUND
 from tests.toys import CARD
@@ -28,10 +35,10 @@ def texts(figure):
 
 
 def test_target_and_recovered_curves_are_those_that_are_kept():
-    rows = np.reshape(emotions(explained()).axes, (3, 2))
+    rows = np.reshape(draw_emotions(explained()).axes, (3, 2))
     for row, number in zip(rows, range(3), strict=True):
         kept = told(number)
-        for axes, curve in zip(row, (distribution(kept.curve), kept.recovered), strict=True):
+        for axes, curve in zip(row, (compute_emotion_distribution(kept.curve), kept.recovered), strict=True):
             lines = [line for line in axes.lines if line.get_label() in CLASSES]
             np.testing.assert_allclose([line.get_ydata() for line in lines], curve.T)
             assert lines[number].get_linewidth() > lines[number - 1].get_linewidth()  # the clip's own class
@@ -39,13 +46,15 @@ def test_target_and_recovered_curves_are_those_that_are_kept():
 
 def test_a_distribution_sums_to_one():
     curve = told(0).curve
-    np.testing.assert_allclose(distribution(curve), np.exp(curve) / np.exp(curve).sum(1, keepdims=True), rtol=1e-6)
+    np.testing.assert_allclose(
+        compute_emotion_distribution(curve), np.exp(curve) / np.exp(curve).sum(1, keepdims=True), rtol=1e-6
+    )
 
 
 def test_without_recovery_there_is_one_column():
     clips = {key: replace(told(0), recovered=None, masks={}, words=()) for key in KEYS}
-    figure = emotions(explained(clips, "finetune"))
-    assert len(figure.axes) == 3 and not any(RECOVERED in text for text in texts(figure))
+    figure = draw_emotions(explained(clips, "finetune"))
+    assert len(figure.axes) == 3 and not any(RECOVERED_TITLE in text for text in texts(figure))
 
 
 @pytest.mark.parametrize("draw", [figure.draw for figure in PICTURES.values()], ids=PICTURES)
@@ -54,7 +63,7 @@ def test_a_picture_names_the_method_the_data_set_the_clips_and_the_sample(draw):
     assert "mart on Toy clips (BUILT-IN SAMPLE)" in said and "SAMPLE" not in " ".join(
         texts(draw(explained(sample=False)))
     )
-    assert draw is features or all(f"0, labelled {name}" in said for name in CLASSES)
+    assert draw is draw_features or all(f"0, labelled {name}" in said for name in CLASSES)
 
 
 @pytest.mark.parametrize("draw", [figure.draw for figure in PICTURES.values()], ids=PICTURES)
@@ -68,19 +77,19 @@ def test_the_title_of_a_method_with_a_long_name_stays_inside_the_picture(draw):
 
 
 def test_the_map_has_every_clip_in_the_colour_of_its_class_and_is_the_same_again():
-    figure = features(explained())
-    known, labels = features_of(explained())
-    places = flatten(known)
-    np.testing.assert_array_equal(flatten(known), places)
+    figure = draw_features(explained())
+    known, labels = find_features(explained())
+    places = project_features(known)
+    np.testing.assert_array_equal(project_features(known), places)
     for label, points in enumerate(figure.axes[0].collections):
         np.testing.assert_array_equal(points.get_offsets(), places[labels == label])
     assert any("n = 6" in text for text in texts(figure))
 
 
 def drawn(monkeypatch, folder, found):
-    monkeypatch.setattr(reports.clips.pictures, "read_explained", lambda folder: found)
+    monkeypatch.setattr(reports.figures.clips, "read_explanations", lambda folder: found)
     notices = []
-    return draw_all(folder, CARD, FOUND, True, FIGURES, notices.append), notices
+    return save_run_figures(folder, CARD, FOUND, True, FIGURES, notices.append), notices
 
 
 def test_all_pictures_are_written_whole(monkeypatch, tmp_path):
@@ -93,8 +102,8 @@ def test_all_pictures_are_written_whole(monkeypatch, tmp_path):
 
 
 def test_without_figures_of_its_own_a_method_has_those_of_any(monkeypatch, tmp_path):
-    monkeypatch.setattr(reports.clips.pictures, "read_explained", lambda folder: explained())
-    assert draw_all(tmp_path, CARD, FOUND, True, {}) == ["confusion.png", "emotions.png", "features.png"]
+    monkeypatch.setattr(reports.figures.clips, "read_explanations", lambda folder: explained())
+    assert save_run_figures(tmp_path, CARD, FOUND, True, {}) == ["confusion.png", "emotions.png", "features.png"]
 
 
 def test_a_run_without_words_or_with_one_modality_draws_the_rest(monkeypatch, tmp_path):
@@ -117,4 +126,4 @@ def test_a_model_that_has_collapsed_has_no_map(monkeypatch, tmp_path):
 
 
 def test_a_run_that_tells_nothing_has_the_confusion_alone(tmp_path):
-    assert draw_all(tmp_path, CARD, FOUND, False, FIGURES) == ["confusion.png"]
+    assert save_run_figures(tmp_path, CARD, FOUND, False, FIGURES) == ["confusion.png"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bench.data import Card, Problem
-from bench.facts import ClassFacts, ClipFacts, Facts, FactsSection
+from bench.types import ClassFacts, ClipSummary, DataIssue, DatasetInfo, DatasetSummary, FactsSection
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
-CARD = Card(
+CARD = DatasetInfo(
     name="toys",
     title="Toys & Co",
     classes=("anger", "joy", "calm"),
@@ -24,19 +23,19 @@ CARD = Card(
 )
 
 
-def clip(label: int, number: int, split: str = "train", seconds: float | None = 4.0, **fields: Any) -> ClipFacts:
+def clip(label: int, number: int, split: str = "train", seconds: float | None = 4.0, **fields: Any) -> ClipSummary:
     key = f"{CARD.classes[label]}/{number}"
     values = {"group": key, "words": 3, "present": (True, True, True), **fields}
-    return ClipFacts(key, label, split, seconds=seconds, **values)  # type: ignore[arg-type]
+    return ClipSummary(key, label, split, seconds=seconds, **values)  # type: ignore[arg-type]
 
 
-def clips(each: int = 6, **fields: Any) -> tuple[ClipFacts, ...]:
+def clips(each: int = 6, **fields: Any) -> tuple[ClipSummary, ...]:
     """`each` training clips and two test clips of every class."""
     places = [(label, number) for label in range(3) for number in range(each + 2)]
     return tuple(clip(label, number, "train" if number < each else "test", **fields) for label, number in places)
 
 
-def heard(card: Card, **cells: tuple[str | float, ...]) -> FactsSection:
+def heard(card: DatasetInfo, **cells: tuple[str | float, ...]) -> FactsSection:
     """A section that a method adds; `cells` are those of a class."""
     rows = tuple(ClassFacts(name, cells.get(name, ("12", 0.5)), f"why {name}") for name in card.classes)
     return FactsSection(
@@ -44,20 +43,20 @@ def heard(card: Card, **cells: tuple[str | float, ...]) -> FactsSection:
     )
 
 
-def facts(**fields: Any) -> Facts:
+def facts(**fields: Any) -> DatasetSummary:
     values = {
         "fold": 0,
-        "sample": False,
+        "is_sample": False,
         "clips": clips(),
-        "problems": (),
+        "issues": (),
         "sections": (heard(CARD),),
-        "bytes": 5_000_000,
+        "store_bytes": 5_000_000,
     }
-    return Facts(CARD, **{**values, **fields})
+    return DatasetSummary(CARD, **{**values, **fields})
 
 
-def missing(found: Facts, *keys: str) -> Facts:
+def missing(found: DatasetSummary, *keys: str) -> DatasetSummary:
     """The same data set without the media of some clips."""
-    told = tuple(Problem("missing", key, "listed, but no picture or sound was found") for key in keys)
+    told = tuple(DataIssue("missing", key, "listed, but no picture or sound was found") for key in keys)
     rows = tuple(replace(row, seconds=None, present=(False,) * 3) if row.key in keys else row for row in found.clips)
-    return replace(found, clips=rows, problems=(*found.problems, *told))
+    return replace(found, clips=rows, issues=(*found.issues, *told))

@@ -5,10 +5,15 @@ from html.parser import HTMLParser
 
 import pytest
 
-from bench.data import Problem
-from bench.facts import Still
-from reports.data.charts import duration, histogram, ladder, second_steps, word_steps
-from reports.data.page import page
+from bench.types import DataIssue, Thumbnail
+from reports.dataset_page import (
+    draw_histogram,
+    format_duration,
+    list_duration_edges,
+    list_word_edges,
+    make_bin_edges,
+    make_dataset_page,
+)
 from tests.reports.data.facts import CARD, HOSTILE, clip, clips, facts, heard, missing
 
 VOID = {"meta", "img"}
@@ -55,70 +60,72 @@ class Parsed(HTMLParser):
 
 
 def test_clips_are_counted_by_class_and_split_with_a_line_of_totals():
-    found = Parsed(page(missing(facts(), "joy/0"))).tables["classes"]
+    found = Parsed(make_dataset_page(missing(facts(), "joy/0"))).tables["classes"]
     assert found[0] == ["class (sentiment)", "train", "test", "groups", "lost", "hours"]
     assert ["joy (+)", "5", "2", "7", "1", "0.01"] in found and ["calm (0)", "6", "2", "8", "0", "0.01"] in found
     assert found[-1] == ["all", "17", "6", "23", "1", "0.03"]
 
 
 def test_val_has_a_column_where_the_lists_state_it():
-    assert "cut from train" in Parsed(page(facts())).text
-    stated = Parsed(page(facts(clips=(*clips(), clip(0, 99, "val")))))
+    assert "cut from train" in Parsed(make_dataset_page(facts())).text
+    stated = Parsed(make_dataset_page(facts(clips=(*clips(), clip(0, 99, "val")))))
     assert stated.tables["classes"][0][:4] == ["class (sentiment)", "train", "val", "test"]
     assert "cut from train" not in stated.text
 
 
 def test_the_card_stands_on_the_page():
-    text = Parsed(page(facts())).text
+    text = Parsed(make_dataset_page(facts())).text
     for told in (CARD.title, CARD.language, CARD.licence, CARD.cite, CARD.obtain, CARD.splits):
         assert told in text
     many = replace(CARD, folds=(1, 2, 3), fold="session left out", clips=99)
-    text = Parsed(page(replace(facts(), card=many, fold=2))).text
+    text = Parsed(make_dataset_page(replace(facts(), info=many, fold=2))).text
     assert "2, of 1 to 3: session left out" in text and "said to have 99" in text
 
 
 def test_bars_of_a_histogram_hold_every_clip_once():
     values = [0.04, 0.5, 3.0, 3.1, 12.0, 59.0, 60.0, 3723.0]
-    titles = re.findall(r"<title>(.*?): (\d+) clips", histogram(values, second_steps(), duration, "lengths"))
+    titles = re.findall(
+        r"<title>(.*?): (\d+) clips", draw_histogram(values, list_duration_edges(), format_duration, "lengths")
+    )
     assert sum(int(count) for _, count in titles) == len(values)
     assert ("1 min to 1.5 min", "1") in titles
 
 
-@pytest.mark.parametrize("steps", [second_steps(), word_steps()])
+@pytest.mark.parametrize("steps", [list_duration_edges(), list_word_edges()])
 @pytest.mark.parametrize("low, high", [(1, 1), (3, 3), (3, 4), (2, 11), (2, 90), (1, 50_000), (1, 900_000)])
 def test_edges_rise_and_hold_all_values(low, high, steps):
-    edges = ladder(low, high, steps)
+    edges = make_bin_edges(low, high, steps)
     assert edges[0] <= low and edges[-1] > high and edges == sorted(set(edges)) and len(edges) < 50
 
 
 def test_the_longest_and_the_median_clip_are_named():
     long = clip(1, 77, seconds=7200.0)
-    text = Parsed(page(facts(clips=(*clips(), long)))).text
+    text = Parsed(make_dataset_page(facts(clips=(*clips(), long)))).text
     assert "joy/77 with 2 h" in text and "median 4 s" in text
 
 
 def test_words_tell_how_many_clips_have_none():
     silent = [replace(row, words=0) for row in clips()[:6]]
-    text = Parsed(page(facts(clips=(*silent, *clips()[6:])))).text
+    text = Parsed(make_dataset_page(facts(clips=(*silent, *clips()[6:])))).text
     assert "25 % of the clips (6 of 24) have no words; the others have 54 in all" in text
 
 
 def test_modalities_are_shares_of_the_readable_clips():
     half = tuple(replace(row, present=(True, row.split == "train", False)) for row in clips())
-    found = Parsed(page(facts(clips=half))).tables["modalities"]
+    found = Parsed(make_dataset_page(facts(clips=half))).tables["modalities"]
     assert found[1] == ["anger", "100 %", "75 %", "0 %"] and found[-1] == ["all", "100 %", "75 %", "0 %"]
 
 
 def test_a_section_that_a_method_adds_has_its_table_its_reasons_and_what_they_mean():
-    found = Parsed(page(facts(sections=(heard(CARD, joy=("1,234", 0.256)),))))
+    found = Parsed(make_dataset_page(facts(sections=(heard(CARD, joy=("1,234", 0.256)),))))
     rows = found.tables["heard"]
     assert rows[0] == ["class", "entries", "share"] and ["joy", "1,234", "26 %"] in rows and ["why joy"] in rows
     assert "Heard in Toys & Co" in found.text and "Nothing for calm." in found.text and "What is meant." in found.text
-    assert "heard" not in Parsed(page(facts(sections=()))).tables
+    assert "heard" not in Parsed(make_dataset_page(facts(sections=()))).tables
 
 
 def test_stills_are_shown_with_the_clip_they_are_of():
-    found = Parsed(page(facts(stills={"joy": (Still("joy/1", b"\xff\xd8one"),)})))
+    found = Parsed(make_dataset_page(facts(stills={"joy": (Thumbnail("joy/1", b"\xff\xd8one"),)})))
     (image,) = [values for tag, values in found.tags if tag == "img"]
     assert image["alt"] == "joy/1"
     assert base64.b64decode(image["src"].removeprefix("data:image/jpeg;base64,")) == b"\xff\xd8one"
@@ -126,15 +133,17 @@ def test_stills_are_shown_with_the_clip_they_are_of():
 
 
 def test_problems_of_a_kind_are_named_up_to_a_hundred():
-    told = tuple(Problem("silent", f"joy/{number}", "no sound") for number in range(250))
-    found = Parsed(page(facts(problems=told)))
+    told = tuple(DataIssue("silent", f"joy/{number}", "no sound") for number in range(250))
+    found = Parsed(make_dataset_page(facts(problems=told)))
     assert [tag for tag, _ in found.tags].count("li") == 100
     assert "and 150 more in problems.csv" in found.text and "joy/99" in found.text and "joy/100" not in found.text
 
 
 def test_fitness_is_said_with_its_reasons():
-    assert "Fit to run" in Parsed(page(facts())).text
-    text = Parsed(page(facts(clips=tuple(row for row in clips() if row.label or row.split == "test")))).text
+    assert "Fit to run" in Parsed(make_dataset_page(facts())).text
+    text = Parsed(
+        make_dataset_page(facts(clips=tuple(row for row in clips() if row.target or row.split == "test")))
+    ).text
     assert "Not fit to run" in text and "class 'anger' has no training clip" in text
 
 
@@ -145,10 +154,10 @@ def named(name: str) -> str:
     section = heard(card, joy=(name, name))
     section = replace(section, title=name, headings=(name, name), meaning=name, lead=name, names=name)
     rows = tuple(replace(row, key=f"{name}/{at}", group=name) for at, row in enumerate(clips()))
-    told = tuple(Problem(name, f"{name}/\x1b\u202e\udcff", name) for _ in range(3))
-    stills = {name: (Still(f"{name}/{name}", b"x"),)}
-    return page(
-        replace(facts(clips=rows, problems=told, stills=stills, sample=True), card=card, fold=1, sections=(section,))
+    told = tuple(DataIssue(name, f"{name}/\x1b\u202e\udcff", name) for _ in range(3))
+    stills = {name: (Thumbnail(f"{name}/{name}", b"x"),)}
+    return make_dataset_page(
+        replace(facts(clips=rows, problems=told, stills=stills, sample=True), info=card, fold=1, sections=(section,))
     )
 
 
@@ -165,16 +174,18 @@ def test_control_and_direction_characters_and_broken_bytes_are_spelt_out():
 
 
 def test_the_page_fetches_nothing_and_runs_nothing():
-    content = page(facts(stills={"joy": (Still("joy/1", b"x"),)}, problems=(Problem("silent", "a", "b"),)))
+    content = make_dataset_page(
+        facts(stills={"joy": (Thumbnail("joy/1", b"x"),)}, problems=(DataIssue("silent", "a", "b"),))
+    )
     assert not re.search(r"https?:|//[a-z]|@import|url\(|<script|<link|<iframe|\bon\w+=", content)
     sources = [values[name] for _, values in Parsed(content).tags for name in ("src", "href") if name in values]
     assert all(source.startswith("data:image/jpeg;") for source in sources)
 
 
 def test_the_sample_is_called_so_at_the_top_and_over_every_section():
-    content = page(facts(sample=True))
+    content = make_dataset_page(facts(sample=True))
     assert content.count("BUILT-IN SAMPLE") == 3 + content.count("<section>")
-    assert "BUILT-IN SAMPLE" not in page(facts())
+    assert "BUILT-IN SAMPLE" not in make_dataset_page(facts())
 
 
 @pytest.mark.parametrize(
@@ -189,14 +200,14 @@ def test_the_sample_is_called_so_at_the_top_and_over_every_section():
     ids=["no clips", "nothing prepared", "nothing present", "no length", "all missing"],
 )
 def test_a_data_set_with_little_to_tell_has_a_page_all_the_same(found):
-    assert "<h1>" in page(found) and Parsed(page(found)).text
+    assert "<h1>" in make_dataset_page(found) and Parsed(make_dataset_page(found)).text
 
 
 def test_thirty_thousand_clips_make_a_small_page():
     rows = tuple(
         clip(at % 3, at, "train" if at % 5 else "test", 0.1 + at % 997, words=at % 313) for at in range(31_182)
     )
-    told = tuple(Problem(kind, row.key, "of a reason " * 20) for kind in "abcdefgh" for row in rows[::4])
-    content = page(facts(clips=rows, problems=told))
+    told = tuple(DataIssue(kind, row.key, "of a reason " * 20) for kind in "abcdefgh" for row in rows[::4])
+    content = make_dataset_page(facts(clips=rows, problems=told))
     assert len(content.encode()) < 1_000_000
     assert Parsed(content).tables["classes"][-1][1:4] == ["24,945", "6,237", "31,182"]

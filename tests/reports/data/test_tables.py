@@ -7,11 +7,18 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from bench.data import Problem
 from bench.errors import StoreError
-from reports.data.counts import doubts
-from reports.data.kinds import DONE
-from reports.data.tables import Present, counts, listing, problems, verdict, write_problems
+from bench.types import DataIssue
+from reports.dataset import (
+    REMEDIES,
+    LocalDataset,
+    explain_unfitness,
+    find_weaknesses,
+    make_counts_table,
+    make_dataset_list,
+    render_issues,
+    write_issues,
+)
 from tests.conftest import ROOT
 from tests.reports.data.facts import clip, clips, facts, missing
 
@@ -31,48 +38,52 @@ def rows(text: str) -> list[list[str]]:
 
 
 def test_clips_are_counted_by_class_and_split_and_in_all():
-    table = rows(shown(counts(facts())))
+    table = rows(shown(make_counts_table(facts())))
     assert ["anger", "-", "6", "2", "8", "-", "0.01"] in table
     assert ["calm", "0", "6", "2", "8", "-", "0.01"] in table
     assert table[-1] == ["all", "", "18", "6", "24", "-", "0.03"]
 
 
 def test_val_is_a_column_only_where_the_lists_state_it():
-    assert "val is cut from train" in shown(counts(facts()))
-    stated = shown(counts(facts(clips=(*clips(), clip(0, 99, "val")))))
+    assert "val is cut from train" in shown(make_counts_table(facts()))
+    stated = shown(make_counts_table(facts(clips=(*clips(), clip(0, 99, "val")))))
     assert "val is cut" not in stated and ["anger", "-", "6", "1", "2", "9", "-", "0.01"] in rows(stated)
 
 
 def test_a_missing_clip_counts_as_lost_and_not_as_usable():
-    table = rows(shown(counts(missing(facts(), "anger/0", "anger/7"))))
+    table = rows(shown(make_counts_table(missing(facts(), "anger/0", "anger/7"))))
     assert ["anger", "-", "5", "1", "6", "2", "0.01"] in table
 
 
 def test_nothing_prepared_has_no_hours():
-    text = shown(counts(facts(clips=clips(seconds=None))))
+    text = shown(make_counts_table(facts(clips=clips(seconds=None))))
     assert "hours are known" in text and ["all", "", "18", "6", "24", "-", "-"] in rows(text)
 
 
 def test_the_sample_is_called_the_sample():
-    found = facts(sample=True, problems=(Problem("black", "joy/1", "black"),))
-    assert "BUILT-IN SAMPLE" in shown(counts(found)) and "BUILT-IN SAMPLE" in shown(problems(found, None))
+    found = facts(sample=True, problems=(DataIssue("black", "joy/1", "black"),))
+    assert "BUILT-IN SAMPLE" in shown(make_counts_table(found)) and "BUILT-IN SAMPLE" in shown(
+        render_issues(found, None)
+    )
 
 
 def test_problems_are_told_by_kind_the_most_frequent_first(tmp_path):
-    told = [Problem("silent", f"joy/{n}", "no sound above -60 dB") for n in range(3)]
-    text = shown(problems(facts(problems=(Problem("black", "joy/9", "black"), *told)), tmp_path / "problems.csv"), 300)
+    told = [DataIssue("silent", f"joy/{n}", "no sound above -60 dB") for n in range(3)]
+    text = shown(
+        render_issues(facts(problems=(DataIssue("black", "joy/9", "black"), *told)), tmp_path / "problems.csv"), 300
+    )
     kinds = [row[:2] for row in rows(text) if row[0]]
     assert kinds == [["kind", "how many"], ["silent", "3"], ["black", "1"]]
-    assert "joy/1" in text and "joy/2" not in text and DONE["silent"] in text and "problems.csv" in text
+    assert "joy/1" in text and "joy/2" not in text and REMEDIES["silent"] in text and "problems.csv" in text
 
 
 def test_no_problems_are_said_to_be_none():
-    assert shown(problems(facts(), None)).strip() == "no problems found"
+    assert shown(render_issues(facts(), None)).strip() == "no problems found"
 
 
 def test_names_with_markup_and_control_characters_are_shown_as_they_are():
-    told = Problem("link", "[red]joy[/red]/\x1b[2J\udcff", "it leaves")
-    assert "[red]joy[/red]/\\x1b[2J\\udcff" in shown(problems(facts(problems=(told,)), None))
+    told = DataIssue("link", "[red]joy[/red]/\x1b[2J\udcff", "it leaves")
+    assert "[red]joy[/red]/\\x1b[2J\\udcff" in shown(render_issues(facts(problems=(told,)), None))
 
 
 def test_every_kind_of_problem_that_the_code_tells_has_an_explanation():
@@ -82,37 +93,43 @@ def test_every_kind_of_problem_that_the_code_tells_has_an_explanation():
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem" and node.args
     ]
-    assert {kind.value for kind in calls if isinstance(kind, ast.Constant)} <= set(DONE)
+    assert {kind.value for kind in calls if isinstance(kind, ast.Constant)} <= set(REMEDIES)
 
 
 def test_a_whole_data_set_is_fit():
-    assert verdict(facts()) == [] and doubts(facts()) == []
+    assert explain_unfitness(facts()) == [] and find_weaknesses(facts()) == []
 
 
 def test_a_class_without_training_clips_and_an_empty_split_are_not_fit():
-    without = facts(clips=tuple(row for row in clips() if (row.label, row.split) != (1, "train")))
-    assert verdict(without) == ["not fit to run: class 'joy' has no training clip"]
+    without = facts(clips=tuple(row for row in clips() if (row.target, row.split) != (1, "train")))
+    assert explain_unfitness(without) == ["not fit to run: class 'joy' has no training clip"]
     untested = facts(clips=tuple(row for row in clips() if row.split == "train"))
-    assert verdict(untested) == ["not fit to run: the test split has no usable clip"]
-    assert len(verdict(facts(clips=()))) == 2
+    assert explain_unfitness(untested) == ["not fit to run: the test split has no usable clip"]
+    assert len(explain_unfitness(facts(clips=()))) == 2
     lost = missing(facts(), *[f"joy/{number}" for number in range(6)])
-    assert verdict(lost) == ["not fit to run: class 'joy' has no training clip"]
+    assert explain_unfitness(lost) == ["not fit to run: class 'joy' has no training clip"]
 
 
 def test_few_groups_many_losses_and_absent_modalities_are_doubts():
-    assert doubts(facts(clips=clips(each=4)))[0].startswith("class 'anger' has 4 training groups")
+    assert find_weaknesses(facts(clips=clips(each=4)))[0].startswith("class 'anger' has 4 training groups")
     one = tuple(replace(row, group="one") if row.split == "train" else row for row in clips())
-    assert "has 1 training group:" in doubts(facts(clips=one))[0]
-    assert doubts(facts(clips=(*clips(each=4), *(clip(at, 99, "val") for at in range(3))))) == []
-    assert doubts(missing(facts(), "joy/0", "joy/1", "anger/0"))[-1] == "3 of 24 listed clips are missing or unreadable"
-    assert doubts(facts(clips=clips(present=(True, False, False)))) == ["no clip has a sound", "no clip has words"]
-    untested = facts(clips=tuple(row for row in clips() if (row.label, row.split) != (1, "test")))
-    assert verdict(untested) == [] and doubts(untested) == ["class 'joy' has no test clip"]
+    assert "has 1 training group:" in find_weaknesses(facts(clips=one))[0]
+    assert find_weaknesses(facts(clips=(*clips(each=4), *(clip(at, 99, "val") for at in range(3))))) == []
+    assert (
+        find_weaknesses(missing(facts(), "joy/0", "joy/1", "anger/0"))[-1]
+        == "3 of 24 listed clips are missing or unreadable"
+    )
+    assert find_weaknesses(facts(clips=clips(present=(True, False, False)))) == [
+        "no clip has a sound",
+        "no clip has words",
+    ]
+    untested = facts(clips=tuple(row for row in clips() if (row.target, row.split) != (1, "test")))
+    assert explain_unfitness(untested) == [] and find_weaknesses(untested) == ["class 'joy' has no test clip"]
 
 
 def test_the_list_of_problems_reads_back_whatever_the_names(tmp_path):
-    told = [Problem("link", 'a,"b"\nc', "=1+1; ünï"), Problem("missing", "d\udcff", "")]
-    write_problems(told, tmp_path / "new" / "problems.csv")
+    told = [DataIssue("link", 'a,"b"\nc', "=1+1; ünï"), DataIssue("missing", "d\udcff", "")]
+    write_issues(told, tmp_path / "new" / "problems.csv")
     with (tmp_path / "new" / "problems.csv").open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
             ["what", "where", "why"],
@@ -124,11 +141,14 @@ def test_the_list_of_problems_reads_back_whatever_the_names(tmp_path):
 def test_a_list_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError):
-        write_problems([], tmp_path / "file" / "problems.csv")
+        write_issues([], tmp_path / "file" / "problems.csv")
 
 
 def test_what_is_present_is_listed_and_what_is_not_says_so():
-    here = Present("ekman6", "data/ekman6", 1637, 1620, 12.5, 31, 1620)
-    table = [re.split(r"\s{2,}", line.strip()) for line in shown(listing([here, Present("perr", "")])).splitlines()]
+    here = LocalDataset("ekman6", "data/ekman6", 1637, 1620, 12.5, 31, 1620)
+    table = [
+        re.split(r"\s{2,}", line.strip())
+        for line in shown(make_dataset_list([here, LocalDataset("perr", "")])).splitlines()
+    ]
     assert ["ekman6", "data/ekman6", "1,637", "1,620", "12.50", "31", "1,620"] in table
     assert ["perr", "not here", "-", "-", "-", "-", "-"] in table

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from reports.formats.csvtext import csv_text
-from reports.formats.html import html_document, html_table
-from reports.formats.latex import latex
-from reports.formats.markdown import markdown
-from reports.tables.grid import Cell, Column, Grid, Line, Mark
+from reports.formats.html import render_html_document, render_html_table
+from reports.formats.latex import render_latex
+from reports.formats.plain import render_csv, render_markdown
+from reports.types import Cell, Column, Mark, Row, Table
 
 FAILED = "1 of 5 runs failed; the mean is over the other 4."
 PUBLISHED = "As printed in the paper, on its own split; not run here."
@@ -40,15 +39,15 @@ class Form(NamedTuple):
     """A kind of file, and what writes it."""
 
     kind: str
-    write: Callable[[Grid], str]
+    write: Callable[[Table], str]
 
 
 FORMS = {
-    "md": Form("md", markdown),
-    "tex": Form("tex", latex),
-    "csv": Form("csv", csv_text),
-    "html": Form("html", html_document),
-    "table": Form("html", html_table),
+    "md": Form("md", render_markdown),
+    "tex": Form("tex", render_latex),
+    "csv": Form("csv", render_csv),
+    "html": Form("html", render_html_document),
+    "table": Form("html", render_html_table),
 }
 
 
@@ -61,7 +60,7 @@ def score(value: float, spread: float | None, mark: Mark = "", runs: range = ran
     return Cell(text, mark, value, tuple(key(number) for number in runs), notes)
 
 
-def paper() -> Grid:
+def paper() -> Table:
     """Groups, rules, ties, shared footnotes, a warning and a published line."""
     columns = (
         Column("method", "Method", numeric=False),
@@ -74,10 +73,10 @@ def paper() -> Grid:
     )
     none = Cell("–")
     lines = (
-        Line(
+        Row(
             "published/mart",
             (
-                Cell("MART (CVPR 2024)", notes=(PUBLISHED,)),
+                Cell("MART (CVPR 2024)", footnotes=(PUBLISHED,)),
                 score(53.4, None),
                 none,
                 score(55.4, None),
@@ -86,7 +85,7 @@ def paper() -> Grid:
                 none,
             ),
         ),
-        Line(
+        Row(
             "majority",
             (
                 Cell("majority"),
@@ -97,9 +96,9 @@ def paper() -> Grid:
                 Cell("✗"),
                 Cell("≤ 0.001", value=0.001),
             ),
-            rule=True,
+            rule_above=True,
         ),
-        Line(
+        Row(
             "mbt",
             (
                 Cell("mbt"),
@@ -111,7 +110,7 @@ def paper() -> Grid:
                 Cell("0.031", value=0.031),
             ),
         ),
-        Line(
+        Row(
             "mart",
             (
                 Cell("mart (epochs=2, mask_to=0.6)"),
@@ -123,7 +122,7 @@ def paper() -> Grid:
                 none,
             ),
         ),
-        Line(
+        Row(
             "difference",
             (
                 Cell("mart − mbt"),
@@ -134,10 +133,10 @@ def paper() -> Grid:
                 Cell("→"),
                 none,
             ),
-            rule=True,
+            rule_above=True,
         ),
     )
-    return Grid(
+    return Table(
         "comparison",
         "Comparison",
         "Mean ± standard deviation over 5 seeds on the test split, in percent; best in bold, second underlined. "
@@ -149,7 +148,7 @@ def paper() -> Grid:
     )
 
 
-def nasty() -> Grid:
+def nasty() -> Table:
     """Every text that could break a format, at every place that text can stand."""
     columns = (
         Column("name", "=1+1 | <b>", numeric=False),
@@ -157,39 +156,39 @@ def nasty() -> Grid:
         Column("words", "words", numeric=False),
     )
     lines = tuple(
-        Line(
+        Row(
             f"{at} % \n\\input{{x}} {text}",
             (
-                Cell(text, notes=(text,) if at % 2 else ()),
+                Cell(text, footnotes=(text,) if at % 2 else ()),
                 Cell(text, "best", float("nan"), ("0\n\\x %", key(at))),
-                Cell(f"{at}.5", "second", at + 0.5, notes=(NASTY[at - 1], text)),
+                Cell(f"{at}.5", "second", at + 0.5, footnotes=(NASTY[at - 1], text)),
                 Cell(text),
-                Cell(text, "second", notes=NASTY if at == 3 else ()),
+                Cell(text, "second", footnotes=NASTY if at == 3 else ()),
             ),
-            rule=at == 0 or at % 4 == 0,
+            rule_above=at == 0 or at % 4 == 0,
         )
         for at, text in enumerate(NASTY)
     )
-    return Grid('nasty" <x>_%', NASTY[0], NASTY[2], columns, lines, NASTY, NASTY[:4])
+    return Table('nasty" <x>_%', NASTY[0], NASTY[2], columns, lines, NASTY, NASTY[:4])
 
 
-def single() -> Grid:
+def single() -> Table:
     """One column, no numbers, no marks, no groups."""
-    lines = (Line("a", (Cell("mart"),)), Line("b", (Cell("mbt"),)))
-    return Grid("single", "Methods", "", (Column("method", "Method", numeric=False),), lines)
+    lines = (Row("a", (Cell("mart"),)), Row("b", (Cell("mbt"),)))
+    return Table("single", "Methods", "", (Column("method", "Method", numeric=False),), lines)
 
 
-def empty() -> Grid:
+def empty() -> Table:
     """No lines at all."""
     columns = (Column("method", "Method", numeric=False), Column("acc_e", "Acc E"))
-    return Grid("empty", "Nothing", "No run is finished.", columns, (), ("Come back later.",), ("BUILT-IN SAMPLE",))
+    return Table("empty", "Nothing", "No run is finished.", columns, (), ("Come back later.",), ("BUILT-IN SAMPLE",))
 
 
-def plain() -> Grid:
+def plain() -> Table:
     """Numbers without groups, marks or warnings."""
     columns = (Column("m", "", numeric=False), Column("acc_e", "Acc E"), Column("s", "s/run"))
-    lines = tuple(Line(f"m{at}", (Cell(f"m{at}"), Cell(f"{at}.0", value=at), Cell("60"))) for at in range(3))
-    return Grid("plain", "Plain", "Percent.", columns, lines)
+    lines = tuple(Row(f"m{at}", (Cell(f"m{at}"), Cell(f"{at}.0", value=at), Cell("60"))) for at in range(3))
+    return Table("plain", "Plain", "Percent.", columns, lines)
 
 
 GRIDS = {"paper": paper(), "nasty": nasty(), "single": single(), "empty": empty(), "plain": plain()}

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from reports.formats.differences import KINDS, edited
-from reports.formats.places import text_of
-from reports.tables.grid import Cell, Column, Grid, Line
+from reports.check import TABLE_FORMATS, find_edited_cells
+from reports.formats.text import join_lines
+from reports.types import Cell, Column, Row, Table
 from tests.reports.formats.grids import FORMS, GRIDS, empty, paper
 
 EVERY = pytest.mark.parametrize("form", FORMS)
@@ -29,11 +29,11 @@ def grids(draw):
         for at in range(draw(st.integers(1, 4)))
     ]
     lines = [
-        Line(f"l{at} {draw(TEXT)}", tuple(draw(CELLS) for _ in columns), draw(st.booleans()))
+        Row(f"l{at} {draw(TEXT)}", tuple(draw(CELLS) for _ in columns), draw(st.booleans()))
         for at in range(draw(st.integers(0, 4)))
     ]
     more = st.lists(TEXT, max_size=2).map(tuple)
-    return Grid(draw(TEXT), draw(TEXT), draw(TEXT), tuple(columns), tuple(lines), draw(more), draw(more))
+    return Table(draw(TEXT), draw(TEXT), draw(TEXT), tuple(columns), tuple(lines), draw(more), draw(more))
 
 
 def places(form: str) -> str:
@@ -43,36 +43,36 @@ def places(form: str) -> str:
 @EVERY
 @pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 def test_what_a_format_writes_is_not_edited(form, grid):
-    assert edited(grid, FORMS[form].kind, FORMS[form].write(grid)) == []
+    assert find_edited_cells(grid, FORMS[form].kind, FORMS[form].write(grid)) == []
 
 
 @EVERY
 @settings(deadline=None, max_examples=50)
 @given(grids())
 def test_what_a_format_writes_of_any_text_is_not_edited(form, grid):
-    assert edited(grid, FORMS[form].kind, FORMS[form].write(grid)) == []
+    assert find_edited_cells(grid, FORMS[form].kind, FORMS[form].write(grid)) == []
 
 
 @EVERY
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_a_change_of_any_one_cell_is_named_and_nothing_else_is(form, data):
-    grid = data.draw(grids().filter(lambda grid: grid.lines))
-    row = data.draw(st.integers(0, len(grid.lines) - 1))
+    grid = data.draw(grids().filter(lambda grid: grid.rows))
+    row = data.draw(st.integers(0, len(grid.rows) - 1))
     at = data.draw(st.integers(0, len(grid.columns) - 1))
-    line = grid.lines[row]
+    line = grid.rows[row]
     name = f"{grid.name}/{line.id}/{grid.columns[at].id}" if at else f"{grid.name}/{line.id}"
     old = line.cells[at]
     new = Cell(data.draw(TEXT), old.mark, old.value, old.keys, old.notes)
     cells = (*line.cells[:at], new, *line.cells[at + 1 :])
-    lines = (*grid.lines[:row], Line(line.id, cells, line.rule), *grid.lines[row + 1 :])
-    changed = Grid(grid.name, grid.title, grid.caption, grid.columns, lines, grid.notes, grid.warnings)
-    kind = KINDS[places(form)]
-    before, after = kind.written(grid), kind.written(changed)
-    where = next(place for place, written in enumerate(before) if name in written.cells)
-    assume(kind.split(before[where].text) != kind.split(after[where].text))
+    lines = (*grid.lines[:row], Row(line.id, cells, line.rule), *grid.lines[row + 1 :])
+    changed = Table(grid.name, grid.title, grid.caption, grid.columns, lines, grid.notes, grid.warnings)
+    kind = TABLE_FORMATS[places(form)]
+    before, after = kind.render_lines(grid), kind.render_lines(changed)
+    where = next(place for place, written in enumerate(before) if name in written.cell_names)
+    assume(kind.split_line(before[where].text) != kind.split_line(after[where].text))
     before[where] = after[where]
-    assert edited(grid, FORMS[form].kind, text_of(before)) == [name]
+    assert find_edited_cells(grid, FORMS[form].kind, join_lines(before)) == [name]
 
 
 @EVERY
@@ -80,7 +80,7 @@ def test_a_change_of_any_one_cell_is_named_and_nothing_else_is(form, data):
 @settings(deadline=None, max_examples=30)
 @given(st.text(max_size=40))
 def test_garbage_is_found_and_breaks_nothing(form, grid, text):
-    assert edited(grid, FORMS[form].kind, text)
+    assert find_edited_cells(grid, FORMS[form].kind, text)
 
 
 @EVERY
@@ -91,23 +91,23 @@ def test_lines_taken_away_doubled_or_put_elsewhere_are_found(form, data):
     lines = written.split("\n")
     first, last, to = (data.draw(st.integers(0, len(lines))) for _ in range(3))
     text = "\n".join(lines[:first] + data.draw(st.sampled_from([[], lines[to : to + 3], ["x | y"]])) + lines[last:])
-    assert bool(edited(paper(), FORMS[form].kind, text)) == (text != written)
+    assert bool(find_edited_cells(paper(), FORMS[form].kind, text)) == (text != written)
 
 
 @EVERY
 @pytest.mark.parametrize("text", ["", "\n", "\x00", "| |", '"', "<td data-cell", "<!doctype html>"])
 def test_of_a_file_without_its_table_every_cell_is_named(form, text):
-    found = edited(paper(), FORMS[form].kind, text)
-    assert {name for name, _ in paper().cells()} <= set(found)
-    assert {f"comparison/{line.id}" for line in paper().lines} <= set(found)
-    assert edited(empty(), FORMS[form].kind, text)
+    found = find_edited_cells(paper(), FORMS[form].kind, text)
+    assert {name for name, _ in paper().iter_cells()} <= set(found)
+    assert {f"comparison/{line.id}" for line in paper().rows} <= set(found)
+    assert find_edited_cells(empty(), FORMS[form].kind, text)
 
 
 @EVERY
 def test_a_number_that_was_changed_is_named(form):
     text = FORMS[form].write(paper())
     changed = text.replace("52.7 ", "57.2 ").replace("52.7 ", "57.2 ")
-    assert edited(paper(), FORMS[form].kind, changed) == [CELL]
+    assert find_edited_cells(paper(), FORMS[form].kind, changed) == [CELL]
 
 
 @pytest.mark.parametrize(
@@ -123,26 +123,26 @@ def test_a_number_that_was_changed_is_named(form):
 )
 def test_a_mark_a_value_or_a_run_that_was_changed_is_named(form, old, new):
     text = FORMS[form].write(paper())
-    assert old in text and edited(paper(), FORMS[form].kind, text.replace(old, new)) == [CELL]
+    assert old in text and find_edited_cells(paper(), FORMS[form].kind, text.replace(old, new)) == [CELL]
 
 
 @EVERY
 def test_a_line_that_is_gone_is_named_with_all_its_cells(form):
-    before = KINDS[places(form)].written(paper())
-    kept = [line for line in before if not any("comparison/mbt" in name for name in line.cells)]
-    found = edited(paper(), FORMS[form].kind, text_of(kept))
+    before = TABLE_FORMATS[places(form)].render_lines(paper())
+    kept = [line for line in before if not any("comparison/mbt" in name for name in line.cell_names)]
+    found = find_edited_cells(paper(), FORMS[form].kind, join_lines(kept))
     assert [name for name in found if not name.startswith("line")] == [
         "comparison/mbt",
-        *(name for name, _ in paper().cells() if "/mbt/" in name),
+        *(name for name, _ in paper().iter_cells() if "/mbt/" in name),
     ]
 
 
 @EVERY
 def test_of_two_changes_around_a_line_that_is_gone_each_is_named(form):
-    before = KINDS[places(form)].written(paper())
-    kept = [line for line in before if not any("comparison/mbt" in name for name in line.cells)]
-    text = text_of(kept).replace("12.5", "15.2").replace("52.7 ", "57.2 ")
-    found = edited(paper(), FORMS[form].kind, text)
+    before = TABLE_FORMATS[places(form)].render_lines(paper())
+    kept = [line for line in before if not any("comparison/mbt" in name for name in line.cell_names)]
+    text = join_lines(kept).replace("12.5", "15.2").replace("52.7 ", "57.2 ")
+    found = find_edited_cells(paper(), FORMS[form].kind, text)
     assert {name for name in found if not name.startswith("line") and "/mbt" not in name} == {
         "comparison/majority/videoemotion8/acc_e",
         CELL,
@@ -151,15 +151,15 @@ def test_of_two_changes_around_a_line_that_is_gone_each_is_named(form):
 
 def test_a_line_that_becomes_like_another_is_told_apart_from_it():
     columns = (Column("m", "m"), Column("c", "c"))
-    grid = Grid("t", "t", "", columns, (Line("b", (Cell("x"), Cell("2"))), Line("a", (Cell("x"), Cell("1")))))
+    grid = Table("t", "t", "", columns, (Row("b", (Cell("x"), Cell("2"))), Row("a", (Cell("x"), Cell("1")))))
     for form in ("md", "csv"):
-        assert edited(grid, form, FORMS[form].write(grid).replace("2", "1")) == ["t/b/c"]
+        assert find_edited_cells(grid, form, FORMS[form].write(grid).replace("2", "1")) == ["t/b/c"]
 
 
 @EVERY
 def test_a_line_that_was_added_is_told_by_its_number(form):
     lines = FORMS[form].write(paper()).split("\n")
-    assert edited(paper(), FORMS[form].kind, "\n".join([*lines[:3], "one more", *lines[3:]])) == ["line 4"]
+    assert find_edited_cells(paper(), FORMS[form].kind, "\n".join([*lines[:3], "one more", *lines[3:]])) == ["line 4"]
 
 
 @EVERY
@@ -167,17 +167,17 @@ def test_a_line_that_was_added_is_told_by_its_number(form):
 def test_a_change_outside_the_cells_is_told_by_its_line(form, old):
     text = FORMS[form].write(paper())
     at = next(number for number, line in enumerate(text.split("\n"), 1) if old in line)
-    assert edited(paper(), FORMS[form].kind, text.replace(old, "x", 1)) == [f"line {at}"]
+    assert find_edited_cells(paper(), FORMS[form].kind, text.replace(old, "x", 1)) == [f"line {at}"]
 
 
 @EVERY
 @pytest.mark.parametrize("change", [lambda text: text[:-1], lambda text: text + "\n", lambda text: text + " "])
 def test_a_last_line_end_too_few_or_too_many_is_found(form, change):
     text = change(FORMS[form].write(paper()))
-    assert len(edited(paper(), FORMS[form].kind, text)) == 1
+    assert len(find_edited_cells(paper(), FORMS[form].kind, text)) == 1
 
 
 @EVERY
 def test_other_line_ends_are_found_but_no_cell_is_called_edited(form):
-    found = edited(paper(), FORMS[form].kind, FORMS[form].write(paper()).replace("\n", "\r\n"))
+    found = find_edited_cells(paper(), FORMS[form].kind, FORMS[form].write(paper()).replace("\n", "\r\n"))
     assert found and all(name.startswith("line ") for name in found)

@@ -9,18 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from reports.foreign import printable
-from reports.formats.csvtext import csv_text, read_csv
-from reports.formats.html import html_table, read_html
-from reports.formats.latex import escape, latex, read_latex
-from reports.formats.markdown import markdown, read_markdown
-from reports.tables.grid import Cell, Column, Grid, Line
+from reports.formats.html import read_html, render_html_table
+from reports.formats.latex import escape_latex, read_latex, render_latex
+from reports.formats.plain import read_csv, read_markdown, render_csv, render_markdown
+from reports.formats.text import make_printable
+from reports.types import Cell, Column, Row, Table
 from tests.reports.formats.grids import FORMS, NASTY, nasty, plain
 
 
-def table(text: str, numeric: bool = False) -> Grid:
+def table(text: str, numeric: bool = False) -> Table:
     columns = (Column("m", "m"), Column("c", "c", numeric=numeric))
-    return Grid("t", text, text, columns, (Line(text, (Cell(text, notes=(text,)), Cell(text, "best"))),), (text,))
+    return Table("t", text, text, columns, (Row(text, (Cell(text, footnotes=(text,)), Cell(text, "best"))),), (text,))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -33,33 +32,33 @@ def test_no_name_adds_a_line_to_a_file_or_a_sign_that_cannot_be_printed(form, te
 
 @pytest.mark.parametrize("text", [text for text in NASTY if text.strip()])
 def test_no_name_becomes_html(text):
-    written = html_table(table(text))
-    assert re.findall(r"<(\w+)", written) == re.findall(r"<(\w+)", html_table(table("usual")))
-    assert "<script" not in html_table(nasty())
+    written = render_html_table(table(text))
+    assert re.findall(r"<(\w+)", written) == re.findall(r"<(\w+)", render_html_table(table("usual")))
+    assert "<script" not in render_html_table(nasty())
 
 
 def test_no_name_ends_an_attribute():
     text = '" onclick="x" y=\''
-    assert f"t/{text}" in read_html(html_table(table(text))) and " onclick" not in html_table(table(text)).replace(
-        "&quot; onclick", ""
-    )
+    assert f"t/{text}" in read_html(render_html_table(table(text))) and " onclick" not in render_html_table(
+        table(text)
+    ).replace("&quot; onclick", "")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", '\'=HYPERLINK("x")', "＝1", "''=1"])
 def test_a_text_that_a_spreadsheet_would_run_gets_an_apostrophe_and_loses_it_when_read(text):
-    heading, line = csv.reader(csv_text(table(text)).splitlines())
+    heading, line = csv.reader(render_csv(table(text)).splitlines())
     assert line == [f"'{text}", f"'{text}", f"'{text}"] and heading == ["m", "c", "note"]
-    assert read_csv(csv_text(table(text))) == [[text, text]]
+    assert read_csv(render_csv(table(text))) == [[text, text]]
 
 
 @pytest.mark.parametrize("text", ["-1.2", "+0.5 ± 0.1", "-1.2 [-2.0, -0.4]", "-", "-3 %", "-1,637"])
 def test_signed_numbers_in_columns_of_numbers_stay_as_they_are(text):
-    assert next(iter(csv.reader(csv_text(table(text, numeric=True)).splitlines()[1:])))[1] == text
+    assert next(iter(csv.reader(render_csv(table(text, numeric=True)).splitlines()[1:])))[1] == text
 
 
 @pytest.mark.parametrize("text", ["-1+cmd|' /C calc'!A0", "=1", "-1 [=1]", "@x", "-x"])
 def test_a_formula_in_a_column_of_numbers_gets_its_apostrophe(text):
-    assert next(iter(csv.reader(csv_text(table(text, numeric=True)).splitlines()[1:])))[1] == f"'{text}"
+    assert next(iter(csv.reader(render_csv(table(text, numeric=True)).splitlines()[1:])))[1] == f"'{text}"
 
 
 @pytest.mark.parametrize(
@@ -86,7 +85,7 @@ def test_a_formula_in_a_column_of_numbers_gets_its_apostrophe(text):
     ],
 )
 def test_a_text_becomes_this_latex(text, source):
-    assert escape(text) == source
+    assert escape_latex(text) == source
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(NASTY)
@@ -100,26 +99,26 @@ OWN = re.compile(
 @settings(deadline=None)
 @given(TEXT)
 def test_nothing_in_any_text_is_a_command(text):
-    assert not re.search(r"[\\{}$&%#_^]", OWN.sub("", escape(text)).replace("~", ""))
+    assert not re.search(r"[\\{}$&%#_^]", OWN.sub("", escape_latex(text)).replace("~", ""))
 
 
 @settings(deadline=None)
 @given(TEXT, TEXT)
 def test_texts_stay_harmless_side_by_side(first, second):
-    assert "\n" not in escape(first) + escape(second)
-    assert not escape(second).strip().startswith(("[", "*"))
+    assert "\n" not in escape_latex(first) + escape_latex(second)
+    assert not escape_latex(second).strip().startswith(("[", "*"))
 
 
-def everywhere(text: str) -> Grid:
+def everywhere(text: str) -> Table:
     columns = (Column(text, text, "group"), Column(f"{text}2", text))
-    line = Line(text, (Cell(text), Cell(text, "best", None, (text,), (text,))))
-    return Grid(text, text, text, columns, (line, line), (text,), (text,))
+    line = Row(text, (Cell(text), Cell(text, "best", None, (text,), (text,))))
+    return Table(text, text, text, columns, (line, line), (text,), (text,))
 
 
 @settings(deadline=None)
 @given(TEXT)
 def test_any_text_in_any_place_of_latex_leaves_the_lines_as_they_are(text):
-    written, usual = latex(everywhere(text)), latex(everywhere("usual"))
+    written, usual = render_latex(everywhere(text)), render_latex(everywhere("usual"))
     assert usual.count("\n") - written.count("\n") == (text == "") and len(read_latex(written)) == 4
     assert all(re.search(r" % [^\n]*:( [\w.-]*)?$", line) for line in written.split("\n") if line.startswith("  & "))
 
@@ -127,10 +126,10 @@ def test_any_text_in_any_place_of_latex_leaves_the_lines_as_they_are(text):
 @settings(deadline=None)
 @given(TEXT)
 def test_any_text_in_a_cell_of_markdown_csv_and_html_reads_back(text):
-    grid, plainly = table(text), printable(text)
-    assert read_markdown(markdown(grid)) == [[plainly.strip(" ")] * 2]
-    assert read_csv(csv_text(grid)) == [[plainly] * 2]
-    assert list(read_html(html_table(grid)).values()) == [plainly] * 2
+    grid, plainly = table(text), make_printable(text)
+    assert read_markdown(render_markdown(grid)) == [[plainly.strip(" ")] * 2]
+    assert read_csv(render_csv(grid)) == [[plainly] * 2]
+    assert list(read_html(render_html_table(grid)).values()) == [plainly] * 2
 
 
 class Shown(HTMLParser):
@@ -158,20 +157,20 @@ class Shown(HTMLParser):
 @settings(deadline=None)
 @given(TEXT)
 def test_rendered_markdown_shows_any_text_as_it_is(text):
-    shown = MarkdownIt().enable(["table", "strikethrough"]).render(markdown(table(text)))
-    assert Shown(shown).cells == [printable(text).strip(" ")] * 2
+    shown = MarkdownIt().enable(["table", "strikethrough"]).render(render_markdown(table(text)))
+    assert Shown(shown).cells == [make_printable(text).strip(" ")] * 2
 
 
 @pytest.mark.parametrize("text", [*NASTY, "- x", "+ x", "1. x", "2) x", "===", "~~x~~"])
 def test_rendered_markdown_has_the_same_elements_whatever_the_names(text):
     render = MarkdownIt().enable(["table", "strikethrough"]).render
-    usual, told = (re.findall(r"<(/?\w+)", render(markdown(table(name)))) for name in ("usual", text))
-    assert not printable(text).strip(" ") or told == usual
+    usual, told = (re.findall(r"<(/?\w+)", render(render_markdown(table(name)))) for name in ("usual", text))
+    assert not make_printable(text).strip(" ") or told == usual
 
 
 @pytest.mark.parametrize("read", [read_markdown, read_csv, read_html, read_latex])
 @settings(deadline=None)
 @given(TEXT)
 def test_readers_take_any_text(read, text):
-    for content in (text, markdown(plain()) + text):
+    for content in (text, render_markdown(plain()) + text):
         assert isinstance(read(content), list | dict)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.formats.latex import escape, latex
+from reports.formats.latex import escape_latex, render_latex
 from tests.reports.formats.grids import GRIDS, NASTY, paper
 
 pytestmark = [
@@ -36,17 +36,17 @@ PACKAGES = ["amssymb", "booktabs", "graphicx"]
 def tables(folder: Path) -> str:
     """LaTeX that takes every table in, from a file each."""
     for name, grid in GRIDS.items():
-        (folder / f"{name}.tex").write_text(latex(grid), encoding="utf-8")
+        (folder / f"{name}.tex").write_text(render_latex(grid), encoding="utf-8")
     return "".join(rf"\input{{{name}.tex}}" for name in GRIDS) + r"See \ref{tab:comparison}."
 
 
 def letters() -> str:
     """LaTeX of signs of every script, plain, bold and side by side."""
     numbers = [*range(0x0, 0x530), *range(0x2000, 0x2C00), *range(0x530, 0x2000, 16), *range(0x2C00, 0x30000, 128)]
-    signs = [escape(chr(number)) for number in numbers]
+    signs = [escape_latex(chr(number)) for number in numbers]
     both = [rf"{sign}\textbf{{{sign}}}" for sign in signs]
-    runs = [escape("".join(map(chr, numbers[at : at + 7]))) for at in range(0, len(numbers), 7)]
-    return "\n\n".join([*both, *runs, *map(escape, NASTY)])
+    runs = [escape_latex("".join(map(chr, numbers[at : at + 7]))) for at in range(0, len(numbers), 7)]
+    return "\n\n".join([*both, *runs, *map(escape_latex, NASTY)])
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def printed(tmp_path_factory) -> dict[str, str]:
 
 
 def test_tables_want_these_packages_alone():
-    wanted = [re.findall(r"\\usepackage\{(\w+)\}", latex(grid).split("\n")[0]) for grid in GRIDS.values()]
+    wanted = [re.findall(r"\\usepackage\{(\w+)\}", render_latex(grid).split("\n")[0]) for grid in GRIDS.values()]
     assert {package for found in wanted for package in found} == set(PACKAGES)
 
 
@@ -75,7 +75,7 @@ def test_every_table_compiles_in_one_and_two_columns_with_the_packages_that_it_w
 
 def test_a_table_that_does_not_compile_is_noticed(tmp_path):
     with pytest.raises(AssertionError, match="Undefined control sequence"):
-        compiled(tmp_path, latex(paper()).replace(r"\textbf", r"\nothing"), PACKAGES)
+        compiled(tmp_path, render_latex(paper()).replace(r"\textbf", r"\nothing"), PACKAGES)
 
 
 def test_letters_of_every_script_compile(printed):

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
-from reports.gather.compared import differences_of
-from reports.gather.scored import confusions_of, radars_of, reliabilities_of, results_of
-from reports.plots import differences
-from reports.results.comparisons import compare_with
-from reports.results.predicted import Shelf
-from reports.tables.costs import costs
+from reports.comparisons import compare_with_reference
+from reports.figures import intervals as differences
+from reports.figures.study import (
+    collect_confusions,
+    collect_differences,
+    collect_radars,
+    collect_reliabilities,
+    collect_results,
+)
+from reports.runs import PredictionCache
+from reports.tables.costs import make_costs_table
 from tests.reports.tables import anew
 from tests.reports.tables.by_hand import TWO, accuracy, by_hand, frame_of, logits, read, right
 from tests.reports.tables.cases import EIGHT, SEEDS, mixed, tuned
@@ -33,11 +38,11 @@ def frame(tmp_path_factory):
 
 
 def on(frame, label, dataset):
-    return [run for run in frame.of(label) if run.card.name == dataset and not run.failed]
+    return [run for run in frame.runs_of(label) if run.info.name == dataset and not run.failed]
 
 
 def test_scores_are_the_means_and_the_single_runs(frame):
-    found = results_of(frame, Shelf())
+    found = collect_results(frame, PredictionCache())
     assert [(point.group, point.label) for point in found.points] == [
         *(("Ekman-6", "mbt"), ("Ekman-6", "mart"), ("VideoEmotion-8", "mbt"), ("VideoEmotion-8", "mart"))
     ]
@@ -49,13 +54,13 @@ def test_scores_are_the_means_and_the_single_runs(frame):
 
 def test_intervals_of_scores_are_a_bootstrap_of_videos_within_classes(frame):
     """Two neighbours of different classes are a video; the class of most of its clips, the first of two, is its own."""
-    for point in results_of(frame, Shelf()).points[:2]:
+    for point in collect_results(frame, PredictionCache()).points[:2]:
         runs = on(frame, point.label, "ekman6")
         table, hits = read(runs[0]), np.array([right(run) for run in runs]).mean(axis=0)
         per = {}
         for clip, video in enumerate(table["group"]):
             per.setdefault(video, []).append(clip)
-        label = [runs[0].card.classes.index(name) for name in table["label"]]
+        label = [runs[0].info.classes.index(name) for name in table["label"]]
         strata: dict[int, list[list[int]]] = {}
         for clips in per.values():
             strata.setdefault(min(label[clip] for clip in clips), []).append(clips)
@@ -69,7 +74,7 @@ def test_intervals_of_scores_are_a_bootstrap_of_videos_within_classes(frame):
 
 
 def test_lines_that_may_not_win_are_hollow(tmp_path):
-    found = results_of(mixed(tmp_path), Shelf())
+    found = collect_results(mixed(tmp_path), PredictionCache())
     flagged = {(point.group, point.label): point.flagged for point in found.points}
     assert flagged == {
         ("Ekman-6", "mbt"): True,
@@ -83,51 +88,51 @@ def test_lines_that_may_not_win_are_hollow(tmp_path):
 
 
 def test_differences_are_those_of_the_pairs(frame):
-    compared = compare_with(frame, "mart", Shelf())
-    found = differences_of(frame, compared, "mart")
+    compared = compare_with_reference(frame, "mart", PredictionCache())
+    found = collect_differences(frame, compared, "mart")
     assert found.reference == "mart" and [one.group for one in found.differences] == ["Ekman-6", "VideoEmotion-8"]
     for one, dataset, overlap in zip(found.differences, ("ekman6", "videoemotion8"), (0.0, 60 / 200), strict=True):
         gains = anew.gains(on(frame, "mbt", dataset), on(frame, "mart", dataset))
         mean, low, high, _ = anew.interval(gains, overlap)
         assert one.pairs == pytest.approx(tuple(gains))
         assert (one.mean, one.low, one.high) == pytest.approx((mean, low, high))
-    shown = differences.rows(found)
+    shown = differences.tabulate_differences(found)
     assert [row["pair 1"] for row in shown] == [one.pairs[0] for one in found.differences]
 
 
 def test_ways_of_tuning_stand_on_the_line_of_their_arm(tmp_path):
     frame = tuned(tmp_path)
-    found = differences_of(frame, compare_with(frame, "mart", None), "mart")
-    assert [(one.label, one.kind) for one in found.differences] == [
+    found = collect_differences(frame, compare_with_reference(frame, "mart", None), "mart")
+    assert [(one.label, one.tuning) for one in found.differences] == [
         *(("mbt", "shared"), ("mbt", "per-arm"), ("mart-no-masking", "shared"), ("mart-no-masking", "per-arm"))
     ]
 
 
 def test_lines_that_an_arm_and_its_tuning_do_not_tell_apart_keep_their_names():
     def line(values, apart, n):
-        told = {"values": values, "apart": apart}
+        told = {"tuning": values, "label_suffix": apart}
         return by_hand(None, "mbt", files=False, run=told, config={"lr": n})
 
     lines = [line("none", "epochs=2", 1), line("none", "epochs=4", 2), line("per-arm", "per-arm", 3)]
     frame = frame_of(*lines, by_hand(None, "mart", files=False))
-    found = differences_of(frame, compare_with(frame, "mart", None), "mart")
+    found = collect_differences(frame, compare_with_reference(frame, "mart", None), "mart")
     assert [one.label for one in found.differences] == ["mbt (epochs=2)", "mbt (epochs=4)", "mbt (per-arm)"]
-    differences.draw(found)
+    differences.draw_differences(found)
 
 
 def test_confusions_are_counted_over_all_runs(frame):
-    found = confusions_of(frame, ["mart", "mbt"], "ekman6", Shelf())
+    found = collect_confusions(frame, ["mart", "mbt"], "ekman6", PredictionCache())
     assert [(panel.title, panel.runs) for panel in found.panels] == [("mart", 3), ("mbt", 3)]
     for panel in found.panels:
         counts = sum(anew.confusion(run) for run in on(frame, panel.title, "ekman6"))
-        assert panel.classes == frame.runs[0].card.classes and np.array_equal(panel.counts, counts)
+        assert panel.classes == frame.runs[0].info.classes and np.array_equal(panel.counts, counts)
 
 
 def test_radars_have_the_mean_recall_of_each_class(frame):
-    found = radars_of(frame, ["mart"])
+    found = collect_radars(frame, ["mart"])
     assert [panel.title for panel in found.panels] == ["Ekman-6", "VideoEmotion-8"]
     for panel, dataset in zip(found.panels, ("ekman6", "videoemotion8"), strict=True):
-        (ring,) = panel.rings
+        (ring,) = panel.polygons
         runs = on(frame, "mart", dataset)
         for name, value in zip(panel.classes, ring.values, strict=True):
             assert value == pytest.approx(np.mean([anew.score(run, f"recall/{name}") for run in runs]))
@@ -135,18 +140,18 @@ def test_radars_have_the_mean_recall_of_each_class(frame):
 
 def test_a_data_set_of_two_classes_has_no_radar():
     two = [by_hand(None, "mart", files=False, card=TWO)]
-    assert radars_of(frame_of(*two), ["mart"]).panels == ()
-    both = radars_of(frame_of(*two, by_hand(None, "mart", files=False)), ["mart"])
+    assert collect_radars(frame_of(*two), ["mart"]).panels == ()
+    both = collect_radars(frame_of(*two, by_hand(None, "mart", files=False)), ["mart"])
     assert [panel.title for panel in both.panels] == ["Ekman-6"]
 
 
 def test_a_class_without_test_clips_leaves_a_gap():
-    (panel,) = radars_of(frame_of(by_hand(None, "mart", files=False, clips=5)), ["mart"]).panels
-    assert panel.rings[0].values[5] is None and None not in panel.rings[0].values[:5]
+    (panel,) = collect_radars(frame_of(by_hand(None, "mart", files=False, clips=5)), ["mart"]).panels
+    assert panel.polygons[0].values[5] is None and None not in panel.polygons[0].values[:5]
 
 
 def test_bins_of_confidence_hold_equally_many_clips_of_all_runs_and_the_error_is_the_runs_mean(frame):
-    found = reliabilities_of(frame, ["mbt", "mart"], Shelf())
+    found = collect_reliabilities(frame, ["mbt", "mart"], PredictionCache())
     assert [panel.title for panel in found.panels] == ["Ekman-6", "VideoEmotion-8"]
     for curve in found.panels[0].curves:
         runs = on(frame, curve.label, "ekman6")
@@ -159,53 +164,57 @@ def test_bins_of_confidence_hold_equally_many_clips_of_all_runs_and_the_error_is
             (hit, [one.accuracy for one in curve.bins]),
         ):
             assert share == pytest.approx(100 * each[order].reshape(15, 12).mean(axis=1))
-        assert curve.error == pytest.approx(np.mean([anew.calibration(run) for run in runs]))
+        assert curve.calibration_error == pytest.approx(np.mean([anew.calibration(run) for run in runs]))
 
 
 def test_the_bins_of_one_run_give_the_calibration_error_that_its_table_prints(tmp_path):
     frame = frame_of(*(by_hand(tmp_path, arm, skill=skill) for arm, skill in ARMS.items()))
-    (panel,) = reliabilities_of(frame, list(ARMS), Shelf()).panels
-    printed = {name: cell.text for name, cell in costs(frame, Shelf(), "ekman6", "costs").cells()}
+    (panel,) = collect_reliabilities(frame, list(ARMS), PredictionCache()).panels
+    printed = {
+        name: cell.text for name, cell in make_costs_table(frame, PredictionCache(), "ekman6", "costs").iter_cells()
+    }
     for curve in panel.curves:
         clips = sum(one.clips for one in curve.bins)
         error = sum(one.clips * abs(one.accuracy - one.confidence) for one in curve.bins) / clips
-        assert error == pytest.approx(curve.error)
+        assert error == pytest.approx(curve.calibration_error)
         assert f"{error:.{curve.decimals}f}" == printed[f"costs/{curve.label}/ece"]
 
 
 def test_runs_without_predictions_have_scores_and_no_intervals_matrices_or_bins(tmp_path):
     frame = frame_of(*(by_hand(tmp_path, arm, seed, files=False) for arm in ARMS for seed in SEEDS))
-    shelf = Shelf()
-    for point in results_of(frame, shelf).points:
+    shelf = PredictionCache()
+    for point in collect_results(frame, shelf).points:
         assert point.low is None and point.high is None and len(point.runs) == 3
-    assert confusions_of(frame, list(ARMS), "ekman6", shelf) is None
-    assert reliabilities_of(frame, list(ARMS), shelf).panels == ()
-    assert len(radars_of(frame, list(ARMS)).panels[0].rings) == 2
-    found = differences_of(frame, compare_with(frame, "mart", shelf), "mart")
+    assert collect_confusions(frame, list(ARMS), "ekman6", shelf) is None
+    assert collect_reliabilities(frame, list(ARMS), shelf).panels == ()
+    assert len(collect_radars(frame, list(ARMS)).panels[0].polygons) == 2
+    found = collect_differences(frame, compare_with_reference(frame, "mart", shelf), "mart")
     assert len(found.differences[0].pairs) == 3 and len(shelf.missing) == 6
 
 
 def test_one_run_without_predictions_is_left_out_of_matrices_and_bins(tmp_path):
     runs = [by_hand(tmp_path, "mart", seed, files=seed != 1) for seed in SEEDS]
-    (panel,) = confusions_of(frame_of(*runs), ["mart"], "ekman6", Shelf()).panels
+    (panel,) = collect_confusions(frame_of(*runs), ["mart"], "ekman6", PredictionCache()).panels
     assert panel.runs == 2 and np.sum(panel.counts) == 120
-    (curves,) = reliabilities_of(frame_of(*runs), ["mart"], Shelf()).panels
+    (curves,) = collect_reliabilities(frame_of(*runs), ["mart"], PredictionCache()).panels
     assert sum(one.clips for one in curves.curves[0].bins) == 120
 
 
 def test_lines_that_failed_are_in_no_figure(tmp_path):
     frame = frame_of(by_hand(tmp_path, "mart"), by_hand(tmp_path, "mbt", error="stopped"))
     lines = ["mart", "mbt"]
-    assert [point.label for point in results_of(frame, Shelf()).points] == ["mart"]
-    assert [panel.title for panel in confusions_of(frame, lines, "ekman6", Shelf()).panels] == ["mart"]
-    assert [ring.label for ring in radars_of(frame, lines).panels[0].rings] == ["mart"]
-    assert [curve.label for curve in reliabilities_of(frame, lines, Shelf()).panels[0].curves] == ["mart"]
+    assert [point.label for point in collect_results(frame, PredictionCache()).points] == ["mart"]
+    assert [panel.title for panel in collect_confusions(frame, lines, "ekman6", PredictionCache()).panels] == ["mart"]
+    assert [ring.label for ring in collect_radars(frame, lines).panels[0].polygons] == ["mart"]
+    assert [curve.label for curve in collect_reliabilities(frame, lines, PredictionCache()).panels[0].curves] == [
+        "mart"
+    ]
 
 
 def test_figures_of_the_sample_say_so():
     frame = frame_of(*(by_hand(None, arm, files=False, spec={"data": "sample"}) for arm in ARMS))
-    assert results_of(frame, Shelf()).sample and radars_of(frame, list(ARMS)).panels[0].sample
-    assert differences_of(frame, compare_with(frame, "mart", None), "mart").sample
+    assert collect_results(frame, PredictionCache()).sample and collect_radars(frame, list(ARMS)).panels[0].sample
+    assert collect_differences(frame, compare_with_reference(frame, "mart", None), "mart").sample
 
 
 def test_over_folds_of_unequal_size_there_is_no_interval_that_could_leave_out_the_mean(tmp_path):
@@ -213,7 +222,7 @@ def test_over_folds_of_unequal_size_there_is_no_interval_that_could_leave_out_th
         runs = [
             by_hand(tmp_path / str(clips), "mbt", 0, fold, card=EIGHT, clips=clips) for fold, clips in sizes.items()
         ]
-        (point,) = results_of(frame_of(*runs), Shelf()).points
+        (point,) = collect_results(frame_of(*runs), PredictionCache()).points
         return point.low
 
     assert made({1: 40, 2: 80}) is None and made({1: 48, 2: 48}) is not None

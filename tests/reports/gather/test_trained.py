@@ -7,9 +7,10 @@ import math
 
 import pytest
 
-from bench.outputs import CURVES
-from reports.gather.trained import judged, learning_of, searching_of
-from reports.plots import learning, searching
+from bench.artifacts import CURVES_FILE
+from reports.figures import curves as learning
+from reports.figures import curves as searching
+from reports.figures.study import collect_learning_curves, collect_search_curves, load_val_curve
 from tests.reports.tables.by_hand import TWO, by_hand, frame_of
 from tests.reports.tables.cases import summaries
 
@@ -18,25 +19,25 @@ def test_curves_have_mean_least_and_most_of_the_runs_as_far_as_all_went(tmp_path
     curves = [(0.2, 0.3, 0.5), (0.4, 0.3, 0.1, 0.9)]
     runs = [by_hand(tmp_path, "mart", seed, curve=curve) for seed, curve in enumerate(curves)]
     runs += [by_hand(tmp_path, "mbt", curve=(0.1, 0.2)), by_hand(tmp_path, "mart", card=TWO, curve=(0.5, 0.6))]
-    found = learning_of(frame_of(*runs))
-    assert [(panel.title, [line.label for line in panel.lines]) for panel in found.panels] == [
+    found = collect_learning_curves(frame_of(*runs))
+    assert [(panel.title, [line.label for line in panel.curves]) for panel in found.panels] == [
         ("Ekman-6", ["mart", "mbt"]),
         ("Own clips", ["mart"]),
     ]
-    line = found.panels[0].lines[0]
+    line = found.panels[0].curves[0]
     assert line.epochs == (1, 2, 3) and line.runs == 2
     assert line.mean == pytest.approx((30, 30, 30))
     assert line.low == pytest.approx((20, 30, 10)) and line.high == pytest.approx((40, 30, 50))
-    rows = learning.rows(found)
+    rows = learning.tabulate_learning(found)
     assert len(rows) == 3 + 2 + 2 and all(math.isfinite(row[name]) for row in rows for name in ("mean", "low", "high"))
 
 
 def test_a_single_epoch_or_no_curve_is_no_curve(tmp_path):
     runs = [by_hand(tmp_path, "mart", curve=(0.2,)), by_hand(tmp_path, "mbt", files=False)]
-    assert learning_of(frame_of(*runs)).panels == ()
+    assert collect_learning_curves(frame_of(*runs)).panels == ()
     more = by_hand(tmp_path, "mbt", 1, curve=(0.2, 0.4))
-    (panel,) = learning_of(frame_of(*runs, more)).panels
-    assert [(line.label, line.runs) for line in panel.lines] == [("mbt", 1)]
+    (panel,) = collect_learning_curves(frame_of(*runs, more)).panels
+    assert [(line.label, line.runs) for line in panel.curves] == [("mbt", 1)]
 
 
 @pytest.mark.parametrize(
@@ -44,24 +45,24 @@ def test_a_single_epoch_or_no_curve_is_no_curve(tmp_path):
 )
 def test_curves_that_cannot_be_read_are_none(tmp_path, text):
     run = by_hand(tmp_path, "mart")
-    assert judged(run) == pytest.approx([20, 30, 40])
-    (run.folder / CURVES).write_bytes(text.encode("latin-1"))
-    assert judged(run) == []
+    assert load_val_curve(run) == pytest.approx([20, 30, 40])
+    (run.folder / CURVES_FILE).write_bytes(text.encode("latin-1"))
+    assert load_val_curve(run) == []
 
 
 def test_epochs_that_val_did_not_judge_are_passed_over(tmp_path):
     run = by_hand(tmp_path, "mart")
     points = [{"values": {"loss": 1}}, {"values": {"val/acc_e": 0.5}}, {"values": {"test/acc_e": 0.9}}]
-    (run.folder / CURVES).write_text(json.dumps(points))
-    assert judged(run) == [50.0]
+    (run.folder / CURVES_FILE).write_text(json.dumps(points))
+    assert load_val_curve(run) == [50.0]
 
 
 def test_searches_show_each_trial_the_best_so_far_and_the_hours_of_all():
-    found = searching_of(summaries(), {"ekman6": "Ekman-6"})
+    found = collect_search_curves(summaries(), {"ekman6": "Ekman-6"})
     (search,) = found.searches
     assert search.label == "mart on Ekman-6 (aaaaaa)" and not found.sample
-    assert search.trials == (1, 2, 3, 4) and search.hours == (0.5, 1.0, 1.5, 2.0)
-    assert search.values[0] is None and search.values[1:] == pytest.approx((30, 25, 41.25))
+    assert search.trial_counts == (1, 2, 3, 4) and search.hours == (0.5, 1.0, 1.5, 2.0)
+    assert search.trial_values[0] is None and search.trial_values[1:] == pytest.approx((30, 25, 41.25))
     assert math.isnan(search.best[0]) and search.best[1:] == pytest.approx((30, 30, 41.25))
-    rows = searching.rows(found)
+    rows = searching.tabulate_searches(found)
     assert [row["best"] for row in rows] == [None, *search.best[1:]] and len(rows) == 4

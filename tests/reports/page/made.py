@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from bench.data import Card
-from bench.record import RECORD, Failure, Record, RunSpec
-from methods.majority import MAJORITY
-from reports.report import Picture, Report, Section
-from reports.results.run import Run
-from reports.tables.grid import Cell, Column, Grid, Line
+from bench.record import RECORD_FILE, Failure, Record, RunSpec
+from bench.types import DatasetInfo
+from methods.baselines import MAJORITY
+from reports.runs import Run
+from reports.types import Cell, Column, Report, ReportFigure, Row, Section, Table
 
 CLASSES = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
 TITLES = {
@@ -30,12 +29,12 @@ ARMS = ("mart", "mbt", "mbt-long", "mart-released", "probe", "majority", "fusion
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e\"'&中文"
 
 
-def card(name: str = "ekman6", classes: tuple[str, ...] = CLASSES, title: str = "") -> Card:
+def card(name: str = "ekman6", classes: tuple[str, ...] = CLASSES, title: str = "") -> DatasetInfo:
     signs = tuple(-1 if at < 3 else 1 for at in range(len(classes)))
-    return Card(name, title or TITLES[name], classes, signs, {}, "en", "on request", "Nobody, 2020", "ask")
+    return DatasetInfo(name, title or TITLES[name], classes, signs, {}, "en", "on request", "Nobody, 2020", "ask")
 
 
-def run(folder: Path, facts: Card, arm: str, seed: int, clips: int = 20, **more: Any) -> Run:
+def run(folder: Path, facts: DatasetInfo, arm: str, seed: int, clips: int = 20, **more: Any) -> Run:
     """A finished run with its files, or a failed one where `failed` is given. `name` is put into every text."""
     failed, name, width = more.pop("failed", ""), more.pop("name", ""), more.pop("width", len(facts.classes))
     config = {"lr": 2e-4, "epochs": 20 + seed % 2, "mask": "affective", "weights_video": "", "words": name or "plain"}
@@ -66,11 +65,11 @@ def run(folder: Path, facts: Card, arm: str, seed: int, clips: int = 20, **more:
     )
     place = folder / record.key
     place.mkdir(parents=True, exist_ok=True)
-    (place / ("failed-1.json" if failed else RECORD)).write_text(record.as_json())
+    (place / ("failed-1.json" if failed else RECORD_FILE)).write_text(record.to_json())
     if not failed:
         (place / "curves.json").write_text(_curves(acc, more.pop("epochs", 20)))
         _predictions(place, facts.classes, label, logits, name)
-    return Run(record, place, facts, arm, MAJORITY, run_id="a" * 32, experiment="3", **more)
+    return Run(record, place, facts, arm, MAJORITY, mlflow_run_id="a" * 32, mlflow_experiment="3", **more)
 
 
 def _curves(acc: float, epochs: int) -> str:
@@ -114,9 +113,9 @@ def _predictions(place: Path, classes: tuple[str, ...], label: np.ndarray, logit
     pyarrow.parquet.write_table(pyarrow.table(columns), place / "predictions.parquet")
 
 
-def grid(runs: list[Run], name: str = "comparison", title: str = "Comparison", caption: str = "") -> Grid:
+def grid(runs: list[Run], name: str = "comparison", title: str = "Comparison", caption: str = "") -> Table:
     """Means of Acc E and F1 E by arm and data set, a published line below a rule, and a gap in it."""
-    cards = {one.card.name: one.card for one in runs}
+    cards = {one.info.name: one.info for one in runs}
     scores = {"acc_e": "Acc E", "f1_e": "F1 E"}
     columns = [Column("method", "method", numeric=False)]
     columns += [Column(f"{key}/{score}", told, cards[key].title) for key in cards for score, told in scores.items()]
@@ -125,39 +124,39 @@ def grid(runs: list[Run], name: str = "comparison", title: str = "Comparison", c
         cells = [Cell(arm)]
         for key in cards:
             for score in scores:
-                of = [one for one in runs if (one.arm, one.card.name, one.failed) == (arm, key, False)]
-                values = [one.percent(score) or 0.0 for one in of]
+                of = [one for one in runs if (one.arm, one.info.name, one.failed) == (arm, key, False)]
+                values = [one.get_percent(score) or 0.0 for one in of]
                 keys = tuple(one.record.key for one in of)
                 mean = float(np.mean(values)) if values else None
                 spread = f" ±{np.std(values):.1f}" if len(values) > 1 else ""
                 cells.append(Cell(f"{mean:.1f}{spread}", "", mean, keys) if mean is not None else Cell("–"))
-        lines.append(Line(arm, tuple(cells)))
+        lines.append(Row(arm, tuple(cells)))
     for at in range(1, len(columns)):
         order = sorted(range(len(lines)), key=lambda row: -(lines[row].cells[at].value or 0))
         for row, mark in zip(order, ("best", "second"), strict=False):
             cells = list(lines[row].cells)
             cells[at] = replace(cells[at], mark=mark)  # type: ignore[arg-type]
-            lines[row] = Line(lines[row].id, tuple(cells))
+            lines[row] = Row(lines[row].id, tuple(cells))
     told = [
         Cell(f"{50 + at:.1f}", "", 50.0 + at, (), ("As printed by the authors.",)) for at in range(len(columns) - 2)
     ]
-    lines.append(Line("published/mart", (Cell("MART, published"), Cell("–"), *told), rule=True))
-    lines.append(Line("published/mbt", (Cell("MBT, published"), *[Cell("41.0", "", 41.0)] * (len(columns) - 1))))
+    lines.append(Row("published/mart", (Cell("MART, published"), Cell("–"), *told), rule_above=True))
+    lines.append(Row("published/mbt", (Cell("MBT, published"), *[Cell("41.0", "", 41.0)] * (len(columns) - 1))))
     said = caption or "Test split, percent, mean ± deviation over seeds. Best bold, second best underlined."
     warnings = ("Only 2 seeds: no difference can reach p = 0.05.",)
-    return Grid(name, title, said, tuple(columns), tuple(lines), ("Published numbers had other splits.",), warnings)
+    return Table(name, title, said, tuple(columns), tuple(lines), ("Published numbers had other splits.",), warnings)
 
 
 def report(runs: list[Run], **more: Any) -> Report:
     """A report of one table and one picture."""
     name = more.pop("name", "")
-    picture = Picture("curve", name or "Differences", name or "What is shown.", lambda: None, ())  # type: ignore
+    picture = ReportFigure("curve", name or "Differences", name or "What is shown.", lambda: None, ())  # type: ignore
     text = (name or "Does MART beat the supervised model it starts from, and everything simpler, on each data set?",)
     grids = more.pop("grids", (grid(runs, title=name or "Comparison", caption=name),))
     section = Section("comparison", name or "Comparison", text, grids, (picture,))
     warned = (name or "Runs of 2 commits stand in one table.",)
     lead = name or "Six methods on five data sets, each with several seeds. Every number opens the runs it is made of."
-    values = {"sample": False, "warnings": warned, **more}
+    values = {"is_sample": False, "warnings": warned, **more}
     return Report("comparison", name or "Comparison of methods", lead, (section,), tuple(runs), **values)
 
 

@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from reports.page.page import Drawn, page
+from reports.page import RenderedFigure, render_page
 from tests.chromium import PROGRAM, chromium
 from tests.reports.page.made import ARMS, CLASSES, HOSTILE, TITLES, card, many, report, run
 
 pytestmark = pytest.mark.slow
-SVG = Drawn(
+SVG = RenderedFigure(
     "image/svg+xml",
     b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 700 300"><script>alert(3)</script>'
     b'<path d="M0 0L700 300" stroke="red"/></svg>',
@@ -42,7 +42,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def path(runs, tmp_path_factory):
     written = tmp_path_factory.mktemp("page") / "report.html"
-    written.write_text(page(report(runs, sample=True), {"curve": SVG}))
+    written.write_text(render_page(report(runs, sample=True), {"curve": SVG}))
     return written
 
 
@@ -317,9 +317,9 @@ def test_hostile_names_are_text(browser, tmp_path):
     facts = card(classes=(HOSTILE, "joy"), title=HOSTILE)
     runs = [run(tmp_path / "runs", facts, arm, 0, name=HOSTILE) for arm in ("mart", HOSTILE)]
     runs.append(run(tmp_path / "runs", facts, HOSTILE, 1, name=HOSTILE, failed=HOSTILE))
-    runs = [replace(one, run_id=HOSTILE, experiment=HOSTILE, settings=HOSTILE) for one in runs]
+    runs = [replace(one, mlflow_run_id=HOSTILE, mlflow_experiment=HOSTILE, hand_set=HOSTILE) for one in runs]
     written = tmp_path / "page.html"
-    written.write_text(page(report(runs, name=HOSTILE), {"curve": SVG}))
+    written.write_text(render_page(report(runs, name=HOSTILE), {"curve": SVG}))
     browser.open(written)
     plain = HOSTILE.replace("\u202e", "\\u202e")
     assert browser.evaluate("document.querySelector('h1').textContent") == plain
@@ -367,7 +367,7 @@ def big(tmp_path_factory):
     runs = many(folder / "runs", arms, tuple(TITLES), 8, 500, epochs=100)
     assert len(runs) == 640
     path = folder / "page.html"
-    path.write_text(page(report(runs), {"curve": Drawn("image/png", b"png")}))
+    path.write_text(render_page(report(runs), {"curve": RenderedFigure("image/png", b"png")}))
     return path
 
 

@@ -6,7 +6,13 @@ import math
 
 from matplotlib.text import Text
 
-from reports.plots import confusion, differences, learning, radar, reliability, results, searching
+from reports.figures import classes as confusion
+from reports.figures import classes as radar
+from reports.figures import classes as reliability
+from reports.figures import curves as learning
+from reports.figures import curves as searching
+from reports.figures import intervals as differences
+from reports.figures import intervals as results
 
 NAMES = (
     "mart",
@@ -54,74 +60,80 @@ def lines(axes, gid):
 
 def results_of(labels, groups, sample=False):
     points = tuple(
-        results.Point(label, group, 40.0 + i - j, 39.0 + i - j, 42.0 + i - j, (39.5 + i - j, 40.5 + i - j), i == 1)
+        results.ScorePoint(label, group, 40.0 + i - j, 39.0 + i - j, 42.0 + i - j, (39.5 + i - j, 40.5 + i - j), i == 1)
         for j, group in enumerate(groups)
         for i, label in enumerate(labels)
     )
-    return results.Results("Acc E, percent", points, "Means; lines are 95 % intervals & <more>.", sample)
+    return results.ScorePlot("Acc E, percent", points, "Means; lines are 95 % intervals & <more>.", sample)
 
 
 def differences_of(labels, groups, sample=False):
     found = tuple(
-        differences.Difference(label, group, -1.0 - i, -2.0 - i, 0.5 - i, (-1.5 - i, -0.5 - i), kind)
+        differences.DifferencePoint(label, group, -1.0 - i, -2.0 - i, 0.5 - i, (-1.5 - i, -0.5 - i), kind)
         for group in groups
         for i, label in enumerate(labels)
         for kind in ("shared", "per-arm")
     )
-    return differences.Differences("mart", "Acc E, points", found, "Means over pairs.", sample)
+    return differences.DifferencePlot("mart", "Acc E, points", found, "Means over pairs.", sample)
 
 
 def confusions_of(labels, groups, sample=False):
     counts = tuple(tuple(3 * i + j + 1 for j in range(len(CLASSES))) for i in range(len(CLASSES)))
-    panels = tuple(confusion.Confusion(f"{labels[0]} on {group}", CLASSES, counts, 5) for group in groups)
-    return confusion.Confusions(panels, sample)
+    panels = tuple(confusion.ConfusionMatrix(f"{labels[0]} on {group}", CLASSES, counts, 5) for group in groups)
+    return confusion.ConfusionPlot(panels, sample)
 
 
 def line_of(label, start=20.0, runs=3):
     mean = tuple(start + 3 * epoch for epoch in range(6))
-    return learning.Line(label, tuple(range(1, 7)), mean, tuple(m - 1 for m in mean), tuple(m + 2 for m in mean), runs)
+    return learning.LearningCurve(
+        label, tuple(range(1, 7)), mean, tuple(m - 1 for m in mean), tuple(m + 2 for m in mean), runs
+    )
 
 
 def learning_of(labels, groups, sample=False):
     panels = tuple(
-        learning.Panel(group, tuple(line_of(label, 20.0 + i) for i, label in enumerate(labels))) for group in groups
+        learning.LearningPanel(group, tuple(line_of(label, 20.0 + i) for i, label in enumerate(labels)))
+        for group in groups
     )
-    return learning.Learning("val Acc E, percent", panels, sample)
+    return learning.LearningPlot("val Acc E, percent", panels, sample)
 
 
 def search_of(label, start=30.0):
     values = (None, start, start - 2, None, start + 4)
-    return searching.Search(
+    return searching.SearchCurve(
         label, (1, 2, 3, 4, 5), (0.1, 0.4, 0.5, 0.9, 1.3), (math.nan, start, start, start, start + 4), values
     )
 
 
 def searches_of(labels, groups, sample=False):
-    return searching.Searches(
+    return searching.SearchPlot(
         "val Acc E, percent", tuple(search_of(label, 30.0 + i) for i, label in enumerate(labels)), sample
     )
 
 
 def radars_of(labels, groups, sample=False):
     panels = tuple(
-        radar.Radar(
+        radar.RadarPanel(
             group,
             CLASSES,
             tuple(
-                radar.Ring(label, (50.0 + i, None if i == 1 else 30.0, 100.0, 0.0)) for i, label in enumerate(labels)
+                radar.RadarPolygon(label, (50.0 + i, None if i == 1 else 30.0, 100.0, 0.0))
+                for i, label in enumerate(labels)
             ),
             "Means.",
             sample,
         )
         for group in groups
     )
-    return radar.Radars(panels)
+    return radar.RadarPlot(panels)
 
 
 def reliabilities_of(labels, groups, sample=False):
-    bins = tuple(reliability.Bin(20.0 + 25 * place, 15.0 + 25 * place, 10 + place) for place in range(4))
-    curves = tuple(reliability.Curve(label, bins, 5.0) for label in labels)
-    return reliability.Reliabilities(tuple(reliability.Panel(group, curves) for group in groups), "Bins.", sample)
+    bins = tuple(reliability.ConfidenceBin(20.0 + 25 * place, 15.0 + 25 * place, 10 + place) for place in range(4))
+    curves = tuple(reliability.ReliabilityCurve(label, bins, 5.0) for label in labels)
+    return reliability.ReliabilityPlot(
+        tuple(reliability.ReliabilityPanel(group, curves) for group in groups), "Bins.", sample
+    )
 
 
 FIGURES = {
@@ -134,11 +146,11 @@ FIGURES = {
     "reliability": (reliability, reliabilities_of),
 }
 EMPTY = {
-    "results": results.Results("Acc E", ()),
-    "differences": differences.Differences("mart", "Acc E", ()),
-    "confusion": confusion.Confusions(()),
-    "learning": learning.Learning("val Acc E", ()),
-    "searching": searching.Searches("val Acc E", ()),
-    "radar": radar.Radars(()),
-    "reliability": reliability.Reliabilities(()),
+    "results": results.ScorePlot("Acc E", ()),
+    "differences": differences.DifferencePlot("mart", "Acc E", ()),
+    "confusion": confusion.ConfusionPlot(()),
+    "learning": learning.LearningPlot("val Acc E", ()),
+    "searching": searching.SearchPlot("val Acc E", ()),
+    "radar": radar.RadarPlot(()),
+    "reliability": reliability.ReliabilityPlot(()),
 }

@@ -6,7 +6,7 @@ from xml.dom import minidom
 import pytest
 from matplotlib.figure import Figure
 
-from reports.plots import style
+from reports.figures import style
 from tests.reports.plots.shown import CLASSES, EMPTY, FIGURES, FIVE, GROUPS, MANY, NAMES, texts, told
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ def drawn(name, shape):
     if (name, shape) not in DRAWN:
         module, make = FIGURES[name]
         DRAWN[name, shape] = module.draw(make(*SHAPES[shape], sample=shape == "foreign"))
-        with style.styled():
+        with style.report_style():
             DRAWN[name, shape].draw_without_rendering()  # puts the words of legends in their places
     return DRAWN[name, shape]
 
@@ -62,13 +62,17 @@ def test_words_do_not_lie_on_each_other(name, shape):
 @shapes
 def test_it_is_as_wide_as_one_column_or_two_and_no_taller_than_a_page(name, shape):
     wide, tall = drawn(name, shape).get_size_inches()
-    assert wide in (style.COLUMN, style.PAGE) or (name == "confusion" and wide < style.PAGE)
+    assert wide in (style.COLUMN_WIDTH, style.PAGE_WIDTH) or (name == "confusion" and wide < style.PAGE_WIDTH)
     assert tall < (13.0 if (name, shape) == ("radar", "many") else 9.2)
 
 
 @every
 def test_its_letters_can_be_read_in_print(name):
-    assert {text.get_fontsize() for text in texts(drawn(name, "foreign"))} <= {style.SMALL, style.LETTER, style.TITLE}
+    assert {text.get_fontsize() for text in texts(drawn(name, "foreign"))} <= {
+        style.SMALL_SIZE,
+        style.LABEL_SIZE,
+        style.TITLE_SIZE,
+    }
 
 
 @every
@@ -90,7 +94,7 @@ def test_no_name_is_taken_for_a_formula(name, shape):
 
 @every
 def test_a_figure_of_the_sample_says_so_in_itself_and_no_other_does(name):
-    assert told(drawn(name, "foreign"), style.SAMPLE)
+    assert told(drawn(name, "foreign"), style.SAMPLE_WARNING)
     assert not told(drawn(name, "one"), "SAMPLE")
 
 
@@ -117,7 +121,7 @@ def test_its_rows_make_a_csv(name):
 
 @every
 def test_as_svg_it_is_one_element_that_fetches_nothing_and_keeps_its_text(name):
-    text = style.as_svg(drawn(name, "foreign"))
+    text = style.render_svg(drawn(name, "foreign"))
     document = minidom.parseString(text.encode())
     root = document.documentElement
     assert text.startswith("<svg") and root.tagName == "svg"
@@ -130,7 +134,7 @@ def test_as_svg_it_is_one_element_that_fetches_nothing_and_keeps_its_text(name):
     elements = root.getElementsByTagName("*")
     pointed = [refers.search(value) for element in elements for _, value in element.attributes.items()]
     assert {hit[1] or hit[2] for hit in pointed if hit} == found
-    read = "".join(node.firstChild.data for node in root.getElementsByTagName("text") if node.firstChild)
+    read = "".join(node.firstChild.data_folder for node in root.getElementsByTagName("text") if node.firstChild)
     assert (NAMES[0] in read and GROUPS[0][:5] in read) or name == "searching"
 
 
@@ -138,8 +142,8 @@ def test_as_svg_it_is_one_element_that_fetches_nothing_and_keeps_its_text(name):
 def test_it_is_the_same_bytes_whenever_it_is_drawn(name, tmp_path):
     module, make = FIGURES[name]
     first, second = drawn(name, "one"), module.draw(make(*SHAPES["one"]))
-    assert style.save(first, tmp_path / "a") == ["a.pdf", "a.png"]
-    style.save(second, tmp_path / "b")
+    assert style.save_figure(first, tmp_path / "a") == ["a.pdf", "a.png"]
+    style.save_figure(second, tmp_path / "b")
     for end in (".pdf", ".png"):
         assert (tmp_path / f"a{end}").read_bytes() == (tmp_path / f"b{end}").read_bytes()
-    assert style.as_svg(first) == style.as_svg(second)
+    assert style.render_svg(first) == style.render_svg(second)

@@ -2,22 +2,22 @@ import math
 
 import pytest
 
-from reports.plots import radar
-from reports.plots.radar import Radar, Radars, Ring
+from reports.figures import classes as radar
+from reports.figures.classes import RadarPanel, RadarPlot, RadarPolygon
 from tests.reports.plots.shown import lines, radars_of, told
 
 CLASSES = ("a", "b", "c", "d")
 
 
 def one(*values, **facts):
-    return Radars((Radar("g", CLASSES, (Ring("mart", values),), **facts),))
+    return RadarPlot((RadarPanel("g", CLASSES, (RadarPolygon("mart", values),), **facts),))
 
 
 def test_polygons_go_round_once_through_the_values_of_the_rows_and_close():
     data = radars_of(("b", "_a"), ("second", "first"))
-    for axes, panel in zip(radar.draw(data).axes, data.panels, strict=True):
+    for axes, panel in zip(radar.draw_radar(data).axes, data.panels, strict=True):
         for label in ("b", "_a"):
-            rows = [row for row in radar.rows(data) if (row["panel"], row["label"]) == (panel.title, label)]
+            rows = [row for row in radar.tabulate_radar(data) if (row["panel"], row["label"]) == (panel.title, label)]
             ((turns, values),) = lines(axes, label)
             assert turns == pytest.approx([0, math.pi / 2, math.pi, 3 * math.pi / 2, 0])
             given = [math.nan if row["percent"] is None else row["percent"] for row in rows]
@@ -25,25 +25,25 @@ def test_polygons_go_round_once_through_the_values_of_the_rows_and_close():
 
 
 def test_the_first_class_stands_on_top_and_the_others_clockwise():
-    axes = radar.draw(one(10.0, 20.0, 30.0, 40.0)).axes[0]
+    axes = radar.draw_radar(one(10.0, 20.0, 30.0, 40.0)).axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == list(CLASSES)
     assert axes.get_theta_offset() == pytest.approx(math.pi / 2) and axes.get_theta_direction() == -1
 
 
 def test_the_centre_is_0_or_is_told():
-    plain = radar.draw(one(10.0, 20.0, 30.0, 40.0))
+    plain = radar.draw_radar(one(10.0, 20.0, 30.0, 40.0))
     assert plain.axes[0].get_ylim() == (0, 100) and not told(plain, "The centre")
-    raised = radar.draw(one(50.0, 60.0, 70.0, 80.0, lower=40.0))
+    raised = radar.draw_radar(one(50.0, 60.0, 70.0, 80.0, centre_value=40.0))
     assert raised.axes[0].get_ylim() == (40, 100) and told(raised, "The centre is 40 %.")
 
 
 def test_a_missing_class_leaves_a_gap():
-    ((_, values),) = lines(radar.draw(one(None, 20.0, 30.0, 40.0)).axes[0], "mart")
+    ((_, values),) = lines(radar.draw_radar(one(None, 20.0, 30.0, 40.0)).axes[0], "mart")
     assert math.isnan(values[0]) and math.isnan(values[-1]) and values[1:4] == [20, 30, 40]
 
 
 def test_lines_differ_in_dashes_and_marks_too():
-    axes = radar.draw(radars_of(("a", "b", "c"), ("g",))).axes[0]
+    axes = radar.draw_radar(radars_of(("a", "b", "c"), ("g",))).axes[0]
     assert len({line.get_marker() for line in axes.get_lines()}) == 3
     assert len({str(line._dash_pattern) for line in axes.get_lines()}) == 3
 
@@ -52,11 +52,11 @@ def test_lines_differ_in_dashes_and_marks_too():
     "data, words",
     [
         (one(10.0, 20.0), "mart has 2 values"),
-        (one(10.0, 20.0, 30.0, 40.0, lower=15.0), "below the centre, 15"),
-        (Radars((Radar("g", ("a", "b"), (Ring("mart", (1.0, 2.0)),)),)), "3 classes or more"),
-        (Radars((Radar("g", CLASSES, ()),)), "and a ring"),
+        (one(10.0, 20.0, 30.0, 40.0, centre_value=15.0), "below the centre, 15"),
+        (RadarPlot((RadarPanel("g", ("a", "b"), (RadarPolygon("mart", (1.0, 2.0)),)),)), "3 classes or more"),
+        (RadarPlot((RadarPanel("g", CLASSES, ()),)), "and a ring"),
     ],
 )
 def test_what_makes_no_polygon_is_refused(data, words):
     with pytest.raises(ValueError, match=words):
-        radar.draw(data)
+        radar.draw_radar(data)

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from datasets.registry import DATASETS
-from methods.registry import ARMS, METHODS
-from reports.tables.beside import SAMPLE, beside
-from reports.tables.components import components
-from reports.tables.scores import scores
-from studies.registry import STUDIES
+from methods.registry import METHODS, VARIANTS
+from reports.tables.published import SAMPLE_NOTE, make_published_comparison
+from reports.tables.scores import make_components_table, make_scores_table
+from studies.studies import STUDIES
 from tests.conftest import ROOT
 from tests.reports.tables.by_hand import TWO, by_hand, frame_of
 from tests.reports.tables.cases import PAPER
@@ -60,7 +59,7 @@ def test_tables_1_and_2_are_as_copied(copied):
         for method, of in copied[table].items():
             for dataset, row in of.items():
                 expected.setdefault(method, {}).update({f"{dataset}/{name}": value for name, value in row.items()})
-    assert PAPER.tables["scores"].lines == expected
+    assert PAPER.tables["scores"].rows == expected
 
 
 @pytest.mark.parametrize("kind", COPIED)
@@ -71,7 +70,7 @@ def test_tables_3_to_5_are_as_copied(kind, copied):
         for name, row in copied[table].items()
     }
     found = PAPER.tables[kind]
-    assert found.lines == expected and found.dataset == "ekman6"
+    assert found.rows == expected and found.dataset == "ekman6"
 
 
 def test_every_contradiction_that_is_known_has_a_footnote(copied):
@@ -83,29 +82,29 @@ def test_every_contradiction_that_is_known_has_a_footnote(copied):
 
 
 def test_what_other_papers_print_is_as_copied(copied):
-    text = " ".join(text for _, text in PAPER.elsewhere)
+    text = " ".join(text for _, text in PAPER.other_papers)
     for values in copied["elsewhere"].values():
         if isinstance(values, dict):
             assert all(f"{value}" in text for value in values.values())
 
 
 def test_lines_and_columns_are_ones_that_we_have():
-    known = {*METHODS, *ARMS}
+    known = {*METHODS, *VARIANTS}
     for name, table in PAPER.tables.items():
-        ours = known & table.lines.keys()
-        assert {"mart"} <= ours and (name == "scores" or ours == table.lines.keys())
+        ours = known & table.rows.keys()
+        assert {"mart"} <= ours and (name == "scores" or ours == table.rows.keys())
         assert name == "scores" or name in {study.table for study in STUDIES["paper"]}
-        for columns in table.lines.values():
+        for columns in table.rows.values():
             for column in columns:
                 dataset = table.dataset or column.partition("/")[0]
-                assert column.rpartition("/")[2] in (*DATASETS[dataset].card.classes, "acc_e", "f1_e", "acc_s", "f1_s")
+                assert column.rpartition("/")[2] in (*DATASETS[dataset].info.classes, "acc_e", "f1_e", "acc_s", "f1_s")
 
 
 def test_footnotes_are_of_cells_that_are_printed():
     for table in PAPER.tables.values():
         for cell in table.footnotes:
             method, _, column = cell.partition("/")
-            assert column in table.lines[method]
+            assert column in table.rows[method]
 
 
 def test_a_footnote_that_tells_numbers_stands_at_these():
@@ -115,7 +114,7 @@ def test_a_footnote_that_tells_numbers_stands_at_these():
             method, _, column = cell.partition("/")
             for note in notes:
                 numbers = re.findall(r"\d\d\.\d\d", note)
-                assert not numbers or f"{table.lines[method][column]:.2f}" in numbers, cell
+                assert not numbers or f"{table.rows[method][column]:.2f}" in numbers, cell
                 told += bool(numbers)
     assert told == 10
 
@@ -123,54 +122,60 @@ def test_a_footnote_that_tells_numbers_stands_at_these():
 @pytest.fixture(scope="module")
 def frame(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
-    cards = [DATASETS[name].card for name in ("ekman6", "iemocap", "perr")]
+    cards = [DATASETS[name].info for name in ("ekman6", "iemocap", "perr")]
     return frame_of(*(by_hand(folder, arm, card=card) for card in cards for arm in ("mbt", "mart", "mart-mask-random")))
 
 
 def made(frame, kind):
-    ours = scores(frame, "s", "S") if kind == "scores" else components(frame, kind, "c", "C", "ekman6")
-    return ours, beside(frame if kind == "scores" else frame.on("ekman6"), ours, kind, "published", PAPER)
+    ours = (
+        make_scores_table(frame, "s", "S")
+        if kind == "scores"
+        else make_components_table(frame, kind, "c", "C", "ekman6")
+    )
+    return ours, make_published_comparison(
+        frame if kind == "scores" else frame.for_dataset("ekman6"), ours, kind, "published", PAPER
+    )
 
 
 @pytest.mark.parametrize("kind", PAPER.tables)
 def test_published_numbers_and_footnotes_stand_at_their_cells(kind, frame):
     _, grid = made(frame, kind)
     table, seen = PAPER.tables[kind], 0
-    for name, cell in grid.cells():
+    for name, cell in grid.iter_cells():
         _, whose, method, *column = name.split("/")
         column = "/".join(column)
         if whose == "published" and column != "whose":
-            value = table.lines[method].get(column)
-            assert cell.text == ("–" if value is None else f"{value:.2f}") and cell.keys == () and cell.value == value
-            assert cell.notes == (table.footnotes.get(f"{method}/{column}", ()) if value is not None else ())
+            value = table.rows[method].get(column)
+            assert cell.text == ("–" if value is None else f"{value:.2f}") and cell.run_keys == () and cell.value == value
+            assert cell.footnotes == (table.footnotes.get(f"{method}/{column}", ()) if value is not None else ())
             seen += len(cell.notes)
     shown = {column.id for column in grid.columns}
     assert seen == sum(len(notes) for cell, notes in table.footnotes.items() if cell.partition("/")[2] in shown)
     assert {line.id for line in grid.lines if line.id.startswith("published/")} == {
-        f"published/{m}" for m in table.lines
+        f"published/{m}" for m in table.rows
     }
 
 
 @pytest.mark.parametrize("kind", PAPER.tables)
 def test_published_numbers_are_never_marked_and_ours_beside_them_neither(kind, frame):
     ours, grid = made(frame, kind)
-    assert any(cell.mark for _, cell in ours.cells()) and not any(cell.mark for _, cell in grid.cells())
+    assert any(cell.mark for _, cell in ours.iter_cells()) and not any(cell.mark for _, cell in grid.iter_cells())
 
 
 @pytest.mark.parametrize("kind", PAPER.tables)
 def test_ours_and_the_gap_stand_below_each_line_that_we_have_in_the_papers_order(kind, frame):
     _, grid = made(frame, kind)
-    mine = {label for label in frame.labels if label in PAPER.tables[kind].lines}
+    mine = {label for label in frame.labels if label in PAPER.tables[kind].rows}
     expected = []
-    for method in PAPER.tables[kind].lines:
+    for method in PAPER.tables[kind].rows:
         expected += [f"published/{method}", *([f"ours/{method}", f"gap/{method}"] if method in mine else [])]
-    assert [line.id for line in grid.lines] == expected and "mart" in mine
+    assert [line.id for line in grid.rows] == expected and "mart" in mine
 
 
 def test_ours_are_the_cells_of_our_table(frame):
     ours, grid = made(frame, "scores")
-    theirs = {name.partition("/")[2]: (cell.text, cell.keys) for name, cell in ours.cells()}
-    found = {name.partition("ours/")[2]: (cell.text, cell.keys) for name, cell in grid.cells() if "/ours/" in name}
+    theirs = {name.partition("/")[2]: (cell.text, cell.run_keys) for name, cell in ours.iter_cells()}
+    found = {name.partition("ours/")[2]: (cell.text, cell.keys) for name, cell in grid.iter_cells() if "/ours/" in name}
     assert {name: cell for name, cell in found.items() if not name.endswith("whose")} == {
         name: cell for name, cell in theirs.items() if name.partition("/")[0] in ("mbt", "mart")
     }
@@ -178,24 +183,24 @@ def test_ours_are_the_cells_of_our_table(frame):
 
 def test_there_is_no_gap_on_the_sample():
     frame = frame_of(by_hand(None, "mart", files=False, spec={"data": "sample"}))
-    grid = beside(frame, scores(frame, "s", "S"), "scores", "published", PAPER)
-    gaps = [cell for name, cell in grid.cells() if "/gap/" in name and not name.endswith("whose")]
-    assert gaps and all(cell.text == "–" and cell.notes == (SAMPLE,) and cell.value is None for cell in gaps)
+    grid = make_published_comparison(frame, make_scores_table(frame, "s", "S"), "scores", "published", PAPER)
+    gaps = [cell for name, cell in grid.iter_cells() if "/gap/" in name and not name.endswith("whose")]
+    assert gaps and all(cell.text == "–" and cell.footnotes == (SAMPLE_NOTE,) and cell.value is None for cell in gaps)
     assert any("BUILT-IN SAMPLE" in warning for warning in grid.warnings)
 
 
 def test_lines_of_an_arm_that_are_several_are_all_there_each_named():
-    flagged = {"spec": {"protocol": "best-on-test"}, "run": {"apart": "EPOCH CHOSEN ON TEST"}}
+    flagged = {"spec": {"protocol": "best-on-test"}, "run": {"label_suffix": "EPOCH CHOSEN ON TEST"}}
     frame = frame_of(by_hand(None, "mart", files=False), by_hand(None, "mart", files=False, **flagged))
-    grid = beside(frame, scores(frame, "s", "S"), "scores", "published", PAPER)
-    named = [line.cells[1].text for line in grid.lines if line.id.startswith("ours/")]
+    grid = make_published_comparison(frame, make_scores_table(frame, "s", "S"), "scores", "published", PAPER)
+    named = [line.cells[1].text for line in grid.rows if line.id.startswith("ours/")]
     assert named == ["ours", "ours (EPOCH CHOSEN ON TEST)"]
 
 
 def test_failed_runs_have_no_gap():
     frame = frame_of(by_hand(None, "mart", files=False, error="stopped"), by_hand(None, "mbt", files=False))
-    grid = beside(frame, scores(frame, "s", "S"), "scores", "published", PAPER)
-    cells = dict(grid.cells())
+    grid = make_published_comparison(frame, make_scores_table(frame, "s", "S"), "scores", "published", PAPER)
+    cells = dict(grid.iter_cells())
     assert cells["published/ours/mart/ekman6/acc_e"].text == "failed (0/1 runs)"
     assert cells["published/gap/mart/ekman6/acc_e"].text == "–"
 
@@ -207,8 +212,8 @@ def test_elsewhere_is_told_of_the_data_sets_that_are_there(frame):
 
 def test_nothing_is_printed_for_data_or_tables_that_the_paper_does_not_have(frame):
     own = frame_of(by_hand(None, "mart", files=False, card=TWO))
-    assert beside(own, scores(own, "s", "S"), "scores", "published", PAPER) is None
-    grid = components(frame, "modalities", "c", "C", "ekman6")
-    assert beside(frame.on("ekman6"), grid, "modalities", "published", PAPER) is None
-    iemocap = components(frame, "masking", "c", "C", "iemocap")
-    assert beside(frame.on("iemocap"), iemocap, "masking", "published", PAPER) is None
+    assert make_published_comparison(own, make_scores_table(own, "s", "S"), "scores", "published", PAPER) is None
+    grid = make_components_table(frame, "modalities", "c", "C", "ekman6")
+    assert make_published_comparison(frame.for_dataset("ekman6"), grid, "modalities", "published", PAPER) is None
+    iemocap = make_components_table(frame, "masking", "c", "C", "iemocap")
+    assert make_published_comparison(frame.for_dataset("iemocap"), iemocap, "masking", "published", PAPER) is None

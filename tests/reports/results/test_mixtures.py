@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from reports.results.mixtures import ON_TEST, SAMPLE, mixtures
+from reports.runs import ON_TEST_WARNING, SAMPLE_WARNING, find_inconsistencies
 from tests.reports.tables.by_hand import TWO, by_hand
 
 WEIGHTS = {"weights_video": "", "weights_audio": "", "weights_all": ""}
@@ -31,18 +31,18 @@ def mixed(*told):
 
 
 def test_runs_that_have_all_in_common_need_no_word():
-    assert mixtures([run("mbt"), run("mart"), run("mart", 1), run("mart", card=TWO)]) == ()
-    assert mixtures([]) == ()
+    assert find_inconsistencies([run("mbt"), run("mart"), run("mart", 1), run("mart", card=TWO)]) == ()
+    assert find_inconsistencies([]) == ()
 
 
 def test_a_run_on_the_sample_is_told():
-    assert mixtures([run(**spec(data="sample"))]) == (SAMPLE,)
-    assert "BUILT-IN SAMPLE" in SAMPLE
+    assert find_inconsistencies([run(**spec(data="sample"))]) == (SAMPLE_WARNING,)
+    assert "BUILT-IN SAMPLE" in SAMPLE_WARNING
 
 
-@pytest.mark.parametrize(("protocol", "told"), [("clean", ()), ("refit", ()), ("best-on-test", (ON_TEST,))])
+@pytest.mark.parametrize(("protocol", "told"), [("clean", ()), ("refit", ()), ("best-on-test", (ON_TEST_WARNING,))])
 def test_a_run_whose_epoch_test_chose_is_told(protocol, told):
-    assert mixtures([run("mbt"), run(**spec(protocol=protocol))]) == told
+    assert find_inconsistencies([run("mbt"), run(**spec(protocol=protocol))]) == told
 
 
 @pytest.mark.parametrize(
@@ -56,31 +56,33 @@ def test_a_run_whose_epoch_test_chose_is_told(protocol, told):
     ],
 )
 def test_a_line_of_the_papers_sizes_without_published_weights_is_named(preset, config, weights, scratch):
-    told = mixtures([run(config=config, record={"preset": preset}, **spec(weights=weights))])
+    told = find_inconsistencies([run(config=config, record={"preset": preset}, **spec(weights=weights))])
     assert [("FROM SCRATCH" in line, "(mart)" in line) for line in told] == [(True, True)] * scratch
 
 
 def test_presets_commits_and_versions_are_told_with_the_lines_that_have_each():
     runs = [run("mbt"), run("mart"), run("mart", 1, record={"preset": "paper"})]
-    assert mixed(*mixtures(runs)) == [("presets", ("quick", "mbt, mart", "2"), ("paper", "mart", "1"))]
+    assert mixed(*find_inconsistencies(runs)) == [("presets", ("quick", "mbt, mart", "2"), ("paper", "mart", "1"))]
     runs = [run("mbt"), run("mart", provenance={"commit": "abcdef0123456789"})]
-    assert mixed(*mixtures(runs)) == [("commits", ("1a2b3c4d", "mbt", "1"), ("abcdef01", "mart", "1"))]
+    assert mixed(*find_inconsistencies(runs)) == [("commits", ("1a2b3c4d", "mbt", "1"), ("abcdef01", "mart", "1"))]
     runs = [run("mbt"), run("mart", provenance={"torch": "2.10.0"})]
-    assert mixed(*mixtures(runs)) == [("versions of torch", ("2.11.0", "mbt", "1"), ("2.10.0", "mart", "1"))]
+    assert mixed(*find_inconsistencies(runs)) == [
+        ("versions of torch", ("2.11.0", "mbt", "1"), ("2.10.0", "mart", "1"))
+    ]
 
 
 def test_runs_of_changed_code_are_counted_and_named():
     dirty = {"provenance": {"dirty": True}}
-    (told,) = mixtures([run("mbt"), run("mart", **dirty), run("mart", 1)])
+    (told,) = find_inconsistencies([run("mbt"), run("mart", **dirty), run("mart", 1)])
     assert "1 of 3 runs" in told and "commit" in told and "(mart)" in told
-    (told,) = mixtures([run("mbt", **dirty), run("mart", **dirty)])
+    (told,) = find_inconsistencies([run("mbt", **dirty), run("mart", **dirty)])
     assert "2 of 2 runs" in told and "commit" in told and "(mbt, mart)" in told
 
 
 @pytest.mark.parametrize("what", ["split", "content"])
 def test_fingerprints_that_differ_for_one_fold_and_seed_are_told(what):
     first = spec(**{what: what[0] * 64})
-    (told,) = mixtures([run("mbt", **first), run("mart", **spec(**{what: "a" * 64}))])
+    (told,) = find_inconsistencies([run("mbt", **first), run("mart", **spec(**{what: "a" * 64}))])
     groups = ((what[0] * 8, "mbt", "1"), ("aaaaaaaa", "mart", "1"))
     assert mixed(told) == [(f"fingerprints of {what} on Ekman-6", *groups)]
     assert ("not compared" in told) == (what == "split")
@@ -88,8 +90,8 @@ def test_fingerprints_that_differ_for_one_fold_and_seed_are_told(what):
 
 @pytest.mark.parametrize("other", [{"seed": 1}, {"fold": 1}, {"card": TWO}])
 def test_splits_may_differ_between_seeds_folds_and_data_sets_and_content_between_folds_and_data_sets(other):
-    assert mixtures([run("mbt"), run("mart", **other, **spec(split="a" * 64))]) == ()
-    told = mixtures([run("mbt"), run("mart", **other, **spec(content="a" * 64))])
+    assert find_inconsistencies([run("mbt"), run("mart", **other, **spec(split="a" * 64))]) == ()
+    told = find_inconsistencies([run("mbt"), run("mart", **other, **spec(content="a" * 64))])
     assert len(told) == (1 if "seed" in other else 0)  # the lists of two folds need not hold the same clips
 
 
@@ -97,21 +99,21 @@ def test_splits_may_differ_between_seeds_folds_and_data_sets_and_content_between
 def test_content_may_differ_between_methods_that_open_clips_in_other_sizes_and_a_split_may_not(field):
     config = {"size": 32, "mels": 32}
     pair = [run("mbt", config=config), run("mart", config={**config, field: 64}, **spec(content="a" * 64))]
-    assert mixtures(pair) == ()
-    assert mixtures([run("mbt", config=config), run("mart", config=config, **spec(content="a" * 64))]) != ()
+    assert find_inconsistencies(pair) == ()
+    assert find_inconsistencies([run("mbt", config=config), run("mart", config=config, **spec(content="a" * 64))]) != ()
     pair = [run("mbt", config=config), run("mart", config={**config, field: 64}, **spec(split="a" * 64))]
-    assert len(mixtures(pair)) == 1 and "split" in mixtures(pair)[0]
+    assert len(find_inconsistencies(pair)) == 1 and "split" in find_inconsistencies(pair)[0]
 
 
 def test_only_places_that_are_mixed_are_told_of():
     runs = [run("mbt"), run("mart"), run("probe", 1), run("mbt", 1), run("mart", 1, **spec(split="a" * 64))]
     groups = (("ffffffff", "probe, mbt", "2"), ("aaaaaaaa", "mart", "1"))
-    assert mixed(*mixtures(runs)) == [("fingerprints of split on Ekman-6", *groups)]
+    assert mixed(*find_inconsistencies(runs)) == [("fingerprints of split on Ekman-6", *groups)]
 
 
 def test_many_lines_are_named_in_part():
     runs = [run(f"arm{n}") for n in range(7)] + [run("mart", record={"preset": "paper"})]
-    ((_, many, one),) = mixed(*mixtures(runs))
+    ((_, many, one),) = mixed(*find_inconsistencies(runs))
     assert many == ("quick", "arm0, arm1, arm2, arm3 and 3 more", "7") and one == ("paper", "mart", "1")
 
 
@@ -119,7 +121,9 @@ def test_all_of_it_is_told_at_once():
     config = {**WEIGHTS, "lr": 0.1}
     odd = {"config": config, "record": {"preset": "paper"}, "provenance": {"commit": "b" * 40, "torch": "3"}}
     made = spec(data="sample", protocol="best-on-test")["spec"]
-    told = mixtures([run("mbt", **spec(data="sample")), run("mart", **odd, spec=made, run={"apart": "odd"})])
+    told = find_inconsistencies(
+        [run("mbt", **spec(data="sample")), run("mart", **odd, spec=made, run={"label_suffix": "odd"})]
+    )
     assert [text.partition(":")[0] for text in told] == [
         *("BUILT-IN SAMPLE", "EPOCH CHOSEN ON TEST", "FROM SCRATCH"),
         *("MIXED presets", "MIXED commits", "MIXED versions of torch"),

@@ -6,12 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bench.data import Card
 from bench.record import Failure, Record, RunSpec
+from bench.types import DatasetInfo
 from methods.registry import METHODS
-from reports.results.run import Run
+from reports.runs import Run
 
-CARD = Card("toy", "Toy clips", ("low", "high"), (-1, 1), {}, "en", "toy", "none", "here", splits="by hand", clips=40)
+CARD = DatasetInfo(
+    "toy", "Toy clips", ("low", "high"), (-1, 1), {}, "en", "toy", "none", "here", splits="by hand", clips=40
+)
 
 
 def run(arm: str = "mbt", seed: int = 0, acc: float | None = 0.5, **values: Any) -> Run:
@@ -22,7 +24,7 @@ def run(arm: str = "mbt", seed: int = 0, acc: float | None = 0.5, **values: Any)
     )
     made = record(arm, seed, acc, **values)
     made = replace(made, spec=replace(made.spec, protocol=protocol), scores={**made.scores, "val/acc_e": val})
-    return Run(made, Path("nowhere"), CARD, arm, METHODS[made.spec.method], tried=tried)
+    return Run(made, Path("nowhere"), CARD, arm, METHODS[made.spec.method], configurations_tried=tried)
 
 
 def record(arm: str = "mbt", seed: int = 0, acc: float | None = 0.5, **values: Any) -> Record:

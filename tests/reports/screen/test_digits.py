@@ -8,25 +8,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.table import Table
 
-from reports.formats.csvtext import csv_text, read_csv
-from reports.formats.html import html_table, read_html
-from reports.formats.latex import latex, read_latex
-from reports.formats.markdown import markdown, read_markdown
-from reports.results.comparisons import compare_with
-from reports.results.predicted import Shelf
-from reports.screen.rows import frames
-from reports.screen.studies import gap_table, optimism_table
-from reports.screen.terminal import show
-from reports.tables.columns import METRICS
-from reports.tables.costs import costs
-from reports.tables.grid import Grid
-from reports.tables.scores import scores
-from reports.tables.tests import tests as against
+from reports.comparisons import compare_with_reference
+from reports.formats.html import read_html, render_html_table
+from reports.formats.latex import read_latex, render_latex
+from reports.formats.plain import read_csv, read_markdown, render_csv, render_markdown
+from reports.runs import PredictionCache
+from reports.tables.columns import METRIC_TITLES
+from reports.tables.costs import make_costs_table
+from reports.tables.differences import make_significance_table as against
+from reports.tables.scores import make_scores_table
+from reports.terminal import group_by_dataset, make_gap_table, make_optimism_table, render_records
+from reports.types import Table
 from tests.reports.tables.by_hand import by_hand, frame_of
 
 SOME = settings(deadline=None, max_examples=40)
 SHARES = st.one_of(st.floats(0, 1), st.floats(0.49, 0.51), st.sampled_from([0.0, 0.5, 1.0]))
-NAMES = [*(f"test/{name}" for name in METRICS), "val/acc_e"]
+NAMES = [*(f"test/{name}" for name in METRIC_TITLES), "val/acc_e"]
 
 
 @st.composite
@@ -45,14 +42,14 @@ def column(table: Table, heading: str) -> list[str]:
     return next(list(one.cells) for one in table.columns if one.header == heading)
 
 
-def forms(grid: Grid, name: str) -> list[list[str]]:
+def forms(grid: Table, name: str) -> list[list[str]]:
     """The cells of a column of a table, read back from each form that it is written in; each minus as the screen's."""
     place = [one.id for one in grid.columns].index(name)
-    names = [f"{grid.name}/{line.id}/{name}" for line in grid.lines]
-    source, page = dict(read_latex(latex(grid))), read_html(html_table(grid))
+    names = [f"{grid.name}/{line.id}/{name}" for line in grid.rows]
+    source, page = dict(read_latex(render_latex(grid))), read_html(render_html_table(grid))
     written = [
-        [row[place] for row in read_markdown(markdown(grid))],
-        [row[place] for row in read_csv(csv_text(grid))],
+        [row[place] for row in read_markdown(render_markdown(grid))],
+        [row[place] for row in read_csv(render_csv(grid))],
         [page[one] for one in names],
         [re.sub(r"\\textbf|\\underline|[{}$]", "", source[one]).replace(r"\pm", "±") for one in names],
     ]
@@ -62,8 +59,8 @@ def forms(grid: Grid, name: str) -> list[list[str]]:
 @SOME
 @given(studied())
 def test_scores_have_the_same_digits_on_the_screen_and_in_every_form(runs):
-    grid, table = scores(frame_of(*runs), "scores", "Scores"), show(runs).renderables[0]
-    for metric, heading in METRICS.items():
+    grid, table = make_scores_table(frame_of(*runs), "scores", "Scores"), render_records(runs).renderables[0]
+    for metric, heading in METRIC_TITLES.items():
         for cells in forms(grid, f"ekman6/{metric}"):
             assert cells == column(table, heading)
 
@@ -71,10 +68,10 @@ def test_scores_have_the_same_digits_on_the_screen_and_in_every_form(runs):
 @SOME
 @given(studied())
 def test_gaps_and_test_scores_beside_them_have_the_digits_of_the_tables(runs):
-    frame, table = frame_of(*runs), gap_table(runs)
-    for cells in forms(costs(frame, Shelf(), "ekman6", "costs"), "gap"):
+    frame, table = frame_of(*runs), make_gap_table(runs)
+    for cells in forms(make_costs_table(frame, PredictionCache(), "ekman6", "costs"), "gap"):
         assert cells == column(table, "gap")
-    assert column(table, "test") == column(show(runs).renderables[0], "Acc E")
+    assert column(table, "test") == column(render_records(runs).renderables[0], "Acc E")
 
 
 @SOME
@@ -85,10 +82,10 @@ def test_differences_have_the_same_digits_on_the_screen_and_in_every_form(pairs)
 
     runs = [run(seed, high, "best-on-test") for seed, (high, _) in enumerate(pairs)]
     runs += [run(seed, low, "clean") for seed, (_, low) in enumerate(pairs)]
-    (frame,) = frames(runs)
-    grid = against(frame, compare_with(frame, "mbt", Shelf()), "mbt", "tests")
+    (frame,) = group_by_dataset(runs)
+    grid = against(frame, compare_with_reference(frame, "mbt", PredictionCache()), "mbt", "tests")
     for cells in forms(grid, "runs/difference"):
-        assert cells == column(optimism_table(runs), "gain and 95 % interval")
+        assert cells == column(make_optimism_table(runs), "gain and 95 % interval")
 
 
 @SOME
@@ -96,6 +93,6 @@ def test_differences_have_the_same_digits_on_the_screen_and_in_every_form(pairs)
 def test_shares_of_segments_with_a_cue_have_the_digits_of_the_table_of_costs(first, second):
     noted = {"scores": {"test/acc_e": 0.5}}
     runs = [by_hand(None, "mart", s, notes={"pretrain/coverage": v}, **noted) for s, v in enumerate((first, second))]
-    found = next(table for table in show(runs).renderables if "cue" in str(table.title))
-    for cells in forms(costs(frame_of(*runs), Shelf(), "ekman6", "costs"), "coverage"):
+    found = next(table for table in render_records(runs).renderables if "cue" in str(table.title))
+    for cells in forms(make_costs_table(frame_of(*runs), PredictionCache(), "ekman6", "costs"), "coverage"):
         assert cells == column(found, "a cue")

@@ -1,15 +1,15 @@
 import pytest
 
-from reports.results.pools import Number
-from reports.screen.rows import frames, gather, pools_of, texts
+from reports.runs import Mean
+from reports.terminal import average_notes, format_column, group_by_dataset, group_runs
 from tests.reports.screen.records import run
 
 
 def shown(*runs):
     """Line -> Acc E and the number of runs, of the single data set."""
-    (frame,) = frames(runs)
-    pools = pools_of(frame)
-    found = texts(pools, lambda run: run.percent("acc_e"))
+    (frame,) = group_by_dataset(runs)
+    pools = group_runs(frame)
+    found = format_column(pools, lambda run: run.get_percent("acc_e"))
     return {label: (text, len(pool.runs)) for label, text, pool in zip(frame.labels, found, pools, strict=True)}
 
 
@@ -28,13 +28,13 @@ def test_failed_runs_are_counted_and_not_averaged():
 
 
 def test_sample_and_real_never_stand_in_one_table():
-    assert [frame.is_sample for frame in frames([run(data="real"), run(data="sample")])] == [False, True]
+    assert [frame.is_sample for frame in group_by_dataset([run(data="real"), run(data="sample")])] == [False, True]
 
 
 def test_a_note_is_averaged_over_the_runs_that_have_it():
-    (frame,) = frames([run(notes={"a": 0.5}), run(seed=1, notes={})])
-    (row,) = gather(frame)
-    assert row.notes == {"a": Number(50.0, None, (50.0,), (frame.runs[0].record.key,))}
+    (frame,) = group_by_dataset([run(notes={"a": 0.5}), run(seed=1, notes={})])
+    (row,) = average_notes(frame)
+    assert row.notes == {"a": Mean(50.0, None, (50.0,), (frame.runs[0].record.key,))}
 
 
 def test_runs_of_the_paper_s_sizes_without_published_weights_have_a_line_of_their_own():

@@ -1,13 +1,13 @@
 from rich.console import Console
 
-from reports.screen.terminal import show
+from reports.terminal import render_records
 from tests.reports.screen.records import run
 
 
 def shown(*runs):
     console = Console(width=140)
     with console.capture() as captured:
-        console.print(show(runs))
+        console.print(render_records(runs))
     return captured.get()
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
-from reports.statistics.calibration import bin_clips, calibration_error
+from reports.statistics import bin_clips, expected_calibration_error
 
 SOME = settings(deadline=None, max_examples=50)
 
@@ -23,9 +23,11 @@ def logits(confidence: list[float]) -> np.ndarray:
 
 def test_bins_by_hand():
     scores = logits([0.6, 0.7, 0.8, 0.9])  # two bins of two: 0.65 against 1/2, 0.85 against 1
-    assert calibration_error(scores, np.array([0, 1, 0, 0]), bins=2) == pytest.approx((0.15 + 0.15) / 2)
-    assert calibration_error(scores, np.array([0, 1, 0, 0]), bins=1) == pytest.approx(abs(0.75 - 0.75))
-    assert calibration_error(scores, np.array([0, 1, 0, 0]), bins=4) == pytest.approx((0.4 + 0.7 + 0.2 + 0.1) / 4)
+    assert expected_calibration_error(scores, np.array([0, 1, 0, 0]), bins=2) == pytest.approx((0.15 + 0.15) / 2)
+    assert expected_calibration_error(scores, np.array([0, 1, 0, 0]), bins=1) == pytest.approx(abs(0.75 - 0.75))
+    assert expected_calibration_error(scores, np.array([0, 1, 0, 0]), bins=4) == pytest.approx(
+        (0.4 + 0.7 + 0.2 + 0.1) / 4
+    )
 
 
 def test_bins_are_those_that_the_error_is_of():
@@ -42,13 +44,13 @@ def test_it_is_that_of_scikit_learns_curve():
     share = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     right = share.argmax(axis=1) == labels
     found, expected = calibration_curve(right, share.max(axis=1), n_bins=15, strategy="quantile")
-    assert calibration_error(scores, labels) == pytest.approx(np.abs(found - expected).mean())
+    assert expected_calibration_error(scores, labels) == pytest.approx(np.abs(found - expected).mean())
 
 
 def test_a_model_of_constant_confidence_has_one_bin():
     scores = np.repeat(logits([0.7]), 10, axis=0)
-    assert calibration_error(scores, np.array([0] * 7 + [1] * 3)) == pytest.approx(0, abs=1e-12)
-    assert calibration_error(scores, np.array([0] * 4 + [1] * 6)) == pytest.approx(0.3)
+    assert expected_calibration_error(scores, np.array([0] * 7 + [1] * 3)) == pytest.approx(0, abs=1e-12)
+    assert expected_calibration_error(scores, np.array([0] * 4 + [1] * 6)) == pytest.approx(0.3)
 
 
 @SOME
@@ -56,15 +58,15 @@ def test_a_model_of_constant_confidence_has_one_bin():
 def test_neither_the_order_of_clips_nor_the_level_of_scores_matters(seed, level):
     rng = np.random.default_rng(seed)
     scores, labels = rng.integers(0, 3, (40, 4)).astype(float), rng.integers(0, 4, 40)
-    order, found = rng.permutation(40), calibration_error(scores, labels)
-    assert calibration_error(scores[order], labels[order]) == pytest.approx(found)
+    order, found = rng.permutation(40), expected_calibration_error(scores, labels)
+    assert expected_calibration_error(scores[order], labels[order]) == pytest.approx(found)
     assert 0 <= found <= 1
 
 
 def test_adding_a_constant_to_all_scores_changes_nothing():
     rng = np.random.default_rng(3)
     scores, labels = rng.normal(0, 2, (90, 4)), rng.integers(0, 4, 90)
-    assert calibration_error(scores + 1e3, labels) == pytest.approx(calibration_error(scores, labels))
+    assert expected_calibration_error(scores + 1e3, labels) == pytest.approx(expected_calibration_error(scores, labels))
 
 
 @pytest.mark.parametrize(("clips", "low", "high"), [(75, 0.1, 0.25), (30_000, 0.0, 0.02)])
@@ -72,11 +74,11 @@ def test_few_clips_bias_a_calibrated_model_upwards(clips, low, high):
     rng = np.random.default_rng(0)
     share = rng.uniform(0.5, 0.6, clips)
     labels = (rng.random(clips) > share).astype(int)
-    assert low < calibration_error(logits(list(share)), labels) < high
+    assert low < expected_calibration_error(logits(list(share)), labels) < high
 
 
 def test_certain_and_wrong_is_an_error_of_1():
-    assert calibration_error(np.array([[1000.0, 0.0]]), np.array([1])) == 1
+    assert expected_calibration_error(np.array([[1000.0, 0.0]]), np.array([1])) == 1
 
 
 @pytest.mark.parametrize(
@@ -91,4 +93,4 @@ def test_certain_and_wrong_is_an_error_of_1():
 )
 def test_scores_that_are_missing_or_no_numbers_are_refused(scores, labels, bins):
     with pytest.raises(ValueError, match="score"):
-        calibration_error(scores, labels, bins)
+        expected_calibration_error(scores, labels, bins)

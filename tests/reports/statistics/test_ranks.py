@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from reports.statistics.ranks import draw_ranks, rank
+from reports.statistics import compute_mean_ranks, draw_critical_differences
 
 SOME = settings(deadline=None, max_examples=50)
 FOUR = {  # neighbours are too close to be told apart
@@ -27,19 +27,21 @@ FOUR = {  # neighbours are too close to be told apart
 @pytest.mark.parametrize(("k", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)])
 def test_the_critical_difference_is_that_of_demsars_table(k, q):
     scores = {f"m{index}": np.random.default_rng(index).random(14) for index in range(k)}
-    assert rank(scores).critical == pytest.approx(q * math.sqrt(k * (k + 1) / (6 * 14)), abs=1e-3)
+    assert compute_mean_ranks(scores).critical_difference == pytest.approx(
+        q * math.sqrt(k * (k + 1) / (6 * 14)), abs=1e-3
+    )
 
 
 def test_the_best_score_has_rank_1_and_equal_ones_share_theirs():
-    found = rank({"a": [90.0, 0.1 + 0.2], "b": [80.0, 0.3], "c": [70.0, 0.1]})
-    assert found.methods == ("a", "b", "c") and found.ranks == (1.25, 1.75, 3.0) and found.datasets == 2
+    found = compute_mean_ranks({"a": [90.0, 0.1 + 0.2], "b": [80.0, 0.3], "c": [70.0, 0.1]})
+    assert found.methods == ("a", "b", "c") and found.ranks == (1.25, 1.75, 3.0) and found.n_datasets == 2
 
 
 def test_friedmans_p_by_hand():
     # mean ranks 1, 2, 3, 4 on 8 data sets: 12 * 8 / (4 * 5) * (1 + 4 + 9 + 16 - 4 * 25 / 4) = 24, 3 degrees of freedom
-    found = rank(FOUR)
+    found = compute_mean_ranks(FOUR)
     assert found.ranks == (1, 2, 3, 4)
-    assert found.friedman == pytest.approx(stats.chi2.sf(24, 3))
+    assert found.friedman_p == pytest.approx(stats.chi2.sf(24, 3))
 
 
 @SOME
@@ -47,58 +49,69 @@ def test_friedmans_p_by_hand():
 def test_the_order_of_data_sets_and_of_methods_changes_no_rank(rows, random):
     scores = {f"m{index}": row for index, row in enumerate(rows)}
     places, names = random.sample(range(6), 6), random.sample(list(scores), len(scores))
-    found, again = rank(scores), rank({name: [scores[name][place] for place in places] for name in names})
+    found, again = (
+        compute_mean_ranks(scores),
+        compute_mean_ranks({name: [scores[name][place] for place in places] for name in names}),
+    )
     expected, got = (
         dict(zip(found.methods, found.ranks, strict=True)),
         dict(zip(again.methods, again.ranks, strict=True)),
     )
     assert got == pytest.approx(expected)
-    assert again.friedman == pytest.approx(found.friedman) and again.critical == found.critical
+    assert (
+        again.friedman_p == pytest.approx(found.friedman_p) and again.critical_difference == found.critical_difference
+    )
     assert sum(found.ranks) == pytest.approx(len(rows) * (len(rows) + 1) / 2)
 
 
 def test_methods_that_are_all_alike_have_p_1():
-    found = rank({name: [50.0] * 6 for name in "abc"})
-    assert found.friedman == 1 and found.ranks == (2, 2, 2) and np.ravel(found.nemenyi) == pytest.approx(1)
+    found = compute_mean_ranks({name: [50.0] * 6 for name in "abc"})
+    assert found.friedman_p == 1 and found.ranks == (2, 2, 2) and np.ravel(found.nemenyi_p) == pytest.approx(1)
 
 
 def test_two_methods_differ_by_nemenyi_where_their_ranks_are_further_apart_than_the_critical_difference():
-    found = rank(FOUR)
-    apart = np.abs(np.subtract.outer(found.ranks, found.ranks)) > found.critical
-    assert np.array_equal(np.array(found.nemenyi) < 0.05, apart) and 0 < apart.sum() < 12
+    found = compute_mean_ranks(FOUR)
+    apart = np.abs(np.subtract.outer(found.ranks, found.ranks)) > found.critical_difference
+    assert np.array_equal(np.array(found.nemenyi_p) < 0.05, apart) and 0 < apart.sum() < 12
 
 
 @pytest.mark.parametrize(
     ("k", "n", "carried"), [(3, 5, True), (10, 5, True), (3, 4, False), (2, 9, False), (1, 9, False)]
 )
 def test_ranks_are_carried_by_three_methods_on_five_data_sets(k, n, carried):
-    found = rank({f"m{index}": [float(index)] * n for index in range(k)})
-    assert found.carried is carried and bool(found.why) is not carried and bool(found.nemenyi) is carried
+    found = compute_mean_ranks({f"m{index}": [float(index)] * n for index in range(k)})
+    assert found.are_comparable is carried and bool(found.reason) is not carried and bool(found.nemenyi_p) is carried
     if not carried:
-        assert (f"5 data sets, not {n}" in found.why) is (n < 5) and (f"3 methods, not {k}" in found.why) is (k < 3)
+        assert (f"5 data sets, not {n}" in found.reason) is (n < 5) and (f"3 methods, not {k}" in found.reason) is (
+            k < 3
+        )
 
 
 def test_ranks_that_cannot_differ_enough_say_so_in_numbers():
-    found = rank({"a": [3.0, 3.0], "b": [2.0, 2.0], "c": [1.0, 1.0]})
-    assert found.critical == pytest.approx(2.343, abs=1e-3)
-    assert re.findall(r"\d+(?:\.\d+)?", found.why)[-3:] == ["3", "2", "2.34"]  # methods, widest and needed difference
+    found = compute_mean_ranks({"a": [3.0, 3.0], "b": [2.0, 2.0], "c": [1.0, 1.0]})
+    assert found.critical_difference == pytest.approx(2.343, abs=1e-3)
+    assert re.findall(r"\d+(?:\.\d+)?", found.reason)[-3:] == [
+        "3",
+        "2",
+        "2.34",
+    ]  # methods, widest and needed difference
 
 
 def test_nothing_to_rank_is_not_carried():
-    assert not rank({}).carried
-    found = rank({"a": [], "b": []})
-    assert not found.carried and found.critical is None and math.isnan(found.ranks[0])
+    assert not compute_mean_ranks({}).are_comparable
+    found = compute_mean_ranks({"a": [], "b": []})
+    assert not found.are_comparable and found.critical_difference is None and math.isnan(found.ranks[0])
 
 
 @pytest.mark.parametrize("scores", [{"a": [1.0, 2.0], "b": [1.0]}, {"a": [1.0, math.nan], "b": [1.0, 2.0]}])
 def test_a_missing_score_is_refused(scores):
     with pytest.raises(ValueError, match="data set"):
-        rank(scores)
+        compute_mean_ranks(scores)
 
 
 def test_the_diagram_names_every_method_and_joins_those_that_cannot_be_told_apart():
-    found = rank(FOUR)
-    figure = draw_ranks(found)
+    found = compute_mean_ranks(FOUR)
+    figure = draw_critical_differences(found)
     (axes,) = figure.axes
     words = " ".join(text.get_text() for text in axes.texts)
     assert all(
@@ -114,4 +127,4 @@ def test_the_diagram_names_every_method_and_joins_those_that_cannot_be_told_apar
 
 def test_a_diagram_of_too_few_data_sets_is_refused():
     with pytest.raises(ValueError, match="5 data sets, not 4"):
-        draw_ranks(rank({name: row[:4] for name, row in FOUR.items()}))
+        draw_critical_differences(compute_mean_ranks({name: row[:4] for name, row in FOUR.items()}))

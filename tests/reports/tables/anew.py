@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import optimize, stats
 
-from reports.results.run import Run
+from reports.runs import Run
 from tests.reports.tables.by_hand import accuracy, logits, read
 
 MINUS = str.maketrans("−", "-")
@@ -16,7 +16,7 @@ MINUS = str.maketrans("−", "-")
 
 def confusion(run: Run, sentiment: bool = False) -> np.ndarray:
     """Counts (true, predicted) on test, of classes or of their polarities."""
-    card, table = run.card, read(run)
+    card, table = run.info, read(run)
     true = [card.classes.index(name) for name in table["label"]]
     guess = logits(run).argmax(axis=1).tolist()
     kinds: list[int] = list(range(len(card.classes)))
@@ -36,7 +36,7 @@ def score(run: Run, name: str) -> float | None:
         return float(100 * counts.trace() / counts.sum())
     of = counts.sum(axis=1)
     if name.startswith("recall/"):
-        row = run.card.classes.index(name.removeprefix("recall/"))
+        row = run.info.classes.index(name.removeprefix("recall/"))
         return float(100 * counts[row, row] / of[row]) if of[row] else None
     both = of + counts.sum(axis=0)
     f1 = np.divide(2 * counts.diagonal(), both, out=np.zeros(len(of)), where=both > 0)
@@ -69,7 +69,7 @@ def calibration(run: Run, bins: int = 15) -> float:
     each = np.exp(scores - scores.max(axis=1, keepdims=True))
     sure = (each / each.sum(axis=1, keepdims=True)).max(axis=1)
     assert len(set(sure)) == len(sure) and len(sure) % bins == 0
-    hit = np.array(run.card.classes)[scores.argmax(axis=1)] == table["label"].to_numpy()
+    hit = np.array(run.info.classes)[scores.argmax(axis=1)] == table["label"].to_numpy()
     order = np.argsort(sure)
     gaps = (sure[order] - hit[order]).reshape(bins, -1).mean(axis=1)
     return float(100 * np.abs(gaps).mean())

@@ -13,15 +13,13 @@ from zlib import crc32
 import numpy as np
 import pandas
 
-from bench.data import Card
+from bench.artifacts import CURVES_FILE, PREDICTIONS_FILE, _make_prediction_table
 from bench.metrics import Predictions, score
-from bench.outputs import CURVES, PREDICTIONS, _table
 from bench.record import Failure, Record, RunSpec
+from bench.types import DatasetInfo
 from datasets.registry import DATASETS
-from reports.results.frame import Frame
-from reports.results.pools import wanted_of
-from reports.results.run import Run
-from studies.ask import known_arms
+from reports.runs import Run, RunTable, count_expected_runs
+from studies.requests import get_arms
 
 QUICK = "Preset quick; values as the preset has them."
 FULL = {"pretrain_epochs": 2, "mask": "affective", "mask_from": 0.1, "mask_to": 0.5, "verify": "degree"}
@@ -36,10 +34,10 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mart-target-pixel": {**FULL, "target": "pixel"},
     "mart-audio": {**FULL, "target": "distribution", "modalities": "audio"},
 }
-TWO = Card(
+TWO = DatasetInfo(
     "clips", "Own clips", ("calm", "tense"), (1, -1), {}, "en", "own", "none", "here", splits="by hand", clips=60
 )
-ARMS = known_arms()  # a name that is none of these is that of a method of which there is nothing more to say
+ARMS = get_arms()  # a name that is none of these is that of a method of which there is nothing more to say
 LABELS: dict[str, tuple[str, str]] = {}
 """Key of every run that was made -> its line and data set, and its fold and seed."""
 
@@ -48,7 +46,7 @@ LABELS: dict[str, tuple[str, str]] = {}
 class Made:
     """What a run made by hand is, beside its arm, seed and fold."""
 
-    card: Card = DATASETS["ekman6"].card
+    card: DatasetInfo = DATASETS["ekman6"].info
     clips: int = 60
     skill: float = 0.5  # share of clips that it knows; it guesses the others
     like: str = ""  # the arm whose predictions it has; "": its own
@@ -85,9 +83,11 @@ def by_hand(folder: Path | None, arm: str, seed: int = 0, fold: int = 0, **told:
         record = Record(**facts)
         if made.files and found:
             place.mkdir(parents=True)
-            _table(found, made.card).to_parquet(place / PREDICTIONS, index=False)
+            _make_prediction_table(found, made.card).to_parquet(place / PREDICTIONS_FILE, index=False)
             points = [{"stage": "finetune", "epoch": n, "values": {"val/acc_e": v}} for n, v in enumerate(made.curve)]
-            (place / CURVES).write_text(json.dumps([{"stage": "pretrain", "epoch": 0, "values": {"loss": 1}}, *points]))
+            (place / CURVES_FILE).write_text(
+                json.dumps([{"stage": "pretrain", "epoch": 0, "values": {"loss": 1}}, *points])
+            )
     run = Run(record, place, made.card, arm, ARMS.get(arm, ARMS["majority"]).method, **made.run)
     LABELS[spec.key] = f"{run.label} on {made.card.name}", f"{fold}.{seed}"
     return run
@@ -132,15 +132,15 @@ def predictions(made: Made, arm: str, seed: int, fold: int, split: str) -> Predi
     return Predictions(names, label.astype(np.int64), scores, tuple(f"video{one // 2}" for one in index))
 
 
-def frame_of(*runs: Run, wanted: Mapping[str, int] | None = None, values: str = QUICK, **remarks: str) -> Frame:
+def frame_of(*runs: Run, wanted: Mapping[str, int] | None = None, values: str = QUICK, **remarks: str) -> RunTable:
     """A frame; `remarks` are of arms, with _ for -."""
     told = {arm.replace("_", "-"): text for arm, text in remarks.items()}
-    return Frame(tuple(runs), wanted_of(runs) if wanted is None else wanted, told, values)
+    return RunTable(tuple(runs), count_expected_runs(runs) if wanted is None else wanted, told, values)
 
 
 def read(run: Run, split: str = "test") -> pandas.DataFrame:
     """The stored predictions of a run, as they lie there."""
-    path = run.folder / PREDICTIONS
+    path = run.folder / PREDICTIONS_FILE
     return _read(path, path.stat().st_mtime_ns, split).copy()
 
 
@@ -154,14 +154,14 @@ def _read(path: Path, changed: int, split: str) -> pandas.DataFrame:
 def logits(run: Run) -> np.ndarray:
     """(n, C) the stored test scores of a run."""
     table = read(run)
-    return table[[f"score/{name}" for name in run.card.classes]].to_numpy(dtype=float)
+    return table[[f"score/{name}" for name in run.info.classes]].to_numpy(dtype=float)
 
 
 def right(run: Run, split: str = "test") -> np.ndarray:
     """(n,) whether a run had each clip right, from its stored scores."""
     table = read(run, split)
-    scores = table[[f"score/{name}" for name in run.card.classes]].to_numpy()
-    return np.array(run.card.classes)[scores.argmax(axis=1)] == table["label"].to_numpy()
+    scores = table[[f"score/{name}" for name in run.info.classes]].to_numpy()
+    return np.array(run.info.classes)[scores.argmax(axis=1)] == table["label"].to_numpy()
 
 
 def accuracy(run: Run, split: str = "test") -> float:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from reports.formats.places import letters
-from reports.tables.grid import Cell, Grid
+from reports.formats.text import assign_footnote_letters
+from reports.types import Cell, Table
 from tests.reports.tables.by_hand import LABELS
 
 WORD = re.compile(r"[^\W\d_]{2,}")  # a letter alone stands in a number: 1e-05
@@ -13,17 +13,19 @@ FLAG = re.compile(r"[A-Z]{2,}[A-Z -]*[A-Z](?= |:|$)")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
-def outline(grid: Grid) -> str:
+def outline(grid: Table) -> str:
     """A line for each column, warning, footnote and note, and one for each cell that tells something: its name, the
     figures in its text, its mark, value, footnotes and runs."""
-    known = letters(grid)
+    known = assign_footnote_letters(grid)
     lines = [f"column\t{column.id}\t{_numbers(column.group)}".strip() for column in grid.columns]
     lines += [f"warning\t{' '.join(FLAG.findall(text)[:1])}\t{_numbers(text)}".rstrip() for text in grid.warnings]
     lines += [f"footnote\t{known[text]}" for text in grid.footnotes]
     lines += [f"note\t{' '.join(sorted(one for one in NUMBER.findall(text) if '.' in one))}" for text in grid.notes]
-    for line in grid.lines:
+    for line in grid.rows:
         name = f"{grid.name}/{line.id}"
-        lines.append("\t".join([f"line{' below a rule' * line.rule}", name, *_cell(line.cells[0], known)[3:4]]).strip())
+        lines.append(
+            "\t".join([f"line{' below a rule' * line.rule_above}", name, *_cell(line.cells[0], known)[3:4]]).strip()
+        )
         for column, cell in zip(grid.columns[1:], line.cells[1:], strict=True):
             told = _cell(cell, known)
             if any(told[1:]) or told[0] not in ("", "–"):
@@ -34,7 +36,7 @@ def outline(grid: Grid) -> str:
 def _cell(cell: Cell, known: dict[str, str]) -> list[str]:
     figures = " ".join(WORD.sub(" ", cell.text).split())
     value = "" if cell.value is None else f"{cell.value:.6g}"
-    return [figures, cell.mark, value, " ".join(known[note] for note in cell.notes), _runs(cell.keys)]
+    return [figures, cell.mark, value, " ".join(known[note] for note in cell.footnotes), _runs(cell.run_keys)]
 
 
 def _runs(keys: tuple[str, ...]) -> str:

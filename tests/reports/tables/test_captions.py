@@ -6,18 +6,15 @@ import re
 
 import pytest
 
-from reports.results.comparisons import compare_with
-from reports.results.predicted import Shelf
-from reports.tables.beside import beside
-from reports.tables.columns import over
-from reports.tables.components import components
-from reports.tables.costs import costs
-from reports.tables.differences import by_place, differences
-from reports.tables.grid import Grid
-from reports.tables.overall import overall
-from reports.tables.scores import scores
-from reports.tables.spaces import spaces
-from reports.tables.tests import tests as against
+from reports.comparisons import compare_with_reference
+from reports.runs import PredictionCache
+from reports.tables.columns import describe_averaging
+from reports.tables.costs import make_costs_table, make_search_spaces_table
+from reports.tables.differences import index_comparisons, make_ablation_table
+from reports.tables.differences import make_significance_table as against
+from reports.tables.published import make_published_comparison
+from reports.tables.scores import make_components_table, make_overall_table, make_scores_table
+from reports.types import Table
 from tests.reports.tables.by_hand import by_hand, frame_of
 from tests.reports.tables.cases import EIGHT, PAPER, SEEDS, ablation, summaries
 
@@ -30,31 +27,31 @@ def numbers(text: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def tables() -> dict[str, Grid]:
+def tables() -> dict[str, Table]:
     """A table of every kind that has means, of three seeds on one data set and two folds of another."""
     runs = [by_hand(None, arm, seed, files=False) for arm in ARMS for seed in SEEDS]
     runs += [by_hand(None, arm, 0, fold, files=False, card=EIGHT) for arm in ARMS for fold in (1, 2)]
     frame = frame_of(*runs, values=VALUES)
-    compared = compare_with(frame, "mart", Shelf())
-    first = scores(frame, "scores", "Scores")
+    compared = compare_with_reference(frame, "mart", PredictionCache())
+    first = make_scores_table(frame, "scores", "Scores")
     return {
         "scores": first,
-        "components": components(frame, "components", "components", "Components", "ekman6"),
-        "costs": costs(frame, Shelf(), "ekman6", "costs"),
-        "worth": differences(frame, by_place(compared), "mart", ["mart"], "ekman6", "worth", "Worth"),
+        "components": make_components_table(frame, "components", "components", "Components", "ekman6"),
+        "costs": make_costs_table(frame, PredictionCache(), "ekman6", "costs"),
+        "worth": make_ablation_table(frame, index_comparisons(compared), "mart", ["mart"], "ekman6", "worth", "Worth"),
         "tests": against(frame, compared, "mart", "tests"),
-        "published": beside(frame, first, "scores", "published", PAPER),
-        "overall": overall(frame, "overall", "Overall"),
+        "published": make_published_comparison(frame, first, "scores", "published", PAPER),
+        "overall": make_overall_table(frame, "overall", "Overall"),
     }
 
 
 def test_means_are_said_to_be_over_the_seeds_and_folds_of_the_runs():
     one = [by_hand(None, arm, seed, files=False) for arm in ARMS for seed in (0, 1, 2, 7)]
     folds = [by_hand(None, arm, 0, fold, files=False, card=EIGHT) for arm in ARMS for fold in (1, 2, 5)]
-    assert numbers(over(frame_of(*one))) == ["0", "1", "2", "7"]
-    assert numbers(over(frame_of(*one[:3]))) == ["0", "2"]  # from 0 to 2
-    assert numbers(over(frame_of(*one[:3], *folds))) == ["0", "2", "3", "8"]  # 3 folds of VideoEmotion-8
-    assert numbers(over(frame_of(*one, *folds), "ekman6"))[:4] == ["0", "1", "2", "7"]
+    assert numbers(describe_averaging(frame_of(*one))) == ["0", "1", "2", "7"]
+    assert numbers(describe_averaging(frame_of(*one[:3]))) == ["0", "2"]  # from 0 to 2
+    assert numbers(describe_averaging(frame_of(*one[:3], *folds))) == ["0", "2", "3", "8"]  # 3 folds of VideoEmotion-8
+    assert numbers(describe_averaging(frame_of(*one, *folds), "ekman6"))[:4] == ["0", "1", "2", "7"]
 
 
 @pytest.mark.parametrize("name", ["scores", "components", "costs", "worth"])
@@ -69,7 +66,7 @@ def test_every_table_says_whose_values_its_runs_have(name, tables):
 
 @pytest.mark.parametrize("name", ["scores", "components", "worth", "overall", "costs"])
 def test_what_bold_and_underlined_are_is_told_where_cells_are_marked(name, tables):
-    assert name == "costs" or any(cell.mark for _, cell in tables[name].cells())  # that of costs wants predictions
+    assert name == "costs" or any(cell.mark for _, cell in tables[name].iter_cells())  # that of costs wants predictions
     assert "bold" in tables[name].caption and "underlined" in tables[name].caption
 
 
@@ -77,9 +74,9 @@ def test_the_table_of_tests_says_for_how_many_comparisons_it_is_adjusted(tmp_pat
     frame = ablation(tmp_path)
     for labels in (frame.labels, frame.labels[1:]):
         some = frame_of(*(run for run in frame.runs if run.label in labels))
-        grid = against(some, compare_with(some, "mart", Shelf()), "mart", "tests")
+        grid = against(some, compare_with_reference(some, "mart", PredictionCache()), "mart", "tests")
         told = {"2", "3"} & set(numbers(grid.caption))
-        assert len(grid.lines) == len(labels) - 1 and told == {str(len(labels) - 1)}
+        assert len(grid.rows) == len(labels) - 1 and told == {str(len(labels) - 1)}
 
 
 def test_the_mean_over_data_sets_names_them(tables):
@@ -88,13 +85,13 @@ def test_the_mean_over_data_sets_names_them(tables):
 
 def test_printed_numbers_are_said_to_be_of_a_protocol_that_nobody_knows(tables):
     grid = tables["published"]
-    printed = [line.cells[1].text for line in grid.lines if line.id.startswith("published/")]
+    printed = [line.cells[1].text for line in grid.rows if line.id.startswith("published/")]
     assert len(printed) > 5 and all("protocol unknown" in text for text in (*printed, grid.caption, grid.notes[0]))
 
 
 def test_the_table_of_searches_has_the_words_of_what_was_drawn_and_chosen():
-    grid = spaces(summaries(), {"ekman6": "Ekman-6", "videoemotion8": "VideoEmotion-8"}, "spaces")
-    found = {line.id: [cell.text for cell in line.cells] for line in grid.lines}
+    grid = make_search_spaces_table(summaries(), {"ekman6": "Ekman-6", "videoemotion8": "VideoEmotion-8"}, "spaces")
+    found = {line.id: [cell.text for cell in line.cells] for line in grid.rows}
     assert [texts[1] for texts in found.values()] == ["lr", "mask_to", "negatives", "lr"]
     lr, mask, negatives, other = found.values()
     assert negatives[3:5] == ["paper", "paper+words"] and "paper, paper+words" in negatives[2]

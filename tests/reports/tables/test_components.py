@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from reports.tables.components import YES, components
-from studies.ask import known_arms
-from studies.registry import STUDIES
+from reports.tables.scores import YES, make_components_table
+from studies.requests import get_arms
+from studies.studies import STUDIES
 from tests.reports.tables.by_hand import by_hand, frame_of
 
 NO = "–"
@@ -66,8 +66,8 @@ WORDS = {
 
 
 def config(name: str, preset: str) -> dict:
-    arm = known_arms()[name]
-    return arm.method.config.preset(preset).override(arm.overrides).model_dump(mode="json")
+    arm = get_arms()[name]
+    return arm.method.config.from_preset(preset).override(arm.overrides).model_dump(mode="json")
 
 
 @pytest.mark.parametrize("preset", ["quick", "paper"])
@@ -76,21 +76,21 @@ def test_the_parts_of_each_arm_of_a_study_are_read_in_its_config(kind, preset):
     mine = [study for study in STUDIES["paper"] if study.table == kind]
     assert mine and {arm for study in mine for arm in study.arms} <= WORDS[kind].keys()
     runs = [by_hand(None, name, files=False, config=config(name, preset)) for name in WORDS[kind]]
-    grid = components(frame_of(*runs), kind, "name", "Title", "ekman6")
+    grid = make_components_table(frame_of(*runs), kind, "name", "Title", "ekman6")
     places = [place for place, column in enumerate(grid.columns) if column.id.startswith("part/")]
     assert [grid.columns[place].title for place in places] == HEADINGS[kind]
-    assert {line.id: tuple(line.cells[place].text for place in places) for line in grid.lines} == WORDS[kind]
+    assert {line.id: tuple(line.cells[place].text for place in places) for line in grid.rows} == WORDS[kind]
 
 
 @pytest.mark.parametrize("kind", WORDS)
 def test_stages_are_explained_where_they_are_named(kind):
-    grid = components(frame_of(by_hand(None, "mart", files=False)), kind, "name", "Title", "ekman6")
-    named = any("E1" in cell.text for _, cell in grid.cells())
+    grid = make_components_table(frame_of(by_hand(None, "mart", files=False)), kind, "name", "Title", "ekman6")
+    named = any("E1" in cell.text for _, cell in grid.iter_cells())
     assert ("E1" in grid.caption) is named
 
 
 def test_columns_are_the_classes_of_the_data_set():
     run = by_hand(None, "mart", files=False)
-    grid = components(frame_of(run), "target", "name", "Title", "ekman6")
-    assert [column.title for column in grid.columns[2:]] == [*run.card.classes, "Acc E"]
+    grid = make_components_table(frame_of(run), "target", "name", "Title", "ekman6")
+    assert [column.title for column in grid.columns[2:]] == [*run.info.classes, "Acc E"]
     assert {column.group for column in grid.columns[2:-1]} == {"recall"}

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from methods.mart.describe import PAPER as FILE
-from reports.compose import compose
-from reports.results.part import Part
-from reports.results.predicted import Shelf
+from methods.mart.method import PAPER as FILE
+from reports.build import compose_study
+from reports.runs import PredictionCache, StudyResults
 from tests.reports.tables import anew
 from tests.reports.tables.by_hand import TWO, by_hand, frame_of
 from tests.reports.tables.cases import ON_TEST, SEEDS, tuned
@@ -16,12 +15,12 @@ FLAGGED = {"spec": {"protocol": "best-on-test"}, "run": ON_TEST}
 
 
 def made(frame, kind="scores", full="mart", controls=("mbt",)):
-    section = compose(Part("study", "?", kind, full, controls, frame, (FILE,)), Shelf())
-    return {grid.name: grid for grid in section.grids}, section
+    section = compose_study(StudyResults("study", "?", kind, full, controls, frame, (FILE,)), PredictionCache())
+    return {grid.name: grid for grid in section.tables}, section
 
 
 def ids(grid):
-    return [line.id for line in grid.lines]
+    return [line.id for line in grid.rows]
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +43,7 @@ def test_lines_whose_epoch_test_chose_are_held_against_their_clean_twins_alone(o
     assert ids(grids["study_tests"]) == [f"ekman6/{label}" for label in labels]
     assert "clean" in grids["study_tests"].title
     ps = []
-    for label, cell in zip(labels, (line.cells[3] for line in grids["study_tests"].lines), strict=True):
+    for label, cell in zip(labels, (line.cells[3] for line in grids["study_tests"].rows), strict=True):
         gains = anew.gains(optimism.of(label), optimism.of(label.partition(" ")[0]))
         assert cell.value == pytest.approx(anew.interval(gains)[0])
         assert set(cell.keys) == {r.record.key for r in (*optimism.of(label), *optimism.of(label.partition(" ")[0]))}
@@ -80,7 +79,7 @@ def test_tables_of_each_data_set_and_one_of_all(tmp_path):
     assert len({grid.name for grid in grids.values()}) == len(grids)
 
 
-CARDS = (by_hand(None, "mart", files=False).card,)
+CARDS = (by_hand(None, "mart", files=False).info,)
 
 
 def test_data_on_which_there_is_nothing_to_hold_against_a_reference_have_no_table_of_differences(tmp_path):
@@ -94,19 +93,19 @@ def test_data_on_which_there_is_nothing_to_hold_against_a_reference_have_no_tabl
 
 
 def test_a_full_method_with_several_lines_has_tests_against_each(tmp_path):
-    lines = [{"run": {"values": v, "apart": v}, "config": {"lr": v}} for v in ("none", "per-arm")]
+    lines = [{"run": {"tuning": v, "label_suffix": v}, "config": {"lr": v}} for v in ("none", "per-arm")]
     runs = [by_hand(tmp_path, "mart", seed, **told) for told in lines for seed in SEEDS]
     grids, section = made(frame_of(*runs, *(by_hand(tmp_path, "mbt", seed) for seed in SEEDS)))
     assert ids(grids["study_tests"]) == ["ekman6/mart (per-arm)", "ekman6/mbt"]
     assert ids(grids["study_tests_2"]) == ["ekman6/mart (none)", "ekman6/mbt"]
-    assert {"study_differences", "study_differences_2"} <= {picture.name for picture in section.pictures}
+    assert {"study_differences", "study_differences_2"} <= {picture.name for picture in section.figures}
 
 
 def test_every_number_of_a_study_names_its_runs_and_no_others(tmp_path):
     frame = tuned(tmp_path)
     known = {run.record.key for run in frame.runs}
     for grid in made(frame)[0].values():
-        for name, cell in grid.cells():
+        for name, cell in grid.iter_cells():
             assert set(cell.keys) <= known
             printed = "/published/" in name or cell.text == "–"
             assert printed or cell.value is None or cell.keys, name
@@ -114,9 +113,9 @@ def test_every_number_of_a_study_names_its_runs_and_no_others(tmp_path):
 
 def test_both_ways_of_tuning_are_differences_to_the_full_method_with_their_own_runs(tmp_path):
     frame = tuned(tmp_path)
-    cells = dict(made(frame)[0]["study_worth_ekman6"].cells())
+    cells = dict(made(frame)[0]["study_worth_ekman6"].iter_cells())
     for kind, n in (("shared", 3), ("per-arm", 2)):
-        gains = anew.gains([r for r in frame.of(f"mbt ({kind})") if not r.failed], frame.of("mart"))
+        gains = anew.gains([r for r in frame.runs_of(f"mbt ({kind})") if not r.failed], frame.runs_of("mart"))
         cell = cells[f"study_worth_ekman6/mbt/{kind}/mart/difference"]
         assert len(gains) == n and cell.value == pytest.approx(anew.interval(gains)[0])
         assert cells[f"study_worth_ekman6/mbt/{kind}/mart/n"].text == str(n)

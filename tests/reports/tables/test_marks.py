@@ -6,18 +6,20 @@ import re
 
 import pytest
 
-from reports.results.comparisons import compare_with
-from reports.results.frame import Frame
-from reports.results.pools import Number
-from reports.results.predicted import Shelf
-from reports.results.run import Run
-from reports.tables.components import components
-from reports.tables.costs import costs
-from reports.tables.differences import by_place, differences, p_text
-from reports.tables.marking import marks
-from reports.tables.rounding import decimals, digits, quantity, shown, shown_difference
-from reports.tables.scores import scores
-from reports.tables.tests import tests as against
+from reports.comparisons import compare_with_reference
+from reports.runs import Mean, PredictionCache, Run, RunTable
+from reports.tables.columns import (
+    choose_decimals,
+    count_decimals,
+    format_difference,
+    format_mean,
+    format_quantity,
+    mark_best,
+)
+from reports.tables.costs import make_costs_table
+from reports.tables.differences import format_p, index_comparisons, make_ablation_table
+from reports.tables.differences import make_significance_table as against
+from reports.tables.scores import make_components_table, make_scores_table
 from tests.reports.tables.by_hand import by_hand, frame_of
 
 FAILED = "the loss is no number"
@@ -33,11 +35,11 @@ def scored(arm: str, *accuracies: float | None, protocol: str = "clean", **told)
     return runs
 
 
-def shown_of(frame: Frame, column: str = "ekman6/acc_e") -> dict[str, tuple[str, str]]:
+def shown_of(frame: RunTable, column: str = "ekman6/acc_e") -> dict[str, tuple[str, str]]:
     """Line -> text and mark."""
-    grid = scores(frame, "scores", "Scores")
+    grid = make_scores_table(frame, "scores", "Scores")
     place = [one.id for one in grid.columns].index(column)
-    return {line.id: (line.cells[place].text, line.cells[place].mark) for line in grid.lines}
+    return {line.id: (line.cells[place].text, line.cells[place].mark) for line in grid.rows}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def shown_of(frame: Frame, column: str = "ekman6/acc_e") -> dict[str, tuple[str,
     ],
 )
 def test_marks_go_to_the_best_and_the_second_and_to_all_that_are_printed_alike(printed, direction, expected):
-    assert marks(printed, direction) == expected
+    assert mark_best(printed, direction) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,18 +66,18 @@ def test_marks_go_to_the_best_and_the_second_and_to_all_that_are_printed_alike(p
     [(12.0, 0), (9.96, 0), (9.94, 1), (1.0, 1), (0.996, 1), (0.994, 2), (0.1, 2), (0.01, 2), (0.0, 2), (123.0, 0)],
 )
 def test_decimals_show_two_digits_of_a_spread_and_two_at_most(spread, places):
-    assert digits(spread) == places
+    assert count_decimals(spread) == places
 
 
 def test_decimals_of_a_column_are_of_its_median_spread_and_a_spread_of_0_has_no_say():
     def number(spread):
-        return Number(50.0, spread, (50.0,), ("k",))
+        return Mean(50.0, spread, (50.0,), ("k",))
 
-    assert decimals([number(12.0), number(1.0), number(1.1)]) == 1
-    assert decimals([number(12.0), number(0.0), number(None)]) == 0
-    assert decimals([number(0.0), number(0.0)], [100.0]) == 1  # 5.0 points of standard error
-    assert decimals([number(None)], [10000.0]) == 2 and decimals([number(None)], [10.0]) == 0
-    assert decimals([]) == 1
+    assert choose_decimals([number(12.0), number(1.0), number(1.1)]) == 1
+    assert choose_decimals([number(12.0), number(0.0), number(None)]) == 0
+    assert choose_decimals([number(0.0), number(0.0)], [100.0]) == 1  # 5.0 points of standard error
+    assert choose_decimals([number(None)], [10000.0]) == 2 and choose_decimals([number(None)], [10.0]) == 0
+    assert choose_decimals([]) == 1
 
 
 @pytest.mark.parametrize(
@@ -91,18 +93,18 @@ def test_decimals_of_a_column_are_of_its_median_spread_and_a_spread_of_0_has_no_
     ],
 )
 def test_a_cost_has_three_digits(value, text):
-    assert quantity(value) == text
+    assert format_quantity(value) == text
 
 
 def test_a_difference_has_a_sign_and_the_decimals_of_its_own_spread():
     found = {
-        spread: shown_difference(Number(-1.26, spread, (-1.26,), ("k",))) for spread in (None, 0.0, 0.123, 4.0, 12.0)
+        spread: format_difference(Mean(-1.26, spread, (-1.26,), ("k",))) for spread in (None, 0.0, 0.123, 4.0, 12.0)
     }
     assert list(found.values()) == ["−1.3", "−1.3 ± 0.0", "−1.26 ± 0.12", "−1.3 ± 4.0", "−1 ± 12"]
 
 
 def test_a_zero_has_no_sign():
-    assert shown(Number(-0.001, None, (-0.001,), ("k",)), 1) == "0.0"
+    assert format_mean(Mean(-0.001, None, (-0.001,), ("k",)), 1) == "0.0"
 
 
 def test_what_is_printed_alike_is_marked_alike_however_it_differs():
@@ -156,7 +158,7 @@ def test_cells_say_how_many_runs_there_are_of_how_many_where_some_are_missing():
         "majority": "10.0 (1/3 runs)",
         "other": "failed (0/3 runs)",
     }
-    names = {line.id: line.cells[0].notes for line in scores(frame, "s", "S").lines}
+    names = {line.id: line.cells[0].footnotes for line in make_scores_table(frame, "s", "S").rows}
     for label, count in (("mart", "1"), ("probe", "3")):
         (note,) = names[label]
         assert note.startswith(count) and "nan" in note and FAILED in note
@@ -175,20 +177,23 @@ def test_a_failed_run_counts_only_where_no_finished_one_has_its_place():
 
 def test_a_table_of_failed_runs_alone_can_be_made(tmp_path):
     frame = frame_of(*scored("mbt", None), *scored("mart", None))
-    made = [scores(frame, "s", "S"), components(frame, "components", "c", "C", "ekman6")]
-    made += [costs(frame, Shelf(), "ekman6", "costs"), differences(frame, {}, "mart", ["mart"], "ekman6", "w", "W")]
+    made = [make_scores_table(frame, "s", "S"), make_components_table(frame, "components", "c", "C", "ekman6")]
+    made += [
+        make_costs_table(frame, PredictionCache(), "ekman6", "costs"),
+        make_ablation_table(frame, {}, "mart", ["mart"], "ekman6", "w", "W"),
+    ]
     for grid in made:
-        texts = {cell.text for _, cell in grid.cells()}
-        assert "failed (0/1 runs)" in texts and not any(cell.mark for _, cell in grid.cells())
+        texts = {cell.text for _, cell in grid.iter_cells()}
+        assert "failed (0/1 runs)" in texts and not any(cell.mark for _, cell in grid.iter_cells())
 
 
 def test_of_calibration_errors_the_least_is_the_best(tmp_path):
     frame = frame_of(
         *(by_hand(tmp_path, arm, s, skill=k) for arm, k in {"mbt": 0.2, "mart": 0.8}.items() for s in (0, 1))
     )
-    grid = costs(frame, Shelf(), "ekman6", "costs")
+    grid = make_costs_table(frame, PredictionCache(), "ekman6", "costs")
     place = [one.id for one in grid.columns].index("ece")
-    found = {line.id: line.cells[place] for line in grid.lines}
+    found = {line.id: line.cells[place] for line in grid.rows}
     low, high = sorted(found, key=lambda label: found[label].value)
     assert (found[low].mark, found[high].mark) == ("best", "second")
 
@@ -196,22 +201,22 @@ def test_of_calibration_errors_the_least_is_the_best(tmp_path):
 def test_a_calibration_error_of_some_of_the_runs_says_so_and_is_not_the_best(tmp_path):
     full = [by_hand(tmp_path, "mbt", seed, skill=0.2) for seed in (0, 1)]
     light = [by_hand(tmp_path, "mart", 0, skill=0.9), by_hand(tmp_path, "mart", 1, skill=0.9, files=False)]
-    grid = costs(frame_of(*full, *light), Shelf(), "ekman6", "costs")
+    grid = make_costs_table(frame_of(*full, *light), PredictionCache(), "ekman6", "costs")
     place = [one.id for one in grid.columns].index("ece")
-    found = {line.id: line.cells[place] for line in grid.lines}
-    assert found["mart"].text.endswith(" (1/2 runs)") and found["mart"].keys == (light[0].record.key,)
+    found = {line.id: line.cells[place] for line in grid.rows}
+    assert found["mart"].text.endswith(" (1/2 runs)") and found["mart"].run_keys == (light[0].record.key,)
     assert found["mart"].mark == found["mbt"].mark == "" and "runs" not in found["mbt"].text
 
 
 def tuned(arm: str, values: str, *accuracies: float) -> list[Run]:
-    return scored(arm, *accuracies, config={"lr": values}, run={"values": values, "apart": values})
+    return scored(arm, *accuracies, config={"lr": values}, run={"tuning": values, "label_suffix": values})
 
 
 def test_each_way_of_tuning_has_its_own_best():
     runs = [*tuned("mbt", "shared", 50.0, 51.0), *tuned("mbt", "per-arm", 70.0, 71.0)]
-    runs += scored("mart", 60.0, 61.0, run={"values": "per-arm"})
-    grid = differences(frame_of(*runs), by_place([]), "mart", ["mart"], "ekman6", "worth", "Worth")
-    found = {name: cell.mark for name, cell in grid.cells() if name.endswith("acc_e")}
+    runs += scored("mart", 60.0, 61.0, run={"tuning": "per-arm"})
+    grid = make_ablation_table(frame_of(*runs), index_comparisons([]), "mart", ["mart"], "ekman6", "worth", "Worth")
+    found = {name: cell.mark for name, cell in grid.iter_cells() if name.endswith("acc_e")}
     assert found == {
         "worth/mbt/shared/acc_e": "second",
         "worth/mart/shared/acc_e": "best",
@@ -221,29 +226,29 @@ def test_each_way_of_tuning_has_its_own_best():
 
 
 def test_failures_of_either_way_of_tuning_are_told_beside_the_arm():
-    told = {"run": {"values": "per-arm", "apart": "per-arm"}, "config": {"lr": "per-arm"}}
+    told = {"run": {"tuning": "per-arm", "label_suffix": "per-arm"}, "config": {"lr": "per-arm"}}
     runs = [*tuned("mbt", "shared", 50.0, 51.0), *scored("mbt", 70.0, None, **told)]
-    runs += scored("mart", 60.0, 61.0, run={"values": "per-arm"})
-    grid = differences(frame_of(*runs), by_place([]), "mart", ["mart"], "ekman6", "worth", "Worth")
-    (note,) = grid.lines[0].cells[0].notes
+    runs += scored("mart", 60.0, 61.0, run={"tuning": "per-arm"})
+    grid = make_ablation_table(frame_of(*runs), index_comparisons([]), "mart", ["mart"], "ekman6", "worth", "Worth")
+    (note,) = grid.rows[0].cells[0].footnotes
     assert note.startswith("1") and "nan" in note and FAILED in note
 
 
 def test_one_seed_has_no_spread_no_interval_and_no_p_below_1(tmp_path):
     frame = frame_of(by_hand(tmp_path, "mbt", skill=0.2), by_hand(tmp_path, "mart", skill=0.8))
-    compared = compare_with(frame, "mart", Shelf())
-    line = {name.rpartition("mbt/")[2]: cell for name, cell in against(frame, compared, "mart", "tests").cells()}
+    compared = compare_with_reference(frame, "mart", PredictionCache())
+    line = {name.rpartition("mbt/")[2]: cell for name, cell in against(frame, compared, "mart", "tests").iter_cells()}
     assert "[" not in line["runs/difference"].text and line["runs/detectable"].text == "–"
     assert [line[name].text for name in ("runs/n", "runs/p", "runs/smallest", "runs/holm")] == ["1", "1", "1", "1"]
-    grid = differences(frame, by_place(compared), "mart", ["mart"], "ekman6", "worth", "Worth")
+    grid = make_ablation_table(frame, index_comparisons(compared), "mart", ["mart"], "ekman6", "worth", "Worth")
     (note,) = grid.notes
     assert re.findall(r"\d+", note) == ["1", "1"] and "no difference can be called significant" in note
     assert "±" not in shown_of(frame)["mart"][0]
-    assert "nothing is known of their spread" in scores(frame, "s", "S").caption
+    assert "nothing is known of their spread" in make_scores_table(frame, "s", "S").caption
 
 
 def test_p_values_are_printed_with_what_tells_them_from_their_neighbours():
-    found = {p: p_text(p) for p in (1.0, 0.5, 0.31249, 0.1, 0.0999, 0.0625, 0.03125, 0.0078125, 0.0001, 0.00009)}
+    found = {p: format_p(p) for p in (1.0, 0.5, 0.31249, 0.1, 0.0999, 0.0625, 0.03125, 0.0078125, 0.0001, 0.00009)}
     assert list(found.values()) == [
         *("1", "0.5", "0.312", "0.1", "0.0999", "0.0625", "0.0312", "0.0078", "0.0001", "< 0.0001")
     ]
@@ -253,8 +258,8 @@ def test_stars_are_given_by_the_adjusted_p_and_only_where_n_reaches_it(tmp_path)
     def star(seeds: int, others: int) -> list[str]:
         worse = [scored(f"worse{n}", *(50.0 - s - 0.1 * n for s in range(seeds))) for n in range(others)]
         frame = frame_of(*(run for runs in worse for run in runs), *scored("mart", *(70.0 for _ in range(seeds))))
-        grid = against(frame, compare_with(frame, "mart", Shelf()), "mart", "tests")
-        return [cell.text for name, cell in grid.cells() if name.endswith("runs/holm")]
+        grid = against(frame, compare_with_reference(frame, "mart", PredictionCache()), "mart", "tests")
+        return [cell.text for name, cell in grid.iter_cells() if name.endswith("runs/holm")]
 
     assert star(5, 1) == ["0.0625"]
     assert star(6, 1) == ["0.0312*"] and star(6, 2) == ["0.0625", "0.0625"]
@@ -263,6 +268,6 @@ def test_stars_are_given_by_the_adjusted_p_and_only_where_n_reaches_it(tmp_path)
 
 
 def test_where_all_but_the_best_are_alike_there_is_no_second():
-    assert marks([38.0, 0.0, 0.0, 0.0]) == ["best", "", "", ""]
-    assert marks([38.0, 7.0, 0.0, 0.0]) == ["best", "second", "", ""]
-    assert marks([38.0, 0.0]) == ["best", "second"]
+    assert mark_best([38.0, 0.0, 0.0, 0.0]) == ["best", "", "", ""]
+    assert mark_best([38.0, 7.0, 0.0, 0.0]) == ["best", "second", "", ""]
+    assert mark_best([38.0, 0.0]) == ["best", "second"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.tables.overall import overall
+from reports.tables.scores import make_overall_table
 from tests.reports.tables import anew
 from tests.reports.tables.by_hand import accuracy, by_hand, frame_of
 from tests.reports.tables.cases import EIGHT, EKMAN
@@ -19,7 +19,9 @@ def test_a_mean_over_data_sets_has_its_interval_and_the_mean_rank(tmp_path):
         for arm, k in arms.items()
     }
     frame = frame_of(*(run for of in runs.values() for each in of for run in each))
-    found = {name.partition("/")[2]: cell.text for name, cell in overall(frame, "overall", "Overall").cells()}
+    found = {
+        name.partition("/")[2]: cell.text for name, cell in make_overall_table(frame, "overall", "Overall").iter_cells()
+    }
     values = {arm: np.array([[accuracy(run) for run in each] for each in of]) for arm, of in runs.items()}
     ranks = np.mean([stats.rankdata([-values[arm][place].mean() for arm in arms]) for place in (0, 1)], axis=0)
     rng = np.random.default_rng(5)
@@ -42,7 +44,9 @@ def test_folds_are_one_run_each_and_have_the_wider_interval_of_clips_they_share(
         for arm, skill in {"mbt": 0.4, "mart": 0.5}.items()
     }
     frame = frame_of(*(run for of in runs.values() for each in of for run in each))
-    found = {name.partition("/")[2]: cell.text for name, cell in overall(frame, "overall", "Overall").cells()}
+    found = {
+        name.partition("/")[2]: cell.text for name, cell in make_overall_table(frame, "overall", "Overall").iter_cells()
+    }
     for arm, (seeds, folds) in runs.items():
         one, two = (np.array([accuracy(run) for run in of]) for of in (seeds, folds))
         two = two.reshape(10, 2).mean(1)
@@ -60,16 +64,16 @@ def test_three_folds_are_too_few_for_an_interval_however_many_seeds_each_has():
         for f in (1, 2, 3)
         for s in range(5)
     ]
-    found = dict(overall(frame_of(*runs), "overall", "Overall").cells())
-    assert "not 3" in found["overall/mart/interval"].notes[0]
+    found = dict(make_overall_table(frame_of(*runs), "overall", "Overall").iter_cells())
+    assert "not 3" in found["overall/mart/interval"].footnotes[0]
 
 
 def test_lines_that_lack_a_data_set_or_a_run_or_were_chosen_on_test_have_no_mean_over_data_sets(tmp_path):
-    flagged = {"spec": {"protocol": "best-on-test"}, "run": {"apart": "EPOCH CHOSEN ON TEST"}}
+    flagged = {"spec": {"protocol": "best-on-test"}, "run": {"label_suffix": "EPOCH CHOSEN ON TEST"}}
 
     def lines(*odd):
         arms = [by_hand(None, arm, files=False, card=card) for arm in ("mbt", "mart") for card in (EKMAN, EIGHT)]
-        return [line.id for line in overall(frame_of(*arms, *odd), "o", "O").lines]
+        return [line.id for line in make_overall_table(frame_of(*arms, *odd), "o", "O").rows]
 
     def odd(card, **told):
         return by_hand(None, "odd", files=False, card=card, **told)
@@ -77,4 +81,7 @@ def test_lines_that_lack_a_data_set_or_a_run_or_were_chosen_on_test_have_no_mean
     assert lines(odd(EKMAN), odd(EIGHT)) == ["mbt", "mart", "odd"]
     assert lines(odd(EKMAN)) == lines(odd(EKMAN), odd(EIGHT, error="stopped")) == ["mbt", "mart"]
     assert lines(odd(EKMAN, **flagged), odd(EIGHT, **flagged)) == ["mbt", "mart"]
-    assert overall(frame_of(by_hand(None, "mbt", files=False), by_hand(None, "mart", files=False)), "o", "O") is None
+    assert (
+        make_overall_table(frame_of(by_hand(None, "mbt", files=False), by_hand(None, "mart", files=False)), "o", "O")
+        is None
+    )

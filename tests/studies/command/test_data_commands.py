@@ -11,9 +11,9 @@ import time
 
 import pytest
 
-from datasets.ekman6 import CARD
+from datasets.catalog.ekman6 import INFO
+from datasets.prepare import read_store_manifest
 from datasets.registry import DATASETS
-from datasets.store.ledger import read_ledger
 from tests.conftest import ROOT
 from tests.datasets.trees import write_media, write_tree
 from tests.studies.command_line import bench, one_line, process
@@ -22,7 +22,7 @@ from tests.studies.command_line import bench, one_line, process
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     """Thirty-six clips of Ekman-6 in the usual layout, one of them broken, one listed and not there."""
-    root = write_tree(tmp_path_factory.mktemp("data"), CARD, 5, 1, layout="video", seconds=0.3)
+    root = write_tree(tmp_path_factory.mktemp("data"), INFO, 5, 1, layout="video", seconds=0.3)
     (root / "video/joy/c0.avi").write_bytes(b"no video")
     (root / "video/fear/c1.avi").unlink()
     return root
@@ -48,7 +48,7 @@ def store(results):
     """Every prepared file's bytes by name, and what the ledger says without the marks of this machine's clock."""
     (place,) = (path for path in (results / "prepared").glob("*/*") if path.is_dir())
     files = {path.name: path.read_bytes() for path in place.glob("*.safetensors")}
-    rows = {key: (row.name, row.content, row.readable, row.problems) for key, row in read_ledger(place).items()}
+    rows = {key: (row.name, row.content, row.readable, row.problems) for key, row in read_store_manifest(place).items()}
     left = [path.name for path in place.iterdir() if path.name.startswith(".") and path.name != ".lock"]
     return files, rows, left
 
@@ -94,7 +94,7 @@ def test_prepare_tells_every_problem_by_name_and_writes_a_page(prepared, tree):
 
 def test_a_run_starts_from_what_was_prepared(prepared, tree, results, monkeypatch):
     shutil.copytree(prepared[0] / "prepared", results / "prepared")
-    monkeypatch.setattr("datasets.store.prepared.prepare_clip", lambda *args: pytest.fail("prepared again"))
+    monkeypatch.setattr("datasets.prepare.prepare_clip", lambda *args: pytest.fail("prepared again"))
     assert bench("--method", "majority", "--dataset", "ekman6", "--data", tree, "--results", results).code == 0
 
 
@@ -140,7 +140,7 @@ def test_copies_that_no_run_would_use_are_not_counted_as_usable(prepared, tree, 
 
 
 def test_folds_that_overlap_are_said_to(results):
-    card = DATASETS["videoemotion8"].card
+    card = DATASETS["videoemotion8"].info
     root = write_tree(results / "tree", card, 5, 1, seconds=0.1)
     words = ("--method", "majority", "--dataset", "videoemotion8", "--data", root, "--results", results)
     first = bench(*words)
@@ -152,7 +152,7 @@ def test_folds_that_overlap_are_said_to(results):
 
 @pytest.mark.slow
 def test_prepare_killed_ten_times_ends_with_the_store_of_an_undisturbed_one(tmp_path):
-    data = write_tree(tmp_path / "data", CARD, 6, 2, layout="video", seconds=1.5)
+    data = write_tree(tmp_path / "data", INFO, 6, 2, layout="video", seconds=1.5)
     words = ["prepare", "--dataset", "ekman6", "--data", str(data), "--results"]
     assert bench(*words, tmp_path / "calm").code == 0
     moments = random.Random(4)
@@ -178,7 +178,7 @@ def test_prepare_killed_ten_times_ends_with_the_store_of_an_undisturbed_one(tmp_
 
 @pytest.mark.slow
 def test_two_that_prepare_at_once_do_each_clip_once(tmp_path):
-    data = write_tree(tmp_path / "data", CARD, 6, 2, layout="video", seconds=0.5)
+    data = write_tree(tmp_path / "data", INFO, 6, 2, layout="video", seconds=0.5)
     words = [sys.executable, "bench.py", "prepare", "--dataset", "ekman6", "--data", str(data), "--results"]
     pair = [subprocess.Popen([*words, str(tmp_path / "both")], cwd=ROOT, stdout=subprocess.PIPE) for _ in range(2)]
     said = [process.communicate(timeout=300)[0] for process in pair]

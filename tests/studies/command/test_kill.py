@@ -12,7 +12,7 @@ from functools import partial
 import psutil
 import pytest
 
-from bench.store import Store
+from bench.mlflow import MlflowStore
 from tests.conftest import ROOT
 from tests.studies.command_line import bench
 
@@ -49,7 +49,7 @@ def wait_for(condition, process=None, seconds=120):
 
 
 def runs_of(results):
-    client = Store(results).connect()
+    client = MlflowStore(results).connect()
     return client, client.search_runs([e.experiment_id for e in client.search_experiments()])
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bench.record import RunSpec
-from datasets.ekman6 import CARD
-from studies.command import predicted
-from studies.command.predicted import sparkline
+from datasets.catalog.ekman6 import INFO
+from studies.cli import predict as predicted
+from studies.cli.predict import make_sparkline
 from tests.datasets.trees import write_media, write_mp3, write_srt, write_tree
 from tests.studies.command_line import bench
 
@@ -22,7 +22,7 @@ FIELDS = {
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    return write_tree(tmp_path_factory.mktemp("predict") / "data", CARD, 5, 1, layout="video", seconds=0.4)
+    return write_tree(tmp_path_factory.mktemp("predict") / "data", INFO, 5, 1, layout="video", seconds=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_clip_of_the_data_gets_the_scores_that_its_run_stored(predict, finishe
 
     (table,) = [pandas.read_parquet(path) for path in finished.glob("runs/*/predictions.parquet")]
     row = table[table["clip"] == "joy/c5"].iloc[0]
-    scores = np.array([row[f"score/{name}"] for name in CARD.classes])
+    scores = np.array([row[f"score/{name}"] for name in INFO.classes])
     stored = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
     code, _, _, (said,) = predict(tree / "video" / "joy" / "c5.avi")
     assert code == 0 and said["emotion"] == row["predicted"]
@@ -233,4 +233,4 @@ def test_real_clips_of_three_kinds_are_predicted(predict, shared):
 
 
 def test_a_line_of_blocks_rises_with_its_shares():
-    assert sparkline(np.array([0.0, 0.5, 1.0]), 2) == "▁▁▅▅██"
+    assert make_sparkline(np.array([0.0, 0.5, 1.0]), 2) == "▁▁▅▅██"

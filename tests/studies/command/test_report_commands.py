@@ -8,10 +8,10 @@ from dataclasses import replace
 
 import pytest
 
-from bench.data import Card
 from bench.files import sha256
-from bench.record import RECORD, RunFolder
-from reports.audit.manifest import MANIFEST
+from bench.record import RECORD_FILE, RunFolder
+from bench.types import DatasetInfo
+from reports.write import MANIFEST_FILE
 from tests.reports.audit.written import copied, results_of
 from tests.reports.made import make_run, make_search, tamper
 from tests.studies.command_line import bench, process
@@ -19,7 +19,7 @@ from tests.studies.command_line import bench, process
 CELL = "comparison_scores/probe/ekman6/acc_e"
 HEAVY = ("torch", "mlflow", "optuna", "transformers", "lightning_fabric", "av", "nltk", "ray")
 LOADED = (
-    "import sys; from studies.command.cli import main; code = main(sys.argv[2:])\n"
+    "import sys; from studies.cli.main import main; code = main(sys.argv[2:])\n"
     "print('LOADED', *(name for name in sys.argv[1].split(',') if name in sys.modules)); sys.exit(code)"
 )
 
@@ -79,8 +79,8 @@ def one_line(answer, *parts):
 
 def probe(results):
     """Folder and record of a run on Ekman-6."""
-    for path in (results / "runs").glob(f"*/{RECORD}"):
-        record = RunFolder(path.parent).record()
+    for path in (results / "runs").glob(f"*/{RECORD_FILE}"):
+        record = RunFolder(path.parent).read_record()
         if (record.arm, record.spec.dataset) == ("probe", "ekman6"):
             return path.parent, record
     raise LookupError
@@ -89,7 +89,7 @@ def probe(results):
 def test_a_report_is_written_from_the_front_door_and_says_where_it_is(kept):
     results, _, said = kept
     place = results / "reports" / "comparison"
-    assert json.loads((place / MANIFEST).read_text())["finished"]
+    assert json.loads((place / MANIFEST_FILE).read_text())["finished"]
     assert str(place / "index.html") in said and "3 runs" in said and "--check" in said
     assert "lacks runs of" in said
 
@@ -109,7 +109,7 @@ def test_a_report_and_its_check_elsewhere_touch_nothing_of_the_results(kept, els
     code, said, _ = report("--check", "--out", out, "--results", kept[0])
     assert code == 0 and "every number follows" in said and str(out) in said
     assert snapshot(kept[0]) == before
-    assert json.loads((out / MANIFEST).read_text())["asked"]["runs"] == "arm=probe,dataset=ekman6"
+    assert json.loads((out / MANIFEST_FILE).read_text())["asked"]["runs"] == "arm=probe,dataset=ekman6"
 
 
 def test_a_check_of_a_fresh_report_says_that_all_holds(kept, report):
@@ -130,7 +130,7 @@ def test_a_check_from_the_front_door_that_finds_something_exits_with_3(results):
 
 def test_a_check_tells_the_first_findings_and_how_many_there_are(results, report):
     out = results / "reports" / "comparison"
-    files = [path for path in out.rglob("*") if path.is_file() and path.name != MANIFEST]
+    files = [path for path in out.rglob("*") if path.is_file() and path.name != MANIFEST_FILE]
     for path in files:
         path.write_text("")
     code, said, _ = report("comparison", "--check", "--results", results)
@@ -143,11 +143,11 @@ def test_a_report_that_a_person_stops_is_told_and_exits_with_130(kept, report, t
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reports.audit.write.draw_all", lambda *_: {})
-    monkeypatch.setattr("reports.audit.write.page", stop)
+    monkeypatch.setattr("reports.write.draw_all", lambda *_: {})
+    monkeypatch.setattr("reports.write.page", stop)
     out = tmp_path / "out"
     code, _, err = report("--runs", "arm=majority", "--out", out, "--results", kept[0])
-    assert code == 130 and "not finished" in err and not json.loads((out / MANIFEST).read_text())["finished"]
+    assert code == 130 and "not finished" in err and not json.loads((out / MANIFEST_FILE).read_text())["finished"]
 
 
 def test_a_check_needs_no_name_where_the_folder_tells(kept, report):
@@ -157,13 +157,13 @@ def test_a_check_needs_no_name_where_the_folder_tells(kept, report):
 
 
 def test_a_report_that_was_interrupted_is_no_report(results, report):
-    path = results / "reports" / "comparison" / MANIFEST
+    path = results / "reports" / "comparison" / MANIFEST_FILE
     path.write_text(json.dumps({**json.loads(path.read_text()), "finished": False}))
     assert one_line(report("comparison", "--check", "--results", results), "interrupted", "write it again")
 
 
 def test_a_broken_manifest_is_one_line(results, report):
-    path = results / "reports" / "comparison" / MANIFEST
+    path = results / "reports" / "comparison" / MANIFEST_FILE
     path.write_text("{")
     for words in (["--check"], []):
         assert one_line(report("comparison", *words, "--results", results), str(path), "move that folder away")
@@ -220,7 +220,7 @@ def test_a_deleted_prediction_or_run_is_found(results, report):
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_the_whole_paper_compiles_and_holds_whatever_data_sets_and_machines_are_called(report, tmp_path):
     title = "A_b & 100% #1 <x> 中文 $^\\~{}"
-    own = Card("own_1", title, ("good_%", "bad & #", "<x> 中文"), (1, -1, 0), {}, "", "", "", "")
+    own = DatasetInfo("own_1", title, ("good_%", "bad & #", "<x> 中文"), (1, -1, 0), {}, "", "", "", "")
     results = tmp_path / "results"
     search = make_search(results, "mart", params={"lr": 0.0015})
     for seed in range(2):
@@ -228,9 +228,9 @@ def test_the_whole_paper_compiles_and_holds_whatever_data_sets_and_machines_are_
             make_run(results, arm, card=own, clips=30, seed=seed, provenance={"processor": title, "device": title})
             make_run(results, arm, clips=30, seed=seed, set={"lr": 0.0015}, request={"winner": search})
     make_run(results, "mart", card=own, seed=2, error=f"{title}\nand \\input{{secret}}")
-    for path in (results / "runs").glob(f"*/{RECORD}"):
-        record = RunFolder(path.parent).record()
-        RunFolder(path.parent).write(replace(record, provenance={**record.provenance, "dirty": True}))
+    for path in (results / "runs").glob(f"*/{RECORD_FILE}"):
+        record = RunFolder(path.parent).read_record()
+        RunFolder(path.parent).write_record(replace(record, provenance={**record.provenance, "dirty": True}))
     out = tmp_path / "out"
     code, said, err = report("ablation", "--pdf", "--out", out, "--results", results)
     assert code == 0, err

@@ -6,9 +6,8 @@ import pytest
 
 from bench.record import RunFolder
 from bench.requests import read_requests
-from methods.registry import ARMS, Pinned
-from studies.registry import STUDIES
-from studies.study import Study
+from methods.registry import VARIANTS, Variant
+from studies.studies import STUDIES, Study
 from tests.studies.command_line import bench
 
 TOY = ("--dataset", "toy", "--set", "epochs=1", "--threads", "1")
@@ -18,9 +17,9 @@ OF_STUDY = ("--datasets", "toy", "--set", "epochs=1", "--threads", "1")
 @pytest.fixture(autouse=True)
 def studies(monkeypatch):
     """Two studies of the toy method and of an arm without its dropout; together they have a name as well."""
-    monkeypatch.setitem(ARMS, "toy-plain", Pinned("toy", {"drop": 0.0}, "The toy without dropout"))
-    first = Study("first", "Is it so?", ("toy-plain", "toy"), ("toy",), full="toy")
-    second = Study("second", "Why?", ("toy",), ("toy",), full="toy", tuning="per-arm")
+    monkeypatch.setitem(VARIANTS, "toy-plain", Variant("toy", {"drop": 0.0}, "The toy without dropout"))
+    first = Study("first", "Is it so?", ("toy-plain", "toy"), ("toy",), reference_method="toy")
+    second = Study("second", "Why?", ("toy",), ("toy",), reference_method="toy", tuning="per-arm")
     for name, found in {"first": (first,), "second": (second,), "both": (first, second)}.items():
         monkeypatch.setitem(STUDIES, name, found)
 
@@ -30,7 +29,7 @@ def requests(results):
     found = []
     for path in results.glob("runs/*/record.json"):
         folder = RunFolder(path.parent)
-        if folder.record().spec.stage == "final":
+        if folder.read_record().spec.stage == "final":
             stored, told = read_requests(folder)
             assert told == [] and all(one.time and one.plan.datasets == {"toy": (0,)} for one in stored)
             found.append(stored)

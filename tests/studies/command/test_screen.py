@@ -4,13 +4,13 @@ import io
 
 from rich.console import Console
 
-from bench.data import Problem
-from studies.command import screen
-from studies.command.screen import Terminal
+from bench.types import DataIssue
+from studies.cli import progress as screen
+from studies.cli.progress import TerminalReporter
 
 
 def terminal():
-    return Terminal(Console(file=io.StringIO(), width=100))
+    return TerminalReporter(Console(file=io.StringIO(), width=100))
 
 
 def said(shown):
@@ -22,7 +22,7 @@ def test_without_a_terminal_long_work_says_once_a_minute_how_far_it_is(monkeypat
     monkeypatch.setattr(screen.time, "monotonic", lambda: now[0])
     shown = terminal()
     for done in range(0, 301):
-        shown.progress("prepare", done, 1000)
+        shown.report_progress("prepare", done, 1000)
         now[0] += 0.5
     assert said(shown).splitlines() == [
         "prepare: 121 of 1000, about 7 minutes left",
@@ -32,8 +32,10 @@ def test_without_a_terminal_long_work_says_once_a_minute_how_far_it_is(monkeypat
 
 def test_what_costs_clips_comes_first_and_no_kind_crowds_the_others_out():
     shown = terminal()
-    problems = [Problem("link", f"joy/{n}", "a link") for n in range(20)] + [Problem("unreadable", "joy/x", "no video")]
-    shown.corpus(False, problems)
+    problems = [DataIssue("link", f"joy/{n}", "a link") for n in range(20)] + [
+        DataIssue("unreadable", "joy/x", "no video")
+    ]
+    shown.report_data(False, problems)
     lines = said(shown).splitlines()
     assert "20 link, 1 unreadable" in lines[0] and lines[1].startswith("  unreadable: joy/x")
     assert sum("link: joy" in line for line in lines) == 3 and lines[-1] == "  ... and 17 more"

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from reports.audit.drawing import DRAWN, draw_one
-from reports.page.page import Drawn
+from reports.page import RenderedFigure
+from reports.write import FIGURE_FORMATS, write_figure
 from tests.studies.command_line import bench, one_line
 
 TOY = ("--method", "toy", "--dataset", "toy", "--set", "epochs=2", "--threads", "1")
@@ -63,7 +63,7 @@ def test_a_search_goes_from_trials_to_a_table_that_says_what_was_tried(results, 
 
 def _check_report(results, monkeypatch):
     """The runs are told as tuned, with what was tried; the search stands in the appendix and in the figure."""
-    monkeypatch.setattr("reports.audit.drawing.draw_one", _draw_searches)
+    monkeypatch.setattr("reports.write.write_figure", _draw_searches)
     done = bench("report", "--runs", "dataset=toy", results=results)
     assert done.code == 0, done.out + done.err
     out = results / "reports" / "runs"
@@ -78,17 +78,17 @@ def _check_report(results, monkeypatch):
 def _draw_searches(picture, folder):
     """Draws the figure of searches, and leaves the others, which take long, blank."""
     if picture.name == "searches":
-        return draw_one(picture, folder)
-    for kind in DRAWN:
+        return write_figure(picture, folder)
+    for kind in FIGURE_FORMATS:
         (folder / f"{picture.name}.{kind}").touch()
-    return Drawn("image/png", b"")
+    return RenderedFigure("image/png", b"")
 
 
 def _check_mlflow(results):
     """One parent a search; below it its trials and final runs; all of them ended, the winner's tagged."""
-    from bench.store import Store
+    from bench.mlflow import MlflowStore
 
-    client = Store(results).connect()
+    client = MlflowStore(results).connect()
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     parents = [run for run in runs if run.data.tags.get("bench.parent")]
     assert len(parents) == 1 and {run.info.status for run in runs} == {"FINISHED"}
@@ -115,14 +115,14 @@ def test_a_refit_and_a_choice_on_test_are_named_in_every_table(results):
 
 
 def test_what_is_done_and_not_published_is_published_by_the_next_command(results, ready_mlflow):
-    from bench.store import Store
+    from bench.mlflow import MlflowStore
 
     shared = ("--seeds", "2", "--storage", f"sqlite:///{results / 'optuna.db'}")
     assert bench(*TOY, *shared, results=results).code == 0
     uri = f"sqlite:///{shutil.copy(ready_mlflow, results / 'other.db')}"
     again = bench(*TOY, *shared, "--tracking-uri", uri, results=results)
     assert again.code == 0 and "2 of them done" in again.out
-    assert len(list(Store(results, uri).search("tags.`bench.record` != ''"))) == 2
+    assert len(list(MlflowStore(results, uri).search_runs("tags.`bench.record` != ''"))) == 2
 
 
 def test_list_names_the_studies_with_their_questions(tmp_path):

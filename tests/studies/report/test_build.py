@@ -8,18 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from bench.data import Card
+from bench.artifacts import CURVES_FILE, DATASET_INFO_FILE
 from bench.errors import StoreError
-from bench.outputs import CARD, CURVES
+from bench.mlflow import MlflowStore
 from bench.record import RunFolder
 from bench.requests import REQUESTS, RequestedPlan, add_requests
-from bench.store import Store
-from reports.audit.texts import grids_of, pictures_of, texts
-from reports.audit.write import write_report
-from studies.registry import STUDIES
-from studies.report.build import build
-from studies.report.filters import parse_filter
-from studies.report.select import Wish
+from bench.types import DatasetInfo
+from reports.write import list_figures, list_tables, render_texts, write_report
+from studies.build_report import build_report
+from studies.select import ReportQuery, parse_filter
+from studies.studies import STUDIES
 from tests.reports.audit.written import check, composed, results_of, write
 from tests.reports.made import make_run, make_search, request_for
 
@@ -27,42 +25,44 @@ NASTY = "<script>alert('x')</script> & 100% #1 A_b $x^2$ \\input{secret} {中文
 
 
 def built(results, name="ablation", runs="", **wish):
-    wish = Wish(parse_filter(runs), **wish) if runs else Wish(**wish)
-    return build(results, name or "runs", STUDIES[name] if name else (), wish, Store(results), "http://127.0.0.1:5000")
+    wish = ReportQuery(parse_filter(runs), **wish) if runs else ReportQuery(**wish)
+    return build_report(
+        results, name or "runs", STUDIES[name] if name else (), wish, MlflowStore(results), "http://127.0.0.1:5000"
+    )
 
 
 def cells(found):
     """Name -> text of every cell of a report."""
-    return {name: cell.text for grid in grids_of(found.report) for name, cell in grid.cells()}
+    return {name: cell.text for grid in list_tables(found.report) for name, cell in grid.iter_cells()}
 
 
 def ask_for(results, study, seeds, datasets=None):
     """Store with every run that a study asks for all these."""
     plan = RequestedPlan(datasets or {"ekman6": (0,)}, tuple(seeds), ("clean",))
     for folder in map(RunFolder, (results / "runs").iterdir()):
-        add_requests(folder, [request_for(folder.record(), study=study, plan=plan)])
+        add_requests(folder, [request_for(folder.read_record(), study=study, plan=plan)])
 
 
 def warned(found, *places):
     """What is told of one of these files or folders."""
     return [
-        line for line in (*found.report.warnings, *found.report.left_out) if any(str(place) in line for place in places)
+        line for line in (*found.report.warnings, *found.report.omissions) if any(str(place) in line for place in places)
     ]
 
 
 def notes(found):
     """Everything that is said under tables."""
-    return [note for grid in grids_of(found.report) for note in (*grid.footnotes, *grid.notes, *grid.warnings)]
+    return [note for grid in list_tables(found.report) for note in (*grid.footnotes, *grid.notes, *grid.warnings)]
 
 
 def test_a_report_of_a_study_has_its_runs_its_question_and_its_tables(tmp_path):
     records = [make_run(tmp_path, "mart", clips=12, seed=seed) for seed in range(2)]
     found = built(tmp_path)
     assert [run.record.key for run in found.report.runs] == [record.key for record in records]
-    assert found.report.lead == STUDIES["ablation"][0].question
+    assert found.report.summary == STUDIES["ablation"][0].question
     assert "Ablation" in found.report.title and "2 runs" in found.report.title and not found.report.sample
     assert [section.id for section in found.report.sections] == ["ablation"]
-    assert len(pictures_of(found.report)) > 2
+    assert len(list_figures(found.report)) > 2
 
 
 def test_a_report_of_the_whole_paper_has_a_section_for_each_study_that_has_runs_and_each_run_once(tmp_path):
@@ -72,15 +72,15 @@ def test_a_report_of_the_whole_paper_has_a_section_for_each_study_that_has_runs_
     ids = [section.id for section in found.report.sections]
     assert ids == ["comparison", "ablation", "masking", "target", "verification", "modalities"]
     assert sorted(run.arm for run in found.report.runs) == ["mart", "mart-no-masking"]
-    assert len({grid.name for grid in grids_of(found.report)}) == len(grids_of(found.report))
-    assert len({picture.name for picture in pictures_of(found.report)}) == len(pictures_of(found.report))
+    assert len({grid.name for grid in list_tables(found.report)}) == len(list_tables(found.report))
+    assert len({picture.name for picture in list_figures(found.report)}) == len(list_figures(found.report))
 
 
 def test_runs_that_no_study_names_have_a_report_of_their_own(tmp_path):
     make_run(tmp_path, "probe", clips=12)
     make_run(tmp_path, "mart", clips=12, dataset="iemocap")
     found = built(tmp_path, "", runs="dataset=ekman6")
-    assert [run.arm for run in found.report.runs] == ["probe"] and found.parts[0].name == "runs"
+    assert [run.arm for run in found.report.runs] == ["probe"] and found.results[0].name == "runs"
 
 
 def test_a_seed_that_was_asked_for_and_is_missing_makes_cells_say_how_many_runs_there_are(tmp_path):
@@ -119,7 +119,7 @@ def test_what_is_left_out_is_told(tmp_path):
     make_run(tmp_path, "mart", clips=12)
     make_run(tmp_path, "mart", clips=12, version=90)
     make_run(tmp_path, "mart", clips=12, data="sample")
-    warnings = built(tmp_path).report.left_out
+    warnings = built(tmp_path).report.omissions
     assert any("version 90 of mart" in line for line in warnings)
     assert any("1 run on the built-in sample left out" in line for line in warnings)
 
@@ -136,7 +136,7 @@ def test_arms_of_a_study_that_have_no_run_are_told(tmp_path):
 def test_a_report_of_the_sample_says_so(tmp_path):
     make_run(tmp_path, "mart", clips=12, data="sample")
     found = built(tmp_path)
-    assert found.report.sample and any("BUILT-IN SAMPLE" in line for line in found.report.warnings)
+    assert found.report.is_sample and any("BUILT-IN SAMPLE" in line for line in found.report.warnings)
 
 
 def test_searches_that_gave_values_have_a_section_and_others_have_none(tmp_path):
@@ -267,7 +267,7 @@ def test_runs_whose_requests_are_not_known_are_counted(tmp_path):
     for seed in range(2):
         make_run(tmp_path, "mart", clips=12, seed=seed)
     make_run(tmp_path, "mbt", clips=12, request={})
-    assert any("2 runs of an unknown request" in line for line in built(tmp_path).report.left_out)
+    assert any("2 runs of an unknown request" in line for line in built(tmp_path).report.omissions)
     assert {run.arm: run.request for run in built(tmp_path).report.runs} == {
         "mart": "unknown request",
         "mbt": "a command",
@@ -289,33 +289,37 @@ def test_broken_requests_are_told_in_one_line_and_the_run_is_of_an_unknown_reque
     assert [run.request for run in found.report.runs] == ["unknown request"]
 
 
-@pytest.mark.parametrize("name", [CARD, CURVES])
+@pytest.mark.parametrize("name", [DATASET_INFO_FILE, CURVES_FILE])
 @pytest.mark.parametrize("content", [b"", b"{", b"[3]", b"\xff\xfe"], ids=str)
 def test_a_broken_file_beside_a_record_is_no_crash(tmp_path, name, content):
     record = make_run(tmp_path, "mart", clips=12)
     (tmp_path / "runs" / record.key / name).write_bytes(content)
     make_run(tmp_path, "mart", clips=12, seed=1)
     found = built(tmp_path)
-    assert texts(found.report, found.parts, found.searches)
-    assert any(name in line for line in found.report.left_out) == (len(found.report.runs) < 2) == (name == CARD)
+    assert render_texts(found.report, found.results, found.searches)
+    assert (
+        any(name in line for line in found.report.left_out)
+        == (len(found.report.runs) < 2)
+        == (name == DATASET_INFO_FILE)
+    )
 
 
 def test_names_and_messages_with_markup_newlines_and_letters_of_any_script_survive_a_whole_report(tmp_path):
-    own = Card("own", NASTY, ("good <b>", "bad & {中文}\n%_#"), (1, -1), {}, "", "", "", "")
+    own = DatasetInfo("own", NASTY, ("good <b>", "bad & {中文}\n%_#"), (1, -1), {}, "", "", "", "")
     results = tmp_path / "results"
     make_run(results, "mart", card=own, clips=12)
     make_run(results, "mbt", card=own, clips=12)
     make_run(results, "mart", card=own, clips=12, seed=1, error=NASTY)
     for folder in (results / "runs").iterdir():
-        if (record := RunFolder(folder).record()) is not None:
+        if (record := RunFolder(folder).read_record()) is not None:
             facts = {**record.provenance, "device": NASTY, "processor": NASTY}
-            RunFolder(folder).write(replace(record, provenance=facts))
+            RunFolder(folder).write_record(replace(record, provenance=facts))
     found = built(results, "comparison")
     out = tmp_path / "out"
-    write_report(found.report, found.parts, found.searches, {}, out, lambda *told: None)
+    write_report(found.report, found.results, found.searches, {}, out, lambda *told: None)
     page = (out / "index.html").read_text()
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page and "中文" in page
-    for path, text in texts(found.report, found.parts, found.searches).items():
+    for path, text in render_texts(found.report, found.parts, found.searches).items():
         assert (out / path).read_bytes().decode() == text
         if path.endswith(".tex"):
             assert "\\input{secret}" not in text
@@ -339,7 +343,7 @@ def test_only_the_searches_that_gave_a_run_its_values_are_told(tmp_path):
     make_search(tmp_path, "probe", params={"lr": 0.0015})
     make_run(tmp_path, "mart-no-masking", clips=12, set={"lr": 0.0015}, request={"winner": shared})
     found = built(tmp_path)
-    assert [run.values for run in found.report.runs] == ["shared"]
+    assert [run.tuning for run in found.report.runs] == ["shared"]
     assert [(one.arm, one.preset) for one in found.searches] == [("mart", "quick")]
     make_run(tmp_path, "mart-no-masking", clips=12, set={"lr": 0.0007}, request={"winner": own})
     found = built(tmp_path)
@@ -349,13 +353,13 @@ def test_only_the_searches_that_gave_a_run_its_values_are_told(tmp_path):
 
 def test_the_values_of_a_table_are_told_in_its_caption(tmp_path):
     make_run(tmp_path, "mart", clips=12, set={"epochs": 3})
-    captions = [grid.caption for grid in grids_of(built(tmp_path).report)]
+    captions = [grid.caption for grid in list_tables(built(tmp_path).report)]
     assert any("quick" in caption and "epochs=3" in caption for caption in captions)
     assert not any("searched" in caption for caption in captions)
     winner = make_search(tmp_path, "mart", params={"lr": 0.0015}, set={"epochs": 3})
     for seed in range(2):
         make_run(tmp_path, "mart", clips=12, set={"epochs": 3, "lr": 0.0015}, seed=seed, request={"winner": winner})
-    captions = [grid.caption for grid in grids_of(built(tmp_path).report)]
+    captions = [grid.caption for grid in list_tables(built(tmp_path).report)]
     assert any("searched on val" in caption and "6 configurations" in caption for caption in captions)
 
 
@@ -377,9 +381,9 @@ def test_a_single_fold_of_several_is_named_in_captions_and_in_the_details(tmp_pa
         make_run(tmp_path, arm, dataset="iemocap", fold=2, clips=12)
     found = built(tmp_path, "comparison")
     told = re.compile(r"[Ff]old 2 of the 5 of IEMOCAP")
-    (caption,) = [grid.caption for grid in grids_of(found.report) if grid.name == "comparison_scores"]
+    (caption,) = [grid.caption for grid in list_tables(found.report) if grid.name == "comparison_scores"]
     assert told.search(caption)
-    assert told.search(texts(found.report, found.parts, found.searches)["details.tex"])
+    assert told.search(render_texts(found.report, found.results, found.searches)["details.tex"])
 
 
 def test_more_than_three_data_sets_stand_in_two_tables_of_scores(tmp_path):
@@ -389,7 +393,7 @@ def test_more_than_three_data_sets_stand_in_two_tables_of_scores(tmp_path):
     found = built(tmp_path, "comparison")
     groups = {
         grid.name: {column.id.partition("/")[0] for column in grid.columns[1:]}
-        for grid in grids_of(found.report)
+        for grid in list_tables(found.report)
         if grid.name in ("comparison_scores", "comparison_scores_2")
     }
     assert groups == {"comparison_scores": set(names[:3]), "comparison_scores_2": {"iemocap"}}
@@ -410,5 +414,5 @@ def test_a_record_whose_numbers_are_none_is_passed_over_and_told(tmp_path, where
 def test_code_that_was_not_committed_is_told_in_the_details(tmp_path):
     make_run(tmp_path, "mart", clips=12, provenance={"dirty": True})
     found = built(tmp_path)
-    details = texts(found.report, found.parts, found.searches)["details.tex"]
+    details = render_texts(found.report, found.results, found.searches)["details.tex"]
     assert "not committed" in details and "1 of 1 runs" in details

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.errors import ConfigError
-from studies.report.filters import FIELDS, Filter, parse_filter
+from studies.select import FILTER_FIELDS, RunFilter, parse_filter
 from tests.reports.made import make_run
 
 
@@ -46,27 +46,27 @@ REFUSED = [
 
 @pytest.mark.parametrize("text", TAKEN)
 def test_a_run_for_which_all_terms_hold_is_taken(record, text):
-    assert parse_filter(text).takes(record, "mart-no-masking")
+    assert parse_filter(text).matches(record, "mart-no-masking")
 
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_a_run_for_which_one_term_does_not_hold_is_not_taken(record, text):
-    assert not parse_filter(text).takes(record, "mart-no-masking")
+    assert not parse_filter(text).matches(record, "mart-no-masking")
 
 
 def test_a_run_is_taken_by_the_name_that_a_report_has_for_it_and_by_its_key(record):
-    assert parse_filter("arm=mart").takes(record, "mart")
-    assert parse_filter(f"key={record.key[:6]}*").takes(record, "mart")
+    assert parse_filter("arm=mart").matches(record, "mart")
+    assert parse_filter(f"key={record.key[:6]}*").matches(record, "mart")
 
 
 def test_a_filter_without_terms_takes_everything(record):
-    assert Filter().takes(record, "whatever")
+    assert RunFilter().matches(record, "whatever")
 
 
-@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("field", FILTER_FIELDS)
 def test_every_field_can_be_asked_for(record, field):
-    assert parse_filter(f"{field}=*").takes(record, "mart")
-    assert not parse_filter(f"{field}=nothing").takes(record, "mart")
+    assert parse_filter(f"{field}=*").matches(record, "mart")
+    assert not parse_filter(f"{field}=nothing").matches(record, "mart")
 
 
 @pytest.mark.parametrize(

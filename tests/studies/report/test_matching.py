@@ -9,14 +9,13 @@ import pytest
 from bench.files import sha256
 from bench.record import RunFolder
 from bench.requests import add_requests
-from studies.ask import find_arm, known_arms
-from studies.registry import STUDIES
-from studies.report.records import read_records
-from studies.report.select import match_requests, settings_in_words, settings_of
+from studies.requests import find_arm, get_arms
+from studies.select import format_settings, match_requests, normalise_settings, read_records
+from studies.studies import STUDIES
 from tests.reports.made import make_run, make_search, request_for
 
-ARMS = tuple(known_arms())
-PINNED = tuple(name for name, arm in known_arms().items() if arm.overrides)
+ARMS = tuple(get_arms())
+PINNED = tuple(name for name, arm in get_arms().items() if arm.overrides)
 ABLATION = STUDIES["ablation"][0]
 
 
@@ -134,9 +133,9 @@ def test_a_file_is_told_by_its_sha256(tmp_path):
     sha = sha256(lexicon)
     record = make_run(tmp_path, "mart", set={"lexicon": "file"}, weights={"lexicon": sha}, error="stopped")
     assert matches(tmp_path, record) == [("mart", "quick", "none", (("lexicon", sha),))]
-    assert settings_of(["mart"], "quick", {"lexicon": str(lexicon)}) == (("lexicon", sha),)
-    assert settings_of(["mart"], "quick", {"lexicon": sha}) == (("lexicon", sha),)
-    assert settings_in_words((("epochs", "3"), ("lexicon", sha))) == f"epochs=3, lexicon={sha[:8]}"
+    assert normalise_settings(["mart"], "quick", {"lexicon": str(lexicon)}) == (("lexicon", sha),)
+    assert normalise_settings(["mart"], "quick", {"lexicon": sha}) == (("lexicon", sha),)
+    assert format_settings((("epochs", "3"), ("lexicon", sha))) == f"epochs=3, lexicon={sha[:8]}"
 
 
 @pytest.mark.parametrize(
@@ -155,12 +154,12 @@ def test_a_file_is_told_by_its_sha256(tmp_path):
 )
 def test_a_command_and_its_record_tell_the_same_of_values_set_by_hand(tmp_path, given, told):
     record = make_run(tmp_path, "mart", set=given, error="stopped")
-    assert settings_of(["mart"], "quick", given) == told
+    assert normalise_settings(["mart"], "quick", given) == told
     assert [settings for arm, _, _, settings in matches(tmp_path, record) if arm == "mart"] == [told]
 
 
 def test_settings_are_told_by_whichever_arm_has_the_field():
     given = {"pretrain_epochs": "2", "lr": "0.1"}
-    assert settings_of(["mbt", "mart"], "quick", given) == (("lr", "0.1"), ("pretrain_epochs", "2"))
-    assert settings_of(["mbt"], "quick", given) == (("lr", "0.1"),)
-    assert settings_of(["mart-no-masking", "mart"], "quick", {"mask": "random"}) == (("mask", "random"),)
+    assert normalise_settings(["mbt", "mart"], "quick", given) == (("lr", "0.1"), ("pretrain_epochs", "2"))
+    assert normalise_settings(["mbt"], "quick", given) == (("lr", "0.1"),)
+    assert normalise_settings(["mart-no-masking", "mart"], "quick", {"mask": "random"}) == (("mask", "random"),)

@@ -12,17 +12,17 @@ from pydantic import Field
 from rich.console import Console
 
 from bench.config import Config
-from bench.data import Sampling
 from bench.method import ConfigParts, Measure, Method, NoteTable
-from bench.store import Store
-from methods.registry import ARMS, METHODS, Pinned
-from reports.audit.texts import grids_of, pictures_of, texts
-from reports.screen.terminal import show
-from reports.tables.grid import Grid
-from studies import ask
-from studies.report.build import Built, build
-from studies.report.select import Wish
-from studies.study import Study
+from bench.mlflow import MlflowStore
+from bench.types import Sampling
+from methods.registry import METHODS, VARIANTS, Variant
+from reports.terminal import render_records
+from reports.types import Table
+from reports.write import list_figures, list_tables, render_texts
+from studies import requests as ask
+from studies.build_report import BuiltReport, build_report
+from studies.select import ReportQuery
+from studies.studies import Study
 from tests.reports.made import make_run
 
 
@@ -76,7 +76,7 @@ STUDY = Study(
     "crops",
     "Does the size of crops matter?",
     arms=("plain", "cropper-whole", "mart", "cropper"),
-    full="cropper",
+    reference_method="cropper",
     controls=("cropper-whole",),
     table="crops",
     tuning="none",
@@ -87,11 +87,11 @@ STUDY = Study(
 class Reported:
     """The report of the study."""
 
-    built: Built
+    built: BuiltReport
 
     @property
-    def grids(self) -> dict[str, Grid]:
-        return {grid.name: grid for grid in grids_of(self.built.report)}
+    def grids(self) -> dict[str, Table]:
+        return {grid.name: grid for grid in list_tables(self.built.report)}
 
 
 @pytest.fixture(scope="module")
@@ -106,24 +106,24 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reported]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, "cropper", cropper)
         patch.setitem(METHODS, "plain", Method("plain", 1, "nothing more to say", PlainConfig, never, never, sample))
-        patch.setitem(ARMS, "cropper-whole", Pinned("cropper", {"crop": 1.0}, "crops as large as the picture"))
+        patch.setitem(VARIANTS, "cropper-whole", Variant("cropper", {"crop": 1.0}, "crops as large as the picture"))
         notes = {"cropper": {"pretrain/seen": 0.25, "pretrain/guessed": 0.5}, "cropper-whole": {"pretrain/seen": 1.0}}
         forget_arms()
         for arm in STUDY.arms:
             for seed in (0, 1):
                 make_run(results, arm, seed=seed, clips=24, notes=notes.get(arm, {}))
-        yield Reported(build(results, "crops", (STUDY,), Wish(), Store(results), ""))
+        yield Reported(build_report(results, "crops", (STUDY,), ReportQuery(), MlflowStore(results), ""))
     forget_arms()
 
 
 def forget_arms() -> None:
-    ask.known_arms.cache_clear()
-    ask.preset_values.cache_clear()
+    ask.get_arms.cache_clear()
+    ask.get_preset_values.cache_clear()
 
 
-def cells(grid: Grid, *columns: str) -> dict[str, list[str]]:
+def cells(grid: Table, *columns: str) -> dict[str, list[str]]:
     places = [[column.id for column in grid.columns].index(name) for name in columns]
-    return {line.id: [line.cells[place].text for place in places] for line in grid.lines}
+    return {line.id: [line.cells[place].text for place in places] for line in grid.rows}
 
 
 def test_its_ablation_table_has_its_own_parts_and_other_methods_have_none_of_them(reported):
@@ -147,12 +147,12 @@ def test_the_cost_table_has_the_measures_of_every_method_and_none_of_a_method_th
         "mart": ["–", "77.6", "22.8"],
         "cropper": ["25.0", "–", "–"],
     }
-    warned = {line.id: cell.notes for line in grid.lines for cell in line.cells[2:3] if cell.notes}
+    warned = {line.id: cell.notes for line in grid.rows for cell in line.cells[2:3] if cell.notes}
     assert warned == {"cropper": ("hardly anything is seen",)} and "Seen: share of pixels." in grid.caption
 
 
 def test_the_cost_figure_has_an_axis_for_its_measure(reported):
-    (picture,) = [one for one in pictures_of(reported.built.report) if one.name == "crops_cost_ekman6"]
+    (picture,) = [one for one in list_figures(reported.built.report) if one.name == "crops_cost_ekman6"]
     shown = {(row["group"], row["label"]): row["mean"] for row in picture.rows}
     seen = {label: mean for (group, label), mean in shown.items() if group == "pixels seen, percent"}
     assert seen == {"cropper-whole": pytest.approx(100.0), "cropper": pytest.approx(25.0)}
@@ -161,7 +161,7 @@ def test_the_cost_figure_has_an_axis_for_its_measure(reported):
 
 def test_its_paper_stands_beside_its_numbers(reported):
     grid = reported.grids["crops_crops_ekman6_published"]
-    assert [line.id for line in grid.lines] == ["published/cropper", "ours/cropper", "gap/cropper"]
+    assert [line.id for line in grid.rows] == ["published/cropper", "ours/cropper", "gap/cropper"]
     printed = grid.lines[0].cells
     assert [cell.text for cell in printed] == ["cropper", "published (five folds)", "70.25", "61.50"]
     assert printed[-1].notes == ("a slip of the pen",)
@@ -175,7 +175,7 @@ def test_no_paper_is_printed_for_a_kind_of_table_that_it_lacks(reported):
 
 def test_what_it_notes_has_a_table_on_the_screen(reported):
     console = Console(width=140, record=True)
-    console.print(show([run for part in reported.built.parts for run in part.frame.runs]))
+    console.print(render_records([run for part in reported.built.results for run in part.frame.runs]))
     text = console.export_text()
     shown = text.partition("what is seen, percent")[2].partition("hardly anything is seen")[0]
     rows = [line.replace("│", " ").split() for line in shown.splitlines() if "cropper" in line]
@@ -187,5 +187,5 @@ def test_what_it_notes_has_a_table_on_the_screen(reported):
 
 def test_its_values_are_named_in_the_details_of_a_paper(reported):
     built = reported.built
-    details = texts(built.report, built.parts, built.searches)["details.tex"]
+    details = render_texts(built.report, built.results, built.searches)["details.tex"]
     assert "cropper: crop 0.5, pretrain\\_epochs 30." in details

@@ -8,16 +8,22 @@ from dataclasses import replace
 
 import pytest
 
-from bench.data import Card
 from bench.errors import ConfigError
+from bench.mlflow import MlflowStore
 from bench.record import RunFolder
 from bench.requests import RequestedPlan, add_requests
-from bench.store import Store
-from studies.ask import find_arm
-from studies.registry import STUDIES
-from studies.report.filters import parse_filter
-from studies.report.records import current, read_records
-from studies.report.select import Wish, choose, choose_any, settings_of
+from bench.types import DatasetInfo
+from studies.requests import find_arm
+from studies.select import (
+    ReportQuery,
+    normalise_settings,
+    parse_filter,
+    read_records,
+    select_any_runs,
+    select_current,
+    select_runs,
+)
+from studies.studies import STUDIES
 from tests.reports.made import make_run, make_search, request_for
 
 SETS = {"epochs": 3}
@@ -25,11 +31,11 @@ SETS = {"epochs": 3}
 
 def chosen(results, study="ablation", runs="", preset="", settings=None):
     """The choice of a study, or with study "" of whatever a filter takes."""
-    found, _ = current(read_records(results)[0])
-    wish = Wish(parse_filter(runs) if runs else Wish().runs, preset, settings)
+    found, _ = select_current(read_records(results)[0])
+    wish = ReportQuery(parse_filter(runs) if runs else ReportQuery().run_filter, preset, settings)
     if not study:
-        return choose_any(found, wish, Store(results))
-    return choose(found, STUDIES[study][0], wish, Store(results))
+        return select_any_runs(found, wish, MlflowStore(results))
+    return select_runs(found, STUDIES[study][0], wish, MlflowStore(results))
 
 
 @pytest.fixture(params=[True, False], ids=["stored", "unknown"])
@@ -49,7 +55,7 @@ def arms(choice):
 
 def left(choice):
     """Why -> how many runs are left out for it."""
-    return Counter(why for _, why in choice.left_out)
+    return Counter(why for _, why in choice.excluded)
 
 
 def labels(choice):
@@ -73,7 +79,7 @@ def test_runs_stand_in_the_order_of_the_studys_arms_then_of_data_sets_folds_and_
         ("mart", "iemocap", 1, 0),
         ("mart", "iemocap", 3, 0),
     ]
-    assert found.left_out == ()
+    assert found.excluded == ()
 
 
 def test_arms_and_protocols_that_a_study_does_not_name_are_not_in_it(tmp_path, made):
@@ -91,7 +97,7 @@ def test_a_record_of_another_version_is_left_out_and_told(tmp_path, made):
     made(tmp_path, ["mart", "mbt"])
     for version in (90, 91, 91):
         made(tmp_path, ["mart"], version=version, seed=version + len(list((tmp_path / "runs").iterdir())))
-    found, told = current(read_records(tmp_path)[0])
+    found, told = select_current(read_records(tmp_path)[0])
     assert sorted(one.record.arm for one in found) == ["mart", "mbt"]
     version = found[0].record.spec.version
     assert [re.findall(r"\d+", line) for line in sorted(told)] == [
@@ -103,7 +109,7 @@ def test_a_record_of_another_version_is_left_out_and_told(tmp_path, made):
 
 def test_a_record_of_a_method_that_is_not_known_is_left_out_and_told(tmp_path, made):
     made(tmp_path, ["mart"], method="gone")
-    found, told = current(read_records(tmp_path)[0])
+    found, told = select_current(read_records(tmp_path)[0])
     (line,) = told
     assert found == [] and " of gone " in line and "left out" in line
 
@@ -116,7 +122,7 @@ def test_a_trial_of_a_search_is_no_run(tmp_path, made):
 @pytest.mark.parametrize("study", ["ablation", ""])
 def test_sample_is_left_out_where_real_is_there(tmp_path, study, made):
     made(tmp_path, ["mart", "mbt", "mbt-long"], data="sample")
-    assert arms(chosen(tmp_path, study)) and chosen(tmp_path, study).left_out == ()
+    assert arms(chosen(tmp_path, study)) and chosen(tmp_path, study).excluded == ()
     made(tmp_path, ["mart"])
     found = chosen(tmp_path, study)
     assert arms(found) == ["mart"] and found.runs[0].record.spec.data == "real"
@@ -162,7 +168,7 @@ def test_values_that_only_some_arms_can_have_are_one_set_with_those_that_cannot(
     made(tmp_path, ["mart", "mbt-long"], set={"epochs": 3, "pretrain_epochs": 2})
     made(tmp_path, ["mbt"], set={"epochs": 3})
     found = chosen(tmp_path)
-    assert arms(found) == ["mbt", "mbt-long", "mart"] and found.left_out == ()
+    assert arms(found) == ["mbt", "mbt-long", "mart"] and found.excluded == ()
     assert found.settings == (("epochs", "3"), ("pretrain_epochs", "2"))
 
 
@@ -194,8 +200,10 @@ def test_a_preset_and_settings_that_are_asked_for_are_taken(tmp_path, preset, se
     assert (found.preset, found.settings) == told and found.runs
     for run in found.runs:
         assert run.record.preset == told[0]
-        assert settings_of([run.arm], told[0], {n: str(run.record.spec.config[n]) for n in ("epochs",)}) == told[1]
-    assert len(found.runs) + len(found.left_out) == 6
+        assert (
+            normalise_settings([run.arm], told[0], {n: str(run.record.spec.config[n]) for n in ("epochs",)}) == told[1]
+        )
+    assert len(found.runs) + len(found.excluded) == 6
 
 
 def test_what_no_run_has_leaves_nothing_and_tells_what_there_is(tmp_path, made):
@@ -215,7 +223,7 @@ def test_a_setting_of_a_wrong_value_is_a_mistake(tmp_path, made):
 def test_a_failed_run_counts_where_no_finished_one_stands_in_its_place(tmp_path, made):
     made(tmp_path, ["mart"], error="out of memory")
     found = chosen(tmp_path)
-    assert [run.failed for run in found.runs] == [True] and found.left_out == ()
+    assert [run.failed for run in found.runs] == [True] and found.excluded == ()
     made(tmp_path, ["mart"])  # the same run, made again
     assert [run.failed for run in chosen(tmp_path).runs] == [False] and chosen(tmp_path).left_out == ()
 
@@ -233,7 +241,7 @@ def test_a_run_that_failed_on_other_clips_yields_to_one_that_did_not(tmp_path, m
 def test_of_several_failures_the_last_is_the_run(tmp_path, made):
     record = made(tmp_path, ["mart"], error="first")[0]
     for attempt in (9, 10, 2):
-        RunFolder(tmp_path / "runs" / record.key).write(
+        RunFolder(tmp_path / "runs" / record.key).write_record(
             replace(record, attempt=attempt, error=replace(record.error, message=f"try {attempt}"))
         )
     assert [run.record.error.message for run in chosen(tmp_path).runs] == ["try 10"]
@@ -247,7 +255,7 @@ def test_doubles_on_other_clips_are_told_and_the_more_usual_clips_kept(tmp_path,
     found = chosen(tmp_path, study)
     assert sorted(run.record.key for run in found.runs) == sorted(record.key for record in usual)
     other = next(path.name for path in (tmp_path / "runs").iterdir() if path.name not in {r.key for r in usual})
-    assert [(key, "in whose place stands another" in why) for key, why in found.left_out] == [(other, True)]
+    assert [(key, "in whose place stands another" in why) for key, why in found.excluded] == [(other, True)]
 
 
 def tuned(results, arm, winner, **values):
@@ -262,7 +270,7 @@ def test_shared_and_per_arm_lines_of_one_arm_are_told_apart(tmp_path):
         tuned(tmp_path, arm, winner)
     found = chosen(tmp_path)
     assert labels(found) == ["mart-no-masking (shared)", "mart-no-masking (per-arm)", "mart (per-arm)"]
-    assert found.settings == () and {run.tried for run in found.runs} == {6}
+    assert found.settings == () and {run.configurations_tried for run in found.runs} == {6}
     assert "shared (as searched for mart): mart-no-masking." in found.values
     assert {run.search for run in found.runs} == {shared["digest"], own["digest"]}
 
@@ -278,20 +286,20 @@ def test_an_arm_that_has_nothing_to_search_is_not_called_untuned(tmp_path, made)
     tuned(tmp_path, "mart", make_search(tmp_path, "mart", params={"lr": 0.0015}))
     found = chosen(tmp_path, "comparison")
     assert labels(found) == ["majority", "mbt (untuned)", "mart (per-arm)"]
-    assert "untuned (as the preset has them): mbt." in found.values
+    assert "untuned (as the preset has them): mbt." in found.tuning_note
 
 
 def test_where_all_lines_are_tuned_one_way_none_says_so(tmp_path):
     tuned(tmp_path, "mart", make_search(tmp_path, "mart", params={"lr": 0.0015}))
     tuned(tmp_path, "mbt", make_search(tmp_path, "mbt", params={"lr": 0.0005}))
     found = chosen(tmp_path)
-    assert labels(found) == ["mbt", "mart"] and {run.values for run in found.runs} == {"per-arm"}
+    assert labels(found) == ["mbt", "mart"] and {run.tuning for run in found.runs} == {"per-arm"}
 
 
 def test_a_winner_with_the_presets_values_is_called_by_its_request(tmp_path):
-    same = {"lr": find_arm("mart").method.config.preset("quick").model_dump()["lr"]}
+    same = {"lr": find_arm("mart").method.config.from_preset("quick").model_dump()["lr"]}
     tuned(tmp_path, "mart-no-masking", make_search(tmp_path, "mart", params=same))
-    assert [(run.values, run.tuned_by) for run in chosen(tmp_path).runs] == [("shared", "mart")]
+    assert [(run.tuning, run.tuned_by) for run in chosen(tmp_path).runs] == [("shared", "mart")]
 
 
 def test_of_a_search_that_went_on_the_last_winner_counts(tmp_path):
@@ -300,7 +308,7 @@ def test_of_a_search_that_went_on_the_last_winner_counts(tmp_path):
         for seed in range(3 if tried == 6 else 1):
             tuned(tmp_path, "mart", winner, seed=seed, request={"winner": winner, "time": time})
     found = chosen(tmp_path)
-    assert [(run.record.spec.seed, run.tried) for run in found.runs] == [(0, 20)]
+    assert [(run.record.spec.seed, run.configurations_tried) for run in found.runs] == [(0, 20)]
     assert left(found) == {"with values of a search that went on": 3}
 
 
@@ -308,13 +316,13 @@ def test_the_same_winner_of_a_larger_search_is_one_line_with_how_many_it_tried_l
     for time, tried in (("2026-01-01T00:00:00Z", 6), ("2026-01-02T00:00:00Z", 20)):
         winner = make_search(tmp_path, "mart", params={"lr": 0.0015}, tried={"finished": tried})
         tuned(tmp_path, "mart", winner, request={"winner": winner, "time": time})
-    assert [run.tried for run in chosen(tmp_path).runs] == [20] and chosen(tmp_path).left_out == ()
+    assert [run.configurations_tried for run in chosen(tmp_path).runs] == [20] and chosen(tmp_path).left_out == ()
 
 
 def test_a_study_that_tunes_each_arm_leaves_out_the_shared_values_that_other_studies_asked_for(tmp_path):
     own, shared = (make_search(tmp_path, arm, params={"lr": lr}) for arm, lr in (("mbt", 0.0005), ("mart", 0.0015)))
     tuned(tmp_path, "mbt", shared, request={"winner": shared, "study": "ablation"})
-    assert [run.values for run in chosen(tmp_path, "comparison").runs] == ["shared"]
+    assert [run.tuning for run in chosen(tmp_path, "comparison").runs] == ["shared"]
     tuned(tmp_path, "mbt", own)
     assert [run.values for run in chosen(tmp_path, "comparison").runs] == ["per-arm"]
     tuned(tmp_path, "mbt", shared, request={"winner": shared, "study": "comparison"})
@@ -326,7 +334,7 @@ def test_searched_values_of_an_unknown_request_stand_with_those_set_by_hand(tmp_
     make_run(tmp_path, "mart-no-masking", clips=12, set={"lr": 0.0015})
     found = chosen(tmp_path)
     assert labels(found) == ["mart-no-masking"] and found.settings == (("lr", "0.0015"),)
-    assert [(run.values, run.request) for run in found.runs] == [("none", "unknown request")]
+    assert [(run.tuning, run.request) for run in found.runs] == [("none", "unknown request")]
 
 
 def plan(folds=(0,), seeds=(0,), dataset="ekman6"):
@@ -386,25 +394,25 @@ def test_runs_of_no_study_have_the_name_of_the_first_request_that_the_filter_tak
 
 
 def test_a_data_set_of_ones_own_stands_behind_those_of_the_registry(tmp_path, made):
-    own = Card("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
+    own = DatasetInfo("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
     made(tmp_path, ["mart"], card=own)
     made(tmp_path, ["mart"], dataset="iemocap")
     found = chosen(tmp_path, "comparison")
-    assert [run.card.title for run in found.runs] == ["IEMOCAP", "Mine"]
+    assert [run.info.title for run in found.runs] == ["IEMOCAP", "Mine"]
 
 
 def test_a_failed_run_on_data_of_ones_own_has_a_card_with_its_name(tmp_path, made):
-    own = Card("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
+    own = DatasetInfo("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
     made(tmp_path, ["mart"], card=own, error="stopped")
-    assert [run.card.title for run in chosen(tmp_path, "comparison").runs] == ["aaa"]
+    assert [run.info.title for run in chosen(tmp_path, "comparison").runs] == ["aaa"]
 
 
 def test_a_failed_run_on_custom_data_counts_beside_the_finished_ones(tmp_path, made):
-    own = Card("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
+    own = DatasetInfo("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
     made(tmp_path, ["mart"], card=own)
     made(tmp_path, ["mart"], card=own, seed=1, error="stopped")
     found = chosen(tmp_path, "comparison")
-    assert [(run.failed, run.card) for run in found.runs] == [(False, own), (True, own)] and not found.left_out
+    assert [(run.failed, run.info) for run in found.runs] == [(False, own), (True, own)] and not found.left_out
 
 
 def test_a_run_knows_whether_its_encoders_started_from_published_weights(tmp_path, made):

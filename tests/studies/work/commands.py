@@ -19,10 +19,9 @@ from uuid import uuid4
 import psutil
 import pytest
 
-from bench.store import Store
-from studies.queue.claims import used
-from studies.queue.storage import Storage, storage_url
-from studies.work.board import CELLS, KEY
+from bench.mlflow import MlflowStore
+from studies.scheduler import RUN_KEY_ATTR, RUNS_STUDY
+from studies.storage import Storage, make_storage_url, select_counted
 from tests.conftest import ROOT
 
 TOY = ("--method", "toy", "--dataset", "toy", "--set", "epochs=2", "--set", "pause=0.01")
@@ -131,13 +130,13 @@ def trials_of(results: Path, url: str | None = None) -> dict[str, list[Any]]:
     """Study -> its trials."""
     import optuna
 
-    storage = Storage(storage_url(results, url)).open()
+    storage = Storage(make_storage_url(results, url)).open()
     return {one.study_name: storage.get_all_trials(one._study_id) for one in optuna.get_all_study_summaries(storage)}
 
 
 def the_search(results: Path, url: str | None = None) -> list[Any]:
     """The trials of the one search."""
-    (trials,) = [found for name, found in trials_of(results, url).items() if name != CELLS]
+    (trials,) = [found for name, found in trials_of(results, url).items() if name != RUNS_STUDY]
     return trials
 
 
@@ -153,7 +152,7 @@ def check_search(results: Path, asked: int, url: str | None = None) -> None:
     trials = the_search(results, url)
     states = Counter(trial.state.name for trial in trials)
     assert not states["RUNNING"] and not states["WAITING"], states
-    counted = used(trials)
+    counted = select_counted(trials)
     assert all(trial.state.name in ("COMPLETE", "PRUNED") for trial in counted)
     assert len(counted) == asked, states
     drawn = {json.dumps(trial.params, sort_keys=True) for trial in counted}
@@ -175,11 +174,11 @@ def check_runs(results: Path, seeds: int, url: str | None = None) -> None:
     """The final runs are whole: one record and one MLflow run for each seed, nothing under way."""
     made = records(results)
     assert sorted(record["spec"]["seed"] for record in made) == list(range(seeds))
-    cells = trials_of(results, url).get(CELLS, [])
+    cells = trials_of(results, url).get(RUNS_STUDY, [])
     assert all(trial.state.is_finished() for trial in cells)
-    done = Counter(trial.user_attrs[KEY] for trial in cells if trial.state.name == "COMPLETE")
+    done = Counter(trial.user_attrs[RUN_KEY_ATTR] for trial in cells if trial.state.name == "COMPLETE")
     assert all(count == 1 for count in done.values())
-    runs = list(Store(results).search(""))
+    runs = list(MlflowStore(results).search_runs(""))
     assert not [run for run in runs if run.info.status == "RUNNING" and "bench.key" in run.data.tags]
     published = Counter(run.data.tags["bench.key"] for run in runs if "bench.record" in run.data.tags)
     here = [path.parent.name for path in results.glob("runs/*/record.json") if _ended_well(path)]

@@ -17,12 +17,12 @@ import psutil
 import pytest
 
 from bench.errors import ConfigError
-from datasets.ekman6 import CARD
-from studies.queue.claims import PROCESS
-from studies.work import cluster
-from studies.work.board import CELLS
-from studies.work.cluster import Needs, end_tasks, run_on_ray
-from studies.work.order import Order, Place
+from datasets.catalog.ekman6 import INFO
+from studies import launchers as cluster
+from studies.launchers import TaskResources, cancel_tasks, run_on_ray
+from studies.plan import Resources, StudyRequest
+from studies.scheduler import RUNS_STUDY
+from studies.storage import PROCESS_ATTR
 from tests.datasets.trees import write_tree
 from tests.studies.work.commands import (
     MARK,
@@ -148,7 +148,7 @@ def at_work(results: Path) -> set[int]:
     found = set()
     for trial in running:
         try:
-            found.add(psutil.Process(int(trial.user_attrs[PROCESS].partition(":")[0])).ppid())
+            found.add(psutil.Process(int(trial.user_attrs[PROCESS_ATTR].partition(":")[0])).ppid())
         except (KeyError, psutil.NoSuchProcess):
             continue
     return found
@@ -175,13 +175,13 @@ def test_what_a_machine_that_dies_was_doing_is_done_by_the_other(commands, machi
     machines.lose_second()
     assert "ray" not in command.ends().lower()
     check_runs(results, 5)
-    states = [trial.state.name for trial in trials_of(results)[CELLS]]
+    states = [trial.state.name for trial in trials_of(results)[RUNS_STUDY]]
     assert states.count("FAIL") == 1 and states.count("COMPLETE") == 5
 
 
 @pytest.mark.slow
 def test_a_cluster_is_reached_through_ray_client_too(commands, machines, results, tmp_path_factory):
-    data = write_tree(tmp_path_factory.mktemp("data"), CARD, 5, 1, layout="video", seconds=0.1)
+    data = write_tree(tmp_path_factory.mktemp("data"), INFO, 5, 1, layout="video", seconds=0.1)
     words = ("--method", "majority", "--dataset", "ekman6", "--data", str(data), "--seeds", "2", "--threads", "1")
     said = commands.start(results, *words, "--launcher", machines.client).ends()
     check_runs(results, 2)
@@ -194,7 +194,7 @@ def test_an_interrupted_command_gives_its_work_back_and_the_cluster_lives_on(com
     wait_for_both(command, results)
     command.process.send_signal(signal.SIGINT)
     assert "interrupted" in command.ends(130)
-    assert all(trial.state.is_finished() for trial in trials_of(results)[CELLS])
+    assert all(trial.state.is_finished() for trial in trials_of(results)[RUNS_STUDY])
     commands.start(results, *SLOW, "--seeds", "4", "--launcher", "ray").ends()
     check_runs(results, 4)
 
@@ -218,7 +218,7 @@ def test_the_cluster_that_a_command_starts_ends_with_it(commands, toys, no_machi
 def test_a_wrong_address_is_told_in_one_line_within_seconds(launcher, tmp_path):
     began = time.monotonic()
     with pytest.raises(ConfigError, match=launcher) as told:
-        run_on_ray(Order("", (), ()), Place(tmp_path), launcher, 1, lambda: True)
+        run_on_ray(StudyRequest("", (), ()), Resources(tmp_path), launcher, 1, lambda: True)
     assert time.monotonic() - began < 30  # Ray itself would try for a minute
     assert "\n" not in str(told.value)
 
@@ -246,17 +246,17 @@ def test_only_a_client_server_that_did_not_start_is_asked_again(answers, attempt
         if answer := answers[len(asked) - 1]:
             raise answer
 
-    monkeypatch.setattr(cluster, "_knock", lambda address: None)
+    monkeypatch.setattr(cluster, "_check_reachable", lambda address: None)
     ray = SimpleNamespace(init=init, _private=SimpleNamespace(worker=SimpleNamespace(_worker_logs_enabled=True)))
     with pytest.raises(ConfigError, match=message) if message else nullcontext():
-        cluster._join(ray, "ray://head:10001", Place(tmp_path))
+        cluster._connect(ray, "ray://head:10001", Resources(tmp_path))
     assert len(asked) == attempts
 
 
 def test_without_ray_one_line_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match="pip install"):
-        run_on_ray(Order("", (), ()), Place(tmp_path), "ray", 1, lambda: True)
+        run_on_ray(StudyRequest("", (), ()), Resources(tmp_path), "ray", 1, lambda: True)
 
 
 def test_only_tasks_that_have_not_ended_are_cancelled_and_forced_only_when_asked_in_vain():
@@ -272,13 +272,16 @@ def test_only_tasks_that_have_not_ended_are_cancelled_and_forced_only_when_asked
         cancel=cancel,
         exceptions=SimpleNamespace(RayError=OSError),
     )
-    end_tasks(ray, ["done", "obeys", "hangs"])
+    cancel_tasks(ray, ["done", "obeys", "hangs"])
     assert cancelled == [("obeys", False), ("hangs", False), ("hangs", True)]
 
 
 def test_a_task_reserves_cores_for_its_threads_and_gpus_for_its_devices():
-    cpu, gpu = Place(Path(), threads=2), Place(Path(), device="cuda", devices=2, threads=16, loaders=1)
+    cpu, gpu = Resources(Path(), threads=2), Resources(Path(), device="cuda", devices=2, threads=16, loaders=1)
     machines = [{"CPU": 5.0}, {"CPU": 16.0, "GPU": 8.0}, {"CPU": 64.0, "GPU": 5.0}]
-    assert (Needs.of(cpu), Needs.of(gpu)) == (Needs(2, 0), Needs(4, 2))
-    assert Needs.of(cpu).fit(machines) == 2 + 8 + 32
-    assert Needs.of(gpu).fit(machines) == 0 + 4 + 2
+    assert (TaskResources.for_resources(cpu), TaskResources.for_resources(gpu)) == (
+        TaskResources(2, 0),
+        TaskResources(4, 2),
+    )
+    assert TaskResources.for_resources(cpu).count_tasks(machines) == 2 + 8 + 32
+    assert TaskResources.for_resources(gpu).count_tasks(machines) == 0 + 4 + 2

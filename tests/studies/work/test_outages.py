@@ -10,10 +10,10 @@ from collections import Counter
 import psycopg
 import pytest
 
-from bench.provenance import this_process
-from bench.store import Store
-from studies.queue import claims
-from studies.queue.storage import Storage
+from bench.mlflow import MlflowStore
+from bench.record import get_process_id
+from studies import storage as claims
+from studies.storage import Storage
 from tests.studies.command_line import bench
 from tests.studies.work.commands import (
     TOY,
@@ -50,33 +50,33 @@ def test_what_is_done_alone_is_done_again_from_its_start_when_the_lock_was_lost(
         calls.append(1)
         if len(calls) == 1:
             cut(url)
-        storage.check_alone()
+        storage.check_lock()
         return len(calls)
 
-    assert storage.alone(call) == 2
+    assert storage.with_lock(call) == 2
 
 
 def test_a_trial_whose_answer_was_lost_is_queued_again_with_its_values(tmp_path):
     import optuna
 
     storage = Storage(f"sqlite:///{tmp_path / 'optuna.db'}")
-    study, ranges = storage.study("one"), {"lr": optuna.distributions.FloatDistribution(0.1, 1.0)}
-    claims.queue(study, {"lr": 0.3}, ranges)
-    claim = storage.alone(lambda: claims.take_waiting(storage, study))
-    claims.reap(storage, study)
+    study, ranges = storage.open_study("one"), {"lr": optuna.distributions.FloatDistribution(0.1, 1.0)}
+    claims.enqueue(study, {"lr": 0.3}, ranges)
+    claim = storage.with_lock(lambda: claims.lease_waiting(storage, study))
+    claims.requeue_orphans(storage, study)
     assert [trial.state.name for trial in study.trials] == ["RUNNING"], "a claim that is worked at was taken away"
-    claim._end()  # what the database holds, this process now knows nothing of
-    assert study.trials[0].user_attrs["process"] == this_process()
-    storage.reaped.clear()
-    claims.reap(storage, study)
+    claim._stop_heartbeat()  # what the database holds, this process now knows nothing of
+    assert study.trials[0].user_attrs["process"] == get_process_id()
+    storage.last_orphan_check.clear()
+    claims.requeue_orphans(storage, study)
     assert [(trial.state.name, trial.params) for trial in study.trials] == [
         ("FAIL", {"lr": 0.3}),
         ("WAITING", {"lr": 0.3}),
     ]
-    again = storage.alone(lambda: claims.take_waiting(storage, study))
+    again = storage.with_lock(lambda: claims.lease_waiting(storage, study))
     assert again.params == {"lr": 0.3}
-    again.done(0.5)
-    assert len(claims.used(study.trials)) == 1
+    again.complete(0.5)
+    assert len(claims.select_counted(study.trials)) == 1
 
 
 @pytest.mark.slow
@@ -149,7 +149,9 @@ def test_mlflow_going_away_loses_nothing(commands, results, mlflow_server):
     ours = {json.loads(path.read_text())["key"] for path in results.glob("runs/*/record.json")}
     done = bench("sync", *uri, results=results)
     assert done.code == 0, done.out + done.err
-    runs = [run for run in Store(results, mlflow_server.url).search("") if run.data.tags.get("bench.key") in ours]
+    runs = [
+        run for run in MlflowStore(results, mlflow_server.url).search_runs("") if run.data.tags.get("bench.key") in ours
+    ]
     published = Counter(run.data.tags["bench.key"] for run in runs if "bench.record" in run.data.tags)
     assert set(published) == ours and set(published.values()) == {1}
     assert not [run for run in runs if run.info.status == "RUNNING"]

@@ -12,10 +12,9 @@ from pathlib import Path
 import pytest
 from optuna.distributions import FloatDistribution
 
-from studies.queue.claims import take_new
-from studies.queue.storage import Storage
-from studies.search.samplers import SAMPLERS, make_sampler
-from studies.work.board import CELLS
+from studies.scheduler import RUNS_STUDY
+from studies.search import SAMPLERS, make_sampler
+from studies.storage import Storage, lease_new
 from tests.studies.command_line import bench
 from tests.studies.work.commands import (
     TOY,
@@ -84,11 +83,11 @@ def test_a_search_on_postgresql_killed_again_and_again_is_whole_in_the_end(comma
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_sampler_draws_on_after_its_random_beginning(tmp_path, name):
     storage = Storage(f"sqlite:///{tmp_path / 'optuna.db'}")
-    study, ranges = storage.study("one"), {"lr": FloatDistribution(0.001, 1.0, log=True)}
+    study, ranges = storage.open_study("one"), {"lr": FloatDistribution(0.001, 1.0, log=True)}
     for number in range(12):
         study.sampler = make_sampler(name, "one", number)
-        claim = storage.alone(lambda: take_new(storage, study, ranges))
-        claim.done(claim.params["lr"])
+        claim = storage.with_lock(lambda: lease_new(storage, study, ranges))
+        claim.complete(claim.params["lr"])
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 12
 
 
@@ -156,7 +155,7 @@ def test_a_cell_that_breaks_is_tried_twice_and_again_by_the_next_command(results
         done = bench(*words, results=results)
         assert done.code == 3 and "failed: toy on toy seed 0: other:" in done.out
         assert "the toy broke as asked" in done.out
-        kinds = [trial.user_attrs["kind"] for trial in trials_of(results)[CELLS]]
+        kinds = [trial.user_attrs["kind"] for trial in trials_of(results)[RUNS_STUDY]]
         assert kinds == ["other"] * times
     assert not records(results)
 
@@ -165,7 +164,7 @@ def test_a_cell_that_diverges_is_not_tried_again(results):
     words = (*TOY, "--set", "fail=nan", "--storage", f"sqlite:///{results / 'optuna.db'}")
     done = bench(*words, results=results)
     assert done.code == 3 and "failed: toy on toy seed 0: nan:" in done.out
-    assert [trial.user_attrs["kind"] for trial in trials_of(results)[CELLS]] == ["nan"]
+    assert [trial.user_attrs["kind"] for trial in trials_of(results)[RUNS_STUDY]] == ["nan"]
 
 
 def test_a_search_whose_trials_all_fail_says_so_and_reports_no_score(results):

@@ -1,0 +1,203 @@
+"""Explanations of the validation clips of a run, and how well verification finds the sample's planted cues.
+
+Key: S segments, N tokens, C classes, D width. Arrays are stored in `explained.safetensors`, words in `explained.json`;
+they are read as numpy arrays, so that reports need no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench.errors import StoreError
+from bench.files import atomic_path, atomic_write, parse_json
+from bench.types import Clip, DatasetSplits, Explanation, MaskSnapshot, PlantedWord, SampleTruth, WordOutcome
+
+START_TOLERANCE = 0.05  # seconds between a planted word's start and the start a transcript gives it
+
+MAX_SHOWCASE = 4
+
+EXPLANATIONS_FILE, ARRAYS_FILE = "explained.json", "explained.safetensors"
+
+
+def match_planted_words(truth: SampleTruth, told: Explanation) -> list[tuple[PlantedWord, WordOutcome]]:
+    """Each word that is told of with the planted word that it is; words that nobody planted are left out."""
+    planted: dict[str, list[PlantedWord]] = {}
+    for word in truth.words:
+        planted.setdefault(word.text, []).append(word)
+    pairs = []
+    for verdict in told.verdicts:
+        for word in planted.get(verdict.text, []):
+            if abs(word.start - verdict.start) <= START_TOLERANCE:
+                pairs.append((word, verdict))
+                break
+    return pairs
+
+
+def choose_showcase_clips(clips: Sequence[Clip]) -> tuple[int, ...]:
+    """Places among a validation split's clips: of each of its first classes the first clip with a transcript; where no
+    clip has one, the first clip."""
+    spoken = [index for index, clip in enumerate(clips) if clip.sources.transcript is not None]
+    first: dict[int, int] = {}
+    for index in spoken or range(len(clips)):
+        first.setdefault(clips[index].target, index)
+    return tuple(first[label] for label in sorted(first)[:MAX_SHOWCASE])
+
+
+@dataclass(frozen=True)
+class StoredWordOutcome:
+    """A word and what became of it."""
+
+    text: str
+    start: float  # seconds
+    dropped: str | None  # the check that drops it
+    planted: str | None = None  # the check that ought to: the sample's truth
+
+
+@dataclass(frozen=True)
+class MaskArrays:
+    """`bench.types.MaskSnapshot` as arrays."""
+
+    hidden: np.ndarray  # (S, N) bool
+    hints: np.ndarray  # (S, N) bool
+    grid: tuple[int, ...]
+    patch: tuple[int, ...]
+    stride: tuple[int, ...]
+    content: np.ndarray  # (S, t, H, W, 3) uint8 or (S, F, M) float16
+
+
+@dataclass(frozen=True)
+class ClipExplanation:
+    """What the model of a finished stage tells about one clip."""
+
+    curve: np.ndarray | None = None  # (S, C) float32
+    recovered: np.ndarray | None = None  # (S, C) float32
+    feature: np.ndarray | None = None  # (D,) float16
+    words: tuple[StoredWordOutcome, ...] = ()
+    masks: Mapping[str, MaskArrays] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunExplanations:
+    """All of a run: `stages` maps a stage's name and a clip's key to what is told, in the order of training."""
+
+    method: str
+    title: str  # of the data set
+    sample: bool
+    classes: tuple[str, ...]
+    labels: Mapping[str, int]  # clip key -> class
+    shown: tuple[str, ...]  # the few clips that are drawn one by one
+    stages: Mapping[str, Mapping[str, ClipExplanation]]
+
+
+def write_explanations(
+    folder: Path, method: str, splits: DatasetSplits, told: Mapping[str, Mapping[str, Explanation]]
+) -> list[str]:
+    """Keep what is told of val, whole; the files' names. No file where nothing is told."""
+    from safetensors.numpy import save_file
+
+    labels = {clip.key: clip.target for clip in splits.val.clips}
+    kept = {
+        stage: {key: found[key] for key in labels if key in found and _is_informative(found[key])}
+        for stage, found in told.items()
+    }
+    kept = {stage: found for stage, found in kept.items() if found}
+    if not kept:
+        return []
+    header = {
+        "method": method,
+        "title": splits.info.title,
+        "sample": splits.is_sample,
+        "classes": splits.info.classes,
+        "labels": labels,
+        "shown": [splits.val.clips[index].key for index in choose_showcase_clips(splits.val.clips)],
+        "stages": {
+            stage: {key: _make_header_entry(one, splits.truth.get(key)) for key, one in found.items()}
+            for stage, found in kept.items()
+        },
+    }
+    arrays = {
+        f"{stage}/{key}/{name}": np.ascontiguousarray(array)
+        for stage, found in kept.items()
+        for key, one in found.items()
+        for name, array in _collect_arrays(one).items()
+    }
+    atomic_write(folder / EXPLANATIONS_FILE, json.dumps(header, indent=1, ensure_ascii=False).encode())
+    with atomic_path(folder / ARRAYS_FILE) as temporary:
+        save_file(arrays, temporary)
+    return [EXPLANATIONS_FILE, ARRAYS_FILE]
+
+
+def read_explanations(folder: Path) -> RunExplanations | None:
+    """Read the explanations beside a record; None where its method gives none. Raises StoreError for broken files."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    if not (folder / EXPLANATIONS_FILE).exists():
+        return None
+    try:
+        header, arrays = parse_json((folder / EXPLANATIONS_FILE).read_bytes()), load_file(folder / ARRAYS_FILE)
+        stages = {
+            stage: {key: _parse_clip_explanation(raw, arrays, f"{stage}/{key}") for key, raw in found.items()}
+            for stage, found in header.pop("stages").items()
+        }
+        classes, shown = tuple(header.pop("classes")), tuple(header.pop("shown"))
+        return RunExplanations(**header, classes=classes, shown=shown, stages=stages)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
+        raise StoreError(f"{folder / EXPLANATIONS_FILE} cannot be read ({type(error).__name__}: {error})") from None
+
+
+def _is_informative(one: Explanation) -> bool:
+    return one.curve is not None or one.feature is not None or bool(one.verdicts)
+
+
+def _make_header_entry(one: Explanation, truth: SampleTruth | None) -> dict[str, Any]:
+    """What is no array: the words' fates, and the layout of the masks' tokens."""
+    planted = {} if truth is None else {id(verdict): word.wrong for word, verdict in match_planted_words(truth, one)}
+    words = [StoredWordOutcome(word.text, word.start, word.dropped, planted.get(id(word))) for word in one.verdicts]
+    layout = {name: {"grid": mask.grid, "patch": mask.patch, "stride": mask.stride} for name, mask in one.masks.items()}
+    return {"words": [asdict(word) for word in words], "masks": layout}
+
+
+def _collect_arrays(one: Explanation) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for name, value, kind in (
+        ("curve", one.curve, np.float32),
+        ("recovered", one.recovered, np.float32),
+        ("feature", one.feature, np.float16),
+    ):
+        if value is not None:
+            found[name] = value.float().numpy().astype(kind)
+    for modality, mask in one.masks.items():
+        found |= {f"{modality}/{name}": array for name, array in _collect_mask_arrays(mask).items()}
+    return found
+
+
+def _collect_mask_arrays(mask: MaskSnapshot) -> dict[str, np.ndarray]:
+    content = mask.content.numpy()
+    return {
+        "hidden": mask.hidden.numpy(),
+        "hints": mask.hints.numpy(),
+        "content": content if content.dtype == np.uint8 else content.astype(np.float16),
+    }
+
+
+def _parse_clip_explanation(raw: dict[str, Any], arrays: Mapping[str, np.ndarray], place: str) -> ClipExplanation:
+    masks = {
+        modality: MaskArrays(
+            hidden=arrays[f"{place}/{modality}/hidden"],
+            hints=arrays[f"{place}/{modality}/hints"],
+            content=arrays[f"{place}/{modality}/content"],
+            grid=tuple(layout["grid"]),
+            patch=tuple(layout["patch"]),
+            stride=tuple(layout["stride"]),
+        )
+        for modality, layout in raw["masks"].items()
+    }
+    curve, recovered, feature = (arrays.get(f"{place}/{name}") for name in ("curve", "recovered", "feature"))
+    return ClipExplanation(curve, recovered, feature, tuple(StoredWordOutcome(**word) for word in raw["words"]), masks)

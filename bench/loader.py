@@ -1,0 +1,113 @@
+"""Batches of opened clips: the order of an epoch, reading and stacking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from bench.method import FitContext, Replica
+from bench.processes import exit_with_parent
+from bench.rng import RngTree
+from bench.types import ClipSet, Inputs, OpenedClip, Sampling
+
+
+def collate(samples: Sequence[OpenedClip]) -> Inputs:
+    """Stack opened clips along a new first axis."""
+    return Inputs(
+        video=torch.stack([sample.video for sample in samples]),
+        audio=torch.stack([sample.audio for sample in samples]),
+        words=tuple(sample.words for sample in samples),
+        present=torch.stack([sample.present for sample in samples]),
+    )
+
+
+def slice_batch(inputs: Inputs, start: int, stop: int) -> Inputs:
+    """The clips `start` to `stop` of a batch."""
+    return Inputs(
+        inputs.video[start:stop], inputs.audio[start:stop], inputs.words[start:stop], inputs.present[start:stop]
+    )
+
+
+@dataclass(frozen=True)
+class LoadedBatch:
+    """A batch as the loader gives it: which clips of the set, and their inputs."""
+
+    indices: tuple[int, ...]
+    inputs: Inputs
+
+
+class Loader:
+    """Opens the clips of a set batch by batch, with the same values whatever the number of loader processes.
+
+    Shuffled batches are for training: where several devices share a fit, each opens its own part of them alone.
+    """
+
+    def __init__(
+        self, clips: ClipSet, sampling: Sampling, rng: RngTree, batch: int, ctx: FitContext, shuffle: bool
+    ) -> None:
+        replica = ctx.replica if shuffle else Replica()
+        self._sampler = _EpochBatchSampler(len(clips.clips), batch, rng if shuffle else None, replica)
+        self._loader = DataLoader(
+            _ClipDataset(clips, sampling, rng),
+            batch_sampler=self._sampler,
+            collate_fn=_collate_batch,
+            num_workers=ctx.loaders,
+            persistent_workers=ctx.loaders > 0,
+            multiprocessing_context="spawn" if ctx.loaders else None,
+            worker_init_fn=_init_loader_process,
+            generator=torch.Generator(),  # the global generator belongs to dropout
+        )
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self._sampler)
+
+    def count_clips(self, step: int) -> int:
+        """How many clips the batch of a step has, over all devices."""
+        return min(self._sampler.batch, self._sampler.clips - step * self._sampler.batch)
+
+    def iterate_epoch(self, epoch: int) -> Iterator[LoadedBatch]:
+        """The batches of an epoch; its order, crops and flips follow from its number alone."""
+        self._sampler.epoch = epoch
+        return iter(self._loader)
+
+
+class _EpochBatchSampler:
+    """A share of batches of (epoch, index) pairs; shuffled by the `order` stream, or as they come."""
+
+    def __init__(self, clips: int, batch: int, rng: RngTree | None, replica: Replica) -> None:
+        self.clips, self.batch, self.rng, self.replica, self.epoch = clips, batch, rng, replica, 0
+
+    def __len__(self) -> int:
+        return -(-self.clips // self.batch)
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        order = list(range(self.clips))
+        if self.rng is not None:
+            order = self.rng.numpy("order", self.epoch).permutation(self.clips).tolist()
+        for start in range(0, self.clips, self.batch):
+            yield [(self.epoch, index) for index in self.replica.shard(order[start : start + self.batch])]
+
+
+@dataclass(frozen=True)
+class _ClipDataset(Dataset[tuple[int, OpenedClip]]):
+    """A ClipSet as torch's loader wants it."""
+
+    clips: ClipSet
+    sampling: Sampling
+    rng: RngTree
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[int, OpenedClip]:
+        epoch, index = place
+        return index, self.clips.read(index, self.sampling, self.rng, epoch)
+
+
+def _collate_batch(items: list[tuple[int, OpenedClip]]) -> LoadedBatch:
+    return LoadedBatch(tuple(index for index, _ in items), collate([sample for _, sample in items]))
+
+
+def _init_loader_process(worker: int) -> None:
+    exit_with_parent()

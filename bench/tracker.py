@@ -1,0 +1,134 @@
+"""The tracker of a running fit: curves, progress and explanations, and the notes of its record."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from bench.artifacts import read_curves
+from bench.files import atomic_write
+from bench.method import Review
+from bench.mlflow_run import LiveRun
+from bench.record import RunFolder
+from bench.timing import Timer
+from bench.types import DataIssue, DatasetSplits, Explanation
+
+SECONDS_FILE = "seconds.json"  # among the checkpoints: what a run that goes on had spent
+
+
+PruningCallback = Callable[[int, float], None]
+"""Is told `val/acc_e` after each epoch that val judges (from 0); it may raise Pruned."""
+
+
+class ProgressReporter(Protocol):
+    """Where a run tells a person what happens."""
+
+    def start_run(self, title: str) -> None:
+        """A run begins."""
+        ...
+
+    def report_progress(self, what: str, done: int, total: int) -> None:
+        """`done` of `total` pieces of some long work."""
+        ...
+
+    def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
+        """What data are used, and what is wrong with them."""
+        ...
+
+    def notify(self, text: str) -> None:
+        """One line that a person should know."""
+        ...
+
+
+def find_best_epoch(folder: Path) -> int | None:
+    """After how many epochs the curves beside a record are best on val, ties by the smaller loss; None without val."""
+    ranks = [
+        (values["val/acc_e"], -values.get("val/loss", 0.0), -epoch)
+        for _, epoch, values in read_curves(folder)
+        if "val/acc_e" in values
+    ]
+    return 1 - max(ranks)[2] if ranks else None
+
+
+class Pruned(Exception):
+    """A search gives this trial up."""
+
+
+class RunTracker:
+    """The Tracker of a fit's context. `curve` is the split whose scores the fit is told as val's."""
+
+    def __init__(
+        self,
+        live_run: LiveRun,
+        screen: ProgressReporter,
+        folder: RunFolder,
+        timer: Timer,
+        curve: str = "val",
+        watch: PruningCallback | None = None,
+    ) -> None:
+        self._live_run, self._reporter, self._folder, self._timer = live_run, screen, folder, timer
+        self._selection_name, self._pruning_callback = curve, watch
+        self.selected_epoch: int | None = None
+        self._curves: dict[tuple[str, int], dict[str, float]] = {}
+        self._explanations: dict[str, dict[str, Explanation]] = {}
+
+    def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
+        """Keep the numbers of an epoch once, and publish them; what is no number is left out."""
+        self._curves[stage, epoch] = {
+            f"{self._selection_name}/{name.removeprefix('val/')}" if name.startswith("val/") else name: value
+            for name, value in values.items()
+            if math.isfinite(value)
+        }
+        self._live_run.log_epoch(stage, epoch, self._curves[stage, epoch])
+        if self._pruning_callback is not None and "val/acc_e" in values:
+            self._pruning_callback(epoch, values["val/acc_e"])
+
+    def before_checkpoint(self) -> None:
+        """Keep the seconds spent so far before each checkpoint, so that they are never those of an older one."""
+        atomic_write(self._folder.checkpoints / SECONDS_FILE, json.dumps(self._timer.get_seconds()).encode())
+
+    def report_progress(self, stage: str, done: int, total: int) -> None:
+        """Move the bar."""
+        self._reporter.report_progress(stage, done, total)
+
+    def notify(self, text: str) -> None:
+        """One line for the person who waits."""
+        self._reporter.notify(text)
+
+    def log_selected_epoch(self, epochs: int) -> None:
+        """Keep when val liked the model best."""
+        self.selected_epoch = epochs
+
+    def log_explanations(self, stage: str, explanations: dict[str, Explanation]) -> None:
+        """Keep what the model of a finished stage tells about the clips."""
+        self._explanations[stage] = explanations
+
+    @property
+    def explanations(self) -> dict[str, dict[str, Explanation]]:
+        """Stage -> clip key -> what was told."""
+        return self._explanations
+
+    def list_curves(self) -> list[dict[str, Any]]:
+        """The curves, epoch by epoch."""
+        return [{"stage": stage, "epoch": epoch, "values": v} for (stage, epoch), v in self._curves.items()]
+
+    def make_notes(self, corpus: DatasetSplits, review: Review | None) -> dict[str, float]:
+        """The last epoch's numbers that are no scores, and what the method's `review` says of each stage."""
+        last = {stage: values for (stage, _), values in self._curves.items()}
+        notes = {
+            name: v
+            for values in last.values()
+            for name, v in values.items()
+            if not name.startswith((f"{self._selection_name}/", "val/"))
+        }
+        if review is None:
+            return notes
+        splits = {
+            split: [clip.key for clip in clips.clips] for split, clips in (("train", corpus.train), ("val", corpus.val))
+        }
+        for stage, told in self._explanations.items():
+            notes |= {f"{stage}/{name}": value for name, value in review(corpus.truth, told, splits).items()}
+        return notes

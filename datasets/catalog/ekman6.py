@@ -1,0 +1,29 @@
+"""Ekman-6: user-made videos labelled with Ekman's six emotions (Xu et al., 2018)."""
+
+from __future__ import annotations
+
+from bench.types import DatasetInfo
+from datasets.rows import NamingRules
+
+CLASSES = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
+INFO = DatasetInfo(
+    name="ekman6",
+    title="Ekman-6",
+    classes=CLASSES,
+    sentiment=(-1, -1, -1, 1, -1, 1),  # as in the MART authors' code
+    emotions={name: frozenset({name}) for name in CLASSES},
+    reasons=dict.fromkeys(CLASSES, "the lexicon has it by this name"),
+    language="en",
+    licence="from its authors on request, for research; may not be passed on",
+    cite=(
+        "Xu, Fu, Jiang, Li, Sigal: Heterogeneous Knowledge Transfer in Video Emotion Recognition, Attribution and "
+        "Summarization, IEEE Transactions on Affective Computing 9(2), 2018, arXiv:1511.04798"
+    ),
+    obtain=(
+        "ask the authors of arXiv:1511.04798 at Fudan University; docs/datasets.md#ekman6 says where to put the files"
+    ),
+    splits="one official list, 819 for training and 818 for test",
+    group="clip",
+    clips=1637,
+)
+NAMING_RULES = NamingRules()

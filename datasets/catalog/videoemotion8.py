@@ -1,0 +1,30 @@
+"""VideoEmotion-8: user-made videos labelled with Plutchik's eight emotions (Jiang et al., 2014)."""
+
+from __future__ import annotations
+
+from bench.types import DatasetInfo
+from datasets.rows import NamingRules
+
+CLASSES = ("Anger", "Anticipation", "Disgust", "Fear", "Joy", "Sadness", "Surprise", "Trust")
+INFO = DatasetInfo(
+    name="videoemotion8",
+    title="VideoEmotion-8",
+    classes=CLASSES,
+    sentiment=(-1, 1, -1, -1, 1, -1, 1, 1),  # as in the MART authors' code
+    emotions={name: frozenset({name.lower()}) for name in CLASSES},
+    reasons=dict.fromkeys(CLASSES, "the lexicon has it by this name"),
+    language="en",
+    licence="for research only, without warranty; may not be passed on",
+    cite="Jiang, Xu, Xue: Predicting Emotions in User-Generated Videos, AAAI 2014, doi:10.1609/aaai.v28i1.8724",
+    obtain=(
+        "ask its authors (https://fvl.fudan.edu.cn/dataset/predemo/list.htm is their page); "
+        "docs/datasets.md#videoemotion8 says where to put the files"
+    ),
+    splits="ten official lists, about 2:1",
+    group="clip",
+    folds=tuple(range(1, 11)),
+    fold="official list",
+    overlap=True,
+    clips=1101,
+)
+NAMING_RULES = NamingRules()

@@ -1,1 +1,0 @@
-"""Which clips there are: lists, annotations and folders, with every name kept inside the data folder."""

@@ -1,1 +1,0 @@
-"""Media files decoded: pictures, sound and subtitles, whatever is wrong with them."""

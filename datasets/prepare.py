@@ -1,0 +1,408 @@
+"""The prepared store: one file a clip with encoded frames, log-mel energies and words, decoded once and read at random.
+
+A file is written whole or not at all under a name that follows from the content of its sources, so that preparing can
+be killed and started again, a clip whose sources change is prepared anew, and one that was only moved or touched is
+not.
+
+The store's manifest has one line a clip, so that a run knows the store without opening any file. Lines are only ever
+added, the last one of a clip counts, and a line that a killed process left half written is ignored.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from stat import S_ISDIR
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from bench.errors import MediaError, StoreError
+from bench.files import atomic_path, atomic_write, sha256
+from bench.processes import run_each
+from bench.types import Clip, DataIssue
+from datasets.decode.video import compute_frames_stamp, list_image_names, number_frames
+from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
+
+STORE_VERSION = 3  # of the files; a change of their content needs a new number
+LOCK_FILE = ".lock"  # of a store
+
+STORE_MANIFEST = "ledger.jsonl"
+MAX_SUPERSEDED = 1000  # superseded lines from which on a ledger is written anew
+
+
+@dataclass(frozen=True)
+class PrepareSpec:
+    """What the prepared files of a clip depend on, beside its sources."""
+
+    side: int  # pixels of the short side: a crop's size and a seventh more
+    mels: int
+
+    @staticmethod
+    def for_size(size: int, mels: int) -> PrepareSpec:
+        """The form that serves crops of `size` pixels."""
+        return PrepareSpec(round(size * 8 / 7), mels)
+
+    @property
+    def folder_name(self) -> str:
+        """Its folder's name."""
+        return f"side{self.side}-mels{self.mels}-form{STORE_VERSION}"
+
+
+@dataclass(frozen=True)
+class PreparedClip:
+    """A clip that was prepared, or a reason why not."""
+
+    clip: Clip
+    path: Path | None
+    row: StoreRow | None  # None: a source was out of reach
+    issues: tuple[DataIssue, ...]
+
+    @property
+    def content(self) -> str:
+        """The sha256 of the bytes of its sources; empty where they could not be reached."""
+        return self.row.content if self.row is not None else ""
+
+
+def prepare_clips(
+    clips: Sequence[Clip],
+    form: PrepareSpec,
+    folder: Path,
+    report: Callable[[str, int, int], None],
+    thorough: bool = True,
+) -> list[PreparedClip]:
+    """Every clip's prepared file, made where it is not there yet, in parallel over the cores.
+
+    Thorough looks at each picture of a folder of frames for changes, else at the folder, its first and last one. A clip
+    whose sources are out of reach (a permission, a faulty disk) is told, and tried again the next time.
+    """
+    place = folder / form.folder_name
+    rows = read_store_manifest(place)
+    missing = _find_unprepared(clips, rows, place, thorough)
+    faults: dict[str, str] = {}
+    if missing:
+        with _store_lock(place, report):
+            rows = read_store_manifest(place)
+            missing = _find_unprepared(clips, rows, place, thorough)
+            _remove_partial(place)
+            faults = _prepare_missing(missing, rows, place, form, report)
+    return [_make_prepared_clip(clip, place, rows.get(clip.key), faults.get(clip.key)) for clip in clips]
+
+
+def _find_unprepared(clips: Iterable[Clip], rows: Mapping[str, StoreRow], place: Path, thorough: bool) -> list[Clip]:
+    """The clips of which the ledger knows nothing, or whose sources or prepared file are not what they were."""
+    try:
+        there = set(os.listdir(place))
+    except OSError:
+        there = set()
+    return [clip for clip in clips if not _is_up_to_date(clip, rows.get(clip.key), place, there, thorough)]
+
+
+def _is_up_to_date(clip: Clip, row: StoreRow | None, place: Path, there: set[str], thorough: bool) -> bool:
+    if row is None or (row.readable and f"{row.name}.safetensors" not in there):
+        return False
+    if row.quick != compute_quick_stamp(clip, row.ends):
+        return False
+    return not thorough or (row.full == compute_full_stamp(clip) and _is_complete(row, place))
+
+
+def _is_complete(row: StoreRow, place: Path) -> bool:
+    return not row.readable or (place / f"{row.name}.safetensors").stat().st_size == row.bytes
+
+
+def _prepare_missing(
+    missing: Sequence[Clip],
+    rows: dict[str, StoreRow],
+    place: Path,
+    form: PrepareSpec,
+    report: Callable[[str, int, int], None],
+) -> dict[str, str]:
+    """Prepare what is missing, and write down each clip as it is done; key -> what was out of reach."""
+    ledger, faults = StoreManifest(place, rows), {}
+    work = [(clip, place, form) for clip in missing]
+    for key, found in run_each(prepare_clip, work, "prepare", report, _report_crash):
+        if isinstance(found, str):
+            faults[key] = found
+        else:
+            rows[key] = found
+            ledger.append([found])
+    return faults
+
+
+def prepare_clip(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, StoreRow | str]:
+    """Decode one clip into its prepared file, unless one of the same content is there; its key, and its row or what
+    was out of reach. All bytes are read before they are decoded, so that a fault of the disk is not among theirs."""
+    try:
+        ends = find_first_last(clip)
+        quick, full = compute_quick_stamp(clip, ends), compute_full_stamp(clip)
+        row = partial(StoreRow, clip.key, quick, full, ends)
+        content = hash_sources(clip)
+        path = place / f"{make_prepared_name(clip, content)}.safetensors"
+        facts = _read_existing(path) or _decode_to_file(clip, path, content, form, (quick, ends, full))
+    except MediaError as error:
+        told = (("unreadable", clip.key, str(error)),)
+        return clip.key, row(name="", content=content, readable=False, problems=told)
+    except OSError as error:
+        return (
+            clip.key,
+            f"{Path(error.filename or clip.key).name}: {error.strerror or error}; tried again the next time",
+        )
+    return clip.key, row(
+        name=path.stem,
+        content=content,
+        readable=True,
+        problems=tuple((what, where, why) for what, where, why in facts["problems"]),
+        frames=facts["frames"],
+        sound=facts["sound"],
+        words=len(facts["words"]),
+        looks=facts["looks"],
+        sounds=facts["sounds"],
+        bytes=path.stat().st_size,
+    )
+
+
+def _report_crash(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, StoreRow | str]:
+    return clip.key, "decoding it ended the process, by a fault or for want of memory; tried again the next time"
+
+
+def _read_existing(path: Path) -> dict[str, Any] | None:
+    """The facts of a prepared file; None where there is none, or it was cut short."""
+    try:
+        return read_clip_facts(path)
+    except (OSError, StoreError):
+        return None
+
+
+def _decode_to_file(
+    clip: Clip, path: Path, content: str, form: PrepareSpec, marks: tuple[str, tuple[str, ...], str]
+) -> dict[str, Any]:
+    """Raises OSError where a source changed since its bytes were hashed: the file would bear another's name."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    from datasets.decode.clip import decode_clip
+
+    data, facts = decode_clip(clip, form.side, form.mels)
+    quick, ends, full = marks
+    if (compute_quick_stamp(clip, ends), compute_full_stamp(clip)) != (quick, full):
+        raise OSError(errno.EBUSY, "changed while it was read", clip.key)
+    try:
+        with atomic_path(path) as temporary:
+            save_file(data, temporary, metadata={"facts": json.dumps({"content": content, **facts})})
+    except SafetensorError as error:  # it wraps what the disk said
+        raise StoreError(
+            f"cannot write {path} ({error}); free space or choose another --results, then start again: it goes on"
+        ) from None
+    return facts
+
+
+@contextmanager
+def _store_lock(place: Path, report: Callable[[str, int, int], None]) -> Iterator[None]:
+    """One process prepares a store at a time; another one waits, and then finds the work done."""
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(place / LOCK_FILE)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            report("wait: another process prepares these clips", 0, 1)
+            lock.acquire()
+            report("wait: another process prepares these clips", 1, 1)
+    except OSError as error:
+        raise StoreError(f"cannot write {place}: {error.strerror or error}; choose another --results") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _remove_partial(place: Path) -> None:
+    """Remove the hidden files of processes that were killed while they wrote, ours and those of safetensors."""
+    for path in place.glob(".*"):
+        if path.name != LOCK_FILE:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _make_prepared_clip(clip: Clip, place: Path, row: StoreRow | None, fault: str | None) -> PreparedClip:
+    if fault is not None or row is None:
+        return PreparedClip(
+            clip, None, None, (DataIssue("unreadable", clip.key, fault or "its sources changed meanwhile"),)
+        )
+    path = place / f"{row.name}.safetensors" if row.readable else None
+    return PreparedClip(clip, path, row, tuple(DataIssue(*told) for told in row.problems))
+
+
+def read_clip_facts(path: Path) -> dict[str, Any]:
+    """What a prepared file says of itself, from its header alone; raises StoreError for one that was cut short."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(size) if size < path.stat().st_size else b"")
+            end = max(told["data_offsets"][1] for name, told in header.items() if name != "__metadata__")
+            facts: dict[str, Any] = json.loads(header["__metadata__"]["facts"])
+        except (ValueError, KeyError, TypeError):
+            end, facts = -1, {}
+    if path.stat().st_size != 8 + size + end:
+        raise StoreError(f"{path} is damaged; remove it, and it is prepared again")
+    return facts
+
+
+def compute_quick_stamp(clip: Clip, ends: tuple[str, ...] = ()) -> str:
+    """Name, size and time of change of each source; of a folder of frames its own time, and those of the pictures
+    named in `ends`. A picture rewritten between them goes unseen: `full_mark` sees it."""
+    marks = [clip.sources.text]
+    for role, path in list_sources(clip):
+        marks += [role, path.name, _stamp_file(path), *(_stamp_file(path / name) for name in ends if role == "frames")]
+    return _hash_strings(marks)[:24]
+
+
+def compute_full_stamp(clip: Clip) -> str:
+    """The same with every picture of a folder of frames: their number, total size and latest time."""
+    return _hash_strings([compute_quick_stamp(clip), _stamp_frames(clip)])[:24]
+
+
+def find_first_last(clip: Clip) -> tuple[str, ...]:
+    """The names of the first and the last picture of a folder of frames."""
+    try:
+        names = list_image_names(clip.sources.frames) if clip.sources.frames is not None else []
+    except OSError:
+        names = []
+    return tuple(dict.fromkeys(names[:1] + names[-1:]))
+
+
+def hash_sources(clip: Clip) -> str:
+    """The sha256 of all bytes of the sources and of what each is for; of a folder frame by frame, with their names."""
+    marks = [clip.sources.text]
+    for role, path in list_sources(clip):
+        files = sorted(number_frames(path, clip.key, clip.sources.root).paths) if path.is_dir() else [path]
+        marks += [role, *(f"{file.name if path.is_dir() else ''}\x1f{sha256(file)}" for file in files)]
+    return _hash_strings(marks)
+
+
+def make_prepared_name(clip: Clip, content: str) -> str:
+    """The name of a prepared file: it follows from the clip's key, its sources' names and their content."""
+    return _hash_strings([clip.key, *(path.name for _, path in list_sources(clip)), content])[:32]
+
+
+def list_sources(clip: Clip) -> list[tuple[str, Path]]:
+    """What each file or folder of a clip is for, and where it is."""
+    files = clip.sources
+    parts = {"frames": files.frames, "video": files.video, "audio": files.audio, "transcript": files.transcript}
+    return [(role, path) for role, path in parts.items() if path is not None]
+
+
+def _hash_strings(marks: Iterable[str]) -> str:
+    return hashlib.sha256("\x1e".join(marks).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _stamp_frames(clip: Clip) -> str:
+    if clip.sources.frames is None:
+        return ""
+    try:
+        return compute_frames_stamp(clip.sources.frames)
+    except OSError as error:
+        return f"out of reach: {error.errno}"
+
+
+def _stamp_file(path: Path) -> str:
+    try:
+        stat = os.stat(path)
+        return f"{'' if S_ISDIR(stat.st_mode) else stat.st_size}\x1f{stat.st_mtime_ns}"
+    except OSError as error:
+        return f"out of reach: {error.errno}"
+
+
+@dataclass(frozen=True)
+class StoreRow:
+    """What is known of one clip: how its sources looked when they were read, and what was in them."""
+
+    key: str
+    quick: str  # marks of the sources (datasets/prepare.py)
+    full: str
+    ends: tuple[str, ...]  # first and last picture of a folder of frames
+    name: str  # of the prepared file
+    content: str  # sha256 of the bytes of the sources
+    readable: bool  # False: there is no prepared file, and `problems` say why
+    problems: tuple[tuple[str, str, str], ...]
+    frames: int = 0  # of 1/30 s
+    sound: int = 0  # frames of 10 ms
+    words: int = 0
+    looks: str = ""  # digest of what is seen; empty where there is nothing
+    sounds: str = ""  # digest of what is heard
+    bytes: int = 0  # of the prepared file
+
+    @property
+    def seconds(self) -> float:
+        """The clip's length."""
+        return self.frames / FRAME_RATE if self.frames else self.sound / AUDIO_FRAME_RATE
+
+
+def read_store_manifest(place: Path) -> dict[str, StoreRow]:
+    """Clip key -> its last whole line; nothing where there is no ledger."""
+    try:
+        text = (place / STORE_MANIFEST).read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise StoreError(f"cannot read {place / STORE_MANIFEST} ({error.strerror}); choose another --results") from None
+    rows: dict[str, StoreRow] = {}
+    for line in text.split(b"\n"):
+        row = _parse_line(line)
+        if row is not None:
+            rows[row.key] = row
+    return rows
+
+
+class StoreManifest:
+    """A ledger open for adding; only the holder of the store's lock opens one."""
+
+    def __init__(self, place: Path, rows: Mapping[str, StoreRow]) -> None:
+        self._path = place / STORE_MANIFEST
+        self._compact(rows)
+
+    def append(self, rows: Iterable[StoreRow]) -> None:
+        """Add lines; raises StoreError where the disk is full. A line that is lost costs a hash, not a decoding."""
+        lines = "".join(f"{json.dumps(asdict(row), separators=(',', ':'))}\n" for row in rows)
+        try:
+            with self._path.open("ab") as file:
+                file.write(b"\n" * self._is_last_line_torn(file.tell()) + lines.encode())
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {self._path}: {error.strerror or error}; free space or choose another --results, then "
+                "start again: it goes on"
+            ) from error
+
+    def _is_last_line_torn(self, size: int) -> bool:
+        """Whether the last line has no end."""
+        if not size:
+            return False
+        with self._path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) != b"\n"
+
+    def _compact(self, rows: Mapping[str, StoreRow]) -> None:
+        """Write the ledger anew once most of its lines are superseded."""
+        try:
+            lines = self._path.read_bytes().count(b"\n")
+        except OSError:
+            return
+        if lines > 2 * len(rows) + MAX_SUPERSEDED:
+            text = "".join(f"{json.dumps(asdict(row), separators=(',', ':'))}\n" for row in rows.values())
+            atomic_write(self._path, text.encode())
+
+
+def _parse_line(line: bytes) -> StoreRow | None:
+    try:
+        raw: dict[str, Any] = json.loads(line)
+        raw["problems"], raw["ends"] = tuple(tuple(row) for row in raw["problems"]), tuple(raw["ends"])
+        return StoreRow(**raw)
+    except (ValueError, TypeError, KeyError):
+        return None

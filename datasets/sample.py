@@ -1,0 +1,336 @@
+"""The built-in sample: synthetic clips with a data set's classes, written once in the official layout.
+
+It lets the first command work anywhere, by the same steps as real data: frames as jpg, sound as mp3, words as srt.
+Its numbers say nothing about real videos. A clip follows a timeline of emotions; its transcript holds emotion words
+of the real lexica, one a second, of which a known share is planted wrong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from filelock import FileLock
+
+from bench.errors import StoreError
+from bench.files import atomic_write
+from bench.processes import run_all
+from bench.types import DatasetInfo, PlantedWord, SampleTruth, Word
+
+SAMPLE_VERSION = 1  # frozen with its difficulty: docs/decisions/0002-sample.md
+CLIPS_PER_CLASS, TRAINING_PER_CLASS = 40, 28  # a class; the first 28 are for training
+CLIP_SECONDS = (5.0, 7.0)
+
+STRONG_SHARE = (0.22, 0.38)  # of a clip's time
+STRONG_RANGE, WEAK_RANGE, OTHER_RANGE = (0.8, 1.0), (0.15, 0.4), (0.2, 0.5)  # strengths
+
+PLUTCHIK_EMOTIONS = frozenset({"anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"})
+WRONG_KINDS = ("sentiment", "emotion", "degree")
+WRONG_SHARE = 0.1  # of the cues, for each way of being wrong
+NEAR_DISTANCE, FAR_DISTANCE = (
+    0.15,
+    0.55,
+)  # distance of a word's degree from the emotion's strength: true, and planted wrong
+FILLERS = (
+    *("the", "a", "and", "of", "to", "we", "you", "it", "is", "was", "that", "there", "then", "here", "this", "which"),
+    *("what", "when", "one", "two", "with", "from", "for", "on", "at", "by", "so", "but", "or", "into", "over", "they"),
+    *("he", "she", "us", "our", "their", "who", "how", "than"),
+)
+TOPICS = (
+    ("kitchen", "table", "spoon", "plate", "bowl", "oven", "fork"),
+    ("street", "wheel", "bus", "corner", "road", "bridge", "traffic"),
+    ("garden", "leaf", "stone", "grass", "fence", "soil", "branch"),
+    ("office", "desk", "paper", "printer", "keyboard", "folder", "lamp"),
+    ("river", "boat", "sand", "shore", "wave", "rope", "sail"),
+)
+
+
+def ensure_sample(
+    info: DatasetInfo,
+    cache: Path,
+    report: Callable[[str, int, int], None],
+    clips: int = CLIPS_PER_CLASS,
+    training: int = TRAINING_PER_CLASS,
+) -> Path:
+    """The folder of the sample for a card, made where it is not there yet; whole or not at all."""
+    root = cache / "sample" / f"{info.name}-form{SAMPLE_VERSION}"
+    if (root / "truth.json").exists():
+        return root
+    try:
+        root.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{root}.lock"):
+            if not (root / "truth.json").exists():
+                _write_sample(info, root, report, clips, training)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write the built-in sample to {root} ({error.strerror}); choose another --results"
+        ) from None
+    return root
+
+
+def read_truth(root: Path) -> dict[str, SampleTruth]:
+    """Clip key -> what was drawn: for the runner's check of verification, never for a method."""
+    raw = json.loads((root / "truth.json").read_text())
+    return {
+        key: SampleTruth(
+            tuple(tuple(row) for row in told["course"]), tuple(PlantedWord(**word) for word in told["words"])
+        )
+        for key, told in raw.items()
+    }
+
+
+def write_sample_clip(info: DatasetInfo, root: Path, label: int, number: int) -> tuple[str, dict[str, Any]]:
+    """Draw, sound and speak one clip into the tree; its key and its truth. The same on every machine but for the
+    codecs' last bits."""
+    from datasets.sample_media import VOICE_RATE, draw_frames, synthesise_voice
+
+    name = f"{number:03d}"
+    rng = np.random.default_rng(_make_seed(info.name, info.classes[label], name))
+    seconds = float(rng.uniform(*CLIP_SECONDS))
+    course = draw_timeline(label, len(info.classes), seconds, rng)
+    words, planted = make_transcript(course, seconds, info, rng)
+    frames = draw_frames(*sample_timeline(course, round(seconds * 30), 30), len(info.classes), rng)
+    sound = synthesise_voice(*sample_timeline(course, round(seconds * VOICE_RATE), VOICE_RATE), rng)
+    folder = info.classes[label]
+    _write_frames(root / "imgs" / folder / name, frames)
+    _write_mp3(root / "mp3" / folder / f"{name}.mp3", sound, VOICE_RATE)
+    _write_srt(root / "srt" / folder / f"{name}.srt", words)
+    truth = {
+        "course": [(round(piece.start, 3), piece.label, round(piece.strength, 3)) for piece in course],
+        "words": [asdict(word) for word in planted],
+    }
+    return f"{folder}/{name}", truth
+
+
+def _write_sample(
+    info: DatasetInfo, root: Path, report: Callable[[str, int, int], None], clips: int, training: int
+) -> None:
+    """All clips in parallel into a folder beside, which then takes its place."""
+    for left in (root, *root.parent.glob(f".{root.name}.*")):  # the lock is held: nobody writes there
+        shutil.rmtree(left, ignore_errors=True)
+    place = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
+    work = [(info, place, label, number) for label in range(len(info.classes)) for number in range(clips)]
+    try:
+        for folder in info.classes:
+            for part in ("mp3", "srt"):
+                (place / part / folder).mkdir(parents=True)
+        truth = dict(run_all(write_sample_clip, work, "sample", report))
+        for split, chosen in (("train", range(training)), ("test", range(training, clips))):
+            lines = [f"{name}/{n:03d} {label + 1}" for label, name in enumerate(info.classes) for n in chosen]
+            (place / f"{split}list01.txt").write_text("\n".join(lines) + "\n")
+        atomic_write(place / "truth.json", json.dumps(dict(sorted(truth.items()))).encode())
+        place.chmod(0o755)
+        place.replace(root)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _write_frames(folder: Path, frames: np.ndarray) -> None:
+    from datasets.decode.video import encode_jpeg
+
+    folder.mkdir(parents=True)
+    for number, frame in enumerate(frames, 1):
+        (folder / f"{number:06d}.jpg").write_bytes(encode_jpeg(frame))
+
+
+def _write_mp3(path: Path, sound: np.ndarray, rate: int) -> None:
+    import av
+
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libmp3lame", rate=rate, layout="mono")
+        stream.bit_rate = 64000
+        frame = av.AudioFrame.from_ndarray((sound[None] * 32767).astype(np.int16), format="s16", layout="mono")
+        frame.sample_rate = rate
+        resampler = av.AudioResampler(format="s16p", layout="mono", rate=rate, frame_size=stream.frame_size or 576)
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            container.mux(stream.encode(part))
+        container.mux(stream.encode(None))
+
+
+def _write_srt(path: Path, words: list[Word]) -> None:
+    blocks = [
+        f"{number}\n{_format_time(word.start)} --> {_format_time(word.end)}\n{word.text}\n"
+        for number, word in enumerate(words, 1)
+    ]
+    path.write_text("\n".join(blocks), encoding="utf-8")
+
+
+def _format_time(seconds: float) -> str:
+    thousandths = round(seconds * 1000)
+    return f"00:{thousandths // 60000:02d}:{thousandths // 1000 % 60:02d},{thousandths % 1000:03d}"
+
+
+def _make_seed(*parts: str) -> int:
+    return int.from_bytes(hashlib.sha256("\x1f".join(parts).encode()).digest()[:8], "big")
+
+
+@dataclass(frozen=True)
+class EmotionSpan:
+    """A stretch of a clip with one emotion."""
+
+    start: float  # seconds
+    end: float
+    label: int
+    strength: float  # 0 to 1
+
+
+def draw_timeline(label: int, classes: int, seconds: float, rng: np.random.Generator) -> tuple[EmotionSpan, ...]:
+    """The clip's class is strong in one or two pieces, a fifth to two fifths of the time; elsewhere it is weak, or
+    another class is."""
+    share = rng.uniform(*STRONG_SHARE)
+    strong = int(rng.integers(1, 3))
+    weak = int(rng.integers(3, 5))
+    lengths = [share * seconds * part for part in rng.dirichlet(np.full(strong, 8.0))]
+    lengths += [(1 - share) * seconds * part for part in rng.dirichlet(np.full(weak, 8.0))]
+    pieces, start = [], 0.0
+    for number in rng.permutation(strong + weak):
+        if number < strong:
+            emotion, strength = label, rng.uniform(*STRONG_RANGE)
+        elif rng.random() < 0.4:
+            emotion, strength = label, rng.uniform(*WEAK_RANGE)
+        else:
+            others = [other for other in range(classes) if other != label]
+            emotion, strength = int(rng.choice(others)), rng.uniform(*OTHER_RANGE)
+        end = start + lengths[number]
+        pieces.append(EmotionSpan(start, end, emotion, float(strength)))
+        start = end
+    return tuple(pieces)
+
+
+def find_span(course: tuple[EmotionSpan, ...], second: float) -> EmotionSpan:
+    """The piece that a moment lies in."""
+    return next((piece for piece in course if second < piece.end), course[-1])
+
+
+def sample_timeline(course: tuple[EmotionSpan, ...], count: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """(count,) classes and (count,) strengths at `rate` moments a second, from 0 on."""
+    ends = np.asarray([piece.end for piece in course])
+    place = np.minimum(np.searchsorted(ends, np.arange(count) / rate, side="right"), len(course) - 1)
+    labels, strengths = (np.asarray([getattr(p, name) for p in course]) for name in ("label", "strength"))
+    return labels[place], strengths[place]
+
+
+@dataclass(frozen=True)
+class KnownWord:
+    """What the lexica say of a word: sign and percentile of its polarity, and its Plutchik emotions."""
+
+    text: str
+    sign: int
+    degree: float
+    emotions: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Lexica:
+    """The words of both lexica, and every concept that a row of words might form by accident."""
+
+    words: tuple[KnownWord, ...]
+    cues: frozenset[str]  # their texts
+    concepts: frozenset[str]
+
+
+@cache
+def load_lexica() -> Lexica:
+    """Words that SenticNet gives a polarity and the NRC list an emotion."""
+    from senticnet.senticnet6 import senticnet
+
+    text = resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8")
+    strengths = sorted(abs(float(values[7])) for values in senticnet.values())
+    known = []
+    for word, tags in sorted(json.loads(text).items()):
+        emotions = frozenset(tags) & PLUTCHIK_EMOTIONS
+        polarity = float(senticnet[word][7]) if word in senticnet else 0.0
+        if emotions and polarity and word.isalpha() and word.isascii():
+            rank = bisect_left(strengths, abs(polarity)) + bisect_right(strengths, abs(polarity))
+            known.append(KnownWord(word, 1 if polarity > 0 else -1, rank / 2 / len(strengths), emotions))
+    return Lexica(tuple(known), frozenset(word.text for word in known), frozenset(senticnet))
+
+
+def make_transcript(
+    course: tuple[EmotionSpan, ...], seconds: float, info: DatasetInfo, rng: np.random.Generator
+) -> tuple[list[Word], list[PlantedWord]]:
+    """Two words a second, the second of each pair a cue: (all words, the planted truth of the cues).
+
+    Where no cue can ever be verified, in a piece of a neutral class or of one without emotions, it is a filler.
+    """
+    topic = TOPICS[int(rng.integers(len(TOPICS)))]
+    said: list[str] = []
+    words: list[Word] = []
+    planted: list[PlantedWord] = []
+    for second in range(int(seconds - 0.6)):
+        filler = _draw_filler(said, topic, rng)
+        said.append(filler)
+        words.append(_make_word(filler, second + 0.05 + 0.1 * rng.random()))
+        start = second + 0.45 + 0.2 * rng.random()
+        piece = find_span(course, start)
+        wrong = _draw_wrong_kind(rng)
+        if not _has_cues(info, piece.label):
+            said.append(_draw_filler(said, topic, rng))
+            words.append(_make_word(said[-1], start))
+            continue
+        cue = _draw_cue(piece, wrong, info, said, rng)
+        if cue is not None:
+            said.append(cue.text)
+            words.append(_make_word(cue.text, start))
+            planted.append(PlantedWord(cue.text, words[-1].start, wrong))
+    return words, planted
+
+
+def is_cue_for(known: KnownWord, piece: EmotionSpan, wrong: str | None, info: DatasetInfo) -> bool:
+    """Whether a word is a true cue of a piece, or wrong in just the one way named."""
+    name = info.classes[piece.label]
+    sign = info.sentiment[piece.label] == known.sign
+    emotion = bool(info.emotions[name] & known.emotions)
+    distance = abs(known.degree - piece.strength)
+    if wrong == "sentiment":
+        return not sign and not emotion and distance < NEAR_DISTANCE
+    if wrong == "emotion":
+        return sign and not emotion and distance < NEAR_DISTANCE
+    if wrong == "degree":
+        return sign and emotion and distance > FAR_DISTANCE
+    return sign and emotion and distance < NEAR_DISTANCE
+
+
+def _has_cues(info: DatasetInfo, label: int) -> bool:
+    return bool(info.sentiment[label] and info.emotions.get(info.classes[label]))
+
+
+def _draw_wrong_kind(rng: np.random.Generator) -> Literal["sentiment", "emotion", "degree"] | None:
+    drawn = int(rng.random() / WRONG_SHARE)
+    return WRONG_KINDS[drawn] if drawn < len(WRONG_KINDS) else None  # type: ignore[return-value]
+
+
+def _draw_cue(
+    piece: EmotionSpan, wrong: str | None, info: DatasetInfo, said: list[str], rng: np.random.Generator
+) -> KnownWord | None:
+    known = load_lexica().words
+    order = (known[number] for number in rng.permutation(len(known)).tolist())
+    good = (word for word in order if is_cue_for(word, piece, wrong, info) and not _forms_concept(said, word.text))
+    return next(good, None)
+
+
+def _draw_filler(said: list[str], topic: tuple[str, ...], rng: np.random.Generator) -> str:
+    pool = topic if rng.random() < 0.4 else FILLERS
+    order = [pool[number] for number in rng.permutation(len(pool)).tolist()]
+    free = (word for word in order if word not in load_lexica().cues and not _forms_concept(said, word))
+    return next(free, "the")
+
+
+def _forms_concept(said: list[str], word: str) -> bool:
+    """Whether a word would make a SenticNet concept with the words before it."""
+    return any("_".join([*said[-count:], word]) in load_lexica().concepts for count in range(1, min(3, len(said)) + 1))
+
+
+def _make_word(text: str, start: float) -> Word:
+    start = round(start, 3)
+    return Word(text, start, round(start + 0.3, 3))

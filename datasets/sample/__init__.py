@@ -1,1 +1,0 @@
-"""The built-in sample: drawn clips that stand in where there are no data."""

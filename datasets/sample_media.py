@@ -1,0 +1,189 @@
+"""Synthetic frames and voice of a sample clip.
+
+The emotion shows in the colour, form and motion of a shape, each as strong as the emotion, before a background
+unrelated to the class; and in the pitch, rhythm and timbre of a voice, over a base that belongs to the speaker.
+
+Key: n frames, H W pixels; n samples at 16 kHz.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+WIDTH, HEIGHT = 64, 48
+PIXEL_NOISE = 10.0  # standard deviation, of 255
+COLOUR_NOISE = 0.16  # of the shape's hue, in turns, drawn anew for each piece of a clip
+
+VOICE_RATE = 16000
+NOISE_LEVEL = 0.08  # amplitude of the room's noise, beside a voice of 0.12 to 0.5
+RHYTHM = (2.0, 3.2, 11.0, 7.5, 1.2, 5.0, 9.0, 4.0)  # beats a second of each class
+PITCH = (1.25, 0.8, 1.5, 1.35, 0.75, 1.1, 0.9, 1.0)  # of the speaker's base
+GLIDE = (-0.2, -0.1, 0.15, 0.3, -0.3, 0.45, 0.0, -0.45)  # rise of the pitch within a beat
+BRIGHTNESS = (1.0, 0.3, 0.55, 0.8, 0.1, 0.65, 0.9, 0.4)  # share of high partials
+
+
+def draw_frames(labels: np.ndarray, strengths: np.ndarray, classes: int, rng: np.random.Generator) -> np.ndarray:
+    """(n, H, W, 3) uint8 frames for n emotions and strengths, 30 a second."""
+    count = len(labels)
+    time = np.arange(count) / 30
+    own = rng.random()  # hue of the shape where no emotion colours it
+    size = 10 + 4 * rng.random()
+    hue = (labels + 0.5) / classes + _draw_span_noise(labels, strengths, COLOUR_NOISE, rng)
+    colour = _hsv_to_rgb(hue, 0.9, 0.95) * strengths[:, None] + _hsv_to_rgb(np.full(count, own), 0.35, 0.6) * (
+        1 - strengths[:, None]
+    )
+    x, y, scale = _compute_motion(labels, strengths, time, rng)
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
+    dx = (columns[None] - x[:, None, None]) / (size * scale)[:, None, None]
+    dy = (rows[None] - y[:, None, None]) / (size * scale)[:, None, None]
+    inside = np.empty((count, HEIGHT, WIDTH), dtype=np.float32)
+    dx, dy = dx.astype(np.float32), dy.astype(np.float32)
+    forms = np.where(strengths > 0.45, labels % len(SHAPES), len(SHAPES))  # a faint emotion has no form of its own
+    for form in np.unique(forms):
+        of_form = forms == form
+        edge = SHAPES[form](dx[of_form], dy[of_form]) if form < len(SHAPES) else _disc(dx[of_form], dy[of_form])
+        inside[of_form] = np.clip(0.5 - edge * 6, 0, 1)
+    background, shape = _draw_background(rng).astype(np.float32), (255 * colour).astype(np.float32)
+    frames = background + (shape[:, None, None] - background) * inside[..., None]
+    frames += PIXEL_NOISE * rng.standard_normal(frames.shape, dtype=np.float32)
+    clipped: np.ndarray = frames.clip(0, 255).astype(np.uint8)
+    return clipped
+
+
+def _compute_motion(
+    labels: np.ndarray, strengths: np.ndarray, time: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre and scale of the shape: a slow drift of its own, and the emotion's way of moving."""
+    phase, slow = rng.uniform(0, 2 * np.pi, 2), rng.uniform(0.1, 0.25)
+    x = WIDTH / 2 + 8 * np.sin(2 * np.pi * slow * time + phase[0])
+    y = HEIGHT / 2 + 5 * np.sin(2 * np.pi * slow * time + phase[1])
+    turn = 2 * np.pi * time
+    moves = (  # (x, y, growth) in pixels and parts, of full strength
+        (5 * np.sin(7 * turn), 0 * turn, 0 * turn),  # shaking from side to side
+        (0 * turn, 3 * np.sin(2 * turn), -0.25 + 0.1 * np.sin(4 * turn)),  # shrinking back
+        (2 * np.sin(11 * turn), 2 * np.cos(11 * turn), 0 * turn),  # trembling
+        (0 * turn, -7 * np.abs(np.sin(1.5 * turn)), 0 * turn),  # jumping
+        (0 * turn, 6 + 0 * turn, -0.1 + 0 * turn),  # sunk and still
+        (0 * turn, 0 * turn, 0.35 * np.sin(2.5 * turn)),  # swelling
+        (4 * np.sin(3 * turn), 4 * np.sin(3 * turn), 0 * turn),  # rocking aslant
+        (6 * np.cos(1.2 * turn), 6 * np.sin(1.2 * turn), 0 * turn),  # circling
+    )
+    dx, dy, grow = (np.stack([move[axis] for move in moves]) for axis in range(3))
+    place = (labels % len(moves), np.arange(len(time)))
+    return x + strengths * dx[place], y + strengths * dy[place], 1 + strengths * grow[place]
+
+
+def _disc(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    edge: np.ndarray = np.hypot(dx, dy) - 1
+    return edge
+
+
+def _square(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    edge: np.ndarray = np.maximum(np.abs(dx), np.abs(dy)) - 0.85
+    return edge
+
+
+def _ring(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    edge: np.ndarray = np.abs(np.hypot(dx, dy) - 0.8) - 0.25
+    return edge
+
+
+def _triangle(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    edge: np.ndarray = np.maximum(dy - 0.7, np.abs(dx) * 1.6 - dy - 0.9)
+    return edge
+
+
+def _bar(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    edge: np.ndarray = np.maximum(np.abs(dx) / 3, np.abs(dy)) - 0.4
+    return edge
+
+
+def _cross(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    edge: np.ndarray = np.minimum(np.maximum(np.abs(dx) / 3, np.abs(dy)), np.maximum(np.abs(dx), np.abs(dy) / 3)) - 0.33
+    return edge
+
+
+def _star(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    edge: np.ndarray = np.hypot(dx, dy) - 0.75 - 0.3 * np.cos(5 * np.arctan2(dy, dx))
+    return edge
+
+
+def _diamond(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    edge: np.ndarray = np.abs(dx) + np.abs(dy) - 1.1
+    return edge
+
+
+def _draw_two_discs(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    edge: np.ndarray = np.hypot(np.abs(dx) - 0.7, dy) - 0.5
+    return edge
+
+
+SHAPES: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (
+    *(_square, _bar, _ring, _star, _triangle, _cross),
+    *(_diamond, _draw_two_discs),  # of a seventh and an eighth class
+)
+
+
+def _draw_background(rng: np.random.Generator) -> np.ndarray:
+    """(H, W, 3) a soft gradient between two colours, with blots."""
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
+    ends = 255 * _hsv_to_rgb(rng.random(2), rng.uniform(0.2, 0.6), rng.uniform(0.35, 0.8))
+    angle = rng.uniform(0, 2 * np.pi)
+    share = 0.5 + 0.5 * np.sin(angle + (rows * np.sin(angle) + columns * np.cos(angle)) / rng.uniform(9, 25))
+    picture: np.ndarray = ends[0] * share[..., None] + ends[1] * (1 - share[..., None])
+    for _ in range(int(rng.integers(2, 6))):
+        centre, radius = rng.uniform(0, (HEIGHT, WIDTH)), rng.uniform(3, 10)
+        blot = np.hypot(rows - centre[0], columns - centre[1]) < radius
+        picture[blot] = 0.5 * picture[blot] + 0.5 * 255 * _hsv_to_rgb(rng.random(1), 0.5, 0.7)[0]
+    return picture
+
+
+def _draw_span_noise(
+    labels: np.ndarray, strengths: np.ndarray, deviation: float, rng: np.random.Generator
+) -> np.ndarray:
+    """(n,) noise that stays the same while the emotion does."""
+    changes = (np.diff(labels, prepend=labels[0]) != 0) | (np.diff(strengths, prepend=strengths[0]) != 0)
+    number = np.cumsum(changes)
+    noise: np.ndarray = rng.normal(0, deviation, number[-1] + 1)[number]
+    return noise
+
+
+def _hsv_to_rgb(hue: np.ndarray, saturation: float, value: float) -> np.ndarray:
+    """(n, 3) colours between 0 and 1 of n hues in turns."""
+    offset = np.asarray([5, 3, 1])
+    k = (offset + 6 * np.asarray(hue)[:, None]) % 6
+    colours: np.ndarray = value - value * saturation * np.clip(np.minimum(k, 4 - k), 0, 1)
+    return colours
+
+
+def synthesise_voice(labels: np.ndarray, strengths: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(n,) samples between -1 and 1 for n classes and strengths."""
+    count = len(labels)
+    time = np.arange(count) / VOICE_RATE
+    base, loudness, noise = rng.uniform(85, 300), rng.uniform(0.12, 0.5), NOISE_LEVEL * rng.uniform(0.5, 2)
+    calm = {"rhythm": rng.uniform(2.5, 4.5), "bright": rng.uniform(0.25, 0.75)}  # the speaker's own manner
+    rhythm = _blend_by_strength(RHYTHM, labels, strengths, calm["rhythm"])
+    beat = np.cumsum(rhythm) / VOICE_RATE
+    within = beat % 1
+    pitch = (
+        base
+        * _blend_by_strength(PITCH, labels, strengths, 1.0)
+        * (1 + _blend_by_strength(GLIDE, labels, strengths, 0.0) * within)
+    )
+    phase = 2 * np.pi * np.cumsum(pitch * (1 + 0.01 * np.sin(2 * np.pi * 5 * time))) / VOICE_RATE
+    bright = _blend_by_strength(BRIGHTNESS, labels, strengths, calm["bright"])
+    tone = np.zeros(count)
+    for partial in range(1, 13):
+        audible = pitch * partial < 0.45 * VOICE_RATE
+        tone += audible * bright ** (0.35 * (partial - 1)) / partial**0.5 * np.sin(partial * phase)
+    envelope = 1 - (0.25 + 0.65 * strengths) * within  # a stroke that dies away, the more so the stronger
+    wave = loudness * envelope * tone / 3 + rng.normal(0, noise, count)
+    return np.clip(wave, -1, 1).astype(np.float32)
+
+
+def _blend_by_strength(values: tuple[float, ...], labels: np.ndarray, strengths: np.ndarray, calm: float) -> np.ndarray:
+    """A class's value as far as the emotion is strong, the speaker's own beyond."""
+    found: np.ndarray = calm + strengths * (np.asarray(values)[labels % len(values)] - calm)
+    return found

@@ -1,1 +1,0 @@
-"""The prepared store: clips decoded once, read at random."""

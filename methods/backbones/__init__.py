@@ -1,1 +1,0 @@
-"""Encoders of picture, sound and words, and their fusion."""

@@ -1,0 +1,3 @@
+"""MBT: transformers of picture and sound that exchange information through bottleneck tokens."""
+
+from __future__ import annotations

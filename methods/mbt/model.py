@@ -1,0 +1,232 @@
+"""MBT and its temporal emotion scores (Eq. 3; METHOD.md sections 1 and 2).
+
+A picture and a sound encoder exchange information through bottleneck tokens in their last blocks. The temporal scores
+are how much of each emotion each segment carries. One implementation serves every size: the config sets it.
+
+Key: B clips, S segments, Nv Na patch tokens, Kv Ka visible ones, D width, C classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+import torch
+from einops import rearrange, repeat
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from bench.errors import ConfigError
+from bench.rng import RngTree
+from bench.types import Inputs
+from methods.mbt.blocks import NORM_EPS, compute_class_attention, make_blocks, return_freed_memory, run_block
+from methods.mbt.config import MODALITY_CHOICES, MbtConfig
+from methods.mbt.tokens import (
+    AudioTokens,
+    VideoTokens,
+    centre_mel,
+    centre_pixels,
+    make_seeded,
+    prepend_special_tokens,
+    scale_mel,
+    scale_pixels,
+)
+
+INPUT_SCALES = {"released": (scale_pixels, scale_mel), "segment": (centre_pixels, centre_mel)}
+
+
+@dataclass(frozen=True)
+class PatchTokens:
+    """The patch tokens of every segment with their positions, and which modalities each clip has."""
+
+    video: Float[Tensor, "B S Nv D"]
+    audio: Float[Tensor, "B S Na D"]
+    present: Bool[Tensor, "B 3"]
+
+
+@dataclass(frozen=True)
+class VisibleTokens:
+    """Places of the patch tokens that pass; as many in every segment of a modality."""
+
+    video: Int[Tensor, "B S Kv"]
+    audio: Int[Tensor, "B S Ka"]
+
+
+@dataclass(frozen=True)
+class EncodedSegments:
+    """What the encoders say of every segment. The attention is that of the class tokens to the patches in the last
+    block, mean over heads (sound: and over its two special tokens); None unless asked for."""
+
+    video: Float[Tensor, "B S Nv D"]
+    audio: Float[Tensor, "B S Na D"]
+    video_class: Float[Tensor, "B S D"]
+    audio_class: Float[Tensor, "B S D"]
+    video_attention: Float[Tensor, "B S Nv"] | None = None
+    audio_attention: Float[Tensor, "B S Na"] | None = None
+
+
+class Mbt(nn.Module):
+    """Both encoders, their fusion and the two heads; fc(z) is the sum of the heads' scores."""
+
+    def __init__(self, config: MbtConfig, classes: int, rng: RngTree) -> None:
+        super().__init__()
+        if config.width % config.heads:
+            raise ConfigError(f"width {config.width} is no multiple of heads {config.heads}")
+        if config.fusion_depth > config.depth:
+            raise ConfigError(f"fusion_depth {config.fusion_depth} exceeds depth {config.depth}")
+        self.width = width = config.width
+        self.scale_video, self.scale_audio = INPUT_SCALES[config.scale]
+        self.first_fusion_block = config.depth - config.fusion_depth
+        self.video_tokens = make_seeded(
+            rng,
+            "video.tokens",
+            lambda: VideoTokens(config.frames, config.size, config.tubelet, config.patch, width, config.stem),
+        )
+        self.audio_tokens = make_seeded(
+            rng,
+            "audio.tokens",
+            lambda: AudioTokens(config.mels, config.audio_patch, config.audio_stride, width),
+        )
+        sizes = (width, config.depth, config.heads, config.dropout)
+        self.video_blocks = make_seeded(rng, "video.blocks", lambda: make_blocks(*sizes, compiled=config.compile))
+        self.audio_blocks = make_seeded(rng, "audio.blocks", lambda: make_blocks(*sizes, compiled=config.compile))
+        self.video_norm, self.audio_norm = nn.LayerNorm(width, NORM_EPS), nn.LayerNorm(width, NORM_EPS)
+        self.bottleneck_token = nn.Parameter(torch.empty(1, config.bottleneck, width))
+        nn.init.trunc_normal_(self.bottleneck_token, std=0.02, generator=rng.torch("weights", "bottleneck"))
+        self.video_head = make_seeded(rng, "video.head", lambda: nn.Linear(width, classes))
+        self.audio_head = make_seeded(rng, "audio.head", lambda: nn.Linear(width, classes))
+        self.active_modalities, self.recompute = MODALITY_CHOICES[config.modalities], config.recompute
+        if self.recompute:
+            return_freed_memory()
+        for name, parameter in self.named_parameters():
+            if name.startswith(("video", "audio")) and not name.startswith(self.active_modalities):
+                parameter.requires_grad_(False)
+
+    @property
+    def video_grid(self) -> tuple[int, int, int]:
+        """Tokens along time, height and width."""
+        return self.video_tokens.grid
+
+    @property
+    def audio_grid(self) -> tuple[int, int]:
+        """Tokens along mel bins and time."""
+        return self.audio_tokens.grid
+
+    def embed(self, inputs: Inputs) -> PatchTokens:
+        """Picture and sound as patch tokens: made once, whichever of them the passes that follow may see."""
+        clips, segments = inputs.video.shape[:2]
+        if "video" in self.active_modalities:
+            video = self.video_tokens(self.scale_video(rearrange(inputs.video, "B S t h w c -> (B S) t h w c")))
+        else:
+            video = self.bottleneck_token.new_zeros(clips * segments, math.prod(self.video_grid), self.width)
+        if "audio" in self.active_modalities:
+            audio = self.audio_tokens(self.scale_audio(rearrange(inputs.audio, "B S f m -> (B S) f m")))
+        else:
+            audio = self.bottleneck_token.new_zeros(clips * segments, math.prod(self.audio_grid), self.width)
+        video, audio = (rearrange(tokens, "(B S) n d -> B S n d", B=clips) for tokens in (video, audio))
+        return PatchTokens(video, audio, inputs.present)
+
+    def encode(
+        self,
+        tokens: PatchTokens,
+        visible: VisibleTokens | None = None,
+        attention: bool = False,
+        video_norm: bool = True,
+    ) -> EncodedSegments:
+        """Tokens and class features of every segment. What is absent is masked out of the exchange, and its class
+        features are zeros, so that its parameters stay in the graph and its content has no effect. The released code
+        pre-trains without `video_norm`."""
+        clips, segments = tokens.video.shape[:2]
+        places = (None, None) if visible is None else (visible.video.flatten(0, 1), visible.audio.flatten(0, 1))
+        video = prepend_special_tokens(self.video_tokens.get_special_tokens(), tokens.video.flatten(0, 1), places[0])
+        audio = prepend_special_tokens(self.audio_tokens.get_special_tokens(), tokens.audio.flatten(0, 1), places[1])
+        present = repeat(tokens.present[:, :2].to(video.dtype), "B m -> (B S) m 1 1", S=segments)
+        for video_block, audio_block in self._zip_blocks(0, self.first_fusion_block):
+            video, audio = self._run_block("video", video_block, video), self._run_block("audio", audio_block, audio)
+        video_last, audio_last = video, audio
+        between = self.bottleneck_token.expand(len(video), -1, -1)
+        for video_block, audio_block in self._zip_blocks(self.first_fusion_block, None):
+            video_last, audio_last = torch.cat([video, between], 1), torch.cat([audio, between], 1)
+            told = self._run_block("video", video_block, video_last), self._run_block("audio", audio_block, audio_last)
+            video, audio, between = _fuse_bottlenecks(*told, between, present)
+        maps: list[Tensor | None] = [None, None]
+        if attention:
+            maps = [
+                rearrange(compute_class_attention(block, last, special, own.shape[1]), "(B S) n -> B S n", B=clips)
+                for block, last, special, own in (
+                    (self.video_blocks[-1], video_last, 1, video),
+                    (self.audio_blocks[-1], audio_last, 2, audio),
+                )
+            ]
+        video = (self.video_norm(video) if video_norm else video) * present[:, 0]
+        audio = self.audio_norm(audio) * present[:, 1]
+        video, audio = (rearrange(x, "(B S) n d -> B S n d", B=clips) for x in (video, audio))
+        return EncodedSegments(
+            video[:, :, 1:], audio[:, :, 2:], video[:, :, 0], audio[:, :, :2].mean(2), maps[0], maps[1]
+        )
+
+    def _zip_blocks(self, first: int, last: int | None) -> Iterator[tuple[nn.Module, nn.Module]]:
+        """The picture's and the sound's blocks of the same depths, side by side."""
+        return zip(self.video_blocks[first:last], self.audio_blocks[first:last], strict=True)
+
+    def _run_block(self, modality: str, block: nn.Module, tokens: Float[Tensor, "b n D"]) -> Float[Tensor, "b n D"]:
+        """Tokens through a block, as they are where the config leaves the modality out."""
+        return run_block(block, tokens, self.recompute) if modality in self.active_modalities else tokens
+
+    def score_classes(
+        self, video_class: Float[Tensor, "B *S D"], audio_class: Float[Tensor, "B *S D"], present: Tensor
+    ) -> tuple[Float[Tensor, "B *S C"], Float[Tensor, "B *S C"]]:
+        """The two heads' scores, zero for an absent modality; fc(z) is their sum."""
+        shape = (len(present),) + (1,) * (video_class.ndim - 1)
+        here = present.to(video_class.dtype)
+        video = self.video_head(video_class) * here[:, 0].view(shape)
+        audio = self.audio_head(audio_class) * here[:, 1].view(shape)
+        return video, audio
+
+
+def _fuse_bottlenecks(
+    video: Float[Tensor, "b nv D"],
+    audio: Float[Tensor, "b na D"],
+    before: Float[Tensor, "b k D"],
+    present: Float[Tensor, "b 2 1 1"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Take the two bottleneck copies off the ends, and average those of the modalities that are there."""
+    count = before.shape[1]
+    copies = torch.stack([video[:, -count:], audio[:, -count:]], dim=1)
+    between = (copies * present).sum(1) / present.sum(1).clamp(min=1)
+    return video[:, :-count], audio[:, :-count], between
+
+
+class TemporalScores(NamedTuple):
+    """Scores of the max-pooled clip by each head, and the curve D_tcam."""
+
+    video: Float[Tensor, "B C"]
+    audio: Float[Tensor, "B C"]
+    curve: Float[Tensor, "B S C"]
+
+
+def compute_temporal_scores(
+    mbt: Mbt,
+    video_class: Float[Tensor, "B S D"],
+    audio_class: Float[Tensor, "B S D"],
+    present: Tensor,
+    tcam: Literal["centred", "raw"] = "centred",
+) -> TemporalScores:
+    """z_v = max over segments; z_e = softmax(fc(z_v)); D_tcam[s] = z_e * fc(z_s).
+
+    Cross-entropy leaves an offset of the scores free and the product does not, so fc(z_s) is centred over classes.
+    """
+    video, audio = mbt.score_classes(video_class.amax(1), audio_class.amax(1), present)
+    segments_v, segments_a = mbt.score_classes(video_class, audio_class, present)
+    return TemporalScores(video, audio, weight_segment_scores(video + audio, segments_v + segments_a, tcam))
+
+
+def weight_segment_scores(
+    pooled: Float[Tensor, "B C"], segments: Float[Tensor, "B S C"], tcam: Literal["centred", "raw"]
+) -> Float[Tensor, "B S C"]:
+    """softmax(pooled) times the (centred) scores of each segment."""
+    if tcam == "centred":
+        segments = segments - segments.mean(-1, keepdim=True)
+    return pooled.softmax(-1)[:, None] * segments

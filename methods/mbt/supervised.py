@@ -1,0 +1,147 @@
+"""Supervised learning of MBT: the polarity-consistent loss, the predictor and fine-tuning (METHOD.md section 1).
+
+Key: B clips, S segments, C classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from bench.evaluate import Validation, explain
+from bench.method import FitContext, Predictor, Scores
+from bench.rng import RngTree
+from bench.training import Losses, Stage, train_stage
+from bench.types import Batch, ClipSet, DatasetInfo, Explanation, Inputs
+from methods.mbt.config import MbtConfig, PretrainConfig, make_sampling
+from methods.mbt.model import EncodedSegments, Mbt, compute_temporal_scores
+from methods.mbt.pretrained import load_pretrained
+
+
+def polarity_cross_entropy(
+    logits: Float[Tensor, "B C"], label: Int[Tensor, " B"], sentiment: Int[Tensor, " C"], weight: float
+) -> Float[Tensor, " B"]:
+    """Cross-entropy times 1 + weight for a clip whose arg-max class has the wrong polarity (Zhao et al., AAAI 2020)."""
+    wrong = sentiment[logits.argmax(-1)] != sentiment[label]
+    return nn.functional.cross_entropy(logits, label, reduction="none") * (1 + weight * wrong)
+
+
+class MbtPredictor(nn.Module):
+    """MBT as a predictor: the arg max of the heads' sum on features averaged over segments."""
+
+    def __init__(self, mbt: Mbt) -> None:
+        super().__init__()
+        self.mbt = mbt
+
+    def score_heads(self, inputs: Inputs) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
+        """Each head's scores of the segment-averaged features."""
+        encoded = self.mbt.encode(self.mbt.embed(inputs))
+        return self.mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
+
+    def forward(self, inputs: Inputs) -> Scores:
+        """Scores of clips and segments."""
+        encoded = self.mbt.encode(self.mbt.embed(inputs))
+        video, audio = self.mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
+        video_s, audio_s = self.mbt.score_classes(encoded.video_class, encoded.audio_class, inputs.present)
+        return Scores(video + audio, video_s + audio_s)
+
+    def explain(self, inputs: Inputs) -> list[Explanation]:
+        """Temporal emotion curves (Eq. 3), and the features of the clips."""
+        encoded = self.mbt.encode(self.mbt.embed(inputs))
+        curves = compute_temporal_scores(self.mbt, encoded.video_class, encoded.audio_class, inputs.present).curve
+        features = compute_clip_features(encoded)
+        return [Explanation(c.cpu(), (), feature=z.cpu()) for c, z in zip(curves, features, strict=True)]
+
+
+def compute_clip_features(encoded: EncodedSegments) -> Float[Tensor, "B Z"]:
+    """What the heads score of a clip: the class features of picture and of sound, averaged over segments."""
+    return torch.cat([encoded.video_class.mean(1), encoded.audio_class.mean(1)], -1)
+
+
+class SupervisedObjective(nn.Module):
+    """Supervised objective of a predictor: both heads, each where its modality is there."""
+
+    def __init__(self, predictor: MbtPredictor, info: DatasetInfo, polarity_weight: float) -> None:
+        super().__init__()
+        self.predictor, self.polarity_weight = predictor, polarity_weight
+        self.register_buffer("sentiment", torch.tensor(info.sentiment), persistent=False)
+        self.sentiment: Tensor
+
+    def forward(self, batch: Batch) -> Losses:
+        """One loss a clip and head."""
+        return Losses(
+            compute_head_losses(self.predictor.score_heads(batch.inputs), batch, self.sentiment, self.polarity_weight),
+            {},
+        )
+
+
+def compute_head_losses(
+    heads: tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]], batch: Batch, sentiment: Tensor, weight: float
+) -> dict[str, Float[Tensor, " B"]]:
+    """The polarity-consistent loss of each head, zero for a clip without its modality."""
+    terms = {}
+    for index, name in enumerate(("video", "audio")):
+        loss = polarity_cross_entropy(heads[index], batch.target, sentiment, weight)
+        terms[name] = loss * batch.inputs.present[:, index]
+    return terms
+
+
+def make_pretraining_stage(config: PretrainConfig) -> Stage:
+    """The stage in front of fine-tuning."""
+    return _make_stage(config, "pretrain", config.pretrain_epochs, config.pretrain_lr)
+
+
+def make_fine_tuning_stage(config: MbtConfig) -> Stage:
+    """The stage on labels, whose weights are averaged."""
+    return replace(_make_stage(config, "finetune", config.epochs, config.lr), ema=config.ema, ema_ramp=config.ema_ramp)
+
+
+def _make_stage(config: MbtConfig, name: str, epochs: int, lr: float) -> Stage:
+    return Stage(
+        name=name,
+        epochs=epochs,
+        batch=config.batch,
+        lr=lr,
+        weight_decay=config.weight_decay,
+        warmup=config.warmup,
+        optimizer=config.optimizer,
+        clip_norm=config.clip_norm,
+        precision=config.precision,
+    )
+
+
+def fine_tune(
+    predictor: MbtPredictor,
+    config: MbtConfig,
+    info: DatasetInfo,
+    clips: ClipSet,
+    val: ClipSet,
+    rng: RngTree,
+    ctx: FitContext,
+) -> Predictor:
+    """Train a predictor on labels; it carries the averaged weights of the best epoch on val."""
+    objective = SupervisedObjective(predictor.to(ctx.device), info, config.polarity_weight)
+    select = Validation(predictor, val, make_sampling(config, False), info, rng, ctx)
+    train_stage(objective, clips, make_sampling(config, True), make_fine_tuning_stage(config), rng, ctx, select)
+    told = explain(predictor, val, make_sampling(config, False), rng, ctx)
+    ctx.tracker.log_explanations(
+        "finetune", {key: replace(one, verdicts=()) for key, one in told.items()}
+    )  # words are over
+    return predictor
+
+
+def build_mbt(config: MbtConfig, info: DatasetInfo) -> MbtPredictor:
+    """Make a predictor whose weights are to be loaded."""
+    return MbtPredictor(Mbt(config, len(info.classes), RngTree(0)))
+
+
+def fit_mbt(
+    config: MbtConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
+) -> Predictor:
+    """Train on labels; return the predictor of the best epoch on val."""
+    mbt = Mbt(config, len(info.classes), rng)
+    load_pretrained(mbt, config, ctx.tracker.notify)
+    return fine_tune(MbtPredictor(mbt), config, info, train, val, rng, ctx)

@@ -1,1 +1,0 @@
-"""What a written report is made of, and whether it still is."""

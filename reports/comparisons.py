@@ -1,0 +1,145 @@
+"""Paired comparisons of lines with a reference: run by run, clip by clip, adjusted for their number.
+
+Runs of several folds share clips, so each fold counts as one piece of evidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+
+from bench.requests import Tuning
+from reports.runs import PredictionCache, Run, RunTable, pair_runs
+from reports.statistics import (
+    Interval,
+    McNemarTest,
+    PairedTest,
+    adjust_holm,
+    compare_pairs,
+    compute_accuracy_difference,
+    mcnemar_test,
+)
+
+PRIMARY_METRIC = "acc_e"
+
+
+def mean_over_folds(values: Mapping[tuple[int, int], float]) -> list[float]:
+    """Values of (fold, seed) as one number for each piece of evidence: of a single fold one a seed, of several folds
+    one a fold, the mean of its seeds."""
+    folds = sorted({fold for fold, _ in values})
+    if len(folds) < 2:
+        return list(values.values())
+    of = [[value for (place, _), value in values.items() if place == fold] for fold in folds]
+    return [sum(found) / len(found) for found in of]
+
+
+def compute_fold_overlap(runs: Sequence[Run]) -> float | None:
+    """Test clips for each training clip, of runs of several folds: these share training clips, and some test clips too.
+    None for one fold."""
+    if len({run.record.spec.fold for run in runs}) < 2:
+        return None
+    tested = [run.record.scores.get("test/n") or 0.0 for run in runs]
+    trained = [run.record.notes.get("clips/train") for run in runs]
+    known = [count for count in trained if count]
+    if known:
+        return fmean(tested) / fmean(known)
+    total = runs[0].info.clips  # an older record does not tell; val is a part of what is not tested
+    return fmean(tested) / (0.8 * (total - fmean(tested))) if total and total > fmean(tested) else 1.0
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A line minus the reference on one data set, in points of Acc E on test."""
+
+    dataset: str
+    dataset_title: str
+    label: str
+    reference: str
+    tuning: Tuning
+    differences: tuple[float, ...]  # one a seed, or one a fold where there are several
+    run_keys: tuple[str, ...]  # of the runs of both
+    paired_test: PairedTest
+    clip_interval: Interval | None  # None where predictions are missing or seeds saw different clips
+    mcnemar: McNemarTest | None  # None, too, where clips are tested more than once
+    adjusted_p: float | None = None  # p of the pairs, by Holm over all comparisons with this reference
+    adjusted_clip_p: float | None = None  # that of the clips
+    family_size: int = 1  # comparisons that Holm adjusts for
+
+
+def compare_with_reference(
+    run_table: RunTable, reference: str, predictions: PredictionCache | None
+) -> list[Comparison]:
+    """All other lines against one, on every data set where they have runs in common: a family. Without a shelf by runs
+    alone."""
+    return compare_family(
+        run_table, [(label, reference) for label in run_table.labels if label != reference], predictions
+    )
+
+
+def compare_family(
+    run_table: RunTable, family: Sequence[tuple[str, str]], predictions: PredictionCache | None
+) -> list[Comparison]:
+    """Every line with its reference, on every data set where both have runs in common, adjusted for all of them."""
+    found = [
+        one
+        for dataset in run_table.dataset_titles
+        for label, reference in family
+        if (one := _compare_on_dataset(run_table, label, reference, dataset, predictions)) is not None
+    ]
+    by_pairs = adjust_holm([one.paired_test.p for one in found])
+    by_clips = adjust_holm([one.clip_interval.p if one.clip_interval is not None else None for one in found])
+    return [
+        replace(
+            one,
+            adjusted_p=pairs,
+            adjusted_clip_p=clips,
+            family_size=sum(other.paired_test.p is not None for other in found),
+        )
+        for one, pairs, clips in zip(found, by_pairs, by_clips, strict=True)
+    ]
+
+
+def _compare_on_dataset(
+    run_table: RunTable, label: str, reference: str, dataset: str, predictions: PredictionCache | None
+) -> Comparison | None:
+    both = pair_runs(run_table, label, reference, dataset)
+    gains: dict[tuple[int, int], float] = {}
+    for one, other in both:
+        ours, theirs = one.get_percent(PRIMARY_METRIC), other.get_percent(PRIMARY_METRIC)
+        if ours is not None and theirs is not None:
+            gains[one.record.spec.fold, one.record.spec.seed] = ours - theirs
+    if not gains:
+        return None
+    differences = mean_over_folds(gains)
+    clips, tests = _compare_clips(both, predictions) if predictions is not None else (None, None)
+    return Comparison(
+        dataset=dataset,
+        dataset_title=run_table.dataset_titles[dataset],
+        label=label,
+        reference=reference,
+        tuning=both[0][0].tuning,
+        differences=tuple(differences),
+        run_keys=tuple(run.record.key for pair in both for run in pair),
+        paired_test=compare_pairs(differences, compute_fold_overlap([run for pair in both for run in pair])),
+        clip_interval=clips,
+        mcnemar=tests,
+    )
+
+
+def _compare_clips(
+    both: Sequence[tuple[Run, Run]], predictions: PredictionCache
+) -> tuple[Interval | None, McNemarTest | None]:
+    """The tests on single clips, where predictions are here and seeds were tested on the same ones; McNemar's only
+    where no clip is tested twice."""
+    first, second = (
+        predictions.pair_predictions([one for one, _ in both]),
+        predictions.pair_predictions([other for _, other in both]),
+    )
+    if first is None or second is None or first.groups != second.groups:
+        return None, None
+    once = len({one.record.spec.fold for one, _ in both}) == 1 or not both[0][0].info.overlap
+    return (
+        compute_accuracy_difference(first.correct, second.correct, first.groups),
+        mcnemar_test(first.correct, second.correct) if once else None,
+    )

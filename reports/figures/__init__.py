@@ -1,0 +1,3 @@
+"""Figures of a report and of single clips."""
+
+from __future__ import annotations

@@ -1,0 +1,339 @@
+"""Figures of what a model did with clips: emotion curves, and clip features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.explanations import ClipExplanation, RunExplanations, read_explanations
+from bench.files import atomic_path
+from bench.metrics import Predictions
+from bench.plotting import GREY, ClipFigure, add_title, format_clip_name
+from bench.types import DatasetInfo
+from reports.figures.classes import save_confusion_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+CLASS_COLOURS = (
+    "#D55E00",
+    "#009E73",
+    "#56B4E9",
+    "#E69F00",
+    "#0072B2",
+    "#CC79A7",
+    "#000000",
+    "#888888",
+)  # Okabe and Ito, 2008
+CLASS_DASHES = ("-", "--", ":")  # told apart where there are more classes than colours
+MAX_THUMBNAILS = 16  # at most so many in a row
+
+
+TARGET_TITLE, RECOVERED_TITLE = "target, of all tokens", "recovered from the visible tokens"
+
+MIN_DISTINCT_CLIPS = 5  # clips that make a map
+CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")  # a class has its form as well as its colour
+
+
+@dataclass(frozen=True)
+class ClipCurves:
+    """What is drawn of one clip. `curve` and `segments` are None where a method tells nothing of segments."""
+
+    title: str
+    note: str  # small, below: where the numbers come from
+    classes: tuple[str, ...]
+    probabilities: np.ndarray  # (C,)
+    duration: float  # of the clip; slots beyond it are looped copies
+    segment_spans: Sequence[tuple[float, float]]  # S x (start, end) in s
+    emotion_scores: np.ndarray | None = None  # (S, C) temporal emotion scores
+    segment_probabilities: np.ndarray | None = None  # (S, C) probabilities
+    thumbnails: Sequence[np.ndarray] = field(default_factory=list)  # S x (H, W, 3) uint8, or none
+
+
+def get_class_style(label: int) -> dict[str, Any]:
+    """Colour and line of a class, the same in every picture of a data set."""
+    return {
+        "color": CLASS_COLOURS[label % len(CLASS_COLOURS)],
+        "linestyle": CLASS_DASHES[label // len(CLASS_COLOURS) % len(CLASS_DASHES)],
+    }
+
+
+def draw_emotion_curves(
+    axes: Axes, times: Sequence[float], curve: np.ndarray, classes: Sequence[str], strong: int | None = None
+) -> None:
+    """A line for each class through (S, C) scores at S moments in seconds; the class `strong` stands out."""
+    for label, name in enumerate(classes):
+        stands_out = label == strong
+        axes.plot(
+            times,
+            curve[:, label],
+            label=name,
+            marker="o",
+            markersize=5 if stands_out else 3,
+            linewidth=2.6 if stands_out else 1.3,
+            alpha=1.0 if stands_out or strong is None else 0.75,
+            zorder=3 if stands_out else 2,
+            **get_class_style(label),
+        )
+    axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
+    axes.set_xlabel("seconds", fontsize=8)
+    axes.tick_params(labelsize=8)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def save_clip_curves(path: Path, page: ClipCurves) -> None:
+    """A clip on one page: its stills, its curve and its segments' probabilities over time, and its scores beside."""
+    from matplotlib.figure import Figure
+
+    heights = {}
+    if len(page.thumbnails):
+        heights["stills"] = 1.0
+    if page.emotion_scores is not None:
+        heights["curve"] = 2.8
+    if page.segment_probabilities is not None:
+        heights["segments"] = 0.5 + 0.24 * len(page.classes)
+    tall = max(2.0, sum(heights.values()))
+    figure = Figure(figsize=(10, tall + 1.0), layout="constrained")
+    figure.suptitle(page.title, fontsize=12, x=0.01, ha="left", parse_math=False)
+    figure.supxlabel(page.note, fontsize=7, color=GREY, x=0.01, ha="left", parse_math=False)
+    table = figure.add_gridspec(
+        max(1, len(heights)), 2, width_ratios=(4, 1), height_ratios=list(heights.values()) or [1]
+    )
+    draw = {"stills": _draw_thumbnails, "curve": _draw_emotion_panel, "segments": _draw_segment_map}
+    for row, name in enumerate(heights):
+        axes = figure.add_subplot(table[row, 0])
+        draw[name](axes, page)
+        axes.set_xlim(0, page.segment_spans[-1][1])
+    beside = figure.add_subplot(table[len(heights) > 1 and "stills" in heights :, 1] if heights else table[0, :])
+    _draw_clip_probabilities(beside, page)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
+
+
+def _draw_thumbnails(axes: Axes, page: ClipCurves) -> None:
+    """Up to 16 stills, each over the middle of its slot."""
+    end, every = page.segment_spans[-1][1], -(-len(page.thumbnails) // MAX_THUMBNAILS)
+    wide = page.segment_spans[0][1] / end * every
+    for still, (start, stop) in list(zip(page.thumbnails, page.segment_spans, strict=True))[every // 2 :: every]:
+        place = axes.inset_axes(((start + stop) / 2 / end - 0.48 * wide, 0, 0.96 * wide, 1))
+        place.imshow(still, interpolation="lanczos")
+        place.axis("off")
+    axes.axis("off")
+
+
+def _draw_emotion_panel(axes: Axes, page: ClipCurves) -> None:
+    assert page.emotion_scores is not None
+    strong = int(page.probabilities.argmax())
+    draw_emotion_curves(
+        axes, [(start + end) / 2 for start, end in page.segment_spans], page.emotion_scores, page.classes, strong
+    )
+    axes.set_title("how much of each emotion each segment carries", fontsize=9, loc="left")
+    axes.set_ylabel("temporal emotion score", fontsize=8)
+    _shade_looped_part(axes, page)
+
+
+def _draw_segment_map(axes: Axes, page: ClipCurves) -> None:
+    """A map of the segments' probabilities, with their percents where there is room."""
+    assert page.segment_probabilities is not None
+    edges = [0.0, *(end for _, end in page.segment_spans)]
+    axes.pcolormesh(edges, np.arange(len(page.classes) + 1), page.segment_probabilities.T, cmap="Blues", vmin=0, vmax=1)
+    axes.set_yticks(np.arange(len(page.classes)) + 0.5, page.classes, fontsize=8)
+    axes.invert_yaxis()
+    axes.set_xlabel("seconds", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.set_title("what each segment would be called by itself, percent", fontsize=9, loc="left")
+    if len(page.segment_spans) <= MAX_THUMBNAILS:
+        for (segment, label), share in np.ndenumerate(page.segment_probabilities):
+            middle, shade = sum(page.segment_spans[segment]) / 2, "white" if share > 0.55 else "black"
+            percent = f"{100 * share:.0f}"
+            axes.text(middle, label + 0.5, percent, ha="center", va="center", fontsize=7, color=shade, zorder=5)
+    _shade_looped_part(axes, page)
+
+
+def _draw_clip_probabilities(axes: Axes, page: ClipCurves) -> None:
+    """The clip's own probabilities in the colours of the curve, which they explain."""
+    places = range(len(page.classes))
+    bars = axes.barh(places, 100 * page.probabilities, color=[get_class_style(label)["color"] for label in places])
+    axes.bar_label(bars, [f"{100 * share:.0f}" for share in page.probabilities], padding=3, fontsize=8)
+    axes.set_yticks(places, page.classes, fontsize=9)
+    axes.get_yticklabels()[int(page.probabilities.argmax())].set_fontweight("bold")
+    axes.invert_yaxis()
+    axes.set_xlim(0, max(50.0, 130 * page.probabilities.max()))
+    axes.set_xticks([])
+    axes.set_title("the clip, percent", fontsize=9, loc="left")
+    for side in ("top", "right", "bottom"):
+        axes.spines[side].set_visible(False)
+
+
+def _shade_looped_part(axes: Axes, page: ClipCurves) -> None:
+    """Mark what lies behind the end of a clip that had to be looped."""
+    end = page.segment_spans[-1][1]
+    if end - page.duration > 0.05:
+        axes.axvspan(page.duration, end, color=GREY, alpha=0.18, linewidth=0, zorder=4)
+        axes.text(end, 1.01, "looped", transform=axes.get_xaxis_transform(), ha="right", va="bottom", fontsize=7)
+
+
+def compute_emotion_distribution(curve: np.ndarray) -> np.ndarray:
+    """softmax over classes of (S, C) temporal emotion scores: the target of the recovery."""
+    raised = np.exp(curve - curve.max(axis=-1, keepdims=True))
+    found: np.ndarray = raised / raised.sum(axis=-1, keepdims=True)
+    return found
+
+
+def find_curves(explained: RunExplanations) -> dict[str, ClipExplanation]:
+    """Clip key -> the curves of the first stage that tells any, of the clips that are shown."""
+    for found in explained.stages.values():
+        told = {key: found[key] for key in explained.shown if key in found and found[key].curve is not None}
+        if told:
+            return told
+    return {}
+
+
+def draw_emotions(explained: RunExplanations) -> Figure | None:
+    """One row a clip; the second column is there where a stage recovers emotions. None without curves."""
+    from matplotlib.figure import Figure
+
+    told = find_curves(explained)
+    if not told:
+        return None
+    recovers = any(one.recovered is not None for one in told.values())
+    figure = Figure(figsize=(9.5 if recovers else 6.5, 1.3 + 1.9 * len(told)), layout="constrained")
+    add_title(figure, "Emotion of each segment", explained)
+    rows = figure.subplots(len(told), 2 if recovers else 1, sharex=True, sharey=True, squeeze=False)
+    for row, (key, one) in zip(rows, told.items(), strict=True):
+        label = explained.labels[key]
+        for axes, curve in zip(row, _list_distributions(one), strict=False):
+            _draw_distribution(axes, curve, explained.classes, label)
+        row[0].set_ylabel("share")
+        name = format_clip_name(explained, key)
+        row[0].set_title(f"{name}: {TARGET_TITLE}" if recovers else name, fontsize=9, loc="left", parse_math=False)
+        if one.recovered is not None:
+            row[1].set_title(RECOVERED_TITLE, fontsize=9, loc="left")
+    rows[0, 0].set_ylim(0, 1.08 * max(curve.max() for one in told.values() for curve in _list_distributions(one)))
+    for axes in rows[-1]:
+        axes.set_xlabel("segment")
+    figure.legend(
+        *rows[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False
+    )
+    return figure
+
+
+def _list_distributions(one: ClipExplanation) -> list[np.ndarray]:
+    assert one.curve is not None
+    target = compute_emotion_distribution(one.curve)
+    return [target] if one.recovered is None else [target, one.recovered]
+
+
+def _draw_distribution(axes: Axes, curve: np.ndarray, classes: tuple[str, ...], label: int) -> None:
+    """The lines of one panel, the clip's own class strong."""
+    places = list(range(1, len(curve) + 1))
+    draw_emotion_curves(axes, places, curve, classes, label)
+    axes.set_xlabel("")
+    axes.set_xticks(places)
+
+
+def find_features(explained: RunExplanations) -> tuple[np.ndarray, np.ndarray] | None:
+    """((n, D) features, (n,) labels) of val under the last stage that tells any."""
+    for found in reversed(list(explained.stages.values())):
+        told = {key: one.feature for key, one in found.items() if one.feature is not None}
+        if told:
+            labels = np.asarray([explained.labels[key] for key in told])
+            return np.stack(list(told.values())).astype(np.float32), labels
+    return None
+
+
+def count_distinct_features(features: np.ndarray) -> int:
+    """How many clips have features of their own: a model that has collapsed gives all of them the same."""
+    return len(np.unique(features, axis=0))
+
+
+def project_features(features: np.ndarray) -> np.ndarray:
+    """(n, 2) places of (n, D) features: the same for the same features."""
+    from sklearn.manifold import TSNE
+
+    neighbours = min(30.0, (len(features) - 1) / 3)
+    map_ = TSNE(perplexity=neighbours, init="pca", method="exact", random_state=0)
+    found: np.ndarray = map_.fit_transform(features)
+    return found
+
+
+def draw_features(explained: RunExplanations) -> Figure | None:
+    """The map, a form and a colour for each class. None where fewer than five clips differ."""
+    from matplotlib.figure import Figure
+
+    known = find_features(explained)
+    if known is None or count_distinct_features(known[0]) < MIN_DISTINCT_CLIPS:
+        return None
+    places, labels = project_features(known[0]), known[1]
+    figure = Figure(figsize=(6.5, 5.2), layout="constrained")
+    add_title(figure, "t-SNE of clip features", explained)
+    axes = figure.subplots()
+    for label, name in enumerate(explained.classes):
+        x, y = places[labels == label].T
+        axes.scatter(
+            x,
+            y,
+            s=42,
+            label=name,
+            marker=CLASS_MARKERS[label % len(CLASS_MARKERS)],
+            color=get_class_style(label)["color"],
+            edgecolor="white",
+        )
+    axes.set_aspect("equal", adjustable="datalim")
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(f"n = {len(labels)} clips; distances between far groups mean nothing", fontsize=9, loc="left")
+    figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
+    return figure
+
+
+CLIP_FIGURES = {
+    "emotions.png": ClipFigure(
+        "Emotions", "How much of each emotion each segment carries (Fig. 6b of the paper).", draw_emotions
+    ),
+    "features.png": ClipFigure(
+        "Features",
+        "Clip features of the finished model, t-SNE, every validation clip by its class (Fig. 6c).",
+        draw_features,
+    ),
+}
+"""File name -> figure, of those that runs of any method may have."""
+
+
+def all_pictures(own: Mapping[str, ClipFigure]) -> dict[str, ClipFigure]:
+    """File name -> figure, of all that runs of a method with figures of its `own` may have: the map comes last."""
+    return dict(sorted({**CLIP_FIGURES, **own}.items(), key=lambda item: item[0] == "features.png"))
+
+
+def save_run_figures(
+    folder: Path,
+    info: DatasetInfo,
+    predictions: Predictions,
+    sample: bool,
+    own: Mapping[str, ClipFigure],
+    notice: Callable[[str], None] = lambda text: None,
+) -> list[str]:
+    """Draw what there is to draw, with the figures that are the method's `own`; the names of the pictures."""
+    names = [save_confusion_figure(folder, info, predictions, sample)]
+    explained = read_explanations(folder)
+    if explained is None:
+        return names
+    for name, one in all_pictures(own).items():
+        figure = one.draw(explained)
+        if figure is not None:
+            with atomic_path(folder / name) as temporary:
+                figure.savefig(temporary, format="png", dpi=130)
+            names.append(name)
+    told = find_features(explained)
+    if told is not None and count_distinct_features(told[0]) < MIN_DISTINCT_CLIPS:
+        notice(
+            f"no map of features: it wants {MIN_DISTINCT_CLIPS} validation clips that differ, there are {count_distinct_features(told[0])}"
+        )
+    return names

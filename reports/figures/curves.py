@@ -1,0 +1,259 @@
+"""Learning curves over epochs, and search curves over trials and hours."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from reports.figures import style
+from reports.figures.style import FigureDecor, add_decor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from reports.types import FigureValue
+
+
+MAX_PANELS_PER_ROW = 3  # panels side by side, at most
+MARKERS_PER_CURVE = 6  # markers on a line, about
+
+FAILED_STRIP = 0.16  # of the panel's height: here the crosses stand, each search's at a height of its own
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """A method's curve over its runs."""
+
+    label: str
+    epochs: tuple[int, ...]
+    mean: tuple[float, ...]  # one for each epoch
+    low: tuple[float, ...]  # the least of the runs, or the mean
+    high: tuple[float, ...]  # the most of the runs, or the mean
+    runs: int
+
+
+@dataclass(frozen=True)
+class LearningPanel:
+    """The curves of a data set."""
+
+    title: str
+    curves: tuple[LearningCurve, ...]
+
+
+@dataclass(frozen=True)
+class LearningPlot:
+    """What is drawn. A label looks the same in every panel."""
+
+    axis_label: str  # "val Acc E, percent"
+    panels: tuple[LearningPanel, ...]
+    sample: bool = False
+
+
+def tabulate_learning(data: LearningPlot) -> tuple[dict[str, FigureValue], ...]:
+    """One for each epoch of each line."""
+    return tuple(
+        {
+            "panel": panel.title,
+            "label": line.label,
+            "runs": line.runs,
+            "epoch": epoch,
+            "mean": mean,
+            "low": low,
+            "high": high,
+        }
+        for panel in data.panels
+        for line in panel.curves
+        for epoch, mean, low, high in zip(line.epochs, line.mean, line.low, line.high, strict=True)
+    )
+
+
+@style.report_style()
+def draw_learning(data: LearningPlot) -> Figure:
+    """The mean as a line, the range of the runs as a faint band, the legend below.
+
+    More labels than there are colours are spread over several panels of one scale.
+
+    Raises ValueError without panels, or where a panel has no line or a line no epoch.
+    """
+    if not data.panels or not all(panel.curves and all(line.epochs for line in panel.curves) for panel in data.panels):
+        raise ValueError("nothing to draw")
+    labels = style.drop_repeats([line.label for panel in data.panels for line in panel.curves])
+    parts = style.split_evenly(labels, len(style.COLOURS))
+    panels = [(panel, part) for panel in data.panels for part in parts]
+    stacked, abreast = style.make_panel_grid(len(panels), len(parts), MAX_PANELS_PER_ROW)
+    width = style.COLUMN_WIDTH if abreast == 1 else style.PAGE_WIDTH
+    titles = [style.format_panel_title(panel.title, parts.index(part), len(parts)) for panel, part in panels]
+    titles = [style.wrap_text(title, int(0.7 * style.CHARS_PER_INCH * width / abreast)) for title in titles]
+    above = style.LINE_HEIGHT * 1.2 * max(title.count("\n") + 1 for title in titles)
+    figure = style.make_figure(width, stacked * ((1.65 if len(parts) == 1 else 1.35) + above))
+    table = figure.subplots(stacked, abreast, squeeze=False)
+    for place, (axes, (panel, part), title) in enumerate(zip(table.flat, panels, titles, strict=False)):
+        _draw_learning_panel(axes, panel, labels, part)
+        axes.set_title(title)
+        if place % abreast == 0:
+            axes.set_ylabel(style.wrap_text(data.axis_label, int(style.CHARS_PER_INCH * 1.5)))
+    for axes in list(table.flat)[len(panels) :]:
+        axes.remove()
+    handles = [style.make_legend_handle(place) for place in range(len(labels))]
+    return add_decor(figure, FigureDecor("epoch", handles, labels, sample=data.sample))
+
+
+def _draw_learning_panel(axes: Axes, panel: LearningPanel, labels: Sequence[str], part: Sequence[str]) -> None:
+    """One panel with the lines of a part of the labels, on the scale of all; `gid` names the line or band."""
+    from matplotlib.ticker import MaxNLocator
+
+    for line in [line for line in panel.curves if line.label in part]:
+        place = labels.index(line.label)
+        every = max(1, len(line.epochs) // MARKERS_PER_CURVE)
+        axes.plot(
+            line.epochs,
+            line.mean,
+            markersize=3.8,
+            markeredgewidth=0.4,
+            markeredgecolor="white",
+            markevery=(place % every, every),
+            zorder=3,
+            gid=line.label,
+            **style.get_line_style(place),
+        )
+        if line.low != line.high:
+            colour = style.get_line_style(place)["color"]
+            axes.fill_between(
+                line.epochs, line.low, line.high, color=colour, alpha=0.13, linewidth=0, zorder=2, gid=line.label
+            )
+    least, most = min(min(line.low) for line in panel.curves), max(max(line.high) for line in panel.curves)
+    edge = 0.05 * (most - least) or max(0.05 * abs(most), 0.5)
+    axes.set_ylim(least - edge, most + edge)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.grid(axis="y", color=style.LIGHT_GREY, linewidth=0.5)
+
+
+@dataclass(frozen=True)
+class SearchCurve:
+    """A search of a method, its trials in the order they ended."""
+
+    label: str
+    trial_counts: tuple[int, ...]  # how many had ended: 1, 2, ...
+    hours: tuple[float, ...]  # since the search began
+    best: tuple[float, ...]  # so far; NaN until one has a value
+    trial_values: tuple[float | None, ...]  # each trial's own; None: it failed or was pruned
+
+
+@dataclass(frozen=True)
+class SearchPlot:
+    """What is drawn."""
+
+    axis_label: str  # "val Acc E, percent"
+    searches: tuple[SearchCurve, ...]
+    sample: bool = False
+
+
+def tabulate_searches(data: SearchPlot) -> tuple[dict[str, FigureValue], ...]:
+    """One for each trial of each search; `best` is None until a trial has a value."""
+    return tuple(
+        {
+            "label": search.label,
+            "trial": trial,
+            "hours": hours,
+            "value": value,
+            "best": None if math.isnan(best) else best,
+        }
+        for search in data.searches
+        for trial, hours, value, best in zip(
+            search.trial_counts, search.hours, search.trial_values, search.best, strict=True
+        )
+    )
+
+
+@style.report_style()
+def draw_searches(data: SearchPlot) -> Figure:
+    """Steps of the best so far; each trial's own value is a faint dot, one without a value a cross at the bottom.
+
+    More searches than there are colours are spread over several lines of panels of one scale. Raises ValueError without
+    searches, or where a search has no trial.
+    """
+    if not data.searches or not all(search.trial_counts for search in data.searches):
+        raise ValueError("nothing to draw")
+    labels = [search.label for search in data.searches]
+    parts = style.split_evenly(range(len(labels)), len(style.COLOURS))
+    figure = style.make_figure(style.PAGE_WIDTH, 2.1 * len(parts))
+    table = figure.subplots(len(parts), 2, sharex="col", sharey=True, squeeze=False)
+    for (trials, hours), part in zip(table, parts, strict=True):
+        for place in part:
+            floor = 0.025 + (FAILED_STRIP - 0.03) * (place - part[0]) / len(parts[0])
+            _draw_search(trials, data.searches[place], data.searches[place].trial_counts, place, floor)
+            _draw_search(hours, data.searches[place], data.searches[place].hours, place, floor)
+        trials.set_ylabel(style.wrap_text(data.axis_label, int(style.CHARS_PER_INCH * 1.5)))
+    table[-1, 0].set_xlabel("trials")
+    table[-1, 1].set_xlabel("hours")
+    _set_search_limits(data, table[0, 0], table[0, 1])
+    for axes in table.flat:
+        axes.grid(axis="y", color=style.LIGHT_GREY, linewidth=0.5)
+    handles, words = _make_search_legend(data)
+    return add_decor(figure, FigureDecor("", handles, words, sample=data.sample))
+
+
+def _has_failed_trials(data: SearchPlot) -> bool:
+    """Whether a trial has no value."""
+    return any(value is None for search in data.searches for value in search.trial_values)
+
+
+def _make_search_legend(data: SearchPlot) -> tuple[list[Line2D], list[str]]:
+    """Each search's line, and what dots and crosses are."""
+    from matplotlib.lines import Line2D
+
+    handles = [style.make_legend_handle(place) for place in range(len(data.searches))]
+    words = [search.label for search in data.searches]
+    dots: dict[str, Any] = {"linestyle": "none", "color": style.GREY}
+    handles.append(Line2D([], [], marker="o", markersize=2.5, markeredgewidth=0, alpha=0.5, **dots))
+    words.append("a trial")
+    if _has_failed_trials(data):
+        handles.append(Line2D([], [], marker="x", markersize=3, **dots))
+        words.append("failed or pruned")
+    return handles, words
+
+
+def _draw_search(axes: Axes, search: SearchCurve, places: Sequence[float], index: int, floor: float) -> None:
+    """One search in one panel; `gid` names what is what."""
+    look = style.get_line_style(index)
+    colour = look["color"]
+    every = max(1, len(places) // 5)
+    axes.plot(
+        places, search.best, drawstyle="steps-post", zorder=3, markersize=3.2, markevery=every, gid="best", **look
+    )
+    told = [(place, value) for place, value in zip(places, search.trial_values, strict=True) if value is not None]
+    bare = [place for place, value in zip(places, search.trial_values, strict=True) if value is None]
+    dots: dict[str, Any] = {"linestyle": "none", "color": colour, "zorder": 2}
+    if told:
+        x, y = zip(*told, strict=True)
+        axes.plot(x, y, marker=look["marker"], markersize=2.4, markeredgewidth=0, alpha=0.45, gid="values", **dots)
+    if bare:
+        low = [floor] * len(bare)
+        crosses = axes.get_xaxis_transform()
+        axes.plot(
+            bare, low, marker="x", markersize=3, markeredgewidth=0.7, alpha=0.8, transform=crosses, gid="none", **dots
+        )
+
+
+def _set_search_limits(data: SearchPlot, trials: Axes, hours: Axes) -> None:
+    """Room for the crosses below the values, and axes that begin at no trial and no hour."""
+    from matplotlib.ticker import MaxNLocator
+
+    values = [value for search in data.searches for value in search.trial_values if value is not None]
+    values += [best for search in data.searches for best in search.best if not math.isnan(best)]
+    if values:
+        values += [values[0] - 1, values[0] + 1] if len(set(values)) == 1 else []
+        span = max(values) - min(values)
+        below = (FAILED_STRIP if _has_failed_trials(data) else 0.0) + 0.05
+        trials.set_ylim(min(values) - below / (1 - below) * span, max(values) + 0.06 * span)
+        ticks = MaxNLocator(nbins=5).tick_values(min(values), max(values) + 0.06 * span)
+        trials.set_yticks([tick for tick in ticks if min(values) - 0.05 * span <= tick <= max(values) + 0.06 * span])
+    most = max(hour for search in data.searches for hour in search.hours)
+    trials.set_xlim(0, 1.03 * max(trial for search in data.searches for trial in search.trial_counts) + 0.2)
+    hours.set_xlim(0, 1.03 * most if most > 0 else 1.0)
+    trials.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

@@ -1,0 +1,387 @@
+"""The figures of a study, and their data: scores, differences, learning, classes, confidence, ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from itertools import accumulate
+from statistics import fmean
+
+import numpy as np
+
+from bench.artifacts import CURVES_FILE
+from bench.files import parse_json
+from reports.comparisons import Comparison
+from reports.figures import classes as confusion
+from reports.figures import classes as radar
+from reports.figures import classes as reliability
+from reports.figures import curves as learning
+from reports.figures import intervals as differences
+from reports.figures import intervals as results
+from reports.figures.classes import (
+    ConfidenceBin,
+    ConfusionMatrix,
+    ConfusionPlot,
+    RadarPanel,
+    RadarPlot,
+    RadarPolygon,
+    ReliabilityCurve,
+    ReliabilityPanel,
+    ReliabilityPlot,
+    count_confusions,
+)
+from reports.figures.curves import LearningCurve, LearningPanel, LearningPlot, SearchCurve, SearchPlot
+from reports.figures.intervals import DifferencePlot, DifferencePoint, ScorePlot, ScorePoint
+from reports.runs import Extract, PredictionCache, Run, RunTable, SearchSummary, StudyResults, slugify
+from reports.statistics import BINS, bin_clips, compute_accuracy_interval, draw_critical_differences
+from reports.tables.columns import average_groups, is_eligible_for_best
+from reports.tables.costs import compute_calibration_error, compute_hours, get_scaled_note, list_measures, read_measure
+from reports.tables.scores import rank_lines, select_complete_lines
+from reports.types import FigureValue, ReportFigure
+
+MAX_LINES = 6  # lines in a figure of curves or matrices
+
+SECONDS_PER_HOUR = 3600.0
+NO_SCORE = float("nan")
+
+
+def make_figures(
+    study: StudyResults, found: dict[str, list[Comparison]], predictions: PredictionCache
+) -> list[ReportFigure]:
+    """All figures of a study that its runs can fill."""
+    run_table = study.run_table
+    lines = _select_lines(study)
+    made = []
+    scored = collect_results(run_table, predictions)
+    made.append(
+        ReportFigure(
+            f"{study.name}_results",
+            "Scores with intervals",
+            "Acc E on test: the mean over runs, each run as a dot, and a 95 % bootstrap interval over test clips, "
+            "stratified by class, for these very runs (none over folds of unequal size). Hollow: a line that takes no "
+            "part in marks.",
+            partial(results.draw_scores, scored),
+            results.tabulate_scores(scored),
+        )
+    )
+    references = ["clean"] if study.table_kind == "optimism" else study.get_labels(study.reference_method)
+    for place, reference in enumerate(references):
+        if found.get(reference):
+            gains = collect_differences(run_table, found[reference], reference)
+            made.append(
+                ReportFigure(
+                    f"{study.name}_differences" + ("" if place == 0 else f"_{place + 1}"),
+                    f"Differences to {reference}",
+                    f"Acc E minus that of {reference}, pair by pair (dots), the mean with its 95 % t-interval; below 0 "
+                    "is worse.",
+                    partial(differences.draw_differences, gains),
+                    differences.tabulate_differences(gains),
+                )
+            )
+    learnt = collect_learning_curves(run_table.with_labels(lines))
+    if learnt.panels:
+        caption = (
+            "Val Acc E after each epoch of the last stage: the mean over runs, and from the least to the most of them."
+        )
+        made.append(
+            ReportFigure(
+                f"{study.name}_learning",
+                "Learning curves",
+                caption,
+                partial(learning.draw_learning, learnt),
+                learning.tabulate_learning(learnt),
+            )
+        )
+    return [*made, *_make_cost_figures(study, predictions), *_make_class_figures(study, lines, predictions)]
+
+
+def _make_cost_figures(study: StudyResults, predictions: PredictionCache) -> list[ReportFigure]:
+    """What the lines of a data set cost beside what they are worth; of several data sets the tables tell it."""
+    if len(study.run_table.dataset_titles) > 1:
+        return []
+    ((dataset, title),) = study.run_table.dataset_titles.items()
+    spent = collect_costs(study.run_table, predictions)
+    if not spent.points:
+        return []
+    caption = f"{title}: what each line cost, each quantity on its own axis; the mean over runs, each run as a dot."
+    name = f"{study.name}_cost_{slugify(dataset)}"
+    return [
+        ReportFigure(
+            name, f"Cost, {title}", caption, partial(results.draw_scores, spent), results.tabulate_scores(spent)
+        )
+    ]
+
+
+def _make_class_figures(study: StudyResults, lines: list[str], predictions: PredictionCache) -> list[ReportFigure]:
+    """What becomes of each class: confusion, and the radar of the paper's Fig. 5; and how sure the lines are."""
+    run_table, made = study.run_table, []
+    for dataset, title in run_table.dataset_titles.items():
+        mixed = collect_confusions(run_table, lines, dataset, predictions)
+        if mixed is not None:
+            caption = f"{title}, test: percent of each true class (rows) that is called what (columns), over all runs."
+            caption += _describe_selection(study, lines)
+            name = f"{study.name}_confusion_{slugify(dataset)}"
+            made.append(
+                ReportFigure(
+                    name,
+                    f"Confusion, {title}",
+                    caption,
+                    partial(confusion.draw_confusion, mixed),
+                    confusion.tabulate_confusion(mixed),
+                )
+            )
+    rings = collect_radars(run_table, lines)
+    if rings.panels:
+        caption = (
+            "Recall of each class on test, percent, the mean over runs (Fig. 5 of the paper)."
+            + _describe_selection(study, lines)
+        )
+        made.append(
+            ReportFigure(
+                f"{study.name}_radar", "Classes", caption, partial(radar.draw_radar, rings), radar.tabulate_radar(rings)
+            )
+        )
+    sure = collect_reliabilities(run_table, lines, predictions)
+    if sure.panels:
+        caption = (
+            f"How often the lines are right where they are how sure: clips of all runs together, in the {BINS} bins of "
+            "equal size that the calibration error (ECE) is of; an ECE printed here is the mean over runs."
+        )
+        caption += _describe_selection(study, lines)
+        made.append(
+            ReportFigure(
+                f"{study.name}_reliability",
+                "Calibration",
+                caption,
+                partial(reliability.draw_reliability, sure),
+                reliability.tabulate_reliability(sure),
+            )
+        )
+    return made
+
+
+def _select_lines(study: StudyResults) -> list[str]:
+    """The lines that figures of curves and matrices show: the full method and the controls first, then the others."""
+    run_table = study.run_table
+    first = [label for arm in (study.reference_method, *study.control_arms) for label in study.get_labels(arm)]
+    chosen = list(dict.fromkeys([*first, *run_table.labels]))[:MAX_LINES]
+    return [label for label in run_table.labels if label in chosen]
+
+
+def _describe_selection(study: StudyResults, lines: list[str]) -> str:
+    """What a caption says where a figure shows some lines alone."""
+    count = len(study.run_table.labels)
+    return (
+        f" {len(lines)} of {count} lines: the full method, the controls and the first others."
+        if len(lines) < count
+        else ""
+    )
+
+
+def make_rank_figure(study: StudyResults) -> tuple[list[ReportFigure], str]:
+    """Methods ranked over data sets, where these can carry it; and in words why not."""
+    run_table = study.run_table
+    if study.table_kind != "scores" or len(run_table.dataset_titles) < 2:
+        return [], ""
+    ranks = rank_lines(select_complete_lines(run_table))
+    if not ranks.are_comparable:
+        return [], f"No critical-difference diagram: {ranks.reason}"
+    caption = (
+        f"Mean ranks of Acc E over {ranks.n_datasets} data sets (1 is best); bars join methods that Nemenyi's test does "
+        f"not tell apart at 0.05, critical difference {ranks.critical_difference:.2f} (Demsar 2006)."
+    )
+    rows: list[dict[str, FigureValue]] = []
+    for one, place, of in zip(ranks.methods, ranks.ranks, ranks.nemenyi_p, strict=True):
+        tested = {f"p to {other}": p for other, p in zip(ranks.methods, of, strict=True)}
+        rows.append({"method": one, "rank": place, "critical difference": ranks.critical_difference, **tested})
+    return [
+        ReportFigure(
+            f"{study.name}_ranks",
+            "Ranks over data sets",
+            caption,
+            partial(draw_critical_differences, ranks),
+            tuple(rows),
+        )
+    ], ""
+
+
+def collect_results(run_table: RunTable, predictions: PredictionCache) -> ScorePlot:
+    """Acc E of every line on every data set, each run, and an interval over the test clips."""
+    points = []
+    for dataset, title in run_table.dataset_titles.items():
+        groups = run_table.group_by_label(dataset)
+        for label, group, may in zip(run_table.labels, groups, is_eligible_for_best(groups), strict=True):
+            number = group.compute_mean(lambda run: run.get_percent("acc_e"))
+            if number is None:
+                continue
+            tested = predictions.pair_predictions(group.runs)
+            whole = tested is not None and tested.has_equal_folds
+            found = (
+                compute_accuracy_interval(tested.correct, tested.labels, tested.groups) if tested and whole else None
+            )
+            low, high = (found.low, found.high) if found is not None else (None, None)
+            points.append(ScorePoint(label, title, number.mean, low, high, number.values, flagged=not may))
+    return ScorePlot("Acc E on test, percent", tuple(points), sample=run_table.is_sample)
+
+
+def collect_costs(run_table: RunTable, predictions: PredictionCache) -> ScorePlot:
+    """What the lines of one data set cost: calibration error, what methods measure, hours, size, arithmetic, tries."""
+    reads: dict[str, Extract] = {
+        "ECE, percent": partial(compute_calibration_error, predictions),
+        **{one.title: partial(read_measure, one) for one in list_measures(run_table) if one.title},
+        "hours": compute_hours,
+        "million parameters": partial(get_scaled_note, "cost/parameters", 1e-6),
+        "GFLOPs": partial(get_scaled_note, "cost/flops", 1e-9),
+        "tried": lambda run: float(run.configurations_tried),
+    }
+    (dataset,) = run_table.dataset_titles
+    points = [
+        ScorePoint(label, title, number.mean, None, None, number.values)
+        for title, read in reads.items()
+        for label, group in zip(run_table.labels, run_table.group_by_label(dataset), strict=True)
+        if (number := group.compute_mean(read)) is not None
+    ]
+    return ScorePlot("", tuple(points), sample=run_table.is_sample)
+
+
+def collect_confusions(
+    run_table: RunTable, labels: Sequence[str], dataset: str, predictions: PredictionCache
+) -> ConfusionPlot | None:
+    """The confusion matrices of some lines on a data set, over all their runs; None where no predictions are here."""
+    run_table, panels = run_table.for_dataset(dataset), []
+    for label in labels:
+        runs = [run for run in run_table.runs_of(label) if not run.failed and predictions.load_test(run) is not None]
+        if not runs:
+            continue
+        counts = sum(
+            count_confusions(found, len(run.info.classes))
+            for run in runs
+            if (found := predictions.load_test(run)) is not None
+        )
+        table = tuple(tuple(int(count) for count in row) for row in np.asarray(counts))
+        panels.append(ConfusionMatrix(label, runs[0].info.classes, table, len(runs)))
+    return ConfusionPlot(tuple(panels), run_table.is_sample) if panels else None
+
+
+def collect_radars(run_table: RunTable, labels: Sequence[str]) -> RadarPlot:
+    """The recall of each class by some lines, on every data set."""
+    panels = []
+    for dataset, title in run_table.dataset_titles.items():
+        here = run_table.for_dataset(dataset)
+        classes = here.runs[0].info.classes
+        rings = [
+            RadarPolygon(label, tuple(_mean_percent(runs, f"recall/{name}") for name in classes))
+            for label in labels
+            if (runs := [run for run in here.runs_of(label) if not run.failed])
+        ]
+        if rings and len(classes) > 2:
+            panels.append(RadarPanel(title, classes, tuple(rings), sample=run_table.is_sample))
+    return RadarPlot(tuple(panels))
+
+
+def collect_reliabilities(run_table: RunTable, labels: Sequence[str], predictions: PredictionCache) -> ReliabilityPlot:
+    """How often the lines are right where they are how sure, clips of all runs together; the calibration error is the
+    runs' mean, with the decimals that it has in the table of costs."""
+    panels = []
+    for dataset, title in run_table.dataset_titles.items():
+        here, curves = run_table.for_dataset(dataset), []
+        errors, places = average_groups(here.group_by_label(dataset), partial(compute_calibration_error, predictions))
+        known = dict(zip(here.labels, errors, strict=True))
+        for label in labels:
+            runs = [run for run in here.runs_of(label) if not run.failed and predictions.load_test(run) is not None]
+            if runs:
+                error = known[label]
+                curves.append(
+                    ReliabilityCurve(
+                        label, _bin_by_confidence(runs, predictions), error.mean if error else None, places
+                    )
+                )
+        if curves:
+            panels.append(ReliabilityPanel(title, tuple(curves)))
+    return ReliabilityPlot(tuple(panels), sample=run_table.is_sample)
+
+
+def _mean_percent(runs: Sequence[Run], name: str) -> float | None:
+    known = [value for run in runs if (value := run.get_percent(name)) is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _bin_by_confidence(runs: Sequence[Run], predictions: PredictionCache) -> tuple[ConfidenceBin, ...]:
+    found = [one for run in runs if (one := predictions.load_test(run)) is not None]
+    bins = bin_clips(np.concatenate([one.scores for one in found]), np.concatenate([one.targets for one in found]))
+    return tuple(
+        ConfidenceBin(100 * float(confidence), 100 * float(accuracy), int(clips))
+        for confidence, accuracy, clips in zip(*bins, strict=True)
+    )
+
+
+def collect_differences(run_table: RunTable, found: Sequence[Comparison], reference: str) -> DifferencePlot:
+    """Every comparison with one reference; an arm's ways of tuning stand on one line."""
+    arms = {run.label: run.arm for run in run_table.runs}
+    places = {(arms[one.label], one.dataset, one.tuning) for one in found}
+    several = len({one.tuning for one in found}) > 1 and len(places) == len(found)
+    drawn = tuple(
+        DifferencePoint(
+            label=arms[one.label] if several else one.label,
+            group=one.dataset_title,
+            mean=one.paired_test.mean,
+            low=one.paired_test.low,
+            high=one.paired_test.high,
+            pairs=one.differences,
+            tuning=one.tuning,
+        )
+        for one in found
+    )
+    return DifferencePlot(reference, "Acc E on test, points", drawn, sample=run_table.is_sample)
+
+
+def collect_learning_curves(run_table: RunTable) -> LearningPlot:
+    """Val Acc E after each epoch of the stage that val judges, over the runs of each line, as far as all went."""
+    panels = []
+    for dataset, title in run_table.dataset_titles.items():
+        here, lines = run_table.for_dataset(dataset), []
+        for label in run_table.labels:
+            curves = [curve for run in here.runs_of(label) if not run.failed and (curve := load_val_curve(run))]
+            epochs = min((len(curve) for curve in curves), default=0)
+            if epochs > 1:
+                points = [[curve[epoch] for curve in curves] for epoch in range(epochs)]
+                mean = tuple(fmean(values) for values in points)
+                low, high = tuple(map(min, points)), tuple(map(max, points))
+                lines.append(LearningCurve(label, tuple(range(1, epochs + 1)), mean, low, high, len(curves)))
+        if lines:
+            panels.append(LearningPanel(title, tuple(lines)))
+    return LearningPlot("val Acc E, percent", tuple(panels), run_table.is_sample)
+
+
+def load_val_curve(run: Run) -> list[float]:
+    """A run's val Acc E in percent, epoch by epoch; empty where its curves are not here or val did not judge."""
+    path = run.folder / CURVES_FILE
+    try:
+        points = parse_json(path.read_text()) if path.exists() else []
+        return [100 * point["values"]["val/acc_e"] for point in points if "val/acc_e" in point["values"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def collect_search_curves(searches: Sequence[SearchSummary], titles: Mapping[str, str]) -> SearchPlot:
+    """The best val Acc E so far of each search that kept its trials, against their number and the hours they took."""
+    drawn = []
+    for search in searches:
+        if not search.trials:
+            continue
+        values = [None if trial["value"] is None else 100 * trial["value"] for trial in search.trials]
+        best = accumulate((NO_SCORE if value is None else value for value in values), _track_best)
+        drawn.append(
+            SearchCurve(
+                label=search.title(titles.get(search.dataset, search.dataset)),
+                trial_counts=tuple(range(1, len(values) + 1)),
+                hours=tuple(trial["spent"] / SECONDS_PER_HOUR for trial in search.trials),
+                best=tuple(best),
+                trial_values=tuple(values),
+            )
+        )
+    return SearchPlot("val Acc E, percent", tuple(drawn), any(search.data == "sample" for search in searches))
+
+
+def _track_best(before: float, now: float) -> float:
+    return before if now != now else now if before != before else max(before, now)

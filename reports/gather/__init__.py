@@ -1,1 +1,0 @@
-"""What each figure of a report shows, gathered from its runs."""

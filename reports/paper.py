@@ -1,0 +1,282 @@
+"""The LaTeX document of a report: tables, figures, implementation details, and macros for numbers in running text.
+
+The macro `\\martEkmanAccE` is the number that the table of scores prints there.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+
+from bench.errors import StoreError
+from bench.files import atomic_write
+from reports.formats.latex import escape_latex
+from reports.runs import HASH_LENGTH, Run, RunTable, SearchSummary, StudyResults, find_dataset_titles
+from reports.tables.columns import METRIC_TITLES, describe_single_fold, format_quantity, make_column
+from reports.tables.costs import SECONDS_PER_HOUR
+from reports.tables.scores import get_test_percent
+from reports.types import Report
+
+DOCUMENT_HEAD = r"""% Every table and figure of a report. Compile in this folder: pdflatex paper.tex (or tectonic paper.tex).
+\documentclass[10pt]{article}
+\usepackage[a4paper,margin=1.7cm]{geometry}
+\usepackage{booktabs,graphicx,amssymb}
+\ifdefined\Umathcode\else\usepackage[T1]{fontenc}\fi
+\usepackage{lmodern}
+\newcommand{\shown}[1]{\sbox0{\includegraphics{#1}}%
+  \ifdim\wd0>\linewidth\includegraphics[width=\linewidth,height=0.85\textheight,keepaspectratio]{#1}%
+  \else\ifdim\ht0>0.85\textheight\includegraphics[height=0.85\textheight]{#1}\else\usebox0\fi\fi}
+\input{macros}
+\begin{document}
+"""
+CLEAR_PAGE = r"\clearpage"
+
+DIGIT_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+MACROS_HEAD = """% Numbers of the tables of scores, for running text. \\methodDataAccE is a mean in percent,
+% \\methodDataAccEStd its standard deviation over runs, \\methodDataAccEN how many runs there are; behind each its runs.
+"""
+
+EPOCH_SENTENCES = {
+    "clean": "Epochs were chosen on a validation fold; each run scored the test list once, after training.",
+    "refit": "Runs marked as refit trained on the validation fold too, for as many epochs as others had chosen on it.",
+    "best-on-test": "Those marked EPOCH CHOSEN ON TEST had it chosen on the test list instead.",
+}
+"""Protocol -> what a paper has to say of it."""
+
+PAPER_SOURCE, PAPER_PDF = "paper.tex", "paper.pdf"
+LATEX_TIMEOUT = 300  # seconds
+LATEX_COMMANDS = {
+    "pdflatex": ("-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "-output-directory"),
+    "tectonic": ("--untrusted", "--outdir"),
+}
+TWO_PASS_COMMANDS = ("pdflatex",)  # labels are known in the second pass
+
+
+def make_document(report: Report) -> str:
+    """The document; it takes the report's own files in."""
+    parts = [DOCUMENT_HEAD, rf"\section*{{{escape_latex(report.title)}}}", escape_latex(report.summary), ""]
+    parts += [rf"\par\textbf{{{escape_latex(warning)}}}" for warning in report.warnings]
+    for section in report.sections:
+        parts += [
+            "",
+            rf"\section*{{{escape_latex(section.title)}}}\suppressfloats[t]",
+            *(rf"{escape_latex(text)}\par" for text in section.paragraphs),
+        ]
+        parts += [rf"\input{{tables/{table.name}}}" for table in section.tables]
+        parts += [CLEAR_PAGE] if section.tables and section.figures else []
+        for picture in section.figures:
+            parts += [
+                r"\begin{figure}[htbp]\centering",
+                rf"\shown{{figures/{picture.name}.pdf}}",
+                rf"\caption{{{escape_latex(picture.caption)}}}\label{{fig:{picture.name}}}",
+                r"\end{figure}",
+            ]
+        parts.append(CLEAR_PAGE)
+    return "\n".join([*parts, r"\section*{Implementation details}", r"\input{details}", r"\end{document}", ""])
+
+
+def make_macros(studies: Sequence[StudyResults], warnings: Sequence[str] = ()) -> str:
+    """One line for each number, the warnings above all. Where two studies have different numbers under one name, that
+    of the later is preceded by its study's; digits of data sets and arms are spelt where they alone tell two apart."""
+    lines: dict[str, str] = {}
+    for study in studies:
+        for name, text, keys in _list_numbers(study.run_table):
+            behind = f"{{{text}}} % {keys}"
+            own = (
+                name
+                if lines.get(name, behind) == behind
+                else f"{make_macro_name(study.name, first=False)}{make_macro_name(name)}"
+            )
+            lines.setdefault(own, behind)
+    told = "".join(f"% {' '.join(warning.split())}\n" for warning in warnings)
+    return told + MACROS_HEAD + "".join(f"\\newcommand{{\\{name}}}{behind}\n" for name, behind in lines.items())
+
+
+def _list_numbers(run_table: RunTable) -> Iterator[tuple[str, str, str]]:
+    """Names, texts as the table of scores has them, and what stands behind: the runs, and how many of how many."""
+    titles = _make_distinct(
+        [make_macro_name(title) for title in run_table.dataset_titles.values()],
+        [make_macro_name(dataset, spelt=True) for dataset in run_table.dataset_titles],
+    )
+    names = _make_distinct(
+        [make_macro_name(label, first=False) for label in run_table.labels],
+        [make_macro_name(label, first=False, spelt=True) for label in run_table.labels],
+    )
+    for dataset, place in zip(run_table.dataset_titles, titles, strict=True):
+        groups = run_table.group_by_label(dataset)
+        for metric, short in METRIC_TITLES.items():
+            read = partial(get_test_percent, metric)
+            for name, group, cell in zip(names, groups, make_column(groups, read), strict=True):
+                number = group.compute_mean(read)
+                if number is None:
+                    continue
+                told, _, lacks = cell.text.partition(" (")
+                mean, _, spread = told.partition(" ± ")
+                whole, behind = f"{name}{place}{make_macro_name(short)}", " ".join(number.run_keys)
+                behind += f" ({lacks}" if lacks else ""
+                yield whole, mean, behind
+                if spread:
+                    yield f"{whole}Std", spread, behind
+                yield f"{whole}N", str(len(number.values)), behind
+
+
+def _make_distinct(names: Sequence[str], spelt: Sequence[str]) -> list[str]:
+    """Each name once: spelt where two are alike, and with a letter more where that does not tell them apart."""
+    once = [other if names.count(name) > 1 else name for name, other in zip(names, spelt, strict=True)]
+    return [
+        f"{name}{chr(ord('A') + once[:place].count(name))}" if once.count(name) > 1 else name
+        for place, name in enumerate(once)
+    ]
+
+
+def make_macro_name(name: str, first: bool = True, spelt: bool = False) -> str:
+    """A name as LaTeX takes it for a command: its Latin letters, each word with a capital; digits dropped or spelt."""
+    text = "".join(DIGIT_WORDS[int(sign)] if sign in "0123456789" else sign for sign in name) if spelt else name
+    words = re.findall(r"[A-Za-z]+", text)
+    joined = "".join(word[0].upper() + word[1:] for word in words) or "X"
+    return joined if first else joined[0].lower() + joined[1:]
+
+
+def describe_implementation(runs: Sequence[Run], searches: Sequence[SearchSummary], full: str) -> tuple[str, ...]:
+    """Paragraphs: data and protocol, training, searches, machines and code. Numbers are those of finished runs."""
+    good = [run for run in runs if not run.failed]
+    if not good:
+        return ("No run is finished.",)
+    paragraphs = [
+        _describe_data(good),
+        _describe_training(good, full),
+        _describe_searches(searches),
+        _describe_machines(good, len(runs) - len(good)),
+    ]
+    return tuple(text for text in paragraphs if text)
+
+
+def _describe_data(runs: Sequence[Run]) -> str:
+    told = []
+    for name, title in find_dataset_titles(runs).items():
+        here = [run for run in runs if run.record.spec.dataset == name]
+        trained = _format_range(run.record.notes.get("clips/train") for run in here)
+        tested = _format_range(run.record.scores.get("test/n") for run in here)
+        folds = len({run.record.spec.fold for run in here})
+        sizes = f"{f'{trained} clips for training and ' if trained else ''}{tested} for test"
+        told.append(
+            f"{title} ({sizes}{f', {folds} folds' if folds > 1 else ''.join(f', {text}' for text in describe_single_fold(here))})"
+        )
+    sample = " The data are the built-in sample, not the real data set." if any(_is_sample(run) for run in runs) else ""
+    seeds = sorted({run.record.spec.seed for run in runs})
+    count = f"{len(seeds)} seeds ({', '.join(map(str, seeds))})" if len(seeds) > 1 else f"one seed ({seeds[0]})"
+    each: dict[str, set[int]] = {}
+    for run in runs:
+        each.setdefault(f"{run.label} {run.record.spec.dataset} {run.record.spec.fold}", set()).add(
+            run.record.spec.seed
+        )
+    whole = all(len(of) == len(seeds) for of in each.values())
+    ran = "Every method was run with" if whole else "Methods were run with up to"
+    return f"We used {'; '.join(told)}.{sample} {ran} {count}. {_describe_epoch_choice(runs)}"
+
+
+def _describe_epoch_choice(runs: Sequence[Run]) -> str:
+    """What chose epochs, for each protocol that is there."""
+    there = {run.record.spec.protocol for run in runs}
+    return " ".join(text for protocol, text in EPOCH_SENTENCES.items() if protocol in there)
+
+
+def _is_sample(run: Run) -> bool:
+    return run.record.spec.data == "sample"
+
+
+def _describe_training(runs: Sequence[Run], full: str) -> str:
+    """The values of the full method, or of the first that has any."""
+    arms = [full, *(run.arm for run in runs if _list_shown_fields(run)), runs[0].arm]
+    mine = next(found for arm in arms if (found := [run for run in runs if run.arm == arm]))
+    configs = [run.record.spec.config for run in mine]
+    known = dict.fromkeys(name for run in mine for name in _list_shown_fields(run))
+    values = [f"{name} {_join_values(config.get(name) for config in configs)}" for name in known]
+    presets = _join_values(run.record.preset for run in runs)
+    weights = sorted({f"{name} {sha[:HASH_LENGTH]}" for run in runs for name, sha in run.record.spec.weights.items()})
+    files = f" Files (sha256): {', '.join(weights)}." if weights else " No published weights were loaded."
+    return f"Preset {presets}; {mine[0].arm}: {', '.join(values) or 'no values to tell of'}.{files}"
+
+
+def _list_shown_fields(run: Run) -> list[str]:
+    """The fields of a run's config that its method wants named."""
+    return [name for name in run.method.shown_fields if name in run.record.spec.config]
+
+
+def _describe_searches(searches: Sequence[SearchSummary]) -> str:
+    if not searches:
+        return "No values were searched."
+    tried = _format_range(float(search.configurations_tried) for search in searches)
+    samplers = _join_values(search.sampler for search in searches)
+    pruners = _join_values(search.pruner for search in searches)
+    several = "searches" if len(searches) > 1 else "search"
+    return (
+        f"Values were searched on validation folds alone ({len(searches)} {several} of {tried} configurations, sampler "
+        f"{samplers}, pruner {pruners}); the winners were run anew with other seeds."
+    )
+
+
+def _describe_machines(runs: Sequence[Run], failed: int) -> str:
+    def facts(of: Callable[[Run], object]) -> str:
+        return _join_values(str(of(run)) for run in runs)
+
+    spent = sum(sum(run.record.seconds.values()) for run in runs) / SECONDS_PER_HOUR
+    lost = f" {failed} {'runs' if failed > 1 else 'run'} failed: counted, not averaged." if failed else ""
+    commits = facts(lambda run: str(run.record.provenance.get("commit", "unknown"))[:HASH_LENGTH])
+    torch = facts(lambda run: run.record.provenance.get("torch", "unknown"))
+    device = facts(lambda run: run.record.provenance.get("device", "unknown"))
+    processor = facts(lambda run: run.record.provenance.get("processor", "unknown"))
+    which = "The finished run" if len(runs) == 1 else f"The {len(runs)} finished runs"
+    dirty = sum(bool(run.record.provenance.get("dirty")) for run in runs)
+    changed = f" with changes that were not committed ({dirty} of {len(runs)} runs)" if dirty else ""
+    made = f"on {device} ({processor}), with PyTorch {torch}, at commit {commits}{changed}"
+    return f"{which} took {format_quantity(spent)} hours in all {made}.{lost}"
+
+
+def _join_values(found: Iterable[object]) -> str:
+    return " / ".join(dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in found))
+
+
+def _format_range(found: Iterable[float | None]) -> str:
+    known = sorted({value for value in found if value is not None})
+    if not known:
+        return ""
+    return f"{known[0]:,.0f}" if len(known) == 1 else f"{known[0]:,.0f} to {known[-1]:,.0f}"
+
+
+def find_latex() -> str | None:
+    """The LaTeX that is installed: pdflatex, or else tectonic; None without either."""
+    return next((name for name in LATEX_COMMANDS if shutil.which(name)), None)
+
+
+def compile_paper(out: Path, latex: str) -> None:
+    """Compile a report's document, beside it, with everything but the PDF left elsewhere.
+
+    Raises StoreError with LaTeX's own complaint where it cannot be compiled.
+    """
+    with tempfile.TemporaryDirectory() as name:
+        words = [latex, *LATEX_COMMANDS[latex], name, PAPER_SOURCE]
+        for _ in range(2 if latex in TWO_PASS_COMMANDS else 1):
+            try:
+                done = subprocess.run(words, cwd=out, capture_output=True, timeout=LATEX_TIMEOUT, check=False)
+            except subprocess.TimeoutExpired:
+                raise StoreError(
+                    f"{latex} took more than {LATEX_TIMEOUT} s over {out / PAPER_SOURCE}; compile it by hand"
+                ) from None
+            if done.returncode:
+                raise StoreError(
+                    f"{latex} cannot compile {out / PAPER_SOURCE}: {_find_latex_error(done.stdout + done.stderr)}"
+                )
+        atomic_write(out / PAPER_PDF, (Path(name) / PAPER_PDF).read_bytes())
+
+
+def _find_latex_error(said: bytes) -> str:
+    """The first line in which LaTeX says what is wrong."""
+    lines = said.decode(errors="replace").splitlines()
+    wrong = [line for line in lines if line.startswith(("!", "error:"))]
+    return (wrong or [line for line in lines if line.strip()][-1:] or ["it said nothing"])[0]

@@ -1,1 +1,0 @@
-"""What a paper takes from a report beside its tables and figures."""

@@ -1,1 +1,0 @@
-"""Numbers that papers print, as facts to stand beside ours."""

@@ -1,1 +1,0 @@
-"""The runs that a report is about, under its names for them."""

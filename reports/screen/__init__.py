@@ -1,1 +1,0 @@
-"""The tables a person sees at the end of a command."""

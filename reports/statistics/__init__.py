@@ -1,1 +1,0 @@
-"""Differences, intervals and tests that promise no more than the number of runs and clips allows."""

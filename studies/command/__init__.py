@@ -1,1 +1,0 @@
-"""The command line: what a person types becomes calls, tables and exit codes."""

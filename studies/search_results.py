@@ -1,0 +1,188 @@
+"""The results of a search: its summary file in the results folder, its figures, and its MLflow run."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bench.errors import StoreError
+from bench.files import atomic_path, atomic_write, parse_json
+from bench.mlflow import MlflowStore, ParentStatus, finish_parent_run, start_parent_run, tag_run
+from bench.record import RunFolder, is_run_key
+from reports.runs import SearchSummary
+from studies.search import BestTrial, HyperparameterSearch, TrialCounts
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+
+SUMMARY_FILE = "search.json"
+
+FIGURES = {
+    "history.png": "plot_optimization_history",
+    "curves.png": "plot_intermediate_values",
+    "importances.png": "plot_param_importances",
+    "parallel.png": "plot_parallel_coordinate",
+    "slices.png": "plot_slice",
+    "timeline.png": "plot_timeline",
+}
+_log = logging.getLogger(__name__)
+
+SEARCHES_FOLDER = "searches"
+
+
+def start_search_run(search: HyperparameterSearch, store: MlflowStore) -> None:
+    """The MLflow run under which the trials will stand."""
+    params = {
+        "search": search.name,
+        "sampler": search.options.sampler,
+        "pruner": search.options.pruner,
+        "runs of a trial": search.options.seeds,
+        **{f"range of {name}": _format_range(one) for name, one in search.ranges.items()},
+    }
+    start_parent_run(store, search.spec.dataset, search.spec.data, search.title, params)
+
+
+def publish_search(search: HyperparameterSearch, store: MlflowStore) -> None:
+    """Write what a search tried and found, draw it, and close its MLflow run; nothing where all that is done."""
+    if search.is_imported:
+        return
+    place, found = get_search_folder(store.results, search), _make_summary(search)
+    known = json.loads((place / SUMMARY_FILE).read_text()) if (place / SUMMARY_FILE).exists() else {}
+    if known == {**found, "published": True}:
+        return
+    pictures = draw_search(search.study, place, f"{search.title} on {_format_dataset(search)}: val Acc E")
+    atomic_write(place / SUMMARY_FILE, _encode_json({**found, "published": False}))
+    winner, tried = search.find_best_trial(), search.count_trials()
+    status: ParentStatus = "FAILED" if winner is None else "FINISHED" if search.is_over() else "KILLED"
+    metrics = {f"tried/{name}": float(count) for name, count in vars(tried).items()}
+    tags = {"bench.search": search.name}
+    if winner is not None:
+        metrics["best/val/acc_e"] = winner.value
+        tags |= {f"bench.winner.{name}": str(value) for name, value in winner.params.items()}
+        before = {key for key in (known.get("winner") or {}).get("keys", []) if is_run_key(key)}
+        for key in before - set(winner.keys):
+            tag_run(store, RunFolder(store.results / "runs" / key), {"bench.winner": "false"})
+        for key in winner.keys:
+            tag_run(store, RunFolder(store.results / "runs" / key), {"bench.winner": "true"})
+    files = [*pictures, place / SUMMARY_FILE]
+    finish_parent_run(store, search.spec.dataset, search.spec.data, search.title, status, metrics, files, tags)
+    if store.unavailable_reason is None:
+        atomic_write(place / SUMMARY_FILE, _encode_json({**found, "published": True}))
+
+
+def import_summary(search: HyperparameterSearch, results: Path) -> None:
+    """Let a search that another machine made, and whose summary was copied here, count as made."""
+    path = get_search_folder(results, search) / SUMMARY_FILE
+    if not path.exists():
+        return
+    try:
+        found = parse_json(path.read_text())
+        winner = BestTrial(**found["winner"]) if found["winner"] is not None else None
+        search.import_result(winner, TrialCounts(**found["tried"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is no summary of a search ({type(error).__name__}); move it away") from None
+
+
+def get_search_folder(results: Path, search: HyperparameterSearch) -> Path:
+    """Where the summary and the pictures of a search are."""
+    return results / "searches" / search.digest
+
+
+def _make_summary(search: HyperparameterSearch) -> dict[str, Any]:
+    winner = search.find_best_trial()
+    found = {
+        "name": search.name,
+        "arm": search.base_request.arm,
+        "dataset": search.spec.dataset,
+        "data": search.spec.data,
+        "fold": search.base_request.fold,
+        "preset": search.base_request.preset,
+        "sampler": search.options.sampler,
+        "pruner": search.options.pruner,
+        "seeds": search.options.seeds,
+        "ranges": {name: _format_range(one) for name, one in search.ranges.items()},
+        "base": search.spec.config,
+        "weights": search.spec.weights,
+        "tried": vars(search.count_trials()),
+        "trials": search.trial_history(),
+        "winner": vars(winner) if winner is not None else None,
+        "failures": search.list_failures(),
+    }
+    return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+
+
+def _format_range(search: Any) -> list[Any]:
+    return list(search.choices) or [search.low, search.high, "log" if search.log else "linear"]
+
+
+def _format_dataset(search: HyperparameterSearch) -> str:
+    sample = " (BUILT-IN SAMPLE)" if search.spec.data == "sample" else ""
+    return f"{search.base_request.dataset.info.title}{sample}"
+
+
+def _encode_json(found: dict[str, Any]) -> bytes:
+    return (json.dumps(found, indent=1) + "\n").encode()
+
+
+def draw_search(study: Study, folder: Path, title: str) -> list[Path]:
+    """Draw what can be drawn of a search into a folder; the pictures. Some want more trials than there are."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from optuna.visualization import matplotlib as drawing
+
+    made = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, plot in FIGURES.items():
+            try:
+                _save_figure(getattr(drawing, plot)(study), folder / name, title)
+                made.append(folder / name)
+            except Exception as error:  # a picture is not worth the tables that come after it
+                _log.warning("no %s: %s", name, error)
+    return made
+
+
+def _save_figure(axes: Any, path: Path, title: str) -> None:
+    """Write a picture whole, headed by what it is of."""
+    from matplotlib import pyplot
+
+    figure = axes.figure if hasattr(axes, "figure") else axes.flat[0].figure
+    figure.suptitle(title, fontsize=10, y=1.04)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
+    pyplot.close(figure)
+
+
+def read_searches(results: Path) -> tuple[list[SearchSummary], list[str]]:
+    """All searches under a results folder, by arm, data set and fold; and why a file is none."""
+    found, passed = [], []
+    for path in sorted((results / SEARCHES_FOLDER).glob(f"*/{SUMMARY_FILE}")):
+        try:
+            found.append(_read_summary(path))
+        except StoreError as error:
+            passed.append(str(error))
+    return sorted(found, key=lambda one: (one.arm, one.dataset, one.fold, one.preset, one.digest)), passed
+
+
+def _read_summary(path: Path) -> SearchSummary:
+    try:
+        raw = parse_json(path.read_text())
+        winner = raw["winner"]
+        return SearchSummary(
+            digest=path.parent.name,
+            **{name: raw[name] for name in ("arm", "dataset", "data", "fold", "preset", "sampler", "pruner", "seeds")},
+            ranges=dict(raw["ranges"]),
+            base_config=dict(raw["base"]),
+            configurations_tried=sum(raw["tried"].values()),
+            best_values=dict(winner["params"]) if winner is not None else None,
+            best_score=winner["value"] if winner is not None else None,
+            trials=tuple(raw.get("trials", ())),
+            weights=dict(raw["weights"]) if "weights" in raw else None,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path} is no summary of a search ({type(error).__name__}); move it away") from None

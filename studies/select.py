@@ -1,0 +1,506 @@
+"""The stored records that answer a study: one kind of data, one preset, one set of values set by hand, one record for
+each place of a table.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import get_args
+
+from bench.artifacts import DATASET_INFO_FILE, read_dataset_info
+from bench.config import get_or_suggest, parse_overrides
+from bench.errors import ConfigError, StoreError
+from bench.execute import hash_config_files
+from bench.files import sha256
+from bench.mlflow import MlflowStore
+from bench.protocol import describe_protocol
+from bench.record import RECORD_FILE, EvaluationProtocol, Record, RunFolder, read_record
+from bench.requests import RequestedPlan, StoredRequest, Tuning, read_requests
+from bench.types import DatasetInfo
+from datasets.registry import DATASETS
+from reports.runs import UNKNOWN, Run, get_input_size, get_repetition
+from studies.requests import Arm, Settings, find_arm, find_changes, get_arms, resolve_config
+from studies.studies import Study
+
+FILTER_FIELDS = ("arm", "method", "dataset", "data", "preset", "protocol", "fold", "seed", "key")
+
+PROTOCOLS: tuple[EvaluationProtocol, ...] = get_args(EvaluationProtocol)
+LABELS: dict[Tuning, str] = {"none": "untuned", "shared": "shared", "per-arm": "per-arm"}
+NO_PLAN = RequestedPlan({}, (), ())
+ExcludedRuns = list[tuple[str, str]]
+"""Key of a run, and why it is left out."""
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Terms that must all hold; each is a field and a pattern with *, ? and [...]."""
+
+    terms: tuple[tuple[str, str], ...] = ()
+
+    def matches(self, record: Record, arm: str) -> bool:
+        """Whether a run, called `arm`, is taken."""
+        spec = record.spec
+        known = {"arm": arm, "method": spec.method, "dataset": spec.dataset, "data": spec.data}
+        known |= {"preset": record.preset, "protocol": spec.protocol, "key": record.key}
+        known |= {"fold": str(spec.fold), "seed": str(spec.seed)}
+        return self.may_match(**known)
+
+    def may_match(self, **known: str) -> bool:
+        """Whether runs of which so much is known may be taken, as far as that decides."""
+        return all(fnmatchcase(known[field], pattern) for field, pattern in self.terms if field in known)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{field}={pattern}" for field, pattern in self.terms)
+
+
+def parse_filter(text: str) -> RunFilter:
+    """A filter from its text; raises ConfigError for what is no term, or for a field that is none."""
+    terms = []
+    for term in (part.strip() for part in text.split(",")):
+        field, equals, pattern = (part.strip() for part in term.partition("="))
+        if not equals or not pattern:
+            raise ConfigError(
+                f"--runs wants field=pattern with commas between, got '{term}'; for example dataset=ekman6"
+            )
+        terms.append(
+            (get_or_suggest(field, dict(zip(FILTER_FIELDS, FILTER_FIELDS, strict=True)), "field of --runs"), pattern)
+        )
+    return RunFilter(tuple(terms))
+
+
+@dataclass(frozen=True)
+class StoredRecord:
+    """A record on the disk."""
+
+    record: Record
+    path: Path  # of its text: record.json, or failed-N.json
+    sha: str  # of that file
+    requests: tuple[StoredRequest, ...] = ()  # why the run was made; none where that is not known
+
+
+def read_records(results: Path) -> tuple[list[StoredRecord], list[str]]:
+    """Every final record by key, finished or else the last that failed; and why a record or a request was
+    passed over."""
+    found, passed = [], []
+    for place in sorted((results / "runs").glob("*/")):
+        try:
+            one = _read_stored(RunFolder(place))
+            if one is not None and one.record.spec.stage == "final":
+                requests, told = read_requests(RunFolder(place))
+                found.append(replace(one, requests=tuple(requests)))
+                passed += told
+        except StoreError as error:
+            passed.append(str(error))
+    return found, passed
+
+
+def select_current(found: Sequence[StoredRecord]) -> tuple[list[StoredRecord], list[str]]:
+    """The records of the methods' present versions; how many are of others, or of methods that are not known."""
+    versions = {arm.method.name: arm.method.version for arm in get_arms().values()}
+    kept = [one for one in found if versions.get(one.record.spec.method) == one.record.spec.version]
+    rest = Counter((one.record.spec.method, one.record.spec.version) for one in found)
+    rest.subtract((one.record.spec.method, one.record.spec.version) for one in kept)
+    told = [
+        f"{count} {'runs' if count > 1 else 'run'} of version {version} of {name} left out: "
+        + (f"this is version {versions[name]}" if name in versions else "no such method is known here")
+        for (name, version), count in rest.items()
+        if count
+    ]
+    return kept, told
+
+
+def _read_stored(folder: RunFolder) -> StoredRecord | None:
+    path = folder.path / RECORD_FILE
+    if not path.exists():
+        last = folder.find_last_failure()
+        if last is None:
+            return None
+        path = last
+    return StoredRecord(read_record(path), path, sha256(path))
+
+
+@dataclass(frozen=True)
+class ReportQuery:
+    """What a report is asked for beside its name."""
+
+    run_filter: RunFilter = field(default_factory=RunFilter)
+    preset: str = ""  # "": that of most arms, paper before quick
+    settings: Mapping[str, str] | None = None  # None: those that most arms have runs with
+
+
+@dataclass(frozen=True)
+class SelectedRuns:
+    """The runs of a report in the order of its arms, how they came by their values, and what is left out and why."""
+
+    runs: tuple[Run, ...]
+    preset: str
+    settings: Settings
+    tuning_note: str  # a sentence for captions
+    excluded: tuple[tuple[str, str], ...]  # key of a run -> why
+    filter_warning: str = ""  # a warning: a filter left runs of the study out
+    asked: Mapping[str, set[tuple[int, int]]] = field(default_factory=dict)  # data set -> (fold, seed) asked for
+
+
+@dataclass(frozen=True)
+class RequestedRecord:
+    """A record, under the preset of one of the requests for it."""
+
+    found: StoredRecord
+    request: StoredRequest  # that was stored, or may have been
+
+    @property
+    def record(self) -> Record:
+        """The record."""
+        return self.found.record
+
+    @property
+    def variant(self) -> tuple[str, Settings]:
+        """Its preset, and the values that were set by hand."""
+        return self.request.preset, tuple(sorted(self.request.settings.items()))
+
+    @property
+    def line(self) -> tuple[object, ...]:
+        """What is the same for all runs of a line on a data set and fold."""
+        spec, request = self.record.spec, self.request
+        return request.arm, request.tuning, *self.variant, spec.dataset, spec.fold, spec.protocol
+
+
+def select_runs(found: Sequence[StoredRecord], study: Study, query: ReportQuery, store: MlflowStore) -> SelectedRuns:
+    """The runs of a study's arms and protocols. Real data go before the sample; of several presets, and values set by
+    hand, those that most arms have runs with."""
+    named = [
+        one
+        for record in found
+        if record.record.spec.protocol in study.protocols
+        for one in match_requests(record, study.arms, study.name)
+    ]
+    taken = [one for one in named if query.run_filter.matches(one.record, one.request.arm)]
+    rest = len({one.record.key for one in named} - {one.record.key for one in taken})
+    narrowed = f"NARROWED to {query.run_filter}: {rest} other runs of the study are left out." if rest else ""
+    taken, left_out = _keep_real_data(_drop_shared_values(taken, study))
+    preset, settings = _choose_most_common(taken, study, query)
+    kept = [one for one in taken if _fits_request(one.request, preset, settings)]
+    others = [one for one in taken if not _fits_request(one.request, preset, settings)]
+    for one in others:
+        words = format_settings(one.variant[1])
+        left_out.append((one.record.key, f"with preset {one.variant[0]}{f', {words}' if words else ''}"))
+    runs, more = _make_runs(kept, study.arms, store)
+    runs = _add_label_suffixes(runs, by_hand=False)
+    values = _describe_tuning(runs, preset, format_settings(settings), by_hand=False)
+    asked = _collect_planned(kept, study, preset, settings)
+    return SelectedRuns(tuple(runs), preset, settings, values, tuple(left_out + more), narrowed, asked)
+
+
+def _collect_planned(
+    kept: Sequence[RequestedRecord], study: Study, preset: str, settings: Settings
+) -> dict[str, set[tuple[int, int]]]:
+    """All that the study was asked for with these values: the plans of its requests for any of its runs."""
+    found: dict[str, set[tuple[int, int]]] = {}
+    for one in kept:
+        for request in one.found.requests:
+            own = request.study == study.name and _is_explained_by(request, one.record)
+            for dataset, folds in (
+                request.plan.datasets.items() if own and _fits_request(request, preset, settings) else ()
+            ):
+                found.setdefault(dataset, set()).update((fold, seed) for fold in folds for seed in request.plan.seeds)
+    return found
+
+
+def select_any_runs(found: Sequence[StoredRecord], query: ReportQuery, store: MlflowStore) -> SelectedRuns:
+    """The runs that a filter takes, whatever they are, each by the first request for it that the filter takes."""
+    named: list[RequestedRecord] = []
+    unknown: ExcludedRuns = []
+    for record in found:
+        by = match_requests(record, get_arms())
+        taken = [one for one in by if query.run_filter.matches(one.record, one.request.arm)]
+        named += taken[:1]
+        if not by and query.run_filter.matches(record.record, record.record.arm):
+            unknown.append((record.record.key, "that no arm and preset explains"))
+    named, left_out = _keep_real_data(named)
+    runs, more = _make_runs(named, list(get_arms()), store)
+    by_hand = any(run.hand_set for run in runs)
+    runs = _add_label_suffixes(runs, by_hand)
+    presets = ", ".join(dict.fromkeys(run.record.preset for run in runs))
+    values = _describe_tuning(runs, presets, "", by_hand)
+    return SelectedRuns(tuple(runs), presets, (), values, tuple(left_out + unknown + more))
+
+
+def match_requests(found: StoredRecord, arms: Collection[str], study: str = "") -> list[RequestedRecord]:
+    """Return a record by each of the requests for it that name one of these arms, those of the study where there are
+    any; of requests for one line the last. A record that no request explains is of the arms it differs least from."""
+    record = found.record
+    believed = [one for one in found.requests if _is_explained_by(one, record)]
+    requests = [one for one in believed or _guess_requests(record) if one.arm in arms]
+    own = {one.preset for one in requests if study and one.study == study}
+    kept: dict[tuple[object, ...], RequestedRecord] = {}
+    for one in sorted(requests, key=lambda one: one.time):
+        if one.study == study or one.preset not in own:
+            match = RequestedRecord(replace(found, record=replace(record, preset=one.preset)), one)
+            kept[match.line] = match
+    return list(kept.values())
+
+
+def _is_explained_by(request: StoredRequest, record: Record) -> bool:
+    """Whether a record can be the answer to a request: its arm and what was set by hand, and no more unless tuned."""
+    changes = _find_changes(record, request.arm, request.preset)
+    if changes is None or not request.settings.items() <= dict(changes).items():
+        return False
+    return request.tuning != "none" or len(request.settings) == len(changes)
+
+
+def _find_changes(record: Record, name: str, preset: str) -> Settings | None:
+    """The values of a record that differ from those of an arm; None where it cannot be of that arm."""
+    arm, spec = get_arms().get(name), record.spec
+    changes = find_changes(name, preset, spec.config) if arm is not None and arm.method.name == spec.method else None
+    return changes and tuple((field, spec.weights.get(field, value)) for field, value in changes)
+
+
+def _guess_requests(record: Record) -> Sequence[StoredRequest]:
+    """The requests that may have been those for a record: of the arms from which it has the fewest other values, that
+    of the name in the record first."""
+    changes = {name: of for name in get_arms() if (of := _find_changes(record, name, record.preset)) is not None}
+    fewest = min(map(len, changes.values()), default=0)
+    arms = sorted((name for name, of in changes.items() if len(of) == fewest), key=lambda name: name != record.arm)
+    return [StoredRequest("", name, record.preset, NO_PLAN, settings=dict(changes[name])) for name in arms]
+
+
+def _drop_shared_values(named: list[RequestedRecord], study: Study) -> list[RequestedRecord]:
+    """Without the runs that other studies made with another method's values, of arms that have values of their own
+    where the study tunes each arm."""
+    requests = [one.request for one in named if study.tuning == "per-arm"]
+    tuned = {(request.arm, "shared") for request in requests if request.tuning == "per-arm"}
+    return [
+        one for one in named if (one.request.arm, one.request.tuning) not in tuned or one.request.study == study.name
+    ]
+
+
+def _keep_real_data(named: list[RequestedRecord]) -> tuple[list[RequestedRecord], ExcludedRuns]:
+    """Real data alone, where there are any: sample and real never stand in one table."""
+    real = [one for one in named if one.record.spec.data == "real"]
+    if not real or len(real) == len(named):
+        return named, []
+    sample = [one.record.key for one in named if one.record.spec.data == "sample"]
+    return real, [(key, "on the built-in sample") for key in sample]
+
+
+def _choose_most_common(named: Sequence[RequestedRecord], study: Study, query: ReportQuery) -> tuple[str, Settings]:
+    """The preset and the values set by hand that most arms have runs with; paper before quick, a study's own before
+    others."""
+    own = normalise_settings(study.arms, "quick", parse_overrides(list(study.quick_overrides)))
+    known = dict.fromkeys(one.variant for one in named)
+    if query.settings is not None:
+        given = query.settings
+        known = dict.fromkeys((preset, normalise_settings(study.arms, preset, given)) for preset, _ in known)
+    known = {variant: None for variant in known if query.preset in ("", variant[0])}
+
+    def worth(variant: tuple[str, Settings]) -> tuple[int, bool, bool, int]:
+        fits = [one.request.arm for one in named if _fits_request(one.request, *variant)]
+        usual = variant[1] == (own if variant[0] == "quick" else ())
+        return len(set(fits)), variant[0] == "paper", usual, len(fits)
+
+    return max(known, key=worth, default=(query.preset, ()))
+
+
+def _fits_request(request: StoredRequest, preset: str, settings: Settings) -> bool:
+    """Whether a run was asked for with these values, as far as its arm has them and does not pin them."""
+    free = _list_free_fields(find_arm(request.arm))
+    return request.preset == preset and request.settings == {name: text for name, text in settings if name in free}
+
+
+def _make_runs(
+    named: Sequence[RequestedRecord], arms: Sequence[str], store: MlflowStore
+) -> tuple[list[Run], ExcludedRuns]:
+    """Runs of what was chosen, one for each place, in the order of the arms; what has no place, or cannot be read."""
+    kept, left_out = _keep_last_winner(named)
+    kept, doubles = _keep_one_per_place(kept)
+    left_out += doubles
+    infos: dict[str, DatasetInfo | None] = {}  # key of a run -> its card; a run that failed has none
+    for one in kept:
+        try:
+            infos[one.record.key] = read_dataset_info(one.found.path.parent)
+        except StoreError:
+            left_out.append((one.record.key, f"whose {DATASET_INFO_FILE} cannot be read"))
+    shared = {one.record.spec.dataset: info for one in kept if (info := infos.get(one.record.key)) is not None}
+    made = [
+        _make_run(one, store, infos[one.record.key] or _find_info(one.record, shared))
+        for one in kept
+        if one.record.key in infos
+    ]
+    classes = Counter((run.record.spec.dataset, run.info.classes) for run in made)
+    most = {dataset: of for (dataset, of), _ in reversed(classes.most_common())}
+    runs = [run for run in made if run.info.classes == most[run.record.spec.dataset]]
+    left_out += [(run.record.key, "of other classes") for run in made if run not in runs]
+    return _sort_runs(runs, arms), left_out
+
+
+def _keep_last_winner(named: Sequence[RequestedRecord]) -> tuple[list[RequestedRecord], ExcludedRuns]:
+    """Of a line whose search went on, and found better values, the runs with those it gave last."""
+    by_time = sorted(named, key=lambda one: (one.request.time, one.request.tried))
+    last = {(*one.line, one.record.spec.content): one.record.spec.config for one in by_time}
+    kept, left_out = [], []
+    for one in named:
+        if one.request.tuning == "none" or one.record.spec.config == last[*one.line, one.record.spec.content]:
+            kept.append(one)
+        else:
+            left_out.append((one.record.key, "with values of a search that went on"))
+    return kept, left_out
+
+
+def _keep_one_per_place(named: Sequence[RequestedRecord]) -> tuple[list[RequestedRecord], ExcludedRuns]:
+    """One run for each place of a line. Of several the whole report takes those of one content of the data set, that of
+    most runs, so that arms stay paired."""
+
+    def content(record: Record) -> tuple[str, ...]:
+        weights = (f"{name}={sha}" for name, sha in sorted(record.spec.weights.items()))
+        spec = record.spec  # the lists of two folds need not hold the same clips
+        return spec.dataset, str(spec.fold), *map(str, get_input_size(spec)), spec.content, *weights
+
+    contents = Counter(content(one.record) for one in named)
+    splits = Counter((one.record.spec.dataset, one.record.spec.split) for one in named)
+
+    def rank(one: RequestedRecord) -> tuple[object, ...]:
+        record, of = one.record, content(one.record)
+        split = record.spec.dataset, record.spec.split
+        return record.error is not None, -contents[of], of, -splits[split], split, record.key
+
+    kept: dict[tuple[object, ...], RequestedRecord] = {}
+    doubles = []
+    for one in sorted(named, key=rank):
+        if (*one.line, one.record.spec.seed) in kept:
+            doubles.append((one.record.key, "in whose place stands another, of other content or other files,"))
+        else:
+            kept[*one.line, one.record.spec.seed] = one
+    return list(kept.values()), doubles
+
+
+def _make_run(one: RequestedRecord, store: MlflowStore, info: DatasetInfo) -> Run:
+    folder, request = RunFolder(one.found.path.parent), one.request
+    noted = store.published_as(folder)
+    published = noted if noted.get("sha") == one.found.sha else {}
+    arm = find_arm(request.arm)
+    by = f"study {request.study}" if request.study else "a command"
+    return Run(
+        record=one.record,
+        folder=folder.path,
+        info=info,
+        arm=arm.name,
+        method=arm.method,
+        tuning=request.tuning,
+        hand_set=format_settings(one.variant[1]),
+        configurations_tried=request.tried,
+        was_searched=bool(
+            arm.method.config.get_declared_ranges().keys() & _list_free_fields(arm) - request.settings.keys()
+        ),
+        tuned_by=request.tuned_by,
+        search=request.search,
+        request=by if request in one.found.requests else UNKNOWN,
+        record_sha256=one.found.sha,
+        mlflow_run_id=published.get("run_id"),
+        mlflow_experiment=published.get("experiment"),
+    )
+
+
+def _find_info(record: Record, shared: Mapping[str, DatasetInfo]) -> DatasetInfo:
+    """Return the card of a run that stored none, since it failed or is here without its files: the registry's, or that
+    of another run on the same data set."""
+    name = record.spec.dataset
+    if name in DATASETS:
+        return DATASETS[name].info
+    if name in shared:
+        return shared[name]
+    classes = tuple(key.removeprefix("test/recall/") for key in record.scores if key.startswith("test/recall/"))
+    return DatasetInfo(name, name, classes, (0,) * len(classes), {}, "", "", "", "")
+
+
+def _sort_runs(runs: Sequence[Run], arms: Sequence[str]) -> list[Run]:
+    """Runs by arm, then by data set as the registry has them (one's own behind, by name), fold and seed; of those in
+    one place a clean run goes first."""
+    known = list(DATASETS)
+
+    def place(run: Run) -> tuple[object, ...]:
+        dataset, fold, seed = get_repetition(run)
+        line = PROTOCOLS.index(run.record.spec.protocol), list(LABELS).index(run.tuning), run.record.preset
+        where = known.index(dataset) if dataset in known else len(known), dataset, fold, seed
+        return arms.index(run.arm), *where, *line, run.hand_set
+
+    return sorted(runs, key=place)
+
+
+def _add_label_suffixes(runs: Sequence[Run], by_hand: bool) -> list[Run]:
+    """The runs with what tells their lines apart: whose values, where arms that could be searched have different ones;
+    which preset; what was set by hand, if asked for; which protocol."""
+    kinds = {run.tuning for run in runs if run.was_searched or run.tuning != "none"}
+    presets = {run.record.preset for run in runs}
+    found = []
+    for run in runs:
+        told = [LABELS[run.tuning] if len(kinds) > 1 and (run.was_searched or run.tuning != "none") else ""]
+        told += [
+            run.record.preset if len(presets) > 1 else "",
+            run.hand_set if by_hand else "",
+            describe_protocol(run.record.spec),
+        ]
+        found.append(replace(run, label_suffix="; ".join(text for text in told if text)))
+    return found
+
+
+def _describe_tuning(runs: Sequence[Run], preset: str, settings: str, by_hand: bool) -> str:
+    """A sentence for every caption: which preset, what was set by hand, and how which arms came by their values."""
+    head = f"Preset {preset}{f' with {settings}' if settings else ''}"
+    if by_hand:
+        head += "; values that were set by hand stand in the names of lines"
+    tuned = [run for run in runs if run.tuning != "none"]
+    if not tuned:
+        return f"{head}; values as the preset has them."
+    most = max(run.configurations_tried for run in tuned)
+    full = ", ".join(dict.fromkeys(run.tuned_by for run in tuned if run.tuning == "shared"))
+    how: dict[Tuning, str] = {
+        "per-arm": f"per-arm (searched on val for the arm itself, up to {most} configurations)",
+        "shared": f"shared (as searched for {full})",
+        "none": "untuned (as the preset has them)",
+    }
+    told = []
+    for values, text in how.items():
+        arms = dict.fromkeys(run.arm for run in runs if run.tuning == values and (run.was_searched or values != "none"))
+        told += [f"{text}: {', '.join(arms)}"] if arms else []
+    return f"{head}; values {'; '.join(told)}."
+
+
+def normalise_settings(arms: Sequence[str], preset: str, given: Mapping[str, str]) -> Settings:
+    """Return values set by hand as requests name them: those that differ from a preset, in the config's own form, a
+    file by its sha256. `arms` are those whose configs may have the fields; one that none has is left out."""
+    found: dict[str, str] = {}
+    for name, text in hash_files(arms, given).items():
+        if (arm := _find_arm_with(arms, name)) is not None:
+            config = resolve_config(arm, preset, {name: text})
+            found |= find_changes(arm.name, preset, config.model_dump(mode="json")) or ()
+    return tuple(sorted(found.items()))
+
+
+def hash_files(arms: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
+    """Values set by hand, a file by its sha256, so that they mean the same wherever the file is. Raises ConfigError."""
+    found = dict(given)
+    for name, text in given.items():
+        if (arm := _find_arm_with(arms, name)) is not None and not _SHA256.fullmatch(text):
+            found |= hash_config_files(resolve_config(arm, "quick", {name: text}))
+    return found
+
+
+def _find_arm_with(arms: Sequence[str], name: str) -> Arm | None:
+    """The first arm that has a field and does not pin it."""
+    return next((arm for arm in map(find_arm, arms) if name in _list_free_fields(arm)), None)
+
+
+def _list_free_fields(arm: Arm) -> set[str]:
+    """The fields of an arm's config that it does not pin."""
+    return arm.method.config.model_fields.keys() - arm.overrides.keys()
+
+
+def format_settings(settings: Settings) -> str:
+    """Values set by hand as a person reads them; of a file's sha256 the start."""
+    return ", ".join(f"{name}={value[:8] if _SHA256.fullmatch(value) else value}" for name, value in settings)

@@ -1,0 +1,500 @@
+"""The database that processes share, and the leases on its trials.
+
+The database is Optuna's: SQLite in the results folder, or PostgreSQL. An outage is waited for, and a lock keeps
+processes that write at the same time apart. A lease is a trial that one process works on: it sends heartbeats and
+is finished once. The next process finds the trials of a process that died, marks them, and queues them again with
+the same values.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import socket
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from copy import copy
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from filelock import FileLock
+
+from bench.errors import ConfigError, StoreError
+from bench.files import open_database
+from bench.record import FailureKind, get_process_id, process_is_alive
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
+    from optuna.storages import RDBStorage
+    from optuna.trial import FrozenTrial
+
+
+MAX_OUTAGE = 900.0  # seconds that a database which went away is waited for
+HEARTBEAT, HEARTBEAT_TIMEOUT = (
+    30,
+    600,
+)  # seconds between signs of life of a trial, and without one until it counts as dead
+ADVISORY_LOCK_ID = int.from_bytes(hashlib.sha256(b"mart-bench").digest()[:7], "big")  # of PostgreSQL's advisory lock
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+ORPHAN_CHECK_INTERVAL = 2.0  # seconds between two looks for the dead, by one process
+MAX_DEATHS = 10  # processes that may die over one piece of work before it counts as what kills them
+CRASH_KINDS: tuple[FailureKind, ...] = ("other", "out of memory")
+MAX_TRIES = 3  # of one configuration that crashes, by one command after the other
+COMMAND_ATTR, TRIES_ATTR = "command", "tries"
+DIED_MESSAGE = "the process that ran it died"
+DEATHS_ATTR = "deaths"
+HOST_ATTR, PROCESS_ATTR, ERROR_KIND_ATTR, ERROR_MESSAGE_ATTR, RETRY_OF_ATTR = (
+    "host",
+    "process",
+    "kind",
+    "message",
+    "retry of",
+)
+_leased_ids: set[int] = set()  # Optuna's ids of the trials that this process works at
+
+
+def make_storage_url(results: Path, url: str | None) -> str:
+    """The database's address as SQLAlchemy wants it. Raises ConfigError for one that is neither of the two kinds."""
+    if url is None:
+        return f"sqlite:///{(results / 'optuna.db').resolve()}"
+    kind, _, rest = url.partition("://")
+    if kind in ("postgresql", "postgres", "postgresql+psycopg") and rest:
+        return f"postgresql+psycopg://{rest}"
+    if kind == "sqlite" and rest.startswith("/") and not rest.endswith("/"):
+        return f"sqlite:///{Path(rest[1:]).resolve()}"
+    raise ConfigError(
+        f"--storage '{url}' is no database for this; for example postgresql://user@host/name or sqlite:////path/optuna.db"
+    )
+
+
+class Storage:
+    """A connection to the database, made when it is first needed."""
+
+    def __init__(self, url: str, notice: Callable[[str], None] = lambda text: None, waits: bool = False) -> None:
+        self.url, self._notify = url, notice
+        self._waits_at_start = waits  # for a database that is away from the beginning, as it may be for a late worker
+        self._connection: RDBStorage | None = None
+        self._lock_connection: Any = None  # the connection that holds PostgreSQL's advisory lock
+        self._has_lock = False
+        self.last_orphan_check: dict[str, float] = {}  # study -> when it was last looked through for the dead
+
+    def open_study(self, name: str, pruner: Any = None, maximize: bool = True) -> Study:
+        """The Optuna study of this name; made where there is none."""
+        import optuna
+
+        return self.retrying(
+            lambda: optuna.create_study(
+                storage=self.open(),
+                pruner=pruner,
+                study_name=name,
+                direction="maximize" if maximize else "minimize",
+                load_if_exists=True,
+            )
+        )
+
+    def open(self) -> RDBStorage:
+        """Connect. Raises StoreError in one line where the database cannot be reached."""
+        if self._connection is None:
+            import optuna
+
+            optuna.logging.set_verbosity(optuna.logging.ERROR)
+            warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used")
+            warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+            faults: tuple[type[Exception], ...] = (OSError, *_get_outage_errors())
+            try:
+                with self._lock():  # several processes would race in making its tables
+                    if self._file is None:
+                        self._connection = self._connect(self.url)
+                    else:
+                        self._connection = open_database(self._file, self._connect, rows="trials")
+            except faults as error:
+                if self._waits_at_start and isinstance(error, _get_outage_errors()):
+                    raise
+                raise StoreError(
+                    f"cannot reach the database {hide_password(self.url)} ({_get_first_line(error)})"
+                ) from None
+        return self._connection
+
+    def with_lock(self, call: Callable[[], T]) -> T:
+        """The answer of a call that no other process makes meanwhile, on this machine or, with PostgreSQL, on any. The
+        lock falls when the database goes away: then the call is made again from its start."""
+
+        def locked() -> T:
+            self.open()
+            with self._lock():
+                self._has_lock = True
+                try:
+                    return call()
+                finally:
+                    self._has_lock = False
+
+        return self.retrying(locked)
+
+    def check_lock(self) -> None:
+        """Before something is written: raise, as for an outage, where the lock was lost unnoticed."""
+        if self._lock_connection is not None:
+            self._lock_connection.execute("SELECT 1")
+
+    def retrying(self, call: Callable[[], T]) -> T:
+        """The answer of a call, waiting while the database is away. Raises StoreError when that lasts too long."""
+        if self._has_lock:  # the waiting is done where the lock is taken again
+            return call()
+        since, said = time.monotonic(), False
+        while True:
+            try:
+                return call()
+            except _get_outage_errors() as error:
+                if not _is_outage(error):
+                    raise
+                if time.monotonic() - since > MAX_OUTAGE:
+                    raise StoreError(
+                        f"the database {hide_password(self.url)} stayed away ({_get_first_line(error)})"
+                    ) from None
+                if not said and time.monotonic() - since > 2:
+                    said = True
+                    self._notify(f"the database {hide_password(self.url)} is away; waiting for it")
+                _log.warning("database away", exc_info=True)
+                time.sleep(0.5)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        if self._file is not None:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self._file.with_suffix(".lock")):
+                yield
+            return
+        guard = self._take_advisory_lock()
+        try:
+            yield
+        finally:
+            try:
+                guard.execute("SELECT pg_advisory_unlock(%s)", (ADVISORY_LOCK_ID,))
+            except _get_outage_errors():  # the server went away, and the lock with it
+                self._lock_connection = None
+
+    def _take_advisory_lock(self) -> Any:
+        """PostgreSQL's advisory lock, on a connection of its own; it falls with the connection."""
+        import psycopg
+
+        if self._lock_connection is None or self._lock_connection.closed:
+            address = self.url.replace("postgresql+psycopg://", "postgresql://", 1)
+            self._lock_connection = psycopg.connect(address, autocommit=True, connect_timeout=10)
+        try:
+            self._lock_connection.execute("SELECT pg_advisory_lock(%s)", (ADVISORY_LOCK_ID,))
+        except psycopg.Error:
+            self._lock_connection = None
+            raise
+        return self._lock_connection
+
+    def _connect(self, url: str) -> RDBStorage:
+        import optuna
+
+        return optuna.storages.RDBStorage(
+            url,
+            engine_kwargs={"pool_pre_ping": True, **self._get_engine_options()},
+            heartbeat_interval=HEARTBEAT,
+            grace_period=HEARTBEAT_TIMEOUT,
+            heartbeat_stale_trial_callback=_requeue_stale,
+        )
+
+    def _get_engine_options(self) -> dict[str, Any]:
+        if self._file is not None:
+            return {"connect_args": {"timeout": 60}}
+        return {"connect_args": {"connect_timeout": 10, "keepalives_idle": 30}, "pool_size": 1, "max_overflow": 2}
+
+    @property
+    def is_sqlite(self) -> bool:
+        """Whether it is a file of this machine, which no other one shares."""
+        return self._file is not None
+
+    @property
+    def _file(self) -> Path | None:
+        return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite:///") else None
+
+
+def hide_password(url: str) -> str:
+    """An address without its password."""
+    kind, slashes, rest = url.partition("://")
+    return f"{kind}{slashes}{rest.rpartition('@')[2]}"
+
+
+def _requeue_stale(study: Study, trial: Any) -> None:
+
+    enqueue_copy(study, trial)
+
+
+def _get_outage_errors() -> tuple[type[Exception], ...]:
+    """What a database that is away raises, through each of the layers."""
+    import psycopg
+    from optuna.exceptions import StorageInternalError
+    from sqlalchemy.exc import DBAPIError
+
+    return (StorageInternalError, DBAPIError, psycopg.Error)
+
+
+def _is_outage(error: Exception) -> bool:
+    """Whether it tells of a database that is away, and not of data that it refuses."""
+    from optuna.exceptions import StorageInternalError
+    from psycopg import ProgrammingError as Refused
+    from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
+
+    inner = error.__cause__ if isinstance(error, StorageInternalError) else error
+    return not isinstance(inner, DataError | IntegrityError | ProgrammingError | Refused | ValueError)
+
+
+def _get_first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
+class Lease:
+    """Work under way. It is finished by exactly one of done, pruned, failed and give_back."""
+
+    def __init__(self, storage: Storage, study: Study, trial: Trial) -> None:
+        self.storage, self.study, self.trial = storage, study, trial
+        self.params: dict[str, Any] = dict(trial.params)
+        self._reported_steps: set[int] = set()
+        _leased_ids.add(trial._trial_id)
+        with suppress(Exception):  # the first sign of life: without one it would never count as dead elsewhere
+            self._send_heartbeat()
+        self._stopped = threading.Event()
+        self._heartbeat_thread = threading.Thread(target=self._send_heartbeats, daemon=True, name="signs of life")
+        self._heartbeat_thread.start()
+
+    @property
+    def number(self) -> int:
+        """Of the trial in its study."""
+        return self.trial.number
+
+    def report(self, value: float, step: int) -> bool:
+        """Tell a value of an epoch or a seed once; whether the pruner gives the trial up."""
+        if step in self._reported_steps:
+            return False
+        self._reported_steps.add(step)
+        with _lost_lease_ignored():
+            self.storage.retrying(lambda: self.trial.report(value, step))
+            return self.storage.retrying(self.trial.should_prune)
+        return False
+
+    def set_attributes(self, **attributes: object) -> None:
+        """Keep facts with the trial."""
+        for name, value in attributes.items():
+            with _lost_lease_ignored():
+                self.storage.retrying(partial(self.trial.set_user_attr, name, value))
+
+    def complete(self, value: float) -> None:
+        """Finished, with a score."""
+        self._finish("COMPLETE", value)
+
+    def prune(self) -> None:
+        """Given up by the search."""
+        self._finish("PRUNED")
+
+    def fail(self, kind: FailureKind, message: str) -> None:
+        """Ended without a score."""
+        self.set_attributes(**{ERROR_KIND_ATTR: kind, ERROR_MESSAGE_ATTR: message[:2000]})
+        self._finish("FAIL")
+
+    def release(self) -> None:
+        """Interrupted: somebody else, or the next command, runs it again with the same values."""
+        self.storage.with_lock(lambda: requeue(self.study, self.trial.number))
+        self._stop_heartbeat()
+
+    def _finish(self, state: str, value: float | None = None) -> None:
+        from optuna.trial import TrialState
+
+        tell = partial(self.study.tell, self.trial, value, state=TrialState[state], skip_if_finished=True)
+        self.storage.retrying(tell)  # where it was told before, only the answer was lost
+        self._stop_heartbeat()
+
+    def _send_heartbeat(self) -> None:
+        storage: Any = self.study._storage
+        storage.record_heartbeat(self.trial._trial_id)
+
+    def _send_heartbeats(self) -> None:
+        while not self._stopped.wait(HEARTBEAT):
+            with suppress(Exception):  # the database is away: the next sign of life will do
+                self._send_heartbeat()
+
+    def _stop_heartbeat(self) -> None:
+        self._stopped.set()
+        self._heartbeat_thread.join(timeout=5)
+        _leased_ids.discard(self.trial._trial_id)
+
+
+def enqueue(
+    study: Study, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], **notes: Any
+) -> None:
+    """Let values wait to be run, all of them in the database at once."""
+    import optuna
+
+    waiting = optuna.trial.TrialState.WAITING
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=waiting, params=dict(params), distributions=dict(distributions), user_attrs=notes
+        )
+    )
+
+
+def lease_waiting(storage: Storage, study: Study, **notes: object) -> Lease:
+    """Claim the trial that waits in front; it names its owner before it counts as under way. To be called alone, where
+    one waits."""
+    import optuna
+
+    waiting, running = optuna.trial.TrialState.WAITING, optuna.trial.TrialState.RUNNING
+    found = study.get_trials(deepcopy=False, states=(waiting,))[0]._trial_id
+    storage.check_lock()
+    for name, value in {**notes, **_describe_owner()}.items():
+        study._storage.set_trial_user_attr(found, name, value)
+    study._storage.set_trial_state_values(found, running)
+    return Lease(storage, study, optuna.Trial(study, found))
+
+
+def lease_new(storage: Storage, study: Study, distributions: Mapping[str, BaseDistribution], **notes: object) -> Lease:
+    """Claim a new trial, whose values the study's sampler draws; it stands in the database at once with its owner and
+    all of its values. To be called alone."""
+    import optuna
+
+    drawn = _draw_params(study, distributions) if distributions else {}
+    template = optuna.trial.create_trial(
+        state=optuna.trial.TrialState.RUNNING,
+        params=drawn,
+        distributions=dict(distributions),
+        user_attrs={**notes, **_describe_owner()},
+    )
+    storage.check_lock()
+    number = study._storage.create_new_trial(study._study_id, template)
+    return Lease(storage, study, optuna.Trial(study, number))
+
+
+def _describe_owner() -> dict[str, str]:
+    return {HOST_ATTR: socket.gethostname(), PROCESS_ATTR: get_process_id()}
+
+
+def _draw_params(study: Study, distributions: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """What the sampler draws for the next trial, by its public steps: together where it can, else one by one."""
+    import optuna
+
+    blank = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+    blank.number = len(study.get_trials(deepcopy=False))
+    study = copy(study)
+    study._storage = _ReadOnlyStorage(study._storage)  # type: ignore[assignment]
+    space = study.sampler.infer_relative_search_space(study, blank)
+    drawn = study.sampler.sample_relative(study, blank, {n: d for n, d in space.items() if n in distributions})
+    for name, distribution in distributions.items():
+        if name not in drawn:
+            drawn[name] = study.sampler.sample_independent(study, blank, name, distribution)
+    return drawn
+
+
+class _ReadOnlyStorage:
+    """The storage, for a sampler that draws for a trial which is not in it yet: what it would note there, for others
+    that draw meanwhile, these read from the trial's values."""
+
+    def __init__(self, storage: Any) -> None:
+        self._storage = storage
+
+    def set_trial_system_attr(self, trial: int, name: str, value: object) -> None:
+        """Nothing."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._storage, name)
+
+
+@contextmanager
+def _lost_lease_ignored() -> Iterator[None]:
+    """A block that may find its trial finished by another: a claim that looked dead from afar was given to somebody."""
+    from optuna.exceptions import UpdateFinishedTrialError
+
+    with suppress(UpdateFinishedTrialError):
+        yield
+
+
+def requeue_orphans(storage: Storage, study: Study) -> None:
+    """Mark what dead processes left, and queue it again; a look every few seconds is enough. To be called alone: then
+    a trial that this process claimed without knowing of it was made just before the database went away."""
+    from optuna.storages import fail_stale_trials
+    from optuna.trial import TrialState
+
+    if (
+        time.monotonic() - storage.last_orphan_check.get(study.study_name, -ORPHAN_CHECK_INTERVAL)
+        < ORPHAN_CHECK_INTERVAL
+    ):
+        return
+    storage.last_orphan_check[study.study_name] = time.monotonic()
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        process = trial.user_attrs.get(PROCESS_ATTR, "")
+        if trial._trial_id in _leased_ids or trial.user_attrs.get(HOST_ATTR) != socket.gethostname():
+            continue
+        if not storage.is_sqlite and process and process.rpartition(":")[2] != get_process_id().rpartition(":")[2]:
+            continue  # another boot, or another machine of this name: its signs of life tell
+        if process == get_process_id() or not process_is_alive(process):
+            requeue(study, trial.number, died=True)
+    fail_stale_trials(study)
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
+        if (
+            ERROR_KIND_ATTR not in trial.user_attrs
+        ):  # another machine's, without a sign of life: found, but not queued yet
+            enqueue_copy(study, trial)
+
+
+def requeue(study: Study, number: int, died: bool = False) -> None:
+    """End a running trial as interrupted; its values wait to be run again, unless too many processes `died` of them."""
+    from optuna.trial import TrialState
+
+    trial = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
+    if trial.state.is_finished():
+        return
+    deaths = trial.user_attrs.get(DEATHS_ATTR, 0) + died
+    fatal = deaths >= MAX_DEATHS and bool(trial.params)
+    if not fatal:
+        enqueue_copy(study, trial, **{DEATHS_ATTR: deaths})
+    if died:
+        study._storage.set_trial_user_attr(
+            trial._trial_id, ERROR_MESSAGE_ATTR, f"{DIED_MESSAGE} {deaths} times" if fatal else DIED_MESSAGE
+        )
+    study._storage.set_trial_user_attr(trial._trial_id, ERROR_KIND_ATTR, "other" if fatal else "interrupted")
+    study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
+
+
+def enqueue_copy(study: Study, trial: FrozenTrial, **notes: object) -> None:
+    """Queue the values of a trial again, once; a cell has none."""
+    if not trial.params or any(
+        other.user_attrs.get(RETRY_OF_ATTR) == trial.number for other in study.get_trials(deepcopy=False)
+    ):
+        return
+    kept = {
+        name: value
+        for name, value in trial.user_attrs.items()
+        if name not in (HOST_ATTR, PROCESS_ATTR, ERROR_KIND_ATTR, ERROR_MESSAGE_ATTR, RETRY_OF_ATTR)
+    }
+    enqueue(study, trial.params, trial.distributions, **{**kept, **notes, RETRY_OF_ATTR: trial.number})
+
+
+def select_counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """The trials that a budget counts: finished, whatever came of them, but not those that were interrupted or that
+    were queued again."""
+    again = {trial.user_attrs.get(RETRY_OF_ATTR) for trial in trials}
+    return [
+        trial
+        for trial in trials
+        if trial.state.is_finished()
+        and trial.number not in again
+        and (trial.state.name != "FAIL" or trial.user_attrs.get(ERROR_KIND_ATTR, "interrupted") != "interrupted")
+    ]
+
+
+def enqueue_crashed(study: Study, command: str) -> None:
+    """Queue again what crashed under other commands: the reason may be gone by now. To be called alone."""
+    for trial in select_counted(study.get_trials(deepcopy=False)):
+        tries = trial.user_attrs.get(TRIES_ATTR, 1)
+        crashed = trial.state.name == "FAIL" and trial.user_attrs.get(ERROR_KIND_ATTR) in CRASH_KINDS
+        if crashed and trial.user_attrs.get(COMMAND_ATTR) != command and tries < MAX_TRIES:
+            enqueue_copy(study, trial, **{TRIES_ATTR: tries + 1})

@@ -1,0 +1,215 @@
+"""A worker: leases trials and planned runs, and executes them, until nothing is left.
+
+A trial is trained on train and scored on val; the test split stays sealed.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from statistics import fmean
+
+from bench.errors import ConfigError, DataError
+from bench.execute import RunEnvironment, RunRequest, RunResult, execute, publish_record
+from bench.files import logs_to
+from bench.mlflow import MlflowStore
+from bench.tracker import ProgressReporter, Pruned
+from bench.types import DataIssue
+from reports.figures.clips import save_run_figures
+from studies.plan import PlannedRun, Resources, StudyRequest, make_plan
+from studies.scheduler import SELECTED_EPOCH_ATTR, Scheduler
+from studies.search import FIRST_TRIAL_SEED, HyperparameterSearch
+from studies.storage import Lease, Storage, make_storage_url
+
+IDLE_PAUSE = 0.5  # seconds between looks at what other processes have under way
+
+_log = logging.getLogger("bench")
+
+
+def run_until_done(
+    scheduler: Scheduler, environment: RunEnvironment, tell: Callable[[str], None], once: bool = False
+) -> bool:
+    """Run what is left of a plan, one piece after the other until all is done or lost (only one, if `once`); whether
+    there was a piece to run at the end."""
+    while True:
+        ran = _run_next_trial(scheduler, environment, tell) or _run_next_planned(scheduler, environment, tell)
+        if once:
+            return ran
+        if not ran:
+            scheduler.refresh()
+            if not scheduler.remaining:
+                return False
+            time.sleep(IDLE_PAUSE)  # others have what we wait for
+
+
+def publish_remaining(scheduler: Scheduler, environment: RunEnvironment) -> None:
+    """Publish the records that whoever made them did not live to publish."""
+    for _, folder in scheduler.iterate_done():
+        if folder is None or environment.store.find_run_id(folder) is not None:
+            continue
+        record = folder.read_record()
+        if record is not None:
+            with folder.locked(lambda: None):
+                publish_record(folder, record, environment, None, found=True)
+
+
+def _run_next_trial(scheduler: Scheduler, environment: RunEnvironment, tell: Callable[[str], None]) -> bool:
+    """Run a trial of the first search that has one left; whether there was one."""
+    for search in scheduler.searches:
+        lease = None if search.is_over() else search.lease_next()
+        if lease is not None:
+            tell(f"{search.base_request.dataset.info.name}: {search.title}: {run_trial(search, lease, environment)}")
+            if search.is_over():
+                scheduler.refresh()
+            return True
+    return False
+
+
+def _run_next_planned(scheduler: Scheduler, environment: RunEnvironment, tell: Callable[[str], None]) -> bool:
+    """Run a cell that is ready; whether there was one."""
+    found = scheduler.lease_next()
+    if found is None:
+        return False
+    run, request, lease = found
+    outcome = _execute_leased(run, request, lease, environment, tell)
+    if outcome is not None:
+        scheduler.mark_done(run)
+    return True
+
+
+def _execute_leased(
+    run: PlannedRun, request: RunRequest, lease: Lease, environment: RunEnvironment, tell: Callable[[str], None]
+) -> RunResult | None:
+    """Run a claimed cell and tell what came of it; its outcome, or None where it failed."""
+    try:
+        outcome = execute(request, environment)
+    except (ConfigError, DataError) as error:
+        lease.fail("data" if isinstance(error, DataError) else "other", str(error))
+        tell(f"{run}: failed: {error}")
+        return None
+    except BaseException:
+        lease.release()
+        raise
+    record, seconds = outcome.record, sum(outcome.record.seconds.values())
+    if record.error is not None:
+        lease.fail(record.error.kind, record.error.message)
+        tell(f"{run}: failed: {record.error.kind}: {record.error.message} (run {record.key})")
+        return None
+    lease.set_attributes(**{SELECTED_EPOCH_ATTR: record.chosen})
+    lease.complete(seconds)
+    tell(f"{run}: done in {seconds:.0f} s (run {record.key})")
+    return outcome
+
+
+def run_trial(search: HyperparameterSearch, lease: Lease, environment: RunEnvironment) -> str:
+    """Run a claimed trial and tell what came of it: a score, given up, or failed; the line for the screen.
+
+    What interrupts it gives the trial back, to be run again with the same values.
+    """
+    try:
+        return _run_trial_seeds(search, lease, environment)
+    except (ConfigError, DataError) as error:
+        lease.fail("data" if isinstance(error, DataError) else "other", str(error))
+        return f"trial {lease.number} failed: {error}"
+    except BaseException:
+        lease.release()
+        raise
+
+
+def _run_trial_seeds(search: HyperparameterSearch, lease: Lease, environment: RunEnvironment) -> str:
+    values: list[float] = []
+    keys: list[str] = []
+    for part in range(search.options.seeds):
+        outcome = _execute_trial(search, lease, part, environment)
+        error, key = outcome.record.error, outcome.record.key
+        keys.append(key)
+        lease.set_attributes(keys=keys)
+        if error is not None and error.kind == "pruned":
+            lease.prune()
+            return f"trial {lease.number} given up {error.message} (run {key})"
+        if error is not None:
+            lease.fail(error.kind, error.message)
+            return f"trial {lease.number} failed: {error.kind}: {error.message} (run {key})"
+        value = outcome.record.scores["val/acc_e"]
+        assert value is not None  # a trial that ends well has been scored on val
+        values.append(value)
+        if search.options.seeds > 1 and lease.report(value, part) and part + 1 < search.options.seeds:
+            lease.prune()
+            return f"trial {lease.number} given up after {part + 1} of {search.options.seeds} seeds"
+    lease.complete(fmean(values))
+    return f"trial {lease.number}: val Acc E {100 * fmean(values):.1f}"
+
+
+def _execute_trial(search: HyperparameterSearch, lease: Lease, part: int, environment: RunEnvironment) -> RunResult:
+    """One run of the trial, on the validation fold of its seed."""
+
+    def watch(epoch: int, value: float) -> None:
+        if lease.report(value, epoch):
+            raise Pruned(f"after epoch {epoch + 1} at val Acc E {100 * value:.1f}")
+
+    request = replace(
+        search.base_request,
+        config=search.base_request.config.override(lease.params),
+        seed=FIRST_TRIAL_SEED + part,
+        stage="trial",
+        parent=search.title,
+        pruning_callback=watch if search.options.seeds == 1 else None,
+    )
+    return execute(request, environment)
+
+
+def make_environment(request: StudyRequest, resources: Resources, screen: ProgressReporter) -> RunEnvironment:
+    """Where this process makes runs."""
+    return RunEnvironment(
+        results=resources.results,
+        store=MlflowStore(resources.results, resources.tracking_uri),
+        reporter=screen,
+        draw_figures=partial(save_run_figures, notice=screen.notify),
+        data_folder=request.data,
+        device=resources.device,
+        threads=resources.threads,
+        loaders=resources.loaders,
+        keep_weights=resources.keep_weights,
+        devices=resources.devices,
+    )
+
+
+def make_scheduler(
+    request: StudyRequest, resources: Resources, environment: RunEnvironment, waits: bool = False
+) -> Scheduler:
+    """The plan as it stands now; a worker `waits` for a database that is away when it starts."""
+    storage = Storage(make_storage_url(resources.results, resources.storage), environment.reporter.notify, waits)
+    return Scheduler(make_plan(request), environment, storage, resources.command_id)
+
+
+def run_worker(request: StudyRequest, resources: Resources, once: bool = False) -> bool:
+    """Work without a screen until nothing is left, or for one piece, if `once`; whether there was a piece to run."""
+    with logs_to(resources.results / "log"):
+        environment = make_environment(request, resources, LogReporter())
+        return run_until_done(
+            make_scheduler(request, resources, environment, waits=True),
+            environment,
+            lambda line: _log.warning("%s", line),
+            once,
+        )
+
+
+class LogReporter:
+    """A Screen whose notices are log lines; problems with the data stand in the records anyway."""
+
+    def start_run(self, title: str) -> None:
+        """A run begins."""
+        _log.info("%s", title)
+
+    def report_progress(self, what: str, done: int, total: int) -> None:
+        """Nobody looks."""
+
+    def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
+        """The process that was started by hand says it."""
+
+    def notify(self, text: str) -> None:
+        """One line for the log."""
+        _log.warning("%s", text)
