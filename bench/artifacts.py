@@ -9,6 +9,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+import pandas
+from pyarrow import ArrowException, array, compute, parquet
 from pydantic import TypeAdapter
 
 from bench.config import Config
@@ -142,9 +145,6 @@ def check_files(folder: Path, record: Record) -> None:
 
 def read_predictions(folder: Path, info: DatasetInfo) -> dict[str, Predictions]:
     """Split -> predictions, as they were written, in the same order. Raises StoreError where they cannot be read."""
-    import numpy as np
-    from pyarrow import ArrowException, array, compute, parquet
-
     path = folder / PREDICTIONS_FILE
     try:
         with parquet.ParquetFile(path) as file:  # of small files read_table takes twice the time
@@ -170,8 +170,6 @@ def read_predictions(folder: Path, info: DatasetInfo) -> dict[str, Predictions]:
 
 def _make_prediction_table(predictions: dict[str, Predictions], info: DatasetInfo) -> Any:
     """One row a clip: split, clip, group, label, predicted, and the score of every class."""
-    import pandas
-
     frames = []
     for split, found in predictions.items():
         columns: dict[str, Any] = {

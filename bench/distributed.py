@@ -22,6 +22,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import torch
+import torch.distributed
+from safetensors.torch import load_file, save_file
+
 from bench.config import Config
 from bench.errors import ConfigError
 from bench.files import atomic_path
@@ -50,9 +54,6 @@ def fit_distributed(
 
     Raises what a process raised, with that process's traceback as a note; RuntimeError where one was killed.
     """
-    import torch
-    from safetensors.torch import load_file
-
     if ctx.device.startswith("cuda") and torch.cuda.device_count() < devices:
         raise ConfigError(f"{devices} devices are asked for, this machine has {torch.cuda.device_count()} GPUs")
     bare = replace(ctx, tracker=_PipeTracker(None, Timer()), timer=Timer())
@@ -227,10 +228,6 @@ def _run_rank(pipe: Connection, replica: Replica, meeting: str, job: bytes) -> N
 
 def _fit_rank(job: bytes, replica: Replica, meeting: str, teller: _PipeTracker, timer: Timer) -> None:
     """Meet the other processes, fit, and leave the predictor's state in the folder."""
-    import torch
-    import torch.distributed
-    from safetensors.torch import save_file
-
     method, config, info, train, val, rng, ctx = pickle.loads(job)
     cuda = ctx.device.startswith("cuda")
     if cuda:
@@ -260,8 +257,6 @@ class _TensorPickler(pickle.Pickler):
 
     def reducer_override(self, value: Any) -> Any:
         """numpy's way for tensors, the usual one for all else."""
-        import torch
-
         if isinstance(value, torch.Tensor):
             return torch.from_numpy, (value.detach().cpu().numpy().copy(),)
         return NotImplemented

@@ -15,9 +15,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from bench.artifacts import DrawFigures, write_artifacts
 from bench.config import Config
+from bench.distributed import fit_distributed
 from bench.errors import BenchError, ConfigError, DataError, Diverged, StoreError
+from bench.evaluate import measure_cost, predict
 from bench.files import atomic_write, logs_to, sha256
 from bench.method import FitContext, Method, Predictor
 from bench.metrics import Predictions, score
@@ -241,8 +245,6 @@ def _fit_and_record(
     facts: dict[str, Any],
 ) -> Record:
     """Fit, score, write; the record, of success or failure, is in place when this returns."""
-    import torch
-
     torch.set_num_threads(environment.threads)
     view = split_view(splits, spec.protocol, spec.stage)
     tracker = RunTracker(live_run, environment.reporter, folder, timer, view.selection_name, request.pruning_callback)
@@ -300,8 +302,6 @@ def _fit_predictor(
     """Fit here, or in a process for each of several devices."""
     if devices == 1:
         return request.method.fit(request.config, info, view.train, view.selection, rng, ctx)
-    from bench.distributed import fit_distributed
-
     return fit_distributed(request.method, request.config, info, view.train, view.selection, rng, ctx, devices)
 
 
@@ -309,8 +309,6 @@ def _score_splits(
     request: RunRequest, view: SplitView, predictor: Predictor, rng: RngTree, ctx: FitContext
 ) -> tuple[dict[str, float | None], dict[str, Predictions]]:
     """Val and, once, test, as the protocol has it; what it does not score is None."""
-    from bench.evaluate import predict
-
     sampling = request.method.sampling(request.config, False)
     predictions = {split: predict(predictor, clips, sampling, rng, ctx) for split, clips in view.scored.items()}
     found = {split: score(said, view.reportable.info) for split, said in predictions.items()}
@@ -324,8 +322,6 @@ def _score_splits(
 
 def _measure_costs(request: RunRequest, view: SplitView, predictor: Predictor, device: str) -> dict[str, float]:
     """What a table of costs needs, and how many clips were trained on: for the statistics of folds that overlap."""
-    from bench.evaluate import measure_cost
-
     clips = {"clips/train": float(len(view.train.clips))}
     try:
         return {**measure_cost(predictor, request.method.sampling(request.config, False), device), **clips}
@@ -368,16 +364,12 @@ def halve_micro_batch(config: Config, micro_batch: int | None, devices: int = 1)
 
 def release_memory(device: str) -> None:
     """Give back what a try that had no room still holds."""
-    import torch
-
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
 
 
 def _is_out_of_memory(error: Exception, message: str) -> bool:
-    import torch
-
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         text in message for text in OUT_OF_MEMORY_MESSAGES
     )

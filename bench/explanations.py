@@ -1,4 +1,4 @@
-"""Explanations of the validation clips of a run, and how well verification finds the sample's planted cues.
+"""Explanations of the validation clips of a run, as files that figures are drawn from.
 
 Key: S segments, N tokens, C classes, D width. Arrays are stored in `explained.safetensors`, words in `explained.json`;
 they are read as numpy arrays, so that reports need no torch.
@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
 
 from bench.errors import StoreError
 from bench.files import atomic_path, atomic_write, parse_json
@@ -99,8 +101,6 @@ def write_explanations(
     folder: Path, method: str, splits: DatasetSplits, told: Mapping[str, Mapping[str, Explanation]]
 ) -> list[str]:
     """Keep what is told of val, whole; the files' names. No file where nothing is told."""
-    from safetensors.numpy import save_file
-
     labels = {clip.key: clip.target for clip in splits.val.clips}
     kept = {
         stage: {key: found[key] for key in labels if key in found and _is_informative(found[key])}
@@ -135,9 +135,6 @@ def write_explanations(
 
 def read_explanations(folder: Path) -> RunExplanations | None:
     """Read the explanations beside a record; None where its method gives none. Raises StoreError for broken files."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     if not (folder / EXPLANATIONS_FILE).exists():
         return None
     try:

@@ -6,6 +6,7 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from bench.types import DatasetInfo
 
@@ -33,8 +34,6 @@ def score(predictions: Predictions, info: DatasetInfo) -> dict[str, float | None
     acc_s2 f1_s2: the same without neutral clips, where the card has a neutral class. recall/<class>: per class.
     loss: mean cross-entropy of the scores. n: clips.
     """
-    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
-
     label, guess = predictions.targets, predictions.predicted
     polarity = np.asarray(info.sentiment)
     truth_s, guess_s = polarity[label], polarity[guess]

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from textwrap import fill
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from bench.explanations import RunExplanations
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from matplotlib.text import Text
-
 
 GREY = "#555555"
 TITLE_CHARS_PER_INCH = 11  # of a title that fit on an inch

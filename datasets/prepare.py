@@ -14,6 +14,7 @@ import errno
 import hashlib
 import json
 import os
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -23,6 +24,8 @@ from stat import S_ISDIR
 from typing import Any
 
 from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
 
 from bench.errors import MediaError, StoreError
 from bench.files import atomic_path, atomic_write, sha256
@@ -36,6 +39,7 @@ LOCK_FILE = ".lock"  # of a store
 
 STORE_MANIFEST = "ledger.jsonl"
 MAX_SUPERSEDED = 1000  # superseded lines from which on a ledger is written anew
+MAX_LISTED = 5  # clips of one content that an issue names
 
 
 @dataclass(frozen=True)
@@ -184,9 +188,6 @@ def _decode_to_file(
     clip: Clip, path: Path, content: str, form: PrepareSpec, marks: tuple[str, tuple[str, ...], str]
 ) -> dict[str, Any]:
     """Raises OSError where a source changed since its bytes were hashed: the file would bear another's name."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import save_file
-
     from datasets.decode.clip import decode_clip
 
     data, facts = decode_clip(clip, form.side, form.mels)
@@ -406,3 +407,55 @@ def _parse_line(line: bytes) -> StoreRow | None:
         return StoreRow(**raw)
     except (ValueError, TypeError, KeyError):
         return None
+
+
+def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
+    """Each set of clips of the very same frames or the very same sound, told once."""
+    same: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for item in prepared:
+        for mark in _get_content_hashes(item):
+            same[mark].append(item.clip.key)
+    shared: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for (kind, _), keys in same.items():
+        if len(keys) > 1:
+            shared[tuple(sorted(keys))].append(kind)
+    return [
+        DataIssue("same content", keys[0], _describe_duplicates(keys, kinds)) for keys, kinds in sorted(shared.items())
+    ]
+
+
+def drop_leaking_duplicates(
+    splits: Mapping[str, Sequence[PreparedClip]],
+) -> tuple[dict[str, list[PreparedClip]], list[DataIssue]]:
+    """The splits without what is in a later one as well: a copy of a test clip is neither trained nor selected on, a
+    copy of a val clip is not trained on."""
+    kept: dict[str, list[PreparedClip]] = {}
+    problems = []
+    later: dict[tuple[str, str], str] = {}  # mark -> the first clip that has it
+    for split in ("test", "val", "train"):
+        kept[split] = []
+        for item in splits[split]:
+            copy = next((later[mark] for mark in _get_content_hashes(item) if mark in later), None)
+            if copy is None:
+                kept[split].append(item)
+            else:
+                why = f"its copy {copy} is in a later split; left out of {split}"
+                problems.append(DataIssue("leak", item.clip.key, why))
+        for item in kept[split]:
+            for mark in _get_content_hashes(item):
+                later.setdefault(mark, item.clip.key)
+    return kept, problems
+
+
+def _get_content_hashes(item: PreparedClip) -> list[tuple[str, str]]:
+    """Digests of what is seen and of what is heard, where that is anything."""
+    if item.row is None or item.path is None:
+        return []
+    return [(kind, digest) for kind, digest in (("picture", item.row.looks), ("sound", item.row.sounds)) if digest]
+
+
+def _describe_duplicates(keys: Sequence[str], kinds: Sequence[str]) -> str:
+    others = ", ".join(keys[1:MAX_LISTED]) + (f" and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else "")
+    labels = sorted({key.partition("/")[0] for key in keys})
+    under = f", under {len(labels)} classes" if len(labels) > 1 else ""
+    return f"the same {' and '.join(sorted(kinds))} as {others}{under}"

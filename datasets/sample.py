@@ -19,6 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+import av
 import numpy as np
 from filelock import FileLock
 
@@ -26,6 +27,8 @@ from bench.errors import StoreError
 from bench.files import atomic_write
 from bench.processes import run_all
 from bench.types import DatasetInfo, PlantedWord, SampleTruth, Word
+from datasets.decode.video import encode_jpeg
+from datasets.sample_media import VOICE_RATE, draw_frames, synthesise_voice
 
 SAMPLE_VERSION = 1  # frozen with its difficulty: docs/decisions/0002-sample.md
 CLIPS_PER_CLASS, TRAINING_PER_CLASS = 40, 28  # a class; the first 28 are for training
@@ -92,8 +95,6 @@ def read_truth(root: Path) -> dict[str, SampleTruth]:
 def write_sample_clip(info: DatasetInfo, root: Path, label: int, number: int) -> tuple[str, dict[str, Any]]:
     """Draw, sound and speak one clip into the tree; its key and its truth. The same on every machine but for the
     codecs' last bits."""
-    from datasets.sample_media import VOICE_RATE, draw_frames, synthesise_voice
-
     name = f"{number:03d}"
     rng = np.random.default_rng(_make_seed(info.name, info.classes[label], name))
     seconds = float(rng.uniform(*CLIP_SECONDS))
@@ -136,16 +137,12 @@ def _write_sample(
 
 
 def _write_frames(folder: Path, frames: np.ndarray) -> None:
-    from datasets.decode.video import encode_jpeg
-
     folder.mkdir(parents=True)
     for number, frame in enumerate(frames, 1):
         (folder / f"{number:06d}.jpg").write_bytes(encode_jpeg(frame))
 
 
 def _write_mp3(path: Path, sound: np.ndarray, rate: int) -> None:
-    import av
-
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libmp3lame", rate=rate, layout="mono")
         stream.bit_rate = 64000

@@ -6,8 +6,8 @@ Clips of the same content are reported, and never in two splits.
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,15 +26,13 @@ from bench.types import (
 )
 from datasets.index import DatasetSource, index_tree
 from datasets.paths import find_data_folder, make_store_name
-from datasets.prepare import PreparedClip, PrepareSpec, prepare_clips
+from datasets.prepare import PreparedClip, PrepareSpec, drop_leaking_duplicates, find_duplicates, prepare_clips
 from datasets.prepared_clips import PreparedClipSet
 from datasets.rows import Listing, assign_folds, compute_fingerprint
 from datasets.sample import ensure_sample, read_truth
 
 NO_SOURCES = ClipSources()
 EMPTY_SPLIT_CAUSES = CLIP_LOSING_ISSUES | {"class", "link", "name"}  # kinds of problem that tell why a split is empty
-
-MAX_LISTED = 5  # names in a line
 
 
 def load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
@@ -150,55 +148,3 @@ def _hash_content(usable: Sequence[PreparedClip], form: PrepareSpec, info: Datas
         for name, sign in zip(info.classes, info.sentiment, strict=True)
     ]
     return hashlib.sha256("\n".join([form.folder_name, *classes, info.language, *rows]).encode()).hexdigest()
-
-
-def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
-    """Each set of clips of the very same frames or the very same sound, told once."""
-    same: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for item in prepared:
-        for mark in _get_content_hashes(item):
-            same[mark].append(item.clip.key)
-    shared: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for (kind, _), keys in same.items():
-        if len(keys) > 1:
-            shared[tuple(sorted(keys))].append(kind)
-    return [
-        DataIssue("same content", keys[0], _describe_duplicates(keys, kinds)) for keys, kinds in sorted(shared.items())
-    ]
-
-
-def drop_leaking_duplicates(
-    splits: Mapping[str, Sequence[PreparedClip]],
-) -> tuple[dict[str, list[PreparedClip]], list[DataIssue]]:
-    """The splits without what is in a later one as well: a copy of a test clip is neither trained nor selected on, a
-    copy of a val clip is not trained on."""
-    kept: dict[str, list[PreparedClip]] = {}
-    problems = []
-    later: dict[tuple[str, str], str] = {}  # mark -> the first clip that has it
-    for split in ("test", "val", "train"):
-        kept[split] = []
-        for item in splits[split]:
-            copy = next((later[mark] for mark in _get_content_hashes(item) if mark in later), None)
-            if copy is None:
-                kept[split].append(item)
-            else:
-                why = f"its copy {copy} is in a later split; left out of {split}"
-                problems.append(DataIssue("leak", item.clip.key, why))
-        for item in kept[split]:
-            for mark in _get_content_hashes(item):
-                later.setdefault(mark, item.clip.key)
-    return kept, problems
-
-
-def _get_content_hashes(item: PreparedClip) -> list[tuple[str, str]]:
-    """Digests of what is seen and of what is heard, where that is anything."""
-    if item.row is None or item.path is None:
-        return []
-    return [(kind, digest) for kind, digest in (("picture", item.row.looks), ("sound", item.row.sounds)) if digest]
-
-
-def _describe_duplicates(keys: Sequence[str], kinds: Sequence[str]) -> str:
-    others = ", ".join(keys[1:MAX_LISTED]) + (f" and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else "")
-    labels = sorted({key.partition("/")[0] for key in keys})
-    under = f", under {len(labels)} classes" if len(labels) > 1 else ""
-    return f"the same {' and '.join(sorted(kinds))} as {others}{under}"

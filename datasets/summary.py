@@ -9,11 +9,18 @@ from pathlib import Path
 
 from bench.errors import DataError
 from bench.types import Clip, ClipSummary, DataIssue, DatasetSummary, Thumbnail, Word
+from datasets.decode.video import read_thumbnail
 from datasets.index import DatasetSource
 from datasets.paths import find_data_folder, make_store_name
-from datasets.prepare import PreparedClip, PrepareSpec, prepare_clips, read_clip_facts
+from datasets.prepare import (
+    PreparedClip,
+    PrepareSpec,
+    drop_leaking_duplicates,
+    find_duplicates,
+    prepare_clips,
+    read_clip_facts,
+)
 from datasets.rows import Listing
-from datasets.splits import drop_leaking_duplicates, find_duplicates
 
 THUMBNAILS_PER_CLASS = 6  # of a class
 THUMBNAIL_SIDE = 120  # pixels of a still's short side
@@ -120,8 +127,6 @@ def _summarise_clip(clip: Clip, item: PreparedClip | None, dropped: bool) -> Cli
 
 def read_thumbnails(surveyed: SummarisedDataset, report: ProgressCallback) -> dict[str, tuple[Thumbnail, ...]]:
     """A few pictures of each class, from clips spread over its list."""
-    from datasets.decode.video import read_thumbnail
-
     by_class: dict[int, list[Clip]] = defaultdict(list)
     for item in surveyed.prepared:
         if item.row is not None and item.row.frames:

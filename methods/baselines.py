@@ -58,7 +58,7 @@ PROBE = Method(
     title="logistic regression on means of colour, change and sound",
     config=ProbeConfig,
     build=Deferred("methods.baseline_models:build_probe"),
-    fit=Deferred("methods.baseline_models:fit_probe"),
+    fit=Deferred("methods.baseline_models:fit_logistic_regression"),
     sampling=make_probe_sampling,
     shown_fields=("segments", "size"),
 )

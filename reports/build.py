@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+
+from matplotlib.figure import Figure
 
 from bench.errors import StoreError
 from bench.explanations import ARRAYS_FILE, EXPLANATIONS_FILE, read_explanations
@@ -23,10 +24,6 @@ from reports.tables import scores as components
 from reports.tables import scores as overall
 from reports.tables.published import load_published_paper
 from reports.types import ReportFigure, Section, Table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 DATASETS_PER_TABLE = 3  # data sets in a table of scores
 WITHOUT_PARTS = ("scores", "optimism")  # kinds of a study whose lines are whole methods

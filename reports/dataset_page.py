@@ -5,6 +5,7 @@ The page has no script and fetches nothing. Colours: Okabe and Ito (2008).
 
 from __future__ import annotations
 
+import base64
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from statistics import median
@@ -256,8 +257,6 @@ def list_readable_clips(facts: DatasetSummary) -> list[ClipSummary]:
 
 def make_contact_sheet(facts: DatasetSummary) -> str:
     """A few frames of each class."""
-    import base64
-
     parts = []
     for name in facts.info.classes:
         found = facts.thumbnails.get(name, ())[:THUMBNAILS_PER_CLASS]

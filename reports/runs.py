@@ -12,7 +12,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from bench.artifacts import read_predictions
 from bench.errors import StoreError
@@ -22,10 +24,6 @@ from bench.plotting import ClipFigure
 from bench.record import Record, RunSpec
 from bench.requests import Tuning
 from bench.types import DatasetInfo
-
-if TYPE_CHECKING:
-    import numpy as np
-
 
 UNKNOWN = "unknown request"  # of a run of version 0.1, which stored none
 
@@ -397,8 +395,6 @@ class PredictionCache:
     def pair_predictions(self, runs: Sequence[Run]) -> PairedPredictions | None:
         """The clips of runs, one row a seed; None where a file is missing, or where seeds have not the same folds and
         clips."""
-        import numpy as np
-
         by_seed: dict[int, dict[int, Predictions]] = {}
         for run in runs:
             found = self.load_test(run)

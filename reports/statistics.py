@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
+from pandas import DataFrame
+from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedman
+from scipy import stats
+from scipy.special import softmax
+from scipy.stats import bootstrap, rankdata
+from statsmodels.stats.contingency_tables import mcnemar as exact
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 STAR_LEVELS = (0.05, 0.01, 0.001)
 
@@ -44,8 +49,6 @@ def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
 
     Valid under any dependence of the tests. NaN, or anything that is no probability, is a ValueError.
     """
-    from statsmodels.stats.multitest import multipletests
-
     tested = [p for p in ps if p is not None]
     if not all(0 <= p <= 1 for p in tested):
         raise ValueError(f"not p-values: {tested}")
@@ -128,8 +131,6 @@ def mcnemar_test(right_a: ArrayLike, right_b: ArrayLike) -> McNemarTest:
     (Rueger 1978; Vovk and Wang 2020); one pair keeps its own. Clips count as independent: where they come in groups,
     `difference` is the test to go by.
     """
-    from statsmodels.stats.contingency_tables import mcnemar as exact
-
     first, second = _count_correct(right_a) == 1, _count_correct(right_b) == 1
     if first.shape != second.shape:
         raise ValueError(f"runs on the same clips come in equal shapes, not {first.shape} and {second.shape}")
@@ -183,8 +184,6 @@ def _bootstrap_groups(
     values: np.ndarray, member: np.ndarray, strata: list[np.ndarray], runs: int, draws: int, seed: int, test: bool
 ) -> Interval:
     """Percentile interval of the mean of `values` (n,), counts over `runs`, with groups resampled within strata."""
-    from scipy.stats import bootstrap
-
     groups = int(member.max()) + 1
     mean = 100 * float(values.sum()) / (runs * len(values))
     if groups < MIN_GROUPS:
@@ -247,8 +246,6 @@ def compare_pairs(differences: Sequence[float], overlap: float | None = None) ->
     and in a t-test with n - 1 degrees of freedom that gives `p`. A t-test has no smallest p: `smallest` is 0 from two
     pairs on, where it has a spread to go by, and 1 below.
     """
-    from scipy import stats
-
     found = np.sort(np.round(np.asarray(differences, dtype=float).reshape(-1), DIFFERENCE_DECIMALS)) + 0.0  # no -0.0
     if not np.isfinite(found).all():
         raise ValueError(f"differences must be finite numbers: {list(differences)}")
@@ -275,8 +272,6 @@ def _compute_signed_rank_p(found: np.ndarray) -> float | None:
     It is exact for any n without ties and for up to ENUMERATED tied pairs; for more tied ones it is the normal
     approximation with the corrections for ties and continuity.
     """
-    from scipy import stats
-
     moved = found[found != 0]
     if not len(moved):
         return 1.0 if len(found) else None
@@ -291,8 +286,6 @@ def _compute_signed_rank_p(found: np.ndarray) -> float | None:
 
 def _enumerate_signed_rank_p(moved: np.ndarray) -> float:
     """Share of all 2^n signs of differences other than 0 whose signed-rank statistic is as extreme as theirs."""
-    from scipy import stats
-
     signs = 1 - 2 * (np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved)) & 1)
     found = stats.wilcoxon(signs * np.abs(moved), axis=1, method="asymptotic").statistic
     return float(np.mean(found <= stats.wilcoxon(moved, method="asymptotic").statistic + 1e-9))
@@ -300,8 +293,6 @@ def _enumerate_signed_rank_p(moved: np.ndarray) -> float:
 
 def _compute_t_test_p(found: np.ndarray, error: float | None) -> float | None:
     """Two-sided p of mean / error; 1 for one pair and where all differences are 0, None where it is not defined."""
-    from scipy import stats
-
     if error is not None:
         return float(2 * stats.t.sf(abs(found.mean()) / error, len(found) - 1))
     return 1.0 if len(found) == 1 or (len(found) and not found.any()) else None
@@ -310,8 +301,6 @@ def _compute_t_test_p(found: np.ndarray, error: float | None) -> float | None:
 @cache
 def _noncentrality(n: int) -> float:
     """True mean, in standard errors, that a two-sided t-test of n pairs at ALPHA finds with probability POWER."""
-    from statsmodels.stats.power import TTestPower
-
     effect = TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER, alternative="two-sided")
     return float(effect * n**0.5)
 
@@ -334,8 +323,6 @@ def mean_over_datasets(
 
     No data sets, one without runs, NaN, or an overlap that is no finite number from 0 on is a ValueError.
     """
-    from scipy.stats import bootstrap
-
     samples = [np.sort(np.asarray(runs, dtype=float)) for runs in scores]
     if not samples or not all(len(runs) and np.isfinite(runs).all() for runs in samples):
         raise ValueError("a mean over data sets takes finite scores of at least one run on each")
@@ -388,8 +375,6 @@ def compute_mean_ranks(scores: Mapping[str, Sequence[float]]) -> MeanRanks:
     sets; the critical difference is q * sqrt(k (k + 1) / 6N), q being of the studentised range over sqrt(2) (Nemenyi
     1963). Methods without a score on each data set, or with NaN, are a ValueError.
     """
-    from scipy import stats
-
     lengths = {len(row) for row in scores.values()}
     if len(lengths) > 1:
         raise ValueError(f"methods have scores on different numbers of data sets: {sorted(lengths)}")
@@ -419,10 +404,6 @@ def draw_critical_differences(ranks: MeanRanks) -> Figure:
     """
     if not ranks.are_comparable:
         raise ValueError(ranks.reason)
-    from matplotlib.figure import Figure
-    from pandas import DataFrame
-    from scikit_posthocs import critical_difference_diagram
-
     figure = Figure(figsize=(7.5, 1.6 + 0.3 * len(ranks.methods)), layout="constrained")
     axes = figure.subplots()
     names = list(ranks.methods)
@@ -459,8 +440,6 @@ def _explain_no_comparison(k: int, n: int, critical: float | None) -> str:
 
 def _compute_nemenyi_p(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
     """(k, k) p-values of every two rows of `table` (k, n)."""
-    from scikit_posthocs import posthoc_nemenyi_friedman
-
     return tuple(tuple(row) for row in posthoc_nemenyi_friedman(table.T).to_numpy().tolist())
 
 
@@ -479,9 +458,6 @@ def bin_clips(scores: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Confi
     2015), but clips of one confidence share a bin, so that the order of clips does not matter and a model of constant
     confidence has one bin.
     """
-    from scipy.special import softmax
-    from scipy.stats import rankdata
-
     scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
     if scores.ndim != 2 or not scores.size or labels.shape != scores.shape[:1] or bins < 1:
         raise ValueError(f"{bins} bins of scores {scores.shape} with labels {labels.shape}")

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from reports.runs import Run
-
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from reports.runs import Run
 
 
 Mark = Literal["", "best", "second"]

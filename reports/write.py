@@ -17,9 +17,10 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
+from matplotlib.figure import Figure
 
 from bench.artifacts import PREDICTIONS_FILE
 from bench.errors import ConfigError, StoreError
@@ -34,10 +35,6 @@ from reports.page import RenderedFigure, render_page
 from reports.paper import PAPER_PDF, compile_paper, describe_implementation, make_document, make_macros
 from reports.runs import Run, SearchSummary, StudyResults
 from reports.types import FigureValue, Report, ReportFigure, Table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 
 PAGE_FILE = "index.html"
 

@@ -19,6 +19,8 @@ from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+import torch
+
 from bench.errors import BenchError, ConfigError, StoreError
 from bench.execute import RunEnvironment
 from bench.processes import check_main_guard, exit_with_parent
@@ -26,7 +28,7 @@ from bench.record import REPOSITORY
 from studies.plan import Resources, StudyRequest
 from studies.scheduler import Scheduler
 from studies.storage import make_storage_url
-from studies.worker import run_until_done
+from studies.worker import run_until_done, run_worker
 
 MAX_WORKER_DEATHS = 20  # workers that may die before the command gives up: something kills them
 UPLOAD_TIMEOUT, SHUTDOWN_TIMEOUT = (
@@ -75,8 +77,6 @@ def run_plan(
         return
     seen = _ChangeReporter(scheduler, show, tell)
     if launcher == "processes":
-        import torch
-
         gpus = torch.cuda.device_count() if resources.device == "cuda" else 0
         run_worker_processes(scheduler.plan.request, resources, workers, gpus, seen.report_changes)
     else:
@@ -182,9 +182,6 @@ def _run_worker_process(request: StudyRequest, resources: Resources, mistakes: A
     """A worker's life."""
     exit_with_parent()
     signal.signal(signal.SIGTERM, _interrupt_worker)
-    from bench.errors import BenchError
-    from studies.worker import run_worker
-
     try:
         run_worker(request, resources)
     except KeyboardInterrupt:
@@ -280,8 +277,6 @@ def _connect(ray: Any, launcher: str, resources: Resources) -> None:
     if address in (None, "local"):
         gpus = resources.devices if resources.device == "cuda" else 0
         if gpus:
-            import torch
-
             gpus = torch.cuda.device_count()
         how |= {"num_gpus": gpus, "object_store_memory": 80_000_000, "include_dashboard": False}
     else:
@@ -392,8 +387,6 @@ def cancel_tasks(ray: Any, tasks: list[Any]) -> None:
 
 def _run_task(request: StudyRequest, resources: Resources) -> bool:
     """A task: one trial or cell; whether there was one."""
-    from studies.worker import run_worker
-
     return run_worker(request, resources, once=True)
 
 

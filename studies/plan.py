@@ -19,7 +19,17 @@ from bench.requests import RequestedPlan, StoredRequest, Tuning
 from bench.types import VALIDATION_FOLDS, Dataset, DatasetInfo, DatasetSplits
 from datasets.paths import find_data_folder
 from datasets.registry import SOURCES
-from studies.requests import Arm, find_arm, find_changes, find_dataset, resolve_config
+from studies.requests import (
+    Arm,
+    check_fields,
+    check_unique_names,
+    choose_fold,
+    find_arm,
+    find_changes,
+    find_dataset,
+    resolve_config,
+    split_names,
+)
 from studies.search import FIRST_TRIAL_SEED, Budget, SearchOptions, find_search_ranges
 from studies.studies import RUNS
 
@@ -176,6 +186,37 @@ class Plan:
     def fixed_fields(self, run: PlannedRun) -> set[str]:
         """The config fields that a search of the cell's arm leaves alone."""
         return set(find_arm(run.arm).overrides) | set(parse_overrides([*run.settings, *self.request.settings]))
+
+
+def resolve_requests(
+    methods: str,
+    datasets: str,
+    preset: str,
+    settings: list[str],
+    seeds: range,
+    fold: int | None = None,
+    data: Path | None = None,
+) -> list[RunRequest]:
+    """Every (data set, arm, seed) that the comma-separated names stand for; raises ConfigError for a wrong one."""
+    arms = [find_arm(name) for name in split_names(methods, "--method")]
+    chosen = [find_dataset(name, data) for name in split_names(datasets, "--dataset")]
+    check_unique_names(chosen)
+    overrides = parse_overrides(settings)
+    check_fields(arms, overrides)
+    return [
+        RunRequest(
+            arm.name,
+            arm.method,
+            resolve_config(arm, preset, overrides),
+            preset,
+            dataset,
+            seed,
+            choose_fold(dataset.info, fold),
+        )
+        for dataset in chosen
+        for arm in arms
+        for seed in seeds
+    ]
 
 
 def make_plan(request: StudyRequest) -> Plan:

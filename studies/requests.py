@@ -11,9 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from bench.config import Config, get_or_suggest, parse_overrides, propose_name
+from bench.config import Config, get_or_suggest, propose_name
 from bench.errors import ConfigError
-from bench.execute import RunRequest
 from bench.method import Method
 from bench.types import Dataset, DatasetInfo
 from datasets.index import DatasetSource
@@ -46,37 +45,6 @@ def get_arms() -> dict[str, Arm]:
 def find_arm(name: str) -> Arm:
     """The arm of this name; raises ConfigError that proposes the nearest."""
     return get_or_suggest(name, get_arms(), "method")
-
-
-def resolve_requests(
-    methods: str,
-    datasets: str,
-    preset: str,
-    settings: list[str],
-    seeds: range,
-    fold: int | None = None,
-    data: Path | None = None,
-) -> list[RunRequest]:
-    """Every (data set, arm, seed) that the comma-separated names stand for; raises ConfigError for a wrong one."""
-    arms = [find_arm(name) for name in split_names(methods, "--method")]
-    chosen = [find_dataset(name, data) for name in split_names(datasets, "--dataset")]
-    check_unique_names(chosen)
-    overrides = parse_overrides(settings)
-    check_fields(arms, overrides)
-    return [
-        RunRequest(
-            arm.name,
-            arm.method,
-            resolve_config(arm, preset, overrides),
-            preset,
-            dataset,
-            seed,
-            choose_fold(dataset.info, fold),
-        )
-        for dataset in chosen
-        for arm in arms
-        for seed in seeds
-    ]
 
 
 def find_source(name: str, data: Path | None = None) -> DatasetSource:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from statistics import median, median_low
-from typing import TYPE_CHECKING
+
+from optuna.trial import FrozenTrial
 
 from bench.errors import ConfigError, DataError, StoreError
 from bench.execute import RunEnvironment, RunRequest
@@ -32,10 +33,6 @@ from studies.storage import (
     lease_new,
     requeue_orphans,
 )
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
-
 
 RUNS_STUDY = "cells"  # Optuna's study of all cells of a storage: whatever study wants a run, it is made once
 RUN_KEY_ATTR, RUN_NAME_ATTR, SELECTED_EPOCH_ATTR, RESULTS_ATTR = "key", "cell", "chosen", "results"

@@ -8,7 +8,15 @@ import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna import Study, pruners
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.pruners import BasePruner
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
 from bench.config import Config, SearchRange, get_or_suggest
 from bench.errors import ConfigError
@@ -27,14 +35,6 @@ from studies.storage import (
     requeue_orphans,
     select_counted,
 )
-
-if TYPE_CHECKING:
-    from optuna import Study
-    from optuna.distributions import BaseDistribution
-    from optuna.pruners import BasePruner
-    from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial
-
 
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "gp": "GPSampler"}
 
@@ -68,8 +68,6 @@ def get_config_values(config: Config, ranges: dict[str, SearchRange]) -> dict[st
 
 
 def _make_distribution(search: SearchRange, own: Any) -> BaseDistribution:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
     if search.choices:
         return CategoricalDistribution(tuple(dict.fromkeys((*search.choices, own))))
     assert search.low is not None and search.high is not None  # a range has both ends
@@ -82,8 +80,6 @@ def _make_distribution(search: SearchRange, own: Any) -> BaseDistribution:
 def make_sampler(name: str, study: str, trials: int) -> BaseSampler:
     """A sampler for the next trial of a study that has so many. It is seeded by both: one made anew, in another process
     or after a stop, does not repeat what was drawn, and the same history is gone on with in the same way."""
-    import optuna
-
     seed = int.from_bytes(hashlib.sha256(f"{study}\x1f{trials}".encode()).digest()[:4], "big")
     made: BaseSampler = getattr(optuna.samplers, get_or_suggest(name, SAMPLERS, "sampler"))(seed=seed)
     return made
@@ -112,9 +108,6 @@ def make_pruner(name: str, trials: int, seeds: int) -> BasePruner:
     when three seeds are all worse than the best trial's (p = 1/8): the 0.1 of Optuna wants four, the last of most; two
     never tell.
     """
-    from optuna import pruners
-    from optuna.exceptions import ExperimentalWarning
-
     match choose_pruner(name, trials, seeds):
         case "median":
             return pruners.MedianPruner(n_startup_trials=STARTUP_TRIALS, n_warmup_steps=WARMUP_EPOCHS)

@@ -6,7 +6,12 @@ import json
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import matplotlib
+from matplotlib import pyplot
+from optuna import Study
+from optuna.visualization import matplotlib as drawing
 
 from bench.errors import StoreError
 from bench.files import atomic_path, atomic_write, parse_json
@@ -14,10 +19,6 @@ from bench.mlflow import MlflowStore, ParentStatus, finish_parent_run, start_par
 from bench.record import RunFolder, is_run_key
 from reports.runs import SearchSummary
 from studies.search import BestTrial, HyperparameterSearch, TrialCounts
-
-if TYPE_CHECKING:
-    from optuna import Study
-
 
 SUMMARY_FILE = "search.json"
 
@@ -130,11 +131,7 @@ def _encode_json(found: dict[str, Any]) -> bytes:
 
 def draw_search(study: Study, folder: Path, title: str) -> list[Path]:
     """Draw what can be drawn of a search into a folder; the pictures. Some want more trials than there are."""
-    import matplotlib
-
     matplotlib.use("Agg")
-    from optuna.visualization import matplotlib as drawing
-
     made = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -149,8 +146,6 @@ def draw_search(study: Study, folder: Path, title: str) -> list[Path]:
 
 def _save_figure(axes: Any, path: Path, title: str) -> None:
     """Write a picture whole, headed by what it is of."""
-    from matplotlib import pyplot
-
     figure = axes.figure if hasattr(axes, "figure") else axes.flat[0].figure
     figure.suptitle(title, fontsize=10, y=1.04)
     with atomic_path(path) as temporary:

@@ -19,20 +19,22 @@ from contextlib import contextmanager, suppress
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+import optuna
+import psycopg
 from filelock import FileLock
+from optuna import Study, Trial
+from optuna.distributions import BaseDistribution
+from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
+from optuna.storages import RDBStorage, fail_stale_trials
+from optuna.trial import FrozenTrial, TrialState
+from psycopg import ProgrammingError as Refused
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 
 from bench.errors import ConfigError, StoreError
 from bench.files import open_database
 from bench.record import FailureKind, get_process_id, process_is_alive
-
-if TYPE_CHECKING:
-    from optuna import Study, Trial
-    from optuna.distributions import BaseDistribution
-    from optuna.storages import RDBStorage
-    from optuna.trial import FrozenTrial
-
 
 MAX_OUTAGE = 900.0  # seconds that a database which went away is waited for
 HEARTBEAT, HEARTBEAT_TIMEOUT = (
@@ -88,8 +90,6 @@ class Storage:
 
     def open_study(self, name: str, pruner: Any = None, maximize: bool = True) -> Study:
         """The Optuna study of this name; made where there is none."""
-        import optuna
-
         return self.retrying(
             lambda: optuna.create_study(
                 storage=self.open(),
@@ -103,8 +103,6 @@ class Storage:
     def open(self) -> RDBStorage:
         """Connect. Raises StoreError in one line where the database cannot be reached."""
         if self._connection is None:
-            import optuna
-
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used")
             warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -182,8 +180,6 @@ class Storage:
 
     def _take_advisory_lock(self) -> Any:
         """PostgreSQL's advisory lock, on a connection of its own; it falls with the connection."""
-        import psycopg
-
         if self._lock_connection is None or self._lock_connection.closed:
             address = self.url.replace("postgresql+psycopg://", "postgresql://", 1)
             self._lock_connection = psycopg.connect(address, autocommit=True, connect_timeout=10)
@@ -195,8 +191,6 @@ class Storage:
         return self._lock_connection
 
     def _connect(self, url: str) -> RDBStorage:
-        import optuna
-
         return optuna.storages.RDBStorage(
             url,
             engine_kwargs={"pool_pre_ping": True, **self._get_engine_options()},
@@ -233,19 +227,11 @@ def _requeue_stale(study: Study, trial: Any) -> None:
 
 def _get_outage_errors() -> tuple[type[Exception], ...]:
     """What a database that is away raises, through each of the layers."""
-    import psycopg
-    from optuna.exceptions import StorageInternalError
-    from sqlalchemy.exc import DBAPIError
-
     return (StorageInternalError, DBAPIError, psycopg.Error)
 
 
 def _is_outage(error: Exception) -> bool:
     """Whether it tells of a database that is away, and not of data that it refuses."""
-    from optuna.exceptions import StorageInternalError
-    from psycopg import ProgrammingError as Refused
-    from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
-
     inner = error.__cause__ if isinstance(error, StorageInternalError) else error
     return not isinstance(inner, DataError | IntegrityError | ProgrammingError | Refused | ValueError)
 
@@ -308,8 +294,6 @@ class Lease:
         self._stop_heartbeat()
 
     def _finish(self, state: str, value: float | None = None) -> None:
-        from optuna.trial import TrialState
-
         tell = partial(self.study.tell, self.trial, value, state=TrialState[state], skip_if_finished=True)
         self.storage.retrying(tell)  # where it was told before, only the answer was lost
         self._stop_heartbeat()
@@ -333,8 +317,6 @@ def enqueue(
     study: Study, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], **notes: Any
 ) -> None:
     """Let values wait to be run, all of them in the database at once."""
-    import optuna
-
     waiting = optuna.trial.TrialState.WAITING
     study.add_trial(
         optuna.trial.create_trial(
@@ -346,8 +328,6 @@ def enqueue(
 def lease_waiting(storage: Storage, study: Study, **notes: object) -> Lease:
     """Claim the trial that waits in front; it names its owner before it counts as under way. To be called alone, where
     one waits."""
-    import optuna
-
     waiting, running = optuna.trial.TrialState.WAITING, optuna.trial.TrialState.RUNNING
     found = study.get_trials(deepcopy=False, states=(waiting,))[0]._trial_id
     storage.check_lock()
@@ -360,8 +340,6 @@ def lease_waiting(storage: Storage, study: Study, **notes: object) -> Lease:
 def lease_new(storage: Storage, study: Study, distributions: Mapping[str, BaseDistribution], **notes: object) -> Lease:
     """Claim a new trial, whose values the study's sampler draws; it stands in the database at once with its owner and
     all of its values. To be called alone."""
-    import optuna
-
     drawn = _draw_params(study, distributions) if distributions else {}
     template = optuna.trial.create_trial(
         state=optuna.trial.TrialState.RUNNING,
@@ -380,8 +358,6 @@ def _describe_owner() -> dict[str, str]:
 
 def _draw_params(study: Study, distributions: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     """What the sampler draws for the next trial, by its public steps: together where it can, else one by one."""
-    import optuna
-
     blank = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
     blank.number = len(study.get_trials(deepcopy=False))
     study = copy(study)
@@ -411,8 +387,6 @@ class _ReadOnlyStorage:
 @contextmanager
 def _lost_lease_ignored() -> Iterator[None]:
     """A block that may find its trial finished by another: a claim that looked dead from afar was given to somebody."""
-    from optuna.exceptions import UpdateFinishedTrialError
-
     with suppress(UpdateFinishedTrialError):
         yield
 
@@ -420,9 +394,6 @@ def _lost_lease_ignored() -> Iterator[None]:
 def requeue_orphans(storage: Storage, study: Study) -> None:
     """Mark what dead processes left, and queue it again; a look every few seconds is enough. To be called alone: then
     a trial that this process claimed without knowing of it was made just before the database went away."""
-    from optuna.storages import fail_stale_trials
-    from optuna.trial import TrialState
-
     if (
         time.monotonic() - storage.last_orphan_check.get(study.study_name, -ORPHAN_CHECK_INTERVAL)
         < ORPHAN_CHECK_INTERVAL
@@ -447,8 +418,6 @@ def requeue_orphans(storage: Storage, study: Study) -> None:
 
 def requeue(study: Study, number: int, died: bool = False) -> None:
     """End a running trial as interrupted; its values wait to be run again, unless too many processes `died` of them."""
-    from optuna.trial import TrialState
-
     trial = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
     if trial.state.is_finished():
         return

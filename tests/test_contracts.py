@@ -60,7 +60,7 @@ def tiny(config):
 
 
 def ask(method, seed=0):
-    return RunRequest(method.name, method, tiny(method.config.preset("quick")), "quick", EKMAN6, seed)
+    return RunRequest(method.name, method, tiny(method.config.from_preset("quick")), "quick", EKMAN6, seed)
 
 
 @pytest.fixture(scope="module", params=ENTRIES)
@@ -74,7 +74,7 @@ def finished(request, tree, cache):
 def inputs_of(asked, desk, count=3):
     """A few opened test clips, and the predictor that the run left."""
     sampling = asked.method.sampling(asked.config, False)
-    corpus = EKMAN6.load(SplitRequest(desk.data, desk.results, sampling.size, sampling.mels, 0))
+    corpus = EKMAN6.load(SplitRequest(desk.data_folder, desk.results, sampling.size, sampling.mels, 0))
     samples = [corpus.test.read(index, sampling, RngTree(0), 0) for index in range(count)]
     return collate(samples), sampling
 
@@ -100,7 +100,7 @@ def repeated(finished, folder, loaders):
     """The record of another run of what was asked, in a results folder of its own."""
     asked, desk, _ = finished
     shutil.copytree(desk.results / "prepared", folder / "prepared")
-    other = replace(desk, results=folder, store=MlflowStore(desk.results), draw=lambda *given: [], loaders=loaders)
+    other = replace(desk, results=folder, store=MlflowStore(desk.results), draw_figures=lambda *given: [], loaders=loaders)
     return execute(asked, other).record
 
 
@@ -169,7 +169,7 @@ def test_what_is_told_of_validation_clips_is_kept_and_drawn_and_listed(finished)
     assert bool(told) == (explained is not None) == ("emotions.png" in record.files)
     assert {path.name for path in folder.glob("*.png")} <= set(record.files)
     if explained is not None:
-        corpus = EKMAN6.load(SplitRequest(desk.data, desk.results, 24, 32, 0))
+        corpus = EKMAN6.load(SplitRequest(desk.data_folder, desk.results, 24, 32, 0))
         keys = {key for found in explained.stages.values() for key in found} | set(explained.shown)
         assert keys <= {clip.key for clip in corpus.val.clips} and len(explained.shown) == 4
 

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, cached_property
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,8 +194,6 @@ def _parse_entry(word: str, value: dict[str, Any]) -> tuple[float, frozenset[str
 
 
 def _load_nrc_emotions() -> dict[str, frozenset[str]]:
-    from importlib import resources
-
     text = resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8")
     return {word: frozenset(tags) & PLUTCHIK_EMOTIONS for word, tags in json.loads(text).items()}
 

@@ -99,7 +99,7 @@ class MbtConfig(Config):
     weights_all: str = Field("", description="file of a whole checkpoint of the authors' code; empty = none")
     freeze_audio: int = Field(8, ge=0, description="first sound blocks that stay as loaded, where weights are loaded")
 
-    def files(self) -> dict[str, Path]:
+    def get_files(self) -> dict[str, Path]:
         """The weights that training starts from."""
         return {name: Path(getattr(self, name)) for name in ENCODER_WEIGHTS if getattr(self, name)}
 
@@ -132,9 +132,9 @@ class PretrainConfig(MbtConfig):
         },
     }
 
-    def files(self) -> dict[str, Path]:
+    def get_files(self) -> dict[str, Path]:
         """The weights that training starts from, those of the words too."""
-        return {**super().files(), **({"weights_text": Path(self.weights_text)} if self.weights_text else {})}
+        return {**super().get_files(), **({"weights_text": Path(self.weights_text)} if self.weights_text else {})}
 
     pretrain_epochs: int = Field(100, ge=1, description="pre-training epochs")
     pretrain_lr: Annotated[float, SearchRange(1e-5, 3e-3, log=True)] = Field(2e-4, gt=0, description="peak step size")

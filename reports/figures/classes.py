@@ -9,23 +9,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.projections.polar import PolarAxes
 
 from bench.files import atomic_path
 from bench.metrics import Predictions
 from bench.types import DatasetInfo
 from reports.figures import style
 from reports.figures.style import FigureDecor, add_decor
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.projections.polar import PolarAxes
-
-    from reports.types import FigureValue
-
+from reports.types import FigureValue
 
 COLOUR_MAP = "cividis"  # rises evenly in grey
 FEW_CLASSES = 5  # classes, at most, of panels that stand three abreast though their classes differ
@@ -138,8 +135,6 @@ def _make_matrix_title(panel: ConfusionMatrix, room: float) -> str:
 
 def _draw_matrix(axes: Axes, panel: ConfusionMatrix, below: bool, left: bool) -> None:
     """One matrix; names of classes stand `below` and `left` where asked for."""
-    import matplotlib
-
     shares = compute_row_percents(panel)
     size = len(panel.classes)
     names = [style.wrap_text(name, CLASS_NAME_CHARS) for name in panel.classes]
@@ -174,8 +169,6 @@ def count_confusions(predictions: Predictions, classes: int) -> np.ndarray:
 
 def save_confusion_figure(folder: Path, info: DatasetInfo, predictions: Predictions, sample: bool) -> str:
     """Write the confusion matrix of the test split as a picture into a run's folder; the picture's name."""
-    from matplotlib.figure import Figure
-
     counts = count_confusions(predictions, len(info.classes))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(1.6 + 0.75 * len(info.classes), 1.4 + 0.7 * len(info.classes)), layout="constrained")

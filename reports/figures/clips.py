@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.manifold import TSNE
 
 from bench.explanations import ClipExplanation, RunExplanations, read_explanations
 from bench.files import atomic_path
@@ -15,11 +18,6 @@ from bench.metrics import Predictions
 from bench.plotting import GREY, ClipFigure, add_title, format_clip_name
 from bench.types import DatasetInfo
 from reports.figures.classes import save_confusion_figure
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
 
 CLASS_COLOURS = (
     "#D55E00",
@@ -90,8 +88,6 @@ def draw_emotion_curves(
 
 def save_clip_curves(path: Path, page: ClipCurves) -> None:
     """A clip on one page: its stills, its curve and its segments' probabilities over time, and its scores beside."""
-    from matplotlib.figure import Figure
-
     heights = {}
     if len(page.thumbnails):
         heights["stills"] = 1.0
@@ -198,8 +194,6 @@ def find_curves(explained: RunExplanations) -> dict[str, ClipExplanation]:
 
 def draw_emotions(explained: RunExplanations) -> Figure | None:
     """One row a clip; the second column is there where a stage recovers emotions. None without curves."""
-    from matplotlib.figure import Figure
-
     told = find_curves(explained)
     if not told:
         return None
@@ -256,8 +250,6 @@ def count_distinct_features(features: np.ndarray) -> int:
 
 def project_features(features: np.ndarray) -> np.ndarray:
     """(n, 2) places of (n, D) features: the same for the same features."""
-    from sklearn.manifold import TSNE
-
     neighbours = min(30.0, (len(features) - 1) / 3)
     map_ = TSNE(perplexity=neighbours, init="pca", method="exact", random_state=0)
     found: np.ndarray = map_.fit_transform(features)
@@ -266,8 +258,6 @@ def project_features(features: np.ndarray) -> np.ndarray:
 
 def draw_features(explained: RunExplanations) -> Figure | None:
     """The map, a form and a colour for each class. None where fewer than five clips differ."""
-    from matplotlib.figure import Figure
-
     known = find_features(explained)
     if known is None or count_distinct_features(known[0]) < MIN_DISTINCT_CLIPS:
         return None

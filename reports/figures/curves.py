@@ -5,18 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from reports.figures import style
 from reports.figures.style import FigureDecor, add_decor
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-
-    from reports.types import FigureValue
-
+from reports.types import FigureValue
 
 MAX_PANELS_PER_ROW = 3  # panels side by side, at most
 MARKERS_PER_CURVE = 6  # markers on a line, about
@@ -104,8 +102,6 @@ def draw_learning(data: LearningPlot) -> Figure:
 
 def _draw_learning_panel(axes: Axes, panel: LearningPanel, labels: Sequence[str], part: Sequence[str]) -> None:
     """One panel with the lines of a part of the labels, on the scale of all; `gid` names the line or band."""
-    from matplotlib.ticker import MaxNLocator
-
     for line in [line for line in panel.curves if line.label in part]:
         place = labels.index(line.label)
         every = max(1, len(line.epochs) // MARKERS_PER_CURVE)
@@ -205,8 +201,6 @@ def _has_failed_trials(data: SearchPlot) -> bool:
 
 def _make_search_legend(data: SearchPlot) -> tuple[list[Line2D], list[str]]:
     """Each search's line, and what dots and crosses are."""
-    from matplotlib.lines import Line2D
-
     handles = [style.make_legend_handle(place) for place in range(len(data.searches))]
     words = [search.label for search in data.searches]
     dots: dict[str, Any] = {"linestyle": "none", "color": style.GREY}
@@ -242,8 +236,6 @@ def _draw_search(axes: Axes, search: SearchCurve, places: Sequence[float], index
 
 def _set_search_limits(data: SearchPlot, trials: Axes, hours: Axes) -> None:
     """Room for the crosses below the values, and axes that begin at no trial and no hour."""
-    from matplotlib.ticker import MaxNLocator
-
     values = [value for search in data.searches for value in search.trial_values if value is not None]
     values += [best for search in data.searches for best in search.best if not math.isnan(best)]
     if values:

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from bench.requests import Tuning
 from reports.figures import style
 from reports.figures.style import FigureDecor, add_decor
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from reports.types import FigureValue
-
+from reports.types import FigureValue
 
 MAX_PANELS_PER_ROW = 5  # panels side by side, at most
 MISSING_TEXT = "n/a"  # stands where a group lacks a label
@@ -68,8 +67,6 @@ def make_forest_panels(
 
 def set_forest_scale(axes: Axes, values: Sequence[float], zero: bool = False) -> None:
     """A scale that shows all values, with few ticks; `zero`: and 0."""
-    from matplotlib.ticker import MaxNLocator
-
     least, most = min(values), max(values)
     if zero:
         least, most = min(least, 0.0), max(most, 0.0)
@@ -142,8 +139,6 @@ def draw_scores(data: ScorePlot) -> Figure:
 
     Raises ValueError without points, or where a label is in a group twice.
     """
-    from matplotlib.lines import Line2D
-
     check_unique_places([(point.group, point.label) for point in data.points])
     labels = style.drop_repeats([point.label for point in data.points])
     groups = style.drop_repeats([point.group for point in data.points])
@@ -265,8 +260,6 @@ def _list_difference_values(one: DifferencePoint) -> list[float]:
 
 
 def _make_tuning_handle(kind: Tuning) -> Any:
-    from matplotlib.lines import Line2D
-
     colour, marker = TUNING_STYLES[kind]
     return Line2D([], [], color=colour, marker=marker, markersize=4.2, linewidth=1.3)
 

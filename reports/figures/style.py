@@ -15,18 +15,20 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from xml.dom import minidom
+
+import matplotlib
+from matplotlib.artist import Artist
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, fontManager, get_font
+from matplotlib.ft2font import LoadFlags
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 
 from bench.files import atomic_path
 from reports.formats.text import make_printable
-
-if TYPE_CHECKING:
-    from matplotlib.artist import Artist
-    from matplotlib.figure import Figure
-    from matplotlib.legend import Legend
-    from matplotlib.lines import Line2D
-
 
 T = TypeVar("T")
 
@@ -111,9 +113,6 @@ MARGIN = 0.05  # inches
 @contextmanager
 def report_style() -> Iterator[None]:
     """Draw and write in the look of these figures, whatever matplotlib's settings are; also a decorator."""
-    import matplotlib
-    from matplotlib.font_manager import fontManager
-
     there = {font.name for font in fontManager.ttflist}
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
@@ -126,9 +125,6 @@ def report_style() -> Iterator[None]:
 
 def make_figure(width: float, height: float) -> Figure:
     """An empty figure of `width` x `height` inches, whose parts make room for each other."""
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     engine = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.03)
     return Figure(figsize=(width, height), layout=engine)
 
@@ -148,17 +144,12 @@ def get_line_style(index: int) -> dict[str, Any]:
 
 def make_legend_handle(index: int) -> Line2D:
     """What stands in a legend for the `index`-th line."""
-    from matplotlib.lines import Line2D
-
     return Line2D([], [], markersize=3.5, **get_line_style(index))
 
 
 @cache
 def _measure_char(letter: str) -> float:
     """How wide a letter is, in mean letters; Chinese, Japanese and Korean ones count two."""
-    from matplotlib.font_manager import findfont, get_font
-    from matplotlib.ft2font import LoadFlags
-
     if unicodedata.east_asian_width(letter) in "WF":
         return 2.0
     font = get_font(findfont(FONTS[0]))
@@ -351,8 +342,6 @@ def add_decor(figure: Figure, run_table: FigureDecor) -> Figure:
 
 def _lay_out_panels(figure: Figure, top: float, body: float, bottom: float) -> float:
     """Lay the panels out in the middle of three strips, given in inches; how tall the figure is."""
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     total = top + body + bottom
     figure.set_figheight(total)
     engine = figure.get_layout_engine()

@@ -1,4 +1,4 @@
-"""Tables of costs: calibration, cues, size, arithmetic and hours of each line, and the search spaces."""
+"""Tables of costs: calibration, size, arithmetic and hours of each line, and the search spaces."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The numbers that the MART paper prints, next to ours and with the gap, never ranked together.
+"""Published numbers next to ours, with the gap, never ranked together.
 
-`mart.json` holds the printed numbers and footnotes on their known contradictions.
+A JSON file of a method holds the printed numbers and footnotes on their known contradictions.
 """
 
 from __future__ import annotations

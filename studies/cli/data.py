@@ -1,36 +1,28 @@
-"""The commands on data sets: list, check, prepare."""
+"""The command `list`: methods, data sets and studies, and which data are on this machine."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
 
-import typer
 from rich.console import Console
 from rich.table import Table
 
-from bench.errors import ConfigError
-from studies.cli.options import DEFAULT_RESULTS, Data, Fold, Interrupted, Results, check_destinations
+from bench.config import propose_name
+from bench.errors import BenchError, ConfigError
+from datasets.paths import PROJECT_ROOT, find_data_folder
+from datasets.prepare import STORE_MANIFEST, StoreRow, read_store_manifest
+from datasets.registry import DATASETS, SOURCES
+from datasets.summary import locate_dataset
+from reports.dataset import LocalDataset, make_dataset_list
+from studies.requests import get_arms
+from studies.studies import STUDIES
 
-DatasetName = Annotated[
-    str, typer.Option("--dataset", help="A name of `list datasets`, a manifest.csv, or a folder of <Class>/<clip>.mp4.")
-]
 
-
-def list_(
-    what: Annotated[str, typer.Argument(help="methods, datasets or studies; all when left out.")] = "",
-    results: Results = DEFAULT_RESULTS,
-) -> None:
-    """What there is, with one line each; of data sets, what is on this machine.
-
-    Example: python bench.py list datasets
-    """
-    from datasets.registry import DATASETS
-    from studies.requests import get_arms
-
+def print_list(what: str, results: Path) -> None:
+    """Print what there is, one line each. Raises ConfigError for an unknown kind."""
     if what not in ("", "methods", "datasets", "studies"):
-        from bench.config import propose_name
-
         raise ConfigError(f"unknown list '{what}'; {propose_name(what, ['methods', 'datasets', 'studies'])}")
     console = Console()
     if what in ("", "methods"):
@@ -40,67 +32,13 @@ def list_(
         rows = [(name, f"{entry.info.title}: {', '.join(entry.info.classes)}") for name, entry in DATASETS.items()]
         console.print(_make_listing("data set", rows))
     if what in ("", "studies"):
-        from studies.studies import STUDIES
-
         told = {name: studies[0].question for name, studies in STUDIES.items() if len(studies) == 1}
         told |= {
             name: f"all of {', '.join(s.name for s in found)}" for name, found in STUDIES.items() if name not in told
         }
         console.print(_make_listing("study", list(told.items())))
     if what == "datasets":
-        from reports.dataset import make_dataset_list
-        from studies.cli.prepare import list_local
-
         console.print(make_dataset_list(list_local(results)))
-
-
-def check(dataset: DatasetName, data: Data = None, fold: Fold = None) -> None:
-    """Whether a data set is fit to run, in seconds: nothing is decoded.
-
-    Example: python bench.py check --dataset clips/manifest.csv
-    """
-    from studies.cli.prepare import check_data
-    from studies.requests import choose_fold, find_source
-
-    source = find_source(dataset, data)
-    raise typer.Exit(check_data(Console(), source, data, choose_fold(source.info, fold)))
-
-
-def prepare(
-    dataset: DatasetName,
-    data: Data = None,
-    fold: Fold = None,
-    preset: Annotated[str, typer.Option(help="Whose clip size is prepared: quick, paper, or quick,paper.")] = "quick",
-    transcribe: Annotated[
-        Path | None, typer.Option(help="Folder of a faster-whisper model: write srt files where there are none.")
-    ] = None,
-    results: Results = DEFAULT_RESULTS,
-) -> None:
-    """Decode and check every clip into the prepared store, and write a page about the data set.
-
-    Example: python bench.py prepare --dataset ekman6 --data DIR --preset paper
-    """
-    from studies.cli.prepare import find_prepare_spec, prepare_data
-    from studies.requests import choose_fold, find_source, split_names
-
-    source = find_source(dataset, data)
-    presets = split_names(preset, "--preset")
-    for name in presets:
-        find_prepare_spec(name)
-    check_destinations(results, None)
-    try:
-        code = prepare_data(
-            Console(),
-            source,
-            data,
-            choose_fold(source.info, fold),
-            presets,
-            results,
-            transcribe,
-        )
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; what is prepared is kept, the same command goes on where it was") from None
-    raise typer.Exit(code)
 
 
 def _make_listing(kind: str, rows: list[tuple[str, str]]) -> Table:
@@ -110,3 +48,56 @@ def _make_listing(kind: str, rows: list[tuple[str, str]]) -> Table:
     for name, line in rows:
         table.add_row(name, line)
     return table
+
+
+def list_local(results: Path) -> list[LocalDataset]:
+    """A row for each data set of the registry, and for each of one's own that was prepared here."""
+    rows = [_describe_local(name, results / "prepared" / name) for name in SOURCES]
+    own = sorted(path for path in (results / "prepared").glob("own-*") if path.is_dir())
+    return [
+        *rows,
+        *(replace(_summarise_rows(path.name, _read_last_manifest(path)), location="prepared") for path in own),
+    ]
+
+
+def _describe_local(name: str, store: Path) -> LocalDataset:
+    """What is listed and found, and what the store knows; of a tree that cannot be read, why."""
+    source, rows = SOURCES[name], _read_last_manifest(store)
+    row = _summarise_rows(name, rows)
+    try:
+        if find_data_folder(source.info, None) is None:
+            return replace(row, location="prepared" if row.prepared else "")
+        found = locate_dataset(source, None, source.info.folds[0])
+    except BenchError as error:
+        return replace(row, location=f"not usable: {error}")
+    keys = {clip.key for clip in found.listing.available}
+    here = [row for row in rows if row.key in keys]
+    prepared = _summarise_rows(name, here)
+    lost = sum(not row.readable for row in here)
+    return replace(
+        prepared,
+        location=_shorten_path(found.folder),
+        listed=len(found.listing.listed),
+        usable=len(found.listing.available) - lost,
+        issues=len(found.listing.issues) + (prepared.issues or 0),
+    )
+
+
+def _summarise_rows(name: str, rows: Sequence[StoreRow]) -> LocalDataset:
+    """Clips, hours and problems of prepared clips."""
+    if not rows:
+        return LocalDataset(name, "")
+    seconds = sum(row.seconds for row in rows if row.readable)
+    usable = sum(row.readable for row in rows)
+    return LocalDataset(name, "", len(rows), usable, seconds / 3600, sum(len(row.problems) for row in rows), usable)
+
+
+def _read_last_manifest(store: Path) -> list[StoreRow]:
+    """What was ever prepared in the form that was prepared last."""
+    ledgers = sorted(store.glob(f"*/{STORE_MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    return list(read_store_manifest(ledgers[-1].parent).values()) if ledgers else []
+
+
+def _shorten_path(folder: Path) -> str:
+    """A folder as seen from the checkout, where it is inside."""
+    return str(folder.relative_to(PROJECT_ROOT)) if folder.is_relative_to(PROJECT_ROOT) else str(folder)

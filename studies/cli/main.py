@@ -1,23 +1,21 @@
-"""The command line: the commands that train (`python bench.py --method ...` and `study`), and the entry point."""
+"""The command line: every command with its options, each run by a module that is imported when it is called.
+
+Nothing heavy is imported here, so that `--help` answers at once.
+"""
 
 from __future__ import annotations
 
-import secrets
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
 from bench.errors import BenchError, ConfigError
 from bench.requests import format_command
-from studies.cli import data as data_commands
-from studies.cli import runs as report_commands
-from studies.cli import runs as run_commands
 from studies.cli.options import (
     DEFAULT_RESULTS,
     EXIT_DONE,
@@ -37,6 +35,7 @@ from studies.cli.options import (
     Pruner,
     Results,
     Retries,
+    RunOptions,
     Sampler,
     Settings,
     Shard,
@@ -48,161 +47,12 @@ from studies.cli.options import (
     TrialSeeds,
     Weights,
     Workers,
-    check_destinations,
-    choose_device,
-    choose_threads,
-    parse_protocol,
-    parse_shard,
 )
 
-if TYPE_CHECKING:
-    from bench.execute import RunEnvironment, RunRequest, RunResult
-    from studies.cli.progress import TerminalReporter
-    from studies.plan import ArmGroup, Resources, StudyRequest
-    from studies.studies import Study
-
-
 app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False)
-
-
-def study(
-    context: typer.Context,
-    name: Annotated[str, typer.Argument(help="A name of `list studies`.")] = "",
-    datasets: Annotated[str, typer.Option(help="Data sets, with commas between; default: the study's own.")] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each arm is run with.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="First seed; validation fold = seed mod 5.")] = 0,
-    tuning: Annotated[
-        str, typer.Option(help="shared, per-arm, or both with a comma between; default: the study's own.")
-    ] = "",
-    preset: Preset = "quick",
-    settings: Settings = None,
-    data: Data = None,
-    trials: Trials = None,
-    hours: Hours = None,
-    target: Target = None,
-    sampler: Sampler = "tpe",
-    pruner: Pruner = "auto",
-    trial_seeds: TrialSeeds = 1,
-    workers: Workers = 1,
-    threads: Threads = None,
-    devices: Devices = 1,
-    shard: Shard = "1/1",
-    retries: Retries = 1,
-    storage: StorageUrl = None,
-    launcher: Launcher = "processes",
-    dry_run: DryRun = False,
-    json_file: JsonFile = None,
-    weights: Weights = False,
-    loaders: Loaders = 0,
-    results: Results = DEFAULT_RESULTS,
-    tracking_uri: Tracking = None,
-) -> None:
-    """Run a named study, or go on with it: what is done is skipped, what failed is tried again.
-
-    Example: python bench.py study ablation --seeds 10 --trials 20 --workers 2
-    """
-    from studies.plan import Resources, StudyRequest
-    from studies.search import Budget, SearchOptions
-
-    found = _find_studies(name)
-    console = Console()
-    for line in _list_skipped_arms(found, settings or []):
-        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    parts = _make_arm_groups(found, datasets, tuning, preset, data, settings or [])
-    if tuning and (trials, hours, target) == (None, None, None):
-        raise ConfigError(f"--tuning {tuning} wants a search: say --trials 20, or --hours, or --target")
-    numbers = tuple(range(seed, seed + seeds))
-    budget, how = Budget(trials, hours, target), SearchOptions(sampler, pruner, trial_seeds)
-    request = StudyRequest(
-        name, parts, numbers, preset, tuple(settings or []), data, budget, how, parse_shard(shard), retries
-    )
-    request = replace(request, typed=str(context.obj or ""))
-    cores = choose_threads(preset, threads, workers, devices)
-    place = Resources(results, tracking_uri, storage, choose_device(), devices, cores, loaders, weights)
-    raise typer.Exit(launch_request(console, request, place, workers, launcher, dry_run, json_file))
-
-
-def launch_request(
-    console: Console,
-    request: StudyRequest,
-    resources: Resources,
-    workers: int,
-    launcher: str,
-    dry_run: bool,
-    json_file: Path | None,
-) -> int:
-    """Check what an order names, and carry it out; the exit code."""
-    from bench.config import get_or_suggest
-    from studies.cli.run_study import run_study_request
-    from studies.search import PRUNERS, SAMPLERS
-    from studies.storage import make_storage_url
-
-    get_or_suggest(request.search_options.sampler, SAMPLERS, "sampler")
-    get_or_suggest(request.search_options.pruner, dict.fromkeys(PRUNERS), "pruner")
-    if launcher != "processes" and launcher.partition("://")[0] != "ray":
-        raise ConfigError(f"unknown launcher '{launcher}'; known: processes, ray, ray://HEAD:PORT")
-    make_storage_url(resources.results, resources.storage)
-    check_destinations(resources.results, resources.tracking_uri, json_file)
-    resources = replace(resources, results=resources.results.resolve(), command_id=secrets.token_hex(6))
-    request = replace(request, data=request.data.resolve() if request.data is not None else None)
-    try:
-        return run_study_request(console, request, resources, workers, launcher, dry_run, json_file)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; the state is kept, the same command goes on where it was") from None
-
-
-def _find_studies(name: str) -> tuple[Study, ...]:
-    from bench.config import get_or_suggest
-    from studies.studies import STUDIES
-
-    if not name:
-        raise ConfigError(f"which study? one of {', '.join(STUDIES)}; `python bench.py list studies` tells of each")
-    return get_or_suggest(name, STUDIES, "study")
-
-
-def _make_arm_groups(
-    found: tuple[Study, ...], datasets: str, tuning: str, preset: str, data: Path | None, settings: list[str]
-) -> tuple[ArmGroup, ...]:
-    """What a study runs, for each of its protocols and ways of tuning. Raises ConfigError for a wrong name."""
-    from bench.config import get_or_suggest, parse_overrides
-    from bench.requests import Tuning
-    from studies.plan import ArmGroup
-    from studies.requests import check_fields, check_unique_names, find_arm, find_dataset, split_names
-    from studies.studies import TUNINGS
-
-    given = parse_overrides(settings)
-    check_fields([find_arm(arm) for one in found for arm in one.arms], given)
-    named = split_names(datasets, "--datasets") if datasets else []
-    check_unique_names([find_dataset(dataset, data) for dataset in named])
-    known: dict[str, Tuning] = {way: way for way in TUNINGS}
-    ways = [get_or_suggest(way, known, "tuning") for way in split_names(tuning, "--tuning")] if tuning else []
-    parts = []
-    for one in found:
-        wanting = {arm for arm, field in one.required_settings if field not in given}
-        for way in ways or [one.tuning]:
-            for protocol in one.protocols:
-                parts.append(
-                    ArmGroup(
-                        arms=tuple(arm for arm in one.arms if arm not in wanting),
-                        datasets=tuple(named) or one.datasets,
-                        folds=() if one.every_fold else None,
-                        tuning=way,
-                        reference_method=one.reference_method,
-                        protocol=protocol,
-                        settings=one.quick_overrides if preset == "quick" else (),
-                        study=one.name,
-                    )
-                )
-    return tuple(parts)
-
-
-def _list_skipped_arms(found: tuple[Study, ...], settings: list[str]) -> list[str]:
-    """Arms that a study leaves out, each with the setting it wants."""
-    from bench.config import parse_overrides
-
-    given = parse_overrides(settings)
-    missing = dict.fromkeys((arm, field) for one in found for arm, field in one.required_settings if field not in given)
-    return [f"{arm} is left out: it wants --set {field}=..." for arm, field in missing]
+DatasetName = Annotated[
+    str, typer.Option("--dataset", help="A name of `list datasets`, a manifest.csv, or a folder of <Class>/<clip>.mp4.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -247,54 +97,219 @@ def run(
         return
     if not method or not dataset:
         raise ConfigError("--method and --dataset are both wanted; `python bench.py list` shows what there is")
-    from studies.cli.progress import TerminalReporter
-    from studies.cli.run_study import print_results
-    from studies.plan import Resources, StudyRequest
-    from studies.requests import resolve_requests
-    from studies.search import Budget, SearchOptions
-    from studies.worker import make_environment
+    from studies.cli.run_study import run_methods
 
-    requests = resolve_requests(method, dataset, preset, settings or [], range(seed, seed + seeds), fold, data)
-    requests = [replace(request, protocol=parse_protocol(protocol)) for request in requests]
-    check_destinations(results, tracking_uri, json_file)
-    console = Console()
-    threads = choose_threads(preset, threads, workers, devices)
-    budget, how = Budget(trials, hours, target), SearchOptions(sampler, pruner, trial_seeds)
-    request = StudyRequest(
-        "",
-        _group_requests(requests, dataset, fold),
-        _list_seeds(requests),
-        preset,
-        tuple(settings or []),
-        data,
-        budget,
-        how,
+    options = RunOptions(
+        preset=preset,
+        settings=tuple(settings or []),
+        data=data,
+        trials=trials,
+        hours=hours,
+        target=target,
+        sampler=sampler,
+        pruner=pruner,
+        trial_seeds=trial_seeds,
+        workers=workers,
+        threads=threads,
+        devices=devices,
+        storage=storage,
+        launcher=launcher,
+        dry_run=dry_run,
+        json_file=json_file,
+        weights=weights,
+        loaders=loaders,
+        results=results,
+        tracking_uri=tracking_uri,
+        typed=str(context.obj or ""),
     )
-    request = replace(request, typed=str(context.obj or ""))
-    place = Resources(results, tracking_uri, storage, choose_device(), devices, threads, loaders, weights)
-    if budget.is_set or protocol == "refit" or workers > 1 or launcher != "processes" or storage or dry_run:
-        if fresh:
-            raise ConfigError("--fresh repeats single runs; leave it out of a search, a refit, or work that is shared")
-        raise typer.Exit(launch_request(console, request, place, workers, launcher, dry_run, json_file))
-    with TerminalReporter(console) as screen:
-        environment = replace(make_environment(request, place, screen), fresh=fresh)
-        _warn_overlap(requests, fold, screen)
-        requests = _add_requests(requests, request.typed)
-        outcomes, mistake = _run_requests(requests, environment)
-    code = print_results(console, requests, outcomes, environment, json_file) if outcomes else EXIT_DONE
-    if mistake is not None:
-        raise mistake
-    raise typer.Exit(code)
+    raise typer.Exit(run_methods(method, dataset, fold, protocol, range(seed, seed + seeds), fresh, options))
 
 
-app.command(name="list")(data_commands.list_)
-app.command()(study)
-app.command()(report_commands.report)
-app.command()(data_commands.check)
-app.command()(data_commands.prepare)
-app.command()(run_commands.predict)
-app.command()(run_commands.sync)
-app.command()(run_commands.ui)
+@app.command(name="list")
+def list_(
+    what: Annotated[str, typer.Argument(help="methods, datasets or studies; all when left out.")] = "",
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """What there is, with one line each; of data sets, what is on this machine.
+
+    Example: python bench.py list datasets
+    """
+    from studies.cli.data import print_list
+
+    print_list(what, results)
+
+
+@app.command()
+def study(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="A name of `list studies`.")] = "",
+    datasets: Annotated[str, typer.Option(help="Data sets, with commas between; default: the study's own.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each arm is run with.")] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="First seed; validation fold = seed mod 5.")] = 0,
+    tuning: Annotated[
+        str, typer.Option(help="shared, per-arm, or both with a comma between; default: the study's own.")
+    ] = "",
+    preset: Preset = "quick",
+    settings: Settings = None,
+    data: Data = None,
+    trials: Trials = None,
+    hours: Hours = None,
+    target: Target = None,
+    sampler: Sampler = "tpe",
+    pruner: Pruner = "auto",
+    trial_seeds: TrialSeeds = 1,
+    workers: Workers = 1,
+    threads: Threads = None,
+    devices: Devices = 1,
+    shard: Shard = "1/1",
+    retries: Retries = 1,
+    storage: StorageUrl = None,
+    launcher: Launcher = "processes",
+    dry_run: DryRun = False,
+    json_file: JsonFile = None,
+    weights: Weights = False,
+    loaders: Loaders = 0,
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: Tracking = None,
+) -> None:
+    """Run a named study, or go on with it: what is done is skipped, what failed is tried again.
+
+    Example: python bench.py study ablation --seeds 10 --trials 20 --workers 2
+    """
+    from studies.cli.run_study import run_named_study
+
+    options = RunOptions(
+        preset=preset,
+        settings=tuple(settings or []),
+        data=data,
+        trials=trials,
+        hours=hours,
+        target=target,
+        sampler=sampler,
+        pruner=pruner,
+        trial_seeds=trial_seeds,
+        workers=workers,
+        threads=threads,
+        devices=devices,
+        storage=storage,
+        launcher=launcher,
+        dry_run=dry_run,
+        json_file=json_file,
+        weights=weights,
+        loaders=loaders,
+        results=results,
+        tracking_uri=tracking_uri,
+        typed=str(context.obj or ""),
+        shard=shard,
+        retries=retries,
+    )
+    raise typer.Exit(run_named_study(name, datasets, tuple(range(seed, seed + seeds)), tuning, options))
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="A name of `list studies`; left out: the runs that --runs takes.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder of the report; default: reports/NAME in --results.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Recompute every number of a written report.")] = False,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print the LaTeX too, where pdflatex or tectonic is there.")
+    ] = False,
+    runs: Annotated[str, typer.Option(help="Only these runs: dataset=ekman6,arm=mart*,seed=0.")] = "",
+    preset: Annotated[str, typer.Option(help="quick or paper; default: the one that most arms have runs with.")] = "",
+    settings: Settings = None,
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: Tracking = None,
+) -> None:
+    """Tables, statistics, figures and a web page of a study, from its records alone; nothing is run.
+
+    Example: python bench.py report ablation --out paper/ablation
+    """
+    from studies.cli.runs import check_report_folder, write_report_folder
+
+    asked = {"name": name, "runs": runs, "preset": preset, "settings": settings or []}
+    try:
+        if check:
+            raise typer.Exit(check_report_folder(Console(), asked, out, results, tracking_uri))
+        write_report_folder(Console(), asked, out, pdf, results, tracking_uri)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the report is not finished, the same command writes it anew") from None
+
+
+@app.command()
+def check(dataset: DatasetName, data: Data = None, fold: Fold = None) -> None:
+    """Whether a data set is fit to run, in seconds: nothing is decoded.
+
+    Example: python bench.py check --dataset clips/manifest.csv
+    """
+    from studies.cli.prepare import check_dataset
+
+    raise typer.Exit(check_dataset(dataset, data, fold))
+
+
+@app.command()
+def prepare(
+    dataset: DatasetName,
+    data: Data = None,
+    fold: Fold = None,
+    preset: Annotated[str, typer.Option(help="Whose clip size is prepared: quick, paper, or quick,paper.")] = "quick",
+    transcribe: Annotated[
+        Path | None, typer.Option(help="Folder of a faster-whisper model: write srt files where there are none.")
+    ] = None,
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Decode and check every clip into the prepared store, and write a page about the data set.
+
+    Example: python bench.py prepare --dataset ekman6 --data DIR --preset paper
+    """
+    from studies.cli.prepare import prepare_dataset
+
+    raise typer.Exit(prepare_dataset(dataset, data, fold, preset, transcribe, results))
+
+
+@app.command()
+def predict(
+    videos: Annotated[list[Path], typer.Argument(help="Files of video, of sound or of pictures alone.")],
+    key: Annotated[str | None, typer.Option("--run", help="Key of a run, or its start; default: the newest.")] = None,
+    transcript: Annotated[Path | None, typer.Option(help="Subtitles (.srt) of the one video.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder of the pictures; default: predictions in --results.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the predictions to a file too.")] = None,
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """What a finished run's model says of any video.
+
+    Example: python bench.py predict clip.mp4 other.flv
+    """
+    from studies.cli.predict import predict_videos
+
+    raise typer.Exit(predict_videos(Console(), videos, key, transcript, out, json_file, results))
+
+
+@app.command()
+def sync(
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: Tracking = None,
+    light: Annotated[bool, typer.Option("--light", help="Bring records alone, quickly, without their files.")] = False,
+) -> None:
+    """Exchange records with MLflow, both ways."""
+    from studies.cli.runs import sync_records
+
+    raise typer.Exit(sync_records(Console(), results, tracking_uri, light))
+
+
+@app.command()
+def ui(
+    results: Results = DEFAULT_RESULTS,
+    tracking_uri: Tracking = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on localhost.")] = 5000,
+    searches: Annotated[bool, typer.Option("--searches", help="Optuna's dashboard of the searches instead.")] = False,
+    storage: StorageUrl = None,
+) -> None:
+    """Open MLflow's pages, or those of the searches, on localhost."""
+    from studies.cli.runs import open_dashboard, open_mlflow
+
+    if searches:
+        open_dashboard(results, storage, port)
+    open_mlflow(results, tracking_uri, port)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -320,64 +335,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             soft_wrap=True,
         )
     return int(code or EXIT_DONE)
-
-
-def _group_requests(requests: list[RunRequest], datasets: str, fold: int | None) -> tuple[ArmGroup, ...]:
-    """What was named by hand, as a part of an order: each arm searched for itself."""
-    from studies.plan import ArmGroup
-    from studies.requests import split_names
-
-    arms = tuple(dict.fromkeys(request.arm for request in requests))
-    folds = None if fold is None else (fold,)
-    named = tuple(split_names(datasets, "--dataset"))
-    return (ArmGroup(arms, named, folds, "per-arm", protocol=requests[0].protocol),)
-
-
-def _add_requests(requests: list[RunRequest], typed: str) -> list[RunRequest]:
-    """The runs, each with why it is run: a command that names no study."""
-    from bench.requests import StoredRequest
-    from studies.plan import summarize_runs
-    from studies.requests import find_changes
-
-    plan = summarize_runs(
-        (request.dataset.info.name, request.fold, request.seed, request.protocol) for request in requests
-    )
-    found = []
-    for ask in requests:
-        settings = find_changes(ask.arm, ask.preset, ask.config.model_dump(mode="json")) or ()
-        request = StoredRequest("", ask.arm, ask.preset, plan, settings=dict(settings), command=typed)
-        found.append(replace(ask, requests=(request,)))
-    return found
-
-
-def _list_seeds(requests: list[RunRequest]) -> tuple[int, ...]:
-    return tuple(dict.fromkeys(request.seed for request in requests))
-
-
-def _warn_overlap(requests: list[RunRequest], fold: int | None, screen: TerminalReporter) -> None:
-    """Where a fold is asked for, say that folds of this data set test the same clips."""
-    for title in sorted(
-        {request.dataset.info.title for request in requests if request.dataset.info.overlap and fold is not None}
-    ):
-        screen.notify(f"{title}: the test clips of its folds overlap, so runs of several are not independent")
-
-
-def _run_requests(requests: list[RunRequest], environment: RunEnvironment) -> tuple[list[RunResult], BenchError | None]:
-    """Run what is asked, one after the other, until a mistake of the user's ends it."""
-    from bench.execute import execute
-    from bench.files import logs_to
-    from studies.cli.run_study import format_summary_line
-
-    outcomes: list[RunResult] = []
-    with logs_to(environment.results / "log"):
-        environment.store.end_orphaned_runs()
-        for request in requests:
-            try:
-                outcomes.append(execute(request, environment))
-            except BenchError as error:
-                return outcomes, error
-            environment.reporter.notify(format_summary_line(outcomes[-1]))
-    return outcomes, None
 
 
 def _is_given(context: typer.Context, name: str | None) -> bool:

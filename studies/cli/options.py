@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 
 from bench.config import get_or_suggest
 from bench.errors import ConfigError
+from bench.files import atomic_write
 from bench.record import EvaluationProtocol
 
 EXIT_DONE = 0
@@ -61,14 +63,41 @@ TRACKING_SCHEMES = (
 )
 
 
+@dataclass(frozen=True)
+class RunOptions:
+    """The options that `study` and the command without a name share, as they were given."""
+
+    preset: str
+    settings: tuple[str, ...]
+    data: Path | None
+    trials: int | None
+    hours: float | None
+    target: float | None
+    sampler: str
+    pruner: str
+    trial_seeds: int
+    workers: int
+    threads: int | None
+    devices: int
+    storage: str | None
+    launcher: str
+    dry_run: bool
+    json_file: Path | None
+    weights: bool
+    loaders: int
+    results: Path
+    tracking_uri: str | None
+    typed: str  # the command line, without passwords
+    shard: str = "1/1"
+    retries: int = 1
+
+
 class Interrupted(Exception):
     """Ctrl-C: the message says what is kept."""
 
 
 def check_destinations(results: Path, tracking_uri: str | None, json_file: Path | None = None) -> None:
     """Raise at once for what could not be written in the end."""
-    from bench.files import atomic_write
-
     if tracking_uri is not None and tracking_uri.partition("://")[0] not in TRACKING_SCHEMES:
         raise ConfigError(
             f"--tracking-uri '{tracking_uri}' is neither a server nor a database; for example http://127.0.0.1:5000"

@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import numpy as np
+import torch
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -25,14 +26,16 @@ from rich.text import Text
 from bench.artifacts import check_weights, has_weights, load_predictor, read_dataset_info
 from bench.config import get_or_suggest, propose_name
 from bench.errors import ConfigError, MediaError, StoreError
-from bench.files import atomic_write
+from bench.files import atomic_write, logs_to
+from bench.loader import collate
 from bench.method import Predictor
 from bench.record import RECORD_FILE, Record, RunFolder, find_finished_runs
 from bench.types import DataIssue, DatasetInfo, Sampling, WordOutcome
+from datasets.media_file import open_media_file, read_slot_frames
 from datasets.registry import DATASETS
 from methods.registry import METHODS
 from reports.figures.clips import ClipCurves, save_clip_curves
-from studies.cli.options import EXIT_DONE, EXIT_INCOMPLETE
+from studies.cli.options import EXIT_DONE, EXIT_INCOMPLETE, Interrupted, check_destinations, choose_device
 
 MAX_KEYS_SHOWN = 5  # keys named in a line
 
@@ -55,8 +58,6 @@ class TrainedModel:
 def load_model(results: Path, key: str | None, device: str) -> TrainedModel:
     """The model of the run whose key begins so; without a key that of the newest run that kept its weights, of real
     data where there is one. Raises ConfigError or StoreError that says what to do."""
-    import torch
-
     folder, record = _find_run(results, key)
     method = get_or_suggest(record.spec.method, METHODS, "method")
     info = read_dataset_info(folder.path) or get_or_suggest(record.spec.dataset, DATASETS, "data set").info
@@ -184,11 +185,6 @@ def predict_files(
 
 
 def _predict_file(model: TrainedModel, path: Path, transcript: Path | None, folder: Path) -> VideoPrediction:
-    import torch
-
-    from bench.loader import collate
-    from datasets.media_file import open_media_file, read_slot_frames
-
     opened = open_media_file(path, transcript, model.sampling, folder)
     inputs = collate([opened.clip]).to(torch.device(model.device))
     with torch.inference_mode():
@@ -381,3 +377,27 @@ def _map_to_classes(classes: Sequence[str], values: np.ndarray) -> dict[str, flo
 
 def _get_sentiment(info: DatasetInfo, said: VideoPrediction) -> str:
     return SENTIMENT_NAMES[info.sentiment[said.label]]
+
+
+def predict_videos(
+    console: Console,
+    videos: list[Path],
+    key: str | None,
+    transcript: Path | None,
+    out: Path | None,
+    json_file: Path | None,
+    results: Path,
+) -> int:
+    """Predict files with a finished run's model and return the exit code."""
+    try:
+        model = load_model(results, key, choose_device())
+        check_transcript(model, transcript, videos)
+        if out is not None and out.exists() and not out.is_dir():
+            raise ConfigError(f"--out {out} is a file; name a folder for the pictures")
+        place = out or results / "predictions"
+        check_destinations(place, None, json_file)
+        with logs_to(results / "log"):
+            code = print_predictions(console, model, videos, transcript, place, json_file)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; pictures of the files that were done are kept") from None
+    return code

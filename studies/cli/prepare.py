@@ -9,19 +9,15 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.config import Config
-from bench.errors import BenchError
 from bench.files import atomic_write
 from bench.types import DataIssue, DatasetSummary
 from datasets.index import DatasetSource
-from datasets.paths import PROJECT_ROOT, find_data_folder
-from datasets.prepare import STORE_MANIFEST, PrepareSpec, StoreRow, read_store_manifest
-from datasets.registry import SOURCES
+from datasets.prepare import PrepareSpec
 from datasets.summary import locate_dataset, read_thumbnails, summarise_dataset
 from datasets.transcribe import transcribe_clips
 from methods.mart.lexicon import survey_cues
 from methods.registry import METHODS
 from reports.dataset import (
-    LocalDataset,
     explain_unfitness,
     find_weaknesses,
     make_counts_table,
@@ -29,10 +25,41 @@ from reports.dataset import (
     write_issues,
 )
 from reports.dataset_page import ISSUES_FILE, make_dataset_page
-from studies.cli.options import EXIT_DONE, EXIT_MISTAKE
+from studies.cli.options import EXIT_DONE, EXIT_MISTAKE, Interrupted, check_destinations
 from studies.cli.progress import TerminalReporter
+from studies.requests import choose_fold, find_source, split_names
 
 PREPARED_METHOD = "mart"  # whose presets say at which size clips are prepared
+
+
+def check_dataset(dataset: str, data: Path | None, fold: int | None) -> int:
+    """Check a data set without decoding anything and return the exit code."""
+    source = find_source(dataset, data)
+    return check_data(Console(), source, data, choose_fold(source.info, fold))
+
+
+def prepare_dataset(
+    dataset: str, data: Path | None, fold: int | None, preset: str, transcribe: Path | None, results: Path
+) -> int:
+    """Decode a data set into the prepared store, write its page, and return the exit code."""
+    source = find_source(dataset, data)
+    presets = split_names(preset, "--preset")
+    for name in presets:
+        find_prepare_spec(name)
+    check_destinations(results, None)
+    try:
+        code = prepare_data(
+            Console(),
+            source,
+            data,
+            choose_fold(source.info, fold),
+            presets,
+            results,
+            transcribe,
+        )
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; what is prepared is kept, the same command goes on where it was") from None
+    return code
 
 
 def check_data(console: Console, source: DatasetSource, data: Path | None, fold: int) -> int:
@@ -105,56 +132,3 @@ def find_prepare_spec(preset: str) -> PrepareSpec:
     config: Config = METHODS[PREPARED_METHOD].config.from_preset(preset)
     sampling = METHODS[PREPARED_METHOD].sampling(config, True)
     return PrepareSpec.for_size(sampling.size, sampling.mels)
-
-
-def list_local(results: Path) -> list[LocalDataset]:
-    """A row for each data set of the registry, and for each of one's own that was prepared here."""
-    rows = [_describe_local(name, results / "prepared" / name) for name in SOURCES]
-    own = sorted(path for path in (results / "prepared").glob("own-*") if path.is_dir())
-    return [
-        *rows,
-        *(replace(_summarise_rows(path.name, _read_last_manifest(path)), location="prepared") for path in own),
-    ]
-
-
-def _describe_local(name: str, store: Path) -> LocalDataset:
-    """What is listed and found, and what the store knows; of a tree that cannot be read, why."""
-    source, rows = SOURCES[name], _read_last_manifest(store)
-    row = _summarise_rows(name, rows)
-    try:
-        if find_data_folder(source.info, None) is None:
-            return replace(row, location="prepared" if row.prepared else "")
-        found = locate_dataset(source, None, source.info.folds[0])
-    except BenchError as error:
-        return replace(row, location=f"not usable: {error}")
-    keys = {clip.key for clip in found.listing.available}
-    here = [row for row in rows if row.key in keys]
-    prepared = _summarise_rows(name, here)
-    lost = sum(not row.readable for row in here)
-    return replace(
-        prepared,
-        location=_shorten_path(found.folder),
-        listed=len(found.listing.listed),
-        usable=len(found.listing.available) - lost,
-        issues=len(found.listing.issues) + (prepared.issues or 0),
-    )
-
-
-def _summarise_rows(name: str, rows: Sequence[StoreRow]) -> LocalDataset:
-    """Clips, hours and problems of prepared clips."""
-    if not rows:
-        return LocalDataset(name, "")
-    seconds = sum(row.seconds for row in rows if row.readable)
-    usable = sum(row.readable for row in rows)
-    return LocalDataset(name, "", len(rows), usable, seconds / 3600, sum(len(row.problems) for row in rows), usable)
-
-
-def _read_last_manifest(store: Path) -> list[StoreRow]:
-    """What was ever prepared in the form that was prepared last."""
-    ledgers = sorted(store.glob(f"*/{STORE_MANIFEST}"), key=lambda path: path.stat().st_mtime)
-    return list(read_store_manifest(ledgers[-1].parent).values()) if ledgers else []
-
-
-def _shorten_path(folder: Path) -> str:
-    """A folder as seen from the checkout, where it is inside."""
-    return str(folder.relative_to(PROJECT_ROOT)) if folder.is_relative_to(PROJECT_ROOT) else str(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,23 +11,222 @@ from typing import Any
 
 from rich.console import Console
 
-from bench.execute import RunEnvironment, RunRequest, RunResult
+from bench.config import get_or_suggest, parse_overrides
+from bench.errors import BenchError, ConfigError
+from bench.execute import RunEnvironment, RunRequest, RunResult, execute
 from bench.files import atomic_write, logs_to
 from bench.mlflow import MlflowStore, ParentStatus, finish_parent_run, start_parent_run
 from bench.record import Record, RunFolder
-from bench.requests import add_requests, lacks_requests, name_files
+from bench.requests import StoredRequest, Tuning, add_requests, lacks_requests, name_files
 from bench.sync import sync
 from reports.runs import Run
 from reports.terminal import ArmProgress, make_gap_table, make_optimism_table, make_plan_table, render_records
-from studies.cli.options import EXIT_DONE, EXIT_INCOMPLETE
+from studies.cli.options import (
+    EXIT_DONE,
+    EXIT_INCOMPLETE,
+    Interrupted,
+    RunOptions,
+    check_destinations,
+    choose_device,
+    choose_threads,
+    parse_protocol,
+    parse_shard,
+)
 from studies.cli.progress import TerminalReporter
 from studies.launchers import run_plan
-from studies.plan import PlannedRun, Resources, StudyRequest
-from studies.requests import find_arm
+from studies.plan import ArmGroup, PlannedRun, Resources, StudyRequest, resolve_requests, summarize_runs
+from studies.requests import check_fields, check_unique_names, find_arm, find_changes, find_dataset, split_names
 from studies.scheduler import Scheduler, estimate_remaining_time, read_timings
+from studies.search import PRUNERS, SAMPLERS, Budget, SearchOptions
 from studies.search_results import publish_search, start_search_run
-from studies.studies import STUDIES
+from studies.storage import make_storage_url
+from studies.studies import STUDIES, TUNINGS, Study
 from studies.worker import make_environment, make_scheduler, publish_remaining
+
+
+def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: str, options: RunOptions) -> int:
+    """Run a named study and return the exit code. Raises ConfigError for a wrong name."""
+    found = _find_studies(name)
+    console = Console()
+    settings = list(options.settings)
+    for line in _list_skipped_arms(found, settings):
+        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    groups = _make_arm_groups(found, datasets, tuning, options.preset, options.data, settings)
+    if tuning and (options.trials, options.hours, options.target) == (None, None, None):
+        raise ConfigError(f"--tuning {tuning} wants a search: say --trials 20, or --hours, or --target")
+    request = _make_study_request(name, groups, seeds, options)
+    return launch_request(console, request, _make_resources(options), options)
+
+
+def run_methods(
+    method: str, dataset: str, fold: int | None, protocol: str, seeds: range, fresh: bool, options: RunOptions
+) -> int:
+    """Run methods that are named on the command line and return the exit code. Raises ConfigError for a wrong name."""
+    settings = list(options.settings)
+    requests = resolve_requests(method, dataset, options.preset, settings, seeds, fold, options.data)
+    requests = [replace(request, protocol=parse_protocol(protocol)) for request in requests]
+    check_destinations(options.results, options.tracking_uri, options.json_file)
+    console = Console()
+    numbers = tuple(dict.fromkeys(request.seed for request in requests))
+    request = _make_study_request("", _group_requests(requests, dataset, fold), numbers, options)
+    resources = _make_resources(options)
+    shared = options.workers > 1 or options.launcher != "processes" or options.storage
+    if request.budget.is_set or protocol == "refit" or shared or options.dry_run:
+        if fresh:
+            raise ConfigError("--fresh repeats single runs; leave it out of a search, a refit, or work that is shared")
+        return launch_request(console, request, resources, options)
+    with TerminalReporter(console) as screen:
+        environment = replace(make_environment(request, resources, screen), fresh=fresh)
+        _warn_overlap(requests, fold, screen)
+        requests = _add_requests(requests, request.typed)
+        outcomes, mistake = _run_requests(requests, environment)
+    code = print_results(console, requests, outcomes, environment, options.json_file) if outcomes else EXIT_DONE
+    if mistake is not None:
+        raise mistake
+    return code
+
+
+def launch_request(console: Console, request: StudyRequest, resources: Resources, options: RunOptions) -> int:
+    """Check what a request names, run it, and return the exit code."""
+    get_or_suggest(request.search_options.sampler, SAMPLERS, "sampler")
+    get_or_suggest(request.search_options.pruner, dict.fromkeys(PRUNERS), "pruner")
+    launcher = options.launcher
+    if launcher != "processes" and launcher.partition("://")[0] != "ray":
+        raise ConfigError(f"unknown launcher '{launcher}'; known: processes, ray, ray://HEAD:PORT")
+    make_storage_url(resources.results, resources.storage)
+    check_destinations(resources.results, resources.tracking_uri, options.json_file)
+    resources = replace(resources, results=resources.results.resolve(), command_id=secrets.token_hex(6))
+    request = replace(request, data=request.data.resolve() if request.data is not None else None)
+    try:
+        return run_study_request(
+            console, request, resources, options.workers, launcher, options.dry_run, options.json_file
+        )
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; the state is kept, the same command goes on where it was") from None
+
+
+def _make_study_request(
+    name: str, groups: tuple[ArmGroup, ...], seeds: tuple[int, ...], options: RunOptions
+) -> StudyRequest:
+    return StudyRequest(
+        name=name,
+        groups=groups,
+        seeds=seeds,
+        preset=options.preset,
+        settings=options.settings,
+        data=options.data,
+        budget=Budget(options.trials, options.hours, options.target),
+        search_options=SearchOptions(options.sampler, options.pruner, options.trial_seeds),
+        shard=parse_shard(options.shard),
+        retries=options.retries,
+        typed=options.typed,
+    )
+
+
+def _make_resources(options: RunOptions) -> Resources:
+    threads = choose_threads(options.preset, options.threads, options.workers, options.devices)
+    return Resources(
+        options.results,
+        options.tracking_uri,
+        options.storage,
+        choose_device(),
+        options.devices,
+        threads,
+        options.loaders,
+        options.weights,
+    )
+
+
+def _find_studies(name: str) -> tuple[Study, ...]:
+
+    if not name:
+        raise ConfigError(f"which study? one of {', '.join(STUDIES)}; `python bench.py list studies` tells of each")
+    return get_or_suggest(name, STUDIES, "study")
+
+
+def _make_arm_groups(
+    found: tuple[Study, ...], datasets: str, tuning: str, preset: str, data: Path | None, settings: list[str]
+) -> tuple[ArmGroup, ...]:
+    """What a study runs, for each of its protocols and ways of tuning. Raises ConfigError for a wrong name."""
+
+    given = parse_overrides(settings)
+    check_fields([find_arm(arm) for one in found for arm in one.arms], given)
+    named = split_names(datasets, "--datasets") if datasets else []
+    check_unique_names([find_dataset(dataset, data) for dataset in named])
+    known: dict[str, Tuning] = {way: way for way in TUNINGS}
+    ways = [get_or_suggest(way, known, "tuning") for way in split_names(tuning, "--tuning")] if tuning else []
+    parts = []
+    for one in found:
+        wanting = {arm for arm, field in one.required_settings if field not in given}
+        for way in ways or [one.tuning]:
+            for protocol in one.protocols:
+                parts.append(
+                    ArmGroup(
+                        arms=tuple(arm for arm in one.arms if arm not in wanting),
+                        datasets=tuple(named) or one.datasets,
+                        folds=() if one.every_fold else None,
+                        tuning=way,
+                        reference_method=one.reference_method,
+                        protocol=protocol,
+                        settings=one.quick_overrides if preset == "quick" else (),
+                        study=one.name,
+                    )
+                )
+    return tuple(parts)
+
+
+def _list_skipped_arms(found: tuple[Study, ...], settings: list[str]) -> list[str]:
+    """Arms that a study leaves out, each with the setting it wants."""
+
+    given = parse_overrides(settings)
+    missing = dict.fromkeys((arm, field) for one in found for arm, field in one.required_settings if field not in given)
+    return [f"{arm} is left out: it wants --set {field}=..." for arm, field in missing]
+
+
+def _group_requests(requests: list[RunRequest], datasets: str, fold: int | None) -> tuple[ArmGroup, ...]:
+    """What was named by hand, as a part of an order: each arm searched for itself."""
+
+    arms = tuple(dict.fromkeys(request.arm for request in requests))
+    folds = None if fold is None else (fold,)
+    named = tuple(split_names(datasets, "--dataset"))
+    return (ArmGroup(arms, named, folds, "per-arm", protocol=requests[0].protocol),)
+
+
+def _add_requests(requests: list[RunRequest], typed: str) -> list[RunRequest]:
+    """The runs, each with why it is run: a command that names no study."""
+
+    plan = summarize_runs(
+        (request.dataset.info.name, request.fold, request.seed, request.protocol) for request in requests
+    )
+    found = []
+    for ask in requests:
+        settings = find_changes(ask.arm, ask.preset, ask.config.model_dump(mode="json")) or ()
+        request = StoredRequest("", ask.arm, ask.preset, plan, settings=dict(settings), command=typed)
+        found.append(replace(ask, requests=(request,)))
+    return found
+
+
+def _warn_overlap(requests: list[RunRequest], fold: int | None, screen: TerminalReporter) -> None:
+    """Where a fold is asked for, say that folds of this data set test the same clips."""
+    for title in sorted(
+        {request.dataset.info.title for request in requests if request.dataset.info.overlap and fold is not None}
+    ):
+        screen.notify(f"{title}: the test clips of its folds overlap, so runs of several are not independent")
+
+
+def _run_requests(requests: list[RunRequest], environment: RunEnvironment) -> tuple[list[RunResult], BenchError | None]:
+    """Run what is asked, one after the other, until a mistake of the user's ends it."""
+
+    outcomes: list[RunResult] = []
+    with logs_to(environment.results / "log"):
+        environment.store.end_orphaned_runs()
+        for request in requests:
+            try:
+                outcomes.append(execute(request, environment))
+            except BenchError as error:
+                return outcomes, error
+            environment.reporter.notify(format_summary_line(outcomes[-1]))
+    return outcomes, None
 
 
 def run_study_request(
@@ -177,7 +377,8 @@ def _summarise_plan(scheduler: Scheduler, request: StudyRequest) -> str:
             f", {len(scheduler.plan.searches)} searches of {' or '.join(end for end in ends if end)} ({tried} tried)"
         )
         searches += f", values {_format_tunings(request)}" if request.name else ""
-    return f"{name}{shard}: {total} runs, {scheduler.done_count} of them done, {len(scheduler.failed_runs)} impossible{searches}"
+    done, failed = scheduler.done_count, len(scheduler.failed_runs)
+    return f"{name}{shard}: {total} runs, {done} of them done, {failed} impossible{searches}"
 
 
 def _update_bars(screen: TerminalReporter, scheduler: Scheduler) -> None:

@@ -1,72 +1,42 @@
-"""The commands on finished runs: report, predict, sync, ui."""
+"""The commands on finished runs: report, sync and ui."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Any
 
-import typer
 from rich.console import Console
 
+from bench.config import get_or_suggest, parse_overrides
 from bench.errors import ConfigError, StoreError
-from studies.cli.options import (
-    DEFAULT_RESULTS,
-    EXIT_INCOMPLETE,
-    Interrupted,
-    Results,
-    Settings,
-    StorageUrl,
-    Tracking,
-    check_destinations,
-    choose_device,
-)
-
-if TYPE_CHECKING:
-    from reports.check import Finding
-    from studies.build_report import BuiltReport
-    from studies.select import ReportQuery
-
+from bench.files import logs_to
+from bench.mlflow import MlflowStore
+from bench.sync import sync
+from reports.check import Finding, check_report
+from reports.paper import PAPER_PDF, PAPER_SOURCE, find_latex
+from reports.write import PAGE_FILE, check_folder, list_figures, list_tables, read_manifest, write_report
+from studies.build_report import UNNAMED_REPORT, BuiltReport, build_report
+from studies.cli.options import DEFAULT_RESULTS, EXIT_DONE, EXIT_INCOMPLETE, check_destinations
+from studies.cli.progress import TerminalReporter
+from studies.cli.run_study import print_unavailable
+from studies.requests import check_fields, find_arm
+from studies.select import ReportQuery, RunFilter, hash_files, parse_filter
+from studies.storage import make_storage_url
+from studies.studies import STUDIES
 
 MAX_FINDINGS_SHOWN = 20  # findings of a check
 QUERY_OPTIONS = {"runs": "--runs", "preset": "--preset", "settings": "--set"}
 LOCAL_MLFLOW = "http://127.0.0.1:5000"  # where `ui` opens MLflow's
 
 
-def report(
-    name: Annotated[str, typer.Argument(help="A name of `list studies`; left out: the runs that --runs takes.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder of the report; default: reports/NAME in --results.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Recompute every number of a written report.")] = False,
-    pdf: Annotated[
-        bool, typer.Option("--pdf", help="Print the LaTeX too, where pdflatex or tectonic is there.")
-    ] = False,
-    runs: Annotated[str, typer.Option(help="Only these runs: dataset=ekman6,arm=mart*,seed=0.")] = "",
-    preset: Annotated[str, typer.Option(help="quick or paper; default: the one that most arms have runs with.")] = "",
-    settings: Settings = None,
-    results: Results = DEFAULT_RESULTS,
-    tracking_uri: Tracking = None,
-) -> None:
-    """Tables, statistics, figures and a web page of a study, from its records alone; nothing is run.
-
-    Example: python bench.py report ablation --out paper/ablation
-    """
-    asked = {"name": name, "runs": runs, "preset": preset, "settings": settings or []}
-    try:
-        if check:
-            raise typer.Exit(_check_report(Console(), asked, out, results, tracking_uri))
-        _write_report(Console(), asked, out, pdf, results, tracking_uri)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; the report is not finished, the same command writes it anew") from None
-
-
-def _write_report(
+def write_report_folder(
     console: Console, asked: dict[str, Any], out: Path | None, pdf: bool, results: Path, tracking: str | None
 ) -> None:
-    from reports.paper import PAPER_PDF, PAPER_SOURCE, find_latex
-    from reports.write import PAGE_FILE, check_folder, list_figures, list_tables, write_report
-    from studies.cli.progress import TerminalReporter
+    """Write a report and say where it is."""
 
     place = out or _get_default_folder(results, asked)
     check_folder(place)
@@ -94,12 +64,10 @@ def _write_report(
         console.print(line, highlight=False, soft_wrap=True, markup=False)
 
 
-def _check_report(
+def check_report_folder(
     console: Console, asked: dict[str, Any], out: Path | None, results: Path, tracking: str | None
 ) -> int:
-    from reports.check import check_report
-    from reports.write import read_manifest
-    from studies.cli.progress import TerminalReporter
+    """Recompute a written report, print what does not hold, and return the exit code."""
 
     place = out or _get_default_folder(results, asked)
     manifest = read_manifest(place)
@@ -144,10 +112,6 @@ def _print_findings(console: Console, found: list[Finding], place: Path, built: 
 
 
 def _build_report(asked: dict[str, Any], results: Path, tracking: str | None) -> BuiltReport:
-    from bench.config import get_or_suggest
-    from bench.mlflow import MlflowStore
-    from studies.build_report import UNNAMED_REPORT, build_report
-    from studies.studies import STUDIES
 
     name = asked["name"]
     studies = get_or_suggest(name, STUDIES, "study") if name else ()
@@ -159,9 +123,6 @@ def _build_report(asked: dict[str, Any], results: Path, tracking: str | None) ->
 
 def _hash_setting_files(asked: dict[str, Any]) -> list[str]:
     """Values set by hand, files by their sha256: they mean the same when the report is checked elsewhere."""
-    from bench.config import parse_overrides
-    from studies.select import hash_files
-    from studies.studies import STUDIES
 
     arms = [arm for study in STUDIES.get(asked["name"], ()) for arm in study.arms]
     return [f"{name}={value}" for name, value in hash_files(arms, parse_overrides(asked["settings"])).items()]
@@ -169,13 +130,8 @@ def _hash_setting_files(asked: dict[str, Any]) -> list[str]:
 
 def _parse_query(asked: dict[str, Any], arms: list[str]) -> ReportQuery:
     """What the command narrows the report down to. Raises ConfigError for what is no filter, preset or setting."""
-    from bench.config import get_or_suggest, parse_overrides
-    from studies.requests import check_fields, find_arm
-    from studies.select import ReportQuery, RunFilter, parse_filter
 
     if not asked["name"] and not asked["runs"]:
-        from studies.studies import STUDIES
-
         raise ConfigError(f"a report of what? name one of {', '.join(STUDIES)}, or say --runs dataset=ekman6")
     if not asked["name"] and (asked["preset"] or asked["settings"]):
         raise ConfigError("--preset and --set choose among the runs of a study; without one say --runs preset=quick")
@@ -194,45 +150,26 @@ def _get_mlflow_url(tracking: str | None) -> str:
     return tracking if tracking is not None and tracking.startswith(("http://", "https://")) else LOCAL_MLFLOW
 
 
-def sync(
-    results: Results = DEFAULT_RESULTS,
-    tracking_uri: Tracking = None,
-    light: Annotated[bool, typer.Option("--light", help="Bring records alone, quickly, without their files.")] = False,
-) -> None:
-    """Exchange records with MLflow, both ways."""
-    from bench import sync as exchange
-    from bench.files import logs_to
-    from bench.mlflow import MlflowStore
-    from studies.cli.run_study import print_unavailable
-
+def sync_records(console: Console, results: Path, tracking_uri: str | None, light: bool) -> int:
+    """Exchange records with MLflow and return the exit code."""
     check_destinations(results, tracking_uri)
-    store, console = MlflowStore(results, tracking_uri), Console()
+    store = MlflowStore(results, tracking_uri)
     with logs_to(results / "log"):
-        done = exchange.sync(store, files=not light)
+        done = sync(store, files=not light)
     completed = f", {done.completed} completed with their files" if done.completed else ""
     console.print(f"{done.pushed} records pushed, {done.pulled} pulled{completed}", highlight=False)
     told = [f"run {key}: there are different records of this run; none was changed" for key in sorted(done.conflicts)]
     for line in [*told, *done.skipped]:
         console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if store.unavailable_reason:
-        raise typer.Exit(print_unavailable(console, store.unavailable_reason))
+        return print_unavailable(console, store.unavailable_reason)
     if told or done.skipped:
-        raise typer.Exit(EXIT_INCOMPLETE)
+        return EXIT_INCOMPLETE
+    return EXIT_DONE
 
 
-def ui(
-    results: Results = DEFAULT_RESULTS,
-    tracking_uri: Tracking = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on localhost.")] = 5000,
-    searches: Annotated[bool, typer.Option("--searches", help="Optuna's dashboard of the searches instead.")] = False,
-    storage: StorageUrl = None,
-) -> None:
-    """Open MLflow's pages, or those of the searches, on localhost."""
-    if searches:
-        _open_dashboard(results, storage, port)
-    from bench.files import logs_to
-    from bench.mlflow import MlflowStore
-
+def open_mlflow(results: Path, tracking_uri: str | None, port: int) -> None:
+    """Become MLflow's server of pages. Raises StoreError where the store cannot be reached."""
     check_destinations(results, tracking_uri)
     store = MlflowStore(results, tracking_uri)
     with logs_to(results / "log"):
@@ -247,11 +184,8 @@ def ui(
     os.execv(sys.executable, [sys.executable, *words])
 
 
-def _open_dashboard(results: Path, storage: str | None, port: int) -> None:
+def open_dashboard(results: Path, storage: str | None, port: int) -> None:
     """Become Optuna's dashboard. Raises ConfigError where it is not installed, StoreError without a search."""
-    from importlib.util import find_spec
-
-    from studies.storage import make_storage_url
 
     url = make_storage_url(results, storage)
     if find_spec("optuna_dashboard") is None:
@@ -262,32 +196,3 @@ def _open_dashboard(results: Path, storage: str | None, port: int) -> None:
     sys.stdout.flush()
     code = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
     os.execv(sys.executable, [sys.executable, "-c", code, url, "--host", "127.0.0.1", "--port", str(port)])
-
-
-def predict(
-    videos: Annotated[list[Path], typer.Argument(help="Files of video, of sound or of pictures alone.")],
-    key: Annotated[str | None, typer.Option("--run", help="Key of a run, or its start; default: the newest.")] = None,
-    transcript: Annotated[Path | None, typer.Option(help="Subtitles (.srt) of the one video.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the pictures; default: predictions in --results.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the predictions to a file too.")] = None,
-    results: Results = DEFAULT_RESULTS,
-) -> None:
-    """What a finished run's model says of any video.
-
-    Example: python bench.py predict clip.mp4 other.flv
-    """
-    from bench.files import logs_to
-    from studies.cli.predict import check_transcript, load_model, print_predictions
-
-    try:
-        model = load_model(results, key, choose_device())
-        check_transcript(model, transcript, videos)
-        if out is not None and out.exists() and not out.is_dir():
-            raise ConfigError(f"--out {out} is a file; name a folder for the pictures")
-        place = out or results / "predictions"
-        check_destinations(place, None, json_file)
-        with logs_to(results / "log"):
-            code = print_predictions(Console(), model, videos, transcript, place, json_file)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; pictures of the files that were done are kept") from None
-    raise typer.Exit(code)

@@ -16,8 +16,8 @@ from datasets.registry import DATASETS
 ROOT = Path(__file__).parents[2]
 WITHOUT_GUARD = """
 import multiprocessing
-from bench.processes import refuse_half_started
-refuse_half_started()
+from bench.processes import check_main_guard
+check_main_guard()
 print("at work")
 worker = multiprocessing.get_context("spawn").Process(target=print)
 worker.start()

@@ -104,7 +104,7 @@ def test_another_seed_or_config_is_another_run(desk):
 class FileConfig(ToyConfig):
     lexicon: str = ""
 
-    def files(self):
+    def get_files(self):
         return {"lexicon": Path(self.lexicon)}
 
 
@@ -198,10 +198,10 @@ def test_an_interrupted_run_goes_on_and_ends_the_same(desk, tmp_path, quiet):
         if len(calls) == 50:
             raise KeyboardInterrupt
 
-    quiet.progress = interrupt
+    quiet.report_progress = interrupt
     with pytest.raises(KeyboardInterrupt):
         execute(ask(), desk)
-    quiet.progress = told
+    quiet.report_progress = told
     client = desk.store.connect()
     runs = client.search_runs([e.experiment_id for e in client.search_experiments()])
     runs = [run for run in runs if run.info.status != "FINISHED"]  # the undisturbed one
@@ -232,10 +232,10 @@ def interrupted(desk, quiet, at, asked=None):
         if len(calls) == at:
             raise KeyboardInterrupt
 
-    quiet.progress = interrupt
+    quiet.report_progress = interrupt
     with pytest.raises(KeyboardInterrupt):
         execute(asked or ask(), desk)
-    del quiet.progress
+    del quiet.report_progress
 
 
 def test_a_fresh_run_that_was_interrupted_goes_on_when_asked_again(desk, quiet):

@@ -194,7 +194,7 @@ def test_links_are_not_followed(tmp_path, made, uri, secret):
     (place / RECORD_FILE).replace(tmp_path / "elsewhere")
     (place / RECORD_FILE).symlink_to(tmp_path / "elsewhere")
     assert "link" in sync(MlflowStore(tmp_path / "b", uri)).skipped[0]
-    shutil.reassign(place, tmp_path / "moved")
+    shutil.move(place, tmp_path / "moved")
     place.symlink_to(tmp_path / "moved")
     assert "link" in sync(MlflowStore(tmp_path / "b", uri)).skipped[0]
 

@@ -65,7 +65,7 @@ def test_a_run_without_tags_of_its_record_is_downloaded(tmp_path, quiet, uri):
     there = MlflowStore(tmp_path / "b", uri)
     there.connect().set_tag(here.run_id, "bench.json.0", "changed")
     assert sync(there, files=False).pulled == 1
-    assert folder_of(tmp_path / "b", here).read_record() == here.read_record
+    assert folder_of(tmp_path / "b", here).read_record() == here.record
 
 
 def test_trials_are_pushed_and_not_pulled(tmp_path, quiet, uri):

@@ -133,12 +133,12 @@ def test_a_run_that_goes_on_is_running_and_then_finished(results, quiet):
     def interrupt(stage, done, total):
         raise KeyboardInterrupt
 
-    quiet.progress = interrupt
+    quiet.report_progress = interrupt
     with pytest.raises(KeyboardInterrupt):
         execute(ask(epochs=1), desk)
     client = desk.store.connect()
-    (run,) = client.search_runs([desk.store.experiment("toy", "real")])
-    quiet.progress = lambda *words: seen.append(client.get_run(run.info.run_id).info.status)
+    (run,) = client.search_runs([desk.store.get_experiment_id("toy", "real")])
+    quiet.report_progress = lambda *words: seen.append(client.get_run(run.info.run_id).info.status)
     assert run.info.status == "KILLED"
     outcome = execute(ask(epochs=1), desk)
     assert outcome.run_id == run.info.run_id and set(seen) == {"RUNNING"}

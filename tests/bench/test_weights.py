@@ -13,7 +13,7 @@ class WeightsConfig(ToyConfig):
     weights_video: str = ""
     weights_text: str = ""
 
-    def files(self):
+    def get_files(self):
         return {name: Path(getattr(self, name)) for name in ("weights_video", "weights_text") if getattr(self, name)}
 
 

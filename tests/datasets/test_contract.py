@@ -69,7 +69,7 @@ def test_a_clip_reads_the_same_each_time_and_another_way_in_another_epoch(corpus
 
 def test_only_the_sample_says_that_it_is_one_and_knows_the_truth(corpus):
     assert corpus.is_sample == bool(corpus.truth)
-    if corpus.sample:
+    if corpus.is_sample:
         assert set(corpus.truth) == {clip.key for clip in chain(*(found.clips for found in sets(corpus).values()))}
-    assert corpus.fingerprint and corpus.content
-    assert {problem.what for problem in corpus.problems} <= {"warning", "length", "straddles"}
+    assert corpus.fingerprint and corpus.content_hash
+    assert {problem.what for problem in corpus.issues} <= {"warning", "length", "straddles"}

@@ -37,7 +37,7 @@ def test_the_seed_chooses_the_fold_and_test_stays_as_listed(tree, tmp_path):
         assert sorted(keys[2]) == sorted(f"{name}/c6" for name in INFO.classes)
         assert max(Counter(chain(*keys)).values()) == 1 and len(keys[0]) + len(keys[1]) == 36
         assert not corpus.is_sample and not corpus.truth
-    assert {p.what for p in corpora[0].problems} <= {"warning"}
+    assert {p.what for p in corpora[0].issues} <= {"warning"}
 
 
 def test_a_clip_that_cannot_be_read_leaves_the_folds_of_the_others_where_they_are(tree, tmp_path):
@@ -79,10 +79,10 @@ def test_content_follows_the_media(tree, tmp_path):
     kept = transcript.read_text()
     try:
         transcript.write_text(kept.replace("joy", "fun"))
-        assert ask(tree, tmp_path).content != before
+        assert ask(tree, tmp_path).content_hash != before
     finally:
         transcript.write_text(kept)
-    assert ask(tree, tmp_path).content == before
+    assert ask(tree, tmp_path).content_hash == before
 
 
 def test_a_class_absent_from_training_and_an_empty_split_are_errors(tmp_path):

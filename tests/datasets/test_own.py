@@ -52,10 +52,10 @@ def test_a_folder_of_classes_is_cut_into_five_parts_by_itself(folder):
     assert card.classes == CLASSES and card.folds == (1, 2, 3, 4, 5) and card.name.startswith("own-")
     assert card.sentiment == (0, 1, 0) and card.emotions["joy"] == {"joy"} and card.unreached == ("calm", "rage")
     assert {p.where for p in index.issues if p.what == "warning"} == {"calm", "rage"}
-    (spoken,) = [clip for clip in index.clips if clip.files.transcript]
-    assert spoken.key == "joy/joy3" and spoken.files.video == folder / "joy/joy3.mp4"
-    tests = [{clip.key for clip in listed(folder, fold)[1].clips if clip.split == "test"} for fold in card.folds]
-    vals = [{clip.key for clip in listed(folder, fold)[1].clips if clip.split == "val"} for fold in card.folds]
+    (spoken,) = [clip for clip in index.available if clip.sources.transcript]
+    assert spoken.key == "joy/joy3" and spoken.sources.video == folder / "joy/joy3.mp4"
+    tests = [{clip.key for clip in listed(folder, fold)[1].available if clip.split == "test"} for fold in card.folds]
+    vals = [{clip.key for clip in listed(folder, fold)[1].available if clip.split == "val"} for fold in card.folds]
     assert len(set().union(*tests)) == sum(map(len, tests)) == 30 and vals[:4] == tests[1:] and vals[4] == tests[0]
 
 
@@ -100,9 +100,9 @@ def test_a_manifest_says_where_everything_is(tmp_path):
     card, index = listed(path)
     assert card.name == "own-mine" and card.sentiment == (1, -1) and card.folds == (0,)
     a, b = index.available
-    assert (a.key, a.split, a.files.transcript) == ("joy/a", "train", tmp_path / "t/a.srt")
-    assert (b.split, b.files.audio, b.files.text) == ("test", tmp_path / "s/b.wav", "no, never")
-    assert [(p.what, "colour" in p.why) for p in index.problems] == [("columns", True)]
+    assert (a.key, a.split, a.sources.transcript) == ("joy/a", "train", tmp_path / "t/a.srt")
+    assert (b.split, b.sources.audio, b.sources.text) == ("test", tmp_path / "s/b.wav", "no, never")
+    assert [(p.what, "colour" in p.why) for p in index.issues] == [("columns", True)]
 
 
 def test_groups_are_never_parted_and_val_may_be_said(tmp_path):
@@ -113,7 +113,7 @@ def test_groups_are_never_parted_and_val_may_be_said(tmp_path):
     assert len(splits) == 6 and all(len(found) == 1 for found in splits.values())
     rows = [f"{'joy' if n % 2 else 'rage'},{n}.mp4,{('train', 'validation', 'test')[n // 4]}" for n in range(12)]
     _, index = listed(write(tmp_path / "b.csv", "label,video,split", *rows))
-    assert [clip.split for clip in index.clips] == ["train"] * 4 + ["val"] * 4 + ["test"] * 4
+    assert [clip.split for clip in index.available] == ["train"] * 4 + ["val"] * 4 + ["test"] * 4
 
 
 def test_a_group_that_straddles_splits_stays_in_test_alone(tmp_path):
@@ -121,7 +121,7 @@ def test_a_group_that_straddles_splits_stays_in_test_alone(tmp_path):
     rows = ["joy,0.mp4,train,g", "rage,1.mp4,train,h", "joy,2.mp4,test,g", "rage,3.mp4,test,i"]
     _, index = listed(write(tmp_path / "a.csv", "label,video,split,group", *rows))
     assert [(p.what, p.where) for p in index.issues if p.what == "leak"] == [("leak", "joy/0")]
-    assert "group 'g'" in next(p.why for p in index.problems if p.what == "leak")
+    assert "group 'g'" in next(p.why for p in index.issues if p.what == "leak")
     assert {clip.key for clip in index.listed} == {"rage/1", "joy/2", "rage/3"}
 
 
@@ -129,7 +129,7 @@ def test_a_row_without_its_file_costs_its_clip_and_is_told(tmp_path):
     empty(tmp_path, "a.mp4")
     _, index = listed(write(tmp_path / "m.csv", "clip,label,split,video", "a,joy,train,a.mp4", "b,rage,test,b.mp4"))
     assert [clip.key for clip in index.available] == ["joy/a"]
-    assert ("missing", "rage/b") in {(p.what, p.where) for p in index.problems}
+    assert ("missing", "rage/b") in {(p.what, p.where) for p in index.issues}
 
 
 MISTAKES = {
@@ -167,7 +167,7 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path, tmp_path_factory):
     assert ("link", "joy/a.mp4") in {(p.what, p.where) for p in listed(tmp_path)[1].issues}
     path = write(tmp_path / "m.csv", "label,video", "joy,joy/a.mp4", "joy,joy/b.mp4", "rage,rage/c.mp4")
     _, index = listed(path)
-    assert ("link", "joy/a") in {(p.what, p.where) for p in index.problems} and len(index.clips) == 2
+    assert ("link", "joy/a") in {(p.what, p.where) for p in index.issues} and len(index.available) == 2
 
 
 def test_a_folder_without_clips_says_what_it_holds(tmp_path):
@@ -226,7 +226,7 @@ def test_a_name_under_two_classes_is_never_parted_by_a_fold(folder):
     for fold in range(1, 6):
         _, index = listed(folder, fold)
         assert len({clip.split for clip in index.available if clip.key.endswith("/odd")}) == 1
-        assert not [p for p in index.problems if p.what == "leak"] and len(index.clips) == 32
+        assert not [p for p in index.issues if p.what == "leak"] and len(index.available) == 32
 
 
 def test_a_tree_with_some_json_is_still_cut_by_itself(folder):
@@ -243,7 +243,7 @@ def test_names_that_cannot_be_written_down_are_told_and_not_read(folder):
         open(os.path.join(os.fsencode(folder / "joy"), name), "w").close()
     _, index = listed(folder)
     told = [p.why for p in index.issues if p.what == "name"]
-    assert len(told) == 2 and "\\udce9" in " ".join(told) and len(index.clips) == 30
+    assert len(told) == 2 and "\\udce9" in " ".join(told) and len(index.available) == 30
     with pytest.raises(DataError, match="correct the list"):
         listed(write(folder / "m.csv", "label,clip,video", '"a\rb",c,joy/joy1.mp4', "joy,d,joy/joy2.mp4"))
 
@@ -252,7 +252,7 @@ def test_a_missing_transcript_costs_the_words_and_not_the_clip(tmp_path):
     empty(tmp_path, "a.mp4", "b.mp4")
     path = write(tmp_path / "m.csv", "label,video,transcript", "joy,a.mp4,a.srt", "rage,b.mp4,")
     _, index = listed(path)
-    assert len(index.available) == 2 and [(p.what, p.where) for p in index.problems if p.what == "no file"] == [
+    assert len(index.available) == 2 and [(p.what, p.where) for p in index.issues if p.what == "no file"] == [
         ("no file", "joy/a")
     ]
 
@@ -266,7 +266,7 @@ def test_frames_of_a_manifest_may_be_links_within_its_folder_and_nothing_else(tm
     (tmp_path / "f/c1/000002.jpg").symlink_to("../../annex/one")
     (tmp_path / "f/c1/000003.jpg").symlink_to(outside / "two.jpg")
     _, index = listed(write(tmp_path / "m.csv", "label,frames", "joy,f/c1", "rage,f/c2"))
-    files = index.available[0].files
+    files = index.available[0].sources
     numbered = number_frames(files.frames, "joy/c1", files.root)
     assert [path.name for path in numbered.paths] == ["000001.jpg", "000002.jpg"]
     assert "leaves the data folder" in numbered.issues[0].why
@@ -315,7 +315,7 @@ def test_a_folder_where_a_file_is_wanted_is_told_by_check(tmp_path):
         "d is a folder",
         "b.mp4 is no folder",
     ]
-    assert {clip.key for clip in index.clips} == {"rage/a", "joy/b"}
+    assert {clip.key for clip in index.available} == {"rage/a", "joy/b"}
 
 
 CELLS = st.text(st.characters(codec="utf-8"), max_size=12) | st.sampled_from(

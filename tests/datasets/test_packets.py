@@ -43,9 +43,9 @@ def stamped(monkeypatch, stamps):
     """Let the frames of any video bear these time stamps."""
     from datasets.decode import video as pictures
 
-    class Stamped(pictures.Clock):
-        def seconds(self, stamp):
-            return super().seconds(next(given))
+    class Stamped(pictures.TimestampRepair):
+        def repair(self, stamp):
+            return super().repair(next(given))
 
     given = iter(stamps)
     monkeypatch.setattr(pictures, "TimestampRepair", Stamped)

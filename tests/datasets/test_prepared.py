@@ -150,7 +150,7 @@ def test_a_fault_that_passes_is_told_and_forgotten(tmp_path, monkeypatch, error,
         found = prepare_clips(clips, FORM, tmp_path / "out", silent)
     hit = found[part == "video"]
     assert hit.path is None and [p.what for p in hit.issues] == ["unreadable"]
-    assert paths[part].name in hit.problems[0].why and os.strerror(error) in hit.problems[0].why
+    assert paths[part].name in hit.issues[0].why and os.strerror(error) in hit.issues[0].why
     assert found[part != "video"].path is not None
     assert all(item.path is not None for item in prepare_clips(clips, FORM, tmp_path / "out", silent))
 

@@ -25,12 +25,11 @@ from typing import Any
 
 from bench.errors import StoreError
 from bench.execute import RunEnvironment, RunRequest, execute, load_splits
-from bench.metrics import Predictions
 from bench.mlflow import MlflowStore
 from bench.record import collect_provenance
-from bench.types import DatasetInfo
 from methods.registry import METHODS
-from studies.requests import find_arm, get_arms, resolve_requests
+from studies.plan import resolve_requests
+from studies.requests import find_arm, get_arms
 from studies.worker import LogReporter
 from tests.guard.table import Check, say, timed
 
@@ -300,5 +299,5 @@ def _told(stored: Stored, arms: list[str], maker: dict[str, Any]) -> str:
     return "; ".join(dict.fromkeys(differ))
 
 
-def _draw_nothing(folder: Path, card: DatasetInfo, predictions: Predictions, sample: bool) -> list[str]:
+def _draw_nothing(*given: Any) -> list[str]:
     return []

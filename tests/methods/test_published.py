@@ -346,7 +346,7 @@ def test_a_fit_starts_from_the_file_keeps_what_is_frozen_and_goes_on_after_a_kil
     def stop(stage, epoch, values):
         raise KeyboardInterrupt
 
-    quiet.epoch = stop
+    quiet.log_epoch = stop
     ctx = FitContext(quiet, tmp_path / "killed", threads=1)
     ctx.folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
@@ -354,7 +354,7 @@ def test_a_fit_starts_from_the_file_keeps_what_is_frozen_and_goes_on_after_a_kil
     assert (ctx.folder / "finetune.pt").exists()
     again, _ = run_fit(MBT, config, ctx.folder)
     assert torch.equal(again, wanted)
-    del quiet.epoch
+    del quiet.log_epoch
     ctx = FitContext(quiet, tmp_path / "done", threads=1)
     ctx.folder.mkdir()
     state = MBT.fit(config, CARD, toy_clips("train", 3), toy_clips("val", 2), RngTree(0), ctx).state_dict()

@@ -19,7 +19,7 @@ class Identity(Mbt):
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
 
-    def class_scores(self, video: torch.Tensor, audio: torch.Tensor, present: torch.Tensor) -> Any:
+    def score_classes(self, video: torch.Tensor, audio: torch.Tensor, present: torch.Tensor) -> Any:
         return video, torch.zeros_like(video)
 
 

@@ -22,7 +22,7 @@ from methods.mbt.config import MbtConfig, make_sampling
 from methods.mbt.model import Mbt
 from methods.mbt.supervised import MbtPredictor, SupervisedObjective
 from reports.figures.clips import save_run_figures
-from studies.requests import resolve_requests
+from studies.plan import resolve_requests
 from tests.conftest import Quiet
 
 THREADS, TURNS, LONG = 2, 3, 3  # turns of each; the longer run has so many times the epochs

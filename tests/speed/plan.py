@@ -12,8 +12,7 @@ from pathlib import Path
 from bench.execute import RunEnvironment, execute
 from bench.mlflow import MlflowStore
 from bench.record import RECORD_FILE, RunFolder
-from studies.plan import RunKeyResolver
-from studies.requests import resolve_requests
+from studies.plan import RunKeyResolver, resolve_requests
 from tests.conftest import Quiet
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -93,7 +93,7 @@ def test_a_refit_is_planned_with_the_clean_runs_it_takes_its_epochs_from():
 def test_all_folds_are_planned_where_a_study_wants_them_and_the_data_are_there(monkeypatch):
     wanted = order(part("mbt", datasets=("iemocap", "ekman6"), folds=()))
     assert {cell.fold for cell in make_plan(wanted).runs if cell.dataset == "iemocap"} == {1}  # the sample has one
-    monkeypatch.setattr("studies.plan.find_folder", lambda card, data: data or ".")
+    monkeypatch.setattr("studies.plan.find_data_folder", lambda card, data: data or ".")
     plan = make_plan(order(part("mbt", datasets=("iemocap", "ekman6"), folds=())))
     assert [len({cell.fold for cell in plan.runs if cell.dataset == name}) for name in ("iemocap", "ekman6")] == [5, 1]
 

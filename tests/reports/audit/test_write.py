@@ -54,8 +54,8 @@ def killed_after(files, monkeypatch):
         done.append(path)
         real(path, content)
 
-    real = writing.write_whole
-    monkeypatch.setattr(writing, "write_whole", count)
+    real = writing.atomic_write
+    monkeypatch.setattr(writing, "atomic_write", count)
 
 
 def files_in(folder):

@@ -56,6 +56,9 @@ def test_a_page_shows_what_there_is_and_is_written_whole(values, tmp_path):
 def test_a_page_of_many_segments_stays_a_page(tmp_path):
     slots = [(float(s), s + 1.0) for s in range(64)]
     save_clip_curves(
-        tmp_path / "page.png", page(slots=slots, seconds=64.0, stills=STILLS * 32, segments=np.tile(SHARES, (32, 1)))
+        tmp_path / "page.png",
+        page(
+            segment_spans=slots, duration=64.0, thumbnails=STILLS * 32, segment_probabilities=np.tile(SHARES, (32, 1))
+        ),
     )
     assert Image.open(tmp_path / "page.png").size[0] < 2000

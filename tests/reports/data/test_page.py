@@ -125,7 +125,7 @@ def test_a_section_that_a_method_adds_has_its_table_its_reasons_and_what_they_me
 
 
 def test_stills_are_shown_with_the_clip_they_are_of():
-    found = Parsed(make_dataset_page(facts(stills={"joy": (Thumbnail("joy/1", b"\xff\xd8one"),)})))
+    found = Parsed(make_dataset_page(facts(thumbnails={"joy": (Thumbnail("joy/1", b"\xff\xd8one"),)})))
     (image,) = [values for tag, values in found.tags if tag == "img"]
     assert image["alt"] == "joy/1"
     assert base64.b64decode(image["src"].removeprefix("data:image/jpeg;base64,")) == b"\xff\xd8one"
@@ -134,7 +134,7 @@ def test_stills_are_shown_with_the_clip_they_are_of():
 
 def test_problems_of_a_kind_are_named_up_to_a_hundred():
     told = tuple(DataIssue("silent", f"joy/{number}", "no sound") for number in range(250))
-    found = Parsed(make_dataset_page(facts(problems=told)))
+    found = Parsed(make_dataset_page(facts(issues=told)))
     assert [tag for tag, _ in found.tags].count("li") == 100
     assert "and 150 more in problems.csv" in found.text and "joy/99" in found.text and "joy/100" not in found.text
 
@@ -157,7 +157,9 @@ def named(name: str) -> str:
     told = tuple(DataIssue(name, f"{name}/\x1b\u202e\udcff", name) for _ in range(3))
     stills = {name: (Thumbnail(f"{name}/{name}", b"x"),)}
     return make_dataset_page(
-        replace(facts(clips=rows, problems=told, stills=stills, sample=True), info=card, fold=1, sections=(section,))
+        replace(
+            facts(clips=rows, issues=told, thumbnails=stills, is_sample=True), info=card, fold=1, sections=(section,)
+        )
     )
 
 
@@ -175,7 +177,7 @@ def test_control_and_direction_characters_and_broken_bytes_are_spelt_out():
 
 def test_the_page_fetches_nothing_and_runs_nothing():
     content = make_dataset_page(
-        facts(stills={"joy": (Thumbnail("joy/1", b"x"),)}, problems=(DataIssue("silent", "a", "b"),))
+        facts(thumbnails={"joy": (Thumbnail("joy/1", b"x"),)}, issues=(DataIssue("silent", "a", "b"),))
     )
     assert not re.search(r"https?:|//[a-z]|@import|url\(|<script|<link|<iframe|\bon\w+=", content)
     sources = [values[name] for _, values in Parsed(content).tags for name in ("src", "href") if name in values]
@@ -183,7 +185,7 @@ def test_the_page_fetches_nothing_and_runs_nothing():
 
 
 def test_the_sample_is_called_so_at_the_top_and_over_every_section():
-    content = make_dataset_page(facts(sample=True))
+    content = make_dataset_page(facts(is_sample=True))
     assert content.count("BUILT-IN SAMPLE") == 3 + content.count("<section>")
     assert "BUILT-IN SAMPLE" not in make_dataset_page(facts())
 
@@ -191,8 +193,8 @@ def test_the_sample_is_called_so_at_the_top_and_over_every_section():
 @pytest.mark.parametrize(
     "found",
     [
-        facts(clips=(), sections=(), bytes=0),
-        facts(clips=clips(seconds=None, words=0, present=(False,) * 3), sections=(), bytes=0),
+        facts(clips=(), sections=(), store_bytes=0),
+        facts(clips=clips(seconds=None, words=0, present=(False,) * 3), sections=(), store_bytes=0),
         facts(clips=clips(words=0, present=(False,) * 3)),
         facts(clips=clips(seconds=0.0)),
         missing(facts(), *[row.key for row in clips()]),
@@ -208,6 +210,6 @@ def test_thirty_thousand_clips_make_a_small_page():
         clip(at % 3, at, "train" if at % 5 else "test", 0.1 + at % 997, words=at % 313) for at in range(31_182)
     )
     told = tuple(DataIssue(kind, row.key, "of a reason " * 20) for kind in "abcdefgh" for row in rows[::4])
-    content = make_dataset_page(facts(clips=rows, problems=told))
+    content = make_dataset_page(facts(clips=rows, issues=told))
     assert len(content.encode()) < 1_000_000
     assert Parsed(content).tables["classes"][-1][1:4] == ["24,945", "6,237", "31,182"]

@@ -61,7 +61,7 @@ def test_nothing_prepared_has_no_hours():
 
 
 def test_the_sample_is_called_the_sample():
-    found = facts(sample=True, problems=(DataIssue("black", "joy/1", "black"),))
+    found = facts(is_sample=True, issues=(DataIssue("black", "joy/1", "black"),))
     assert "BUILT-IN SAMPLE" in shown(make_counts_table(found)) and "BUILT-IN SAMPLE" in shown(
         render_issues(found, None)
     )
@@ -70,7 +70,7 @@ def test_the_sample_is_called_the_sample():
 def test_problems_are_told_by_kind_the_most_frequent_first(tmp_path):
     told = [DataIssue("silent", f"joy/{n}", "no sound above -60 dB") for n in range(3)]
     text = shown(
-        render_issues(facts(problems=(DataIssue("black", "joy/9", "black"), *told)), tmp_path / "problems.csv"), 300
+        render_issues(facts(issues=(DataIssue("black", "joy/9", "black"), *told)), tmp_path / "problems.csv"), 300
     )
     kinds = [row[:2] for row in rows(text) if row[0]]
     assert kinds == [["kind", "how many"], ["silent", "3"], ["black", "1"]]
@@ -83,7 +83,7 @@ def test_no_problems_are_said_to_be_none():
 
 def test_names_with_markup_and_control_characters_are_shown_as_they_are():
     told = DataIssue("link", "[red]joy[/red]/\x1b[2J\udcff", "it leaves")
-    assert "[red]joy[/red]/\\x1b[2J\\udcff" in shown(render_issues(facts(problems=(told,)), None))
+    assert "[red]joy[/red]/\\x1b[2J\\udcff" in shown(render_issues(facts(issues=(told,)), None))
 
 
 def test_every_kind_of_problem_that_the_code_tells_has_an_explanation():

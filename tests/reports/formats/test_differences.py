@@ -63,9 +63,9 @@ def test_a_change_of_any_one_cell_is_named_and_nothing_else_is(form, data):
     line = grid.rows[row]
     name = f"{grid.name}/{line.id}/{grid.columns[at].id}" if at else f"{grid.name}/{line.id}"
     old = line.cells[at]
-    new = Cell(data.draw(TEXT), old.mark, old.value, old.keys, old.notes)
+    new = Cell(data.draw(TEXT), old.mark, old.value, old.run_keys, old.footnotes)
     cells = (*line.cells[:at], new, *line.cells[at + 1 :])
-    lines = (*grid.lines[:row], Row(line.id, cells, line.rule), *grid.lines[row + 1 :])
+    lines = (*grid.rows[:row], Row(line.id, cells, line.rule_above), *grid.rows[row + 1 :])
     changed = Table(grid.name, grid.title, grid.caption, grid.columns, lines, grid.notes, grid.warnings)
     kind = TABLE_FORMATS[places(form)]
     before, after = kind.render_lines(grid), kind.render_lines(changed)

@@ -145,6 +145,6 @@ def test_the_rules_name_the_one_script_by_its_hash(tmp_path):
 
 def test_the_sample_is_called_so_at_the_top_and_over_every_section(tmp_path):
     runs = [run(tmp_path, card(), "mart", 0)]
-    content = render_page(report(runs, sample=True), PICTURE).split("<script")[0]
+    content = render_page(report(runs, is_sample=True), PICTURE).split("<script")[0]
     assert content.count("BUILT-IN SAMPLE") == 2 + content.count("<section")
     assert "BUILT-IN SAMPLE" not in render_page(report(runs), PICTURE).split("<script")[0]

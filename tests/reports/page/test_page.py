@@ -42,7 +42,7 @@ def runs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def path(runs, tmp_path_factory):
     written = tmp_path_factory.mktemp("page") / "report.html"
-    written.write_text(render_page(report(runs, sample=True), {"curve": SVG}))
+    written.write_text(render_page(report(runs, is_sample=True), {"curve": SVG}))
     return written
 
 

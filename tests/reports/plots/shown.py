@@ -6,13 +6,7 @@ import math
 
 from matplotlib.text import Text
 
-from reports.figures import classes as confusion
-from reports.figures import classes as radar
-from reports.figures import classes as reliability
-from reports.figures import curves as learning
-from reports.figures import curves as searching
-from reports.figures import intervals as differences
-from reports.figures import intervals as results
+from reports.figures import classes, curves, intervals
 
 NAMES = (
     "mart",
@@ -60,64 +54,66 @@ def lines(axes, gid):
 
 def results_of(labels, groups, sample=False):
     points = tuple(
-        results.ScorePoint(label, group, 40.0 + i - j, 39.0 + i - j, 42.0 + i - j, (39.5 + i - j, 40.5 + i - j), i == 1)
+        intervals.ScorePoint(
+            label, group, 40.0 + i - j, 39.0 + i - j, 42.0 + i - j, (39.5 + i - j, 40.5 + i - j), i == 1
+        )
         for j, group in enumerate(groups)
         for i, label in enumerate(labels)
     )
-    return results.ScorePlot("Acc E, percent", points, "Means; lines are 95 % intervals & <more>.", sample)
+    return intervals.ScorePlot("Acc E, percent", points, "Means; lines are 95 % intervals & <more>.", sample)
 
 
 def differences_of(labels, groups, sample=False):
     found = tuple(
-        differences.DifferencePoint(label, group, -1.0 - i, -2.0 - i, 0.5 - i, (-1.5 - i, -0.5 - i), kind)
+        intervals.DifferencePoint(label, group, -1.0 - i, -2.0 - i, 0.5 - i, (-1.5 - i, -0.5 - i), kind)
         for group in groups
         for i, label in enumerate(labels)
         for kind in ("shared", "per-arm")
     )
-    return differences.DifferencePlot("mart", "Acc E, points", found, "Means over pairs.", sample)
+    return intervals.DifferencePlot("mart", "Acc E, points", found, "Means over pairs.", sample)
 
 
 def confusions_of(labels, groups, sample=False):
     counts = tuple(tuple(3 * i + j + 1 for j in range(len(CLASSES))) for i in range(len(CLASSES)))
-    panels = tuple(confusion.ConfusionMatrix(f"{labels[0]} on {group}", CLASSES, counts, 5) for group in groups)
-    return confusion.ConfusionPlot(panels, sample)
+    panels = tuple(classes.ConfusionMatrix(f"{labels[0]} on {group}", CLASSES, counts, 5) for group in groups)
+    return classes.ConfusionPlot(panels, sample)
 
 
 def line_of(label, start=20.0, runs=3):
     mean = tuple(start + 3 * epoch for epoch in range(6))
-    return learning.LearningCurve(
+    return curves.LearningCurve(
         label, tuple(range(1, 7)), mean, tuple(m - 1 for m in mean), tuple(m + 2 for m in mean), runs
     )
 
 
 def learning_of(labels, groups, sample=False):
     panels = tuple(
-        learning.LearningPanel(group, tuple(line_of(label, 20.0 + i) for i, label in enumerate(labels)))
+        curves.LearningPanel(group, tuple(line_of(label, 20.0 + i) for i, label in enumerate(labels)))
         for group in groups
     )
-    return learning.LearningPlot("val Acc E, percent", panels, sample)
+    return curves.LearningPlot("val Acc E, percent", panels, sample)
 
 
 def search_of(label, start=30.0):
     values = (None, start, start - 2, None, start + 4)
-    return searching.SearchCurve(
+    return curves.SearchCurve(
         label, (1, 2, 3, 4, 5), (0.1, 0.4, 0.5, 0.9, 1.3), (math.nan, start, start, start, start + 4), values
     )
 
 
 def searches_of(labels, groups, sample=False):
-    return searching.SearchPlot(
+    return curves.SearchPlot(
         "val Acc E, percent", tuple(search_of(label, 30.0 + i) for i, label in enumerate(labels)), sample
     )
 
 
 def radars_of(labels, groups, sample=False):
     panels = tuple(
-        radar.RadarPanel(
+        classes.RadarPanel(
             group,
             CLASSES,
             tuple(
-                radar.RadarPolygon(label, (50.0 + i, None if i == 1 else 30.0, 100.0, 0.0))
+                classes.RadarPolygon(label, (50.0 + i, None if i == 1 else 30.0, 100.0, 0.0))
                 for i, label in enumerate(labels)
             ),
             "Means.",
@@ -125,32 +121,30 @@ def radars_of(labels, groups, sample=False):
         )
         for group in groups
     )
-    return radar.RadarPlot(panels)
+    return classes.RadarPlot(panels)
 
 
 def reliabilities_of(labels, groups, sample=False):
-    bins = tuple(reliability.ConfidenceBin(20.0 + 25 * place, 15.0 + 25 * place, 10 + place) for place in range(4))
-    curves = tuple(reliability.ReliabilityCurve(label, bins, 5.0) for label in labels)
-    return reliability.ReliabilityPlot(
-        tuple(reliability.ReliabilityPanel(group, curves) for group in groups), "Bins.", sample
-    )
+    bins = tuple(classes.ConfidenceBin(20.0 + 25 * place, 15.0 + 25 * place, 10 + place) for place in range(4))
+    drawn = tuple(classes.ReliabilityCurve(label, bins, 5.0) for label in labels)
+    return classes.ReliabilityPlot(tuple(classes.ReliabilityPanel(group, drawn) for group in groups), "Bins.", sample)
 
 
-FIGURES = {
-    "results": (results, results_of),
-    "differences": (differences, differences_of),
-    "confusion": (confusion, confusions_of),
-    "learning": (learning, learning_of),
-    "searching": (searching, searches_of),
-    "radar": (radar, radars_of),
-    "reliability": (reliability, reliabilities_of),
+FIGURES = {  # how it is drawn, its rows, an example
+    "results": (intervals.draw_scores, intervals.tabulate_scores, results_of),
+    "differences": (intervals.draw_differences, intervals.tabulate_differences, differences_of),
+    "confusion": (classes.draw_confusion, classes.tabulate_confusion, confusions_of),
+    "learning": (curves.draw_learning, curves.tabulate_learning, learning_of),
+    "searching": (curves.draw_searches, curves.tabulate_searches, searches_of),
+    "radar": (classes.draw_radar, classes.tabulate_radar, radars_of),
+    "reliability": (classes.draw_reliability, classes.tabulate_reliability, reliabilities_of),
 }
 EMPTY = {
-    "results": results.ScorePlot("Acc E", ()),
-    "differences": differences.DifferencePlot("mart", "Acc E", ()),
-    "confusion": confusion.ConfusionPlot(()),
-    "learning": learning.LearningPlot("val Acc E", ()),
-    "searching": searching.SearchPlot("val Acc E", ()),
-    "radar": radar.RadarPlot(()),
-    "reliability": reliability.ReliabilityPlot(()),
+    "results": intervals.ScorePlot("Acc E", ()),
+    "differences": intervals.DifferencePlot("mart", "Acc E", ()),
+    "confusion": classes.ConfusionPlot(()),
+    "learning": curves.LearningPlot("val Acc E", ()),
+    "searching": curves.SearchPlot("val Acc E", ()),
+    "radar": classes.RadarPlot(()),
+    "reliability": classes.ReliabilityPlot(()),
 }

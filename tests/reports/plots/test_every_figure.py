@@ -23,8 +23,8 @@ DRAWN: dict[tuple[str, str], Figure] = {}
 def drawn(name, shape):
     """The figure; each is drawn once for all tests, none of which changes it."""
     if (name, shape) not in DRAWN:
-        module, make = FIGURES[name]
-        DRAWN[name, shape] = module.draw(make(*SHAPES[shape], sample=shape == "foreign"))
+        draw, _, make = FIGURES[name]
+        DRAWN[name, shape] = draw(make(*SHAPES[shape], sample=shape == "foreign"))
         with style.report_style():
             DRAWN[name, shape].draw_without_rendering()  # puts the words of legends in their places
     return DRAWN[name, shape]
@@ -100,16 +100,16 @@ def test_a_figure_of_the_sample_says_so_in_itself_and_no_other_does(name):
 
 @every
 def test_without_anything_to_draw_it_says_so(name):
-    module, _ = FIGURES[name]
-    assert module.rows(EMPTY[name]) == ()
+    draw, rows, _ = FIGURES[name]
+    assert rows(EMPTY[name]) == ()
     with pytest.raises(ValueError, match="nothing to draw"):
-        module.draw(EMPTY[name])
+        draw(EMPTY[name])
 
 
 @every
 def test_its_rows_make_a_csv(name):
-    module, make = FIGURES[name]
-    rows = module.rows(make(NAMES, GROUPS))
+    _, tabulate, make = FIGURES[name]
+    rows = tabulate(make(NAMES, GROUPS))
     target = io.StringIO()
     writer = csv.DictWriter(target, list(rows[0]))
     writer.writeheader()
@@ -134,14 +134,14 @@ def test_as_svg_it_is_one_element_that_fetches_nothing_and_keeps_its_text(name):
     elements = root.getElementsByTagName("*")
     pointed = [refers.search(value) for element in elements for _, value in element.attributes.items()]
     assert {hit[1] or hit[2] for hit in pointed if hit} == found
-    read = "".join(node.firstChild.data_folder for node in root.getElementsByTagName("text") if node.firstChild)
+    read = "".join(node.firstChild.data for node in root.getElementsByTagName("text") if node.firstChild)
     assert (NAMES[0] in read and GROUPS[0][:5] in read) or name == "searching"
 
 
 @every
 def test_it_is_the_same_bytes_whenever_it_is_drawn(name, tmp_path):
-    module, make = FIGURES[name]
-    first, second = drawn(name, "one"), module.draw(make(*SHAPES["one"]))
+    draw, _, make = FIGURES[name]
+    first, second = drawn(name, "one"), draw(make(*SHAPES["one"]))
     assert style.save_figure(first, tmp_path / "a") == ["a.pdf", "a.png"]
     style.save_figure(second, tmp_path / "b")
     for end in (".pdf", ".png"):

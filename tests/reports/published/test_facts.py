@@ -146,14 +146,14 @@ def test_published_numbers_and_footnotes_stand_at_their_cells(kind, frame):
         column = "/".join(column)
         if whose == "published" and column != "whose":
             value = table.rows[method].get(column)
-            assert cell.text == ("–" if value is None else f"{value:.2f}") and cell.run_keys == () and cell.value == value
+            assert (
+                cell.text == ("–" if value is None else f"{value:.2f}") and cell.run_keys == () and cell.value == value
+            )
             assert cell.footnotes == (table.footnotes.get(f"{method}/{column}", ()) if value is not None else ())
-            seen += len(cell.notes)
+            seen += len(cell.footnotes)
     shown = {column.id for column in grid.columns}
     assert seen == sum(len(notes) for cell, notes in table.footnotes.items() if cell.partition("/")[2] in shown)
-    assert {line.id for line in grid.lines if line.id.startswith("published/")} == {
-        f"published/{m}" for m in table.rows
-    }
+    assert {line.id for line in grid.rows if line.id.startswith("published/")} == {f"published/{m}" for m in table.rows}
 
 
 @pytest.mark.parametrize("kind", PAPER.tables)
@@ -175,7 +175,9 @@ def test_ours_and_the_gap_stand_below_each_line_that_we_have_in_the_papers_order
 def test_ours_are_the_cells_of_our_table(frame):
     ours, grid = made(frame, "scores")
     theirs = {name.partition("/")[2]: (cell.text, cell.run_keys) for name, cell in ours.iter_cells()}
-    found = {name.partition("ours/")[2]: (cell.text, cell.keys) for name, cell in grid.iter_cells() if "/ours/" in name}
+    found = {
+        name.partition("ours/")[2]: (cell.text, cell.run_keys) for name, cell in grid.iter_cells() if "/ours/" in name
+    }
     assert {name: cell for name, cell in found.items() if not name.endswith("whose")} == {
         name: cell for name, cell in theirs.items() if name.partition("/")[0] in ("mbt", "mart")
     }

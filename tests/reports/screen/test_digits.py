@@ -6,7 +6,7 @@ import re
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.table import Table
+from rich.table import Table as ScreenTable
 
 from reports.comparisons import compare_with_reference
 from reports.formats.html import read_html, render_html_table
@@ -37,7 +37,7 @@ def studied(draw):
     ]
 
 
-def column(table: Table, heading: str) -> list[str]:
+def column(table: ScreenTable, heading: str) -> list[str]:
     """The cells of a table on the screen under a heading."""
     return next(list(one.cells) for one in table.columns if one.header == heading)
 

@@ -126,11 +126,17 @@ def summaries() -> tuple[SearchSummary, ...]:
                 "base_config": base,
                 **how,
             },
-            **{"configurations_tried": 4, "best_values": winner, "best": 0.4125, "trials": trials},
+            **{"configurations_tried": 4, "best_values": winner, "best_score": 0.4125, "trials": trials},
         ),
         SearchSummary(
             **{"digest": "b" * 12, "arm": "mbt", "dataset": "videoemotion8", "fold": 1, "base_config": base, **how},
-            **{"ranges": {"lr": [1e-5, 0.003, "log"]}, "configurations_tried": 2, "best_values": None, "best": None, "trials": ()},
+            **{
+                "ranges": {"lr": [1e-5, 0.003, "log"]},
+                "configurations_tried": 2,
+                "best_values": None,
+                "best_score": None,
+                "trials": (),
+            },
         ),
     )
 

@@ -70,7 +70,7 @@ def test_scores_are_means_and_deviations_of_what_is_stored(which, metric, reques
     for label, text in column(frame, metric).items():
         assert found[f"{label}/{dataset}/{metric}"] == text
     assert keys(make_scores_table(frame, "s", "S"))[f"mart/{dataset}/{metric}"] == tuple(
-        r.record.key for r in frame.of("mart")
+        r.record.key for r in frame.runs_of("mart")
     )
 
 
@@ -152,7 +152,9 @@ def test_intervals_by_clips_are_those_of_a_bootstrap_of_videos(which, request):
     seeds = sorted({run.record.spec.seed for run in frame.runs})
 
     def rows(label):
-        return np.array([np.concatenate([right(r) for r in frame.runs_of(label) if r.record.spec.seed == s]) for s in seeds])
+        return np.array(
+            [np.concatenate([right(r) for r in frame.runs_of(label) if r.record.spec.seed == s]) for s in seeds]
+        )
 
     mine = [run for run in frame.runs_of("mart") if run.record.spec.seed == 0]
     videos = np.concatenate([read(run)["group"].to_numpy() for run in mine])
@@ -173,7 +175,7 @@ def test_p_by_clips_is_that_of_the_bootstrap_adjusted(ekman):
     for one in compared:
         draws = resampled(
             np.array([right(run) for run in ekman.runs_of(one.label)]),
-            np.array([right(run) for run in ekman.of("mart")]),
+            np.array([right(run) for run in ekman.runs_of("mart")]),
             videos,
         )
         ps.append(min(1.0, 2 * min(float((draws <= 0).mean()), float((draws >= 0).mean()))))

@@ -44,12 +44,14 @@ def test_lines_whose_epoch_test_chose_are_held_against_their_clean_twins_alone(o
     assert "clean" in grids["study_tests"].title
     ps = []
     for label, cell in zip(labels, (line.cells[3] for line in grids["study_tests"].rows), strict=True):
-        gains = anew.gains(optimism.of(label), optimism.of(label.partition(" ")[0]))
+        gains = anew.gains(optimism.runs_of(label), optimism.runs_of(label.partition(" ")[0]))
         assert cell.value == pytest.approx(anew.interval(gains)[0])
-        assert set(cell.keys) == {r.record.key for r in (*optimism.of(label), *optimism.of(label.partition(" ")[0]))}
+        assert set(cell.run_keys) == {
+            r.record.key for r in (*optimism.runs_of(label), *optimism.runs_of(label.partition(" ")[0]))
+        }
         ps.append(anew.signed_rank(gains))
-    assert [line.cells[6].value for line in grids["study_tests"].lines] == pytest.approx(anew.holm(ps))
-    (picture,) = [picture for picture in section.pictures if picture.name == "study_differences"]
+    assert [line.cells[6].value for line in grids["study_tests"].rows] == pytest.approx(anew.holm(ps))
+    (picture,) = [picture for picture in section.figures if picture.name == "study_differences"]
     assert [row["label"] for row in picture.rows] == labels
 
 
@@ -106,9 +108,9 @@ def test_every_number_of_a_study_names_its_runs_and_no_others(tmp_path):
     known = {run.record.key for run in frame.runs}
     for grid in made(frame)[0].values():
         for name, cell in grid.iter_cells():
-            assert set(cell.keys) <= known
+            assert set(cell.run_keys) <= known
             printed = "/published/" in name or cell.text == "–"
-            assert printed or cell.value is None or cell.keys, name
+            assert printed or cell.value is None or cell.run_keys, name
 
 
 def test_both_ways_of_tuning_are_differences_to_the_full_method_with_their_own_runs(tmp_path):

@@ -143,8 +143,8 @@ def test_a_report_that_a_person_stops_is_told_and_exits_with_130(kept, report, t
     def stop(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("reports.write.draw_all", lambda *_: {})
-    monkeypatch.setattr("reports.write.page", stop)
+    monkeypatch.setattr("reports.write.write_figures", lambda *_: {})
+    monkeypatch.setattr("reports.write.render_page", stop)
     out = tmp_path / "out"
     code, _, err = report("--runs", "arm=majority", "--out", out, "--results", kept[0])
     assert code == 130 and "not finished" in err and not json.loads((out / MANIFEST_FILE).read_text())["finished"]

@@ -60,7 +60,7 @@ def test_a_report_of_a_study_has_its_runs_its_question_and_its_tables(tmp_path):
     found = built(tmp_path)
     assert [run.record.key for run in found.report.runs] == [record.key for record in records]
     assert found.report.summary == STUDIES["ablation"][0].question
-    assert "Ablation" in found.report.title and "2 runs" in found.report.title and not found.report.sample
+    assert "Ablation" in found.report.title and "2 runs" in found.report.title and not found.report.is_sample
     assert [section.id for section in found.report.sections] == ["ablation"]
     assert len(list_figures(found.report)) > 2
 
@@ -274,7 +274,7 @@ def test_runs_whose_requests_are_not_known_are_counted(tmp_path):
     }
     ask_for(tmp_path, "ablation", seeds=range(2))
     found = built(tmp_path)
-    assert not any("unknown" in line for line in found.report.left_out)
+    assert not any("unknown" in line for line in found.report.omissions)
     assert {run.request for run in found.report.runs} == {"study ablation"}
 
 
@@ -298,7 +298,7 @@ def test_a_broken_file_beside_a_record_is_no_crash(tmp_path, name, content):
     found = built(tmp_path)
     assert render_texts(found.report, found.results, found.searches)
     assert (
-        any(name in line for line in found.report.left_out)
+        any(name in line for line in found.report.omissions)
         == (len(found.report.runs) < 2)
         == (name == DATASET_INFO_FILE)
     )
@@ -319,7 +319,7 @@ def test_names_and_messages_with_markup_newlines_and_letters_of_any_script_survi
     write_report(found.report, found.results, found.searches, {}, out, lambda *told: None)
     page = (out / "index.html").read_text()
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page and "中文" in page
-    for path, text in render_texts(found.report, found.parts, found.searches).items():
+    for path, text in render_texts(found.report, found.results, found.searches).items():
         assert (out / path).read_bytes().decode() == text
         if path.endswith(".tex"):
             assert "\\input{secret}" not in text
@@ -347,7 +347,7 @@ def test_only_the_searches_that_gave_a_run_its_values_are_told(tmp_path):
     assert [(one.arm, one.preset) for one in found.searches] == [("mart", "quick")]
     make_run(tmp_path, "mart-no-masking", clips=12, set={"lr": 0.0007}, request={"winner": own})
     found = built(tmp_path)
-    assert [run.values for run in found.report.runs] == ["shared", "per-arm"]
+    assert [run.tuning for run in found.report.runs] == ["shared", "per-arm"]
     assert [(one.arm, one.preset) for one in found.searches] == [("mart", "quick"), ("mart-no-masking", "quick")]
 
 

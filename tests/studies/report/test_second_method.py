@@ -147,7 +147,7 @@ def test_the_cost_table_has_the_measures_of_every_method_and_none_of_a_method_th
         "mart": ["–", "77.6", "22.8"],
         "cropper": ["25.0", "–", "–"],
     }
-    warned = {line.id: cell.notes for line in grid.rows for cell in line.cells[2:3] if cell.notes}
+    warned = {line.id: cell.footnotes for line in grid.rows for cell in line.cells[2:3] if cell.footnotes}
     assert warned == {"cropper": ("hardly anything is seen",)} and "Seen: share of pixels." in grid.caption
 
 
@@ -162,11 +162,11 @@ def test_the_cost_figure_has_an_axis_for_its_measure(reported):
 def test_its_paper_stands_beside_its_numbers(reported):
     grid = reported.grids["crops_crops_ekman6_published"]
     assert [line.id for line in grid.rows] == ["published/cropper", "ours/cropper", "gap/cropper"]
-    printed = grid.lines[0].cells
+    printed = grid.rows[0].cells
     assert [cell.text for cell in printed] == ["cropper", "published (five folds)", "70.25", "61.50"]
-    assert printed[-1].notes == ("a slip of the pen",)
+    assert printed[-1].footnotes == ("a slip of the pen",)
     ours = cells(reported.grids["crops_crops_ekman6"], "acc_e")["cropper"]
-    assert [grid.lines[1].cells[-1].text] == ours and "Nobody: Crops, 2031; five folds" in grid.notes[0]
+    assert [grid.rows[1].cells[-1].text] == ours and "Nobody: Crops, 2031; five folds" in grid.notes[0]
 
 
 def test_no_paper_is_printed_for_a_kind_of_table_that_it_lacks(reported):
@@ -175,7 +175,7 @@ def test_no_paper_is_printed_for_a_kind_of_table_that_it_lacks(reported):
 
 def test_what_it_notes_has_a_table_on_the_screen(reported):
     console = Console(width=140, record=True)
-    console.print(render_records([run for part in reported.built.results for run in part.frame.runs]))
+    console.print(render_records([run for part in reported.built.results for run in part.run_table.runs]))
     text = console.export_text()
     shown = text.partition("what is seen, percent")[2].partition("hardly anything is seen")[0]
     rows = [line.replace("│", " ").split() for line in shown.splitlines() if "cropper" in line]

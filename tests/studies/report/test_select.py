@@ -225,7 +225,7 @@ def test_a_failed_run_counts_where_no_finished_one_stands_in_its_place(tmp_path,
     found = chosen(tmp_path)
     assert [run.failed for run in found.runs] == [True] and found.excluded == ()
     made(tmp_path, ["mart"])  # the same run, made again
-    assert [run.failed for run in chosen(tmp_path).runs] == [False] and chosen(tmp_path).left_out == ()
+    assert [run.failed for run in chosen(tmp_path).runs] == [False] and chosen(tmp_path).excluded == ()
 
 
 def test_a_run_that_failed_on_other_clips_yields_to_one_that_did_not(tmp_path, made):
@@ -271,7 +271,7 @@ def test_shared_and_per_arm_lines_of_one_arm_are_told_apart(tmp_path):
     found = chosen(tmp_path)
     assert labels(found) == ["mart-no-masking (shared)", "mart-no-masking (per-arm)", "mart (per-arm)"]
     assert found.settings == () and {run.configurations_tried for run in found.runs} == {6}
-    assert "shared (as searched for mart): mart-no-masking." in found.values
+    assert "shared (as searched for mart): mart-no-masking." in found.tuning_note
     assert {run.search for run in found.runs} == {shared["digest"], own["digest"]}
 
 
@@ -316,7 +316,7 @@ def test_the_same_winner_of_a_larger_search_is_one_line_with_how_many_it_tried_l
     for time, tried in (("2026-01-01T00:00:00Z", 6), ("2026-01-02T00:00:00Z", 20)):
         winner = make_search(tmp_path, "mart", params={"lr": 0.0015}, tried={"finished": tried})
         tuned(tmp_path, "mart", winner, request={"winner": winner, "time": time})
-    assert [run.configurations_tried for run in chosen(tmp_path).runs] == [20] and chosen(tmp_path).left_out == ()
+    assert [run.configurations_tried for run in chosen(tmp_path).runs] == [20] and chosen(tmp_path).excluded == ()
 
 
 def test_a_study_that_tunes_each_arm_leaves_out_the_shared_values_that_other_studies_asked_for(tmp_path):
@@ -324,9 +324,9 @@ def test_a_study_that_tunes_each_arm_leaves_out_the_shared_values_that_other_stu
     tuned(tmp_path, "mbt", shared, request={"winner": shared, "study": "ablation"})
     assert [run.tuning for run in chosen(tmp_path, "comparison").runs] == ["shared"]
     tuned(tmp_path, "mbt", own)
-    assert [run.values for run in chosen(tmp_path, "comparison").runs] == ["per-arm"]
+    assert [run.tuning for run in chosen(tmp_path, "comparison").runs] == ["per-arm"]
     tuned(tmp_path, "mbt", shared, request={"winner": shared, "study": "comparison"})
-    assert [run.values for run in chosen(tmp_path, "comparison").runs] == ["shared", "per-arm"]
+    assert [run.tuning for run in chosen(tmp_path, "comparison").runs] == ["shared", "per-arm"]
 
 
 def test_searched_values_of_an_unknown_request_stand_with_those_set_by_hand(tmp_path):
@@ -412,7 +412,7 @@ def test_a_failed_run_on_custom_data_counts_beside_the_finished_ones(tmp_path, m
     made(tmp_path, ["mart"], card=own)
     made(tmp_path, ["mart"], card=own, seed=1, error="stopped")
     found = chosen(tmp_path, "comparison")
-    assert [(run.failed, run.info) for run in found.runs] == [(False, own), (True, own)] and not found.left_out
+    assert [(run.failed, run.info) for run in found.runs] == [(False, own), (True, own)] and not found.excluded
 
 
 def test_a_run_knows_whether_its_encoders_started_from_published_weights(tmp_path, made):

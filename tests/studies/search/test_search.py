@@ -74,7 +74,7 @@ def test_a_search_never_opens_the_test_split_and_makes_exactly_the_asked_number_
     assert search.is_over() and search.count_trials().total == 5 and search.lease_next() is None
     records = [folder.read_record() for folder in find_finished_runs(desk.results)]
     assert records and all(record.spec.stage == "trial" for record in records)
-    assert {record.score_classes["test/acc_e"] for record in records} == {None}
+    assert {record.scores["test/acc_e"] for record in records} == {None}
 
 
 def test_the_first_trial_has_the_methods_own_values(desk):
@@ -191,7 +191,7 @@ def test_a_trial_of_several_seeds_has_its_mean_and_validation_folds_of_their_own
         FIRST_TRIAL_SEED + 1,
         FIRST_TRIAL_SEED + 2,
     }
-    assert trial.value == pytest.approx(sum(record.score_classes["val/acc_e"] for record in records) / 3)
+    assert trial.value == pytest.approx(sum(record.scores["val/acc_e"] for record in records) / 3)
     assert set(trial.intermediate_values) == {0, 1, 2}
 
 
