@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from bench.types import Clip
-from datasets.prepare import PreparedClip, StoreRow
-from datasets.prepare import drop_leaking_duplicates, find_duplicates
+from datasets.prepare import PreparedClip, StoreRow, drop_leaking_duplicates, find_duplicates
 
 
 def clip(key, split, looks="", sounds=""):

@@ -109,7 +109,9 @@ def test_groups_are_never_parted_and_val_may_be_said(tmp_path):
     empty(tmp_path, *(f"{n}.mp4" for n in range(12)))
     rows = [f"{'joy' if n % 2 else 'rage'},{n}.mp4,actor{n // 2}" for n in range(12)]
     _, index = listed(write(tmp_path / "a.csv", "label,video,group", *rows))
-    splits = {group: {c.split for c in index.available if c.group == group} for group in {c.group for c in index.available}}
+    splits = {
+        group: {c.split for c in index.available if c.group == group} for group in {c.group for c in index.available}
+    }
     assert len(splits) == 6 and all(len(found) == 1 for found in splits.values())
     rows = [f"{'joy' if n % 2 else 'rage'},{n}.mp4,{('train', 'validation', 'test')[n // 4]}" for n in range(12)]
     _, index = listed(write(tmp_path / "b.csv", "label,video,split", *rows))

@@ -46,7 +46,9 @@ def ask_for(results, study, seeds, datasets=None):
 def warned(found, *places):
     """What is told of one of these files or folders."""
     return [
-        line for line in (*found.report.warnings, *found.report.omissions) if any(str(place) in line for place in places)
+        line
+        for line in (*found.report.warnings, *found.report.omissions)
+        if any(str(place) in line for place in places)
     ]
 
 
