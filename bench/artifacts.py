@@ -16,11 +16,10 @@ from pydantic import TypeAdapter
 
 from bench.config import Config
 from bench.errors import StoreError
-from bench.explanations import write_explanations
+from bench.explanations import ClipFigure, write_explanations
 from bench.files import atomic_path, atomic_write, is_plain_file, parse_json, sha256
 from bench.method import Method, Predictor
 from bench.metrics import Predictions
-from bench.plotting import ClipFigure
 from bench.record import Record, RunFolder, RunSpec
 from bench.types import DatasetInfo, DatasetSplits, Explanation
 

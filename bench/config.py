@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench.errors import ConfigError
+from bench.files import sha256
 
 T = TypeVar("T")
 
@@ -104,3 +105,17 @@ def _describe_first_error(error: ValidationError) -> str:
     first = error.errors()[0]
     where = ".".join(map(str, first["loc"])) or "config"
     return f"config field '{where}': {first['msg'][0].lower()}{first['msg'][1:]}, got '{first['input']}'"
+
+
+def hash_config_files(config: Config) -> dict[str, str]:
+    """Field name -> sha256 of the file that it names. Raises ConfigError for one that cannot be read."""
+    return {name: _hash_config_file(name, path) for name, path in config.get_files().items()}
+
+
+def _hash_config_file(field: str, path: Path) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise ConfigError(
+            f"config field '{field}': '{path}' is no name it knows, no file and no folder ({error.strerror})"
+        ) from None

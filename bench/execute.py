@@ -18,11 +18,11 @@ from typing import Any
 import torch
 
 from bench.artifacts import DrawFigures, write_artifacts
-from bench.config import Config
+from bench.config import Config, hash_config_files
 from bench.distributed import fit_distributed
-from bench.errors import BenchError, ConfigError, DataError, Diverged, StoreError
+from bench.errors import BenchError, DataError, Diverged, StoreError
 from bench.evaluate import measure_cost, predict
-from bench.files import atomic_write, logs_to, sha256
+from bench.files import atomic_write, logs_to
 from bench.method import FitContext, Method, Predictor
 from bench.metrics import Predictions, score
 from bench.mlflow import MlflowStore, forget_run
@@ -201,11 +201,6 @@ def load_splits(ask: RunRequest, environment: RunEnvironment) -> DatasetSplits:
     return seal_test(splits) if ask.stage == "trial" else splits
 
 
-def hash_config_files(config: Config) -> dict[str, str]:
-    """Field name -> sha256 of the file that it names. Raises ConfigError for one that cannot be read."""
-    return {name: _hash_config_file(name, path) for name, path in config.get_files().items()}
-
-
 def make_spec(request: RunRequest, splits: DatasetSplits, contents: dict[str, str]) -> RunSpec:
     """What the run is; `contents` are those of its config."""
     return RunSpec(
@@ -223,15 +218,6 @@ def make_spec(request: RunRequest, splits: DatasetSplits, contents: dict[str, st
         stage=request.stage,
         stop=request.stop,
     )
-
-
-def _hash_config_file(field: str, path: Path) -> str:
-    try:
-        return sha256(path)
-    except OSError as error:
-        raise ConfigError(
-            f"config field '{field}': '{path}' is no name it knows, no file and no folder ({error.strerror})"
-        ) from None
 
 
 def _fit_and_record(

@@ -7,12 +7,15 @@ they are read as numpy arrays, so that reports need no torch.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -25,6 +28,9 @@ START_TOLERANCE = 0.05  # seconds between a planted word's start and the start a
 MAX_SHOWCASE = 4
 
 EXPLANATIONS_FILE, ARRAYS_FILE = "explained.json", "explained.safetensors"
+
+GREY = "#555555"
+TITLE_CHARS_PER_INCH = 11  # of a title that fit on an inch
 
 
 def match_planted_words(truth: SampleTruth, told: Explanation) -> list[tuple[PlantedWord, WordOutcome]]:
@@ -198,3 +204,28 @@ def _parse_clip_explanation(raw: dict[str, Any], arrays: Mapping[str, np.ndarray
     }
     curve, recovered, feature = (arrays.get(f"{place}/{name}") for name in ("curve", "recovered", "feature"))
     return ClipExplanation(curve, recovered, feature, tuple(StoredWordOutcome(**word) for word in raw["words"]), masks)
+
+
+@dataclass(frozen=True)
+class ClipFigure:
+    """A figure of what a finished run tells of clips."""
+
+    title: str
+    caption: str
+    draw: Callable[[RunExplanations], Figure | None]  # None where the run tells nothing of the kind
+
+
+def add_title(figure: Figure, what: str, explained: RunExplanations) -> Text:
+    """Put the title over a figure, in as many lines as its width asks for: which method on which data set, and whether
+    these are the sample."""
+    of = f"{explained.title} (BUILT-IN SAMPLE)" if explained.sample else explained.title
+    title = fill(
+        f"{what}: {explained.method} on {of}, validation clips", int(TITLE_CHARS_PER_INCH * figure.get_figwidth())
+    )
+    return figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
+
+
+def format_clip_name(explained: RunExplanations, key: str) -> str:
+    """A clip by its key and its class."""
+    name = explained.classes[explained.labels[key]]
+    return f"{key.removeprefix(f'{name}/')}, labelled {name}"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from bench.config import Config
-    from bench.plotting import ClipFigure
+    from bench.explanations import ClipFigure
     from bench.rng import RngTree
     from bench.types import ClipSet, DatasetInfo, Explanation, Inputs, SampleTruth, Sampling
 

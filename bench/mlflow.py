@@ -16,18 +16,19 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock
-from mlflow import MlflowClient
-from mlflow.entities import Run
-from mlflow.exceptions import MlflowException
 
 from bench.artifacts import check_files
 from bench.errors import StoreError
 from bench.files import atomic_write, is_plain_file, open_database, parse_json
 from bench.mlflow_run import LiveRun, find_logged_epochs, log_batch, make_config_params, upload_record
 from bench.record import Record, RunFolder, RunSpec, get_process_id, process_is_alive
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 RETRY_DELAY = 60.0  # seconds in which a store that did not answer is not asked again
 PAGE_SIZE = 100  # runs in one answer of a search: half a second's work of a server, far from the timeout below
@@ -153,6 +154,8 @@ class MlflowStore:
 
         Raises StoreError without asking while the store was away a moment ago.
         """
+        from mlflow import MlflowClient
+
         if self.unavailable_reason is not None and time.monotonic() - self._failed_at < RETRY_DELAY:
             raise StoreError(self.unavailable_reason)
         if self._client is None:
@@ -216,6 +219,8 @@ class MlflowStore:
 
     def get_experiment_id(self, dataset: str, data: str) -> str:
         """The id of the experiment that holds a data set's runs; made where there is none."""
+        from mlflow.exceptions import MlflowException
+
         client = self.connect()
         name = dataset if data == "real" else f"{dataset} (built-in sample)"
         found = client.get_experiment_by_name(name)

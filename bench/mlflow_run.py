@@ -16,17 +16,17 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import zip_longest
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import psutil
-from mlflow import MlflowClient
-from mlflow.entities import Dataset, DatasetInput, Metric, Param, RunTag
-from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 from bench.artifacts import CURVES_FILE, WEIGHTS_FILE, EpochValues, read_curves
 from bench.record import RECORD_FILE, Record, RunFolder
 from bench.requests import REQUESTS, StoredRequest, format_requests, hash_requests, read_requests
 from bench.timing import Throttle
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 MAX_METRICS, MAX_PARAMS = 500, 100  # of one call: metrics; parameters, and tags
 T = TypeVar("T")
@@ -59,6 +59,8 @@ def log_batch(
     tags: dict[str, str] | None = None,
 ) -> None:
     """Log numbers, parameters (logged again, they must be the same) and tags of a run."""
+    from mlflow.entities import Metric, Param, RunTag
+
     now = int(time.time() * 1000)
     rows = [Metric(clean_metric_name(name), value, now, 0) for name, value in (metrics or {}).items()]
     named = [Param(clean_metric_name(name), str(value)[:6000]) for name, value in (params or {}).items()]
@@ -75,6 +77,8 @@ def log_batch(
 
 def log_curves(client: MlflowClient, run_id: str, points: Sequence[EpochValues]) -> None:
     """The numbers of epochs."""
+    from mlflow.entities import Metric
+
     now = int(time.time() * 1000)
     rows = [
         Metric(clean_metric_name(name if name.startswith(f"{stage}/") else f"{stage}/{name}"), value, now, epoch)
@@ -117,6 +121,8 @@ def unpack_record(tags: Mapping[str, str], sha: str, prefix: str = TAG_PREFIX) -
 
 def upload_record(client: MlflowClient, run_id: str, folder: RunFolder, record: Record) -> None:
     """Log and upload all that is missing; raises where anything fails. Weights stay where they were trained."""
+    from mlflow.entities import Dataset, DatasetInput
+
     spec, known, logged = record.spec, client.get_run(run_id), find_logged_epochs(client, run_id)
     log_batch(client, run_id, params=make_config_params(spec.config))
     points = read_curves(folder.path) if CURVES_FILE in record.files else []
@@ -191,6 +197,8 @@ class SystemMonitor:
         psutil.cpu_percent()  # tells the share since it was last asked
         if self._stopped.wait(SAMPLE_INTERVAL):
             return
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
         make: Any = SystemMetricsMonitor  # it has no types
         inner = make(self._run_id, resume_logging=True, tracking_uri=self._uri)
         while not self._stopped.is_set():

@@ -13,8 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-
-from mlflow.entities import Run
+from typing import TYPE_CHECKING
 
 from bench.artifacts import WEIGHTS_FILE, check_files, find_missing_files
 from bench.errors import StoreError
@@ -31,6 +30,9 @@ from bench.requests import (
     parse_requests,
     read_requests,
 )
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 ANSWER_TIMEOUT = 60  # that one answer of a busy server may take
 PARALLEL_SEARCHES = 4  # a server answers with as many processes, unless told otherwise

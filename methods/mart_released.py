@@ -25,12 +25,12 @@ from bench.rng import RngTree
 from bench.training import Losses, train_stage
 from bench.types import Batch, ClipSet, DatasetInfo
 from methods.mart.config import ReleasedConfig
+from methods.mart.contrast import make_word_embedding
 from methods.mart.lexicon import load_lexicon
 from methods.mart.masking import draw_uniform_scores
-from methods.mart.text import make_word_embedding
 from methods.mart.verification import CueFinder
-from methods.mbt.blocks import make_blocks, run_block
 from methods.mbt.config import make_sampling
+from methods.mbt.layers import make_blocks, make_seeded, run_block, sinusoidal_positions
 from methods.mbt.model import EncodedSegments, Mbt
 from methods.mbt.pretrained import load_pretrained
 from methods.mbt.supervised import (
@@ -40,7 +40,6 @@ from methods.mbt.supervised import (
     make_pretraining_stage,
     polarity_cross_entropy,
 )
-from methods.mbt.tokens import make_seeded, sinusoidal_positions
 from methods.weights import load_tensors
 
 MODALITIES = ("video", "audio")

@@ -8,8 +8,7 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from bench.errors import StoreError
-from bench.explanations import ARRAYS_FILE, EXPLANATIONS_FILE, read_explanations
-from bench.plotting import ClipFigure
+from bench.explanations import ARRAYS_FILE, EXPLANATIONS_FILE, ClipFigure, read_explanations
 from reports.comparisons import Comparison, compare_family, compare_with_reference
 from reports.figures import curves as searching
 from reports.figures.clips import all_pictures

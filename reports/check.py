@@ -14,11 +14,10 @@ from typing import NamedTuple
 from bench.artifacts import PREDICTIONS_FILE, WEIGHTS_FILE
 from bench.files import sha256
 from bench.metrics import score
-from reports.formats import html, latex
+from reports.formats import RenderedLine, html, join_lines, latex, make_printable
 from reports.formats import plain as csvtext
 from reports.formats import plain as markdown
 from reports.formats.html import read_html
-from reports.formats.text import RenderedLine, join_lines, make_printable
 from reports.paper import PAPER_PDF
 from reports.runs import PredictionCache, Run, SearchSummary, StudyResults
 from reports.types import Report, Table

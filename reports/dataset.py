@@ -17,7 +17,7 @@ from rich.text import Text
 
 from bench.files import atomic_write
 from bench.types import CLIP_LOSING_ISSUES, VALIDATION_FOLDS, ClipSummary, DataIssue, DatasetSummary, Split
-from reports.formats.text import make_printable
+from reports.formats import make_printable
 
 REMEDIES = {
     "bare names": "used; a clip name under two classes can stand there but once",

@@ -24,7 +24,7 @@ from reports.dataset import (
     has_val,
     list_splits,
 )
-from reports.formats.text import escape_html
+from reports.formats import escape_html
 
 STYLE = """
 :root { color-scheme: light dark; --paper: #fdfcf9; --ink: #1d1d1b; --soft: #63625c; --line: #dcd9d0; --wash: #f3f1ea;

@@ -22,8 +22,8 @@ from bench.errors import StoreError
 from bench.files import parse_json, sha256
 from bench.record import RECORD_FILE, Failure
 from bench.types import DatasetInfo
+from reports.formats import escape_html, make_printable
 from reports.formats.html import render_html_table
-from reports.formats.text import escape_html, make_printable
 from reports.runs import Run
 from reports.types import Report, ReportFigure, Section, Table
 

@@ -18,9 +18,10 @@ import numpy as np
 
 from bench.artifacts import read_predictions
 from bench.errors import StoreError
+from bench.explanations import ClipFigure
+from bench.files import parse_json
 from bench.method import Method
 from bench.metrics import Predictions
-from bench.plotting import ClipFigure
 from bench.record import Record, RunSpec
 from bench.requests import Tuning
 from bench.types import DatasetInfo
@@ -37,6 +38,7 @@ ON_TEST_WARNING = "EPOCH CHOSEN ON TEST: lines so named let the test list choose
 FROM_SCRATCH_WARNING = "FROM SCRATCH: of the paper's sizes, but trained without published weights."
 
 MAX_SLUG_LENGTH = 60  # signs
+SEARCHES_FOLDER, SUMMARY_FILE = "searches", "search.json"  # results/searches/<digest>/search.json
 
 
 @dataclass(frozen=True)
@@ -412,3 +414,33 @@ class PredictionCache:
 
 def _list_clip_keys(row: Sequence[Predictions]) -> list[tuple[str, ...]]:
     return [one.keys for one in row]
+
+
+def read_searches(results: Path) -> tuple[list[SearchSummary], list[str]]:
+    """All searches under a results folder, by arm, data set and fold; and why a file is none."""
+    found, passed = [], []
+    for path in sorted((results / SEARCHES_FOLDER).glob(f"*/{SUMMARY_FILE}")):
+        try:
+            found.append(_read_summary(path))
+        except StoreError as error:
+            passed.append(str(error))
+    return sorted(found, key=lambda one: (one.arm, one.dataset, one.fold, one.preset, one.digest)), passed
+
+
+def _read_summary(path: Path) -> SearchSummary:
+    try:
+        raw = parse_json(path.read_text())
+        winner = raw["winner"]
+        return SearchSummary(
+            digest=path.parent.name,
+            **{name: raw[name] for name in ("arm", "dataset", "data", "fold", "preset", "sampler", "pruner", "seeds")},
+            ranges=dict(raw["ranges"]),
+            base_config=dict(raw["base"]),
+            configurations_tried=sum(raw["tried"].values()),
+            best_values=dict(winner["params"]) if winner is not None else None,
+            best_score=winner["value"] if winner is not None else None,
+            trials=tuple(raw.get("trials", ())),
+            weights=dict(raw["weights"]) if "weights" in raw else None,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreError(f"{path} is no summary of a search ({type(error).__name__}); move it away") from None

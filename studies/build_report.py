@@ -21,10 +21,10 @@ from reports.runs import (
     StudyResults,
     count_expected_runs,
     find_inconsistencies,
+    read_searches,
 )
 from reports.types import Report
 from studies.requests import find_arm, get_arms
-from studies.search_results import read_searches
 from studies.select import (
     ReportQuery,
     RunFilter,

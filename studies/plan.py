@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from bench.config import Config, parse_overrides
+from bench.config import Config, hash_config_files, parse_overrides
 from bench.errors import ConfigError
-from bench.execute import RunEnvironment, RunRequest, hash_config_files, load_splits, make_spec
+from bench.execute import RunEnvironment, RunRequest, load_splits, make_spec
 from bench.protocol import NO_CLIPS, seal_test
 from bench.record import EvaluationProtocol, RunFolder, RunSpec
 from bench.requests import RequestedPlan, StoredRequest, Tuning

@@ -17,7 +17,7 @@ from bench.method import Method
 from bench.types import Dataset, DatasetInfo
 from datasets.index import DatasetSource
 from datasets.registry import DATASETS, SOURCES, is_path, make_dataset, make_manifest_source
-from methods.registry import METHODS, VARIANTS
+from methods import METHODS, VARIANTS
 
 Settings = tuple[tuple[str, str], ...]
 """Values set by hand, as (field, text), by field."""

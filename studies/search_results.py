@@ -17,10 +17,8 @@ from bench.errors import StoreError
 from bench.files import atomic_path, atomic_write, parse_json
 from bench.mlflow import MlflowStore, ParentStatus, finish_parent_run, start_parent_run, tag_run
 from bench.record import RunFolder, is_run_key
-from reports.runs import SearchSummary
+from reports.runs import SUMMARY_FILE
 from studies.search import BestTrial, HyperparameterSearch, TrialCounts
-
-SUMMARY_FILE = "search.json"
 
 FIGURES = {
     "history.png": "plot_optimization_history",
@@ -31,8 +29,6 @@ FIGURES = {
     "timeline.png": "plot_timeline",
 }
 _log = logging.getLogger(__name__)
-
-SEARCHES_FOLDER = "searches"
 
 
 def start_search_run(search: HyperparameterSearch, store: MlflowStore) -> None:
@@ -151,33 +147,3 @@ def _save_figure(axes: Any, path: Path, title: str) -> None:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110, bbox_inches="tight")
     pyplot.close(figure)
-
-
-def read_searches(results: Path) -> tuple[list[SearchSummary], list[str]]:
-    """All searches under a results folder, by arm, data set and fold; and why a file is none."""
-    found, passed = [], []
-    for path in sorted((results / SEARCHES_FOLDER).glob(f"*/{SUMMARY_FILE}")):
-        try:
-            found.append(_read_summary(path))
-        except StoreError as error:
-            passed.append(str(error))
-    return sorted(found, key=lambda one: (one.arm, one.dataset, one.fold, one.preset, one.digest)), passed
-
-
-def _read_summary(path: Path) -> SearchSummary:
-    try:
-        raw = parse_json(path.read_text())
-        winner = raw["winner"]
-        return SearchSummary(
-            digest=path.parent.name,
-            **{name: raw[name] for name in ("arm", "dataset", "data", "fold", "preset", "sampler", "pruner", "seeds")},
-            ranges=dict(raw["ranges"]),
-            base_config=dict(raw["base"]),
-            configurations_tried=sum(raw["tried"].values()),
-            best_values=dict(winner["params"]) if winner is not None else None,
-            best_score=winner["value"] if winner is not None else None,
-            trials=tuple(raw.get("trials", ())),
-            weights=dict(raw["weights"]) if "weights" in raw else None,
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(f"{path} is no summary of a search ({type(error).__name__}); move it away") from None

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import get_args
 
 from bench.artifacts import DATASET_INFO_FILE, read_dataset_info
-from bench.config import get_or_suggest, parse_overrides
+from bench.config import get_or_suggest, hash_config_files, parse_overrides
 from bench.errors import ConfigError, StoreError
-from bench.execute import hash_config_files
 from bench.files import sha256
 from bench.mlflow import MlflowStore
 from bench.protocol import describe_protocol

@@ -29,7 +29,7 @@ from bench.types import Clip, ClipSources, DataIssue, Dataset, DatasetInfo, Data
 from datasets.prepare import PreparedClip, PrepareSpec, prepare_clips
 from datasets.prepared_clips import PreparedClipSet
 from datasets.rows import compute_fingerprint
-from methods.registry import METHODS
+from methods import METHODS
 
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "java_sed_audio"
 FOLDS = 5

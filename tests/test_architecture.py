@@ -13,7 +13,7 @@ import pytest
 
 from bench.config import Config
 from bench.types import Sampling
-from methods.registry import METHODS, VARIANTS
+from methods import METHODS, VARIANTS
 from tests.conftest import ROOT
 
 MAY_IMPORT = {
@@ -163,7 +163,7 @@ def loaded_by(code: str) -> set[str]:
 
 
 def test_the_front_door_and_the_registries_load_nothing_heavy():
-    loaded = loaded_by("import studies.cli.main, studies.requests, methods.registry, datasets.registry")
+    loaded = loaded_by("import studies.cli.main, studies.requests, methods, datasets.registry")
     assert not loaded & {"torch", "mlflow", "optuna", "av", "sklearn", "pandas", "timm"}
 
 

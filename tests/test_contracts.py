@@ -19,7 +19,7 @@ from bench.mlflow import MlflowStore
 from bench.rng import RngTree
 from bench.types import SplitRequest
 from datasets.registry import DATASETS
-from methods.registry import METHODS
+from methods import METHODS
 from reports.figures.clips import save_run_figures
 from studies.requests import get_arms
 from tests.conftest import Quiet, work_here
@@ -100,7 +100,9 @@ def repeated(finished, folder, loaders):
     """The record of another run of what was asked, in a results folder of its own."""
     asked, desk, _ = finished
     shutil.copytree(desk.results / "prepared", folder / "prepared")
-    other = replace(desk, results=folder, store=MlflowStore(desk.results), draw_figures=lambda *given: [], loaders=loaders)
+    other = replace(
+        desk, results=folder, store=MlflowStore(desk.results), draw_figures=lambda *given: [], loaders=loaders
+    )
     return execute(asked, other).record
 
 

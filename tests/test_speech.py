@@ -8,7 +8,7 @@ from bench.artifacts import PREDICTIONS_FILE
 from bench.method import Method
 from bench.rng import RngTree
 from bench.types import SplitRequest
-from methods.registry import METHODS
+from methods import METHODS
 from tests.speech import FOLDS, SETTINGS, run, speech, split
 
 MBT: Method = METHODS["mbt"]

@@ -3,7 +3,7 @@
 import sys
 
 from datasets.registry import DATASETS
-from methods.registry import METHODS
+from methods import METHODS
 from studies.cli.main import main
 from tests.toys import TOY, TOY_DATA
 

@@ -11,9 +11,9 @@ from bench.errors import MediaError
 from bench.types import Clip, DataIssue, Word
 from datasets.decode.audio import DecodedAudio, is_silent, read_log_mel
 from datasets.decode.container import ClipTooLong, read_header
-from datasets.decode.subtitles import read_transcript, spread_words
 from datasets.decode.video import NO_VIDEO, EncodedVideo, decode_frames, read_frame_folder, read_video
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
+from datasets.transcripts import read_transcript, spread_words
 
 MAX_LENGTH_DIFFERENCE = 0.5  # seconds by which picture, sound and what a file states may differ before it is told
 BLACK_LEVEL = 32  # of 255; a picture without a brighter spot is black

@@ -13,8 +13,15 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextPath
 
-from bench.explanations import MaskArrays, RunExplanations, StoredWordOutcome
-from bench.plotting import GREY, ClipFigure, add_title, format_clip_name
+from bench.explanations import (
+    GREY,
+    ClipFigure,
+    MaskArrays,
+    RunExplanations,
+    StoredWordOutcome,
+    add_title,
+    format_clip_name,
+)
 
 MAX_SEGMENTS, MAX_FRAMES = 6, 4  # at most so many of a clip, evenly spaced
 MASK_GREY, MASKED_SHARE_VISIBLE = 170, 0.22  # grey over what is hidden, and how much of it still shines through

@@ -112,8 +112,8 @@ MART = Method(
     version=2,
     title="MBT pre-trained by masked affective representation learning",
     config=MartConfig,
-    build=Deferred("methods.mart.fit:build_mart"),
-    fit=Deferred("methods.mart.fit:fit_mart"),
+    build=Deferred("methods.mart.pretraining:build_mart"),
+    fit=Deferred("methods.mart.pretraining:fit_mart"),
     sampling=make_sampling,
     cite="Zhang et al., MART: Masked Affective RepresenTation Learning via Masked Temporal Distribution Distillation, "
     "CVPR 2024",

@@ -38,9 +38,8 @@ from torch.nn.functional import (
 from bench.errors import ConfigError
 from bench.rng import RngTree
 from methods.mart.config import MartConfig
-from methods.mbt.blocks import NORM_EPS, make_blocks, run_block
+from methods.mbt.layers import NORM_EPS, make_blocks, make_seeded, run_block, scale_pixels, sinusoidal_positions
 from methods.mbt.model import Mbt
-from methods.mbt.tokens import make_seeded, scale_pixels, sinusoidal_positions
 from methods.weights import load_frozen, load_tensors
 
 TEACHER_BATCH = 64  # pictures

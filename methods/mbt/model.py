@@ -21,15 +21,19 @@ from torch import Tensor, nn
 from bench.errors import ConfigError
 from bench.rng import RngTree
 from bench.types import Inputs
-from methods.mbt.blocks import NORM_EPS, compute_class_attention, make_blocks, return_freed_memory, run_block
 from methods.mbt.config import MODALITY_CHOICES, MbtConfig
-from methods.mbt.tokens import (
+from methods.mbt.layers import (
+    NORM_EPS,
     AudioTokens,
     VideoTokens,
     centre_mel,
     centre_pixels,
+    compute_class_attention,
+    make_blocks,
     make_seeded,
     prepend_special_tokens,
+    return_freed_memory,
+    run_block,
     scale_mel,
     scale_pixels,
 )

@@ -12,10 +12,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 
-from bench.explanations import ClipExplanation, RunExplanations, read_explanations
+from bench.explanations import (
+    GREY,
+    ClipExplanation,
+    ClipFigure,
+    RunExplanations,
+    add_title,
+    format_clip_name,
+    read_explanations,
+)
 from bench.files import atomic_path
 from bench.metrics import Predictions
-from bench.plotting import GREY, ClipFigure, add_title, format_clip_name
 from bench.types import DatasetInfo
 from reports.figures.classes import save_confusion_figure
 

@@ -28,7 +28,7 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from bench.files import atomic_path
-from reports.formats.text import make_printable
+from reports.formats import make_printable
 
 T = TypeVar("T")
 

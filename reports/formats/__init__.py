@@ -1,3 +1,65 @@
-"""Tables as text: LaTeX, HTML, Markdown, CSV."""
+"""The text forms of tables: LaTeX, Markdown, CSV and HTML, and what they share."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from html import escape
+from string import ascii_lowercase
+
+from reports.types import Cell, Column, Row, Table
+
+
+def make_printable(text: str) -> str:
+    """A text of unknown origin with control, direction and undecodable characters spelt out."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def escape_html(content: str) -> str:
+    """A text of unknown origin as HTML."""
+    return escape(make_printable(content))
+
+
+@dataclass(frozen=True)
+class RenderedLine:
+    """A line of a file. `cells` are the names of what stands on it, from left to right; "" belongs to no cell."""
+
+    text: str
+    cell_names: tuple[str, ...] = ()
+
+
+def join_lines(lines: list[RenderedLine]) -> str:
+    """The file that the lines make."""
+    return "".join(f"{line.text}\n" for line in lines)
+
+
+def get_cell_name(table: Table, line: Row, column: int) -> str:
+    """The name of a cell: `<table>/<line>/<column>`, of the name of a line `<table>/<line>`."""
+    return f"{table.name}/{line.id}/{table.columns[column].id}" if column else f"{table.name}/{line.id}"
+
+
+def get_cell_names(table: Table, line: Row) -> tuple[str, ...]:
+    """The names of all cells of a line."""
+    return tuple(get_cell_name(table, line, column) for column in range(len(table.columns)))
+
+
+def format_heading(column: Column) -> str:
+    """Group and title in one."""
+    return f"{column.group} {column.title}".strip()
+
+
+def assign_footnote_letters(table: Table) -> dict[str, str]:
+    """The letter of each footnote: a to z, then aa, ab, ..."""
+    return {note: _make_footnote_letter(place) for place, note in enumerate(table.footnotes)}
+
+
+def format_footnote_marks(cell: Cell, known: Mapping[str, str]) -> str:
+    """The letters of a cell's footnotes: "a,c"; none: "". `known` holds them by footnote."""
+    return ",".join(dict.fromkeys(known[note] for note in cell.footnotes))
+
+
+def _make_footnote_letter(place: int) -> str:
+    rest, last = divmod(place, len(ascii_lowercase))
+    return (_make_footnote_letter(rest - 1) if rest else "") + ascii_lowercase[last]

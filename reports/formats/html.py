@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from itertools import groupby
 from math import isfinite
 
-from reports.formats.text import (
+from reports.formats import (
     RenderedLine,
     assign_footnote_letters,
     escape_html,

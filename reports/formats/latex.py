@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import groupby
 from unicodedata import normalize
 
-from reports.formats.text import (
+from reports.formats import (
     RenderedLine,
     assign_footnote_letters,
     format_footnote_marks,

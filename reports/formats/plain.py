@@ -7,7 +7,7 @@ import io
 import re
 from collections.abc import Mapping, Sequence
 
-from reports.formats.text import (
+from reports.formats import (
     RenderedLine,
     assign_footnote_letters,
     format_footnote_marks,

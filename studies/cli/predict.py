@@ -33,7 +33,7 @@ from bench.record import RECORD_FILE, Record, RunFolder, find_finished_runs
 from bench.types import DataIssue, DatasetInfo, Sampling, WordOutcome
 from datasets.media_file import open_media_file, read_slot_frames
 from datasets.registry import DATASETS
-from methods.registry import METHODS
+from methods import METHODS
 from reports.figures.clips import ClipCurves, save_clip_curves
 from studies.cli.options import EXIT_DONE, EXIT_INCOMPLETE, Interrupted, check_destinations, choose_device
 

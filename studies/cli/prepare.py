@@ -14,16 +14,10 @@ from bench.types import DataIssue, DatasetSummary
 from datasets.index import DatasetSource
 from datasets.prepare import PrepareSpec
 from datasets.summary import locate_dataset, read_thumbnails, summarise_dataset
-from datasets.transcribe import transcribe_clips
+from datasets.transcripts import transcribe_clips
+from methods import METHODS
 from methods.mart.lexicon import survey_cues
-from methods.registry import METHODS
-from reports.dataset import (
-    explain_unfitness,
-    find_weaknesses,
-    make_counts_table,
-    render_issues,
-    write_issues,
-)
+from reports.dataset import explain_unfitness, find_weaknesses, make_counts_table, render_issues, write_issues
 from reports.dataset_page import ISSUES_FILE, make_dataset_page
 from studies.cli.options import EXIT_DONE, EXIT_MISTAKE, Interrupted, check_destinations
 from studies.cli.progress import TerminalReporter

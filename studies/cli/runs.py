@@ -22,10 +22,8 @@ from reports.write import PAGE_FILE, check_folder, list_figures, list_tables, re
 from studies.build_report import UNNAMED_REPORT, BuiltReport, build_report
 from studies.cli.options import DEFAULT_RESULTS, EXIT_DONE, EXIT_INCOMPLETE, check_destinations
 from studies.cli.progress import TerminalReporter
-from studies.cli.run_study import print_unavailable
 from studies.requests import check_fields, find_arm
 from studies.select import ReportQuery, RunFilter, hash_files, parse_filter
-from studies.storage import make_storage_url
 from studies.studies import STUDIES
 
 MAX_FINDINGS_SHOWN = 20  # findings of a check
@@ -152,6 +150,8 @@ def _get_mlflow_url(tracking: str | None) -> str:
 
 def sync_records(console: Console, results: Path, tracking_uri: str | None, light: bool) -> int:
     """Exchange records with MLflow and return the exit code."""
+    from studies.cli.run_study import print_unavailable
+
     check_destinations(results, tracking_uri)
     store = MlflowStore(results, tracking_uri)
     with logs_to(results / "log"):
@@ -186,6 +186,7 @@ def open_mlflow(results: Path, tracking_uri: str | None, port: int) -> None:
 
 def open_dashboard(results: Path, storage: str | None, port: int) -> None:
     """Become Optuna's dashboard. Raises ConfigError where it is not installed, StoreError without a search."""
+    from studies.storage import make_storage_url
 
     url = make_storage_url(results, storage)
     if find_spec("optuna_dashboard") is None:

@@ -122,7 +122,9 @@ def test_a_stage_killed_anywhere_ends_with_the_same_weights(quiet, tmp_path, mon
 def test_what_a_run_that_goes_on_must_know_is_kept_before_each_checkpoint(quiet, tmp_path, monkeypatch):
     monkeypatch.setattr("bench.timing.MAX_COST_SHARE", 1e-9)  # the first epoch and the last are kept
     path, found = tmp_path / "fit.pt", []
-    quiet.before_checkpoint = lambda: found.append(torch.load(path, weights_only=True)["state"]["epoch"] if path.exists() else 0)
+    quiet.before_checkpoint = lambda: found.append(
+        torch.load(path, weights_only=True)["state"]["epoch"] if path.exists() else 0
+    )
     run(quiet, tmp_path)
     assert found == [0, 1] and torch.load(path, weights_only=True)["state"]["epoch"] == 4
 

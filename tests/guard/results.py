@@ -20,7 +20,7 @@ from typing import Any
 
 import optuna
 
-from methods.registry import METHODS
+from methods import METHODS
 from studies.cli.main import main
 from studies.select import read_records
 from tests.guard.table import Check, timed

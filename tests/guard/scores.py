@@ -27,7 +27,7 @@ from bench.errors import StoreError
 from bench.execute import RunEnvironment, RunRequest, execute, load_splits
 from bench.mlflow import MlflowStore
 from bench.record import collect_provenance
-from methods.registry import METHODS
+from methods import METHODS
 from studies.plan import resolve_requests
 from studies.requests import find_arm, get_arms
 from studies.worker import LogReporter

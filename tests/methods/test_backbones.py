@@ -6,8 +6,7 @@ import torch
 from bench.errors import ConfigError
 from bench.rng import RngTree
 from methods.mbt.config import MbtConfig
-from methods.mbt.model import Mbt, VisibleTokens
-from methods.mbt.tokens import (
+from methods.mbt.layers import (
     AudioTokens,
     VideoTokens,
     centre_mel,
@@ -17,6 +16,7 @@ from methods.mbt.tokens import (
     scale_pixels,
     sinusoidal_positions,
 )
+from methods.mbt.model import Mbt, VisibleTokens
 from tests.methods.toys import TINY, one_clip, toy_batch
 
 BOTH, NO_SOUND, NO_PICTURE = (True, True), (True, False), (False, True)

@@ -14,7 +14,7 @@ from timm.models.vision_transformer import Block
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from methods.mbt.blocks import NORM_EPS, make_blocks, run_block
+from methods.mbt.layers import NORM_EPS, make_blocks, run_block
 from methods.mbt.method import MBT
 from tests.methods.toys import TINY, run_fit
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def lean(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small tensors are treated as large ones are."""
-    monkeypatch.setattr("methods.mbt.blocks.MIN_RECOMPUTE_SIZE", 0)
+    monkeypatch.setattr("methods.mbt.layers.MIN_RECOMPUTE_SIZE", 0)
 
 
 def pair() -> tuple[nn.Module, nn.Module]:
@@ -76,7 +76,7 @@ def test_compiled_blocks_give_the_same_gradients(tmp_path: Path) -> None:
     """In a process of its own: checked shapes and compiled code do not mix."""
     script = """
 import torch
-from methods.mbt.blocks import blocks
+from methods.mbt.layers import blocks
 torch.manual_seed(0)
 plain, fused = blocks(32, 2, 4), blocks(32, 2, 4, compiled=True)
 fused.load_state_dict(plain.state_dict())

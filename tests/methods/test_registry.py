@@ -2,12 +2,12 @@ import pytest
 import torch
 
 from bench.config import SearchRange
-from bench.plotting import ClipFigure
+from bench.explanations import ClipFigure
 from bench.rng import RngTree
+from methods import METHODS, VARIANTS
 from methods.mart.config import MartConfig
-from methods.mart.objective import MartObjective, MartPredictor
+from methods.mart.pretraining import MartObjective, MartPredictor
 from methods.mbt.model import Mbt
-from methods.registry import METHODS, VARIANTS
 from reports.figures.clips import CLIP_FIGURES
 from reports.tables.published import load_published_paper
 from tests.methods.mart.toys import tower_file

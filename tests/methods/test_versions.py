@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from methods.registry import METHODS
+from methods import METHODS
 from tests.methods.mart.toys import CARD, spoken_clips
 from tests.methods.toys import run_fit
 

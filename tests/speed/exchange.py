@@ -24,7 +24,7 @@ from bench.mlflow import MlflowStore
 from bench.mlflow_run import pack_record
 from bench.record import Record, RunFolder, RunSpec, collect_provenance
 from bench.types import DatasetInfo
-from methods.registry import METHODS
+from methods import METHODS
 
 RUNS = 10_000
 EPOCHS = 20

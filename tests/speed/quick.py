@@ -16,7 +16,7 @@ from bench.training import Stage, _Ema, _make_optimizer, train_stage
 from bench.types import Batch, DatasetSplits, SplitRequest
 from datasets.registry import DATASETS
 from methods.mart.config import MartConfig
-from methods.mart.objective import MartObjective, MartPredictor
+from methods.mart.pretraining import MartObjective, MartPredictor
 from methods.mbt.config import make_sampling
 from methods.mbt.model import Mbt
 from methods.mbt.supervised import SupervisedObjective, make_fine_tuning_stage, make_pretraining_stage

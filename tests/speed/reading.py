@@ -27,11 +27,11 @@ from bench.rng import RngTree
 from bench.types import Clip, ClipSources, OpenedClip, Sampling
 from datasets import prepared_clips as opening
 from datasets.catalog.ekman6 import INFO
-from datasets.decode.subtitles import read_transcript
 from datasets.prepare import PrepareSpec, prepare_clips
 from datasets.prepared_clips import NO_CACHE, PreparedClipSet
 from datasets.sample import ensure_sample
 from datasets.segments import cut_segments
+from datasets.transcripts import read_transcript
 from tests.conftest import Quiet
 from tests.datasets.trees import write_srt
 

@@ -28,7 +28,7 @@ from bench.training import Stage, _make_optimizer
 from bench.types import Batch
 from methods.mart.config import MartConfig, ReleasedConfig
 from methods.mart.masking import compute_mask_ratio, count_visible_tokens
-from methods.mart.objective import MartObjective, MartPredictor
+from methods.mart.pretraining import MartObjective, MartPredictor
 from methods.mart_released import ReleasedObjective
 from methods.mbt.config import MbtConfig
 from methods.mbt.model import Mbt

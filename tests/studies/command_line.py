@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from datasets.registry import DATASETS
-from methods.registry import METHODS
+from methods import METHODS
 from studies.cli.main import main
 from studies.requests import get_arms, get_preset_values
 from tests.conftest import ROOT, work_here

@@ -6,7 +6,7 @@ import pytest
 
 from bench.errors import ConfigError
 from datasets.registry import DATASETS
-from methods.registry import METHODS
+from methods import METHODS
 from reports.build import WITHOUT_PARTS
 from studies.plan import ArmGroup, StudyRequest, make_plan
 from studies.requests import find_arm, get_arms, resolve_config

@@ -10,11 +10,11 @@ import torch
 
 from bench.errors import ConfigError
 from bench.rng import RngTree
+from methods import VARIANTS
 from methods.mart.config import MartConfig
 from methods.mart.masking import compute_mask_ratio
-from methods.mart.objective import MartObjective, MartPredictor
+from methods.mart.pretraining import MartObjective, MartPredictor
 from methods.mbt.model import Mbt
-from methods.registry import VARIANTS
 from tests.methods.mart.toys import CARD, SMALL, objective, spoken_batch, tower_file
 
 ALWAYS = {"cls_video", "cls_audio"}

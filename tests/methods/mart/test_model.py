@@ -11,12 +11,12 @@ import torch
 
 from bench.rng import RngTree
 from bench.types import Word
+from methods import VARIANTS
 from methods.mart.contrast import measure_cue_alignment, measure_feature_spread
-from methods.mart.objective import MartPredictor, measure_cue_coverage
+from methods.mart.pretraining import MartPredictor, measure_cue_coverage
 from methods.mart.verification import verify_cues
 from methods.mbt.config import MbtConfig
 from methods.mbt.model import Mbt
-from methods.registry import VARIANTS
 from tests.methods.mart.toys import CARD, SMALL, hand_made_cues, objective, one_clip, spoken_batch
 
 CLS = {"cls_video", "cls_audio"}

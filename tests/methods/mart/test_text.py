@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from bench.errors import ConfigError
 from bench.types import Word
+from methods.mart.contrast import BertEmbedding, BertReader, load_bert
 from methods.mart.lexicon import join_words, load_lexicon
-from methods.mart.text import BertEmbedding, BertReader, load_bert
 from methods.mart.verification import CueBatch, CueFinder
 from tests.methods.mart.toys import CARD, SMALL, bert_folder, objective, spoken_batch, spoken_inputs
 

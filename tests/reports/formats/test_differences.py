@@ -5,7 +5,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from reports.check import TABLE_FORMATS, find_edited_cells
-from reports.formats.text import join_lines
+from reports.formats import join_lines
 from reports.types import Cell, Column, Row, Table
 from tests.reports.formats.grids import FORMS, GRIDS, empty, paper
 

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
+from reports.formats import make_printable
 from reports.formats.html import read_html, render_html_table
 from reports.formats.latex import escape_latex, read_latex, render_latex
 from reports.formats.plain import read_csv, read_markdown, render_csv, render_markdown
-from reports.formats.text import make_printable
 from reports.types import Cell, Column, Row, Table
 from tests.reports.formats.grids import FORMS, NASTY, nasty, plain
 

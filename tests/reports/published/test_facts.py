@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from datasets.registry import DATASETS
-from methods.registry import METHODS, VARIANTS
+from methods import METHODS, VARIANTS
 from reports.tables.published import SAMPLE_NOTE, make_published_comparison
 from reports.tables.scores import make_components_table, make_scores_table
 from studies.studies import STUDIES

@@ -8,7 +8,7 @@ from typing import Any
 
 from bench.record import Failure, Record, RunSpec
 from bench.types import DatasetInfo
-from methods.registry import METHODS
+from methods import METHODS
 from reports.runs import Run
 
 CARD = DatasetInfo(

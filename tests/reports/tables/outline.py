@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from reports.formats.text import assign_footnote_letters
+from reports.formats import assign_footnote_letters
 from reports.types import Cell, Table
 from tests.reports.tables.by_hand import LABELS
 

@@ -6,7 +6,7 @@ import pytest
 
 from bench.record import RunFolder
 from bench.requests import read_requests
-from methods.registry import VARIANTS, Variant
+from methods import VARIANTS, Variant
 from studies.studies import STUDIES, Study
 from tests.studies.command_line import bench
 

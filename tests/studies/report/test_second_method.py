@@ -15,7 +15,7 @@ from bench.config import Config
 from bench.method import ConfigParts, Measure, Method, NoteTable
 from bench.mlflow import MlflowStore
 from bench.types import Sampling
-from methods.registry import METHODS, VARIANTS, Variant
+from methods import METHODS, VARIANTS, Variant
 from reports.terminal import render_records
 from reports.types import Table
 from reports.write import list_figures, list_tables, render_texts

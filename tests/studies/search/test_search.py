@@ -11,8 +11,8 @@ from bench.execute import RunEnvironment, RunRequest
 from bench.mlflow import MlflowStore
 from bench.record import find_finished_runs
 from bench.types import Dataset, DatasetSplits, SplitRequest
+from methods import METHODS, VARIANTS
 from methods.mart.config import MartConfig
-from methods.registry import METHODS, VARIANTS
 from studies.plan import RunKeyResolver
 from studies.search import (
     FIRST_TRIAL_SEED,
