@@ -1,3 +1,1 @@
 """The contract of methods and data sets, and the code that runs them; it imports nothing from the other folders."""
-
-from __future__ import annotations

@@ -35,7 +35,7 @@ def get_or_suggest(name: str, table: Mapping[str, T], kind: str) -> T:
 
 @dataclass(frozen=True)
 class SearchRange:
-    """The range a search draws a numeric field from, or the choices of a categorical one. `only` tells whether the
+    """The range a search draws a numeric field from, or the choices of a categorical one. `condition` tells whether the
     field changes a number beside the other values of a config; a field that does not is not searched.
 
     lr: Annotated[float, Search(1e-5, 1e-3, log=True)] = Field(2e-4, gt=0, description="peak step size")

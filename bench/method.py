@@ -30,7 +30,7 @@ Review = Callable[
 
 @dataclass(frozen=True)
 class Replica:
-    """Process `rank` of `world`, one a device. The first of them alone writes and tells."""
+    """Process `rank` of `world_size`, one a device. The first of them alone writes and tells."""
 
     rank: int = 0
     world_size: int = 1

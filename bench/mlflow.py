@@ -182,7 +182,8 @@ class MlflowStore:
         location = str(self.connect().get_run(run_id).info.artifact_uri)
         if location.partition(":")[0] not in REMOTE_SCHEMES:
             raise StoreError(
-                f"MLflow at {_hide_passwords(self.uri)} keeps files of runs at {ascii(location)[1:200]}, which is not a server's"
+                f"MLflow at {_hide_passwords(self.uri)} keeps files of runs at {ascii(location)[1:200]}, which is "
+                "not a server's"
                 " place; start it with --serve-artifacts"
             )
 

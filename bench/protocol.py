@@ -23,7 +23,7 @@ class SplitView(NamedTuple):
     selection: ClipSet  # what a fit is given as val
     scored: Mapping[str, ClipSet]  # split -> clips that the finished predictor is scored on
     reportable: DatasetSplits  # what a record may show clips of: val only where it was not trained on
-    selection_name: str  # the split that `choose` is, as curves name it
+    selection_name: str  # the split that `selection` is, as curves name it
 
 
 class SealedError(Exception):

@@ -362,7 +362,7 @@ def get_process_id() -> str:
 
 
 def process_is_alive(process: str) -> bool:
-    """Whether the process that `this_process` once named still runs on this machine."""
+    """Whether the process that `get_process_id` once named still runs on this machine."""
     number, _, _ = process.partition(":")
     try:
         return _make_process_id(int(number)) == process

@@ -64,7 +64,7 @@ class Timer:
 
 
 class Throttle:
-    """`due` at first, and then whenever the last time's cost has become a small share of the time since."""
+    """`is_due` at first, and then whenever the last time's cost has become a small share of the time since."""
 
     def __init__(self) -> None:
         self._cost = self._ended = 0.0

@@ -258,7 +258,7 @@ def read_clip_facts(path: Path) -> dict[str, Any]:
 
 def compute_quick_stamp(clip: Clip, ends: tuple[str, ...] = ()) -> str:
     """Name, size and time of change of each source; of a folder of frames its own time, and those of the pictures
-    named in `ends`. A picture rewritten between them goes unseen: `full_mark` sees it."""
+    named in `ends`. A picture rewritten between them goes unseen: `compute_full_stamp` sees it."""
     marks = [clip.sources.text]
     for role, path in list_sources(clip):
         marks += [role, path.name, _stamp_file(path), *(_stamp_file(path / name) for name in ends if role == "frames")]

@@ -1,4 +1,7 @@
-"""Methods: how each predicts emotions, as registry entries by name, and named variants that differ from one by config values alone."""
+"""Methods by name, and named variants that differ from a method by config values alone.
+
+A value names its training code, which is imported when it is called, so that naming a method loads none of it.
+"""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Pure functions from records to text and pictures; nothing here imports torch."""
+"""Reports: from records to tables, figures and pages; nothing here imports torch."""

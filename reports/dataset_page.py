@@ -186,7 +186,8 @@ def draw_histogram(values: Sequence[float], steps: Sequence[float], name: Callab
     tall = [(floor - CHART_TOP) * count / max(counts) for count in counts]
     bars = [
         f'<rect x="{at * wide + 1:.1f}" y="{floor - height:.1f}" width="{wide - 2:.1f}" height="{height:.1f}">'
-        f"<title>{escape_html(name(edges[at]))} to {escape_html(name(edges[at + 1]))}: {counts[at]:,} clips</title></rect>"
+        f"<title>{escape_html(name(edges[at]))} to {escape_html(name(edges[at + 1]))}: {counts[at]:,} clips</title>"
+        "</rect>"
         for at, height in enumerate(tall)
     ]
     every = max(1, round(len(counts) / 9))
@@ -214,7 +215,8 @@ def _draw_median(middle: float, edges: Sequence[float], wide: float, name: Calla
     anchor = "start" if x < CHART_WIDTH / 2 else "end"
     return (
         f'<line class="median" x1="{x:.1f}" x2="{x:.1f}" y1="{CHART_TOP - 16}" y2="{CHART_HEIGHT - CHART_BOTTOM}"/>'
-        f'<text class="median" x="{x + (6 if anchor == "start" else -6):.1f}" y="{CHART_TOP - 8}" text-anchor="{anchor}">'
+        f'<text class="median" x="{x + (6 if anchor == "start" else -6):.1f}" y="{CHART_TOP - 8}" '
+        f'text-anchor="{anchor}">'
         f"median {escape_html(name(middle))}</text>"
     )
 
@@ -261,7 +263,8 @@ def make_contact_sheet(facts: DatasetSummary) -> str:
     for name in facts.info.classes:
         found = facts.thumbnails.get(name, ())[:THUMBNAILS_PER_CLASS]
         figures = [
-            f'<figure title="{escape_html(_shorten(still.key))}"><img alt="{escape_html(_shorten(still.key))}" src="data:image/jpeg;base64,'
+            f'<figure title="{escape_html(_shorten(still.key))}"><img alt="{escape_html(_shorten(still.key))}" '
+            'src="data:image/jpeg;base64,'
             f'{base64.b64encode(still.jpeg).decode()}"><figcaption>'
             f"{escape_html(_shorten(still.key.removeprefix(f'{name}/'), 60))}</figcaption></figure>"
             for still in found
@@ -328,7 +331,8 @@ def make_modalities_section(facts: DatasetSummary) -> str:
 def _make_modality_row(row: ClassCounts, name: str) -> str:
     shares = [count / row.readable if row.readable else 0.0 for count in row.with_modality]
     cells = "".join(
-        f'<td class="n">{_format_percent(part) if row.readable else "–"}{draw_share_bar(part) if row.readable else ""}</td>'
+        f'<td class="n">{_format_percent(part) if row.readable else "–"}'
+        f"{draw_share_bar(part) if row.readable else ''}</td>"
         for part in shares
     )
     return f'<tr><th scope="row">{escape_html(name)}</th>{cells}</tr>'
@@ -341,7 +345,8 @@ def make_additional_section(facts: DatasetSummary, extra: FactsSection) -> str:
     return make_section(
         facts,
         extra.title,
-        f'{lead}<table id="{escape_html(extra.id)}" class="even"><thead><tr><th scope="col">class</th>{heads}</tr></thead>'
+        f'{lead}<table id="{escape_html(extra.id)}" class="even"><thead><tr><th scope="col">class</th>{heads}</tr>'
+        "</thead>"
         f"<tbody>{''.join(map(_make_section_row, extra.classes))}</tbody></table>"
         f'<p class="note">{escape_html(extra.meaning)}</p>',
     )
@@ -349,7 +354,8 @@ def make_additional_section(facts: DatasetSummary, extra: FactsSection) -> str:
 
 def _make_section_row(row: ClassFacts) -> str:
     cells = "".join(
-        f'<td class="n">{escape_html(cell) if isinstance(cell, str) else f"{_format_percent(cell)}{draw_share_bar(cell)}"}</td>'
+        '<td class="n">'
+        f"{escape_html(cell) if isinstance(cell, str) else f'{_format_percent(cell)}{draw_share_bar(cell)}'}</td>"
         for cell in row.cells
     )
     return (
@@ -374,7 +380,8 @@ def make_issues_section(facts: DatasetSummary, file: str) -> str:
 
 def _make_issue_list(kind: str, found: Sequence[DataIssue], file: str) -> str:
     items = "".join(
-        f'<li><b>{escape_html(_shorten(problem.where))}</b> <span class="why">{escape_html(_shorten(problem.why))}</span></li>'
+        f'<li><b>{escape_html(_shorten(problem.where))}</b> <span class="why">{escape_html(_shorten(problem.why))}'
+        "</span></li>"
         for problem in found[:MAX_ISSUES_SHOWN]
     )
     rest = (
@@ -425,7 +432,8 @@ def make_dataset_page(facts: DatasetSummary) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape_html(title)}: facts of the data set</title><style>{STYLE}</style></head>"
         f"<body>{banner}<main>{''.join(part(facts) for part in parts)}{added}{make_issues_section(facts, ISSUES_FILE)}"
-        f'<footer class="note">{escape_html(title)}. Facts of the clips on one machine; names of clips are those of its '
+        f'<footer class="note">{escape_html(title)}. Facts of the clips on one machine; names of clips are those '
+        "of its "
         "owners. Frames may not be passed on where its licence forbids it.</footer></main></body></html>\n"
     )
 
@@ -451,7 +459,8 @@ def _make_header(facts: DatasetSummary) -> str:
         said += f" The data set is said to have {info.clips:,}."
     fold = f" · fold {facts.fold}" if len(info.folds) > 1 else ""
     return (
-        f'<header><p class="kicker">Facts of a data set{fold}</p><h1>{escape_html(info.title)}</h1><p class="lead">{said}</p>'
+        f'<header><p class="kicker">Facts of a data set{fold}</p><h1>{escape_html(info.title)}</h1><p class="lead">'
+        f"{said}</p>"
         f'<div class="figures">{told}</div>{_make_fitness_box(facts)}</header>'
     )
 
@@ -488,7 +497,8 @@ def _make_classes_section(facts: DatasetSummary) -> str:
     longest = max(1, *(row.clips + row.lost for row in rows))
     body = "".join(
         f'{_make_class_row(row, heads)}<tr class="strip"><td colspan="{len(heads) + 1}">'
-        f"{draw_stacked_bar([*((split, row.splits[split]) for split in splits), ('lost', row.lost)], longest)}</td></tr>"
+        f"{draw_stacked_bar([*((split, row.splits[split]) for split in splits), ('lost', row.lost)], longest)}</td>"
+        "</tr>"
         for row in rows
     )
     key = "".join(f'<span><i class="{name}"></i>{name}</span>' for name in (*splits, *(["lost"] if lost else [])))

@@ -75,9 +75,11 @@ def render_page(report: Report, pictures: Mapping[str, RenderedFigure]) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{make_content_policy(code)}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta name="referrer" content="no-referrer"><title>{escape_html(title)}</title><style>{style}</style></head>'
-        f'<body><a class="skip" href="#main">To the results</a>{_render_banner(report)}{_render_header(report)}{_render_contents(report)}'
+        f'<body><a class="skip" href="#main">To the results</a>{_render_banner(report)}{_render_header(report)}'
+        f"{_render_contents(report)}"
         f'<main id="main" tabindex="-1">{sections}{_render_run_list(report)}</main>{_render_footer(report)}{DIALOGS}'
-        f'<script type="application/json" id="data">{make_page_data(report)}</script><script>{code}</script></body></html>\n'
+        f'<script type="application/json" id="data">{make_page_data(report)}</script><script>{code}</script></body>'
+        "</html>\n"
     )
 
 
@@ -116,7 +118,8 @@ def _render_header(report: Report) -> str:
         for many, what in counted
     )
     return (
-        f'<header><p class="kicker">Report</p><h1>{escape_html(report.title)}</h1><p class="lead">{escape_html(report.summary)}</p>'
+        f'<header><p class="kicker">Report</p><h1>{escape_html(report.title)}</h1><p class="lead">'
+        f"{escape_html(report.summary)}</p>"
         f'<div class="figures">{figures}</div>{_render_warnings(report.warnings)}{_render_left_out(report.omissions)}'
         '<p class="hint">Press a heading of a table to sort it, a number to see the runs that it is made of, '
         "a figure to enlarge it.</p></header>"

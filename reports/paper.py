@@ -22,8 +22,9 @@ from reports.tables.costs import SECONDS_PER_HOUR
 from reports.tables.scores import get_test_percent
 from reports.types import Report
 
-DOCUMENT_HEAD = r"""% Every table and figure of a report. Compile in this folder: pdflatex paper.tex (or tectonic paper.tex).
-\documentclass[10pt]{article}
+DOCUMENT_HEAD = (
+    "% Every table and figure of a report. Compile in this folder: pdflatex paper.tex (or tectonic paper.tex).\n"
+    r"""\documentclass[10pt]{article}
 \usepackage[a4paper,margin=1.7cm]{geometry}
 \usepackage{booktabs,graphicx,amssymb}
 \ifdefined\Umathcode\else\usepackage[T1]{fontenc}\fi
@@ -34,6 +35,7 @@ DOCUMENT_HEAD = r"""% Every table and figure of a report. Compile in this folder
 \input{macros}
 \begin{document}
 """
+)
 CLEAR_PAGE = r"\clearpage"
 
 DIGIT_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -165,7 +167,8 @@ def _describe_data(runs: Sequence[Run]) -> str:
         folds = len({run.record.spec.fold for run in here})
         sizes = f"{f'{trained} clips for training and ' if trained else ''}{tested} for test"
         told.append(
-            f"{title} ({sizes}{f', {folds} folds' if folds > 1 else ''.join(f', {text}' for text in describe_single_fold(here))})"
+            f"{title} ({sizes}"
+            f"{f', {folds} folds' if folds > 1 else ''.join(f', {text}' for text in describe_single_fold(here))})"
         )
     sample = " The data are the built-in sample, not the real data set." if any(_is_sample(run) for run in runs) else ""
     seeds = sorted({run.record.spec.seed for run in runs})

@@ -212,7 +212,8 @@ def find_inconsistencies(runs: Sequence[Run]) -> tuple[str, ...]:
     if dirty:
         were = "was" if len(dirty) == 1 else "were"
         told.append(
-            f"{len(dirty)} of {len(runs)} runs {were} made by code that differs from its commit ({_join_labels(dirty)})."
+            f"{len(dirty)} of {len(runs)} runs {were} made by code that differs from its commit "
+            f"({_join_labels(dirty)})."
         )
     return (*told, *_describe_mixed_splits(runs))
 

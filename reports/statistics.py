@@ -421,7 +421,8 @@ def draw_critical_differences(ranks: MeanRanks) -> Figure:
     axes.set_xticks(range(1, len(names) + 1))
     axes.set_xlim(1 - 0.05 * len(names), 1.05 * len(names))
     title = f"mean rank over {ranks.n_datasets} data sets, 1 is best"
-    tests = f"critical difference {ranks.critical_difference:.2f} (Nemenyi, {RANKS_ALPHA}), Friedman p {ranks.friedman_p:.2g}"
+    nemenyi = f"critical difference {ranks.critical_difference:.2f} (Nemenyi, {RANKS_ALPHA})"
+    tests = f"{nemenyi}, Friedman p {ranks.friedman_p:.2g}"
     axes.set_title(f"{title}\n{tests}", fontsize=10)
     return figure
 

@@ -47,9 +47,9 @@ TABLE_FOLDER, FIGURE_FOLDER = "tables", "figures"
 MIN_PARALLEL_FIGURES = 8  # figures from which other processes are worth their start
 MAX_PROCESSES = 4  # of them
 MAX_SVG_BYTES = 150_000  # bytes of an SVG from which the page shows a PNG
-FIGURE_FORMATS = ("pdf", "png")  # what `save` makes of a figure
+FIGURE_FORMATS = ("pdf", "png")  # what `save_figure` makes of a figure
 
-MANIFEST_FILE, MANIFEST_SCHEMA = "manifest.json", 1
+MANIFEST_FILE, MANIFEST_SCHEMA = "manifest.json", 2  # 1: ids of columns named tuning otherwise
 REQUEST_FIELDS = ("name", "runs", "preset", "settings")
 REWRITE_HINT = "move that folder away and write the report again"
 

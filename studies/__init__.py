@@ -1,1 +1,1 @@
-"""What is asked of the suite: arms, cells, studies and the command line; the only layer that knows everything."""
+"""The layer that decides which runs are made: studies, plans, searches, workers, reports and the command line."""

@@ -315,7 +315,8 @@ def _adapt_resources(ray: Any, resources: Resources) -> Resources:
     resources = replace(resources, device="cuda" if any(one.get("GPU", 0) >= 1 for one in machines) else "cpu")
     if not TaskResources.for_resources(resources).count_tasks(machines):
         raise ConfigError(
-            f"no machine of the Ray cluster has {TaskResources.for_resources(resources)} for a run; fewer with --threads, --devices"
+            f"no machine of the Ray cluster has {TaskResources.for_resources(resources)} for a run; fewer with "
+            "--threads, --devices"
         )
     hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
     if make_storage_url(resources.results, resources.storage).startswith("sqlite") and hosts != {socket.gethostname()}:

@@ -14,7 +14,7 @@ ALL_DATASETS = ("ekman6", "videoemotion8", "perr", "iemocap", "affwild2")
 
 @dataclass(frozen=True)
 class Study:
-    """A named question. `needs` names arms that can only run with a config value that the user has to give."""
+    """A named question. `required_settings` are arms that need a config value from the user, with that field."""
 
     name: str
     question: str

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Decoders: media files to frames and log-mel frames."""

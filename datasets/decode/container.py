@@ -189,7 +189,8 @@ class TimestampRepair:
 
     def list_issues(self, key: str, name: str) -> list[DataIssue]:
         """The jumps, told once."""
-        why = f"{name}: time stamps step back or jump by over {MAX_FRAME_GAP:.0f} s, times: {self.jumps}; taken as adjacent"
+        jumps = f"time stamps step back or jump by over {MAX_FRAME_GAP:.0f} s, times: {self.jumps}"
+        why = f"{name}: {jumps}; taken as adjacent"
         return [DataIssue("time stamps", key, why)] if self.jumps else []
 
 

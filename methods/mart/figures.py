@@ -107,7 +107,7 @@ def draw_masks(explained: RunExplanations) -> Figure | None:
 
 
 def _get_stored_box(mask: MaskArrays, token: int) -> tuple[slice, ...]:
-    """A token's box in `unseen`: of a tubelet only the first frame is kept."""
+    """A token's box in `find_masked_positions`: of a tubelet only the first frame is kept."""
     place = get_token_box(mask, token)
     if len(mask.grid) == 3:
         time = int(np.unravel_index(token, mask.grid)[0])

@@ -1,4 +1,7 @@
-"""MART and its released variant as registry entries: their configs, the columns of ablation tables, measures and published numbers."""
+"""MART and its released variant as registry entries, and what reports print of them.
+
+Columns of ablation tables, measures, tables of notes, and the published numbers.
+"""
 
 from __future__ import annotations
 

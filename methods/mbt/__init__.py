@@ -1,3 +1,1 @@
-"""MBT: transformers of picture and sound that exchange information through bottleneck tokens."""
-
-from __future__ import annotations
+"""MBT: transformers of video and audio that exchange information through bottleneck tokens."""

@@ -1,3 +1,1 @@
-"""Figures of a report and of single clips."""
-
-from __future__ import annotations
+"""Figures of a report, and of the clips of a run."""

@@ -331,6 +331,7 @@ def save_run_figures(
     told = find_features(explained)
     if told is not None and count_distinct_features(told[0]) < MIN_DISTINCT_CLIPS:
         notice(
-            f"no map of features: it wants {MIN_DISTINCT_CLIPS} validation clips that differ, there are {count_distinct_features(told[0])}"
+            f"no map of features: it wants {MIN_DISTINCT_CLIPS} validation clips that differ, there are "
+            f"{count_distinct_features(told[0])}"
         )
     return names

@@ -187,7 +187,8 @@ def make_rank_figure(study: StudyResults) -> tuple[list[ReportFigure], str]:
     if not ranks.are_comparable:
         return [], f"No critical-difference diagram: {ranks.reason}"
     caption = (
-        f"Mean ranks of Acc E over {ranks.n_datasets} data sets (1 is best); bars join methods that Nemenyi's test does "
+        f"Mean ranks of Acc E over {ranks.n_datasets} data sets (1 is best); bars join methods that Nemenyi's test "
+        "does "
         f"not tell apart at 0.05, critical difference {ranks.critical_difference:.2f} (Demsar 2006)."
     )
     rows: list[dict[str, FigureValue]] = []

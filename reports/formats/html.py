@@ -54,7 +54,7 @@ def render_html_document(table: Table) -> str:
 
 
 def render_html_lines(grid: Table, buttons: bool = True) -> list[RenderedLine]:
-    """The lines of `html_table`, with the cells on them."""
+    """The lines of `render_html_table`, with the cells on them."""
     known = assign_footnote_letters(grid)
     title = escape_html(grid.title.rstrip(" ."))
     table = [
@@ -79,7 +79,7 @@ def render_html_lines(grid: Table, buttons: bool = True) -> list[RenderedLine]:
 
 
 def render_html_document_lines(table: Table) -> list[RenderedLine]:
-    """The lines of `html_document`, with the cells on them."""
+    """The lines of `render_html_document`, with the cells on them."""
     opening = [
         "<!doctype html>",
         '<html lang="en">',

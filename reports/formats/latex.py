@@ -122,15 +122,15 @@ def render_latex(table: Table) -> str:
     r"""A whole table environment for `\input`; it needs the packages that its first line names, and any engine.
 
     Its caption is the title, after the warnings; how the table is to be read stands below it, with the footnotes. One
-    of more than `NARROW` letters goes over both columns (`table*`; the same as `table` in a one-column paper), and one
-    that is still too wide is shrunk. Each cell stands on a line of its own, with its name and the keys of its runs in
-    a comment.
+    of more than `COLUMN_CHARS` letters goes over both columns (`table*`; the same as `table` in a one-column paper),
+    and one that is still too wide is shrunk. Each cell stands on a line of its own, with its name and the keys of its
+    runs in a comment.
     """
     return join_lines(render_latex_lines(table))
 
 
 def render_latex_lines(table: Table) -> list[RenderedLine]:
-    """The lines of `latex`, with the cells on them."""
+    """The lines of `render_latex`, with the cells on them."""
     known = assign_footnote_letters(table)
     kind = "table*" if _count_chars(table) > COLUMN_CHARS else "table"
     wanted = ", ".join(rf"\usepackage{{{package}}}" for package in PACKAGES)

@@ -38,7 +38,7 @@ def render_markdown(table: Table) -> str:
 
 
 def render_markdown_lines(table: Table) -> list[RenderedLine]:
-    """The lines of `markdown`, with the cells on them."""
+    """The lines of `render_markdown`, with the cells on them."""
     known = assign_footnote_letters(table)
     head = [f"### {_escape_markdown(table.title)}", ""]
     for warning in table.warnings:
@@ -120,7 +120,7 @@ def render_csv(table: Table) -> str:
 
 
 def render_csv_lines(table: Table) -> list[RenderedLine]:
-    """The lines of `csv_text`, with the cells on them."""
+    """The lines of `render_csv`, with the cells on them."""
     heads = [guard_formula(format_heading(column)) for column in table.columns]
     return [
         RenderedLine(_join_csv_row([*heads, NOTE_COLUMN])),

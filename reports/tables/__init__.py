@@ -1,1 +1,1 @@
-"""The tables of papers, made of runs."""
+"""Tables of a report: scores, differences, costs and published numbers."""

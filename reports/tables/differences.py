@@ -122,7 +122,8 @@ def make_ablation_table(
         name,
         f"{title}, {called}",
         f"Acc E on test and differences in points of it, with 95 % intervals of the mean over n pairs of runs of "
-        f"equal fold and seed; below 0 is worse than the reference. {describe_averaging(run_table, dataset)} {MARKS_NOTE} {P_VALUE_NOTE} "
+        f"equal fold and seed; below 0 is worse than the reference. {describe_averaging(run_table, dataset)} "
+        f"{MARKS_NOTE} {P_VALUE_NOTE} "
         f"{run_table.tuning_note}",
         tuple(columns),
         lines,

@@ -1,3 +1,1 @@
-"""The command line."""
-
-from __future__ import annotations
+"""The command line: `main` has every command, each other module runs some of them."""

@@ -135,7 +135,7 @@ def test_what_many_runs_would_be_reads_each_file_once(desk, tmp_path, monkeypatc
     (tmp_path / "words").write_text("joy")
     one = replace(ask(), config=FileConfig(lexicon=str(tmp_path / "words")))
     made, read = execute(one, desk).record.key, []
-    monkeypatch.setattr("bench.execute.sha256", lambda path: read.append(path) or sha256(path))
+    monkeypatch.setattr("bench.config.sha256", lambda path: read.append(path) or sha256(path))
     known = RunKeyResolver(desk)
     keys = [known.make_spec(replace(one, seed=seed)).key for seed in (0, 1, 2)]
     assert keys[0] == made and len(set(keys)) == 3 and len(read) == 1

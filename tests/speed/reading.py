@@ -113,9 +113,9 @@ def measure_reading(clips: PreparedClipSet, trees: list[ClipSources], sampling: 
     ours, theirs, rng = [9.0] * len(trees), [9.0] * len(trees), np.random.default_rng(0)
     for turn in range(TURNS):
         for number, tree in enumerate(trees):
-            ours[number] = min(ours[number], _timed(lambda: clips.read(number, sampling, RngTree(0), turn)))
+            ours[number] = min(ours[number], _timed(lambda: clips.read(number, sampling, RngTree(0), turn)))  # noqa: B023
             if turn % 3 == 0:
-                theirs[number] = min(theirs[number], _timed(lambda: read_as_authors(tree, sampling, rng)))
+                theirs[number] = min(theirs[number], _timed(lambda: read_as_authors(tree, sampling, rng)))  # noqa: B023
     ratio = sum(theirs) / sum(ours)
     mine, other = (1e3 * sum(spent) / len(trees) for spent in (ours, theirs))
     print(
@@ -134,7 +134,7 @@ def measure_loaders(clips: PreparedClipSet) -> None:
             batches = Loader(_Cold(many), PAPER, RngTree(0), BATCH, ctx, shuffle=False).iterate_epoch(0)
             for _ in range(WARM // BATCH):
                 next(batches)
-            best[count] = max(best[count], READS / _timed(lambda: deque(batches, maxlen=0)))
+            best[count] = max(best[count], READS / _timed(lambda: deque(batches, maxlen=0)))  # noqa: B023
     told = f"{best[1]:.0f} and {best[2]:.0f} samples/s; wanted: 1.8"
     print(f"two loader processes against one  {best[2] / best[1]:6.2f} times as fast  ({told})", flush=True)
 
@@ -161,7 +161,7 @@ def main() -> None:
         trees, videos = [list(files) for files in zip(*written, strict=True)]
         for kind, files in (("JPEG tree and mp3", trees), ("H.264 and mp3", videos)):
             clips = tuple(Clip(f"joy/c{n}", 0, "train", f"c{n}", file) for n, file in enumerate(files))
-            spent = _timed(lambda: prepare_clips(clips, PrepareSpec.for_size(112, 128), folder / kind, lambda *_: None))
+            spent = _timed(lambda: prepare_clips(clips, PrepareSpec.for_size(112, 128), folder / kind, lambda *_: None))  # noqa: B023
             rate = SECONDS * CLIPS / spent
             print(f"preparing, {kind:<22}{rate:6.0f} times real time (processes' start in it; wanted: 20)", flush=True)
         clips = tuple(Clip(f"joy/c{n}", 0, "train", f"c{n}", file) for n, file in enumerate(trees))

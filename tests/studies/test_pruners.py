@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import runpy
-import sys
 import warnings
 
 import optuna
 import pytest
 
 from bench.errors import ConfigError
-from studies import search as pruners
 from studies.search import PRUNERS, choose_pruner, make_pruner
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -76,9 +73,3 @@ def test_three_seeds_that_are_all_worse_give_a_trial_up():
     worse = [value - 0.1 for value in best]
     mixed = [0.55, 0.6, 0.65, 0.6, 0.55]
     assert given_up([best, worse, mixed], "wilcoxon", seeds=5) == [None, 3, None]
-
-
-def test_the_names_are_known_without_optuna(monkeypatch):
-    monkeypatch.setitem(sys.modules, "optuna", None)  # whoever imports it from here on fails
-    known = runpy.run_path(pruners.__file__)
-    assert known["PRUNERS"] == PRUNERS and known["choose_pruner"]("auto", 1, 1) == "median"
