@@ -47,11 +47,8 @@ from bench.types import Dataset, DatasetInfo, DatasetSplits, SplitRequest
 _log = logging.getLogger(__name__)
 MIN_FREE_BYTES = 500_000_000  # below this a run is not started: a checkpoint would not fit
 
-OUT_OF_MEMORY_MESSAGES = (
-    "CUDA out of memory",
-    "can't allocate memory",
-    "CUBLAS_STATUS_ALLOC_FAILED",
-)  # as torch words it
+# as torch words it
+OUT_OF_MEMORY_MESSAGES = ("CUDA out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True)

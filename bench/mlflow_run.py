@@ -32,10 +32,8 @@ MAX_METRICS, MAX_PARAMS = 500, 100  # of one call: metrics; parameters, and tags
 T = TypeVar("T")
 
 TAG_PREFIX, REQUESTS_PREFIX = "bench.json.", "bench.requests."
-TAG_LENGTH, MAX_RECORD_TAGS = (
-    7_000,
-    8,
-)  # MLflow cuts a tag at 8,000 characters; a record that wants more pieces travels as a file
+TAG_LENGTH = 7_000  # characters; MLflow cuts a tag at 8,000
+MAX_RECORD_TAGS = 8  # a record that needs more is uploaded as a file alone
 MAX_UNPACKED_BYTES = 2_000_000  # bytes of a record: what unpacks to more is none
 
 REQUESTS_TAG = "bench.requested_by"  # the sha256 of the requests for a run

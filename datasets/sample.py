@@ -40,10 +40,7 @@ STRONG_RANGE, WEAK_RANGE, OTHER_RANGE = (0.8, 1.0), (0.15, 0.4), (0.2, 0.5)  # s
 PLUTCHIK_EMOTIONS = frozenset({"anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"})
 WRONG_KINDS = ("sentiment", "emotion", "degree")
 WRONG_SHARE = 0.1  # of the cues, for each way of being wrong
-NEAR_DISTANCE, FAR_DISTANCE = (
-    0.15,
-    0.55,
-)  # distance of a word's degree from the emotion's strength: true, and planted wrong
+NEAR_DISTANCE, FAR_DISTANCE = 0.15, 0.55  # of a word's degree from the emotion's strength: true, and planted wrong
 FILLERS = (
     *("the", "a", "and", "of", "to", "we", "you", "it", "is", "was", "that", "there", "then", "here", "this", "which"),
     *("what", "when", "one", "two", "with", "from", "for", "on", "at", "by", "so", "but", "or", "into", "over", "they"),

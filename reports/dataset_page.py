@@ -131,12 +131,8 @@ LONG_DURATION_EDGES = (
     10800,
     14400,
 )
-CHART_WIDTH, CHART_HEIGHT, CHART_TOP, CHART_BOTTOM = (
-    720,
-    240,
-    26,
-    26,
-)  # of the drawing, and what titles and labels take of its height
+CHART_WIDTH, CHART_HEIGHT = 720, 240
+CHART_TOP, CHART_BOTTOM = 26, 26  # of the height, for titles and labels
 MAX_LINEAR_RATIO = 6  # values within this ratio are drawn on a linear axis
 MAX_LINEAR_BINS = 24  # of a linear axis, at most
 

@@ -31,15 +31,11 @@ from studies.storage import make_storage_url
 from studies.worker import run_until_done, run_worker
 
 MAX_WORKER_DEATHS = 20  # workers that may die before the command gives up: something kills them
-UPLOAD_TIMEOUT, SHUTDOWN_TIMEOUT = (
-    600.0,
-    15,
-)  # seconds for what is left when all is done (uploads), and after an interruption
+UPLOAD_TIMEOUT = 600.0  # seconds for uploads that are left when all runs are made
+SHUTDOWN_TIMEOUT = 15  # seconds for a worker to end after an interruption
 
-POLL_INTERVAL, RETRY_INTERVAL = (
-    1.0,
-    5.0,
-)  # seconds between looks at the board, and between questions for work after one found none
+POLL_INTERVAL = 1.0  # seconds between two looks at the scheduler
+RETRY_INTERVAL = 5.0  # seconds between two tries for work, after one found none
 MAX_CONNECT_ATTEMPTS = (
     3  # attempts to start Ray Client: gRPC 1.85 can hang in the fork with which Ray's head starts its server
 )

@@ -37,10 +37,8 @@ from bench.files import open_database
 from bench.record import FailureKind, get_process_id, process_is_alive
 
 MAX_OUTAGE = 900.0  # seconds that a database which went away is waited for
-HEARTBEAT, HEARTBEAT_TIMEOUT = (
-    30,
-    600,
-)  # seconds between signs of life of a trial, and without one until it counts as dead
+HEARTBEAT = 30  # seconds between signs of life of a trial
+HEARTBEAT_TIMEOUT = 600  # seconds without one until it counts as dead
 ADVISORY_LOCK_ID = int.from_bytes(hashlib.sha256(b"mart-bench").digest()[:7], "big")  # of PostgreSQL's advisory lock
 
 T = TypeVar("T")

@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 
 
 SAMPLE_RATE = 16000  # of sound
-SILENCE_LEVEL = (
-    -15.9424
-)  # log mel energy of digital silence: log of the float32 epsilon, as the Kaldi filter bank has it
+SILENCE_LEVEL = -15.9424  # log mel energy of digital silence: log of the float32 epsilon, as Kaldi's filter bank has it
 AUDIBLE_LEVEL = -10.0  # log mel energy of a tone of two steps of 16 bits: nobody hears what is below
 CHUNK_FRAMES = 60 * AUDIO_FRAME_RATE  # sound frames filtered at a time: a minute
 _WINDOW_SAMPLES, _STEP_SAMPLES = 400, 160  # samples of a filter bank frame and from one to the next

@@ -34,12 +34,8 @@ LEVEL_COLOURS = {
     "degree": "#A34D83",
 }  # Okabe and Ito, 2008
 WORD_SIZE = 9  # points of a letter
-FIGURE_WIDTH, SIDE_MARGIN, LANE_HEIGHT, CLIP_GAP = (
-    10.0,
-    0.3,
-    0.24,
-    0.6,
-)  # inches: picture, its sides, a line of words, between clips
+FIGURE_WIDTH, SIDE_MARGIN = 10.0, 0.3  # inches
+LANE_HEIGHT, CLIP_GAP = 0.24, 0.6  # inches: a line of words, between clips
 TOP_MARGIN, BOTTOM_MARGIN = 0.65, 0.85
 
 

@@ -46,10 +46,8 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, and run
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the records to a file too.")]
 Weights = Annotated[bool, typer.Option(help="Keep the finished model's weights.")]
 Loaders = Annotated[int, typer.Option(min=0, help="Loader processes; changes no number.")]
-PRESET_THREADS = {
-    "quick": 2,
-    "paper": os.cpu_count() or 2,
-}  # of torch on the CPU; fixed, since they change the last bits
+# threads of torch on the CPU: fixed, since they change the last bits
+PRESET_THREADS = {"quick": 2, "paper": os.cpu_count() or 2}
 TRACKING_SCHEMES = (
     "http",
     "https",
