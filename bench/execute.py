@@ -181,21 +181,21 @@ def _drop_stale_checkpoints(folder: RunFolder, environment: RunEnvironment, time
     return facts
 
 
-def load_splits(ask: RunRequest, environment: RunEnvironment) -> DatasetSplits:
+def load_splits(request: RunRequest, environment: RunEnvironment) -> DatasetSplits:
     """The splits of a run; a trial's test split is sealed. Raises DataError where they cannot be had."""
-    sampling = ask.method.sampling(ask.config, False)
-    request = SplitRequest(
+    sampling = request.method.sampling(request.config, False)
+    split_request = SplitRequest(
         environment.data_folder,
         environment.results,
         sampling.size,
         sampling.mels,
-        ask.seed,
-        ask.fold,
+        request.seed,
+        request.fold,
         report_progress=environment.reporter.report_progress,
     )
-    splits = ask.dataset.load(request)
+    splits = request.dataset.load(split_request)
     environment.reporter.report_data(splits.is_sample, splits.issues)
-    return seal_test(splits) if ask.stage == "trial" else splits
+    return seal_test(splits) if request.stage == "trial" else splits
 
 
 def make_spec(request: RunRequest, splits: DatasetSplits, contents: dict[str, str]) -> RunSpec:

@@ -115,7 +115,7 @@ class RunTracker:
         """The curves, epoch by epoch."""
         return [{"stage": stage, "epoch": epoch, "values": v} for (stage, epoch), v in self._curves.items()]
 
-    def make_notes(self, corpus: DatasetSplits, review: Review | None) -> dict[str, float]:
+    def make_notes(self, splits: DatasetSplits, review: Review | None) -> dict[str, float]:
         """The last epoch's numbers that are no scores, and what the method's `review` says of each stage."""
         last = {stage: values for (stage, _), values in self._curves.items()}
         notes = {
@@ -126,9 +126,9 @@ class RunTracker:
         }
         if review is None:
             return notes
-        splits = {
-            split: [clip.key for clip in clips.clips] for split, clips in (("train", corpus.train), ("val", corpus.val))
+        keys = {
+            name: [clip.key for clip in clips.clips] for name, clips in (("train", splits.train), ("val", splits.val))
         }
         for stage, told in self._explanations.items():
-            notes |= {f"{stage}/{name}": value for name, value in review(corpus.truth, told, splits).items()}
+            notes |= {f"{stage}/{name}": value for name, value in review(splits.truth, told, keys).items()}
         return notes

@@ -112,7 +112,7 @@ def _check_manifest(report: Report, manifest: ReportManifest) -> list[Finding]:
     return found
 
 
-def _recompute_run(run: Run, shelf: PredictionCache) -> list[str]:
+def _recompute_run(run: Run, cache: PredictionCache) -> list[str]:
     """What is wrong with a run: files are not those that its record names, or its predictions give other scores."""
     record = run.record
     if run.failed:
@@ -128,9 +128,9 @@ def _recompute_run(run: Run, shelf: PredictionCache) -> list[str]:
     changed = [name for name, sha in here.items() if sha256(run.folder / name) != sha]
     if changed:
         return [f"files of run {record.key} were changed since its record was written ({', '.join(changed)})"]
-    splits = shelf.load_splits(run)
+    splits = cache.load_splits(run)
     if splits is None:
-        return [shelf.missing[record.key]]
+        return [cache.missing[record.key]]
     known = {
         f"{split}/{name}": value
         for split, predictions in splits.items()

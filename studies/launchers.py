@@ -55,9 +55,9 @@ def run_plan(
     show: Callable[[Scheduler], None],
     tell: Callable[[str], None],
 ) -> None:
-    """Do everything that is left; on return each cell of the board is done or lost.
+    """Make every run that is left; on return each planned run is done or has failed.
 
-    `show` is told how the board stands, `tell` is given a line for each piece of work that ended.
+    `show` is called with the scheduler after each change, `tell` with a line for each run or trial that ended.
     """
     show(scheduler)
     if not scheduler.remaining:

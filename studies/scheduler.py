@@ -303,22 +303,22 @@ def read_timings(results: Path) -> RunTimings:
 
 def estimate_remaining_time(scheduler: Scheduler, timings: RunTimings, workers: int) -> str:
     """How long what is left will take, in words."""
-    order, seconds, unknown = scheduler.plan.request, 0.0, 0
+    request, seconds, unknown = scheduler.plan.request, 0.0, 0
     jobs = [scheduler.plan.request_for(run) for run in scheduler.remaining]
     for search in scheduler.searches:
-        trials = max(0, (order.budget.trials or 0) - search.count_trials().total)
-        jobs += [search.base_request] * trials * order.search_options.seeds
-        if order.budget.hours:  # at most, and not for the runs of other searches
-            seconds += max(0.0, order.budget.hours * HOUR - search.compute_seconds())
-    for ask in jobs:
-        took = timings.get_seconds(ask.method.name, ask.preset, ask.dataset.info.name)
+        trials = max(0, (request.budget.trials or 0) - search.count_trials().total)
+        jobs += [search.base_request] * trials * request.search_options.seeds
+        if request.budget.hours:  # at most, and not for the runs of other searches
+            seconds += max(0.0, request.budget.hours * HOUR - search.compute_seconds())
+    for job in jobs:
+        took = timings.get_seconds(job.method.name, job.preset, job.dataset.info.name)
         unknown += took is None
         seconds += took or 0.0
     if not jobs and not seconds:
         return "nothing is left to do"
     if jobs and unknown == len(jobs):
         return "how long it takes is not known: no such run was timed here yet"
-    if order.budget.target and not order.budget.trials and not order.budget.hours:
+    if request.budget.target and not request.budget.trials and not request.budget.hours:
         return f"about {format_duration(seconds / workers)}, beside searches that end when their target is reached"
     rest = f", and {unknown} runs of methods that were not timed here yet" if unknown else ""
     return f"about {format_duration(seconds / workers)}{rest}"

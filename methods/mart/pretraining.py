@@ -72,7 +72,7 @@ class MartPredictor(MbtPredictor):
 
     def __init__(self, mbt: Mbt, config: MartConfig, info: DatasetInfo) -> None:
         super().__init__(mbt)
-        self.config, self.card = config, info
+        self.config, self.info = config, info
         self.register_buffer("sentiment", torch.tensor(info.sentiment), persistent=False)
         self.sentiment: Tensor
         self._cue_finder: CueFinder | None = None
@@ -80,7 +80,7 @@ class MartPredictor(MbtPredictor):
     def find_cues(self, inputs: Inputs) -> CueBatch:
         """The cues of a batch; the lexicon is loaded when it is first wanted."""
         if self._cue_finder is None:
-            self._cue_finder = CueFinder(load_lexicon(self.config.lexicon), self.card)
+            self._cue_finder = CueFinder(load_lexicon(self.config.lexicon), self.info)
         return self._cue_finder(inputs)
 
     def score_segments(self, encoded: EncodedSegments, inputs: Inputs) -> TemporalScores:

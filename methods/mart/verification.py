@@ -36,7 +36,7 @@ class CueFinder:
     """Looks the cues of batches up, each slot's words once; `match_all_words` takes all words, whatever they mean."""
 
     def __init__(self, lexicon: Lexicon, info: DatasetInfo, match_all_words: bool = False) -> None:
-        self.lexicon, self.card, self.match_all_words = lexicon, info, match_all_words
+        self.lexicon, self.info, self.match_all_words = lexicon, info, match_all_words
         self._cue_cache: dict[tuple[Word, ...], tuple[Cue, ...]] = {}
 
     def __call__(self, inputs: Inputs) -> CueBatch:
@@ -47,7 +47,7 @@ class CueFinder:
         here = torch.zeros(shape, dtype=torch.bool)
         polarity = torch.zeros(shape, dtype=torch.long)
         degree = torch.zeros(shape)
-        classes = torch.zeros((*shape, len(self.card.classes)), dtype=torch.bool)
+        classes = torch.zeros((*shape, len(self.info.classes)), dtype=torch.bool)
         rows = torch.zeros((*shape, MAX_CONCEPT_WORDS), dtype=torch.long)
         for b, clip in enumerate(found):
             for s, slot in enumerate(clip):
@@ -67,7 +67,7 @@ class CueFinder:
         if words not in self._cue_cache:
             lexicon = self.lexicon
             self._cue_cache[words] = (
-                lexicon.make_plain_cues(words) if self.match_all_words else lexicon.find_cues(words, self.card)
+                lexicon.make_plain_cues(words) if self.match_all_words else lexicon.find_cues(words, self.info)
             )
         return self._cue_cache[words]
 

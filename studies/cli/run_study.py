@@ -199,10 +199,10 @@ def _add_requests(requests: list[RunRequest], typed: str) -> list[RunRequest]:
         (request.dataset.info.name, request.fold, request.seed, request.protocol) for request in requests
     )
     found = []
-    for ask in requests:
-        settings = find_changes(ask.arm, ask.preset, ask.config.model_dump(mode="json")) or ()
-        request = StoredRequest("", ask.arm, ask.preset, plan, settings=dict(settings), command=typed)
-        found.append(replace(ask, requests=(request,)))
+    for request in requests:
+        settings = find_changes(request.arm, request.preset, request.config.model_dump(mode="json")) or ()
+        stored = StoredRequest("", request.arm, request.preset, plan, settings=dict(settings), command=typed)
+        found.append(replace(request, requests=(stored,)))
     return found
 
 
