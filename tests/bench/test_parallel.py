@@ -134,7 +134,7 @@ def test_the_seconds_of_the_processes_are_here_whenever_they_are_kept(tmp_path: 
         def before_checkpoint(self) -> None:
             kept.append(clock.get_seconds())
 
-    fitted(TOY, tmp_path, 2, CONFIG.override({"pause": 0.02}), tracker=Keeper(), clock=clock)
+    fitted(TOY, tmp_path, 2, CONFIG.override({"pause": 0.02}), tracker=Keeper(), timer=clock)
     steps = 2 * CONFIG.epochs * math.ceil(5 * len(CARD.classes) / CONFIG.batch)  # of two stages
     assert min(spent["step"] for spent in kept) > 0 and kept[-1]["step"] >= 0.02 * steps
 

@@ -76,9 +76,9 @@ def test_compiled_blocks_give_the_same_gradients(tmp_path: Path) -> None:
     """In a process of its own: checked shapes and compiled code do not mix."""
     script = """
 import torch
-from methods.mbt.layers import blocks
+from methods.mbt.layers import make_blocks
 torch.manual_seed(0)
-plain, fused = blocks(32, 2, 4), blocks(32, 2, 4, compiled=True)
+plain, fused = make_blocks(32, 2, 4), make_blocks(32, 2, 4, compiled=True)
 fused.load_state_dict(plain.state_dict())
 for length in (9, 7):
     tokens = torch.randn(2, length, 32)
