@@ -150,9 +150,9 @@ def watch(model: nn.Module) -> dict[str, float]:
     """Seconds that will be spent in what is MART's own: scores, cues, words, verification, masks."""
     spent: dict[str, float] = {}
     if isinstance(model, MartObjective):
-        for name in ("temporal", "cues", "stages"):
+        for name in ("score_segments", "find_cues", "verify"):
             _watch(model.predictor, name, spent)
-        for name in ("_hide", "_evidence", "_mask_notes"):
+        for name in ("_hide_tokens", "_make_mask_inputs", "_measure_masks"):
             _watch(model, name, spent)
         _watch(model.words, "forward", spent, "words")
     return spent
