@@ -95,12 +95,12 @@ def open_database(path: Path, connect: Callable[[str], T], rows: str) -> T:
     if not _has_tables(path):
         _create_database(path, connect)
     try:
-        return connect(_make_address(path))
+        return connect(make_sqlite_url(path))
     except Exception:
         if not _is_half_made(path, connect, rows):
             raise
     _recreate_database(path, connect)
-    return connect(_make_address(path))
+    return connect(make_sqlite_url(path))
 
 
 def _create_database(path: Path, connect: Callable[[str], object]) -> None:
@@ -137,7 +137,7 @@ def _temporary_database(path: Path, connect: Callable[[str], object]) -> Iterato
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent, ignore_cleanup_errors=True) as name:
             made = Path(name) / path.name
-            connect(_make_address(made))
+            connect(make_sqlite_url(made))
             yield made
     except OSError as error:
         raise StoreError(
@@ -168,8 +168,23 @@ def _is_half_made(path: Path, connect: Callable[[str], object], rows: str) -> bo
     return found != wanted and not foreign
 
 
-def _make_address(path: Path) -> str:
-    return f"sqlite:///{path.resolve()}"
+def make_sqlite_url(path: Path) -> str:
+    """Return the URL of a SQLite file, in which `%`, `?` and `#` of its path are quoted."""
+    from sqlalchemy import URL
+
+    return URL.create("sqlite", database=str(path.resolve())).render_as_string()
+
+
+def read_sqlite_path(url: str) -> Path | None:
+    """Return the file that a SQLite URL names; None for the URL of any other database."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        found = make_url(url)
+    except (ArgumentError, ValueError):
+        return None
+    return Path(found.database) if found.get_backend_name() == "sqlite" and found.database else None
 
 
 def _has_tables(path: Path) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from string import ascii_lowercase
+from typing import NamedTuple
 
 from reports.types import Cell, Column, Row, Table
 
@@ -63,3 +65,33 @@ def format_footnote_marks(cell: Cell, known: Mapping[str, str]) -> str:
 def _make_footnote_letter(place: int) -> str:
     rest, last = divmod(place, len(ascii_lowercase))
     return (_make_footnote_letter(rest - 1) if rest else "") + ascii_lowercase[last]
+
+
+_CELL = re.compile("\x02([^\x02\x03\x1f]*)\x1f|\x03")  # control characters, of which `make_printable` leaves none
+
+
+class CellSpan(NamedTuple):
+    """Where a cell stands in a text: from `start` to before `end`."""
+
+    name: str
+    start: int
+    end: int
+
+
+def mark_cell(name: str, content: str) -> str:
+    """Return what a format writes of a cell, between marks that name it; `split_marks` takes them out again."""
+    return f"\x02{make_printable(name)}\x1f{content}\x03"
+
+
+def split_marks(marked: str) -> tuple[str, list[CellSpan]]:
+    """Return a text without the marks of its cells, and where each cell stands in it."""
+    parts, spans, opened = list[str](), list[CellSpan](), list[tuple[str, int]]()
+    length = last = 0
+    for found in _CELL.finditer(marked):
+        parts.append(marked[last : found.start()])
+        length, last = length + found.start() - last, found.end()
+        if found[1] is not None:
+            opened.append((found[1], length))
+        else:
+            spans.append(CellSpan(*opened.pop(), length))
+    return "".join([*parts, marked[last:]]), spans
