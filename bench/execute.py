@@ -25,8 +25,6 @@ from bench.evaluate import measure_cost, predict
 from bench.files import atomic_write, logs_to
 from bench.method import FitContext, Method, Predictor
 from bench.metrics import Predictions, score
-from bench.mlflow import MlflowStore, forget_run
-from bench.mlflow_run import LiveRun
 from bench.protocol import SplitView, seal_test, split_view
 from bench.record import (
     EvaluationProtocol,
@@ -41,7 +39,15 @@ from bench.record import (
 from bench.requests import StoredRequest, add_requests, name_files
 from bench.rng import RngTree
 from bench.timing import Timer, read_peak_memory, reset_peak_memory
-from bench.tracker import SECONDS_FILE, ProgressReporter, Pruned, PruningCallback, RunTracker
+from bench.tracker import (
+    SECONDS_FILE,
+    ExperimentTracker,
+    LiveRun,
+    ProgressReporter,
+    Pruned,
+    PruningCallback,
+    RunTracker,
+)
 from bench.types import Dataset, DatasetInfo, DatasetSplits, SplitRequest
 
 _log = logging.getLogger(__name__)
@@ -75,7 +81,7 @@ class RunEnvironment:
     """Where runs are made: folders, device, screen. Nothing here may change a number beyond rounding."""
 
     results: Path
-    store: MlflowStore
+    store: ExperimentTracker
     reporter: ProgressReporter
     draw_figures: DrawFigures
     data_folder: Path | None = None
@@ -120,7 +126,7 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
         add_requests(folder, name_files(request.requests, contents))
         if record is not None and environment.fresh:
             folder.set_aside(record)
-            forget_run(folder)
+            environment.store.forget(folder)
         elif record is not None:
             return publish_record(folder, record, environment, None, found=True)
         _check_free_space(folder.path)
@@ -146,10 +152,10 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
                 raise
             except BaseException:
                 live_run.end("FAILED")
-                forget_run(folder)
+                environment.store.forget(folder)
                 raise
             live_run.fail(record)
-            forget_run(folder)
+            environment.store.forget(folder)
             if spec.stage == "trial":  # its values may be tried again, but not this run
                 shutil.rmtree(folder.checkpoints, ignore_errors=True)
             return RunResult(record, False, live_run.run_id)
@@ -164,6 +170,21 @@ def publish_record(
     return RunResult(record, found, run_id)
 
 
+def publish_waiting(outcomes: list[RunResult], environment: RunEnvironment) -> list[RunResult]:
+    """Try once more, at the end of a command, to publish the records that the tracker did not take."""
+    waiting = [outcome.record.error is None and outcome.run_id is None for outcome in outcomes]
+    if any(waiting):
+        environment.store.retry()
+    found = []
+    for outcome, waits in zip(outcomes, waiting, strict=True):
+        if waits:
+            folder = RunFolder(environment.results / "runs" / outcome.record.key)
+            with folder.locked(lambda: None):
+                outcome = publish_record(folder, outcome.record, environment, None, outcome.already_done)
+        found.append(outcome)
+    return found
+
+
 def _drop_stale_checkpoints(folder: RunFolder, environment: RunEnvironment, timer: Timer) -> dict[str, Any]:
     """The facts of this process. Checkpoints of another code, device or lock are dropped: a run is of one making;
     with those of the same making its seconds go on."""
@@ -174,7 +195,7 @@ def _drop_stale_checkpoints(folder: RunFolder, environment: RunEnvironment, time
     if note.exists() and json.loads(note.read_text()) != making:
         environment.reporter.notify("the checkpoint was made by other code or on another device; the run starts anew")
         shutil.rmtree(folder.checkpoints)
-        forget_run(folder)
+        environment.store.forget(folder)
     if note.exists() and spent.exists():
         timer.resume_from(json.loads(spent.read_text()))
     atomic_write(note, json.dumps(making).encode())

@@ -172,7 +172,10 @@ def make_sqlite_url(path: Path) -> str:
     """Return the URL of a SQLite file, in which `%`, `?` and `#` of its path are quoted."""
     from sqlalchemy import URL
 
-    return URL.create("sqlite", database=str(path.resolve())).render_as_string()
+    url = URL.create("sqlite", database=str(path.resolve())).render_as_string()
+    if url == f"sqlite:///{path.resolve()}":
+        return url
+    return url.replace("sqlite", "sqlite+pysqlite", 1)  # else MLflow makes the folder that the quoted path names
 
 
 def read_sqlite_path(url: str) -> Path | None:

@@ -1,6 +1,6 @@
-"""The MLflow store: finds, opens and publishes runs, and the parent runs of studies and searches.
+"""Publication in MLflow of runs, studies and searches, and the exchange of records with other machines.
 
-No run fails because MLflow is unavailable: the record is a file, and `sync` publishes it later.
+A record is a file; MLflow is where it is published. No run fails because MLflow is away: `sync` publishes it later.
 """
 
 from __future__ import annotations
@@ -10,200 +10,214 @@ import json
 import logging
 import math
 import os
+import queue
 import re
+import shutil
 import socket
+import tempfile
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 
-from bench.artifacts import check_files
+from bench.artifacts import CURVES_FILE, WEIGHTS_FILE, EpochValues, check_files, find_missing_files, read_curves
 from bench.errors import StoreError
-from bench.files import atomic_write, is_plain_file, open_database, parse_json
-from bench.mlflow_run import LiveRun, find_logged_epochs, log_batch, make_config_params, upload_record
-from bench.record import Record, RunFolder, RunSpec, get_process_id, process_is_alive
+from bench.files import (
+    atomic_write,
+    is_plain_file,
+    make_sqlite_url,
+    open_database,
+    parse_json,
+    read_sqlite_path,
+    sha256,
+)
+from bench.record import (
+    MAX_RECORD_BYTES,
+    RECORD_FILE,
+    Record,
+    RunFolder,
+    RunSpec,
+    find_finished_runs,
+    get_process_id,
+    is_run_key,
+    process_is_alive,
+)
+from bench.requests import (
+    REQUESTS,
+    StoredRequest,
+    add_requests,
+    format_requests,
+    hash_requests,
+    parse_requests,
+    read_requests,
+)
+from bench.timing import Throttle
+from bench.tracker import ExperimentTracker, LiveRun, ParentStatus
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
-RETRY_DELAY = 60.0  # seconds in which a store that did not answer is not asked again
-PAGE_SIZE = 100  # runs in one answer of a search: half a second's work of a server, far from the timeout below
+T = TypeVar("T")
+TIMEOUT = 15.0  # seconds in which a remote store has to answer a call; then it counts as away
+FILE_TIMEOUT = 60.0  # seconds in which it has to take or give a file, in a `sync`
+MONITOR_DELAY = 10.0  # seconds that a run takes before its system metrics are logged
+MONITOR_INTERVAL = 30.0  # seconds between two samples of them
+MONITOR_TIMEOUT = 1.0  # seconds that the end of a run waits for the last one
+PAGE_SIZE = 100  # runs in one answer of a search: half a second's work of a server
+MAX_METRICS, MAX_PARAMS = 500, 100  # of one call: metrics; parameters, and tags
 NOTE_FILE = "mlflow.json"  # beside a record: store -> the run it is published under, and which record that was
-REMOTE_SCHEMES = (
-    "mlflow-artifacts",
-    "http",
-    "https",
-    "s3",
-    "gs",
-    "wasbs",
-    "abfss",
-    "hdfs",
-    "viewfs",
-    "dbfs",
-    "sftp",
-    "ftp",
-)
-_PARENT_NOTE = "parent"  # there too: the name of the study or search that it stands under
+PARENT_NOTE = "parent"  # in it too: the name of the study or search of the run
+PARENT_KEY_TAG = "bench.parent_key"  # of a parent alone: a hash of its name, which may hold any sign
+REQUESTS_TAG = "bench.requested_by"  # the sha256 of the requests for a run
+FILE_CALLS = ("log_artifact", "log_text", "download_artifacts")
+REMOTE_SCHEMES = ("mlflow-artifacts", "http", "https", "s3", "gs", "wasbs", "abfss", "hdfs", "viewfs", "dbfs", "sftp")
 _log = logging.getLogger(__name__)
 
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("PGCONNECT_TIMEOUT", "10")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
 os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
-PARENT_KEY_TAG = (
-    "bench.parent_key"  # of a parent alone: follows from its name, and holds no sign that a query would trip over
-)
-ParentStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+def call_within(seconds: float, call: Callable[[], T]) -> T:
+    """Return what a call gives. Raises TimeoutError after some seconds; the call is left behind in its thread.
+
+    A timeout of a socket does not end an answer that comes byte by byte.
+    """
+    answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            answers.put((call(), None))
+        except BaseException as error:  # raised again by the caller
+            answers.put((None, error))
+
+    threading.Thread(target=run, daemon=True, name="call to MLflow").start()
+    try:
+        value, error = answers.get(timeout=seconds)
+    except queue.Empty:
+        raise TimeoutError(f"no answer in {seconds:.0f} s") from None
+    if error is not None:
+        raise error
+    return value  # type: ignore[return-value]
 
 
-class MlflowStore:
-    """The MLflow store that records are published to. `away` says why it could not be reached the last time."""
+class GuardedClient:
+    """An MlflowClient each of whose calls has to be answered in time."""
+
+    def __init__(self, store: MlflowStore, client: MlflowClient) -> None:
+        self._store, self._client = store, client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self._client, name)
+        seconds = self._store.file_timeout if name in FILE_CALLS else TIMEOUT
+        return lambda *args, **kwargs: call_within(seconds, partial(method, *args, **kwargs))
+
+
+class MlflowStore(ExperimentTracker):
+    """The MLflow store in which records are published."""
 
     def __init__(self, results: Path, tracking_uri: str | None = None) -> None:
-        self.results = results
-        self.uri = tracking_uri or f"sqlite:///{(results / 'mlflow.db').resolve()}"
-        self.unavailable_reason: str | None = None
-        self._failed_at = 0.0
+        super().__init__(results)
+        self.uri = tracking_uri or make_sqlite_url(results / "mlflow.db")
+        self.file_timeout = TIMEOUT
+        self._database = read_sqlite_path(self.uri)  # None: a remote store
+        self._is_away = False
         self._client: MlflowClient | None = None
+
+    @property
+    def artifact_location(self) -> str | None:
+        """Where files of runs lie: beside the database; None where a server decides."""
+        if self.uri.startswith(("http://", "https://")):
+            return None
+        return ((self._database.parent if self._database else self.results) / "artifacts").resolve().as_uri()
 
     def open(self) -> None:
         """Connect, and make a database that is not there yet."""
         with self.best_effort("open"):
             self.connect()
 
-    def start_run(self, spec: RunSpec, arm: str, preset: str, folder: RunFolder, parent: str = "") -> LiveRun:
-        """An MLflow run for a run that starts, or the one under which a run that goes on was begun; below that of the
-        study or search `parent`, where one is named."""
-        live_run = LiveRun(self)
-        with self.best_effort("begin"):
-            if parent:
-                self._write_notes(folder, {_PARENT_NOTE: parent})  # first: a record that is published later has it too
-            self._open_run(live_run, spec, arm, preset, folder, parent, works=True)
-            live_run.start_monitor()
-        return live_run
-
-    def publish(self, folder: RunFolder, record: Record, live_run: LiveRun | None = None) -> str | None:
-        """Bring a finished record in, once; its run id, or None while the store is away.
-
-        What is missing is logged, the files are uploaded, and last of all comes the tag that makes the run a record.
-        """
-        if live_run is not None:
-            live_run.stop_monitor()
-        with self.best_effort("publish"):
-            client, sha = self.connect(), folder.hash_record()
-            runs = self.find_runs(record.key)
-            known = [run.info for run in runs if run.data.tags.get("bench.record") == sha]
-            if known:
-                run_id: str = known[0].run_id
-            else:
-                check_files(folder.path, record)
-                live_run = live_run or LiveRun(self)
-                if live_run.run_id is None:
-                    parent = str(_read_notes(folder).get(_PARENT_NOTE, ""))
-                    self._open_run(live_run, record.spec, record.arm, record.preset, folder, parent, works=False)
-                assert live_run.run_id is not None
-                run_id = live_run.run_id
-                self.check_location(run_id)
-                upload_record(client, run_id, folder, record)
-                client.set_tag(run_id, "bench.record", sha)
-            replaced = folder.hash_superseded()
-            for run in runs:
-                if run.data.tags.get("bench.record") in replaced and "bench.superseded" not in run.data.tags:
-                    client.set_tag(run.info.run_id, "bench.superseded", sha)
-            client.set_terminated(run_id, "FINISHED")
-            experiment = known[0].experiment_id if known else self.published_as(folder).get("experiment")
-            self.write_note(folder, run_id, sha, experiment)
-            self.unavailable_reason = None
-            return run_id
-        return None
-
-    def find_run_id(self, folder: RunFolder) -> str | None:
-        """The run id that the finished record of a folder is published under in this store, from a note beside it."""
-        noted = self.published_as(folder)
-        return noted["run_id"] if noted.get("sha") == folder.hash_record() else None
-
-    def end_orphaned_runs(self) -> int:
-        """Mark runs that this machine's dead processes left RUNNING as KILLED, but a parent of runs that go on; how
-        many there were."""
-        dead = 0
-        with self.best_effort("reap"):
-            running = list(self.search_runs("attributes.status = 'RUNNING'"))
-            ours = [run for run in running if {"bench.key", PARENT_KEY_TAG} & run.data.tags.keys()]
-            left = {run.info.run_id for run in ours if is_orphaned(run, own=False)}
-            left -= {run.data.tags.get("mlflow.parentRunId", "") for run in running if run.info.run_id not in left}
-            for run_id in left:
-                self.connect().set_terminated(run_id, "KILLED")
-                dead += 1
-        return dead
-
-    @property
-    def artifact_location(self) -> str | None:
-        """Where files of runs go: beside the database, and None where a server decides."""
-        if self.uri.startswith(("http://", "https://")):
-            return None
-        return ((self._database_path.parent if self._database_path else self.results) / "artifacts").resolve().as_uri()
+    def retry(self) -> None:
+        """Let a store that was away be called once more."""
+        self._is_away, self.unavailable_reason = False, None
 
     def connect(self) -> MlflowClient:
-        """The client. A database file is made under a lock, since several processes would race in its migration.
+        """Return the client. Raises StoreError at once where the store was away before.
 
-        Raises StoreError without asking while the store was away a moment ago.
+        A database file is made under a lock, since several processes would race in its migration.
         """
-        from mlflow import MlflowClient
-
-        if self.unavailable_reason is not None and time.monotonic() - self._failed_at < RETRY_DELAY:
-            raise StoreError(self.unavailable_reason)
+        if self._is_away:
+            raise StoreError(self.unavailable_reason or f"MLflow at {_hide_passwords(self.uri)} is away")
         if self._client is None:
-            logging.getLogger("mlflow").setLevel(logging.ERROR)
-            logging.getLogger("alembic").setLevel(logging.ERROR)
+            from mlflow import MlflowClient
+
+            for name in ("mlflow", "alembic"):
+                logging.getLogger(name).setLevel(logging.ERROR)
 
             def connect(uri: str) -> MlflowClient:
                 client = MlflowClient(uri)
                 client.search_experiments(max_results=1)
                 return client
 
-            with self.locked():
-                if self._database_path is None:
-                    self._client = connect(self.uri)
-                else:
-                    self._client = open_database(self._database_path, connect, rows="runs")
+            if self._database is None:
+                client: Any = GuardedClient(self, call_within(TIMEOUT, partial(connect, self.uri)))
+                self._client = client
+            else:
+                with self.locked():
+                    self._client = open_database(self._database, connect, rows="runs")
         return self._client
 
+    @contextmanager
+    def best_effort(self, what: str) -> Iterator[None]:
+        """Run a block whose failure only gives `unavailable_reason`; a remote store that fails is not called again."""
+        try:
+            yield
+        except StoreError as error:
+            self.unavailable_reason = self.unavailable_reason or str(error)
+        except Exception as error:  # whatever a client, a driver or a socket raises: the record is safe on disk
+            _log.warning("MLflow %s failed", what, exc_info=True)
+            self._is_away = self._database is None and not _was_answered(error)
+            reason = _hide_passwords(_get_reason(error))[:200]
+            self.unavailable_reason = f"MLflow at {_hide_passwords(self.uri)} cannot be reached ({reason})"
+
+    def is_reachable(self) -> bool:
+        """Return whether the store answers now."""
+        try:
+            self.connect().search_experiments(max_results=1)
+        except Exception:  # whatever a client, a driver or a socket raises
+            return False
+        return True
+
+    def locked(self) -> AbstractContextManager[object]:
+        """Return a block that one process at a time enters, where the store is a file; not to be entered twice."""
+        if self._database is None:
+            return nullcontext()
+        self._database.parent.mkdir(parents=True, exist_ok=True)
+        return FileLock(self._database.with_suffix(".lock"))
+
     def check_location(self, run_id: str) -> None:
-        """Raise StoreError where a server says that files of a run lie in a folder of this machine: what it names is
-        neither read nor written."""
+        """Raise StoreError where a server says that files of a run lie in a folder of this machine."""
         if not self.uri.startswith(("http://", "https://")):
             return
         location = str(self.connect().get_run(run_id).info.artifact_uri)
         if location.partition(":")[0] not in REMOTE_SCHEMES:
             raise StoreError(
                 f"MLflow at {_hide_passwords(self.uri)} keeps files of runs at {ascii(location)[1:200]}, which is "
-                "not a server's"
-                " place; start it with --serve-artifacts"
+                "not a server's place; start it with --serve-artifacts"
             )
 
-    def is_reachable(self) -> bool:
-        """Return whether the store can be reached now."""
-        try:
-            (self._client or self.connect()).search_experiments(max_results=1)
-        except Exception:  # whatever a client, a driver or a socket raises
-            return False
-        return True
-
-    def locked(self) -> AbstractContextManager[object]:
-        """A block that one process at a time enters, where the store is a file; not to be entered twice."""
-        if self._database_path is None:
-            return nullcontext()
-        self._database_path.parent.mkdir(parents=True, exist_ok=True)
-        return FileLock(self._database_path.with_suffix(".lock"))
-
     def search_runs(self, query: str) -> Iterator[Run]:
-        """All runs of all experiments that a query of MLflow's finds, page by page."""
+        """Return all runs of all experiments that a query of MLflow's finds, page by page."""
         client = self.connect()
         experiments = [found.experiment_id for found in client.search_experiments()]
         token: str | None = None
@@ -215,11 +229,11 @@ class MlflowStore:
                 break
 
     def find_runs(self, key: str) -> list[Run]:
-        """All MLflow runs of one run of ours."""
+        """Return all MLflow runs of one of our runs."""
         return list(self.search_runs(f"tags.`bench.key` = '{key}'"))
 
     def get_experiment_id(self, dataset: str, data: str) -> str:
-        """The id of the experiment that holds a data set's runs; made where there is none."""
+        """Return the id of the experiment that holds a data set's runs; made where there is none."""
         from mlflow.exceptions import MlflowException
 
         client = self.connect()
@@ -235,73 +249,302 @@ class MlflowStore:
                     raise
         return str(found.experiment_id)
 
+    def start_run(self, spec: RunSpec, arm: str, preset: str, folder: RunFolder, parent: str = "") -> MlflowRun:
+        """Open an MLflow run for a run that starts or resumes, below that of its study."""
+        live_run = MlflowRun(self)
+        with self.best_effort("start"):
+            if parent:
+                self._write_notes(folder, {PARENT_NOTE: parent})  # first: a record that is published later has it too
+            self._open_run(live_run, spec, arm, preset, folder, parent, starts=True)
+            live_run.start_monitor()
+        return live_run
+
+    def publish(self, folder: RunFolder, record: Record, live_run: LiveRun | None = None) -> str | None:
+        """Publish a finished record once: what is missing is logged, files are uploaded, and its tag comes last."""
+        if isinstance(live_run, MlflowRun):
+            live_run.stop_monitor()
+        with self.best_effort("publish"):
+            client, sha = self.connect(), folder.hash_record()
+            runs = self.find_runs(record.key)
+            known = [run.info for run in runs if run.data.tags.get("bench.record") == sha]
+            if known:
+                run_id: str = known[0].run_id
+            else:
+                check_files(folder.path, record)
+                live_run = live_run if isinstance(live_run, MlflowRun) else MlflowRun(self)
+                if live_run.run_id is None:
+                    parent = str(_read_notes(folder).get(PARENT_NOTE, ""))
+                    self._open_run(live_run, record.spec, record.arm, record.preset, folder, parent, starts=False)
+                assert live_run.run_id is not None
+                run_id = live_run.run_id
+                self.check_location(run_id)
+                _upload_record(client, run_id, folder, record, live_run.logged_epochs)
+                client.set_tag(run_id, "bench.record", sha)
+            replaced = folder.hash_superseded()
+            for run in runs:
+                if run.data.tags.get("bench.record") in replaced and "bench.superseded" not in run.data.tags:
+                    client.set_tag(run.info.run_id, "bench.superseded", sha)
+            client.set_terminated(run_id, "FINISHED")
+            experiment = known[0].experiment_id if known else self.published_as(folder).get("experiment")
+            self.write_note(folder, run_id, sha, experiment)
+            self.unavailable_reason = None
+            return run_id
+        return None
+
+    def find_run_id(self, folder: RunFolder) -> str | None:
+        """Return the run id under which the finished record of a folder is published, from a note beside it."""
+        noted = self.published_as(folder)
+        return noted["run_id"] if noted.get("sha") == folder.hash_record() else None
+
+    def forget(self, folder: RunFolder) -> None:
+        """Drop the note of what a run is published under, so that the next attempt gets an MLflow run of its own."""
+        (folder.path / NOTE_FILE).unlink(missing_ok=True)
+
+    def end_orphaned_runs(self) -> int:
+        """Mark runs that dead processes of this machine left RUNNING as KILLED, but no parent of runs that run."""
+        left: set[str] = set()
+        with self.best_effort("clean-up"):
+            running = list(self.search_runs("attributes.status = 'RUNNING'"))
+            ours = [run for run in running if {"bench.key", PARENT_KEY_TAG} & run.data.tags.keys()]
+            left = {run.info.run_id for run in ours if _is_orphaned(run, own=False)}
+            left -= {run.data.tags.get("mlflow.parentRunId", "") for run in running if run.info.run_id not in left}
+            for run_id in left:
+                self.connect().set_terminated(run_id, "KILLED")
+        return len(left)
+
+    def start_parent_run(self, dataset: str, data: str, name: str, params: dict[str, Any]) -> str | None:
+        """Open the run of a study or search that starts or resumes, of this process; None while MLflow is away."""
+        with self.best_effort("start of a study"):
+            client, experiment = self.connect(), self.get_experiment_id(dataset, data)
+            run_id = find_parent_run(self, experiment, name)
+            known = client.get_run(run_id).data.params  # MLflow lets none be changed
+            log_batch(client, run_id, params={key: value for key, value in params.items() if key not in known})
+            return run_id
+        return None
+
+    def finish_parent_run(
+        self,
+        dataset: str,
+        data: str,
+        name: str,
+        status: ParentStatus,
+        metrics: dict[str, float],
+        files: Sequence[Path],
+        tags: dict[str, str],
+    ) -> None:
+        """Close the run of a study or search with what it found, perhaps again; files that are missing are left out."""
+        with self.best_effort("end of a study"):
+            client, experiment = self.connect(), self.get_experiment_id(dataset, data)
+            run_id = find_parent_run(self, experiment, name)
+            log_batch(client, run_id, {key: value for key, value in metrics.items() if math.isfinite(value)}, tags=tags)
+            self.check_location(run_id)
+            for path in filter(Path.is_file, files):
+                client.log_artifact(run_id, str(path))
+            for run in {run.info.run_id for run in _search_parent_runs(self, experiment, name)} | {run_id}:
+                client.set_terminated(run, status)
+
+    def tag_run(self, folder: RunFolder, tags: dict[str, str]) -> None:
+        """Mark the MLflow run of a folder's run, say as the winner of a search; its newest, where none is noted."""
+        with self.best_effort("tag"):
+            run_id = self.published_as(folder).get("run_id")
+            if run_id is None:
+                runs = sorted(self.find_runs(folder.path.name), key=lambda run: run.info.start_time)
+                run_id = runs[-1].info.run_id if runs else None
+            if run_id is not None:
+                log_batch(self.connect(), run_id, tags=tags)
+
     def published_as(self, folder: RunFolder) -> dict[str, Any]:
-        """`run_id` and `experiment` in this store, and `sha` of the record once it is published; empty where nothing is
-        noted."""
+        """Return `run_id`, `experiment` and `sha` of a run's record in this store; empty where none is noted."""
         found = _read_notes(folder).get(self._note_key)
         return found if isinstance(found, dict) and isinstance(found.get("run_id"), str) else {}
 
     def write_note(self, folder: RunFolder, run_id: str, sha: str | None, experiment: str | None) -> None:
-        """Keep beside a run which MLflow run is its own, in which experiment, and (`sha`) which record that holds."""
-        self._write_notes(folder, json.loads(self.make_note(run_id, sha, experiment)))
-
-    def make_note(self, run_id: str, sha: str | None, experiment: str | None) -> bytes:
-        """The note of a run that has none of another store."""
-        return json.dumps({self._note_key: {"run_id": run_id, "sha": sha, "experiment": experiment}}).encode()
-
-    @contextmanager
-    def best_effort(self, what: str) -> Iterator[None]:
-        """A block whose failure only marks the store as away."""
-        try:
-            yield
-        except StoreError as error:
-            self.unavailable_reason = self.unavailable_reason or str(error)
-        except Exception as error:  # whatever a client, a driver or a socket raises: the record is safe on disk
-            _log.warning("MLflow %s failed", what, exc_info=True)
-            reason = _hide_passwords((str(error).strip() or type(error).__name__).splitlines()[0])[:200]
-            self.unavailable_reason = f"MLflow at {_hide_passwords(self.uri)} cannot be reached ({reason})"
-            self._failed_at = time.monotonic()
+        """Store beside a run which MLflow run is its own, and (`sha`) which record that holds."""
+        self._write_notes(folder, {self._note_key: {"run_id": run_id, "sha": sha, "experiment": experiment}})
 
     @property
     def _note_key(self) -> str:
         return hashlib.sha256(self.uri.encode()).hexdigest()[:12]
 
-    @property
-    def _database_path(self) -> Path | None:
-        return Path(self.uri.removeprefix("sqlite:///")) if self.uri.startswith("sqlite:///") else None
-
-    def _open_run(
-        self, live_run: LiveRun, spec: RunSpec, arm: str, preset: str, folder: RunFolder, parent: str, works: bool
-    ) -> None:
-        """Give `live` a run: the one noted, if it was left without a record, or a new one; others left are closed."""
-        client, experiment = self.connect(), self.get_experiment_id(spec.dataset, spec.data)
-        tags = _make_opening_tags(spec, arm, preset)
-        if parent:
-            tags["mlflow.parentRunId"] = find_parent_run(self, experiment, parent, works)
-        noted = self.published_as(folder).get("run_id")
-        for run in self.find_runs(spec.key):
-            if "bench.record" in run.data.tags or not is_orphaned(run, own=True):
-                continue
-            if run.info.run_id == noted:
-                live_run.run_id = run.info.run_id
-                client.update_run(live_run.run_id, status="RUNNING")
-                log_batch(client, live_run.run_id, tags=tags)
-                live_run.logged_epochs = find_logged_epochs(client, live_run.run_id)
-            elif run.info.status == "RUNNING":
-                client.set_terminated(run.info.run_id, "KILLED")
-        if live_run.run_id is None:
-            tags["mlflow.runName"] = f"{arm} seed {spec.seed}"
-            live_run.run_id = client.create_run(experiment, tags=tags).info.run_id
-        self.write_note(folder, live_run.run_id, None, experiment)
-        log_batch(client, live_run.run_id, params=make_config_params(spec.config))
-
     def _write_notes(self, folder: RunFolder, new: dict[str, Any]) -> None:
         atomic_write(folder.path / NOTE_FILE, json.dumps({**_read_notes(folder), **new}).encode())
 
+    def _open_run(
+        self, live_run: MlflowRun, spec: RunSpec, arm: str, preset: str, folder: RunFolder, parent: str, starts: bool
+    ) -> None:
+        """Give a live run an MLflow run, in place of those of its key that dead processes left unfinished."""
+        client, experiment = self.connect(), self.get_experiment_id(spec.dataset, spec.data)
+        names = ("key", "method", "dataset", "data", "split", "protocol", "stage")
+        tags = {f"bench.{name}": str(getattr(spec, name)) for name in names} | _make_owner_tags()
+        tags |= {"bench.arm": arm, "bench.seed": str(spec.seed), "bench.preset": preset}
+        if parent:
+            tags["mlflow.parentRunId"] = find_parent_run(self, experiment, parent, starts)
+        for run in self.find_runs(spec.key):
+            if not {"bench.record", "bench.error"} & run.data.tags.keys() and _is_orphaned(run, own=True):
+                client.delete_run(run.info.run_id)  # left unfinished: all of it is logged anew
+        tags["mlflow.runName"] = f"{arm} seed {spec.seed}"
+        live_run.run_id = client.create_run(experiment, tags=tags).info.run_id
+        self.write_note(folder, live_run.run_id, None, experiment)
+        log_batch(client, live_run.run_id, params={f"config.{name}": value for name, value in spec.config.items()})
 
-def forget_run(folder: RunFolder) -> None:
-    """Drop the note of what a run is published under, so that the next attempt gets an MLflow run of its own."""
-    (folder.path / NOTE_FILE).unlink(missing_ok=True)
+
+class MlflowRun(LiveRun):
+    """The MLflow run of a run that is being made. It may lose anything: the record is published at the end."""
+
+    def __init__(self, store: MlflowStore) -> None:
+        super().__init__()
+        self.store = store
+        self.logged_epochs: set[tuple[str, int]] = set()
+        self._pending: list[EpochValues] = []
+        self._throttle = Throttle()
+        self._timer: threading.Timer | None = None
+        self._monitor: Any = None
+
+    def start_monitor(self) -> None:
+        """Log MLflow's system metrics of a run that takes longer than some seconds."""
+        self._timer = threading.Timer(MONITOR_DELAY, self._start_monitor)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _start_monitor(self) -> None:
+        from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
+
+        make: Any = SystemMetricsMonitor  # it has no types
+        try:
+            monitor = make(
+                self.run_id, sampling_interval=MONITOR_INTERVAL, resume_logging=True, tracking_uri=self.store.uri
+            )
+            monitor.start()
+            self._monitor = monitor
+        except Exception:  # whatever a driver, a client or a socket raises: samples are no part of a record
+            _log.warning("no system metrics of run %s", self.run_id, exc_info=True)
+
+    def stop_monitor(self) -> None:
+        """End the system metrics; a sample that hangs in a call is left behind."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._monitor is not None:
+            monitor, self._monitor = self._monitor, None
+            try:
+                call_within(MONITOR_TIMEOUT, monitor.finish)
+            except TimeoutError:
+                _log.warning("the last system metrics of run %s are lost", self.run_id)
+
+    def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
+        """Log the numbers of an epoch once; those of short epochs come several in a batch."""
+        self._pending.append((stage, epoch, values))
+        if self._throttle.is_due():
+            self._flush()
+
+    def _flush(self) -> None:
+        points, self._pending = self._pending, []
+
+        def log(client: MlflowClient, run_id: str) -> None:
+            log_curves(client, run_id, points)
+            self.logged_epochs.update((stage, epoch) for stage, epoch, _ in points)
+
+        if points:
+            with self._throttle():
+                self._call(log)
+
+    def end(self, status: str) -> None:
+        """Close a run that brought no record."""
+        self.stop_monitor()
+        self._flush()
+        self._call(lambda client, run_id: client.set_terminated(run_id, status))
+
+    def fail(self, record: Record) -> None:
+        """Close a run that brought no scores, with its reason."""
+        error = record.error
+        assert error is not None
+        tags, metrics = _make_provenance_tags(record)
+        tags |= {"bench.error": error.kind, "bench.message": error.message[:5000]}
+        self._call(lambda client, run_id: log_batch(client, run_id, metrics, tags=tags))
+        if error.traceback:
+            self._call(lambda client, run_id: self.store.check_location(run_id))
+            self._call(lambda client, run_id: client.log_text(run_id, error.traceback, "traceback.txt"))
+        self.end("KILLED" if error.kind == "pruned" else "FAILED")
+
+    def _call(self, call: Callable[[MlflowClient, str], object]) -> None:
+        if self.run_id is not None:
+            with self.store.best_effort("log"):
+                call(self.store.connect(), self.run_id)
+
+
+def clean_metric_name(name: str) -> str:
+    """Return the name that MLflow accepts for a number: classes of custom data may have any sign in theirs."""
+    parts = re.sub(r"[^\w.\- :/]", "_", name).split("/")
+    return "/".join(part if part.strip(".") else "_" for part in parts)[:250].rstrip("/")
+
+
+def log_batch(
+    client: MlflowClient,
+    run_id: str,
+    metrics: dict[str, float] | None = None,
+    params: dict[str, Any] | None = None,
+    tags: dict[str, str] | None = None,
+) -> None:
+    """Log numbers, parameters (logged again, they must be the same) and tags of a run."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    now = int(time.time() * 1000)
+    numbers = [Metric(clean_metric_name(name), value, now, 0) for name, value in (metrics or {}).items()]
+    words = [Param(clean_metric_name(name), str(value)[:6000]) for name, value in (params or {}).items()]
+    marks = [RunTag(clean_metric_name(name), value[:8000]) for name, value in (tags or {}).items()]
+    batches = _split(numbers, MAX_METRICS), _split(words, MAX_PARAMS), _split(marks, MAX_PARAMS)
+    for batch in zip_longest(*batches, fillvalue=()):
+        client.log_batch(run_id, *batch)
+
+
+def log_curves(client: MlflowClient, run_id: str, points: Sequence[EpochValues]) -> None:
+    """Log the numbers of epochs."""
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    rows = [
+        Metric(clean_metric_name(name if name.startswith(f"{stage}/") else f"{stage}/{name}"), value, now, epoch)
+        for stage, epoch, values in points
+        for name, value in values.items()
+    ]
+    for numbers in _split(rows, MAX_METRICS):
+        client.log_batch(run_id, numbers)
+
+
+def _split(rows: Sequence[T], size: int) -> list[Sequence[T]]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _upload_record(
+    client: MlflowClient, run_id: str, folder: RunFolder, record: Record, logged: Collection[tuple[str, int]]
+) -> None:
+    """Log and upload a record, of its curves what is not `logged`. Weights stay where they were trained."""
+    from mlflow.entities import Dataset, DatasetInput
+
+    spec = record.spec
+    points = read_curves(folder.path) if CURVES_FILE in record.files else []
+    log_curves(client, run_id, [point for point in points if point[:2] not in logged])
+    tags, peaks = _make_provenance_tags(record)
+    finals = {**record.scores, **record.notes, **{f"seconds/{name}": value for name, value in record.seconds.items()}}
+    metrics = {f"final/{name}": value for name, value in finals.items() if value is not None} | peaks
+    log_batch(client, run_id, metrics, {f"config.{name}": value for name, value in spec.config.items()}, tags)
+    source = json.dumps({"content": spec.content, "data": spec.data})
+    client.log_inputs(run_id, [DatasetInput(Dataset(spec.dataset, spec.split[:36], "local", source))])
+    for name in [*(name for name in record.files if name != WEIGHTS_FILE), RECORD_FILE]:
+        client.log_artifact(run_id, str(folder.path / name))
+    _publish_requests(client, run_id, read_requests(folder)[0])
+
+
+def _publish_requests(client: MlflowClient, run_id: str, requests: Sequence[StoredRequest]) -> None:
+    if requests:
+        client.log_text(run_id, format_requests(requests).decode(), REQUESTS)
+        client.set_tag(run_id, REQUESTS_TAG, hash_requests(requests))
+
+
+def _make_provenance_tags(record: Record) -> tuple[dict[str, str], dict[str, float]]:
+    """Return where a record comes from, as tags, and its peaks of memory, as metrics."""
+    tags = {f"bench.{name}": str(value) for name, value in record.provenance.items()}
+    peaks = {f"final/{name}": float(value) for name, value in record.provenance.items() if name.startswith("peak_")}
+    return tags, peaks
 
 
 def _read_notes(folder: RunFolder) -> dict[str, Any]:
@@ -314,116 +557,54 @@ def _read_notes(folder: RunFolder) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _make_opening_tags(spec: RunSpec, arm: str, preset: str) -> dict[str, str]:
-    return {
-        "bench.key": spec.key,
-        "bench.arm": arm,
-        "bench.method": spec.method,
-        "bench.dataset": spec.dataset,
-        "bench.data": spec.data,
-        "bench.split": spec.split,
-        "bench.seed": str(spec.seed),
-        "bench.preset": preset,
-        "bench.protocol": spec.protocol,
-        "bench.stage": spec.stage,
-        **make_owner_tags(),
-    }
-
-
 def _hide_passwords(text: str) -> str:
-    """A text without the passwords of the URIs in it."""
     return re.sub(r"//[^@/\s]*@", "//", text)
 
 
-def make_owner_tags() -> dict[str, str]:
-    """The tags that name this process as a run's owner."""
+def _get_reason(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def _was_answered(error: Exception) -> bool:
+    """Return whether an error is a server's answer to a call that it does not accept."""
+    from mlflow.exceptions import RestException
+
+    return isinstance(error, RestException) and int(error.get_http_status_code()) < 500  # type: ignore[no-untyped-call]
+
+
+def _make_owner_tags() -> dict[str, str]:
     return {"bench.host": socket.gethostname(), "bench.process": get_process_id()}
 
 
-def is_orphaned(run: Run, own: bool) -> bool:
-    """Whether a run was left by a dead process of this machine, or (`own`) is this process's."""
+def _is_orphaned(run: Run, own: bool) -> bool:
+    """Return whether a run was left by a dead process of this machine, or (`own`) is this process's."""
     process = run.data.tags.get("bench.process")
     if process is None or run.data.tags.get("bench.host") != socket.gethostname():
         return False
     return own if process == get_process_id() else not process_is_alive(process)
 
 
-def start_parent_run(store: MlflowStore, dataset: str, data: str, name: str, params: dict[str, Any]) -> str | None:
-    """The run of a study or search that begins or goes on, owned by this process; None while MLflow is away."""
-    with store.best_effort("begin of a study"):
-        client, experiment = store.connect(), store.get_experiment_id(dataset, data)
-        run_id = find_parent_run(store, experiment, name)
-        client.update_run(run_id, status="RUNNING")
-        known = client.get_run(run_id).data.params
-        new = {key: value for key, value in params.items() if key not in known}  # one told before cannot be changed
-        log_batch(client, run_id, params=new, tags=make_owner_tags())
-        return run_id
-    return None
-
-
-def finish_parent_run(
-    store: MlflowStore,
-    dataset: str,
-    data: str,
-    name: str,
-    status: ParentStatus,
-    metrics: dict[str, float],
-    files: Sequence[Path],
-    tags: dict[str, str],
-) -> None:
-    """Close the run of a study or search with what it found; it may be told again. Files that are not there are
-    passed over, as are numbers that are none."""
-    with store.best_effort("end of a study"):
-        client, experiment = store.connect(), store.get_experiment_id(dataset, data)
-        run_id = find_parent_run(store, experiment, name)
-        finite = {key: value for key, value in metrics.items() if math.isfinite(value)}
-        log_batch(client, run_id, metrics=finite, tags=tags)
-        store.check_location(run_id)
-        for path in files:
-            if path.is_file():
-                client.log_artifact(run_id, str(path))
-        for run in {run.info.run_id for run in _search_parent_runs(store, experiment, name)} | {run_id}:
-            client.set_terminated(run, status)
-
-
-def tag_run(store: MlflowStore, folder: RunFolder, tags: dict[str, str]) -> None:
-    """Mark the MLflow run of a folder's run, say as the winner of a search; its newest, where none is noted."""
-    with store.best_effort("tag"):
-        run_id = store.published_as(folder).get("run_id")
-        if run_id is None:
-            runs = sorted(store.find_runs(folder.path.name), key=lambda run: run.info.start_time)
-            run_id = runs[-1].info.run_id if runs else None
-        if run_id is not None:
-            log_batch(store.connect(), run_id, tags=tags)
-
-
-def find_parent_run(store: MlflowStore, experiment: str, name: str, works: bool = True) -> str:
-    """The parent's run id; made where there is none. One that `works` (a run of its begins) is RUNNING, and this
-    process's where its owner is dead."""
+def find_parent_run(store: MlflowStore, experiment: str, name: str, starts: bool = True) -> str:
+    """Return the run id of a parent, made where there is none; RUNNING where a run of its `starts`."""
     client = store.connect()
     with store.locked():
         found = _search_parent_runs(store, experiment, name)
         if not found:
             found = [_create_parent_run(store, experiment, name)]
-            if not works:
+            if not starts:
                 client.set_terminated(found[0].info.run_id, "FINISHED")
     run_id: str = found[0].info.run_id
-    if works and (found[0].info.status != "RUNNING" or is_orphaned(found[0], own=False)):
-        log_batch(client, run_id, tags=make_owner_tags())
+    if starts and (found[0].info.status != "RUNNING" or _is_orphaned(found[0], own=False)):
+        log_batch(client, run_id, tags=_make_owner_tags())
         client.update_run(run_id, status="RUNNING")
     return run_id
 
 
 def _create_parent_run(store: MlflowStore, experiment: str, name: str) -> Run:
-    """A parent, unless another machine was first: all agree on the earliest, and who made a later one takes it back."""
+    """Make a parent; where another machine was first, that one's is taken and this one deleted."""
     client = store.connect()
-    tags = {
-        PARENT_KEY_TAG: _hash_parent_name(name),
-        "bench.parent": name[:5000],
-        "mlflow.runName": name[:200],
-        **make_owner_tags(),
-    }
-    made = client.create_run(experiment, tags=tags)
+    tags = {PARENT_KEY_TAG: _hash_name(name), "bench.parent": name[:5000], "mlflow.runName": name[:200]}
+    made = client.create_run(experiment, tags={**tags, **_make_owner_tags()})
     first = (_search_parent_runs(store, experiment, name) or [made])[0]
     if first.info.run_id != made.info.run_id:
         client.delete_run(made.info.run_id)
@@ -431,12 +612,180 @@ def _create_parent_run(store: MlflowStore, experiment: str, name: str) -> Run:
 
 
 def _search_parent_runs(store: MlflowStore, experiment: str, name: str) -> list[Run]:
-    """All parents of that name, the earliest first."""
-    found = store.connect().search_runs(
-        [experiment], f"tags.`{PARENT_KEY_TAG}` = '{_hash_parent_name(name)}'", max_results=100
-    )
+    """Return all parents of that name, the earliest first."""
+    query = f"tags.`{PARENT_KEY_TAG}` = '{_hash_name(name)}'"
+    found = store.connect().search_runs([experiment], query, max_results=100)
     return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
 
 
-def _hash_parent_name(name: str) -> str:
+def _hash_name(name: str) -> str:
     return hashlib.sha256(name.encode()).hexdigest()[:20]
+
+
+@dataclass
+class SyncResult:
+    """What a sync did."""
+
+    pushed: int = 0
+    pulled: int = 0
+    completed: int = 0  # records that were here without their files
+    conflicts: set[str] = field(default_factory=set)  # keys of which there are different records
+    skipped: list[str] = field(default_factory=list)  # why a record was not exchanged
+
+
+def sync(store: MlflowStore, push: bool = True, keys: Collection[str] | None = None) -> SyncResult:
+    """Publish records (where `push`) and bring those of other machines (all, or those of `keys`).
+
+    A record that cannot be exchanged is reported and skipped. Trials of searches are published, never brought.
+    `store.unavailable_reason` says why, where MLflow cannot be reached.
+    """
+    done = SyncResult()
+    store.file_timeout = FILE_TIMEOUT
+    with store.best_effort("sync"):
+        published = find_published_records(store)
+        here = {folder.path.name: folder for folder in find_finished_runs(store.results)}
+        done.conflicts |= {key for key, records in published.items() if len(records) > 1}
+        for key, folder in here.items() if push else ():
+            with _skipping_errors(key, done, store):
+                _sync_run(store, folder, published.get(key, {}), done)
+            if store.unavailable_reason is not None:
+                return done
+        for key, records in published.items():
+            wanted = key not in here and is_run_key(key) and (keys is None or key in keys)
+            if wanted and not all(map(_is_trial, records.values())):
+                folder = RunFolder(store.results / "runs" / key)
+                with _skipping_errors(key, done, store), _run_lock(folder):
+                    _pull(store, folder, records, done)
+    return done
+
+
+def find_published_records(store: MlflowStore) -> dict[str, dict[str, Run]]:
+    """Return key -> sha256 of a record -> its run, those that finished first in front; replaced ones left out."""
+    found: dict[str, dict[str, Run]] = {}
+    for run in sorted(store.search_runs("tags.`bench.record` != ''"), key=lambda run: run.info.end_time or 0):
+        tags = run.data.tags
+        if "bench.superseded" not in tags and run.info.status == "FINISHED":
+            found.setdefault(tags.get("bench.key", ""), {}).setdefault(tags["bench.record"], run)
+    return found
+
+
+def _is_trial(run: Run) -> bool:
+    return bool(run.data.tags.get("bench.stage") == "trial")
+
+
+@contextmanager
+def _skipping_errors(key: str, done: SyncResult, store: MlflowStore) -> Iterator[None]:
+    """Note what goes wrong with one run, and let the others be exchanged. Where the store itself is away, raise."""
+    try:
+        yield
+    except StoreError as error:
+        if store.unavailable_reason is not None:
+            raise
+        done.skipped.append(str(error))
+    except Exception as error:  # whatever a client or a driver raises: of this run, unless the store is gone
+        if not store.is_reachable():
+            raise
+        _log.warning("a run could not be exchanged", exc_info=True)
+        done.skipped.append(f"run {ascii(key)[1:-1]} could not be exchanged ({ascii(_get_reason(error))[1:200]})")
+
+
+@contextmanager
+def _run_lock(folder: RunFolder) -> Iterator[None]:
+    """Hold a run's lock for a block. Raises StoreError where another process has it."""
+
+    def refuse() -> None:
+        raise StoreError(f"run {folder.path.name} is under way in another process")
+
+    with folder.locked(refuse):
+        yield
+
+
+def _sync_run(store: MlflowStore, folder: RunFolder, remote: dict[str, Run], done: SyncResult) -> None:
+    """Publish the record of a folder unless it is known to be, and bring files and requests that it lacks."""
+    sha, record = folder.hash_record(), folder.read_record()
+    found = remote.get(sha)
+    if store.find_run_id(folder) is None or found is None:
+        with _run_lock(folder):
+            _push(store, folder, remote, done)
+    elif record is not None and (missing := find_missing_files(folder.path, record)):
+        with _run_lock(folder), tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as name:
+            _download_files(store, found, record, missing, Path(name))
+            for path in Path(name).iterdir():
+                path.replace(folder.path / path.name)
+            done.completed += 1
+    if found is not None and found.data.tags.get(REQUESTS_TAG, "") != hash_requests(read_requests(folder)[0]):
+        with _run_lock(folder):
+            _merge_requests(store, folder, found)
+
+
+def _push(store: MlflowStore, folder: RunFolder, remote: dict[str, Run], done: SyncResult) -> None:
+    record = folder.read_record()
+    if record is None:  # gone since the folder was listed
+        return
+    sha = folder.hash_record()
+    if sha not in remote and set(remote) - folder.hash_superseded():
+        done.conflicts.add(record.key)
+    elif store.find_run_id(folder) is None or sha not in remote:
+        if sha not in remote:
+            check_files(folder.path, record)
+        published = store.publish(folder, record) is not None
+        if not published and store.is_reachable():  # it is this record that the store did not take
+            reason, store.unavailable_reason = store.unavailable_reason, None
+            raise StoreError(f"run {record.key} was not published: {reason}")
+        done.pushed += published and sha not in remote
+
+
+def _pull(store: MlflowStore, folder: RunFolder, remote: dict[str, Run], done: SyncResult) -> None:
+    """Bring the first published record of a run, unless one replaced it; nothing is kept unless every sum fits."""
+    shas = [sha for sha in remote if sha not in folder.hash_superseded()]
+    if not shas or _is_trial(remote[shas[0]]) or folder.read_record() is not None:
+        return
+    found = remote[shas[0]]
+    with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as name:
+        place = Path(name)
+        text = _download_file(store, found, RECORD_FILE, place).read_bytes()
+        record = Record.from_json(text, f"MLflow run {found.info.run_id}")
+        if hashlib.sha256(text).hexdigest() != shas[0] or record.key != folder.path.name:
+            raise StoreError(f"the record of MLflow run {found.info.run_id} is not what its tag says; not pulled")
+        if record.spec.stage == "trial":
+            return
+        _download_files(store, found, record, [file for file in record.files if file != WEIGHTS_FILE], place)
+        for path in sorted(place.iterdir(), key=lambda path: path.name == RECORD_FILE):  # the record last
+            path.replace(folder.path / path.name)
+    store.write_note(folder, found.info.run_id, shas[0], found.info.experiment_id)
+    _merge_requests(store, folder, found)
+    if folder.hash_superseded():
+        store.publish(folder, record)  # marks what it replaced
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
+    done.pulled += 1
+
+
+def _merge_requests(store: MlflowStore, folder: RunFolder, found: Run) -> None:
+    """Bring the requests for a run that are published, and publish those that are not."""
+    theirs: list[StoredRequest] = []
+    if found.data.tags.get(REQUESTS_TAG, ""):
+        with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as name:
+            text = _download_file(store, found, REQUESTS, Path(name)).read_bytes()
+        theirs = parse_requests(text, f"MLflow run {found.info.run_id}")[0]
+    add_requests(folder, theirs)
+    ours = read_requests(folder)[0]
+    if any(not any(one.is_like(other) for other in theirs) for one in ours):
+        store.check_location(found.info.run_id)
+        _publish_requests(store.connect(), found.info.run_id, ours)
+
+
+def _download_files(store: MlflowStore, found: Run, record: Record, names: list[str], place: Path) -> None:
+    """Download files of a record. Raises StoreError for the first that is not what the record names."""
+    for name in names:
+        if sha256(_download_file(store, found, name, place)) != record.files[name]:
+            raise StoreError(f"{name} of MLflow run {found.info.run_id} was changed; not pulled")
+
+
+def _download_file(store: MlflowStore, found: Run, name: str, place: Path) -> Path:
+    """Download a file into a folder. Raises StoreError where what arrives is no file of that name there."""
+    store.check_location(found.info.run_id)
+    store.connect().download_artifacts(found.info.run_id, name, str(place))
+    path = place / name
+    if not is_plain_file(path) or (name in (RECORD_FILE, REQUESTS) and path.stat().st_size > MAX_RECORD_BYTES):
+        raise StoreError(f"{name} of MLflow run {found.info.run_id} is too large or not a file; not pulled")
+    return path

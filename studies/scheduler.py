@@ -145,6 +145,10 @@ class Scheduler:
                 folder = self._get_folder(run)
                 yield run, folder if self._has_record(run) else None
 
+    def list_made_elsewhere(self) -> set[str]:
+        """Return the keys of the runs that are done and whose record is on another machine."""
+        return {self._keys[run] for run, folder in self.iterate_done() if folder is None}
+
     def requests(self, run: PlannedRun) -> tuple[StoredRequest, ...]:
         """Return why a cell is run, once the search that it waits for is over."""
         if run.search_run is None:

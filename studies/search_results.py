@@ -15,8 +15,8 @@ from optuna.visualization import matplotlib as drawing
 
 from bench.errors import StoreError
 from bench.files import atomic_path, atomic_write, parse_json
-from bench.mlflow import MlflowStore, ParentStatus, finish_parent_run, start_parent_run, tag_run
 from bench.record import RunFolder, is_run_key
+from bench.tracker import ExperimentTracker, ParentStatus
 from reports.runs import SUMMARY_FILE
 from studies.search import BestTrial, HyperparameterSearch, TrialCounts
 
@@ -31,7 +31,7 @@ FIGURES = {
 _log = logging.getLogger(__name__)
 
 
-def start_search_run(search: HyperparameterSearch, store: MlflowStore) -> None:
+def start_search_run(search: HyperparameterSearch, store: ExperimentTracker) -> None:
     """The MLflow run under which the trials will stand."""
     params = {
         "search": search.name,
@@ -40,10 +40,10 @@ def start_search_run(search: HyperparameterSearch, store: MlflowStore) -> None:
         "runs of a trial": search.options.seeds,
         **{f"range of {name}": _format_range(one) for name, one in search.ranges.items()},
     }
-    start_parent_run(store, search.spec.dataset, search.spec.data, search.title, params)
+    store.start_parent_run(search.spec.dataset, search.spec.data, search.title, params)
 
 
-def publish_search(search: HyperparameterSearch, store: MlflowStore) -> None:
+def publish_search(search: HyperparameterSearch, store: ExperimentTracker) -> None:
     """Write what a search tried and found, draw it, and close its MLflow run; nothing where all that is done."""
     if search.is_imported:
         return
@@ -62,11 +62,11 @@ def publish_search(search: HyperparameterSearch, store: MlflowStore) -> None:
         tags |= {f"bench.winner.{name}": str(value) for name, value in winner.params.items()}
         before = {key for key in (known.get("winner") or {}).get("keys", []) if is_run_key(key)}
         for key in before - set(winner.keys):
-            tag_run(store, RunFolder(store.results / "runs" / key), {"bench.winner": "false"})
+            store.tag_run(RunFolder(store.results / "runs" / key), {"bench.winner": "false"})
         for key in winner.keys:
-            tag_run(store, RunFolder(store.results / "runs" / key), {"bench.winner": "true"})
+            store.tag_run(RunFolder(store.results / "runs" / key), {"bench.winner": "true"})
     files = [*pictures, place / SUMMARY_FILE]
-    finish_parent_run(store, search.spec.dataset, search.spec.data, search.title, status, metrics, files, tags)
+    store.finish_parent_run(search.spec.dataset, search.spec.data, search.title, status, metrics, files, tags)
     if store.unavailable_reason is None:
         atomic_write(place / SUMMARY_FILE, _encode_json({**found, "published": True}))
 

@@ -31,9 +31,10 @@ from optuna.storages import RDBStorage, fail_stale_trials
 from optuna.trial import FrozenTrial, TrialState
 from psycopg import ProgrammingError as Refused
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
+from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
 from bench.errors import ConfigError, StoreError
-from bench.files import open_database
+from bench.files import make_sqlite_url, open_database, read_sqlite_path
 from bench.record import FailureKind, get_process_id, process_is_alive
 
 MAX_OUTAGE = 900.0  # seconds that a database which went away is waited for
@@ -64,12 +65,12 @@ _leased_ids: set[int] = set()  # Optuna's ids of the trials that this process wo
 def make_storage_url(results: Path, url: str | None) -> str:
     """The database's address as SQLAlchemy wants it. Raises ConfigError for one that is neither of the two kinds."""
     if url is None:
-        return f"sqlite:///{(results / 'optuna.db').resolve()}"
+        return make_sqlite_url(results / "optuna.db")
     kind, _, rest = url.partition("://")
     if kind in ("postgresql", "postgres", "postgresql+psycopg") and rest:
         return f"postgresql+psycopg://{rest}"
     if kind == "sqlite" and rest.startswith("/") and not rest.endswith("/"):
-        return f"sqlite:///{Path(rest[1:]).resolve()}"
+        return make_sqlite_url(Path(rest[1:]))
     raise ConfigError(
         f"--storage '{url}' is no database for this; for example postgresql://user@host/name or sqlite:////path/optuna.db"
     )
@@ -143,22 +144,27 @@ class Storage:
         """The answer of a call, waiting while the database is away. Raises StoreError when that lasts too long."""
         if self._has_lock:  # the waiting is done where the lock is taken again
             return call()
-        since, said = time.monotonic(), False
-        while True:
-            try:
-                return call()
-            except _get_outage_errors() as error:
-                if not _is_outage(error):
-                    raise
-                if time.monotonic() - since > MAX_OUTAGE:
-                    raise StoreError(
-                        f"the database {hide_password(self.url)} stayed away ({_get_first_line(error)})"
-                    ) from None
-                if not said and time.monotonic() - since > 2:
-                    said = True
-                    self._notify(f"the database {hide_password(self.url)} is away; waiting for it")
-                _log.warning("database away", exc_info=True)
-                time.sleep(0.5)
+        said = False
+
+        def report(state: RetryCallState) -> None:
+            nonlocal said
+            _log.warning("database away", exc_info=state.outcome.exception() if state.outcome else None)
+            if not said and (state.seconds_since_start or 0) > 2:
+                said = True
+                self._notify(f"the database {hide_password(self.url)} is away; waiting for it")
+
+        retrying = Retrying(
+            retry=retry_if_exception(_is_outage),
+            stop=stop_after_delay(MAX_OUTAGE),
+            wait=wait_fixed(0.5),
+            before_sleep=report,
+            reraise=False,
+        )
+        try:
+            return retrying(call)
+        except RetryError as error:
+            reason = _get_first_line(error.last_attempt.exception())
+            raise StoreError(f"the database {hide_password(self.url)} stayed away ({reason})") from None
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -209,7 +215,7 @@ class Storage:
 
     @property
     def _file(self) -> Path | None:
-        return Path(self.url.removeprefix("sqlite:///")) if self.url.startswith("sqlite:///") else None
+        return read_sqlite_path(self.url)
 
 
 def hide_password(url: str) -> str:
@@ -228,13 +234,15 @@ def _get_outage_errors() -> tuple[type[Exception], ...]:
     return (StorageInternalError, DBAPIError, psycopg.Error)
 
 
-def _is_outage(error: Exception) -> bool:
-    """Whether it tells of a database that is away, and not of data that it refuses."""
+def _is_outage(error: BaseException) -> bool:
+    """Return whether an error comes from a database that is away, and not from data that it refuses."""
+    if not isinstance(error, _get_outage_errors()):
+        return False
     inner = error.__cause__ if isinstance(error, StorageInternalError) else error
     return not isinstance(inner, DataError | IntegrityError | ProgrammingError | Refused | ValueError)
 
 
-def _get_first_line(error: Exception) -> str:
+def _get_first_line(error: BaseException | None) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 

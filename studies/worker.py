@@ -46,7 +46,9 @@ def run_until_done(
 
 
 def publish_remaining(scheduler: Scheduler, environment: RunEnvironment) -> None:
-    """Publish the records that whoever made them did not live to publish."""
+    """Publish the records that were not published when they were made; a tracker that was away is tried once more."""
+    if environment.store.unavailable_reason is not None:
+        environment.store.retry()
     for _, folder in scheduler.iterate_done():
         if folder is None or environment.store.find_run_id(folder) is not None:
             continue

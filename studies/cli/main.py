@@ -288,12 +288,12 @@ def predict(
 def sync(
     results: Results = DEFAULT_RESULTS,
     tracking_uri: Tracking = None,
-    light: Annotated[bool, typer.Option("--light", help="Bring records alone, quickly, without their files.")] = False,
+    pull: Annotated[bool, typer.Option("--pull", help="Only bring what others published; publish nothing.")] = False,
 ) -> None:
     """Exchange records with MLflow, both ways."""
     from studies.cli.runs import sync_records
 
-    raise typer.Exit(sync_records(Console(), results, tracking_uri, light))
+    raise typer.Exit(sync_records(Console(), results, tracking_uri, pull))
 
 
 @app.command()

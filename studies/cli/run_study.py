@@ -13,12 +13,12 @@ from rich.console import Console
 
 from bench.config import get_or_suggest, parse_overrides
 from bench.errors import BenchError, ConfigError
-from bench.execute import RunEnvironment, RunRequest, RunResult, execute
+from bench.execute import RunEnvironment, RunRequest, RunResult, execute, publish_waiting
 from bench.files import atomic_write, logs_to
-from bench.mlflow import MlflowStore, ParentStatus, finish_parent_run, start_parent_run
+from bench.mlflow import MlflowStore, sync
 from bench.record import Record, RunFolder
 from bench.requests import StoredRequest, Tuning, add_requests, lacks_requests, name_files
-from bench.sync import sync
+from bench.tracker import ExperimentTracker, ParentStatus
 from reports.runs import Run
 from reports.terminal import ArmProgress, make_gap_table, make_optimism_table, make_plan_table, render_records
 from studies.cli.options import (
@@ -218,15 +218,17 @@ def _run_requests(requests: list[RunRequest], environment: RunEnvironment) -> tu
     """Run what is asked, one after the other, until a mistake of the user's ends it."""
 
     outcomes: list[RunResult] = []
+    mistake: BenchError | None = None
     with logs_to(environment.results / "log"):
         environment.store.end_orphaned_runs()
         for request in requests:
             try:
                 outcomes.append(execute(request, environment))
             except BenchError as error:
-                return outcomes, error
+                mistake = error
+                break
             environment.reporter.notify(format_summary_line(outcomes[-1]))
-    return outcomes, None
+        return publish_waiting(outcomes, environment), mistake
 
 
 def run_study_request(
@@ -269,8 +271,9 @@ def run_study_request(
                 _finish_mlflow_runs(scheduler, environment.store, status)
             for search in scheduler.searches:
                 publish_search(search, environment.store)
-            if resources.tracking_uri is not None and any(folder is None for _, folder in scheduler.iterate_done()):
-                sync(environment.store, files=False)  # what other machines made
+            elsewhere = scheduler.list_made_elsewhere()
+            if isinstance(environment.store, MlflowStore) and resources.tracking_uri is not None and elsewhere:
+                sync(environment.store, push=False, keys=elsewhere)  # what other machines made
     if dry_run:
         console.print(make_plan_table(_count_planned(scheduler)))
         _print_failed(console, scheduler)
@@ -278,7 +281,9 @@ def run_study_request(
     return _print_study_results(console, scheduler, environment.store, json_file)
 
 
-def _print_study_results(console: Console, scheduler: Scheduler, store: MlflowStore, json_file: Path | None) -> int:
+def _print_study_results(
+    console: Console, scheduler: Scheduler, store: ExperimentTracker, json_file: Path | None
+) -> int:
     """The tables of an order that was carried out, what failed and why, and where its records are."""
     found = list(_read_finished(scheduler))
     runs = [run for run, _ in found]
@@ -310,7 +315,7 @@ def _print_study_results(console: Console, scheduler: Scheduler, store: MlflowSt
     return EXIT_INCOMPLETE if scheduler.failed_runs else EXIT_DONE
 
 
-def _start_mlflow_runs(scheduler: Scheduler, store: MlflowStore) -> None:
+def _start_mlflow_runs(scheduler: Scheduler, store: ExperimentTracker) -> None:
     """Begin the MLflow runs of the study, one in each data set's experiment, and of its searches."""
     request = scheduler.plan.request
     asked = {
@@ -321,7 +326,7 @@ def _start_mlflow_runs(scheduler: Scheduler, store: MlflowStore) -> None:
     }
     for dataset, data in sorted(scheduler.experiments):
         if request.name and scheduler.remaining:
-            start_parent_run(store, dataset, data, request.name, asked)
+            store.start_parent_run(dataset, data, request.name, asked)
     for search in scheduler.searches:
         if not search.is_over():
             start_search_run(search, store)
@@ -338,15 +343,15 @@ def _store_requests(scheduler: Scheduler) -> None:
                     add_requests(folder, requests)
 
 
-def _finish_mlflow_runs(scheduler: Scheduler, store: MlflowStore, status: ParentStatus) -> None:
+def _finish_mlflow_runs(scheduler: Scheduler, store: ExperimentTracker, status: ParentStatus) -> None:
     """Close the study's MLflow runs; those of searches that were interrupted too."""
     metrics = {"runs/done": float(scheduler.done_count), "runs/failed": float(len(scheduler.failed_runs))}
     for dataset, data in sorted(scheduler.experiments):
         if scheduler.plan.request.name:
-            finish_parent_run(store, dataset, data, scheduler.plan.request.name, status, metrics, [], {})
+            store.finish_parent_run(dataset, data, scheduler.plan.request.name, status, metrics, [], {})
     for search in scheduler.searches:
         if status == "KILLED":
-            finish_parent_run(store, search.spec.dataset, search.spec.data, search.title, status, {}, [], {})
+            store.finish_parent_run(search.spec.dataset, search.spec.data, search.title, status, {}, [], {})
 
 
 def _find_overlapping(scheduler: Scheduler) -> list[str]:

@@ -14,8 +14,7 @@ from rich.console import Console
 from bench.config import get_or_suggest, parse_overrides
 from bench.errors import ConfigError, StoreError
 from bench.files import logs_to
-from bench.mlflow import MlflowStore
-from bench.sync import sync
+from bench.mlflow import MlflowStore, sync
 from reports.check import Finding, check_report
 from reports.paper import PAPER_PDF, PAPER_SOURCE, find_latex
 from reports.write import PAGE_FILE, check_folder, list_figures, list_tables, read_manifest, write_report
@@ -148,14 +147,14 @@ def _get_mlflow_url(tracking: str | None) -> str:
     return tracking if tracking is not None and tracking.startswith(("http://", "https://")) else LOCAL_MLFLOW
 
 
-def sync_records(console: Console, results: Path, tracking_uri: str | None, light: bool) -> int:
+def sync_records(console: Console, results: Path, tracking_uri: str | None, pull: bool) -> int:
     """Exchange records with MLflow and return the exit code."""
     from studies.cli.run_study import print_unavailable
 
     check_destinations(results, tracking_uri)
     store = MlflowStore(results, tracking_uri)
     with logs_to(results / "log"):
-        done = sync(store, files=not light)
+        done = sync(store, push=not pull)
     completed = f", {done.completed} completed with their files" if done.completed else ""
     console.print(f"{done.pushed} records pushed, {done.pulled} pulled{completed}", highlight=False)
     told = [f"run {key}: there are different records of this run; none was changed" for key in sorted(done.conflicts)]

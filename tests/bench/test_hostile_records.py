@@ -18,10 +18,8 @@ from bench.artifacts import DATASET_INFO_FILE, PREDICTIONS_FILE, read_dataset_in
 from bench.errors import StoreError
 from bench.execute import execute
 from bench.files import sha256
-from bench.mlflow import REMOTE_SCHEMES, MlflowStore
-from bench.mlflow_run import clean_metric_name, pack_record
+from bench.mlflow import REMOTE_SCHEMES, MlflowStore, clean_metric_name, sync
 from bench.record import RECORD_FILE, Record, RunFolder, is_artifact_name
-from bench.sync import sync
 from studies.cli.main import main
 from studies.search import Budget
 from studies.select import read_records
@@ -85,16 +83,14 @@ def with_files(record: Record, names: dict[str, str]) -> str:
     return replace(record, files={**record.files, **names}).to_json()
 
 
-def publish(
-    uri: str, text: str | bytes, folder: Path | None = None, light: bool = True, key: str | None = None
-) -> None:
+def publish(uri: str, text: str | bytes, folder: Path | None = None, key: str | None = None) -> None:
     """Do as a hostile machine would: publish any text as a record, with whatever lies in a folder."""
     from mlflow import MlflowClient
 
     data = text.encode() if isinstance(text, str) else text
     client = MlflowClient(uri)
     tags = {"bench.key": key or json.loads(data)["key"], "bench.record": sha(data.decode(errors="surrogateescape"))}
-    run = client.create_run("0", tags={**tags, **(pack_record(data) if light else {})})
+    run = client.create_run("0", tags=tags)
     if folder is not None:
         for path in folder.iterdir():
             if path.is_file() and path.name != RECORD_FILE:
@@ -143,11 +139,10 @@ def test_every_file_that_a_run_writes_may_be_listed(made):
     assert RunFolder(folder).read_record() == record
 
 
-@pytest.mark.parametrize("light", [True, False])
-def test_pulling_a_record_that_names_files_elsewhere_brings_nothing(tmp_path, made, uri, secret, light):
+def test_pulling_a_record_that_names_files_elsewhere_brings_nothing(tmp_path, made, uri, secret):
     record, folder = made
-    publish(uri, with_files(record, {"../../secret": sha256(secret)}), folder, light)
-    done = sync(MlflowStore(tmp_path / "b", uri), files=not light)
+    publish(uri, with_files(record, {"../../secret": sha256(secret)}), folder)
+    done = sync(MlflowStore(tmp_path / "b", uri))
     assert done.pulled == 0 and one_line(done.skipped)
     assert everything(tmp_path / "b" / "runs") == {}
     assert secret.read_bytes() == SECRET
@@ -310,16 +305,15 @@ def test_a_run_meets_a_thousand_mutations_of_its_record_without_a_traceback(tmp_
     assert sum(outcomes.values()) == MUTATIONS and outcomes["found"] > 0 and outcomes["refused"] > MUTATIONS / 3
 
 
-@pytest.mark.parametrize("light", [True, False])
-def test_mutations_of_a_record_that_a_server_sends_are_pulled_or_skipped_in_one_line(tmp_path, made, uri, light):
+def test_mutations_of_a_record_that_a_server_sends_are_pulled_or_skipped_in_one_line(tmp_path, made, uri):
     record, _ = made
     sent = Counter()
     for number, text in enumerate(texts(record, 3, 60)):
         key = key_in(text) or f"{number:020x}"
         sent[key] += 1
-        publish(uri, text.encode(errors="surrogatepass").decode(errors="replace"), None, light and number % 2 == 0, key)
+        publish(uri, text.encode(errors="surrogatepass").decode(errors="replace"), None, key)
     store = MlflowStore(tmp_path / "b", uri)
-    done = sync(store, files=not light)
+    done = sync(store)
     assert store.unavailable_reason is None and all(line.isprintable() and len(line) < 500 for line in done.skipped)
     assert done.pulled + len(done.skipped) >= len(sent) - 5
     assert not (tmp_path / "b").joinpath("secret").exists()

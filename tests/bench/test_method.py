@@ -8,8 +8,7 @@ import pytest
 from bench.errors import ConfigError
 from bench.explanations import StoredWordOutcome
 from bench.method import resolve
-from bench.mlflow import MlflowStore
-from bench.mlflow_run import LiveRun
+from bench.mlflow import MlflowRun, MlflowStore
 from bench.record import RunFolder
 from bench.timing import Timer
 from bench.tracker import RunTracker
@@ -72,7 +71,7 @@ def test_a_run_is_from_scratch_where_no_encoder_started_from_weights(config, wei
 
 
 def test_what_the_review_says_of_a_stage_is_noted_under_its_name(tmp_path, quiet):
-    notebook = RunTracker(LiveRun(MlflowStore(tmp_path)), quiet, RunFolder(tmp_path), Timer())
+    notebook = RunTracker(MlflowRun(MlflowStore(tmp_path)), quiet, RunFolder(tmp_path), Timer())
     words = (StoredWordOutcome("grief", 0.5, None),)
     notebook.log_explanations("warm", dict.fromkeys(("low/train0", "mid/train0", "low/val0"), Explanation(None, words)))
     noted = notebook.make_notes(CORPUS, review)

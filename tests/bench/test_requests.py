@@ -12,8 +12,7 @@ import pytest
 
 import bench.requests
 from bench.execute import execute
-from bench.mlflow import MlflowStore
-from bench.mlflow_run import REQUESTS_PREFIX
+from bench.mlflow import MlflowStore, sync
 from bench.record import RunFolder, is_artifact_name
 from bench.requests import (
     REQUESTS,
@@ -26,7 +25,6 @@ from bench.requests import (
     parse_requests,
     read_requests,
 )
-from bench.sync import sync
 from tests.bench.mutations import mutated
 from tests.bench.test_execute import ask
 from tests.bench.test_store import AWAY, desk_at, folder_of
@@ -210,12 +208,11 @@ def published(store, run_id):
     return path.read_bytes() if path.exists() else b""
 
 
-@pytest.mark.parametrize("light", [False, True])
-def test_requests_travel_both_ways_and_end_up_the_same(tmp_path, quiet, uri, light):
+def test_requests_travel_both_ways_and_end_up_the_same(tmp_path, quiet, uri):
     outcome = execute(asked_by(BY_HAND), desk_at(tmp_path / "a", quiet, uri))
     here, there = MlflowStore(tmp_path / "a", uri), MlflowStore(tmp_path / "b", uri)
     assert BY_HAND.arm in published(here, outcome.run_id).decode()
-    assert sync(there, files=not light).pulled == 1
+    assert sync(there).pulled == 1
     a, b = folder_of(tmp_path / "a", outcome), folder_of(tmp_path / "b", outcome)
     assert stored(b) == [BY_HAND]
     execute(asked_by(BY_STUDY), desk_at(tmp_path / "b", quiet, uri))
@@ -223,7 +220,7 @@ def test_requests_travel_both_ways_and_end_up_the_same(tmp_path, quiet, uri, lig
     execute(asked_by(more), desk_at(tmp_path / "a", quiet, uri))
     assert stored(b) == [BY_HAND, BY_STUDY] and stored(a) == [BY_HAND, more]
     for store in (there, here, there):
-        done = sync(store, files=not light)
+        done = sync(store)
         assert (done.pushed, done.pulled, done.skipped) == (0, 0, [])
     assert (
         sorted(one.study for one in stored(a))
@@ -241,16 +238,6 @@ def test_requests_travel_both_ways_and_end_up_the_same(tmp_path, quiet, uri, lig
     assert published(here, outcome.run_id) == before
 
 
-def test_requests_that_are_too_long_for_tags_travel_as_a_file(tmp_path, quiet, uri, monkeypatch):
-    monkeypatch.setattr("bench.mlflow_run.MAX_RECORD_TAGS", 0)
-    many = [replace(BY_HAND, arm=f"arm{number}") for number in range(20)]
-    outcome = execute(asked_by(*many), desk_at(tmp_path / "a", quiet, uri))
-    there = MlflowStore(tmp_path / "b", uri)
-    assert f"{REQUESTS_PREFIX}0" not in there.connect().get_run(outcome.run_id).data.tags
-    assert sync(there).pulled == 1
-    assert {one.arm for one in stored(folder_of(tmp_path / "b", outcome))} == {one.arm for one in many}
-
-
 def test_a_run_of_version_0_1_has_no_requests_to_exchange(tmp_path, quiet, uri):
     outcome = execute(asked_by(), desk_at(tmp_path / "a", quiet, uri))
     assert published(MlflowStore(tmp_path / "a", uri), outcome.run_id) == b""
@@ -261,23 +248,14 @@ def test_a_run_of_version_0_1_has_no_requests_to_exchange(tmp_path, quiet, uri):
     assert stored(folder_of(tmp_path / "a", outcome)) == [BY_HAND]
 
 
-@pytest.mark.parametrize("tags", [True, False], ids=["tags", "file"])
 @pytest.mark.parametrize(
     "content", [b"\xff" * 100, b"{}\n", b"[" * 100_000 + b"\n", b'{"arm": "../../x"}\n'], ids=range(4)
 )
-def test_hostile_requests_of_a_server_bring_nothing_and_hold_up_no_run(tmp_path, quiet, uri, content, tags):
-    from bench.mlflow_run import pack_record
-
+def test_hostile_requests_of_a_server_bring_nothing_and_hold_up_no_run(tmp_path, quiet, uri, content):
     outcome = execute(asked_by(BY_HAND), desk_at(tmp_path / "a", quiet, uri))
     client = MlflowStore(tmp_path / "a", uri).connect()
     place = Path(client.get_run(outcome.run_id).info.artifact_uri.removeprefix("file://"))
     (place / REQUESTS).write_bytes(content)
-    for name in client.get_run(outcome.run_id).data.tags:
-        if name.startswith(REQUESTS_PREFIX):
-            client.delete_tag(outcome.run_id, name)
-    if tags:
-        for name, value in pack_record(content, REQUESTS_PREFIX).items():
-            client.set_tag(outcome.run_id, name, value)
     client.set_tag(outcome.run_id, "bench.requested_by", bench.requests.hashlib.sha256(content).hexdigest())
     done = sync(MlflowStore(tmp_path / "b", uri))
     assert (done.pulled, done.skipped) == (1, [])
