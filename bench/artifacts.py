@@ -83,13 +83,8 @@ def write_artifacts(
 ) -> dict[str, str]:
     """Config, card, curves, predictions, explanations, pictures, and the weights of a predictor that is to be kept:
     name -> sha256."""
-    names = [
-        CONFIG_FILE,
-        DATASET_INFO_FILE,
-        CURVES_FILE,
-        PREDICTIONS_FILE,
-        *write_explanations(folder, arm, splits, told),
-    ]
+    names = [CONFIG_FILE, DATASET_INFO_FILE, CURVES_FILE, PREDICTIONS_FILE]
+    names += write_explanations(folder, arm, splits, told)
     write_dataset_info(folder, splits.info)
     atomic_write(folder / CONFIG_FILE, json.dumps(spec.config, indent=1, sort_keys=True).encode())
     atomic_write(folder / CURVES_FILE, json.dumps(curves).encode())

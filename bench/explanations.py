@@ -21,7 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from bench.errors import StoreError
 from bench.files import atomic_path, atomic_write, parse_json
-from bench.types import Clip, DatasetSplits, Explanation, MaskSnapshot, PlantedWord, SampleTruth, WordOutcome
+from bench.types import Clip, DatasetSplits, Explanation, PlantedWord, SampleTruth, WordOutcome
 
 START_TOLERANCE = 0.05  # seconds between a planted word's start and the start a transcript gives it
 
@@ -177,17 +177,10 @@ def _collect_arrays(one: Explanation) -> dict[str, np.ndarray]:
         if value is not None:
             found[name] = value.float().numpy().astype(kind)
     for modality, mask in one.masks.items():
-        found |= {f"{modality}/{name}": array for name, array in _collect_mask_arrays(mask).items()}
+        content = mask.content.numpy()
+        found[f"{modality}/hidden"], found[f"{modality}/hints"] = mask.hidden.numpy(), mask.hints.numpy()
+        found[f"{modality}/content"] = content if content.dtype == np.uint8 else content.astype(np.float16)
     return found
-
-
-def _collect_mask_arrays(mask: MaskSnapshot) -> dict[str, np.ndarray]:
-    content = mask.content.numpy()
-    return {
-        "hidden": mask.hidden.numpy(),
-        "hints": mask.hints.numpy(),
-        "content": content if content.dtype == np.uint8 else content.astype(np.float16),
-    }
 
 
 def _parse_clip_explanation(raw: dict[str, Any], arrays: Mapping[str, np.ndarray], place: str) -> ClipExplanation:

@@ -158,8 +158,10 @@ def _is_half_made(path: Path, connect: Callable[[str], object], rows: str) -> bo
     """Return whether a database holds no rows, and some but not all parts of a new one. Another program's is not."""
     try:
         found = _read_schema(path)
-        if f"table {rows}" in found and _query_number(path, f"SELECT count(*) FROM {rows}"):
-            return False
+        if f"table {rows}" in found:
+            with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT)) as connection:
+                if connection.execute(f"SELECT 1 FROM {rows} LIMIT 1").fetchone():
+                    return False
     except sqlite3.Error:
         return False
     with _temporary_database(path, connect) as made:
@@ -193,7 +195,7 @@ def read_sqlite_path(url: str) -> Path | None:
 def _has_tables(path: Path) -> bool:
     """Return whether there is a file with at least one table in it, or one that cannot be looked into."""
     try:
-        return path.exists() and _query_number(path, "SELECT count(*) FROM sqlite_master") > 0
+        return path.exists() and bool(_read_schema(path))
     except sqlite3.Error:
         return True
 
@@ -205,13 +207,6 @@ def _read_schema(path: Path) -> set[str]:
         if "table alembic_version" in found:
             found |= {f"revision {one}" for (one,) in connection.execute("SELECT version_num FROM alembic_version")}
         return found
-
-
-def _query_number(path: Path, query: str) -> int:
-    """Return the number that a query answers."""
-    with closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT)) as connection:
-        (number,) = connection.execute(query).fetchone()
-        return int(number)
 
 
 @contextmanager

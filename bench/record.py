@@ -47,6 +47,7 @@ RunKey = Annotated[str, Strict(), Field(pattern=f"^{_KEY_PATTERN.pattern}$")]
 Digest = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+LOCK_FILE = REPOSITORY / "requirements.lock"
 CODE_FOLDERS = ("bench", "methods", "datasets", "studies", "reports")
 RECORDED_PACKAGES = (
     "torch",
@@ -345,7 +346,7 @@ def collect_provenance(device: str, threads: int) -> dict[str, str | int | bool]
         "commit": head,
         "dirty": dirty,
         "source": hash_source(),
-        "lock": _hash_lock_file(),
+        "lock": sha256(LOCK_FILE)[:16] if LOCK_FILE.exists() else "none",
         "python": platform.python_version(),
         **{package: _get_package_version(package) for package in RECORDED_PACKAGES},
         "platform": platform.platform(),
@@ -363,9 +364,8 @@ def get_process_id() -> str:
 
 def process_is_alive(process: str) -> bool:
     """Whether the process that `get_process_id` once named still runs on this machine."""
-    number, _, _ = process.partition(":")
     try:
-        return _make_process_id(int(number)) == process
+        return _make_process_id(int(process.partition(":")[0])) == process
     except (OSError, ValueError):
         return False
 
@@ -379,11 +379,6 @@ def _make_process_id(number: int) -> str:
 def _run_git(*words: str) -> str:
     done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()
-
-
-def _hash_lock_file() -> str:
-    lock = REPOSITORY / "requirements.lock"
-    return hashlib.sha256(lock.read_bytes()).hexdigest()[:16] if lock.exists() else "none"
 
 
 def _get_package_version(package: str) -> str:

@@ -76,7 +76,7 @@ def train_stage(
     stop = ctx.stop if select is not None else None
     if stop is not None:
         select = None
-    run, pace = _StageRun.start(objective, clips, sampling, stage, rng, ctx), Throttle()
+    run, pace = _StageRun(objective, clips, sampling, stage, rng, ctx), Throttle()
     last = stage.epochs if stop is None else min(stop, stage.epochs)
     for epoch in range(run.state.epoch, last):
         values = run.train_epoch(epoch)
@@ -112,39 +112,24 @@ class _StageState:
 
 
 class _StageRun:
-    """A stage under way."""
+    """A stage under way: a fresh one, or the one whose checkpoint lies in the context's folder."""
 
     def __init__(
-        self, objective: nn.Module, loader: Loader, clips: ClipSet, stage: Stage, rng: RngTree, ctx: FitContext
+        self, objective: nn.Module, clips: ClipSet, sampling: Sampling, stage: Stage, rng: RngTree, ctx: FitContext
     ) -> None:
-        self.objective, self.loader, self.clips = objective, loader, clips
-        self.stage, self.rng, self.ctx = stage, rng, ctx
+        self.objective, self.clips, self.stage, self.rng, self.ctx = objective, clips, stage, rng, ctx
+        self.loader = Loader(clips, sampling, rng, stage.batch, ctx, shuffle=True)
         self.state = _StageState()
         self.fabric = _make_fabric(ctx, stage.precision)
-        made = _make_optimizer(objective, stage)
-        module, self.optimizer = self.fabric.setup(_BatchUnwrapper(objective), made)
-        self.step_module = module
+        self.step_module, self.optimizer = self.fabric.setup(
+            _BatchUnwrapper(objective), _make_optimizer(objective, stage)
+        )
         self.ema = _Ema(objective) if stage.ema else None
         self.checkpoint_path = ctx.folder / f"{stage.name}.pt"
-
-    @classmethod
-    def start(
-        cls,
-        objective: nn.Module,
-        clips: ClipSet,
-        sampling: Sampling,
-        stage: Stage,
-        rng: RngTree,
-        ctx: FitContext,
-    ) -> _StageRun:
-        """A fresh run of the stage, or the one whose checkpoint lies in the context's folder."""
-        loader = Loader(clips, sampling, rng, stage.batch, ctx, shuffle=True)
-        run = cls(objective, loader, clips, stage, rng, ctx)
-        if run.checkpoint_path.exists():
-            run.load()
-            for epoch, values in enumerate(run.state.history):
+        if self.checkpoint_path.exists():
+            self.load()
+            for epoch, values in enumerate(self.state.history):
                 ctx.tracker.log_epoch(stage.name, epoch, values)
-        return run
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
         """One pass over the clips; the mean of every term and note."""
