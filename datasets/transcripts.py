@@ -26,9 +26,7 @@ _FAILURE_TEXT = "conversion failed"  # what the recogniser writes when it gives 
 
 MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
 UNKNOWN_LANGUAGES = ("mul", "und")  # a language that is several or unknown: the model guesses it for each clip
-SILENCE_CAPTION = (
-    "..."  # the caption of a clip in which nothing was heard, so that its file is not taken for a broken one
-)
+SILENCE_CAPTION = "..."  # of a clip in which nothing was heard, so that its file is not taken for a broken one
 
 
 def read_transcript(path: Path, key: str) -> tuple[list[Word], list[DataIssue]]:
@@ -138,9 +136,8 @@ class Whisper:
         except Exception as error:  # CTranslate2 and tokenizers have no exceptions of their own
             raise ConfigError(f"the model of {folder} cannot be loaded: {' '.join(str(error).split())}") from None
         if language not in (*known, *UNKNOWN_LANGUAGES):
-            raise ConfigError(
-                f"the model of {folder} does not know the language '{language}'; {_list_languages(known)}"
-            )
+            listed = f"{', '.join(known[:8])}{' and others' if len(known) > 8 else ''}"
+            raise ConfigError(f"the model of {folder} does not know the language '{language}'; it knows {listed}")
         self._language = None if language in UNKNOWN_LANGUAGES else language
 
     def transcribe(self, samples: np.ndarray) -> list[Word]:
@@ -165,8 +162,7 @@ def transcribe_clips(
     A clip that has its file is passed over, so that it goes on where it was stopped. Raises ConfigError before any work
     where the model cannot be used.
     """
-    recogniser = Whisper(model, language)
-    return write_transcripts(clips, root, recogniser, report)
+    return write_transcripts(clips, root, Whisper(model, language), report)
 
 
 def write_transcripts(
@@ -183,12 +179,12 @@ def write_transcripts(
             why = f"no transcript was made: {' '.join(str(error).split())}"
             problems.append(DataIssue("transcribe", clip.key, why))
             continue
-        place = _make_transcript_path(clip, root)
-        refused = [explain_unsafe_link(path, root) for path in (root / "srt", place.parent) if path.is_symlink()]
-        if any(refused):
-            raise DataError(f"{place.parent} is behind a link that leaves the data folder, or leads nowhere; remove it")
+        path = _make_transcript_path(clip, root)
+        links = [folder for folder in (root / "srt", path.parent) if folder.is_symlink()]
+        if any(explain_unsafe_link(folder, root) for folder in links):
+            raise DataError(f"{path.parent} is behind a link that leaves the data folder, or leads nowhere; remove it")
         if _needs_transcript(clip, root):  # another process may have been faster
-            _write_subtitles(_make_transcript_path(clip, root), text)
+            _write_subtitles(path, text)
     report("transcribe", len(wanted), len(wanted))
     return problems
 
@@ -212,6 +208,11 @@ def _make_subtitles(clip: Clip, recogniser: Transcriber) -> str:
         raise MediaError(f"{source.name} holds no sound")
     words = [Word(" ".join(word.text.split()), word.start, word.end) for word in recogniser.transcribe(samples)]
     words = [word for word in words if word.text] or [Word(SILENCE_CAPTION, 0.0, len(samples) / SAMPLE_RATE)]
+    return format_subtitles(words)
+
+
+def format_subtitles(words: Sequence[Word]) -> str:
+    """Format words as an srt file, a caption each."""
     return "\n".join(
         f"{number}\n{_format_timestamp(word.start)} --> {_format_timestamp(max(word.start, word.end))}\n{word.text}\n"
         for number, word in enumerate(words, 1)
@@ -230,7 +231,3 @@ def _format_timestamp(seconds: float) -> str:
     """Hours, minutes, seconds and thousandths."""
     whole, thousandths = divmod(round(max(0.0, seconds) * 1000), 1000)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d},{thousandths:03d}"
-
-
-def _list_languages(known: Sequence[str]) -> str:
-    return f"it knows {', '.join(known[:8])}{' and others' if len(known) > 8 else ''}"
