@@ -46,7 +46,7 @@ def load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
     fold = info.folds[0] if request.fold is None else request.fold
     folder = source.path or find_data_folder(info, request.folder)
     if folder is not None:
-        return _make_splits(info, source.index(folder, fold), folder, request)
+        return _make_splits(info, source.index(folder, fold=fold), folder, request)
     if fold != info.folds[0]:
         raise DataError(
             f"no {info.title} was found, and the built-in sample has one split: leave --fold out, or say --data DIR"
