@@ -86,16 +86,11 @@ def _read_video(kept: CachedClip, places: list[np.ndarray], corner: np.ndarray, 
 
 def _read_audio(kept: CachedClip, places: list[np.ndarray], out: np.ndarray) -> None:
     """Fill (S, F, M) with the sound frames at `places`; silence past the end of the sound."""
+    out[:] = SILENCE_LEVEL
     for segment, filled in zip(places, out, strict=True):
         known = segment != MISSING_FRAME
-        if known.all():
-            kept.read_audio(segment, filled)
-            continue
-        filled[:] = SILENCE_LEVEL
         if known.any():
-            heard = np.empty((int(known.sum()), out.shape[2]), dtype=np.float32)
-            kept.read_audio(segment[known], heard)
-            filled[known] = heard
+            filled[known] = kept.read_audio(segment[known])
 
 
 def _mask_audio(audio: np.ndarray, drawn: np.ndarray) -> None:
@@ -172,15 +167,17 @@ class CachedClip:
         part = self._pictures[:, rows, columns]
         out[:] = (part[:, :, ::-1] if crop.flipped else part)[frames]
 
-    def read_audio(self, places: np.ndarray, out: np.ndarray) -> None:
-        """Fill (F, M) with log mel energies at places of 10 ms, all of which are there; at least one."""
+    def read_audio(self, places: np.ndarray) -> np.ndarray:
+        """Read (F, M) float16 log mel energies at places of 10 ms, all of which are there; at least one."""
         if self._sound is None:
-            if not self._cache.reserve(np.dtype(np.float16).itemsize * self.facts["sound"] * out.shape[-1]):
+            stored = self._file.get_slice("sound")
+            if not self._cache.reserve(np.dtype(np.float16).itemsize * int(np.prod(stored.get_shape()))):
                 first = int(places.min())
-                out[:] = self._file.get_slice("sound")[first : int(places.max()) + 1][places - first]
-                return
+                part: np.ndarray = stored[first : int(places.max()) + 1][places - first]
+                return part
             self._sound = self._file.get_tensor("sound")
-        out[:] = self._sound[places]
+        found: np.ndarray = self._sound[places]
+        return found
 
     def _decode_crops(self, frames: np.ndarray, crop: Crop, out: np.ndarray) -> None:
         """Each wanted frame decoded, and of it nothing but the crop put in its places."""

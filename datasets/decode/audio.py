@@ -81,8 +81,7 @@ def compute_log_mel(samples: np.ndarray, mels: int) -> np.ndarray:
     heard = wave[: len(samples)]  # filled in place: an hour of sound is there once
     heard.copy_(torch.from_numpy(samples))
     heard -= heard.mean()
-    ends = [min(first + CHUNK_FRAMES, count) for first in range(0, count, CHUNK_FRAMES)]
-    spans = [(first, end) for first, end in zip(range(0, count, CHUNK_FRAMES), ends, strict=True)]
+    spans = [(first, min(first + CHUNK_FRAMES, count)) for first in range(0, count, CHUNK_FRAMES)]
     return np.concatenate(
         [_compute_chunk(wave[a * _STEP_SAMPLES : (b - 1) * _STEP_SAMPLES + _WINDOW_SAMPLES], mels) for a, b in spans]
     )

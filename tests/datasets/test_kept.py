@@ -45,9 +45,7 @@ def pictures(clip: CachedClip, places: list[list[int]], crop: Crop = CROP) -> np
 
 
 def sound(clip: CachedClip, places: list[int]) -> np.ndarray:
-    out = np.zeros((len(places), 4), dtype=np.float32)
-    clip.read_audio(np.array(places), out)
-    return out
+    return clip.read_audio(np.array(places))
 
 
 @pytest.mark.parametrize("room", [0, OF_CLIP, OF_CLIP + 500, 1_000_000])
