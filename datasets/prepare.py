@@ -31,7 +31,7 @@ from bench.errors import MediaError, StoreError
 from bench.files import atomic_path, atomic_write, sha256
 from bench.processes import run_each
 from bench.types import Clip, DataIssue
-from datasets.decode.video import compute_frames_stamp, list_image_names, number_frames
+from datasets.decode.video import compute_frames_stamp, list_images, number_frames
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
 
 STORE_VERSION = 3  # of the files; a change of their content needs a new number
@@ -267,7 +267,7 @@ def compute_full_stamp(clip: Clip) -> str:
 def find_first_last(clip: Clip) -> tuple[str, ...]:
     """The names of the first and the last picture of a folder of frames."""
     try:
-        names = list_image_names(clip.sources.frames) if clip.sources.frames is not None else []
+        names = [entry.name for entry in list_images(clip.sources.frames)] if clip.sources.frames is not None else []
     except OSError:
         names = []
     return tuple(dict.fromkeys(names[:1] + names[-1:]))

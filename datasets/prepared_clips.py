@@ -187,18 +187,15 @@ class CachedClip:
         shown = out.reshape(-1, *out.shape[2:])
         for frame, colours in self._decode_frames(places):
             first, *others = places[frame]
-            for channel, colour in enumerate(colours):
-                shown[first, :, :, channel] = crop.apply(colour)
-            for place in others:
-                shown[place] = shown[first]
+            np.stack([crop.apply(colour) for colour in colours], axis=-1, out=shown[first])
+            shown[others] = shown[first]
 
     def _decode_groups(self, pictures: np.ndarray, frames: np.ndarray) -> None:
         """Whole groups, since their first frames are decoded anyway."""
         groups = np.unique(frames[~self._decoded[frames]] // GOP_SIZE)
         wanted = [frame for group in groups * GOP_SIZE for frame in range(group, min(group + GOP_SIZE, len(pictures)))]
         for frame, colours in self._decode_frames(wanted):
-            for channel, colour in enumerate(colours):
-                pictures[frame, :, :, channel] = colour
+            np.stack(colours, axis=-1, out=pictures[frame])
         self._decoded[wanted] = True
 
     def _decode_frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, ColourPlanes]]:

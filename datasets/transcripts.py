@@ -8,7 +8,7 @@ from html import unescape
 from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -24,6 +24,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}|\[[^\]]*\]")  # of form, and what is told of a sound, as in [Music]
 _FAILURE_TEXT = "conversion failed"  # what the recogniser writes when it gives up
 
+Recogniser = Callable[[np.ndarray], list[Word]]  # (n,) float32 mono sound at SAMPLE_RATE -> its words
 MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
 UNKNOWN_LANGUAGES = ("mul", "und")  # a language that is several or unknown: the model guesses it for each clip
 SILENCE_CAPTION = "..."  # of a clip in which nothing was heard, so that its file is not taken for a broken one
@@ -104,47 +105,38 @@ def _parse_seconds(hours: str, minutes: str, seconds: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
 
 
-class Transcriber(Protocol):
-    """What hears words."""
+def load_recogniser(folder: Path, language: str) -> Recogniser:
+    """Load a Whisper model of a local folder, in the form that faster-whisper reads. It draws nothing at random.
 
-    def transcribe(self, samples: np.ndarray) -> list[Word]:
-        """The words of (n,) float32 mono sound at RATE_HZ; raises RuntimeError or ValueError where it cannot."""
-        ...
+    Raises ConfigError without the extra, for a folder that holds no model, and for a language unknown to it.
+    """
+    if find_spec("faster_whisper") is None:
+        raise ConfigError(
+            'transcribing needs the extra "asr": .venv/bin/pip install ".[asr]" in the checkout, and a model in a '
+            "local folder; docs/transcripts.md says where it comes from"
+        )
+    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"{folder} holds no model of faster-whisper: {', '.join(missing)} not found; docs/transcripts.md says "
+            "where one comes from"
+        )
+    from faster_whisper import WhisperModel
 
+    try:
+        model: Any = WhisperModel(str(folder), device="auto", local_files_only=True)
+        known = list(model.supported_languages)
+    except Exception as error:  # CTranslate2 and tokenizers have no exceptions of their own
+        raise ConfigError(f"the model of {folder} cannot be loaded: {' '.join(str(error).split())}") from None
+    if language not in (*known, *UNKNOWN_LANGUAGES):
+        listed = f"{', '.join(known[:8])}{' and others' if len(known) > 8 else ''}"
+        raise ConfigError(f"the model of {folder} does not know the language '{language}'; it knows {listed}")
 
-class Whisper:
-    """A Whisper model of a local folder, in the form that faster-whisper reads. It draws nothing at random."""
-
-    def __init__(self, folder: Path, language: str) -> None:
-        """Raises ConfigError without the extra, for a folder that holds no model, and for a language unknown to it."""
-        if find_spec("faster_whisper") is None:
-            raise ConfigError(
-                'transcribing needs the extra "asr": .venv/bin/pip install ".[asr]" in the checkout, and a model in a '
-                "local folder; docs/transcripts.md says where it comes from"
-            )
-        missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
-        if missing:
-            raise ConfigError(
-                f"{folder} holds no model of faster-whisper: {', '.join(missing)} not found; docs/transcripts.md says "
-                "where one comes from"
-            )
-        from faster_whisper import WhisperModel
-
-        try:
-            self._model: Any = WhisperModel(str(folder), device="auto", local_files_only=True)
-            known = list(self._model.supported_languages)
-        except Exception as error:  # CTranslate2 and tokenizers have no exceptions of their own
-            raise ConfigError(f"the model of {folder} cannot be loaded: {' '.join(str(error).split())}") from None
-        if language not in (*known, *UNKNOWN_LANGUAGES):
-            listed = f"{', '.join(known[:8])}{' and others' if len(known) > 8 else ''}"
-            raise ConfigError(f"the model of {folder} does not know the language '{language}'; it knows {listed}")
-        self._language = None if language in UNKNOWN_LANGUAGES else language
-
-    def transcribe(self, samples: np.ndarray) -> list[Word]:
-        """The words where someone speaks; stretches without speech are passed over."""
-        segments, _ = self._model.transcribe(
+    def transcribe(samples: np.ndarray) -> list[Word]:
+        """Hear the words where someone speaks; stretches without speech are passed over."""
+        segments, _ = model.transcribe(
             samples,
-            language=self._language,
+            language=None if language in UNKNOWN_LANGUAGES else language,
             word_timestamps=True,
             vad_filter=True,
             temperature=0.0,
@@ -152,6 +144,8 @@ class Whisper:
         )
         said = [word for segment in segments for word in segment.words or ()]
         return [Word(word.word, float(word.start), float(word.end)) for word in said]
+
+    return transcribe
 
 
 def transcribe_clips(
@@ -162,11 +156,11 @@ def transcribe_clips(
     A clip that has its file is passed over, so that it goes on where it was stopped. Raises ConfigError before any work
     where the model cannot be used.
     """
-    return write_transcripts(clips, root, Whisper(model, language), report)
+    return write_transcripts(clips, root, load_recogniser(model, language), report)
 
 
 def write_transcripts(
-    clips: Sequence[Clip], root: Path, recogniser: Transcriber, report: Callable[[str, int, int], None]
+    clips: Sequence[Clip], root: Path, recogniser: Recogniser, report: Callable[[str, int, int], None]
 ) -> list[DataIssue]:
     """The same with any recogniser."""
     wanted = [clip for clip in clips if _needs_transcript(clip, root)]
@@ -199,14 +193,14 @@ def _make_transcript_path(clip: Clip, root: Path) -> Path:
     return root / "srt" / f"{clip.key}.srt"
 
 
-def _make_subtitles(clip: Clip, recogniser: Transcriber) -> str:
+def _make_subtitles(clip: Clip, recogniser: Recogniser) -> str:
     """A caption for each word, so that its time is kept; raises MediaError for a clip without readable sound."""
     source = clip.sources.audio or clip.sources.video
     assert source is not None
     samples, _, _ = read_samples(source, clip.key)
     if not len(samples):
         raise MediaError(f"{source.name} holds no sound")
-    words = [Word(" ".join(word.text.split()), word.start, word.end) for word in recogniser.transcribe(samples)]
+    words = [Word(" ".join(word.text.split()), word.start, word.end) for word in recogniser(samples)]
     words = [word for word in words if word.text] or [Word(SILENCE_CAPTION, 0.0, len(samples) / SAMPLE_RATE)]
     return format_subtitles(words)
 

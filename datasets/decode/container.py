@@ -26,18 +26,9 @@ DECODE_ERRORS = (av.FFmpegError, ValueError)  # what PyAV says of bytes that it 
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints come as exceptions, not on the screen
 
 CONTAINERS_BY_SUFFIX = {  # suffix -> names of the containers that it may stand for
-    ".mp4": {"mp4"},
-    ".mov": {"mov"},
-    ".m4a": {"m4a"},
+    **{f".{name}": {name} for name in ("mp4", "mov", "m4a", "webm", "avi", "flv", "mp3", "wav", "flac", "ogg")},
     ".mkv": {"matroska"},
-    ".webm": {"webm"},
-    ".avi": {"avi"},
-    ".flv": {"flv"},
     ".mpg": {"mpeg", "mpegvideo", "mpegts"},
-    ".mp3": {"mp3"},
-    ".wav": {"wav"},
-    ".flac": {"flac"},
-    ".ogg": {"ogg"},
 }
 # the duration of formats whose time stamps may jump, or that have no index, is a guess
 _GUESSED_DURATION = (av.format.Flags.ts_discont | av.format.Flags.generic_index).value

@@ -287,7 +287,7 @@ def number_frames(folder: Path, key: str, root: Path | None = None) -> NumberedF
     root = root or folder
     numbered: dict[int, Path] = {}
     told: Counter[str] = Counter()
-    for entry in _list_images(folder):
+    for entry in list_images(folder):
         why = explain_unsafe_link(Path(entry.path), root) if entry.is_symlink() else None
         digits = re.findall(r"[0-9]+", Path(entry.name).stem)
         if why is not None or not entry.is_file():
@@ -318,31 +318,23 @@ def _place_frames(order: list[int], key: str) -> tuple[list[int], list[DataIssue
     return [0, *np.cumsum(steps).tolist()][: len(order)], problems
 
 
-def list_image_names(folder: Path) -> list[str]:
-    """The names of the pictures of a folder, in order."""
-    return [entry.name for entry in _list_images(folder)]
-
-
 def compute_frames_stamp(folder: Path) -> str:
     """What changes when a picture of the folder does: their number, total size and latest time of change."""
-    stats = [_stat_entry(entry) for entry in _list_images(folder)]
+    stats = []
+    for entry in list_images(folder):
+        try:
+            stats.append(entry.stat())
+        except OSError:  # a link that leads nowhere
+            stats.append(entry.stat(follow_symlinks=False))
     sizes, times = [stat.st_size for stat in stats], [stat.st_mtime_ns for stat in stats]
     return f"{len(stats)}\x1f{sum(sizes)}\x1f{max(times, default=0)}"
 
 
-def _stat_entry(entry: os.DirEntry[str]) -> os.stat_result:
-    """Of what a link leads to, or of the link itself where that is nothing."""
-    try:
-        return entry.stat()
-    except OSError:
-        return entry.stat(follow_symlinks=False)
-
-
-def _list_images(folder: Path) -> list[os.DirEntry[str]]:
+def list_images(folder: Path) -> list[os.DirEntry[str]]:
+    """List the pictures of a folder by their names."""
     with os.scandir(folder) as entries:
-        return sorted(
-            (entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)), key=lambda entry: entry.name
-        )
+        images = [entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)]
+    return sorted(images, key=lambda entry: entry.name)
 
 
 def read_thumbnail(clip: Clip, side: int) -> bytes | None:
