@@ -18,7 +18,7 @@ from typing import Any
 from bench.config import propose_name
 from bench.errors import DataError
 from bench.types import Clip, ClipSources, DataIssue, DatasetInfo, Split
-from datasets.paths import explain_unsafe_link, is_valid_name, list_folder
+from datasets.paths import explain_unsafe_entry, explain_unsafe_link, is_valid_name, list_folder
 from datasets.rows import (
     AUDIO_SUFFIXES,
     LAYOUT_HINT,
@@ -152,8 +152,7 @@ def scan_media(root: Path, info: DatasetInfo) -> tuple[dict[str, ClipSources], l
                 if not is_valid_name(entry.name):
                     problems.append(make_name_issue(folder, entry.name))
                     continue
-                why = explain_unsafe_link(path, root) if entry.is_symlink() else None
-                if why is not None:
+                if why := explain_unsafe_entry(entry, root):
                     problems.append(DataIssue("link", key, f"{folder}/{name}/{entry.name} is {why}"))
                     continue
                 used = found.setdefault(key, {}).setdefault(part, path)
@@ -180,7 +179,7 @@ def _find_class_folders(
         where = f"{folder}/{entry.name}"
         if not is_valid_name(entry.name):
             problems.append(make_name_issue(folder, entry.name))
-        elif entry.is_symlink() and (why := explain_unsafe_link(Path(entry.path), root)):
+        elif why := explain_unsafe_entry(entry, root):
             problems.append(DataIssue("link", where, why))
         elif entry.is_dir():
             name = find_class(entry.name, info)
@@ -204,10 +203,7 @@ def _find_key(name: str, entry: os.DirEntry[str], suffixes: tuple[str, ...]) -> 
 
 
 def read_split_lists(root: Path, info: DatasetInfo, number: int) -> list[Clip] | None:
-    """The clips of trainlistNN.txt and testlistNN.txt, in their order; None where there are no such files.
-
-    Raises DataError for one list without the other, a list that cannot be read, and for wrong lines.
-    """
+    """Read trainlistNN.txt and testlistNN.txt; None where there are none. Raises DataError for wrong ones."""
     lists: dict[Split, Path] = {
         "train": root / f"trainlist{number:02d}.txt",
         "test": root / f"testlist{number:02d}.txt",

@@ -31,7 +31,7 @@ from bench.errors import MediaError, StoreError
 from bench.files import atomic_path, atomic_write, sha256
 from bench.processes import run_each
 from bench.types import Clip, DataIssue
-from datasets.decode.video import compute_frames_stamp, list_images, number_frames
+from datasets.decode.video import list_images, number_frames
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
 
 STORE_VERSION = 3  # of the files; a change of their content needs a new number
@@ -166,7 +166,7 @@ def prepare_clip(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, Store
     )
 
 
-def _report_crash(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, StoreRow | str]:
+def _report_crash(clip: Clip, *_: object) -> tuple[str, StoreRow | str]:
     return clip.key, "decoding it ended the process, by a fault or for want of memory; tried again the next time"
 
 
@@ -260,8 +260,8 @@ def compute_quick_stamp(clip: Clip, ends: tuple[str, ...] = ()) -> str:
 
 
 def compute_full_stamp(clip: Clip) -> str:
-    """The same with every picture of a folder of frames: their number, total size and latest time."""
-    return _hash_strings([compute_quick_stamp(clip), _stamp_frames(clip)])[:24]
+    """Return the same with every picture of a folder of frames."""
+    return _hash_strings([compute_quick_stamp(clip), _stamp_frames(clip.sources.frames)])[:24]
 
 
 def find_first_last(clip: Clip) -> tuple[str, ...]:
@@ -297,13 +297,19 @@ def _hash_strings(marks: Iterable[str]) -> str:
     return hashlib.sha256("\x1e".join(marks).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _stamp_frames(clip: Clip) -> str:
-    if clip.sources.frames is None:
+def _stamp_frames(folder: Path | None) -> str:
+    """Return number, total size and latest time of change of the pictures of a folder."""
+    if folder is None:
         return ""
+    stats = []
     try:
-        return compute_frames_stamp(clip.sources.frames)
+        for entry in list_images(folder):
+            broken = entry.is_symlink() and not os.path.exists(entry.path)
+            stats.append(entry.stat(follow_symlinks=not broken))
     except OSError as error:
         return f"out of reach: {error.errno}"
+    sizes, times = [stat.st_size for stat in stats], [stat.st_mtime_ns for stat in stats]
+    return f"{len(stats)}\x1f{sum(sizes)}\x1f{max(times, default=0)}"
 
 
 def _stamp_file(path: Path) -> str:
@@ -387,7 +393,7 @@ def _parse_row(line: bytes) -> StoreRow | None:
 
 
 def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
-    """Each set of clips of the very same frames or the very same sound, told once."""
+    """Report each set of clips of the very same frames or the very same sound, once."""
     same: dict[tuple[str, str], list[str]] = defaultdict(list)
     for item in prepared:
         for mark in _get_content_hashes(item):
@@ -396,16 +402,20 @@ def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
     for (kind, _), keys in same.items():
         if len(keys) > 1:
             shared[tuple(sorted(keys))].append(kind)
-    return [
-        DataIssue("same content", keys[0], _describe_duplicates(keys, kinds)) for keys, kinds in sorted(shared.items())
-    ]
+    issues = []
+    for group, kinds in sorted(shared.items()):
+        more = f" and {len(group) - MAX_LISTED} more" if len(group) > MAX_LISTED else ""
+        labels = {key.partition("/")[0] for key in group}
+        under = f", under {len(labels)} classes" if len(labels) > 1 else ""
+        why = f"the same {' and '.join(sorted(kinds))} as {', '.join(group[1:MAX_LISTED])}{more}{under}"
+        issues.append(DataIssue("same content", group[0], why))
+    return issues
 
 
 def drop_leaking_duplicates(
     splits: Mapping[str, Sequence[PreparedClip]],
 ) -> tuple[dict[str, list[PreparedClip]], list[DataIssue]]:
-    """The splits without what is in a later one as well: a copy of a test clip is neither trained nor selected on, a
-    copy of a val clip is not trained on."""
+    """Leave out of each split what is in a later one (test, val, train), and report it."""
     kept: dict[str, list[PreparedClip]] = {}
     problems = []
     later: dict[tuple[str, str], str] = {}  # mark -> the first clip that has it
@@ -429,10 +439,3 @@ def _get_content_hashes(item: PreparedClip) -> list[tuple[str, str]]:
     if item.row is None or item.path is None:
         return []
     return [(kind, digest) for kind, digest in (("picture", item.row.looks), ("sound", item.row.sounds)) if digest]
-
-
-def _describe_duplicates(keys: Sequence[str], kinds: Sequence[str]) -> str:
-    others = ", ".join(keys[1:MAX_LISTED]) + (f" and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else "")
-    labels = sorted({key.partition("/")[0] for key in keys})
-    under = f", under {len(labels)} classes" if len(labels) > 1 else ""
-    return f"the same {' and '.join(sorted(kinds))} as {others}{under}"

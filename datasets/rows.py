@@ -53,10 +53,7 @@ class Listing(NamedTuple):
 
 
 def make_clip(label: str, clip: str, split: Split, info: DatasetInfo, where: str) -> Clip:
-    """A listed clip, its key "<Class>/<clip>" without the suffix of a video, in a group of its own.
-
-    Raises DataError for a class that the card lacks and for a name that would leave the folder.
-    """
+    """Make a clip of its own group, its key without a suffix; raises DataError for a wrong class or name."""
     label, clip = parse_key(f"{label}/{clip}", where)
     name = find_class(label, info)
     if name is None:

@@ -91,8 +91,7 @@ def read_truth(root: Path) -> dict[str, SampleTruth]:
 
 
 def write_sample_clip(info: DatasetInfo, root: Path, label: int, number: int) -> tuple[str, dict[str, Any]]:
-    """Draw, sound and speak one clip into the tree; its key and its truth. The same on every machine but for the
-    codecs' last bits."""
+    """Draw, sound and speak one clip into the tree; return its key and its truth."""
     name = f"{number:03d}"
     rng = np.random.default_rng(_make_seed(info.name, info.classes[label], name))
     seconds = float(rng.uniform(*CLIP_SECONDS))
@@ -164,8 +163,7 @@ class EmotionSpan:
 
 
 def draw_timeline(label: int, classes: int, seconds: float, rng: np.random.Generator) -> tuple[EmotionSpan, ...]:
-    """The clip's class is strong in one or two pieces, a fifth to two fifths of the time; elsewhere it is weak, or
-    another class is."""
+    """Draw pieces: the clip's class strong in one or two of them, elsewhere weak or another class."""
     share = rng.uniform(*STRONG_SHARE)
     strong = int(rng.integers(1, 3))
     weak = int(rng.integers(3, 5))

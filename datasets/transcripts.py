@@ -66,8 +66,7 @@ def spread_words(text: str, start: float, end: float) -> list[Word]:
 
 
 def _decode_text(raw: bytes) -> tuple[str, str | None]:
-    """The text, and the encoding where it is not UTF-8: told by its mark, by zero bytes at every other place, or else
-    guessed as Windows-1252 or at last Latin-1, which any bytes are."""
+    """Return the text and its encoding, None for UTF-8; by mark, by zero bytes, or guessed."""
     if raw.startswith(b"\xef\xbb\xbf"):
         return raw.decode("utf-8-sig", errors="replace"), None
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -151,10 +150,9 @@ def load_recogniser(folder: Path, language: str) -> Recogniser:
 def transcribe_clips(
     clips: Sequence[Clip], root: Path, model: Path, language: str, report: Callable[[str, int, int], None]
 ) -> list[DataIssue]:
-    """Write srt/<Class>/<clip>.srt below `root` for every clip with sound and without words; what failed is told.
+    """Write srt/<Class>/<clip>.srt for every clip with sound and without words; report what failed.
 
-    A clip that has its file is passed over, so that it goes on where it was stopped. Raises ConfigError before any work
-    where the model cannot be used.
+    Raises ConfigError before any work where the model cannot be used.
     """
     return write_transcripts(clips, root, load_recogniser(model, language), report)
 

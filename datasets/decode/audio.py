@@ -131,8 +131,7 @@ def _resample(resampler: Any, frame: Any) -> list[np.ndarray]:
 
 
 def _get_audio_delay(container: Any) -> float:
-    """Seconds by which the sound starts later (negative: earlier) than the picture, as the container states; 0 where
-    it states more than a minute."""
+    """Return the stated seconds from picture to sound (negative: sound first); 0 where over a minute."""
     sound, shown = container.streams.audio[0], find_video_streams(container)
     if not shown or sound.start_time is None or shown[0].start_time is None:
         return 0.0

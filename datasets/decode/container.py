@@ -82,8 +82,7 @@ class StreamDecoder:
         self.lost_seconds = 0.0  # seconds of the packets skipped since it was last set to 0
 
     def iter_frames(self) -> Iterator[Any]:
-        """Every frame that can be decoded, to the end of the file; raises MediaError where there is none but ought to
-        be."""
+        """Yield every frame that can be decoded; raises MediaError where there is none but ought to be."""
         try:
             for packet in self._container.demux(self._stream):
                 self._packets += packet.size > 0

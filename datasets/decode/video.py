@@ -38,7 +38,7 @@ from datasets.decode.container import (
     find_video_streams,
     open_media,
 )
-from datasets.paths import explain_unsafe_link
+from datasets.paths import explain_unsafe_entry
 from datasets.segments import FRAME_RATE
 
 GOP_SIZE = 12  # pictures from one that stands alone to the next
@@ -149,10 +149,7 @@ def _get_duration(frame: Any, step: float) -> float:
 
 
 class FrameEncoder:
-    """Frames scaled and packed as they come, all in the shape of the first.
-
-    The encoder lags behind, so that packets come at the end.
-    """
+    """Frames scaled and packed as they come, all in the shape of the first; packets come at the end."""
 
     def __init__(self, side: int) -> None:
         self._side, self._convert = side, VideoReformatter()
@@ -232,10 +229,7 @@ class FrameDecoder:
         self._decoder: Any = None
 
     def decode(self, packet: Callable[[int], bytes], wanted: Iterable[int]) -> Iterator[tuple[int, ColourPlanes]]:
-        """Each wanted picture once, in order; what stands before it in its group is decoded with it.
-
-        Raises MediaError for packets that are damaged.
-        """
+        """Yield each wanted picture once, in order; raises MediaError for packets that are damaged."""
         last = -1
         for number in sorted(set(wanted)):
             for place in range(max(last + 1, number // GOP_SIZE * GOP_SIZE), number + 1):
@@ -288,7 +282,7 @@ def number_frames(folder: Path, key: str, root: Path | None = None) -> NumberedF
     numbered: dict[int, Path] = {}
     told: Counter[str] = Counter()
     for entry in list_images(folder):
-        why = explain_unsafe_link(Path(entry.path), root) if entry.is_symlink() else None
+        why = explain_unsafe_entry(entry, root)
         digits = re.findall(r"[0-9]+", Path(entry.name).stem)
         if why is not None or not entry.is_file():
             told[why or "no file"] += 1
@@ -316,18 +310,6 @@ def _place_frames(order: list[int], key: str) -> tuple[list[int], list[DataIssue
     if jumps:
         problems.append(DataIssue("frames", key, f"jumps of over {MAX_NUMBER_GAP} s in the numbers: {jumps}; closed"))
     return [0, *np.cumsum(steps).tolist()][: len(order)], problems
-
-
-def compute_frames_stamp(folder: Path) -> str:
-    """What changes when a picture of the folder does: their number, total size and latest time of change."""
-    stats = []
-    for entry in list_images(folder):
-        try:
-            stats.append(entry.stat())
-        except OSError:  # a link that leads nowhere
-            stats.append(entry.stat(follow_symlinks=False))
-    sizes, times = [stat.st_size for stat in stats], [stat.st_mtime_ns for stat in stats]
-    return f"{len(stats)}\x1f{sum(sizes)}\x1f{max(times, default=0)}"
 
 
 def list_images(folder: Path) -> list[os.DirEntry[str]]:
