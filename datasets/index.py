@@ -18,15 +18,17 @@ from typing import Any
 from bench.config import propose_name
 from bench.errors import DataError
 from bench.types import Clip, ClipSources, DataIssue, DatasetInfo, Split
-from datasets.paths import explain_unsafe_link, is_valid_name, list_folder
+from datasets.paths import explain_unsafe_entry, explain_unsafe_link, is_valid_name, list_folder
 from datasets.rows import (
     AUDIO_SUFFIXES,
     LAYOUT_HINT,
+    MISSING,
     SPLIT_NAMES,
     VIDEO_SUFFIXES,
     Listing,
     NamingRules,
     find_class,
+    has_media,
     hold_out_fold,
     make_clip,
     make_clip_sources,
@@ -51,17 +53,13 @@ class DatasetSource:
     """One of the five, looked for in the usual places, or one's own, which is where it was named."""
 
     info: DatasetInfo
-    index: Callable[[Path, int], Listing]  # folder (or manifest), fold
+    index: Callable[..., Listing]  # (folder or manifest, fold=)
     path: Path | None = None  # of one's own
 
 
 def make_tree_source(info: DatasetInfo, rules: NamingRules) -> DatasetSource:
-    """A data set in the tree of lists and media."""
-    return DatasetSource(info, partial(_index_with_rules, info, rules))
-
-
-def _index_with_rules(info: DatasetInfo, rules: NamingRules, root: Path, fold: int) -> Listing:
-    return index_tree(root, info, rules, fold)
+    """Make a data set in the tree of lists and media."""
+    return DatasetSource(info, partial(index_tree, info=info, rules=rules))
 
 
 def index_tree(root: Path, info: DatasetInfo, rules: NamingRules | None = None, fold: int = 0) -> Listing:
@@ -78,11 +76,11 @@ def index_tree(root: Path, info: DatasetInfo, rules: NamingRules | None = None, 
         raise DataError(f"{root} holds no media of {info.title}{refused}; {LAYOUT_HINT}")
     clips = []
     for row in listed:
-        files = media.pop(row.key, None)
-        if files is None or not (files.frames or files.video or files.audio):
-            problems.append(DataIssue("missing", row.key, "listed, but no picture or sound was found"))
+        clip = replace(row, sources=media.pop(row.key, row.sources))
+        if has_media(clip):
+            clips.append(clip)
         else:
-            clips.append(replace(row, sources=files))
+            problems.append(DataIssue("missing", row.key, MISSING))
     told = {problem.where for problem in problems if problem.what in ("leak", "subset")}
     problems += [DataIssue("unlisted", key, "media without a row in any list") for key in sorted(media.keys() - told)]
     return Listing(tuple(listed), tuple(clips), tuple(problems))
@@ -154,8 +152,7 @@ def scan_media(root: Path, info: DatasetInfo) -> tuple[dict[str, ClipSources], l
                 if not is_valid_name(entry.name):
                     problems.append(make_name_issue(folder, entry.name))
                     continue
-                why = explain_unsafe_link(path, root) if entry.is_symlink() else None
-                if why is not None:
+                if why := explain_unsafe_entry(entry, root):
                     problems.append(DataIssue("link", key, f"{folder}/{name}/{entry.name} is {why}"))
                     continue
                 used = found.setdefault(key, {}).setdefault(part, path)
@@ -182,7 +179,7 @@ def _find_class_folders(
         where = f"{folder}/{entry.name}"
         if not is_valid_name(entry.name):
             problems.append(make_name_issue(folder, entry.name))
-        elif entry.is_symlink() and (why := explain_unsafe_link(Path(entry.path), root)):
+        elif why := explain_unsafe_entry(entry, root):
             problems.append(DataIssue("link", where, why))
         elif entry.is_dir():
             name = find_class(entry.name, info)
@@ -206,20 +203,16 @@ def _find_key(name: str, entry: os.DirEntry[str], suffixes: tuple[str, ...]) -> 
 
 
 def read_split_lists(root: Path, info: DatasetInfo, number: int) -> list[Clip] | None:
-    """The clips of trainlistNN.txt and testlistNN.txt, in their order; None where there are no such files.
-
-    Raises DataError for one list without the other, a list that cannot be read, and for wrong lines.
-    """
+    """Read trainlistNN.txt and testlistNN.txt; None where there are none. Raises DataError for wrong ones."""
     lists: dict[Split, Path] = {
         "train": root / f"trainlist{number:02d}.txt",
         "test": root / f"testlist{number:02d}.txt",
     }
-    there = [path for path in lists.values() if path.exists()]
+    there, lost = ([path for path in lists.values() if path.exists() == wanted] for wanted in (True, False))
     if not there:
         return None
-    if len(there) < 2:
-        (lost,) = [path.name for path in lists.values() if path not in there]
-        raise DataError(f"{root} has {there[0].name} but not the other list; {lost} is wanted too")
+    if lost:
+        raise DataError(f"{root} has {there[0].name} but not the other list; {lost[0].name} is wanted too")
     return [row for split, path in lists.items() for row in _parse_split_list(path, split, info)]
 
 

@@ -24,6 +24,11 @@ from datasets.rows import AUDIO_SUFFIXES, SPLIT_NAMES, VIDEO_SUFFIXES, make_clip
 T = TypeVar("T")
 MANIFEST_COLUMNS = ("clip", "label", "split", "group", "video", "audio", "frames", "transcript", "text", "sentiment")
 MEDIA_COLUMNS = ("video", "audio", "frames")
+MEDIA_KINDS = {
+    **dict.fromkeys(VIDEO_SUFFIXES, "video"),
+    **dict.fromkeys(AUDIO_SUFFIXES, "audio"),
+    ".srt": "transcript",
+}
 SPLIT_VALUES: dict[str, Split] = {**SPLIT_NAMES, "validation": "val"}
 SENTIMENT_VALUES = {
     **dict.fromkeys(("-1", "-", "negative", "neg"), -1),
@@ -71,9 +76,8 @@ def read_manifest(path: Path) -> tuple[list[ManifestEntry], list[DataIssue]]:
         raise DataError(f"{path} lists no clips; columns: {', '.join(MANIFEST_COLUMNS)}")
     unused = [name for name in columns if name and name not in MANIFEST_COLUMNS]
     if unused:
-        problems.append(
-            DataIssue("columns", path.name, f"not used: {', '.join(unused)}; known: {', '.join(MANIFEST_COLUMNS)}")
-        )
+        why = f"not used: {', '.join(unused)}; known: {', '.join(MANIFEST_COLUMNS)}"
+        problems.append(DataIssue("columns", path.name, why))
     return entries, [*problems, *_report_unlisted(entries, path.parent)]
 
 
@@ -100,30 +104,28 @@ def read_class_folders(root: Path) -> tuple[list[ManifestEntry], list[DataIssue]
         if not is_valid_name(folder.name):
             problems.append(make_name_issue(root.name, folder.name))
             continue
-        files = list_folder(Path(folder.path))
-        parts, told = _sort_class_files(root, folder, files)
-        problems += [*_report_skipped(folder.name, files), *told]
+        held = list_folder(Path(folder.path))
+        parts, told = _sort_class_files(root, folder, held)
+        problems += [*_report_skipped(folder.name, held), *told]
         for stem, found in parts.items():
             if "transcript" not in found and (written := _find_made_transcript(root, folder.name, stem)):
                 found["transcript"] = written
+            where = f"{folder.name}/{stem}"
             if set(found) - {"transcript"}:
-                entries.append(
-                    ManifestEntry(f"{folder.name}/{stem}", folder.name, stem, make_clip_sources(found, root))
-                )
+                entries.append(ManifestEntry(where, folder.name, stem, make_clip_sources(found, root)))
             elif found:
-                problems.append(DataIssue("unlisted", f"{folder.name}/{stem}", "subtitles without a clip"))
-    loose = [
-        entry.name for entry in list_folder(root) if entry.is_file() and _find_media_kind(entry.name) in MEDIA_COLUMNS
-    ]
+                problems.append(DataIssue("unlisted", where, "subtitles without a clip"))
+    files = [entry.name for entry in list_folder(root) if entry.is_file()]
+    loose = [name for name in files if _find_media_kind(name) in MEDIA_COLUMNS]
     if loose:
         why = f"{len(loose)} clips that lie in no class, first {loose[0]!a}; not read"
         problems.append(DataIssue("unlisted", root.name, why))
     if not entries:
-        held = ", ".join(ascii(entry.name) for entry in list_folder(root)[:5]) or "nothing"
+        names = ", ".join(ascii(entry.name) for entry in list_folder(root)[:5]) or "nothing"
         links = sum(problem.what == "link" for problem in problems)
         refused = f"; links not followed, as they leave it: {links}" if links else ""
         raise DataError(
-            f"{root} holds no <Class>/<clip>.mp4 (it holds {held}{refused}); docs/data.md shows the forms there are"
+            f"{root} holds no <Class>/<clip>.mp4 (it holds {names}{refused}); docs/data.md shows the forms there are"
         )
     return entries, problems
 
@@ -153,12 +155,9 @@ def _sort_class_files(
 
 
 def _report_skipped(label: str, files: Sequence[os.DirEntry[str]]) -> list[DataIssue]:
-    """Folders within a class, and files that are no media by their names, told once a class."""
-    names = [
-        file.name
-        for file in files
-        if not file.name.startswith(".") and is_valid_name(file.name) and _find_media_kind(file.name) is None
-    ]
+    """Report folders within a class, and files that are no media by their names, once a class."""
+    shown = [file.name for file in files if not file.name.startswith(".") and is_valid_name(file.name)]
+    names = [name for name in shown if _find_media_kind(name) is None]
     if label == "srt" or not names:
         return []
     why = f"{len(names)} folders or files that are no clips by their names, first {names[0]}; not read"
@@ -179,10 +178,8 @@ def _find_made_transcript(root: Path, label: str, clip: str) -> Path | None:
 
 
 def _find_media_kind(name: str) -> str | None:
-    """What a file is for, by its suffix; None where that says nothing."""
-    suffix = f".{name.rpartition('.')[2].lower()}"
-    table = {VIDEO_SUFFIXES: "video", AUDIO_SUFFIXES: "audio", (".srt",): "transcript"}
-    return next((part for suffixes, part in table.items() if suffix in suffixes), None)
+    """Return what a file is for, by its suffix; None where that says nothing."""
+    return MEDIA_KINDS.get(f".{name.rpartition('.')[2].lower()}")
 
 
 def _check_columns(columns: Sequence[str], path: Path) -> None:
@@ -203,26 +200,22 @@ def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[Manif
         raise DataError(f"{where} has more cells than the header; put text with commas into quotes")
     cells = {name: (value or "").strip() for name, value in row.items()}
     named = next((cells[part] for part in MEDIA_COLUMNS if cells.get(part)), "")
-    clip = cells.get("clip") or (
-        PurePosixPath(named).name if cells.get("frames") == named else PurePosixPath(named).stem
-    )
+    stated = PurePosixPath(named)
+    clip = cells.get("clip") or (stated.name if cells.get("frames") == named else stated.stem)
     if not cells["label"]:
         raise DataError(f"{where} has no label")
     label, clip = parse_key(f"{cells['label']}/{clip}", where)
     files: dict[str, Path] = {}
     problems = []
     for part in (*MEDIA_COLUMNS, "transcript"):
-        if cells.get(part):
-            found, problem = _resolve_path(path.parent, cells[part], part, where)
-            if problem is None:
-                files[part] = found
+        if name := cells.get(part):
+            fault = _check_path(path.parent, name, part, where)
+            if fault is None:
+                files[part] = path.parent / name
             else:
-                problems.append(DataIssue(problem[0], f"{label}/{clip}", problem[1]))
-    if (
-        not cells.get("transcript")
-        and not cells.get("text")
-        and (written := _find_made_transcript(path.parent, label, clip))
-    ):
+                problems.append(DataIssue(fault[0], f"{label}/{clip}", fault[1]))
+    has_words = cells.get("transcript") or cells.get("text")
+    if not has_words and (written := _find_made_transcript(path.parent, label, clip)):
         files["transcript"] = written
     entry = ManifestEntry(
         where,
@@ -236,9 +229,9 @@ def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[Manif
     return entry, problems
 
 
-def _resolve_path(folder: Path, name: str, part: str, where: str) -> tuple[Path, tuple[str, str] | None]:
-    """A path of the manifest inside its folder, and the kind and reason of what keeps it from being used; raises
-    DataError for one that leaves it."""
+def _check_path(folder: Path, name: str, part: str, where: str) -> tuple[str, str] | None:
+    """Return the kind and reason of what keeps a path of the manifest from being used; raises DataError for one that
+    leaves its folder."""
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
         raise DataError(
             f"{where}: '{name}' is no path below {folder}; write it from there on, with /, as in video/clip.mp4"
@@ -248,13 +241,12 @@ def _resolve_path(folder: Path, name: str, part: str, where: str) -> tuple[Path,
         why = explain_unsafe_link(path, folder)
     except OSError as error:  # a name too long
         raise DataError(f"{where}: '{name[:80]}' is no name of a file ({error.strerror})") from None
-    if why is None:
-        odd = path.is_dir() != (part == "frames")
-        return path, ("no file", f"{name} is {'a folder' if path.is_dir() else 'no folder'}") if odd else None
-    return path, ("link", f"{name} is {why}") if path.is_symlink() or path.exists() else (
-        "no file",
-        f"{name} is not there",
-    )
+    if why is not None:
+        there = path.is_symlink() or path.exists()
+        return ("link", f"{name} is {why}") if there else ("no file", f"{name} is not there")
+    if path.is_dir() != (part == "frames"):
+        return "no file", f"{name} is {'a folder' if path.is_dir() else 'no folder'}"
+    return None
 
 
 def _parse_choice(text: str, known: Mapping[str, T], column: str, where: str) -> T | None:

@@ -18,9 +18,7 @@ from datasets.prepare import PrepareSpec, prepare_clips, read_clip_facts
 from datasets.prepared_clips import open_clip
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE, compute_slots
 
-MAX_FILE_SECONDS = (
-    3600.0  # seconds; all small frames of a clip stand in memory once: about 0.5 GB for 10 minutes at 112 pixels
-)
+MAX_FILE_SECONDS = 3600.0  # all small frames are in memory at once: 0.5 GB for 10 minutes at 112 pixels
 MAX_REREAD_SECONDS = 120.0  # seconds of a clip up to which it is read once more for stills that people can recognise
 STILL_SIDE = 96  # pixels of the short side of such a still
 
@@ -36,15 +34,11 @@ class OpenedFile:
 
 
 def open_media_file(path: Path, transcript: Path | None, sampling: Sampling, folder: Path) -> OpenedFile:
-    """A video, or a file of sound or of pictures alone, prepared in `folder` and opened without randomness.
-
-    Raises MediaError for what cannot be read, and for more than an hour.
-    """
+    """Prepare a media file in `folder` and open it without randomness; raises MediaError."""
     check_media_file(path)
     clip = Clip(path.name, 0, "test", path.name, ClipSources(video=path, transcript=transcript))
-    (prepared,) = prepare_clips(
-        [clip], PrepareSpec.for_size(sampling.size, sampling.mels), folder, lambda what, done, total: None
-    )
+    form = PrepareSpec.for_size(sampling.size, sampling.mels)
+    (prepared,) = prepare_clips([clip], form, folder, lambda what, done, total: None)
     if prepared.path is None:
         raise MediaError("; ".join(problem.why for problem in prepared.issues))
     facts = read_clip_facts(prepared.path)

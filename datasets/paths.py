@@ -52,6 +52,11 @@ def explain_unsafe_link(path: Path, root: Path) -> str | None:
     return None if target.exists() else "a link that leads nowhere"
 
 
+def explain_unsafe_entry(entry: os.DirEntry[str], root: Path) -> str | None:
+    """Return why an entry of a folder is not followed; None where it is no link, or one that may be."""
+    return explain_unsafe_link(Path(entry.path), root) if entry.is_symlink() else None
+
+
 def list_folder(folder: Path) -> list[os.DirEntry[str]]:
     """The entries of a folder by name; none where there is no folder, DataError where it cannot be read."""
     try:

@@ -4,8 +4,8 @@ A file is written whole or not at all under a name that follows from the content
 be killed and started again, a clip whose sources change is prepared anew, and one that was only moved or touched is
 not.
 
-The store's manifest has one line a clip, so that a run knows the store without opening any file. Lines are only ever
-added, the last one of a clip counts, and a line that a killed process left half written is ignored.
+The store's manifest has one line a clip, so that a run knows the store without opening any file. The last line of a
+clip counts, and a line that a killed process left half written is ignored.
 """
 
 from __future__ import annotations
@@ -24,21 +24,19 @@ from stat import S_ISDIR
 from typing import Any
 
 from filelock import FileLock, Timeout
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from bench.errors import MediaError, StoreError
 from bench.files import atomic_path, atomic_write, sha256
 from bench.processes import run_each
 from bench.types import Clip, DataIssue
-from datasets.decode.video import compute_frames_stamp, list_image_names, number_frames
+from datasets.decode.video import list_images, number_frames
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
 
 STORE_VERSION = 3  # of the files; a change of their content needs a new number
 LOCK_FILE = ".lock"  # of a store
-
 STORE_MANIFEST = "ledger.jsonl"
-MAX_SUPERSEDED = 1000  # superseded lines from which on a ledger is written anew
 MAX_LISTED = 5  # clips of one content that an issue names
 
 
@@ -101,7 +99,7 @@ def prepare_clips(
 
 
 def _find_unprepared(clips: Iterable[Clip], rows: Mapping[str, StoreRow], place: Path, thorough: bool) -> list[Clip]:
-    """The clips of which the ledger knows nothing, or whose sources or prepared file are not what they were."""
+    """Return the clips that the manifest lacks, or whose sources or prepared file are not what they were."""
     try:
         there = set(os.listdir(place))
     except OSError:
@@ -110,15 +108,12 @@ def _find_unprepared(clips: Iterable[Clip], rows: Mapping[str, StoreRow], place:
 
 
 def _is_up_to_date(clip: Clip, row: StoreRow | None, place: Path, there: set[str], thorough: bool) -> bool:
-    if row is None or (row.readable and f"{row.name}.safetensors" not in there):
+    if row is None or (row.readable and row.file_name not in there) or row.quick != compute_quick_stamp(clip, row.ends):
         return False
-    if row.quick != compute_quick_stamp(clip, row.ends):
-        return False
-    return not thorough or (row.full == compute_full_stamp(clip) and _is_complete(row, place))
-
-
-def _is_complete(row: StoreRow, place: Path) -> bool:
-    return not row.readable or (place / f"{row.name}.safetensors").stat().st_size == row.bytes
+    if not thorough:
+        return True
+    whole = not row.readable or (place / row.file_name).stat().st_size == row.bytes
+    return whole and row.full == compute_full_stamp(clip)
 
 
 def _prepare_missing(
@@ -129,14 +124,15 @@ def _prepare_missing(
     report: Callable[[str, int, int], None],
 ) -> dict[str, str]:
     """Prepare what is missing, and write down each clip as it is done; key -> what was out of reach."""
-    ledger, faults = StoreManifest(place, rows), {}
+    write_store_manifest(place, rows.values())  # without superseded or half-written lines
+    faults = {}
     work = [(clip, place, form) for clip in missing]
     for key, found in run_each(prepare_clip, work, "prepare", report, _report_crash):
         if isinstance(found, str):
             faults[key] = found
         else:
             rows[key] = found
-            ledger.append([found])
+            _append_row(place / STORE_MANIFEST, found)
     return faults
 
 
@@ -149,20 +145,18 @@ def prepare_clip(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, Store
         row = partial(StoreRow, clip.key, quick, full, ends)
         content = hash_sources(clip)
         path = place / f"{make_prepared_name(clip, content)}.safetensors"
-        facts = _read_existing(path) or _decode_to_file(clip, path, content, form, (quick, ends, full))
+        facts = _read_existing_facts(path) or _decode_to_file(clip, path, content, form, (quick, ends, full))
     except MediaError as error:
         told = (("unreadable", clip.key, str(error)),)
         return clip.key, row(name="", content=content, readable=False, problems=told)
     except OSError as error:
-        return (
-            clip.key,
-            f"{Path(error.filename or clip.key).name}: {error.strerror or error}; tried again the next time",
-        )
+        where = Path(error.filename or clip.key).name
+        return clip.key, f"{where}: {error.strerror or error}; tried again the next time"
     return clip.key, row(
         name=path.stem,
         content=content,
         readable=True,
-        problems=tuple((what, where, why) for what, where, why in facts["problems"]),
+        problems=tuple(map(tuple, facts["problems"])),
         frames=facts["frames"],
         sound=facts["sound"],
         words=len(facts["words"]),
@@ -172,16 +166,15 @@ def prepare_clip(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, Store
     )
 
 
-def _report_crash(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, StoreRow | str]:
+def _report_crash(clip: Clip, *_: object) -> tuple[str, StoreRow | str]:
     return clip.key, "decoding it ended the process, by a fault or for want of memory; tried again the next time"
 
 
-def _read_existing(path: Path) -> dict[str, Any] | None:
-    """The facts of a prepared file; None where there is none, or it was cut short."""
-    try:
+def _read_existing_facts(path: Path) -> dict[str, Any] | None:
+    """Read the facts of a prepared file; None where there is none, or it was cut short."""
+    with suppress(StoreError):
         return read_clip_facts(path)
-    except (OSError, StoreError):
-        return None
+    return None
 
 
 def _decode_to_file(
@@ -234,25 +227,26 @@ def _remove_partial(place: Path) -> None:
 
 def _make_prepared_clip(clip: Clip, place: Path, row: StoreRow | None, fault: str | None) -> PreparedClip:
     if fault is not None or row is None:
-        return PreparedClip(
-            clip, None, None, (DataIssue("unreadable", clip.key, fault or "its sources changed meanwhile"),)
-        )
-    path = place / f"{row.name}.safetensors" if row.readable else None
+        issue = DataIssue("unreadable", clip.key, fault or "its sources changed meanwhile")
+        return PreparedClip(clip, None, None, (issue,))
+    path = place / row.file_name if row.readable else None
     return PreparedClip(clip, path, row, tuple(DataIssue(*told) for told in row.problems))
 
 
+def open_prepared_file(path: Path) -> Any:
+    """Open a prepared file; raises StoreError for one that was cut short, or is gone."""
+    try:
+        return safe_open(path, "numpy")
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read ({error}); run `prepare` again") from None
+    except SafetensorError:
+        raise StoreError(f"{path} is damaged; remove it, and it is prepared again") from None
+
+
 def read_clip_facts(path: Path) -> dict[str, Any]:
-    """What a prepared file says of itself, from its header alone; raises StoreError for one that was cut short."""
-    with path.open("rb") as file:
-        size = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(size) if size < path.stat().st_size else b"")
-            end = max(told["data_offsets"][1] for name, told in header.items() if name != "__metadata__")
-            facts: dict[str, Any] = json.loads(header["__metadata__"]["facts"])
-        except (ValueError, KeyError, TypeError):
-            end, facts = -1, {}
-    if path.stat().st_size != 8 + size + end:
-        raise StoreError(f"{path} is damaged; remove it, and it is prepared again")
+    """Read what a prepared file says of itself, from its header alone; raises StoreError."""
+    with open_prepared_file(path) as file:
+        facts: dict[str, Any] = json.loads(file.metadata()["facts"])
     return facts
 
 
@@ -266,14 +260,14 @@ def compute_quick_stamp(clip: Clip, ends: tuple[str, ...] = ()) -> str:
 
 
 def compute_full_stamp(clip: Clip) -> str:
-    """The same with every picture of a folder of frames: their number, total size and latest time."""
-    return _hash_strings([compute_quick_stamp(clip), _stamp_frames(clip)])[:24]
+    """Return the same with every picture of a folder of frames."""
+    return _hash_strings([compute_quick_stamp(clip), _stamp_frames(clip.sources.frames)])[:24]
 
 
 def find_first_last(clip: Clip) -> tuple[str, ...]:
     """The names of the first and the last picture of a folder of frames."""
     try:
-        names = list_image_names(clip.sources.frames) if clip.sources.frames is not None else []
+        names = [entry.name for entry in list_images(clip.sources.frames)] if clip.sources.frames is not None else []
     except OSError:
         names = []
     return tuple(dict.fromkeys(names[:1] + names[-1:]))
@@ -294,23 +288,28 @@ def make_prepared_name(clip: Clip, content: str) -> str:
 
 
 def list_sources(clip: Clip) -> list[tuple[str, Path]]:
-    """What each file or folder of a clip is for, and where it is."""
-    files = clip.sources
-    parts = {"frames": files.frames, "video": files.video, "audio": files.audio, "transcript": files.transcript}
-    return [(role, path) for role, path in parts.items() if path is not None]
+    """List what each file or folder of a clip is for, and where it is."""
+    parts = [(role, getattr(clip.sources, role)) for role in ("frames", "video", "audio", "transcript")]
+    return [(role, path) for role, path in parts if path is not None]
 
 
 def _hash_strings(marks: Iterable[str]) -> str:
     return hashlib.sha256("\x1e".join(marks).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _stamp_frames(clip: Clip) -> str:
-    if clip.sources.frames is None:
+def _stamp_frames(folder: Path | None) -> str:
+    """Return number, total size and latest time of change of the pictures of a folder."""
+    if folder is None:
         return ""
+    stats = []
     try:
-        return compute_frames_stamp(clip.sources.frames)
+        for entry in list_images(folder):
+            broken = entry.is_symlink() and not os.path.exists(entry.path)
+            stats.append(entry.stat(follow_symlinks=not broken))
     except OSError as error:
         return f"out of reach: {error.errno}"
+    sizes, times = [stat.st_size for stat in stats], [stat.st_mtime_ns for stat in stats]
+    return f"{len(stats)}\x1f{sum(sizes)}\x1f{max(times, default=0)}"
 
 
 def _stamp_file(path: Path) -> str:
@@ -341,8 +340,13 @@ class StoreRow:
     bytes: int = 0  # of the prepared file
 
     @property
+    def file_name(self) -> str:
+        """Name of the prepared file."""
+        return f"{self.name}.safetensors"
+
+    @property
     def seconds(self) -> float:
-        """The clip's length."""
+        """Length of the clip."""
         return self.frames / FRAME_RATE if self.frames else self.sound / AUDIO_FRAME_RATE
 
 
@@ -354,63 +358,42 @@ def read_store_manifest(place: Path) -> dict[str, StoreRow]:
         return {}
     except OSError as error:
         raise StoreError(f"cannot read {place / STORE_MANIFEST} ({error.strerror}); choose another --results") from None
-    rows: dict[str, StoreRow] = {}
-    for line in text.split(b"\n"):
-        row = _parse_line(line)
-        if row is not None:
-            rows[row.key] = row
-    return rows
+    rows = [row for line in text.split(b"\n") if (row := _parse_row(line)) is not None]
+    return {row.key: row for row in rows}
 
 
-class StoreManifest:
-    """A ledger open for adding; only the holder of the store's lock opens one."""
-
-    def __init__(self, place: Path, rows: Mapping[str, StoreRow]) -> None:
-        self._path = place / STORE_MANIFEST
-        self._compact(rows)
-
-    def append(self, rows: Iterable[StoreRow]) -> None:
-        """Add lines; raises StoreError where the disk is full. A line that is lost costs a hash, not a decoding."""
-        lines = "".join(f"{json.dumps(asdict(row), separators=(',', ':'))}\n" for row in rows)
-        try:
-            with self._path.open("ab") as file:
-                file.write(b"\n" * self._is_last_line_torn(file.tell()) + lines.encode())
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {self._path}: {error.strerror or error}; free space or choose another --results, then "
-                "start again: it goes on"
-            ) from error
-
-    def _is_last_line_torn(self, size: int) -> bool:
-        """Whether the last line has no end."""
-        if not size:
-            return False
-        with self._path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
-
-    def _compact(self, rows: Mapping[str, StoreRow]) -> None:
-        """Write the ledger anew once most of its lines are superseded."""
-        try:
-            lines = self._path.read_bytes().count(b"\n")
-        except OSError:
-            return
-        if lines > 2 * len(rows) + MAX_SUPERSEDED:
-            text = "".join(f"{json.dumps(asdict(row), separators=(',', ':'))}\n" for row in rows.values())
-            atomic_write(self._path, text.encode())
+def write_store_manifest(place: Path, rows: Iterable[StoreRow]) -> None:
+    """Write a manifest anew; raises StoreError. Only the holder of the store's lock writes one."""
+    atomic_write(place / STORE_MANIFEST, b"".join(map(_format_row, rows)))
 
 
-def _parse_line(line: bytes) -> StoreRow | None:
+def _append_row(path: Path, row: StoreRow) -> None:
+    """Add a line; raises StoreError where the disk is full. A line that is lost costs a hash, not a decoding."""
+    try:
+        with path.open("ab") as file:
+            file.write(_format_row(row))
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {path}: {error.strerror or error}; free space or choose another --results, then "
+            "start again: it goes on"
+        ) from error
+
+
+def _format_row(row: StoreRow) -> bytes:
+    return f"{json.dumps(asdict(row), separators=(',', ':'))}\n".encode()
+
+
+def _parse_row(line: bytes) -> StoreRow | None:
     try:
         raw: dict[str, Any] = json.loads(line)
-        raw["problems"], raw["ends"] = tuple(tuple(row) for row in raw["problems"]), tuple(raw["ends"])
+        raw["problems"], raw["ends"] = tuple(map(tuple, raw["problems"])), tuple(raw["ends"])
         return StoreRow(**raw)
     except (ValueError, TypeError, KeyError):
         return None
 
 
 def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
-    """Each set of clips of the very same frames or the very same sound, told once."""
+    """Report each set of clips of the very same frames or the very same sound, once."""
     same: dict[tuple[str, str], list[str]] = defaultdict(list)
     for item in prepared:
         for mark in _get_content_hashes(item):
@@ -419,16 +402,20 @@ def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
     for (kind, _), keys in same.items():
         if len(keys) > 1:
             shared[tuple(sorted(keys))].append(kind)
-    return [
-        DataIssue("same content", keys[0], _describe_duplicates(keys, kinds)) for keys, kinds in sorted(shared.items())
-    ]
+    issues = []
+    for group, kinds in sorted(shared.items()):
+        more = f" and {len(group) - MAX_LISTED} more" if len(group) > MAX_LISTED else ""
+        labels = {key.partition("/")[0] for key in group}
+        under = f", under {len(labels)} classes" if len(labels) > 1 else ""
+        why = f"the same {' and '.join(sorted(kinds))} as {', '.join(group[1:MAX_LISTED])}{more}{under}"
+        issues.append(DataIssue("same content", group[0], why))
+    return issues
 
 
 def drop_leaking_duplicates(
     splits: Mapping[str, Sequence[PreparedClip]],
 ) -> tuple[dict[str, list[PreparedClip]], list[DataIssue]]:
-    """The splits without what is in a later one as well: a copy of a test clip is neither trained nor selected on, a
-    copy of a val clip is not trained on."""
+    """Leave out of each split what is in a later one (test, val, train), and report it."""
     kept: dict[str, list[PreparedClip]] = {}
     problems = []
     later: dict[tuple[str, str], str] = {}  # mark -> the first clip that has it
@@ -452,10 +439,3 @@ def _get_content_hashes(item: PreparedClip) -> list[tuple[str, str]]:
     if item.row is None or item.path is None:
         return []
     return [(kind, digest) for kind, digest in (("picture", item.row.looks), ("sound", item.row.sounds)) if digest]
-
-
-def _describe_duplicates(keys: Sequence[str], kinds: Sequence[str]) -> str:
-    others = ", ".join(keys[1:MAX_LISTED]) + (f" and {len(keys) - MAX_LISTED} more" if len(keys) > MAX_LISTED else "")
-    labels = sorted({key.partition("/")[0] for key in keys})
-    under = f", under {len(labels)} classes" if len(labels) > 1 else ""
-    return f"the same {' and '.join(sorted(kinds))} as {others}{under}"

@@ -10,7 +10,6 @@ Key: S segments, T frames, h w pixels of an encoded frame, H W pixels of a crop,
 from __future__ import annotations
 
 import json
-import mmap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,13 +23,13 @@ from bench.rng import RngTree
 from bench.types import Clip, Modality, OpenedClip, Sampling, Word
 from datasets.decode.audio import SILENCE_LEVEL
 from datasets.decode.video import GOP_SIZE, ColourPlanes, FrameDecoder
+from datasets.prepare import open_prepared_file
 from datasets.segments import MISSING_FRAME, cut_segments
 
 MASK_BINS_DIVISOR, MAX_MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
 
 CACHE_BYTES = 256_000_000  # bytes of decoded frames, sound, and what stands around them
 CLIP_BYTES, WORD_BYTES, FRAME_BYTES = 2_000, 200, 12  # bytes of a clip, of a word and of a frame's place in it, about
-DTYPES = {"U8": np.uint8, "I32": np.int32, "I64": np.int64, "F16": np.float16}  # as safetensors spells them
 
 
 @dataclass(frozen=True)
@@ -87,16 +86,11 @@ def _read_video(kept: CachedClip, places: list[np.ndarray], corner: np.ndarray, 
 
 def _read_audio(kept: CachedClip, places: list[np.ndarray], out: np.ndarray) -> None:
     """Fill (S, F, M) with the sound frames at `places`; silence past the end of the sound."""
+    out[:] = SILENCE_LEVEL
     for segment, filled in zip(places, out, strict=True):
         known = segment != MISSING_FRAME
-        if known.all():
-            kept.read_audio(segment, filled)
-            continue
-        filled[:] = SILENCE_LEVEL
         if known.any():
-            heard = np.empty((int(known.sum()), out.shape[2]), dtype=np.float32)
-            kept.read_audio(segment[known], heard)
-            filled[known] = heard
+            filled[known] = kept.read_audio(segment[known])
 
 
 def _mask_audio(audio: np.ndarray, drawn: np.ndarray) -> None:
@@ -126,62 +120,13 @@ class Crop:
         return part[..., ::-1] if self.flipped else part
 
 
-class PreparedFile:
-    """A prepared file that is opened once a read; just the bytes that are asked for are touched.
-
-    It is a safetensors file. Its header is parsed here, once, because that library parses it for every tensor.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._bytes: mmap.mmap | None = None
-        data = self._map()
-        start = 8 + int.from_bytes(data[:8], "little")
-        try:
-            header = json.loads(data[8:start])
-            self.facts: dict[str, Any] = json.loads(header.pop("__metadata__")["facts"])
-            self._places = {
-                name: (start + told["data_offsets"][0], DTYPES[told["dtype"]], told["shape"])
-                for name, told in header.items()
-            }
-        except (ValueError, KeyError, TypeError):
-            raise StoreError(f"{path} is damaged; remove it, and it is prepared again") from None
-
-    def read_tensor(self, name: str, first: int = 0, end: int | None = None) -> np.ndarray:
-        """Rows `first` to `end` of a tensor."""
-        start, kind, shape = self._places[name]
-        end = shape[0] if end is None else end
-        row = int(np.prod(shape[1:], dtype=int)) * np.dtype(kind).itemsize
-        found = np.frombuffer(self._map()[start + first * row : start + end * row], dtype=kind)
-        return found.reshape(end - first, *shape[1:])
-
-    def read_bytes(self, name: str, first: int, end: int) -> bytes:
-        """Bytes `first` to `end` of a tensor of bytes."""
-        start = self._places[name][0]
-        return self._map()[start + first : start + end]
-
-    def close(self) -> None:
-        """Let go of the file until it is read again."""
-        if self._bytes is not None:
-            self._bytes.close()
-            self._bytes = None
-
-    def _map(self) -> mmap.mmap:
-        if self._bytes is None:
-            try:
-                with self.path.open("rb") as file:
-                    self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            except (OSError, ValueError) as error:  # gone, or empty
-                raise StoreError(f"{self.path} cannot be read ({error}); run `prepare` again") from None
-        return self._bytes
-
-
 class CachedClip:
     """A prepared clip: its facts and words, and its frames and sound, from memory where they were kept."""
 
     def __init__(self, path: Path, store: ClipCache) -> None:
-        self._file, self._cache = PreparedFile(path), store
-        self.facts = self._file.facts
+        self.path, self._cache = path, store
+        self._opened: Any = None
+        self.facts: dict[str, Any] = json.loads(self._file.metadata()["facts"])
         self.words = [Word(*row) for row in self.facts.pop("words")]
         self._index: np.ndarray | None = None
         self._offsets: np.ndarray = np.zeros(1, dtype=np.int64)
@@ -190,18 +135,24 @@ class CachedClip:
         self._sound: np.ndarray | None = None
 
     @property
+    def _file(self) -> Any:
+        if self._opened is None:
+            self._opened = open_prepared_file(self.path)
+        return self._opened
+
+    @property
     def overhead(self) -> int:
         """Bytes of what a kept clip holds beside frames and sound: its words and its index."""
         return CLIP_BYTES + WORD_BYTES * len(self.words) + FRAME_BYTES * int(self.facts["frames"])
 
     def close(self) -> None:
         """Let go of the file until more of it is wanted."""
-        self._file.close()
+        self._opened = None
 
     def read_frames(self, places: np.ndarray, crop: Crop, out: np.ndarray) -> None:
         """Fill (S, T, H, W, 3) with the frames at (S, T) places of 1/30 s."""
         if self._index is None:
-            self._index, self._offsets = self._file.read_tensor("index"), self._file.read_tensor("offsets")
+            self._index, self._offsets = self._file.get_tensor("index"), self._file.get_tensor("offsets")
             count, (height, width) = len(self._offsets) - 1, self.facts["size"]
             if self._cache.reserve(3 * count * height * width):
                 self._pictures = np.empty((count, height, width, 3), dtype=np.uint8)
@@ -216,15 +167,17 @@ class CachedClip:
         part = self._pictures[:, rows, columns]
         out[:] = (part[:, :, ::-1] if crop.flipped else part)[frames]
 
-    def read_audio(self, places: np.ndarray, out: np.ndarray) -> None:
-        """Fill (F, M) with log mel energies at places of 10 ms, all of which are there; at least one."""
+    def read_audio(self, places: np.ndarray) -> np.ndarray:
+        """Read (F, M) float16 log mel energies at places of 10 ms, all of which are there; at least one."""
         if self._sound is None:
-            if not self._cache.reserve(np.dtype(np.float16).itemsize * self.facts["sound"] * out.shape[-1]):
+            stored = self._file.get_slice("sound")
+            if not self._cache.reserve(np.dtype(np.float16).itemsize * int(np.prod(stored.get_shape()))):
                 first = int(places.min())
-                out[:] = self._file.read_tensor("sound", first, int(places.max()) + 1)[places - first]
-                return
-            self._sound = self._file.read_tensor("sound")
-        out[:] = self._sound[places]
+                part: np.ndarray = stored[first : int(places.max()) + 1][places - first]
+                return part
+            self._sound = self._file.get_tensor("sound")
+        found: np.ndarray = self._sound[places]
+        return found
 
     def _decode_crops(self, frames: np.ndarray, crop: Crop, out: np.ndarray) -> None:
         """Each wanted frame decoded, and of it nothing but the crop put in its places."""
@@ -234,29 +187,27 @@ class CachedClip:
         shown = out.reshape(-1, *out.shape[2:])
         for frame, colours in self._decode_frames(places):
             first, *others = places[frame]
-            for channel, colour in enumerate(colours):
-                shown[first, :, :, channel] = crop.apply(colour)
-            for place in others:
-                shown[place] = shown[first]
+            np.stack([crop.apply(colour) for colour in colours], axis=-1, out=shown[first])
+            shown[others] = shown[first]
 
     def _decode_groups(self, pictures: np.ndarray, frames: np.ndarray) -> None:
         """Whole groups, since their first frames are decoded anyway."""
         groups = np.unique(frames[~self._decoded[frames]] // GOP_SIZE)
         wanted = [frame for group in groups * GOP_SIZE for frame in range(group, min(group + GOP_SIZE, len(pictures)))]
         for frame, colours in self._decode_frames(wanted):
-            for channel, colour in enumerate(colours):
-                pictures[frame, :, :, channel] = colour
+            np.stack(colours, axis=-1, out=pictures[frame])
         self._decoded[wanted] = True
 
     def _decode_frames(self, wanted: Iterable[int]) -> Iterator[tuple[int, ColourPlanes]]:
-        offsets = self._offsets
+        offsets, packets = self._offsets.tolist(), self._file.get_slice("packets")
         try:
             yield from self._cache.decoder.decode(
-                lambda number: self._file.read_bytes("packets", int(offsets[number]), int(offsets[number + 1])), wanted
+                lambda number: packets[offsets[number] : offsets[number + 1]].tobytes(), wanted
             )
         except MediaError as error:
-            path = self._file.path
-            raise StoreError(f"{path} is damaged: its {error}; remove the file, and it is prepared again") from None
+            raise StoreError(
+                f"{self.path} is damaged: its {error}; remove the file, and it is prepared again"
+            ) from None
 
 
 class ClipCache:

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import tomllib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -25,7 +25,17 @@ from datasets.catalog import affwild2, ekman6, iemocap, perr, videoemotion8
 from datasets.index import MEDIA_FOLDERS, DatasetSource, has_annotation, index_tree, make_tree_source, scan_media
 from datasets.manifest import ManifestEntry, is_media_tree, read_class_folders, read_manifest
 from datasets.paths import explain_unsafe_link, is_valid_name, list_folder
-from datasets.rows import Listing, NamingRules, assign_folds, hold_out_fold, make_clip, parse_key, validate_rows
+from datasets.rows import (
+    MISSING,
+    Listing,
+    NamingRules,
+    assign_folds,
+    has_media,
+    hold_out_fold,
+    make_clip,
+    parse_key,
+    validate_rows,
+)
 
 CATALOG = (ekman6, videoemotion8, perr, iemocap, affwild2)
 SOURCES: dict[str, DatasetSource] = {
@@ -95,7 +105,9 @@ def read_custom_dataset(path: Path, known: Sequence[DatasetInfo]) -> CustomDatas
     if path.is_dir():
         facts, name = _read_toml(path / "dataset.toml"), path.resolve().name
         if is_media_tree(path):
-            info, told = _make_info(name, facts, _find_tree_classes(path), {}, known, _has_split_lists(path))
+            lists = any((path / f"{part}list01.txt").exists() for part in ("train", "test"))
+            split = lists or has_annotation(path)
+            info, told = _make_info(name, facts, _find_tree_classes(path), {}, known, split)
             return CustomDataset(info, None, told)
         entries, problems = read_class_folders(path)
     elif path.suffix.lower() != ".csv":
@@ -115,38 +127,32 @@ def read_custom_dataset(path: Path, known: Sequence[DatasetInfo]) -> CustomDatas
 
 
 def index_custom_dataset(own: CustomDataset, path: Path, fold: int) -> Listing:
-    """What is listed and found, split as it says itself or with one part of its groups left out."""
-    if own.entries is None:
-        return _index_custom_tree(path, own, fold)
-    rows = []
-    for entry in own.entries:
-        row = make_clip(entry.label, entry.clip, entry.split or "train", own.info, entry.location)
-        rows.append(replace(row, group=entry.group or row.key, sources=entry.files))
-    _refuse_conflicting_rows(own.entries, rows)
-    listed, problems = validate_rows(rows, own.info, NamingRules())
-    if own.info.folds != (0,):
-        listed = _split_by_fold(listed, own.info, fold)
-    clips = [row for row in listed if row.sources.frames or row.sources.video or row.sources.audio]
-    found = {row.key for row in clips}
-    why = "listed, but no picture or sound was found"
-    problems += [DataIssue("missing", row.key, why) for row in listed if row.key not in found]
-    return Listing(tuple(listed), tuple(clips), (*own.issues, *problems))
-
-
-def _index_custom_tree(path: Path, own: CustomDataset, fold: int) -> Listing:
-    """A tree with its lists, or all of it with one part left out."""
-    if own.info.folds == (0,):
+    """Index what is listed and found, split as it says itself or with one part of its groups left out."""
+    split = own.info.folds == (0,)
+    problems: list[DataIssue] = []
+    if own.entries is None and split:
         index = index_tree(path, own.info)
         return index._replace(issues=(*own.issues, *index.issues))
-    media, problems = scan_media(path, own.info)
-    rows = [
-        replace(make_clip(*parse_key(key, key), "train", own.info, key), sources=files)
-        for key, files in media.items()
-        if files.frames or files.video or files.audio
-    ]
-    settled, found = validate_rows(rows, own.info, NamingRules())
-    listed = tuple(_split_by_fold(settled, own.info, fold))
-    return Listing(listed, listed, (*own.issues, *problems, *found))
+    if own.entries is None:
+        media, problems = scan_media(path, own.info)
+        made = [
+            replace(make_clip(*parse_key(key, key), "train", own.info, key), sources=files)
+            for key, files in media.items()
+        ]
+        rows = list(filter(has_media, made))
+    else:
+        rows = []
+        for entry in own.entries:
+            row = make_clip(entry.label, entry.clip, entry.split or "train", own.info, entry.location)
+            rows.append(replace(row, group=entry.group or row.key, sources=entry.files))
+        _refuse_conflicting_rows(own.entries, rows)
+    listed, found = validate_rows(rows, own.info, NamingRules())
+    if not split:
+        folds = assign_folds(listed, own.info.name)
+        listed = hold_out_fold(listed, {row.key: folds[row.group] + 1 for row in listed}, fold, VALIDATION_FOLDS)
+    missing = [DataIssue("missing", row.key, MISSING) for row in listed if not has_media(row)]
+    issues = (*own.issues, *problems, *found, *missing)
+    return Listing(tuple(listed), tuple(filter(has_media, listed)), issues)
 
 
 def _refuse_conflicting_rows(entries: Sequence[ManifestEntry], rows: Sequence[Clip]) -> None:
@@ -161,27 +167,12 @@ def _refuse_conflicting_rows(entries: Sequence[ManifestEntry], rows: Sequence[Cl
             )
 
 
-def _split_by_fold(rows: Sequence[Clip], info: DatasetInfo, fold: int) -> list[Clip]:
-    folds = assign_folds(rows, info.name)
-    return hold_out_fold(rows, {row.key: folds[row.group] + 1 for row in rows}, fold, VALIDATION_FOLDS)
-
-
-def _has_split_lists(root: Path) -> bool:
-    lists = (root / "trainlist01.txt").exists() or (root / "testlist01.txt").exists()
-    return lists or has_annotation(root)
-
-
 def _find_tree_classes(root: Path) -> list[str]:
     """The folders of classes; one that leads out of the data folder is none."""
     tops = {root / folder for folder, _, _ in MEDIA_FOLDERS}
     found = [entry for top in sorted(tops) for entry in list_folder(top) if entry.is_dir()]
-    return sorted(
-        {
-            entry.name
-            for entry in found
-            if is_valid_name(entry.name) and explain_unsafe_link(Path(entry.path), root) is None
-        }
-    )
+    safe = [entry for entry in found if explain_unsafe_link(Path(entry.path), root) is None]
+    return sorted({entry.name for entry in safe if is_valid_name(entry.name)})
 
 
 def _collect_sentiments(entries: Sequence[ManifestEntry]) -> dict[str, int]:
@@ -227,10 +218,10 @@ def _make_info(
     if len(labels) < 2:
         held = f"one class, '{labels[0]}'" if labels else "no class"
         raise DataError(f"{name} has {held}; two at least are wanted (a manifest is named itself: FOLDER/manifest.csv)")
+    twice = [label for label, count in Counter(facts.classes).items() if count > 1]
+    if twice:
+        raise DataError(f"'{twice[0]}' stands twice under classes of {name}")
     for where, names in (("classes", facts.classes), ("sentiment", facts.sentiment), ("emotions", facts.emotions)):
-        twice = next((label for label in names if list(names).count(label) > 1), None)
-        if twice is not None:
-            raise DataError(f"'{twice}' stands twice under {where} of {name}")
         for label in names:
             if label not in labels:
                 raise DataError(f"'{label}' under {where} is no class of {name}; {propose_name(label, labels)}")
@@ -258,6 +249,7 @@ def _make_info(
     if len(set(sentiment)) == 1:
         why = "all classes have one sentiment, so that every score of sentiment is 100 %; say them in a TOML file"
         problems.append(DataIssue("warning", "sentiment", why))
+    parts = f"one of {VALIDATION_FOLDS} parts of whole groups for test, the next for val"
     return DatasetInfo(
         name=_make_identifier(name),
         title=facts.title or name,
@@ -270,9 +262,7 @@ def _make_info(
         obtain="it is your own",
         unreached=tuple(label for label in order if not emotions[label]),
         reasons=reasons,
-        splits="as its rows say"
-        if split
-        else f"one of {VALIDATION_FOLDS} parts of whole groups for test, the next for val",
+        splits="as its rows say" if split else parts,
         group="group",
         folds=(0,) if split else tuple(range(1, VALIDATION_FOLDS + 1)),
         fold="" if split else "part left out for test",

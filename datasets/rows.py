@@ -24,6 +24,7 @@ VIDEO_SUFFIXES = (
 )
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aac")
 LAYOUT_HINT = "wanted: imgs/<Class>/<clip>/000001.jpg or video/<Class>/<clip>.mp4, and trainlist01.txt + testlist01.txt"
+MISSING = "listed, but no picture or sound was found"
 SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "dev", "development"), "val"),
@@ -52,10 +53,7 @@ class Listing(NamedTuple):
 
 
 def make_clip(label: str, clip: str, split: Split, info: DatasetInfo, where: str) -> Clip:
-    """A listed clip, its key "<Class>/<clip>" without the suffix of a video, in a group of its own.
-
-    Raises DataError for a class that the card lacks and for a name that would leave the folder.
-    """
+    """Make a clip of its own group, its key without a suffix; raises DataError for a wrong class or name."""
     label, clip = parse_key(f"{label}/{clip}", where)
     name = find_class(label, info)
     if name is None:
@@ -70,6 +68,12 @@ def make_clip(label: str, clip: str, split: Split, info: DatasetInfo, where: str
 def make_clip_sources(parts: Mapping[str, Path], root: Path, text: str = "") -> ClipSources:
     """The media of a clip by what each part holds, below the data folder `root`."""
     return ClipSources(parts.get("frames"), parts.get("video"), parts.get("audio"), parts.get("transcript"), text, root)
+
+
+def has_media(clip: Clip) -> bool:
+    """Return whether anything of a clip can be seen or heard."""
+    files = clip.sources
+    return any(path is not None for path in (files.frames, files.video, files.audio))
 
 
 def parse_key(name: str, where: str) -> tuple[str, str]:
@@ -110,18 +114,14 @@ def _resolve_split_conflicts(rows: Sequence[Clip]) -> tuple[list[Clip], list[Dat
     for row in rows:
         if SPLIT_ORDER[row.split] >= SPLIT_ORDER[last.get(row.group, "train")]:
             last[row.group] = row.split
-    lost = [row for row in rows if row.split != last[row.group]]
-    told = {
-        row.key: DataIssue(
-            "leak", row.key, f"{_describe_membership(row)} in {row.split} and in {last[row.group]}; kept in the latter"
-        )
-        for row in lost
-    }
-    return [row for row in rows if row.split == last[row.group]], [told[key] for key in sorted(told)]
-
-
-def _describe_membership(row: Clip) -> str:
-    return "listed" if row.group in (row.key, row.key.partition("/")[2]) else f"its group '{row.group}' is"
+    problems: dict[str, DataIssue] = {}
+    for row in rows:
+        if row.split != last[row.group]:
+            alone = row.group in (row.key, row.key.partition("/")[2])
+            what = "listed" if alone else f"its group '{row.group}' is"
+            why = f"{what} in {row.split} and in {last[row.group]}; kept in the latter"
+            problems[row.key] = DataIssue("leak", row.key, why)
+    return [row for row in rows if row.split == last[row.group]], [problems[key] for key in sorted(problems)]
 
 
 def _apply_group_rule(
@@ -148,25 +148,19 @@ def _group_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
 
     Where more than 5 % of the names occur under several classes, a name says nothing beyond its class.
     """
+    names = [row.key.split("/")[1] for row in rows]
     labels: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        label, name = row.key.split("/")
-        labels[name].add(label)
-    twins = {name for name, among in labels.items() if len(among) > 1}
+    for row, name in zip(rows, names, strict=True):
+        labels[name].add(row.key.split("/")[0])
+    twins = sorted(name for name, among in labels.items() if len(among) > 1)
     if len(twins) > MAX_TWIN_SHARE * len(labels):
         return list(rows), []
-    problems = [
-        DataIssue(
-            "two classes", name, f"listed under {' and '.join(sorted(labels[name]))}; kept under each, never parted"
-        )
-        for name in sorted(twins)
-    ]
-    names = [row.key.split("/")[1] for row in rows]
+    why = {name: f"listed under {' and '.join(sorted(labels[name]))}; kept under each, never parted" for name in twins}
     tied = [
-        replace(row, group=name) if name in twins and row.group == row.key else row
+        replace(row, group=name) if name in why and row.group == row.key else row
         for row, name in zip(rows, names, strict=True)
     ]
-    return tied, problems
+    return tied, [DataIssue("two classes", name, why[name]) for name in twins]
 
 
 def assign_folds(clips: Sequence[Clip], name: str) -> dict[str, int]:

@@ -29,6 +29,7 @@ from bench.processes import run_all
 from bench.types import DatasetInfo, PlantedWord, SampleTruth, Word
 from datasets.decode.video import encode_jpeg
 from datasets.sample_media import VOICE_RATE, draw_frames, synthesise_voice
+from datasets.transcripts import format_subtitles
 
 SAMPLE_VERSION = 1  # frozen with its difficulty: docs/decisions/0002-sample.md
 CLIPS_PER_CLASS, TRAINING_PER_CLASS = 40, 28  # a class; the first 28 are for training
@@ -90,8 +91,7 @@ def read_truth(root: Path) -> dict[str, SampleTruth]:
 
 
 def write_sample_clip(info: DatasetInfo, root: Path, label: int, number: int) -> tuple[str, dict[str, Any]]:
-    """Draw, sound and speak one clip into the tree; its key and its truth. The same on every machine but for the
-    codecs' last bits."""
+    """Draw, sound and speak one clip into the tree; return its key and its truth."""
     name = f"{number:03d}"
     rng = np.random.default_rng(_make_seed(info.name, info.classes[label], name))
     seconds = float(rng.uniform(*CLIP_SECONDS))
@@ -100,9 +100,12 @@ def write_sample_clip(info: DatasetInfo, root: Path, label: int, number: int) ->
     frames = draw_frames(*sample_timeline(course, round(seconds * 30), 30), len(info.classes), rng)
     sound = synthesise_voice(*sample_timeline(course, round(seconds * VOICE_RATE), VOICE_RATE), rng)
     folder = info.classes[label]
-    _write_frames(root / "imgs" / folder / name, frames)
+    place = root / "imgs" / folder / name
+    place.mkdir(parents=True)
+    for shown, frame in enumerate(frames, 1):
+        (place / f"{shown:06d}.jpg").write_bytes(encode_jpeg(frame))
     _write_mp3(root / "mp3" / folder / f"{name}.mp3", sound, VOICE_RATE)
-    _write_srt(root / "srt" / folder / f"{name}.srt", words)
+    (root / "srt" / folder / f"{name}.srt").write_text(format_subtitles(words), encoding="utf-8")
     truth = {
         "course": [(round(piece.start, 3), piece.label, round(piece.strength, 3)) for piece in course],
         "words": [asdict(word) for word in planted],
@@ -133,12 +136,6 @@ def _write_sample(
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _write_frames(folder: Path, frames: np.ndarray) -> None:
-    folder.mkdir(parents=True)
-    for number, frame in enumerate(frames, 1):
-        (folder / f"{number:06d}.jpg").write_bytes(encode_jpeg(frame))
-
-
 def _write_mp3(path: Path, sound: np.ndarray, rate: int) -> None:
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libmp3lame", rate=rate, layout="mono")
@@ -149,19 +146,6 @@ def _write_mp3(path: Path, sound: np.ndarray, rate: int) -> None:
         for part in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(part))
         container.mux(stream.encode(None))
-
-
-def _write_srt(path: Path, words: list[Word]) -> None:
-    blocks = [
-        f"{number}\n{_format_time(word.start)} --> {_format_time(word.end)}\n{word.text}\n"
-        for number, word in enumerate(words, 1)
-    ]
-    path.write_text("\n".join(blocks), encoding="utf-8")
-
-
-def _format_time(seconds: float) -> str:
-    thousandths = round(seconds * 1000)
-    return f"00:{thousandths // 60000:02d}:{thousandths // 1000 % 60:02d},{thousandths % 1000:03d}"
 
 
 def _make_seed(*parts: str) -> int:
@@ -179,8 +163,7 @@ class EmotionSpan:
 
 
 def draw_timeline(label: int, classes: int, seconds: float, rng: np.random.Generator) -> tuple[EmotionSpan, ...]:
-    """The clip's class is strong in one or two pieces, a fifth to two fifths of the time; elsewhere it is weak, or
-    another class is."""
+    """Draw pieces: the clip's class strong in one or two of them, elsewhere weak or another class."""
     share = rng.uniform(*STRONG_SHARE)
     strong = int(rng.integers(1, 3))
     weak = int(rng.integers(3, 5))
@@ -261,22 +244,22 @@ def make_transcript(
     said: list[str] = []
     words: list[Word] = []
     planted: list[PlantedWord] = []
+
+    def say(text: str, start: float) -> Word:
+        said.append(text)
+        words.append(Word(text, round(start, 3), round(round(start, 3) + 0.3, 3)))
+        return words[-1]
+
     for second in range(int(seconds - 0.6)):
         filler = _draw_filler(said, topic, rng)
-        said.append(filler)
-        words.append(_make_word(filler, second + 0.05 + 0.1 * rng.random()))
+        say(filler, second + 0.05 + 0.1 * rng.random())
         start = second + 0.45 + 0.2 * rng.random()
         piece = find_span(course, start)
         wrong = _draw_wrong_kind(rng)
         if not _has_cues(info, piece.label):
-            said.append(_draw_filler(said, topic, rng))
-            words.append(_make_word(said[-1], start))
-            continue
-        cue = _draw_cue(piece, wrong, info, said, rng)
-        if cue is not None:
-            said.append(cue.text)
-            words.append(_make_word(cue.text, start))
-            planted.append(PlantedWord(cue.text, words[-1].start, wrong))
+            say(_draw_filler(said, topic, rng), start)
+        elif (cue := _draw_cue(piece, wrong, info, said, rng)) is not None:
+            planted.append(PlantedWord(cue.text, say(cue.text, start).start, wrong))
     return words, planted
 
 
@@ -323,8 +306,3 @@ def _draw_filler(said: list[str], topic: tuple[str, ...], rng: np.random.Generat
 def _forms_concept(said: list[str], word: str) -> bool:
     """Whether a word would make a SenticNet concept with the words before it."""
     return any("_".join([*said[-count:], word]) in load_lexica().concepts for count in range(1, min(3, len(said)) + 1))
-
-
-def _make_word(text: str, start: float) -> Word:
-    start = round(start, 3)
-    return Word(text, start, round(start + 0.3, 3))

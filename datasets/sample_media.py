@@ -40,11 +40,10 @@ def draw_frames(labels: np.ndarray, strengths: np.ndarray, classes: int, rng: np
     dy = (rows[None] - y[:, None, None]) / (size * scale)[:, None, None]
     inside = np.empty((count, HEIGHT, WIDTH), dtype=np.float32)
     dx, dy = dx.astype(np.float32), dy.astype(np.float32)
-    forms = np.where(strengths > 0.45, labels % len(SHAPES), len(SHAPES))  # a faint emotion has no form of its own
+    forms = np.where(strengths > 0.45, labels % FAINT_SHAPE, FAINT_SHAPE)  # a faint emotion has no form of its own
     for form in np.unique(forms):
         of_form = forms == form
-        edge = SHAPES[form](dx[of_form], dy[of_form]) if form < len(SHAPES) else _disc(dx[of_form], dy[of_form])
-        inside[of_form] = np.clip(0.5 - edge * 6, 0, 1)
+        inside[of_form] = np.clip(0.5 - SHAPES[form](dx[of_form], dy[of_form]) * 6, 0, 1)
     background, shape = _draw_background(rng).astype(np.float32), (255 * colour).astype(np.float32)
     frames = background + (shape[:, None, None] - background) * inside[..., None]
     frames += PIXEL_NOISE * rng.standard_normal(frames.shape, dtype=np.float32)
@@ -75,55 +74,21 @@ def _compute_motion(
     return x + strengths * dx[place], y + strengths * dy[place], 1 + strengths * grow[place]
 
 
-def _disc(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    edge: np.ndarray = np.hypot(dx, dy) - 1
-    return edge
-
-
-def _square(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    edge: np.ndarray = np.maximum(np.abs(dx), np.abs(dy)) - 0.85
-    return edge
-
-
-def _ring(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    edge: np.ndarray = np.abs(np.hypot(dx, dy) - 0.8) - 0.25
-    return edge
-
-
-def _triangle(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    edge: np.ndarray = np.maximum(dy - 0.7, np.abs(dx) * 1.6 - dy - 0.9)
-    return edge
-
-
-def _bar(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    edge: np.ndarray = np.maximum(np.abs(dx) / 3, np.abs(dy)) - 0.4
-    return edge
-
-
-def _cross(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    edge: np.ndarray = np.minimum(np.maximum(np.abs(dx) / 3, np.abs(dy)), np.maximum(np.abs(dx), np.abs(dy) / 3)) - 0.33
-    return edge
-
-
-def _star(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    edge: np.ndarray = np.hypot(dx, dy) - 0.75 - 0.3 * np.cos(5 * np.arctan2(dy, dx))
-    return edge
-
-
-def _diamond(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    edge: np.ndarray = np.abs(dx) + np.abs(dy) - 1.1
-    return edge
-
-
-def _draw_two_discs(dx: np.ndarray, dy: np.ndarray) -> np.ndarray:
-    edge: np.ndarray = np.hypot(np.abs(dx) - 0.7, dy) - 0.5
-    return edge
-
-
-SHAPES: tuple[Callable[[np.ndarray, np.ndarray], np.ndarray], ...] = (
-    *(_square, _bar, _ring, _star, _triangle, _cross),
-    *(_diamond, _draw_two_discs),  # of a seventh and an eighth class
+Edge = Callable[[np.ndarray, np.ndarray], np.ndarray]  # places of a shape's size -> distance from its edge
+SHAPES: tuple[Edge, ...] = (
+    lambda x, y: np.maximum(np.abs(x), np.abs(y)) - 0.85,  # square
+    lambda x, y: np.maximum(np.abs(x) / 3, np.abs(y)) - 0.4,  # bar
+    lambda x, y: np.abs(np.hypot(x, y) - 0.8) - 0.25,  # ring
+    lambda x, y: np.hypot(x, y) - 0.75 - 0.3 * np.cos(5 * np.arctan2(y, x)),  # star
+    lambda x, y: np.maximum(y - 0.7, np.abs(x) * 1.6 - y - 0.9),  # triangle
+    lambda x, y: (
+        np.minimum(np.maximum(np.abs(x) / 3, np.abs(y)), np.maximum(np.abs(x), np.abs(y) / 3)) - 0.33  # cross
+    ),
+    lambda x, y: np.abs(x) + np.abs(y) - 1.1,  # diamond, of a seventh class
+    lambda x, y: np.hypot(np.abs(x) - 0.7, y) - 0.5,  # two discs, of an eighth class
+    lambda x, y: np.hypot(x, y) - 1,  # disc, of a faint emotion
 )
+FAINT_SHAPE = len(SHAPES) - 1
 
 
 def _draw_background(rng: np.random.Generator) -> np.ndarray:

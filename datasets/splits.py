@@ -46,11 +46,10 @@ def load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
     fold = info.folds[0] if request.fold is None else request.fold
     folder = source.path or find_data_folder(info, request.folder)
     if folder is not None:
-        return _make_splits(info, source.index(folder, fold), folder, request)
+        return _make_splits(info, source.index(folder, fold=fold), folder, request)
     if fold != info.folds[0]:
-        raise DataError(
-            f"no {info.title} was found, and the built-in sample has one split: leave --fold out, or say --data DIR"
-        )
+        why = "and the built-in sample has one split: leave --fold out, or say --data DIR"
+        raise DataError(f"no {info.title} was found, {why}")
     folder = ensure_sample(info, request.cache, request.report_progress)
     return _make_splits(info, index_tree(folder, info), folder, request, read_truth(folder))
 
@@ -114,12 +113,9 @@ def _check_splits(
     first = f" (first of {len(lost)} problems: {lost[0].where}: {lost[0].why})" if lost else ""
     for split, clips in splits.items():
         if not clips:
-            groups = len({clip.group for clip in splits["train"]})
-            few = (
-                f" (of {groups} training groups; folds want {VALIDATION_FOLDS})"
-                if split == "val" and groups < VALIDATION_FOLDS
-                else ""
-            )
+            groups, few = len({clip.group for clip in splits["train"]}), ""
+            if split == "val" and groups < VALIDATION_FOLDS:
+                few = f" (of {groups} training groups; folds want {VALIDATION_FOLDS})"
             raise DataError(
                 f"no readable clip of {info.title} in its {split} split under {folder}{few}{first}; check lists, media"
             )

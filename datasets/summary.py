@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import DataError
@@ -71,7 +70,7 @@ def locate_dataset(source: DatasetSource, data: Path | None, fold: int) -> Locat
             f"no {source.info.title} was found in data/{source.info.name} or BENCH_DATA; say --data DIR "
             f"({source.info.obtain})"
         )
-    return LocatedDataset(source, folder, fold, source.index(folder, fold))
+    return LocatedDataset(source, folder, fold, source.index(folder, fold=fold))
 
 
 def summarise_dataset(
@@ -117,36 +116,27 @@ def _is_empty_file(path: Path) -> bool:
 
 
 def _summarise_clip(clip: Clip, item: PreparedClip | None, dropped: bool) -> ClipSummary:
+    listed = ClipSummary(clip.key, clip.target, clip.split, clip.group, None)
     if item is None or item.path is None or item.row is None:
-        return ClipSummary(clip.key, clip.target, clip.split, clip.group, None)
+        return listed
     present = (item.row.frames > 0, item.row.sound > 0, item.row.words > 0)
-    return ClipSummary(
-        clip.key, clip.target, clip.split, clip.group, item.row.seconds, item.row.words, present, dropped
-    )
+    return replace(listed, seconds=item.row.seconds, words=item.row.words, present=present, dropped=dropped)
 
 
 def read_thumbnails(surveyed: SummarisedDataset, report: ProgressCallback) -> dict[str, tuple[Thumbnail, ...]]:
     """A few pictures of each class, from clips spread over its list."""
-    by_class: dict[int, list[Clip]] = defaultdict(list)
+    by_class: dict[str, list[Clip]] = {name: [] for name in surveyed.summary.info.classes}
     for item in surveyed.prepared:
         if item.row is not None and item.row.frames:
-            by_class[item.clip.target].append(item.clip)
-    chosen = {
-        name: [
-            clips[place * len(clips) // min(THUMBNAILS_PER_CLASS, len(clips))]
-            for place in range(min(THUMBNAILS_PER_CLASS, len(clips)))
-        ]
-        for name, clips in ((name, by_class[label]) for label, name in enumerate(surveyed.summary.info.classes))
-    }
-    total, done = sum(map(len, chosen.values())), 0
-    stills: dict[str, tuple[Thumbnail, ...]] = {}
-    for name, clips in chosen.items():
-        found = []
-        for clip in clips:
-            data = read_thumbnail(clip, THUMBNAIL_SIDE)
-            done += 1
-            report("stills", done, total)
-            if data is not None:
-                found.append(Thumbnail(clip.key, data))
-        stills[name] = tuple(found)
-    return stills
+            by_class[surveyed.summary.info.classes[item.clip.target]].append(item.clip)
+    chosen = []
+    for name, clips in by_class.items():
+        count = min(THUMBNAILS_PER_CLASS, len(clips))
+        chosen += [(name, clips[place * len(clips) // count]) for place in range(count)]
+    thumbnails: dict[str, tuple[Thumbnail, ...]] = dict.fromkeys(by_class, ())
+    for done, (name, clip) in enumerate(chosen, 1):
+        data = read_thumbnail(clip, THUMBNAIL_SIDE)
+        report("stills", done, len(chosen))
+        if data is not None:
+            thumbnails[name] += (Thumbnail(clip.key, data),)
+    return thumbnails

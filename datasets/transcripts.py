@@ -8,7 +8,7 @@ from html import unescape
 from importlib.util import find_spec
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
@@ -24,11 +24,10 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}|\[[^\]]*\]")  # of form, and what is told of a sound, as in [Music]
 _FAILURE_TEXT = "conversion failed"  # what the recogniser writes when it gives up
 
+Recogniser = Callable[[np.ndarray], list[Word]]  # (n,) float32 mono sound at SAMPLE_RATE -> its words
 MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
 UNKNOWN_LANGUAGES = ("mul", "und")  # a language that is several or unknown: the model guesses it for each clip
-SILENCE_CAPTION = (
-    "..."  # the caption of a clip in which nothing was heard, so that its file is not taken for a broken one
-)
+SILENCE_CAPTION = "..."  # of a clip in which nothing was heard, so that its file is not taken for a broken one
 
 
 def read_transcript(path: Path, key: str) -> tuple[list[Word], list[DataIssue]]:
@@ -67,8 +66,7 @@ def spread_words(text: str, start: float, end: float) -> list[Word]:
 
 
 def _decode_text(raw: bytes) -> tuple[str, str | None]:
-    """The text, and the encoding where it is not UTF-8: told by its mark, by zero bytes at every other place, or else
-    guessed as Windows-1252 or at last Latin-1, which any bytes are."""
+    """Return the text and its encoding, None for UTF-8; by mark, by zero bytes, or guessed."""
     if raw.startswith(b"\xef\xbb\xbf"):
         return raw.decode("utf-8-sig", errors="replace"), None
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -106,48 +104,38 @@ def _parse_seconds(hours: str, minutes: str, seconds: str) -> float:
     return int(hours) * 3600 + int(minutes) * 60 + float(seconds.replace(",", "."))
 
 
-class Transcriber(Protocol):
-    """What hears words."""
+def load_recogniser(folder: Path, language: str) -> Recogniser:
+    """Load a Whisper model of a local folder, in the form that faster-whisper reads. It draws nothing at random.
 
-    def transcribe(self, samples: np.ndarray) -> list[Word]:
-        """The words of (n,) float32 mono sound at RATE_HZ; raises RuntimeError or ValueError where it cannot."""
-        ...
+    Raises ConfigError without the extra, for a folder that holds no model, and for a language unknown to it.
+    """
+    if find_spec("faster_whisper") is None:
+        raise ConfigError(
+            'transcribing needs the extra "asr": .venv/bin/pip install ".[asr]" in the checkout, and a model in a '
+            "local folder; docs/transcripts.md says where it comes from"
+        )
+    missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
+    if missing:
+        raise ConfigError(
+            f"{folder} holds no model of faster-whisper: {', '.join(missing)} not found; docs/transcripts.md says "
+            "where one comes from"
+        )
+    from faster_whisper import WhisperModel
 
+    try:
+        model: Any = WhisperModel(str(folder), device="auto", local_files_only=True)
+        known = list(model.supported_languages)
+    except Exception as error:  # CTranslate2 and tokenizers have no exceptions of their own
+        raise ConfigError(f"the model of {folder} cannot be loaded: {' '.join(str(error).split())}") from None
+    if language not in (*known, *UNKNOWN_LANGUAGES):
+        listed = f"{', '.join(known[:8])}{' and others' if len(known) > 8 else ''}"
+        raise ConfigError(f"the model of {folder} does not know the language '{language}'; it knows {listed}")
 
-class Whisper:
-    """A Whisper model of a local folder, in the form that faster-whisper reads. It draws nothing at random."""
-
-    def __init__(self, folder: Path, language: str) -> None:
-        """Raises ConfigError without the extra, for a folder that holds no model, and for a language unknown to it."""
-        if find_spec("faster_whisper") is None:
-            raise ConfigError(
-                'transcribing needs the extra "asr": .venv/bin/pip install ".[asr]" in the checkout, and a model in a '
-                "local folder; docs/transcripts.md says where it comes from"
-            )
-        missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
-        if missing:
-            raise ConfigError(
-                f"{folder} holds no model of faster-whisper: {', '.join(missing)} not found; docs/transcripts.md says "
-                "where one comes from"
-            )
-        from faster_whisper import WhisperModel
-
-        try:
-            self._model: Any = WhisperModel(str(folder), device="auto", local_files_only=True)
-            known = list(self._model.supported_languages)
-        except Exception as error:  # CTranslate2 and tokenizers have no exceptions of their own
-            raise ConfigError(f"the model of {folder} cannot be loaded: {' '.join(str(error).split())}") from None
-        if language not in (*known, *UNKNOWN_LANGUAGES):
-            raise ConfigError(
-                f"the model of {folder} does not know the language '{language}'; {_list_languages(known)}"
-            )
-        self._language = None if language in UNKNOWN_LANGUAGES else language
-
-    def transcribe(self, samples: np.ndarray) -> list[Word]:
-        """The words where someone speaks; stretches without speech are passed over."""
-        segments, _ = self._model.transcribe(
+    def transcribe(samples: np.ndarray) -> list[Word]:
+        """Hear the words where someone speaks; stretches without speech are passed over."""
+        segments, _ = model.transcribe(
             samples,
-            language=self._language,
+            language=None if language in UNKNOWN_LANGUAGES else language,
             word_timestamps=True,
             vad_filter=True,
             temperature=0.0,
@@ -156,21 +144,21 @@ class Whisper:
         said = [word for segment in segments for word in segment.words or ()]
         return [Word(word.word, float(word.start), float(word.end)) for word in said]
 
+    return transcribe
+
 
 def transcribe_clips(
     clips: Sequence[Clip], root: Path, model: Path, language: str, report: Callable[[str, int, int], None]
 ) -> list[DataIssue]:
-    """Write srt/<Class>/<clip>.srt below `root` for every clip with sound and without words; what failed is told.
+    """Write srt/<Class>/<clip>.srt for every clip with sound and without words; report what failed.
 
-    A clip that has its file is passed over, so that it goes on where it was stopped. Raises ConfigError before any work
-    where the model cannot be used.
+    Raises ConfigError before any work where the model cannot be used.
     """
-    recogniser = Whisper(model, language)
-    return write_transcripts(clips, root, recogniser, report)
+    return write_transcripts(clips, root, load_recogniser(model, language), report)
 
 
 def write_transcripts(
-    clips: Sequence[Clip], root: Path, recogniser: Transcriber, report: Callable[[str, int, int], None]
+    clips: Sequence[Clip], root: Path, recogniser: Recogniser, report: Callable[[str, int, int], None]
 ) -> list[DataIssue]:
     """The same with any recogniser."""
     wanted = [clip for clip in clips if _needs_transcript(clip, root)]
@@ -183,12 +171,12 @@ def write_transcripts(
             why = f"no transcript was made: {' '.join(str(error).split())}"
             problems.append(DataIssue("transcribe", clip.key, why))
             continue
-        place = _make_transcript_path(clip, root)
-        refused = [explain_unsafe_link(path, root) for path in (root / "srt", place.parent) if path.is_symlink()]
-        if any(refused):
-            raise DataError(f"{place.parent} is behind a link that leaves the data folder, or leads nowhere; remove it")
+        path = _make_transcript_path(clip, root)
+        links = [folder for folder in (root / "srt", path.parent) if folder.is_symlink()]
+        if any(explain_unsafe_link(folder, root) for folder in links):
+            raise DataError(f"{path.parent} is behind a link that leaves the data folder, or leads nowhere; remove it")
         if _needs_transcript(clip, root):  # another process may have been faster
-            _write_subtitles(_make_transcript_path(clip, root), text)
+            _write_subtitles(path, text)
     report("transcribe", len(wanted), len(wanted))
     return problems
 
@@ -203,15 +191,20 @@ def _make_transcript_path(clip: Clip, root: Path) -> Path:
     return root / "srt" / f"{clip.key}.srt"
 
 
-def _make_subtitles(clip: Clip, recogniser: Transcriber) -> str:
+def _make_subtitles(clip: Clip, recogniser: Recogniser) -> str:
     """A caption for each word, so that its time is kept; raises MediaError for a clip without readable sound."""
     source = clip.sources.audio or clip.sources.video
     assert source is not None
     samples, _, _ = read_samples(source, clip.key)
     if not len(samples):
         raise MediaError(f"{source.name} holds no sound")
-    words = [Word(" ".join(word.text.split()), word.start, word.end) for word in recogniser.transcribe(samples)]
+    words = [Word(" ".join(word.text.split()), word.start, word.end) for word in recogniser(samples)]
     words = [word for word in words if word.text] or [Word(SILENCE_CAPTION, 0.0, len(samples) / SAMPLE_RATE)]
+    return format_subtitles(words)
+
+
+def format_subtitles(words: Sequence[Word]) -> str:
+    """Format words as an srt file, a caption each."""
     return "\n".join(
         f"{number}\n{_format_timestamp(word.start)} --> {_format_timestamp(max(word.start, word.end))}\n{word.text}\n"
         for number, word in enumerate(words, 1)
@@ -230,7 +223,3 @@ def _format_timestamp(seconds: float) -> str:
     """Hours, minutes, seconds and thousandths."""
     whole, thousandths = divmod(round(max(0.0, seconds) * 1000), 1000)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d},{thousandths:03d}"
-
-
-def _list_languages(known: Sequence[str]) -> str:
-    return f"it knows {', '.join(known[:8])}{' and others' if len(known) > 8 else ''}"

@@ -49,8 +49,7 @@ _CLIP_NAME = re.compile(rf"(?P<video>.+)_(?P<part>{'|'.join(SPLIT_OF_PART)})_\d+
 
 
 def parse_video(clip: str) -> str | None:
-    """The video that a clip such as "<video>_Train_<first>to<last>" is cut from, of two people in it the same one; None
-    for other names."""
+    """Return the video that "<video>_Train_<first>to<last>" is cut from, the same for both people in it; else None."""
     found = _CLIP_NAME.fullmatch(clip)
     return re.sub(r"_(left|right)$", "", found["video"]) if found else None
 

@@ -81,8 +81,7 @@ def compute_log_mel(samples: np.ndarray, mels: int) -> np.ndarray:
     heard = wave[: len(samples)]  # filled in place: an hour of sound is there once
     heard.copy_(torch.from_numpy(samples))
     heard -= heard.mean()
-    ends = [min(first + CHUNK_FRAMES, count) for first in range(0, count, CHUNK_FRAMES)]
-    spans = [(first, end) for first, end in zip(range(0, count, CHUNK_FRAMES), ends, strict=True)]
+    spans = [(first, min(first + CHUNK_FRAMES, count)) for first in range(0, count, CHUNK_FRAMES)]
     return np.concatenate(
         [_compute_chunk(wave[a * _STEP_SAMPLES : (b - 1) * _STEP_SAMPLES + _WINDOW_SAMPLES], mels) for a, b in spans]
     )
@@ -132,8 +131,7 @@ def _resample(resampler: Any, frame: Any) -> list[np.ndarray]:
 
 
 def _get_audio_delay(container: Any) -> float:
-    """Seconds by which the sound starts later (negative: earlier) than the picture, as the container states; 0 where
-    it states more than a minute."""
+    """Return the stated seconds from picture to sound (negative: sound first); 0 where over a minute."""
     sound, shown = container.streams.audio[0], find_video_streams(container)
     if not shown or sound.start_time is None or shown[0].start_time is None:
         return 0.0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from datasets.decode.video import NO_VIDEO, EncodedVideo, decode_frames, read_fr
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
 from datasets.transcripts import read_transcript, spread_words
 
+T = TypeVar("T")
 MAX_LENGTH_DIFFERENCE = 0.5  # seconds by which picture, sound and what a file states may differ before it is told
 BLACK_LEVEL = 32  # of 255; a picture without a brighter spot is black
 
@@ -86,9 +88,8 @@ def _has_visible_picture(picture: EncodedVideo, key: str, problems: list[DataIss
         return False
     if len(picture.packets) == 1:
         problems.append(DataIssue("one frame", key, "the picture is a single frame, shown throughout"))
-    black = all(
-        int(seen.max()) < BLACK_LEVEL for _, seen in decode_frames(picture.packets, range(len(picture.packets)))
-    )
+    seen = decode_frames(picture.packets, range(len(picture.packets)))
+    black = all(int(frame.max()) < BLACK_LEVEL for _, frame in seen)
     if black:
         problems.append(DataIssue("black", key, "all frames are black; the clip is used all the same"))
     return not black
@@ -101,44 +102,42 @@ def _has_audible_sound(sound: np.ndarray, key: str, problems: list[DataIssue]) -
         return False
     silent = is_silent(sound)
     if silent:
-        problems.append(
-            DataIssue("silent", key, "nothing is to be heard from start to end; the clip is used all the same")
-        )
+        why = "nothing is to be heard from start to end; the clip is used all the same"
+        problems.append(DataIssue("silent", key, why))
     return not silent
 
 
 def _decode_picture(clip: Clip, side: int, problems: list[DataIssue]) -> EncodedVideo:
-    """Frames, or else the picture of the video; none where it cannot be read."""
-    files = clip.sources
-    try:
-        if files.frames is not None:
-            picture, found = read_frame_folder(files.frames, side, clip.key, files.root)
-        elif files.video is not None:
-            picture, found = read_video(files.video, side, clip.key)
-        else:
-            return NO_VIDEO
-    except ClipTooLong:
-        raise
-    except MediaError as error:
-        problems.append(DataIssue("picture", clip.key, str(error)))
-        return NO_VIDEO
-    problems += found
-    return picture
+    """Decode frames, or else the picture of the video; none where it cannot be read."""
+    key, frames, video, root = clip.key, clip.sources.frames, clip.sources.video, clip.sources.root
+    if frames is not None:
+        return _read_part("picture", key, lambda: read_frame_folder(frames, side, key, root), NO_VIDEO, problems)
+    if video is not None:
+        return _read_part("picture", key, lambda: read_video(video, side, key), NO_VIDEO, problems)
+    return NO_VIDEO
 
 
 def _decode_sound(clip: Clip, mels: int, problems: list[DataIssue]) -> DecodedAudio:
-    """The sound file's, or else the video's; no rows where it cannot be read."""
-    source = clip.sources.audio or clip.sources.video
-    if source is not None:
-        try:
-            sound, found = read_log_mel(source, mels, clip.key)
-            problems += found
-            return sound
-        except ClipTooLong:
-            raise
-        except MediaError as error:
-            problems.append(DataIssue("sound", clip.key, str(error)))
-    return DecodedAudio(np.zeros((0, mels), dtype=np.float16))
+    """Decode the sound file's, or else the video's; no rows where it cannot be read."""
+    nothing, source = DecodedAudio(np.zeros((0, mels), dtype=np.float16)), clip.sources.audio or clip.sources.video
+    if source is None:
+        return nothing
+    return _read_part("sound", clip.key, lambda: read_log_mel(source, mels, clip.key), nothing, problems)
+
+
+def _read_part(
+    what: str, key: str, read: Callable[[], tuple[T, list[DataIssue]]], nothing: T, problems: list[DataIssue]
+) -> T:
+    """Return what is read, `nothing` where it cannot be; raises ClipTooLong."""
+    try:
+        found, issues = read()
+    except ClipTooLong:
+        raise
+    except MediaError as error:
+        problems.append(DataIssue(what, key, str(error)))
+        return nothing
+    problems += issues
+    return found
 
 
 def _hold_last_frame(picture: EncodedVideo, sound: int, key: str, problems: list[DataIssue]) -> EncodedVideo:

@@ -26,18 +26,9 @@ DECODE_ERRORS = (av.FFmpegError, ValueError)  # what PyAV says of bytes that it 
 av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints come as exceptions, not on the screen
 
 CONTAINERS_BY_SUFFIX = {  # suffix -> names of the containers that it may stand for
-    ".mp4": {"mp4"},
-    ".mov": {"mov"},
-    ".m4a": {"m4a"},
+    **{f".{name}": {name} for name in ("mp4", "mov", "m4a", "webm", "avi", "flv", "mp3", "wav", "flac", "ogg")},
     ".mkv": {"matroska"},
-    ".webm": {"webm"},
-    ".avi": {"avi"},
-    ".flv": {"flv"},
     ".mpg": {"mpeg", "mpegvideo", "mpegts"},
-    ".mp3": {"mp3"},
-    ".wav": {"wav"},
-    ".flac": {"flac"},
-    ".ogg": {"ogg"},
 }
 # the duration of formats whose time stamps may jump, or that have no index, is a guess
 _GUESSED_DURATION = (av.format.Flags.ts_discont | av.format.Flags.generic_index).value
@@ -91,8 +82,7 @@ class StreamDecoder:
         self.lost_seconds = 0.0  # seconds of the packets skipped since it was last set to 0
 
     def iter_frames(self) -> Iterator[Any]:
-        """Every frame that can be decoded, to the end of the file; raises MediaError where there is none but ought to
-        be."""
+        """Yield every frame that can be decoded; raises MediaError where there is none but ought to be."""
         try:
             for packet in self._container.demux(self._stream):
                 self._packets += packet.size > 0
@@ -129,21 +119,16 @@ class StreamDecoder:
                 self._content.update(lines[:, :width].tobytes())
 
     def list_issues(self, key: str) -> list[DataIssue]:
-        """What could not be decoded, or had to be turned, told once."""
-        problems = []
-        if self._rotation:
-            problems.append(
-                DataIssue("rotated", key, f"{self._name}: turned by {self._rotation % 360} degrees; shown upright")
-            )
-        if self._lost:
-            why = f"{self._lost} of {self._packets} {self._kind} packets cannot be decoded ({self._reason}); skipped"
-            problems.append(DataIssue("damaged", key, f"{self._name}: {why}"))
-        if self._corrupt:
-            why = f"{self._corrupt} of {self._decoded} frames of {self._kind} are damaged; used as they come out"
-            problems.append(DataIssue("damaged", key, f"{self._name}: {why}"))
-        if self._stopped:
-            problems.append(DataIssue("truncated", key, f"{self._name}: {self._kind} stopped ({self._stopped})"))
-        return problems
+        """List what could not be decoded, or had to be turned, each kind once."""
+        lost = f"{self._lost} of {self._packets} {self._kind} packets cannot be decoded ({self._reason}); skipped"
+        corrupt = f"{self._corrupt} of {self._decoded} frames of {self._kind} are damaged; used as they come out"
+        found = (
+            (self._rotation, "rotated", f"turned by {self._rotation % 360} degrees; shown upright"),
+            (self._lost, "damaged", lost),
+            (self._corrupt, "damaged", corrupt),
+            (self._stopped, "truncated", f"{self._kind} stopped ({self._stopped})"),
+        )
+        return [DataIssue(what, key, f"{self._name}: {why}") for there, what, why in found if there]
 
 
 def _get_plane_widths(frame: Any) -> list[int]:
@@ -188,10 +173,9 @@ class TimestampRepair:
         return now
 
     def list_issues(self, key: str, name: str) -> list[DataIssue]:
-        """The jumps, told once."""
+        """List the jumps, as one issue."""
         jumps = f"time stamps step back or jump by over {MAX_FRAME_GAP:.0f} s, times: {self.jumps}"
-        why = f"{name}: {jumps}; taken as adjacent"
-        return [DataIssue("time stamps", key, why)] if self.jumps else []
+        return [DataIssue("time stamps", key, f"{name}: {jumps}; taken as adjacent")] if self.jumps else []
 
 
 @dataclass(frozen=True)
@@ -211,6 +195,6 @@ def read_header(path: Path, key: str) -> ContainerHeader:
     check_length(seconds, path.name)
     stated = max(seconds, float(counted)) or None
     wanted = CONTAINERS_BY_SUFFIX.get(path.suffix.lower(), set())
-    if not wanted or wanted & set(names.split(",")):
-        return ContainerHeader(stated, ())
-    return ContainerHeader(stated, (DataIssue("container", key, f"{path.name} is {names} inside; read as that"),))
+    odd = wanted and not wanted & set(names.split(","))
+    issue = DataIssue("container", key, f"{path.name} is {names} inside; read as that")
+    return ContainerHeader(stated, (issue,) if odd else ())

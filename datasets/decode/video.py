@@ -24,7 +24,7 @@ from typing import Any
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from PIL import Image
+from PIL import Image, ImageOps
 
 from bench.errors import MediaError, StoreError
 from bench.types import Clip, DataIssue
@@ -38,7 +38,7 @@ from datasets.decode.container import (
     find_video_streams,
     open_media,
 )
-from datasets.paths import explain_unsafe_link
+from datasets.paths import explain_unsafe_entry
 from datasets.segments import FRAME_RATE
 
 GOP_SIZE = 12  # pictures from one that stands alone to the next
@@ -68,22 +68,15 @@ class EncodedVideo:
 NO_VIDEO = EncodedVideo((), (0, 0), np.zeros(0, dtype=np.int32))
 
 
-class JpegDecoder:
-    """Picture files to PyAV frames through one decoder that is kept."""
-
-    def __init__(self) -> None:
-        self._decoder = av.CodecContext.create("mjpeg", "r")
-
-    def __call__(self, data: bytes) -> Any:
-        """A PyAV frame; raises MediaError for bytes that are no JPEG."""
-        try:
-            frames = self._decoder.decode(av.Packet(data))
-        except DECODE_ERRORS as error:
-            self._decoder = av.CodecContext.create("mjpeg", "r")
-            raise MediaError(f"no readable JPEG ({describe_error(error)})") from None
-        if not frames:
-            raise MediaError("no readable JPEG (no picture in it)")
-        return frames[0]
+def _decode_jpeg(data: bytes) -> Any:
+    """Decode a picture file to a PyAV frame; raises MediaError for bytes that are no JPEG."""
+    try:
+        frames = av.CodecContext.create("mjpeg", "r").decode(av.Packet(data))
+    except DECODE_ERRORS as error:
+        raise MediaError(f"no readable JPEG ({describe_error(error)})") from None
+    if not frames:
+        raise MediaError("no readable JPEG (no picture in it)")
+    return frames[0]
 
 
 def encode_jpeg(picture: np.ndarray) -> bytes:
@@ -97,14 +90,14 @@ def read_frame_folder(
     folder: Path, side: int, key: str, root: Path | None = None
 ) -> tuple[EncodedVideo, list[DataIssue]]:
     """A folder of numbered pictures, 30 a second; one that is missing or cannot be read shows the one before it."""
-    decode, small, faults = JpegDecoder(), _ScalingEncoder(side), []
+    small, faults = FrameEncoder(side), []
     index: list[int] = []
     numbered = number_frames(folder, key, root)
     check_length(max(numbered.places, default=0) / FRAME_RATE, f"{folder.name}/")
     for place, path in zip(numbered.places, numbered.paths, strict=True):
         index += [small.last_number] * (place - len(index))
         try:
-            small.add(decode(path.read_bytes()))
+            small.add(_decode_jpeg(path.read_bytes()))
         except MediaError as error:
             faults.append(f"{path.name}: {error}")
         index.append(small.last_number)
@@ -123,16 +116,16 @@ def read_video(path: Path, side: int, key: str) -> tuple[EncodedVideo, list[Data
 
     A frame is shown until the next is due, the last for its own duration.
     """
-    small = _ScalingEncoder(side)
+    small = FrameEncoder(side)
     index: list[int] = []
     pending: Any = None
     now = 0.0
     with open_media(path) as container:
-        rng = find_video_streams(container)
-        if not rng:
+        streams = find_video_streams(container)
+        if not streams:
             return NO_VIDEO, []
-        track = StreamDecoder(container, rng[0], path.name)
-        timer = TimestampRepair(min(MAX_FRAME_GAP, 1 / float(rng[0].average_rate or FRAME_RATE)))
+        track = StreamDecoder(container, streams[0], path.name)
+        timer = TimestampRepair(min(MAX_FRAME_GAP, 1 / float(streams[0].average_rate or FRAME_RATE)))
         for frame in track.iter_frames():
             now = timer.repair(frame.time)
             due = round(now * FRAME_RATE)
@@ -155,12 +148,13 @@ def _get_duration(frame: Any, step: float) -> float:
     return min(MAX_FRAME_GAP, stated if stated > 0 else step)
 
 
-class _ScalingEncoder:
-    """Frames scaled and packed as they come, all in the shape of the first."""
+class FrameEncoder:
+    """Frames scaled and packed as they come, all in the shape of the first; packets come at the end."""
 
     def __init__(self, side: int) -> None:
         self._side, self._convert = side, VideoReformatter()
-        self._packer: FrameEncoder | None = None
+        self._encoder: Any = None
+        self._packets: list[bytes] = []
         self.size, self.count = (0, 0), 0
 
     @property
@@ -169,33 +163,50 @@ class _ScalingEncoder:
         return max(0, self.count - 1)
 
     def add(self, frame: Any) -> None:
-        """One more; raises MediaError for one of a form or size that cannot be."""
+        """Add a frame; raises MediaError for one of a form or size that cannot be."""
         try:
             picture = _scale_frame(frame, self._side, self._convert)
         except (*DECODE_ERRORS, OSError) as error:
             shape = f"{frame.width} x {frame.height} {frame.format.name}"
             raise MediaError(f"a picture of {shape} cannot be scaled ({describe_error(error)})") from None
-        if self._packer is None:
+        if self._encoder is None:
             self.size = picture.shape[0], picture.shape[1]
-            self._packer = FrameEncoder(*self.size)
-        self._packer.add(_crop_or_pad(picture, self.size))
+            self._encoder = _create_encoder(*self.size)
+        small = av.VideoFrame.from_ndarray(np.ascontiguousarray(_crop_or_pad(picture, self.size)))
+        small.pts = self.count
         self.count += 1
+        self._packets += map(bytes, self._encoder.encode(small))
 
     def close(self) -> tuple[bytes, ...]:
-        """All of them packed; none can follow."""
-        return self._packer.close() if self._packer is not None else ()
+        """Return a packet for each frame; none can follow."""
+        if self._encoder is not None:
+            self._packets += map(bytes, self._encoder.encode(None))
+        assert len(self._packets) == self.count
+        return tuple(self._packets)
+
+
+def _create_encoder(height: int, width: int) -> Any:
+    try:
+        encoder: Any = av.CodecContext.create("libx264rgb", "w")
+    except ValueError:
+        raise StoreError("PyAV was built without libx264; install its wheel: pip install --only-binary av av") from None
+    encoder.width, encoder.height, encoder.pix_fmt = width, height, "rgb24"
+    encoder.time_base, encoder.thread_count = Fraction(1, 30), 1
+    options = {"preset": "veryfast", "tune": "fastdecode", "crf": str(RATE_FACTOR), "x264-params": _X264_PARAMS}
+    encoder.options = options
+    return encoder
 
 
 def _crop_or_pad(picture: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """The middle of a picture of another shape, its border continued where it is too small."""
+    """Return the middle of a picture of another shape, its border continued where it is too small."""
     if picture.shape[:2] == size:
         return picture
-    spare = [have - want for have, want in zip(picture.shape, size, strict=False)]
-    top, left = (max(0, rest) // 2 for rest in spare)
-    cut = picture[top : top + size[0], left : left + size[1]]
-    before = [max(0, -rest) // 2 for rest in spare]
-    rest = [(first, want - have - first) for first, want, have in zip(before, size, cut.shape, strict=False)]
-    return np.pad(cut, (*rest, (0, 0)), mode="edge")
+    rows, columns = (
+        (np.arange(want) + int((have - want) / 2)).clip(0, have - 1)
+        for have, want in zip(picture.shape, size, strict=False)
+    )
+    fitted: np.ndarray = picture[np.ix_(rows, columns)]
+    return fitted
 
 
 def _scale_frame(frame: Any, side: int, convert: VideoReformatter) -> np.ndarray:
@@ -211,43 +222,6 @@ def _scale_frame(frame: Any, side: int, convert: VideoReformatter) -> np.ndarray
     return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 
-class FrameEncoder:
-    """Pictures to packets, one after the other; the encoder lags behind, so that packets come at the end."""
-
-    def __init__(self, height: int, width: int) -> None:
-        self.size = height, width
-        try:
-            self._encoder: Any = av.CodecContext.create("libx264rgb", "w")
-        except ValueError:
-            raise StoreError(
-                "PyAV was built without libx264; install its wheel: pip install --only-binary av av"
-            ) from None
-        self._encoder.width, self._encoder.height, self._encoder.pix_fmt = width, height, "rgb24"
-        self._encoder.time_base, self._encoder.thread_count = Fraction(1, 30), 1
-        options = {"preset": "veryfast", "tune": "fastdecode", "crf": str(RATE_FACTOR), "x264-params": _X264_PARAMS}
-        self._encoder.options = options
-        self._packets: list[bytes] = []
-        self._count = 0
-
-    def __len__(self) -> int:
-        """Pictures so far."""
-        return self._count
-
-    def add(self, picture: np.ndarray) -> None:
-        """One more (h, w, 3) uint8."""
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture))
-        frame.pts = self._count
-        self._count += 1
-        self._packets += map(bytes, self._encoder.encode(frame))
-
-    def close(self) -> tuple[bytes, ...]:
-        """A packet for each picture; no more can follow."""
-        if self._count:
-            self._packets += map(bytes, self._encoder.encode(None))
-        assert len(self._packets) == self._count
-        return tuple(self._packets)
-
-
 class FrameDecoder:
     """Packets to pictures through one decoder that is kept."""
 
@@ -255,10 +229,7 @@ class FrameDecoder:
         self._decoder: Any = None
 
     def decode(self, packet: Callable[[int], bytes], wanted: Iterable[int]) -> Iterator[tuple[int, ColourPlanes]]:
-        """Each wanted picture once, in order; what stands before it in its group is decoded with it.
-
-        Raises MediaError for packets that are damaged.
-        """
+        """Yield each wanted picture once, in order; raises MediaError for packets that are damaged."""
         last = -1
         for number in sorted(set(wanted)):
             for place in range(max(last + 1, number // GOP_SIZE * GOP_SIZE), number + 1):
@@ -310,8 +281,8 @@ def number_frames(folder: Path, key: str, root: Path | None = None) -> NumberedF
     root = root or folder
     numbered: dict[int, Path] = {}
     told: Counter[str] = Counter()
-    for entry in _list_images(folder):
-        why = explain_unsafe_link(Path(entry.path), root) if entry.is_symlink() else None
+    for entry in list_images(folder):
+        why = explain_unsafe_entry(entry, root)
         digits = re.findall(r"[0-9]+", Path(entry.name).stem)
         if why is not None or not entry.is_file():
             told[why or "no file"] += 1
@@ -341,77 +312,46 @@ def _place_frames(order: list[int], key: str) -> tuple[list[int], list[DataIssue
     return [0, *np.cumsum(steps).tolist()][: len(order)], problems
 
 
-def list_image_names(folder: Path) -> list[str]:
-    """The names of the pictures of a folder, in order."""
-    return [entry.name for entry in _list_images(folder)]
-
-
-def compute_frames_stamp(folder: Path) -> str:
-    """What changes when a picture of the folder does: their number, total size and latest time of change."""
-    stats = [_stat_entry(entry) for entry in _list_images(folder)]
-    sizes, times = [stat.st_size for stat in stats], [stat.st_mtime_ns for stat in stats]
-    return f"{len(stats)}\x1f{sum(sizes)}\x1f{max(times, default=0)}"
-
-
-def _stat_entry(entry: os.DirEntry[str]) -> os.stat_result:
-    """Of what a link leads to, or of the link itself where that is nothing."""
-    try:
-        return entry.stat()
-    except OSError:
-        return entry.stat(follow_symlinks=False)
-
-
-def _list_images(folder: Path) -> list[os.DirEntry[str]]:
+def list_images(folder: Path) -> list[os.DirEntry[str]]:
+    """List the pictures of a folder by their names."""
     with os.scandir(folder) as entries:
-        return sorted(
-            (entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)), key=lambda entry: entry.name
-        )
+        images = [entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)]
+    return sorted(images, key=lambda entry: entry.name)
 
 
 def read_thumbnail(clip: Clip, side: int) -> bytes | None:
-    """A JPEG whose short side has `side` pixels; None where there is no picture to be had."""
+    """Read a JPEG whose short side has `side` pixels; None where there is no picture to be had."""
     try:
-        picture = _open_middle_frame(clip) if clip.sources.frames is not None else _decode_middle_frame(clip)
+        picture = _open_middle_frame(clip)
+        if picture is None:
+            return None
+        small = ImageOps.cover(picture.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
     except (MediaError, OSError, *DECODE_ERRORS):
         return None
-    if picture is None:
-        return None
-    scale = side / min(picture.size)
-    small = picture.convert("RGB").resize(
-        (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
-    )
     data = BytesIO()
     small.save(data, "JPEG", quality=80)
     return data.getvalue()
 
 
 def _open_middle_frame(clip: Clip) -> Image.Image | None:
-    assert clip.sources.frames is not None
-    paths = number_frames(clip.sources.frames, clip.key, clip.sources.root).paths
-    return Image.open(paths[len(paths) // 2]) if paths else None
-
-
-def _decode_middle_frame(clip: Clip) -> Image.Image | None:
-    """The first frame that can be decoded from the middle on, or else the first of all."""
+    """Open the picture in the middle of a folder, or the first that can be decoded from the middle of a video on."""
+    if clip.sources.frames is not None:
+        paths = number_frames(clip.sources.frames, clip.key, clip.sources.root).paths
+        return Image.open(paths[len(paths) // 2]) if paths else None
     if clip.sources.video is None:
         return None
-    with open_media(clip.sources.video) as container:
-        rng = find_video_streams(container)
-        if not rng:
-            return None
-        if container.duration:
-            try:
-                container.seek(container.duration // 2)
-                return _decode_first_frame(container, rng[0])
-            except DECODE_ERRORS:  # some files cannot be sought in
-                pass
-    with open_media(clip.sources.video) as container:
-        return _decode_first_frame(container, find_video_streams(container)[0])
+    try:
+        return _decode_first_frame(clip.sources.video, from_middle=True)
+    except DECODE_ERRORS:  # some files cannot be sought in
+        return _decode_first_frame(clip.sources.video, from_middle=False)
 
 
-def _decode_first_frame(container: Any, stream: Any) -> Image.Image | None:
-    for frame in container.decode(stream):
-        picture: Image.Image = frame.to_image()
-        turns = round(getattr(frame, "rotation", 0) / 90) % 4
-        return picture.rotate(90 * turns, expand=True) if turns else picture
+def _decode_first_frame(path: Path, from_middle: bool) -> Image.Image | None:
+    with open_media(path) as container:
+        if from_middle and container.duration:
+            container.seek(container.duration // 2)
+        for stream in find_video_streams(container)[:1]:
+            for frame in container.decode(stream):
+                picture: Image.Image = frame.to_image()
+                return picture.rotate(round(getattr(frame, "rotation", 0) / 90) % 4 * 90, expand=True)
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -21,9 +22,9 @@ CROP = Crop(1, 3, SIZE, True)
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    rng, packer = np.random.default_rng(0), FrameEncoder(HEIGHT, WIDTH)
+    rng, packer = np.random.default_rng(0), FrameEncoder(min(HEIGHT, WIDTH))
     for _ in range(FRAMES):
-        packer.add(rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8))
+        packer.add(av.VideoFrame.from_ndarray(rng.integers(0, 255, (HEIGHT, WIDTH, 3), dtype=np.uint8)))
     packets = packer.close()
     data = {
         "index": np.arange(FRAMES, dtype=np.int32),
@@ -44,9 +45,7 @@ def pictures(clip: CachedClip, places: list[list[int]], crop: Crop = CROP) -> np
 
 
 def sound(clip: CachedClip, places: list[int]) -> np.ndarray:
-    out = np.zeros((len(places), 4), dtype=np.float32)
-    clip.read_audio(np.array(places), out)
-    return out
+    return clip.read_audio(np.array(places))
 
 
 @pytest.mark.parametrize("room", [0, OF_CLIP, OF_CLIP + 500, 1_000_000])

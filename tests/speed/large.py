@@ -10,11 +10,11 @@ from pathlib import Path
 from bench.types import SplitRequest
 from datasets.prepare import (
     PrepareSpec,
-    StoreManifest,
     StoreRow,
     compute_full_stamp,
     compute_quick_stamp,
     find_first_last,
+    write_store_manifest,
 )
 from datasets.registry import SOURCES, make_dataset
 from datasets.summary import locate_dataset
@@ -48,7 +48,7 @@ def write_store(root: Path, results: Path) -> None:
         (place / f"{name}.safetensors").touch()
         marks = (clip.key, compute_quick_stamp(clip, ends), compute_full_stamp(clip), ends)
         rows.append(StoreRow(*marks, name, digest, True, (), 700, 2400, 40, digest, digest, 10**6))
-    StoreManifest(place, {}).append(rows)
+    write_store_manifest(place, rows)
 
 
 def main() -> None:
