@@ -9,6 +9,7 @@ from bench.record import EvaluationProtocol
 from bench.requests import Tuning
 
 TUNINGS: tuple[Tuning, ...] = get_args(Tuning)
+PROTOCOLS: tuple[EvaluationProtocol, ...] = get_args(EvaluationProtocol)
 ALL_DATASETS = ("ekman6", "videoemotion8", "perr", "iemocap", "affwild2")
 
 

@@ -19,6 +19,11 @@ MAX_ISSUES_PER_KIND = 3  # problems of a kind named on the screen
 MAX_ISSUES_SHOWN = 10  # problems named on the screen; all of them stand in the record
 
 
+def print_line(console: Console, text: str, style: str = "") -> None:
+    """Print one line as it is, however long."""
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
 class TerminalReporter:
     """A rich console with one progress bar for each piece of long work."""
 
@@ -53,7 +58,7 @@ class TerminalReporter:
         for task in self._tasks.values():
             self._progress.remove_task(task)
         self._tasks.clear()
-        self._print(title, style="bold")
+        print_line(self.console, title, "bold")
 
     def report_progress(self, what: str, done: int, total: int) -> None:
         """Move the bar of `what`, making it first where needed; where no bar can be seen, a line a minute."""
@@ -65,7 +70,7 @@ class TerminalReporter:
         if not self.console.is_terminal and done and now - self._last_line > LINE_INTERVAL:
             left = (now - self._started[what]) / done * (total - done) / LINE_INTERVAL
             self._last_line = now
-            self._print(f"{what}: {done} of {total}, about {left:.0f} minutes left", markup=False)
+            self.print_line(f"{what}: {done} of {total}, about {left:.0f} minutes left")
 
     def update_overall(self, what: str, done: int, total: int) -> None:
         """Move a bar that stays above those of single runs."""
@@ -77,7 +82,7 @@ class TerminalReporter:
         """Say, once, that the sample stands in for real data, and what is wrong with the data."""
         if corpus_sample and "sample" not in self._printed:
             self._printed.add("sample")
-            self._print(
+            self.console.print(
                 Panel(
                     "No data were found, so this runs on the BUILT-IN SAMPLE: drawn clips, not the real data set.\n"
                     "Its numbers say that the program works; they say nothing about real videos.\n"
@@ -91,26 +96,20 @@ class TerminalReporter:
         self._printed |= {repr(problem) for problem in new}
         if new:
             counts = ", ".join(f"{count} {what}" for what, count in sorted(Counter(p.what for p in new).items()))
-            self._print(f"problems with the data: {counts} (all of them stand in the record)", style="yellow")
+            self.notify(f"problems with the data: {counts} (all of them stand in the record)")
             shown = _select_issues(new)
             for problem in shown:
-                self._print(f"  {problem.what}: {problem.where}: {problem.why}", markup=False)
+                self.print_line(f"  {problem.what}: {problem.where}: {problem.why}")
             if len(new) > len(shown):
-                self._print(f"  ... and {len(new) - len(shown)} more")
+                self.print_line(f"  ... and {len(new) - len(shown)} more")
 
     def notify(self, text: str) -> None:
         """One line that a person should know."""
-        self._print(text, style="yellow", markup=False)
+        print_line(self.console, text, "yellow")
 
     def print_line(self, text: str) -> None:
         """One line on how the work goes."""
-        self._print(text, markup=False)
-
-    def _print(self, what: object, style: str | None = None, markup: bool = True) -> None:
-        if isinstance(what, str):
-            self.console.print(what, style=style, markup=markup, highlight=False, soft_wrap=True)
-        else:
-            self.console.print(what)
+        print_line(self.console, text)
 
 
 def _select_issues(problems: Sequence[DataIssue]) -> list[DataIssue]:
