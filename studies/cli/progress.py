@@ -24,6 +24,11 @@ def print_line(console: Console, text: str, style: str = "") -> None:
     console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
 
 
+def print_sample_warning(console: Console, title: str, *lines: str) -> None:
+    """Print, in a frame, that what follows comes of the built-in sample."""
+    console.print(Panel("\n".join(lines), title=title, border_style="yellow", style="yellow"))
+
+
 class TerminalReporter:
     """A rich console with one progress bar for each piece of long work."""
 
@@ -82,15 +87,12 @@ class TerminalReporter:
         """Say, once, that the sample stands in for real data, and what is wrong with the data."""
         if corpus_sample and "sample" not in self._printed:
             self._printed.add("sample")
-            self.console.print(
-                Panel(
-                    "No data were found, so this runs on the BUILT-IN SAMPLE: drawn clips, not the real data set.\n"
-                    "Its numbers say that the program works; they say nothing about real videos.\n"
-                    "Bring the real data with --data DIR (README: Your own data).",
-                    title="BUILT-IN SAMPLE",
-                    border_style="yellow",
-                    style="yellow",
-                )
+            print_sample_warning(
+                self.console,
+                "BUILT-IN SAMPLE",
+                "No data were found, so this runs on the BUILT-IN SAMPLE: drawn clips, not the real data set.",
+                "Its numbers say that the program works; they say nothing about real videos.",
+                "Bring the real data with --data DIR (README: Your own data).",
             )
         new = [problem for problem in problems if repr(problem) not in self._printed]
         self._printed |= {repr(problem) for problem in new}
