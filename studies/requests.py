@@ -32,6 +32,11 @@ class Arm:
     overrides: dict[str, object]
     title: str
 
+    @property
+    def free_fields(self) -> set[str]:
+        """The fields of its config that it does not pin."""
+        return self.method.config.model_fields.keys() - self.overrides.keys()
+
 
 @cache
 def get_arms() -> dict[str, Arm]:
