@@ -16,7 +16,7 @@ from bench.errors import ConfigError, StoreError
 from bench.files import sha256
 from bench.mlflow import MlflowStore
 from bench.protocol import describe_protocol
-from bench.record import RECORD_FILE, Record, RunFolder, read_record
+from bench.record import RECORD_FILE, Record, RunFolder, RunSpec, read_record
 from bench.requests import RequestedPlan, StoredRequest, Tuning, read_requests
 from bench.types import DatasetInfo
 from datasets.registry import DATASETS
@@ -137,13 +137,9 @@ class SelectedRuns:
 class RequestedRecord:
     """A record, under the preset of one of the requests for it."""
 
-    found: StoredRecord
+    record: Record
+    stored: StoredRecord
     request: StoredRequest  # that was stored, or may have been
-
-    @property
-    def record(self) -> Record:
-        """The record."""
-        return self.found.record
 
     @property
     def variant(self) -> tuple[str, Settings]:
@@ -179,10 +175,15 @@ def select_runs(found: Sequence[StoredRecord], study: Study, query: ReportQuery,
             words = (f"with preset {one.variant[0]}", format_settings(one.variant[1]))
             left_out.append((one.record.key, ", ".join(filter(None, words))))
     runs, more = _make_runs(kept, study.arms, store)
-    runs = _add_label_suffixes(runs, by_hand=False)
-    values = _describe_tuning(runs, preset, format_settings(settings), by_hand=False)
-    asked = _collect_planned(kept, study, preset, settings)
-    return SelectedRuns(tuple(runs), preset, settings, values, tuple(left_out + more), narrowed, asked)
+    return SelectedRuns(
+        runs=_add_label_suffixes(runs, by_hand=False),
+        preset=preset,
+        settings=settings,
+        tuning_note=_describe_tuning(runs, preset, format_settings(settings), by_hand=False),
+        excluded=tuple(left_out + more),
+        filter_warning=narrowed,
+        asked=_collect_planned(kept, study, preset, settings),
+    )
 
 
 def _collect_planned(
@@ -191,7 +192,7 @@ def _collect_planned(
     """All that the study was asked for with these values: the plans of its requests for any of its runs."""
     found: dict[str, set[tuple[int, int]]] = {}
     for one in kept:
-        for request in one.found.requests:
+        for request in one.stored.requests:
             own = request.study == study.name and _fits_request(request, preset, settings)
             if own and _is_explained_by(request, one.record):
                 for dataset, folds in request.plan.datasets.items():
@@ -203,19 +204,17 @@ def select_any_runs(found: Sequence[StoredRecord], query: ReportQuery, store: Ml
     """The runs that a filter takes, whatever they are, each by the first request for it that the filter takes."""
     named: list[RequestedRecord] = []
     unknown: ExcludedRuns = []
-    for record in found:
-        by = match_requests(record, get_arms())
-        taken = [one for one in by if query.run_filter.matches(one.record, one.request.arm)]
-        named += taken[:1]
-        if not by and query.run_filter.matches(record.record, record.record.arm):
-            unknown.append((record.record.key, "that no arm and preset explains"))
+    for one in found:
+        matches = match_requests(one, get_arms())
+        named += [match for match in matches if query.run_filter.matches(match.record, match.request.arm)][:1]
+        if not matches and query.run_filter.matches(one.record, one.record.arm):
+            unknown.append((one.record.key, "that no arm and preset explains"))
     named, left_out = _keep_real_data(named)
     runs, more = _make_runs(named, list(get_arms()), store)
     by_hand = any(run.hand_set for run in runs)
-    runs = _add_label_suffixes(runs, by_hand)
     presets = ", ".join(dict.fromkeys(run.record.preset for run in runs))
     values = _describe_tuning(runs, presets, "", by_hand)
-    return SelectedRuns(tuple(runs), presets, (), values, tuple(left_out + unknown + more))
+    return SelectedRuns(_add_label_suffixes(runs, by_hand), presets, (), values, tuple(left_out + unknown + more))
 
 
 def match_requests(found: StoredRecord, arms: Collection[str], study: str = "") -> list[RequestedRecord]:
@@ -228,7 +227,7 @@ def match_requests(found: StoredRecord, arms: Collection[str], study: str = "") 
     kept: dict[tuple[object, ...], RequestedRecord] = {}
     for one in sorted(requests, key=lambda one: one.time):
         if one.study == study or one.preset not in own:
-            match = RequestedRecord(replace(found, record=replace(record, preset=one.preset)), one)
+            match = RequestedRecord(replace(record, preset=one.preset), found, one)
             kept[match.line] = match
     return list(kept.values())
 
@@ -311,7 +310,7 @@ def _make_runs(
     read: list[tuple[RequestedRecord, DatasetInfo | None]] = []  # a run that failed has no card
     for one in kept:
         try:
-            read.append((one, read_dataset_info(one.found.path.parent)))
+            read.append((one, read_dataset_info(one.stored.path.parent)))
         except StoreError:
             left_out.append((one.record.key, f"whose {DATASET_INFO_FILE} cannot be read"))
     shared = {one.record.spec.dataset: info for one, info in read if info is not None}
@@ -340,33 +339,33 @@ def _keep_one_per_place(named: Sequence[RequestedRecord]) -> tuple[list[Requeste
     """One run for each place of a line. Of several the whole report takes those of one content of the data set, that of
     most runs, so that arms stay paired."""
 
-    def content(record: Record) -> tuple[str, ...]:
-        weights = (f"{name}={sha}" for name, sha in sorted(record.spec.weights.items()))
-        spec = record.spec  # the lists of two folds need not hold the same clips
-        return spec.dataset, str(spec.fold), *map(str, get_input_size(spec)), spec.content, *weights
+    def content(spec: RunSpec) -> tuple[str, ...]:
+        weights = (f"{name}={sha}" for name, sha in sorted(spec.weights.items()))
+        size = map(str, get_input_size(spec))
+        return spec.dataset, str(spec.fold), *size, spec.content, *weights  # folds need not hold the same clips
 
-    contents = Counter(content(one.record) for one in named)
-    splits = Counter((one.record.spec.dataset, one.record.spec.split) for one in named)
+    specs = [one.record.spec for one in named]
+    contents = Counter(map(content, specs))
+    splits = Counter((spec.dataset, spec.split) for spec in specs)
 
     def rank(one: RequestedRecord) -> tuple[object, ...]:
-        record, of = one.record, content(one.record)
+        record, of = one.record, content(one.record.spec)
         split = record.spec.dataset, record.spec.split
         return record.error is not None, -contents[of], of, -splits[split], split, record.key
 
     kept: dict[tuple[object, ...], RequestedRecord] = {}
-    doubles = []
-    for one in sorted(named, key=rank):
-        if (*one.line, one.record.spec.seed) in kept:
-            doubles.append((one.record.key, "in whose place stands another, of other content or other files,"))
-        else:
-            kept[*one.line, one.record.spec.seed] = one
-    return list(kept.values()), doubles
+    ranked = sorted(named, key=rank)
+    for one in ranked:
+        kept.setdefault((*one.line, one.record.spec.seed), one)
+    doubles = [one.record.key for one in ranked if kept[*one.line, one.record.spec.seed] is not one]
+    why = "in whose place stands another, of other content or other files,"
+    return list(kept.values()), [(key, why) for key in doubles]
 
 
 def _make_run(one: RequestedRecord, store: MlflowStore, info: DatasetInfo) -> Run:
-    folder, request = RunFolder(one.found.path.parent), one.request
+    folder, request = RunFolder(one.stored.path.parent), one.request
     noted = store.published_as(folder)
-    published = noted if noted.get("sha") == one.found.sha else {}
+    published = noted if noted.get("sha") == one.stored.sha else {}
     arm = find_arm(request.arm)
     by = f"study {request.study}" if request.study else "a command"
     return Run(
@@ -381,8 +380,8 @@ def _make_run(one: RequestedRecord, store: MlflowStore, info: DatasetInfo) -> Ru
         was_searched=bool(arm.method.config.get_declared_ranges().keys() & arm.free_fields - request.settings.keys()),
         tuned_by=request.tuned_by,
         search=request.search,
-        request=by if request in one.found.requests else UNKNOWN,
-        record_sha256=one.found.sha,
+        request=by if request in one.stored.requests else UNKNOWN,
+        record_sha256=one.stored.sha,
         mlflow_run_id=published.get("run_id"),
         mlflow_experiment=published.get("experiment"),
     )
@@ -392,12 +391,9 @@ def _find_info(record: Record, shared: Mapping[str, DatasetInfo]) -> DatasetInfo
     """Return the card of a run that stored none, since it failed or is here without its files: the registry's, or that
     of another run on the same data set."""
     name = record.spec.dataset
-    if name in DATASETS:
-        return DATASETS[name].info
-    if name in shared:
-        return shared[name]
     classes = tuple(key.removeprefix("test/recall/") for key in record.scores if key.startswith("test/recall/"))
-    return DatasetInfo(name, name, classes, (0,) * len(classes), {}, "", "", "", "")
+    unknown = DatasetInfo(name, name, classes, (0,) * len(classes), {}, "", "", "", "")
+    return DATASETS[name].info if name in DATASETS else shared.get(name, unknown)
 
 
 def _sort_runs(runs: Sequence[Run], arms: Sequence[str]) -> list[Run]:
@@ -419,7 +415,7 @@ def _is_tunable(run: Run) -> bool:
     return run.was_searched or run.tuning != "none"
 
 
-def _add_label_suffixes(runs: Sequence[Run], by_hand: bool) -> list[Run]:
+def _add_label_suffixes(runs: Sequence[Run], by_hand: bool) -> tuple[Run, ...]:
     """The runs with what tells their lines apart: whose values, where arms that could be searched have different ones;
     which preset; what was set by hand, if asked for; which protocol."""
     several_tunings = len({run.tuning for run in runs if _is_tunable(run)}) > 1
@@ -433,7 +429,7 @@ def _add_label_suffixes(runs: Sequence[Run], by_hand: bool) -> list[Run]:
             describe_protocol(run.record.spec),
         )
         found.append(replace(run, label_suffix="; ".join(filter(None, told))))
-    return found
+    return tuple(found)
 
 
 def _describe_tuning(runs: Sequence[Run], preset: str, settings: str, by_hand: bool) -> str:
