@@ -24,7 +24,8 @@ from reports.runs import UNKNOWN, Run, get_input_size, get_repetition
 from studies.requests import Arm, Settings, find_arm, find_changes, get_arms, resolve_config
 from studies.studies import PROTOCOLS, Study
 
-FILTER_FIELDS = ("arm", "method", "dataset", "data", "preset", "protocol", "fold", "seed", "key")
+SPEC_FIELDS = ("method", "dataset", "data", "protocol", "fold", "seed")
+FILTER_FIELDS = ("arm", "preset", "key", *SPEC_FIELDS)
 
 LABELS: dict[Tuning, str] = {"none": "untuned", "shared": "shared", "per-arm": "per-arm"}
 NO_PLAN = RequestedPlan({}, (), ())
@@ -41,8 +42,8 @@ class RunFilter:
 
     def matches(self, record: Record, arm: str) -> bool:
         """Whether a run, called `arm`, is taken."""
-        spec = {name: str(getattr(record.spec, name)) for name in FILTER_FIELDS if hasattr(record.spec, name)}
-        return self.may_match(**spec | {"arm": arm, "preset": record.preset, "key": record.key})
+        spec = {name: str(getattr(record.spec, name)) for name in SPEC_FIELDS}
+        return self.may_match(**spec, arm=arm, preset=record.preset, key=record.key)
 
     def may_match(self, **known: str) -> bool:
         """Whether runs of which so much is known may be taken, as far as that decides."""

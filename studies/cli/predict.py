@@ -1,5 +1,4 @@
-"""Predictions of any video by a finished run: the emotion and how it changes over time, as lines, a table, figures and
-JSON.
+"""Predictions of any video by a finished run, as lines, a table, figures and JSON.
 
 Key: S segments, C classes, H W pixels.
 """

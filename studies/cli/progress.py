@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
 from rich.panel import Panel
@@ -29,12 +27,11 @@ def print_sample_warning(console: Console, title: str, *lines: str) -> None:
     console.print(Panel("\n".join(lines), title=title, border_style="yellow", style="yellow"))
 
 
-class TerminalReporter:
+class TerminalReporter(Progress):
     """A rich console with one progress bar for each piece of long work."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self._progress = Progress(
+        super().__init__(
             TextColumn("{task.description:<12}"),
             BarColumn(),
             MofNCompleteColumn(),
@@ -43,34 +40,25 @@ class TerminalReporter:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._tasks: dict[str, TaskID] = {}
-        self._overall_tasks: dict[str, TaskID] = {}
+        self._run_bars: dict[str, TaskID] = {}
+        self._overall_bars: dict[str, TaskID] = {}
         self._printed: set[str] = set()
         self._started: dict[str, float] = {}
         self._last_line = 0.0
 
-    def __enter__(self) -> Self:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
     def start_run(self, title: str) -> None:
         """Announce a run and clear the bars of the one before."""
-        for task in self._tasks.values():
-            self._progress.remove_task(task)
-        self._tasks.clear()
+        for bar in self._run_bars.values():
+            self.remove_task(bar)
+        self._run_bars.clear()
         print_line(self.console, title, "bold")
 
     def report_progress(self, what: str, done: int, total: int) -> None:
         """Move the bar of `what`, making it first where needed; where no bar can be seen, a line a minute."""
-        if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=total)
+        if what not in self._run_bars:
+            self._run_bars[what] = self.add_task(what, total=total)
             self._started[what] = self._last_line = time.monotonic()
-        self._progress.update(self._tasks[what], completed=done, total=total)
+        self.update(self._run_bars[what], completed=done, total=total)
         now = time.monotonic()
         if not self.console.is_terminal and done and now - self._last_line > LINE_INTERVAL:
             left = (now - self._started[what]) / done * (total - done) / LINE_INTERVAL
@@ -79,9 +67,9 @@ class TerminalReporter:
 
     def update_overall(self, what: str, done: int, total: int) -> None:
         """Move a bar that stays above those of single runs."""
-        if what not in self._overall_tasks:
-            self._overall_tasks[what] = self._progress.add_task(what, total=total)
-        self._progress.update(self._overall_tasks[what], completed=done, total=total)
+        if what not in self._overall_bars:
+            self._overall_bars[what] = self.add_task(what, total=total)
+        self.update(self._overall_bars[what], completed=done, total=total)
 
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         """Say, once, that the sample stands in for real data, and what is wrong with the data."""
