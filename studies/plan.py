@@ -96,8 +96,9 @@ class PlannedRun:
     @property
     def search_run(self) -> PlannedRun | None:
         """The cell that stands for the search it waits for: its arm, without a seed."""
-        search = replace(self, arm=self.tuned_by, seed=FIRST_TRIAL_SEED, protocol="clean")
-        return search if self.tuned_by else None
+        if not self.tuned_by:
+            return None
+        return replace(self, arm=self.tuned_by, seed=FIRST_TRIAL_SEED, protocol="clean")
 
     @property
     def tuning_label(self) -> Tuning:
@@ -179,8 +180,8 @@ class Plan:
         return parse_overrides([*run.settings, *self.request.settings])
 
     def row_label(self, run: PlannedRun) -> str:
-        """The arm's name in tables. In a study it says whose tuned values it has, and what a part of the study sets;
-        that follows from the whole order, so that every shard names its rows alike."""
+        """The arm's name in tables, with whose tuned values it has and what a part of the study sets; the same in every
+        shard."""
         more: list[str] = [run.tuning_label] if run.tuned_by and self.request.name else []
         if run.settings and len({group.settings for group in self.request.groups}) > 1:
             more.append(", ".join(run.settings))
@@ -206,18 +207,11 @@ def resolve_requests(
     check_unique_names(chosen)
     overrides = parse_overrides(settings)
     check_fields(arms, overrides)
+    configs = [(arm, resolve_config(arm, preset, overrides)) for arm in arms]
     return [
-        RunRequest(
-            arm.name,
-            arm.method,
-            resolve_config(arm, preset, overrides),
-            preset,
-            dataset,
-            seed,
-            choose_fold(dataset.info, fold),
-        )
+        RunRequest(arm.name, arm.method, config, preset, dataset, seed, choose_fold(dataset.info, fold))
         for dataset in chosen
-        for arm in arms
+        for arm, config in configs
         for seed in seeds
     ]
 

@@ -59,9 +59,10 @@ def run(
     Example: python bench.py --method mart,mbt --dataset ekman6 --seeds 3
     """
     if context.invoked_subcommand is not None:
-        given = [option for option in context.command.params if _is_given(context, option.name)]
-        if given:
-            raise ConfigError(f"{given[0].opts[0]} stands before '{context.invoked_subcommand}'; put it behind")
+        for option in context.command.params:
+            source = context.get_parameter_source(option.name or "")
+            if source is not None and source.name == "COMMANDLINE":
+                raise ConfigError(f"{option.opts[0]} stands before '{context.invoked_subcommand}'; put it behind")
         return
     if not method or not dataset:
         raise ConfigError("--method and --dataset are both wanted; `python bench.py list` shows what there is")
@@ -236,11 +237,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if message:
         Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
     return int(code or EXIT_DONE)
-
-
-def _is_given(context: typer.Context, name: str | None) -> bool:
-    source = context.get_parameter_source(name) if name is not None else None
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _format_usage_error(error: typer.TyperException) -> str:

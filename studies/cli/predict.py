@@ -266,8 +266,7 @@ def _print_file(console: Console, info: DatasetInfo, path: Path, said: VideoPred
     if said.slots[-1][1] > said.seconds + 0.05:
         lines.append(Text(f"  a short clip: after its {said.seconds:.1f} s it is looped", "dim"))
     lines += [Text(f"  {problem.what}: {problem.why}", "yellow") for problem in said.problems]
-    for line in lines:
-        console.print(line, soft_wrap=True)
+    console.print(Text("\n").join(lines), soft_wrap=True)
 
 
 def _make_table(model: TrainedModel, answers: Sequence[tuple[Path, Answer]]) -> Table:

@@ -35,7 +35,7 @@ def write_report_folder(
     console: Console, asked: dict[str, Any], out: Path | None, pdf: bool, results: Path, tracking: str | None
 ) -> None:
     """Write a report and say where it is."""
-    place = out or _get_default_folder(results, asked)
+    place = _find_report_folder(results, asked, out)
     check_folder(place)
     asked = {**asked, "settings": _hash_setting_files(asked)}
     latex = find_latex() if pdf else None
@@ -65,7 +65,7 @@ def check_report_folder(
     console: Console, asked: dict[str, Any], out: Path | None, results: Path, tracking: str | None
 ) -> int:
     """Recompute a written report, print what does not hold, and return the exit code."""
-    place = out or _get_default_folder(results, asked)
+    place = _find_report_folder(results, asked, out)
     manifest = read_manifest(place)
     if manifest is None:
         raise StoreError(f"no report in {place}; leave --check out to write one, or name its folder with --out")
@@ -73,12 +73,12 @@ def check_report_folder(
         raise StoreError(f"the report in {place} was interrupted while it was written; write it again")
     if asked["name"] and asked["name"] != manifest.asked["name"]:
         raise ConfigError(f"{place} holds a report of '{manifest.asked['name']}', not of '{asked['name']}'")
-    for name in ("runs", "preset", "settings"):
+    for name, option in QUERY_OPTIONS.items():
         given = _hash_setting_files(asked) if name == "settings" else asked[name]
         if given and given != manifest.asked[name]:
             raise ConfigError(
                 f"the report in {place} was asked for otherwise ({manifest.asked[name] or 'without'}); "
-                f"--check takes what was asked then, leave {QUERY_OPTIONS[name]} out"
+                f"--check takes what was asked then, leave {option} out"
             )
     with TerminalReporter(console) as screen:
         built = _build_report(manifest.asked, results, tracking)
@@ -112,9 +112,8 @@ def _build_report(asked: dict[str, Any], results: Path, tracking: str | None) ->
     name = asked["name"]
     studies = get_or_suggest(name, STUDIES, "study") if name else ()
     query = _parse_query(asked, [arm for study in studies for arm in study.arms])
-    return build_report(
-        results, name or UNNAMED_REPORT, studies, query, MlflowStore(results, tracking), _get_mlflow_url(tracking)
-    )
+    pages = tracking if tracking is not None and tracking.startswith(("http://", "https://")) else LOCAL_MLFLOW
+    return build_report(results, name or UNNAMED_REPORT, studies, query, MlflowStore(results, tracking), pages)
 
 
 def _hash_setting_files(asked: dict[str, Any]) -> list[str]:
@@ -135,13 +134,8 @@ def _parse_query(asked: dict[str, Any], arms: list[str]) -> ReportQuery:
     return ReportQuery(parse_filter(asked["runs"]) if asked["runs"] else RunFilter(), preset, settings)
 
 
-def _get_default_folder(results: Path, asked: dict[str, Any]) -> Path:
-    return results / "reports" / (asked["name"] or "runs")
-
-
-def _get_mlflow_url(tracking: str | None) -> str:
-    """Where MLflow's pages are: on a server, or where `ui` opens them."""
-    return tracking if tracking is not None and tracking.startswith(("http://", "https://")) else LOCAL_MLFLOW
+def _find_report_folder(results: Path, asked: dict[str, Any], out: Path | None) -> Path:
+    return out or results / "reports" / (asked["name"] or UNNAMED_REPORT)
 
 
 def sync_records(console: Console, results: Path, tracking_uri: str | None, light: bool) -> int:
