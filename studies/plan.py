@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -170,22 +171,25 @@ class Plan:
         which = (run.arm, run.settings, *sorted(params.items()))
         if which not in self._resolved:
             arm = find_arm(run.arm)
-            config = resolve_config(arm, self.request.preset, parse_overrides([*run.settings, *self.request.settings]))
-            fits = set(type(config).model_fields) - set(arm.overrides)
-            self._resolved[which] = arm, config.override({name: v for name, v in params.items() if name in fits})
+            config = resolve_config(arm, self.request.preset, self._parse_settings(run))
+            searched = {name: value for name, value in params.items() if name in arm.free_fields}
+            self._resolved[which] = arm, config.override(searched)
         return self._resolved[which]
 
+    def _parse_settings(self, run: PlannedRun) -> dict[str, str]:
+        return parse_overrides([*run.settings, *self.request.settings])
+
     def row_label(self, run: PlannedRun) -> str:
-        """The arm's name in tables. In a study it says whose tuned values it has, and what a part of the study sets;
-        that follows from the whole order, so that every shard names its rows alike."""
+        """The arm's name in tables, with whose tuned values it has and what a part of the study sets; the same in every
+        shard."""
         more: list[str] = [run.tuning_label] if run.tuned_by and self.request.name else []
-        if len({group.settings for group in self.request.groups}) > 1:
-            more += [", ".join(run.settings)] if run.settings else []
+        if run.settings and len({group.settings for group in self.request.groups}) > 1:
+            more.append(", ".join(run.settings))
         return f"{run.arm} ({'; '.join(more)})" if more else run.arm
 
     def fixed_fields(self, run: PlannedRun) -> set[str]:
         """The config fields that a search of the cell's arm leaves alone."""
-        return set(find_arm(run.arm).overrides) | set(parse_overrides([*run.settings, *self.request.settings]))
+        return find_arm(run.arm).overrides.keys() | self._parse_settings(run).keys()
 
 
 def resolve_requests(
@@ -203,18 +207,11 @@ def resolve_requests(
     check_unique_names(chosen)
     overrides = parse_overrides(settings)
     check_fields(arms, overrides)
+    configs = [(arm, resolve_config(arm, preset, overrides)) for arm in arms]
     return [
-        RunRequest(
-            arm.name,
-            arm.method,
-            resolve_config(arm, preset, overrides),
-            preset,
-            dataset,
-            seed,
-            choose_fold(dataset.info, fold),
-        )
+        RunRequest(arm.name, arm.method, config, preset, dataset, seed, choose_fold(dataset.info, fold))
         for dataset in chosen
-        for arm in arms
+        for arm, config in configs
         for seed in seeds
     ]
 
@@ -232,9 +229,11 @@ def make_plan(request: StudyRequest) -> Plan:
     if request.budget.is_set and any(group.protocol == "best-on-test" for group in tuned):
         raise ConfigError("a search on the test list is refused: choosing on test takes no --trials, --hours, --target")
     wanted: dict[PlannedRun, dict[str, None]] = {}
-    for part in request.groups:
-        for run in _plan_group(request, part):
-            wanted.setdefault(run, {})[part.study] = None
+    planned: dict[str, list[PlannedRun]] = {}
+    for group in request.groups:
+        for run in _plan_group(request, group):
+            wanted.setdefault(run, {})[group.study] = None
+            planned.setdefault(group.study, []).append(run)
     runs = tuple(wanted)
     if request.budget.is_set and not any(run.tuned_by for run in runs):
         arms = ", ".join(dict.fromkeys(run.arm for run in runs))
@@ -243,12 +242,8 @@ def make_plan(request: StudyRequest) -> Plan:
         )
     datasets = {name: find_dataset(name, request.data) for name in dict.fromkeys(run.dataset for run in runs)}
     requested = {
-        study: summarize_runs(
-            (datasets[run.dataset].info.name, run.fold, run.seed, run.protocol)
-            for run, of in wanted.items()
-            if study in of
-        )
-        for study in dict.fromkeys(part.study for part in request.groups)
+        study: summarize_runs((datasets[run.dataset].info.name, run.fold, run.seed, run.protocol) for run in of)
+        for study, of in planned.items()
     }
     wanted_by = {run: tuple(of) for run, of in wanted.items()}
     return Plan(request, _select_shard(runs, *request.shard), datasets, wanted_by, requested)
@@ -269,14 +264,11 @@ def summarize_runs(runs: Iterable[tuple[str, int, int, EvaluationProtocol]]) -> 
 
 def _plan_group(request: StudyRequest, group: ArmGroup) -> Iterator[PlannedRun]:
     protocols: tuple[EvaluationProtocol, ...] = ("clean", "refit") if group.protocol == "refit" else (group.protocol,)
+    tuned_by = {arm: _find_tuned_arm(request, group, arm) for arm in group.arms}
     for name in group.datasets:
-        for fold in _select_folds(group, find_dataset(name, request.data).info, request.data):
-            for protocol in protocols:
-                for seed in request.seeds:
-                    for arm in group.arms:
-                        yield PlannedRun(
-                            name, fold, arm, seed, protocol, _find_tuned_arm(request, group, arm), group.settings
-                        )
+        folds = _select_folds(group, find_dataset(name, request.data).info, request.data)
+        for fold, protocol, seed, arm in product(folds, protocols, request.seeds, group.arms):
+            yield PlannedRun(name, fold, arm, seed, protocol, tuned_by[arm], group.settings)
 
 
 def _select_folds(group: ArmGroup, info: DatasetInfo, data: Path | None) -> tuple[int, ...]:
@@ -299,23 +291,21 @@ def _find_tuned_arm(request: StudyRequest, group: ArmGroup, arm: str) -> str:
 
 def _select_shard(runs: tuple[PlannedRun, ...], number: int, of: int) -> tuple[PlannedRun, ...]:
     """The cells of one shard: what hangs together (a search, the clean runs of a refit) is never parted."""
-    units: dict[object, int] = {}
     refit = {replace(run, protocol="clean") for run in runs if run.protocol == "refit"}
+    units: dict[PlannedRun, int] = {}
     kept = []
     for run in runs:
         clean = replace(run, protocol="clean")
-        unit: object = run.search_run or (replace(clean, seed=0) if clean in refit else run)
-        place = units.setdefault(unit, len(units))
-        if place % of == number - 1:
+        unit = run.search_run or (replace(clean, seed=0) if clean in refit else run)
+        if units.setdefault(unit, len(units)) % of == number - 1:
             kept.append(run)
     return tuple(kept)
 
 
 class RunKeyResolver:
-    """Remembers the fingerprints of data sets, so that thousands of runs cost a few looks at the data.
+    """Remembers the fingerprints of data sets and files, so that thousands of runs cost a few looks at them.
 
-    A data set is asked once for each clip size, fold and validation fold; no clip of any split is kept. A file that
-    configs name is read once.
+    A data set is asked once for each clip size, fold and validation fold; no clip of any split is kept.
     """
 
     def __init__(self, environment: RunEnvironment) -> None:

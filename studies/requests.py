@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from bench.config import Config, get_or_suggest, propose_name
 from bench.errors import ConfigError
@@ -19,6 +19,7 @@ from datasets.index import DatasetSource
 from datasets.registry import DATASETS, SOURCES, is_path, make_dataset, make_manifest_source
 from methods import METHODS, VARIANTS
 
+T = TypeVar("T")
 Settings = tuple[tuple[str, str], ...]
 """Values set by hand, as (field, text), by field."""
 
@@ -31,6 +32,11 @@ class Arm:
     method: Method
     overrides: dict[str, object]
     title: str
+
+    @property
+    def free_fields(self) -> set[str]:
+        """The fields of its config that it does not pin."""
+        return self.method.config.model_fields.keys() - self.overrides.keys()
 
 
 @cache
@@ -54,26 +60,24 @@ def find_source(name: str, data: Path | None = None) -> DatasetSource:
         if data is not None:
             raise ConfigError(f"--dataset {name} says where the data are; leave --data out")
         return make_manifest_source(Path(name), [source.info for source in SOURCES.values()])
-    _suggest_folder_path(name)
     if "," in name:
         raise ConfigError(f"one data set at a time here, not '{name}'")
-    return get_or_suggest(name, SOURCES, "data set")
-
-
-def _suggest_folder_path(name: str) -> None:
-    if name not in SOURCES and Path(name).is_dir():
-        raise ConfigError(
-            f"unknown data set '{name}'; say ./{name} if you mean the folder, or {propose_name(name, DATASETS)}"
-        )
+    return _find_registered(name, SOURCES)
 
 
 def find_dataset(name: str, data: Path | None = None) -> Dataset:
     """The data set of the registry, or one's own at that place; raises ConfigError for a name that is neither."""
     if name not in DATASETS and is_path(name):
         return make_dataset(find_source(name, data))
-    if name not in DATASETS:
-        _suggest_folder_path(name)
-    return get_or_suggest(name, DATASETS, "data set")
+    return _find_registered(name, DATASETS)
+
+
+def _find_registered(name: str, known: Mapping[str, T]) -> T:
+    if name not in known and Path(name).is_dir():
+        raise ConfigError(
+            f"unknown data set '{name}'; say ./{name} if you mean the folder, or {propose_name(name, known)}"
+        )
+    return get_or_suggest(name, known, "data set")
 
 
 def check_unique_names(datasets: Sequence[Dataset]) -> None:
@@ -133,11 +137,10 @@ def get_preset_values(arm: str, preset: str) -> dict[str, Any] | None:
 def check_fields(arms: list[Arm], overrides: dict[str, str]) -> None:
     """Raise ConfigError for a setting that no arm knows, or that one of them pins."""
     known = {name for arm in arms for name in arm.method.config.model_fields}
+    pinned = {name: arm.name for arm in arms for name in arm.overrides}
     for name in overrides:
         if name not in known:
             tail = propose_name(name, known) if known else f"{', '.join(arm.name for arm in arms)} has no fields to set"
             raise ConfigError(f"unknown config field '{name}' in --set; {tail}")
-    pinned = {name: arm.name for arm in arms for name in arm.overrides}
-    for name in overrides:
         if name in pinned:
             raise ConfigError(f"--set {name} contradicts {pinned[name]}, which pins it; use the base method instead")

@@ -1,6 +1,4 @@
-"""The stored records that answer a study: one kind of data, one preset, one set of values set by hand, one record for
-each place of a table.
-"""
+"""The stored records that answer a study: one kind of data, preset and values set by hand, one record a place."""
 
 from __future__ import annotations
 
@@ -9,8 +7,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import product
 from pathlib import Path
-from typing import get_args
 
 from bench.artifacts import DATASET_INFO_FILE, read_dataset_info
 from bench.config import get_or_suggest, hash_config_files, parse_overrides
@@ -18,17 +16,17 @@ from bench.errors import ConfigError, StoreError
 from bench.files import sha256
 from bench.mlflow import MlflowStore
 from bench.protocol import describe_protocol
-from bench.record import RECORD_FILE, EvaluationProtocol, Record, RunFolder, read_record
+from bench.record import RECORD_FILE, Record, RunFolder, RunSpec, read_record
 from bench.requests import RequestedPlan, StoredRequest, Tuning, read_requests
 from bench.types import DatasetInfo
 from datasets.registry import DATASETS
 from reports.runs import UNKNOWN, Run, get_input_size, get_repetition
 from studies.requests import Arm, Settings, find_arm, find_changes, get_arms, resolve_config
-from studies.studies import Study
+from studies.studies import PROTOCOLS, Study
 
-FILTER_FIELDS = ("arm", "method", "dataset", "data", "preset", "protocol", "fold", "seed", "key")
+SPEC_FIELDS = ("method", "dataset", "data", "protocol", "fold", "seed")
+FILTER_FIELDS = ("arm", "preset", "key", *SPEC_FIELDS)
 
-PROTOCOLS: tuple[EvaluationProtocol, ...] = get_args(EvaluationProtocol)
 LABELS: dict[Tuning, str] = {"none": "untuned", "shared": "shared", "per-arm": "per-arm"}
 NO_PLAN = RequestedPlan({}, (), ())
 ExcludedRuns = list[tuple[str, str]]
@@ -44,11 +42,8 @@ class RunFilter:
 
     def matches(self, record: Record, arm: str) -> bool:
         """Whether a run, called `arm`, is taken."""
-        spec = record.spec
-        known = {"arm": arm, "method": spec.method, "dataset": spec.dataset, "data": spec.data}
-        known |= {"preset": record.preset, "protocol": spec.protocol, "key": record.key}
-        known |= {"fold": str(spec.fold), "seed": str(spec.seed)}
-        return self.may_match(**known)
+        spec = {name: str(getattr(record.spec, name)) for name in SPEC_FIELDS}
+        return self.may_match(**spec, arm=arm, preset=record.preset, key=record.key)
 
     def may_match(self, **known: str) -> bool:
         """Whether runs of which so much is known may be taken, as far as that decides."""
@@ -60,16 +55,14 @@ class RunFilter:
 
 def parse_filter(text: str) -> RunFilter:
     """A filter from its text; raises ConfigError for what is no term, or for a field that is none."""
-    terms = []
-    for term in (part.strip() for part in text.split(",")):
-        field, equals, pattern = (part.strip() for part in term.partition("="))
-        if not equals or not pattern:
+    known, terms = {name: name for name in FILTER_FIELDS}, []
+    for term in text.split(","):
+        name, _, pattern = (part.strip() for part in term.partition("="))
+        if not pattern:
             raise ConfigError(
-                f"--runs wants field=pattern with commas between, got '{term}'; for example dataset=ekman6"
+                f"--runs wants field=pattern with commas between, got '{term.strip()}'; for example dataset=ekman6"
             )
-        terms.append(
-            (get_or_suggest(field, dict(zip(FILTER_FIELDS, FILTER_FIELDS, strict=True)), "field of --runs"), pattern)
-        )
+        terms.append((get_or_suggest(name, known, "field of --runs"), pattern))
     return RunFilter(tuple(terms))
 
 
@@ -88,11 +81,13 @@ def read_records(results: Path) -> tuple[list[StoredRecord], list[str]]:
     passed over."""
     found, passed = [], []
     for place in sorted((results / "runs").glob("*/")):
+        folder, path = RunFolder(place), place / RECORD_FILE
         try:
-            one = _read_stored(RunFolder(place))
-            if one is not None and one.record.spec.stage == "final":
-                requests, told = read_requests(RunFolder(place))
-                found.append(replace(one, requests=tuple(requests)))
+            last = path if path.exists() else folder.find_last_failure()
+            record = read_record(last) if last is not None else None
+            if last is not None and record is not None and record.spec.stage == "final":
+                requests, told = read_requests(folder)
+                found.append(StoredRecord(record, last, sha256(last), tuple(requests)))
                 passed += told
         except StoreError as error:
             passed.append(str(error))
@@ -102,26 +97,19 @@ def read_records(results: Path) -> tuple[list[StoredRecord], list[str]]:
 def select_current(found: Sequence[StoredRecord]) -> tuple[list[StoredRecord], list[str]]:
     """The records of the methods' present versions; how many are of others, or of methods that are not known."""
     versions = {arm.method.name: arm.method.version for arm in get_arms().values()}
-    kept = [one for one in found if versions.get(one.record.spec.method) == one.record.spec.version]
-    rest = Counter((one.record.spec.method, one.record.spec.version) for one in found)
-    rest.subtract((one.record.spec.method, one.record.spec.version) for one in kept)
+    kept, old = [], Counter[tuple[str, int]]()
+    for one in found:
+        name, version = one.record.spec.method, one.record.spec.version
+        if versions.get(name) == version:
+            kept.append(one)
+        else:
+            old[name, version] += 1
     told = [
         f"{count} {'runs' if count > 1 else 'run'} of version {version} of {name} left out: "
         + (f"this is version {versions[name]}" if name in versions else "no such method is known here")
-        for (name, version), count in rest.items()
-        if count
+        for (name, version), count in old.items()
     ]
     return kept, told
-
-
-def _read_stored(folder: RunFolder) -> StoredRecord | None:
-    path = folder.path / RECORD_FILE
-    if not path.exists():
-        last = folder.find_last_failure()
-        if last is None:
-            return None
-        path = last
-    return StoredRecord(read_record(path), path, sha256(path))
 
 
 @dataclass(frozen=True)
@@ -150,13 +138,9 @@ class SelectedRuns:
 class RequestedRecord:
     """A record, under the preset of one of the requests for it."""
 
-    found: StoredRecord
+    record: Record
+    stored: StoredRecord
     request: StoredRequest  # that was stored, or may have been
-
-    @property
-    def record(self) -> Record:
-        """The record."""
-        return self.found.record
 
     @property
     def variant(self) -> tuple[str, Settings]:
@@ -184,16 +168,23 @@ def select_runs(found: Sequence[StoredRecord], study: Study, query: ReportQuery,
     narrowed = f"NARROWED to {query.run_filter}: {rest} other runs of the study are left out." if rest else ""
     taken, left_out = _keep_real_data(_drop_shared_values(taken, study))
     preset, settings = _choose_most_common(taken, study, query)
-    kept = [one for one in taken if _fits_request(one.request, preset, settings)]
-    others = [one for one in taken if not _fits_request(one.request, preset, settings)]
-    for one in others:
-        words = format_settings(one.variant[1])
-        left_out.append((one.record.key, f"with preset {one.variant[0]}{f', {words}' if words else ''}"))
+    kept = []
+    for one in taken:
+        if _fits_request(one.request, preset, settings):
+            kept.append(one)
+        else:
+            words = (f"with preset {one.variant[0]}", format_settings(one.variant[1]))
+            left_out.append((one.record.key, ", ".join(filter(None, words))))
     runs, more = _make_runs(kept, study.arms, store)
-    runs = _add_label_suffixes(runs, by_hand=False)
-    values = _describe_tuning(runs, preset, format_settings(settings), by_hand=False)
-    asked = _collect_planned(kept, study, preset, settings)
-    return SelectedRuns(tuple(runs), preset, settings, values, tuple(left_out + more), narrowed, asked)
+    return SelectedRuns(
+        runs=_add_label_suffixes(runs, by_hand=False),
+        preset=preset,
+        settings=settings,
+        tuning_note=_describe_tuning(runs, preset, format_settings(settings), by_hand=False),
+        excluded=tuple(left_out + more),
+        filter_warning=narrowed,
+        asked=_collect_planned(kept, study, preset, settings),
+    )
 
 
 def _collect_planned(
@@ -202,12 +193,11 @@ def _collect_planned(
     """All that the study was asked for with these values: the plans of its requests for any of its runs."""
     found: dict[str, set[tuple[int, int]]] = {}
     for one in kept:
-        for request in one.found.requests:
-            own = request.study == study.name and _is_explained_by(request, one.record)
-            for dataset, folds in (
-                request.plan.datasets.items() if own and _fits_request(request, preset, settings) else ()
-            ):
-                found.setdefault(dataset, set()).update((fold, seed) for fold in folds for seed in request.plan.seeds)
+        for request in one.stored.requests:
+            own = request.study == study.name and _fits_request(request, preset, settings)
+            if own and _is_explained_by(request, one.record):
+                for dataset, folds in request.plan.datasets.items():
+                    found.setdefault(dataset, set()).update(product(folds, request.plan.seeds))
     return found
 
 
@@ -215,19 +205,17 @@ def select_any_runs(found: Sequence[StoredRecord], query: ReportQuery, store: Ml
     """The runs that a filter takes, whatever they are, each by the first request for it that the filter takes."""
     named: list[RequestedRecord] = []
     unknown: ExcludedRuns = []
-    for record in found:
-        by = match_requests(record, get_arms())
-        taken = [one for one in by if query.run_filter.matches(one.record, one.request.arm)]
-        named += taken[:1]
-        if not by and query.run_filter.matches(record.record, record.record.arm):
-            unknown.append((record.record.key, "that no arm and preset explains"))
+    for one in found:
+        matches = match_requests(one, get_arms())
+        named += [match for match in matches if query.run_filter.matches(match.record, match.request.arm)][:1]
+        if not matches and query.run_filter.matches(one.record, one.record.arm):
+            unknown.append((one.record.key, "that no arm and preset explains"))
     named, left_out = _keep_real_data(named)
     runs, more = _make_runs(named, list(get_arms()), store)
     by_hand = any(run.hand_set for run in runs)
-    runs = _add_label_suffixes(runs, by_hand)
     presets = ", ".join(dict.fromkeys(run.record.preset for run in runs))
     values = _describe_tuning(runs, presets, "", by_hand)
-    return SelectedRuns(tuple(runs), presets, (), values, tuple(left_out + unknown + more))
+    return SelectedRuns(_add_label_suffixes(runs, by_hand), presets, (), values, tuple(left_out + unknown + more))
 
 
 def match_requests(found: StoredRecord, arms: Collection[str], study: str = "") -> list[RequestedRecord]:
@@ -240,7 +228,7 @@ def match_requests(found: StoredRecord, arms: Collection[str], study: str = "") 
     kept: dict[tuple[object, ...], RequestedRecord] = {}
     for one in sorted(requests, key=lambda one: one.time):
         if one.study == study or one.preset not in own:
-            match = RequestedRecord(replace(found, record=replace(record, preset=one.preset)), one)
+            match = RequestedRecord(replace(record, preset=one.preset), found, one)
             kept[match.line] = match
     return list(kept.values())
 
@@ -272,20 +260,21 @@ def _guess_requests(record: Record) -> Sequence[StoredRequest]:
 def _drop_shared_values(named: list[RequestedRecord], study: Study) -> list[RequestedRecord]:
     """Without the runs that other studies made with another method's values, of arms that have values of their own
     where the study tunes each arm."""
-    requests = [one.request for one in named if study.tuning == "per-arm"]
-    tuned = {(request.arm, "shared") for request in requests if request.tuning == "per-arm"}
+    if study.tuning != "per-arm":
+        return named
+    tuned = {one.request.arm for one in named if one.request.tuning == "per-arm"}
     return [
-        one for one in named if (one.request.arm, one.request.tuning) not in tuned or one.request.study == study.name
+        one
+        for one in named
+        if one.request.tuning != "shared" or one.request.arm not in tuned or one.request.study == study.name
     ]
 
 
 def _keep_real_data(named: list[RequestedRecord]) -> tuple[list[RequestedRecord], ExcludedRuns]:
     """Real data alone, where there are any: sample and real never stand in one table."""
     real = [one for one in named if one.record.spec.data == "real"]
-    if not real or len(real) == len(named):
-        return named, []
     sample = [one.record.key for one in named if one.record.spec.data == "sample"]
-    return real, [(key, "on the built-in sample") for key in sample]
+    return (real, [(key, "on the built-in sample") for key in sample]) if real else (named, [])
 
 
 def _choose_most_common(named: Sequence[RequestedRecord], study: Study, query: ReportQuery) -> tuple[str, Settings]:
@@ -308,7 +297,7 @@ def _choose_most_common(named: Sequence[RequestedRecord], study: Study, query: R
 
 def _fits_request(request: StoredRequest, preset: str, settings: Settings) -> bool:
     """Whether a run was asked for with these values, as far as its arm has them and does not pin them."""
-    free = _list_free_fields(find_arm(request.arm))
+    free = find_arm(request.arm).free_fields
     return request.preset == preset and request.settings == {name: text for name, text in settings if name in free}
 
 
@@ -319,18 +308,14 @@ def _make_runs(
     kept, left_out = _keep_last_winner(named)
     kept, doubles = _keep_one_per_place(kept)
     left_out += doubles
-    infos: dict[str, DatasetInfo | None] = {}  # key of a run -> its card; a run that failed has none
+    read: list[tuple[RequestedRecord, DatasetInfo | None]] = []  # a run that failed has no card
     for one in kept:
         try:
-            infos[one.record.key] = read_dataset_info(one.found.path.parent)
+            read.append((one, read_dataset_info(one.stored.path.parent)))
         except StoreError:
             left_out.append((one.record.key, f"whose {DATASET_INFO_FILE} cannot be read"))
-    shared = {one.record.spec.dataset: info for one in kept if (info := infos.get(one.record.key)) is not None}
-    made = [
-        _make_run(one, store, infos[one.record.key] or _find_info(one.record, shared))
-        for one in kept
-        if one.record.key in infos
-    ]
+    shared = {one.record.spec.dataset: info for one, info in read if info is not None}
+    made = [_make_run(one, store, info or _find_info(one.record, shared)) for one, info in read]
     classes = Counter((run.record.spec.dataset, run.info.classes) for run in made)
     most = {dataset: of for (dataset, of), _ in reversed(classes.most_common())}
     runs = [run for run in made if run.info.classes == most[run.record.spec.dataset]]
@@ -355,33 +340,33 @@ def _keep_one_per_place(named: Sequence[RequestedRecord]) -> tuple[list[Requeste
     """One run for each place of a line. Of several the whole report takes those of one content of the data set, that of
     most runs, so that arms stay paired."""
 
-    def content(record: Record) -> tuple[str, ...]:
-        weights = (f"{name}={sha}" for name, sha in sorted(record.spec.weights.items()))
-        spec = record.spec  # the lists of two folds need not hold the same clips
-        return spec.dataset, str(spec.fold), *map(str, get_input_size(spec)), spec.content, *weights
+    def content(spec: RunSpec) -> tuple[str, ...]:
+        weights = (f"{name}={sha}" for name, sha in sorted(spec.weights.items()))
+        size = map(str, get_input_size(spec))
+        return spec.dataset, str(spec.fold), *size, spec.content, *weights  # folds need not hold the same clips
 
-    contents = Counter(content(one.record) for one in named)
-    splits = Counter((one.record.spec.dataset, one.record.spec.split) for one in named)
+    specs = [one.record.spec for one in named]
+    contents = Counter(map(content, specs))
+    splits = Counter((spec.dataset, spec.split) for spec in specs)
 
     def rank(one: RequestedRecord) -> tuple[object, ...]:
-        record, of = one.record, content(one.record)
+        record, of = one.record, content(one.record.spec)
         split = record.spec.dataset, record.spec.split
         return record.error is not None, -contents[of], of, -splits[split], split, record.key
 
     kept: dict[tuple[object, ...], RequestedRecord] = {}
-    doubles = []
-    for one in sorted(named, key=rank):
-        if (*one.line, one.record.spec.seed) in kept:
-            doubles.append((one.record.key, "in whose place stands another, of other content or other files,"))
-        else:
-            kept[*one.line, one.record.spec.seed] = one
-    return list(kept.values()), doubles
+    ranked = sorted(named, key=rank)
+    for one in ranked:
+        kept.setdefault((*one.line, one.record.spec.seed), one)
+    doubles = [one.record.key for one in ranked if kept[*one.line, one.record.spec.seed] is not one]
+    why = "in whose place stands another, of other content or other files,"
+    return list(kept.values()), [(key, why) for key in doubles]
 
 
 def _make_run(one: RequestedRecord, store: MlflowStore, info: DatasetInfo) -> Run:
-    folder, request = RunFolder(one.found.path.parent), one.request
+    folder, request = RunFolder(one.stored.path.parent), one.request
     noted = store.published_as(folder)
-    published = noted if noted.get("sha") == one.found.sha else {}
+    published = noted if noted.get("sha") == one.stored.sha else {}
     arm = find_arm(request.arm)
     by = f"study {request.study}" if request.study else "a command"
     return Run(
@@ -393,13 +378,11 @@ def _make_run(one: RequestedRecord, store: MlflowStore, info: DatasetInfo) -> Ru
         tuning=request.tuning,
         hand_set=format_settings(one.variant[1]),
         configurations_tried=request.tried,
-        was_searched=bool(
-            arm.method.config.get_declared_ranges().keys() & _list_free_fields(arm) - request.settings.keys()
-        ),
+        was_searched=bool(arm.method.config.get_declared_ranges().keys() & arm.free_fields - request.settings.keys()),
         tuned_by=request.tuned_by,
         search=request.search,
-        request=by if request in one.found.requests else UNKNOWN,
-        record_sha256=one.found.sha,
+        request=by if request in one.stored.requests else UNKNOWN,
+        record_sha256=one.stored.sha,
         mlflow_run_id=published.get("run_id"),
         mlflow_experiment=published.get("experiment"),
     )
@@ -409,12 +392,9 @@ def _find_info(record: Record, shared: Mapping[str, DatasetInfo]) -> DatasetInfo
     """Return the card of a run that stored none, since it failed or is here without its files: the registry's, or that
     of another run on the same data set."""
     name = record.spec.dataset
-    if name in DATASETS:
-        return DATASETS[name].info
-    if name in shared:
-        return shared[name]
     classes = tuple(key.removeprefix("test/recall/") for key in record.scores if key.startswith("test/recall/"))
-    return DatasetInfo(name, name, classes, (0,) * len(classes), {}, "", "", "", "")
+    unknown = DatasetInfo(name, name, classes, (0,) * len(classes), {}, "", "", "", "")
+    return DATASETS[name].info if name in DATASETS else shared.get(name, unknown)
 
 
 def _sort_runs(runs: Sequence[Run], arms: Sequence[str]) -> list[Run]:
@@ -431,21 +411,26 @@ def _sort_runs(runs: Sequence[Run], arms: Sequence[str]) -> list[Run]:
     return sorted(runs, key=place)
 
 
-def _add_label_suffixes(runs: Sequence[Run], by_hand: bool) -> list[Run]:
+def _is_tunable(run: Run) -> bool:
+    """Whether a run has values of a search, or could have had."""
+    return run.was_searched or run.tuning != "none"
+
+
+def _add_label_suffixes(runs: Sequence[Run], by_hand: bool) -> tuple[Run, ...]:
     """The runs with what tells their lines apart: whose values, where arms that could be searched have different ones;
     which preset; what was set by hand, if asked for; which protocol."""
-    kinds = {run.tuning for run in runs if run.was_searched or run.tuning != "none"}
-    presets = {run.record.preset for run in runs}
+    several_tunings = len({run.tuning for run in runs if _is_tunable(run)}) > 1
+    several_presets = len({run.record.preset for run in runs}) > 1
     found = []
     for run in runs:
-        told = [LABELS[run.tuning] if len(kinds) > 1 and (run.was_searched or run.tuning != "none") else ""]
-        told += [
-            run.record.preset if len(presets) > 1 else "",
+        told = (
+            LABELS[run.tuning] if several_tunings and _is_tunable(run) else "",
+            run.record.preset if several_presets else "",
             run.hand_set if by_hand else "",
             describe_protocol(run.record.spec),
-        ]
-        found.append(replace(run, label_suffix="; ".join(text for text in told if text)))
-    return found
+        )
+        found.append(replace(run, label_suffix="; ".join(filter(None, told))))
+    return tuple(found)
 
 
 def _describe_tuning(runs: Sequence[Run], preset: str, settings: str, by_hand: bool) -> str:
@@ -465,7 +450,7 @@ def _describe_tuning(runs: Sequence[Run], preset: str, settings: str, by_hand: b
     }
     told = []
     for values, text in how.items():
-        arms = dict.fromkeys(run.arm for run in runs if run.tuning == values and (run.was_searched or values != "none"))
+        arms = dict.fromkeys(run.arm for run in runs if run.tuning == values and _is_tunable(run))
         told += [f"{text}: {', '.join(arms)}"] if arms else []
     return f"{head}; values {'; '.join(told)}."
 
@@ -492,12 +477,7 @@ def hash_files(arms: Sequence[str], given: Mapping[str, str]) -> dict[str, str]:
 
 def _find_arm_with(arms: Sequence[str], name: str) -> Arm | None:
     """The first arm that has a field and does not pin it."""
-    return next((arm for arm in map(find_arm, arms) if name in _list_free_fields(arm)), None)
-
-
-def _list_free_fields(arm: Arm) -> set[str]:
-    """The fields of an arm's config that it does not pin."""
-    return arm.method.config.model_fields.keys() - arm.overrides.keys()
+    return next((arm for arm in map(find_arm, arms) if name in arm.free_fields), None)
 
 
 def format_settings(settings: Settings) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from bench.config import propose_name
 from bench.errors import BenchError, ConfigError
@@ -26,38 +26,31 @@ def print_list(what: str, results: Path) -> None:
         raise ConfigError(f"unknown list '{what}'; {propose_name(what, ['methods', 'datasets', 'studies'])}")
     console = Console()
     if what in ("", "methods"):
-        rows = [(name, arm.title) for name, arm in get_arms().items()]
-        console.print(_make_listing("method", rows))
+        console.print(_make_listing("method", {name: arm.title for name, arm in get_arms().items()}))
     if what == "":
-        rows = [(name, f"{entry.info.title}: {', '.join(entry.info.classes)}") for name, entry in DATASETS.items()]
+        infos = {name: entry.info for name, entry in DATASETS.items()}
+        rows = {name: f"{info.title}: {', '.join(info.classes)}" for name, info in infos.items()}
         console.print(_make_listing("data set", rows))
     if what in ("", "studies"):
         told = {name: studies[0].question for name, studies in STUDIES.items() if len(studies) == 1}
-        told |= {
-            name: f"all of {', '.join(s.name for s in found)}" for name, found in STUDIES.items() if name not in told
-        }
-        console.print(_make_listing("study", list(told.items())))
+        parts = {name: ", ".join(study.name for study in studies) for name, studies in STUDIES.items()}
+        console.print(_make_listing("study", {name: told.get(name, f"all of {parts[name]}") for name in STUDIES}))
     if what == "datasets":
-        console.print(make_dataset_list(list_local(results)))
+        console.print(make_dataset_list(_list_local(results)))
 
 
-def _make_listing(kind: str, rows: list[tuple[str, str]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    table.add_column(kind, style="bold")
-    table.add_column("")
-    for name, line in rows:
+def _make_listing(kind: str, rows: Mapping[str, str]) -> Table:
+    table = Table(Column(kind, style="bold"), "", box=None, pad_edge=False)
+    for name, line in rows.items():
         table.add_row(name, line)
     return table
 
 
-def list_local(results: Path) -> list[LocalDataset]:
+def _list_local(results: Path) -> list[LocalDataset]:
     """A row for each data set of the registry, and for each of one's own that was prepared here."""
     rows = [_describe_local(name, results / "prepared" / name) for name in SOURCES]
     own = sorted(path for path in (results / "prepared").glob("own-*") if path.is_dir())
-    return [
-        *rows,
-        *(replace(_summarise_rows(path.name, _read_last_manifest(path)), location="prepared") for path in own),
-    ]
+    return rows + [replace(_summarise_rows(path.name, _read_last_manifest(path)), location="prepared") for path in own]
 
 
 def _describe_local(name: str, store: Path) -> LocalDataset:
@@ -72,13 +65,12 @@ def _describe_local(name: str, store: Path) -> LocalDataset:
         return replace(row, location=f"not usable: {error}")
     keys = {clip.key for clip in found.listing.available}
     here = [row for row in rows if row.key in keys]
-    prepared = _summarise_rows(name, here)
-    lost = sum(not row.readable for row in here)
+    prepared, folder = _summarise_rows(name, here), found.folder
     return replace(
         prepared,
-        location=_shorten_path(found.folder),
+        location=str(folder.relative_to(PROJECT_ROOT) if folder.is_relative_to(PROJECT_ROOT) else folder),
         listed=len(found.listing.listed),
-        usable=len(found.listing.available) - lost,
+        usable=len(found.listing.available) - sum(not row.readable for row in here),
         issues=len(found.listing.issues) + (prepared.issues or 0),
     )
 
@@ -96,8 +88,3 @@ def _read_last_manifest(store: Path) -> list[StoreRow]:
     """What was ever prepared in the form that was prepared last."""
     ledgers = sorted(store.glob(f"*/{STORE_MANIFEST}"), key=lambda path: path.stat().st_mtime)
     return list(read_store_manifest(ledgers[-1].parent).values()) if ledgers else []
-
-
-def _shorten_path(folder: Path) -> str:
-    """A folder as seen from the checkout, where it is inside."""
-    return str(folder.relative_to(PROJECT_ROOT)) if folder.is_relative_to(PROJECT_ROOT) else str(folder)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,106 +23,52 @@ from studies.cli.options import (
     EXIT_INTERRUPTED,
     EXIT_MISTAKE,
     Data,
-    Devices,
-    DryRun,
     Fold,
-    Hours,
     Interrupted,
-    JsonFile,
-    Launcher,
-    Loaders,
-    Preset,
-    ProtocolName,
-    Pruner,
     Results,
-    Retries,
     RunOptions,
-    Sampler,
     Settings,
-    Shard,
     StorageUrl,
-    Target,
-    Threads,
     Tracking,
-    Trials,
-    TrialSeeds,
-    Weights,
-    Workers,
+    share_run_options,
 )
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False)
+Seed = Annotated[int, typer.Option(min=0, help="First seed; validation fold = seed mod 5.")]
 DatasetName = Annotated[
     str, typer.Option("--dataset", help="A name of `list datasets`, a manifest.csv, or a folder of <Class>/<clip>.mp4.")
 ]
 
 
 @app.callback(invoke_without_command=True)
+@share_run_options()
 def run(
     context: typer.Context,
+    *,
     method: Annotated[str, typer.Option(help="Methods to run, with commas between.")] = "",
     dataset: Annotated[str, typer.Option(help="Data sets to run them on, with commas between.")] = "",
-    data: Data = None,
     fold: Fold = None,
-    preset: Preset = "quick",
-    settings: Settings = None,
-    seed: Annotated[int, typer.Option(min=0, help="First seed; validation fold = seed mod 5.")] = 0,
+    seed: Seed = 0,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again even where a finished record is there.")] = False,
-    protocol: ProtocolName = "clean",
-    trials: Trials = None,
-    hours: Hours = None,
-    target: Target = None,
-    sampler: Sampler = "tpe",
-    pruner: Pruner = "auto",
-    trial_seeds: TrialSeeds = 1,
-    workers: Workers = 1,
-    threads: Threads = None,
-    devices: Devices = 1,
-    storage: StorageUrl = None,
-    launcher: Launcher = "processes",
-    dry_run: DryRun = False,
-    json_file: JsonFile = None,
-    weights: Weights = True,
-    loaders: Loaders = 0,
-    results: Results = DEFAULT_RESULTS,
-    tracking_uri: Tracking = None,
+    protocol: Annotated[str, typer.Option(help="clean, refit, or best-on-test (flagged for ever).")] = "clean",
+    options: RunOptions,
 ) -> None:
     """Train, select on val, score test once, and print a table. With --trials, search the values on val first.
 
     Example: python bench.py --method mart,mbt --dataset ekman6 --seeds 3
     """
     if context.invoked_subcommand is not None:
-        given = [option for option in context.command.params if _is_given(context, option.name)]
-        if given:
-            raise ConfigError(f"{given[0].opts[0]} stands before '{context.invoked_subcommand}'; put it behind")
+        for option in context.command.params:
+            source = context.get_parameter_source(option.name or "")
+            if source is not None and source.name == "COMMANDLINE":
+                raise ConfigError(f"{option.opts[0]} stands before '{context.invoked_subcommand}'; put it behind")
         return
     if not method or not dataset:
         raise ConfigError("--method and --dataset are both wanted; `python bench.py list` shows what there is")
     from studies.cli.run_study import run_methods
 
-    options = RunOptions(
-        preset=preset,
-        settings=tuple(settings or []),
-        data=data,
-        trials=trials,
-        hours=hours,
-        target=target,
-        sampler=sampler,
-        pruner=pruner,
-        trial_seeds=trial_seeds,
-        workers=workers,
-        threads=threads,
-        devices=devices,
-        storage=storage,
-        launcher=launcher,
-        dry_run=dry_run,
-        json_file=json_file,
-        weights=weights,
-        loaders=loaders,
-        results=results,
-        tracking_uri=tracking_uri,
-        typed=str(context.obj or ""),
-    )
+    options = replace(options, typed=str(context.obj or ""))
     raise typer.Exit(run_methods(method, dataset, fold, protocol, range(seed, seed + seeds), fresh, options))
 
 
@@ -140,37 +87,20 @@ def list_(
 
 
 @app.command()
+@share_run_options(weights=False)
 def study(
     context: typer.Context,
+    *,
     name: Annotated[str, typer.Argument(help="A name of `list studies`.")] = "",
     datasets: Annotated[str, typer.Option(help="Data sets, with commas between; default: the study's own.")] = "",
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds each arm is run with.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="First seed; validation fold = seed mod 5.")] = 0,
+    seed: Seed = 0,
     tuning: Annotated[
         str, typer.Option(help="shared, per-arm, or both with a comma between; default: the study's own.")
     ] = "",
-    preset: Preset = "quick",
-    settings: Settings = None,
-    data: Data = None,
-    trials: Trials = None,
-    hours: Hours = None,
-    target: Target = None,
-    sampler: Sampler = "tpe",
-    pruner: Pruner = "auto",
-    trial_seeds: TrialSeeds = 1,
-    workers: Workers = 1,
-    threads: Threads = None,
-    devices: Devices = 1,
-    shard: Shard = "1/1",
-    retries: Retries = 1,
-    storage: StorageUrl = None,
-    launcher: Launcher = "processes",
-    dry_run: DryRun = False,
-    json_file: JsonFile = None,
-    weights: Weights = False,
-    loaders: Loaders = 0,
-    results: Results = DEFAULT_RESULTS,
-    tracking_uri: Tracking = None,
+    shard: Annotated[str, typer.Option(help="i/n: only this part, for machines without a shared database.")] = "1/1",
+    retries: Annotated[int, typer.Option(min=0, help="How often a run that broke is tried again.")] = 1,
+    options: RunOptions,
 ) -> None:
     """Run a named study, or go on with it: what is done is skipped, what failed is tried again.
 
@@ -178,31 +108,7 @@ def study(
     """
     from studies.cli.run_study import run_named_study
 
-    options = RunOptions(
-        preset=preset,
-        settings=tuple(settings or []),
-        data=data,
-        trials=trials,
-        hours=hours,
-        target=target,
-        sampler=sampler,
-        pruner=pruner,
-        trial_seeds=trial_seeds,
-        workers=workers,
-        threads=threads,
-        devices=devices,
-        storage=storage,
-        launcher=launcher,
-        dry_run=dry_run,
-        json_file=json_file,
-        weights=weights,
-        loaders=loaders,
-        results=results,
-        tracking_uri=tracking_uri,
-        typed=str(context.obj or ""),
-        shard=shard,
-        retries=retries,
-    )
+    options = replace(options, shard=shard, retries=retries, typed=str(context.obj or ""))
     raise typer.Exit(run_named_study(name, datasets, tuple(range(seed, seed + seeds)), tuning, options))
 
 
@@ -315,31 +221,22 @@ def ui(
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command as a function of its words: the exit code; mistakes become one line on stderr."""
     signal.signal(signal.SIGTERM, _raise_interrupt)
-    errors = Console(stderr=True)
+    words = list(arguments) if arguments is not None else sys.argv[1:]
+    message = ""
     try:
-        words = list(arguments) if arguments is not None else sys.argv[1:]
         code = app(args=words, standalone_mode=False, obj=format_command(words))
+        if code == EXIT_INTERRUPTED:  # typer turns a KeyboardInterrupt into this code
+            again = " (with --fresh, finished runs again)" if "--fresh" in words else ""
+            message = f"interrupted; the state is kept, the same command goes on where it was{again}"
     except BenchError as error:
-        errors.print(f"error: {' '.join(str(error).split())}", markup=False, highlight=False, soft_wrap=True)
-        return EXIT_MISTAKE
+        code, message = EXIT_MISTAKE, f"error: {' '.join(str(error).split())}"
     except typer.TyperException as error:
-        errors.print(f"error: {_format_usage_error(error)}", markup=False, highlight=False, soft_wrap=True)
-        return EXIT_MISTAKE
+        code, message = EXIT_MISTAKE, f"error: {_format_usage_error(error)}"
     except Interrupted as stop:
-        errors.print(str(stop), highlight=False, soft_wrap=True)
-        return EXIT_INTERRUPTED
-    if code == EXIT_INTERRUPTED:  # typer turns a KeyboardInterrupt into this code
-        errors.print(
-            "interrupted; the state is kept, the same command goes on where it was (with --fresh, finished runs again)",
-            highlight=False,
-            soft_wrap=True,
-        )
+        code, message = EXIT_INTERRUPTED, str(stop)
+    if message:
+        Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
     return int(code or EXIT_DONE)
-
-
-def _is_given(context: typer.Context, name: str | None) -> bool:
-    source = context.get_parameter_source(name) if name is not None else None
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _format_usage_error(error: typer.TyperException) -> str:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, cast, get_type_hints
 
 import typer
 
 from bench.config import get_or_suggest
 from bench.errors import ConfigError
 from bench.files import atomic_write
-from bench.record import EvaluationProtocol
 
 EXIT_DONE = 0
 EXIT_MISTAKE = 2  # the user's: one line says what, where, what next
@@ -24,70 +26,80 @@ Results = Annotated[Path, typer.Option(envvar="BENCH_RESULTS", help="Folder of r
 Tracking = Annotated[str | None, typer.Option(help="MLflow server or database; default: one inside --results.")]
 Data = Annotated[Path | None, typer.Option(help="Folder of the real data (else BENCH_DATA, data/NAME, sample).")]
 Fold = Annotated[int | None, typer.Option(help="Official list, or the group left out for test; default: the first.")]
-Preset = Annotated[str, typer.Option(help="quick: small model, any CPU. paper: the paper's sizes.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="A config value: --set lr=0.001.")]
-ProtocolName = Annotated[str, typer.Option("--protocol", help="clean, refit, or best-on-test (flagged for ever).")]
-Trials = Annotated[int | None, typer.Option(min=1, help="Configurations a search tries on val before the final runs.")]
-Hours = Annotated[float | None, typer.Option(min=0.001, help="End a search after so many hours of trials.")]
-Target = Annotated[float | None, typer.Option(min=0.001, max=1, help="End a search at this val Acc E (a fraction).")]
-Sampler = Annotated[str, typer.Option(help="tpe, random or gp.")]
-Pruner = Annotated[str, typer.Option(help="auto, median, hyperband, halving, wilcoxon or none.")]
-TrialSeeds = Annotated[int, typer.Option(min=1, help="Runs of a trial, each on a validation fold of its own.")]
-Workers = Annotated[int, typer.Option(min=1, help="Processes that share the work; GPUs are dealt out one each.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads of a process on the CPU; default: as the preset.")]
-Devices = Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that share each run.")]
 StorageUrl = Annotated[
     str | None, typer.Option("--storage", help="Database that machines share: postgresql://...; default: in --results.")
 ]
-Launcher = Annotated[str, typer.Option(help="processes, ray (a cluster here) or ray://HEAD:PORT.")]
-Shard = Annotated[str, typer.Option(help="i/n: only this part, for machines without a shared database.")]
-Retries = Annotated[int, typer.Option(min=0, help="How often a run that broke is tried again.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the plan, and run nothing.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the records to a file too.")]
-Weights = Annotated[bool, typer.Option(help="Keep the finished model's weights.")]
-Loaders = Annotated[int, typer.Option(min=0, help="Loader processes; changes no number.")]
 # threads of torch on the CPU: fixed, since they change the last bits
 PRESET_THREADS = {"quick": 2, "paper": os.cpu_count() or 2}
-TRACKING_SCHEMES = (
-    "http",
-    "https",
-    "sqlite",
-    "postgresql",
-    "postgresql+psycopg",
-    "mysql",
-    "mysql+pymysql",
-    "mssql",
-    "databricks",
-)
+TRACKING_SCHEMES = {"http", "https", "sqlite", "postgresql", "postgresql+psycopg", "mysql", "mysql+pymysql"}
+TRACKING_SCHEMES |= {"mssql", "databricks"}
 
 
 @dataclass(frozen=True)
 class RunOptions:
     """The options that `study` and the command without a name share, as they were given."""
 
-    preset: str
-    settings: tuple[str, ...]
-    data: Path | None
-    trials: int | None
-    hours: float | None
-    target: float | None
-    sampler: str
-    pruner: str
-    trial_seeds: int
-    workers: int
-    threads: int | None
-    devices: int
-    storage: str | None
-    launcher: str
-    dry_run: bool
-    json_file: Path | None
-    weights: bool
-    loaders: int
-    results: Path
-    tracking_uri: str | None
-    typed: str  # the command line, without passwords
+    data: Data = None
+    preset: Annotated[str, typer.Option(help="quick: small model, any CPU. paper: the paper's sizes.")] = "quick"
+    settings: Settings = None
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Configurations a search tries on val before the final runs.")
+    ] = None
+    hours: Annotated[float | None, typer.Option(min=0.001, help="End a search after so many hours of trials.")] = None
+    target: Annotated[
+        float | None, typer.Option(min=0.001, max=1, help="End a search at this val Acc E (a fraction).")
+    ] = None
+    sampler: Annotated[str, typer.Option(help="tpe, random or gp.")] = "tpe"
+    pruner: Annotated[str, typer.Option(help="auto, median, hyperband, halving, wilcoxon or none.")] = "auto"
+    trial_seeds: Annotated[int, typer.Option(min=1, help="Runs of a trial, each on a validation fold of its own.")] = 1
+    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work; GPUs are dealt out one each.")] = 1
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads of a process on the CPU; default: as the preset.")
+    ] = None
+    devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that share each run.")] = 1
+    storage: StorageUrl = None
+    launcher: Annotated[str, typer.Option(help="processes, ray (a cluster here) or ray://HEAD:PORT.")] = "processes"
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and run nothing.")] = False
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the records to a file too.")] = None
+    weights: Annotated[bool, typer.Option(help="Keep the finished model's weights.")] = True
+    loaders: Annotated[int, typer.Option(min=0, help="Loader processes; changes no number.")] = 0
+    results: Results = DEFAULT_RESULTS
+    tracking_uri: Tracking = None
     shard: str = "1/1"
     retries: int = 1
+    typed: str = ""  # the command line, without passwords
+
+
+def share_run_options(**defaults: object) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the annotated fields of RunOptions as options, which it takes as one parameter, `options`.
+
+    `defaults` are those that differ for this command.
+    """
+    hints = get_type_hints(RunOptions, include_extras=True)
+    shared = [
+        Parameter(
+            field.name,
+            Parameter.KEYWORD_ONLY,
+            default=defaults.get(field.name, field.default),
+            annotation=hints[field.name],
+        )
+        for field in fields(RunOptions)
+        if hasattr(hints[field.name], "__metadata__")
+    ]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [one for one in signature(command, eval_str=True).parameters.values() if one.name != "options"]
+
+        @wraps(command)
+        def run(**given: Any) -> None:
+            values = {one.name: given.pop(one.name) for one in shared}
+            command(**given, options=RunOptions(**values))
+
+        cast(Any, run).__signature__ = Signature([*own, *shared])  # read by typer
+        return run
+
+    return decorate
 
 
 class Interrupted(Exception):
@@ -117,21 +129,8 @@ def choose_device() -> str:
 
 def choose_threads(preset: str, threads: int | None, workers: int, devices: int) -> int:
     """Threads of one process: what was asked for, or those of the preset as far as all processes find a core each."""
+    most = get_or_suggest(preset, PRESET_THREADS, "preset")
     if threads is not None:
         return threads
     share = (os.cpu_count() or 1) // (workers * devices) * devices
-    return max(1, min(PRESET_THREADS[preset], share)) if workers > 1 else PRESET_THREADS[preset]
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """`2/5` as (2, 5); raises ConfigError for what is no part of a whole."""
-    number, _, of = text.partition("/")
-    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
-        raise ConfigError(f"--shard '{text}' is no part of a whole; for example --shard 2/5")
-    return int(number), int(of)
-
-
-def parse_protocol(name: str) -> EvaluationProtocol:
-    """A protocol by its name; raises ConfigError that proposes the nearest."""
-    known: dict[str, EvaluationProtocol] = {"clean": "clean", "refit": "refit", "best-on-test": "best-on-test"}
-    return get_or_suggest(name, known, "protocol")
+    return max(1, min(most, share)) if workers > 1 else most

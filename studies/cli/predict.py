@@ -1,5 +1,4 @@
-"""Predictions of any video by a finished run: the emotion and how it changes over time, as lines, a table, figures and
-JSON.
+"""Predictions of any video by a finished run, as lines, a table, figures and JSON.
 
 Key: S segments, C classes, H W pixels.
 """
@@ -7,7 +6,8 @@ Key: S segments, C classes, H W pixels.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -17,9 +17,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
-from rich.panel import Panel
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -29,16 +27,16 @@ from bench.errors import ConfigError, MediaError, StoreError
 from bench.files import atomic_write, logs_to
 from bench.loader import collate
 from bench.method import Predictor
-from bench.record import RECORD_FILE, Record, RunFolder, find_finished_runs
+from bench.record import RECORD_FILE, Record, RunFolder, find_finished_runs, read_record
 from bench.types import DataIssue, DatasetInfo, Sampling, WordOutcome
 from datasets.media_file import open_media_file, read_slot_frames
 from datasets.registry import DATASETS
 from methods import METHODS
 from reports.figures.clips import ClipCurves, save_clip_curves
 from studies.cli.options import EXIT_DONE, EXIT_INCOMPLETE, Interrupted, check_destinations, choose_device
+from studies.cli.progress import TerminalReporter, print_line, print_sample_warning
 
 MAX_KEYS_SHOWN = 5  # keys named in a line
-
 BLOCK_CHARS = "▁▂▃▄▅▆▇█"
 CLIP_WIDTH = 36  # letters that a clip takes on the screen, or as many as it has segments
 SENTIMENT_NAMES = {-1: "negative", 0: "neutral", 1: "positive"}
@@ -55,7 +53,7 @@ class TrainedModel:
     device: str
 
 
-def load_model(results: Path, key: str | None, device: str) -> TrainedModel:
+def _load_model(results: Path, key: str | None, device: str) -> TrainedModel:
     """The model of the run whose key begins so; without a key that of the newest run that kept its weights, of real
     data where there is one. Raises ConfigError or StoreError that says what to do."""
     folder, record = _find_run(results, key)
@@ -86,7 +84,7 @@ def _find_by_key(key: str, folders: list[RunFolder]) -> tuple[RunFolder, Record]
     if len(found) > 1:
         fits = ", ".join(folder.path.name for folder in found[:MAX_KEYS_SHOWN])
         raise ConfigError(f"--run {key} fits {len(found)} runs, give more of its key: {fits}")
-    return found[0], _read_record(found[0])
+    return found[0], read_record(found[0].path / RECORD_FILE)
 
 
 def _find_newest(folders: list[RunFolder]) -> tuple[RunFolder, Record]:
@@ -94,27 +92,18 @@ def _find_newest(folders: list[RunFolder]) -> tuple[RunFolder, Record]:
     runs, faults = [], []
     for folder in folders:
         try:
-            runs.append((folder, _read_record(folder)))
+            runs.append((folder, read_record(folder.path / RECORD_FILE)))
         except StoreError as error:
             faults.append(error)
     if not runs:
         raise faults[0]
-    able = [(folder, record) for folder, record in runs if _is_current_version(record) and has_weights(folder, record)]
+    versions = {name: method.version for name, method in METHODS.items()}
+    current = [run for run in runs if versions.get(run[1].spec.method) == run[1].spec.version]
+    able = [run for run in current if has_weights(*run)]
     if not able:
         check_weights(*runs[0])
         raise StoreError(f"no run under {folders[0].path.parent} is of the methods' present versions; train one again")
     return next((run for run in able if run[1].spec.data == "real"), able[0])
-
-
-def _read_record(folder: RunFolder) -> Record:
-    record = folder.read_record()
-    assert record is not None  # it was found by its record
-    return record
-
-
-def _is_current_version(record: Record) -> bool:
-    spec = record.spec
-    return spec.method in METHODS and METHODS[spec.method].version == spec.version
 
 
 @dataclass(frozen=True)
@@ -147,16 +136,68 @@ class VideoPrediction:
         return start, min(end, self.seconds)
 
 
-@dataclass(frozen=True)
-class FilePrediction:
-    """A file, and what is said of it or why nothing is."""
-
-    path: Path
-    prediction: VideoPrediction | None
-    error: str | None = None
+Answer = VideoPrediction | MediaError
+"""What is said of a file, or why it cannot be read."""
 
 
-def check_transcript(model: TrainedModel, transcript: Path | None, files: Sequence[Path]) -> None:
+def predict_videos(
+    console: Console,
+    videos: list[Path],
+    key: str | None,
+    transcript: Path | None,
+    out: Path | None,
+    json_file: Path | None,
+    results: Path,
+) -> int:
+    """Predict files with a finished run's model and return the exit code. Raises MediaError where none can be read."""
+    try:
+        model = _load_model(results, key, choose_device())
+        _check_transcript(model, transcript, videos)
+        if out is not None and out.exists() and not out.is_dir():
+            raise ConfigError(f"--out {out} is a file; name a folder for the pictures")
+        out = out or results / "predictions"
+        check_destinations(out, None, json_file)
+        with logs_to(results / "log"):
+            _print_heading(console, model)
+            answers = _predict_files(console, model, videos, transcript, out)
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; pictures of the files that were done are kept") from None
+    if json_file is not None:
+        rows = [_to_json(model, path, answer) for path, answer in answers]
+        atomic_write(json_file, (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
+    failed = [str(answer) for _, answer in answers if isinstance(answer, MediaError)]
+    if len(failed) == len(answers):
+        raise MediaError(failed[0] if len(failed) == 1 else f"no file can be read: {'; '.join(failed)}")
+    console.print(_make_table(model, answers))
+    for reason in failed:
+        print_line(console, f"not read: {reason}", "red")
+    return EXIT_INCOMPLETE if failed else EXIT_DONE
+
+
+def _predict_files(
+    console: Console, model: TrainedModel, files: Sequence[Path], transcript: Path | None, out: Path
+) -> list[tuple[Path, Answer]]:
+    """Predict files one by one, show each as it is done, and draw its picture."""
+    answers: list[tuple[Path, Answer]] = []
+    stems: Counter[str] = Counter()
+    with TemporaryDirectory(prefix="predict-") as folder, TerminalReporter(console) as screen:
+        for done, path in enumerate(files):
+            screen.report_progress("files", done, len(files))
+            stems[path.stem] += 1
+            try:
+                said = predict_file(model, path, transcript, Path(folder))
+            except MediaError as error:
+                answers.append((path, error))
+                continue
+            answers.append((path, said))
+            name = f"{path.stem}-{stems[path.stem]}" if stems[path.stem] > 1 else path.stem
+            save_clip_curves(out / f"{name}.png", _make_page(model, path, said))
+            _print_file(console, model.info, path, said)
+            print_line(console, f"  picture: {out / name}.png")
+    return answers
+
+
+def _check_transcript(model: TrainedModel, transcript: Path | None, files: Sequence[Path]) -> None:
     """Raise ConfigError for a transcript that cannot be used."""
     if transcript is None:
         return
@@ -171,20 +212,8 @@ def check_transcript(model: TrainedModel, transcript: Path | None, files: Sequen
         )
 
 
-def predict_files(
-    model: TrainedModel, files: Sequence[Path], transcript: Path | None, begin: Callable[[Path], None]
-) -> Iterator[FilePrediction]:
-    """An answer for each file, one after the other; `begin` is told of each before. Nothing is written beside them."""
-    with TemporaryDirectory(prefix="predict-") as folder:
-        for path in files:
-            begin(path)
-            try:
-                yield FilePrediction(path, _predict_file(model, path, transcript, Path(folder)))
-            except MediaError as error:
-                yield FilePrediction(path, None, str(error))
-
-
-def _predict_file(model: TrainedModel, path: Path, transcript: Path | None, folder: Path) -> VideoPrediction:
+def predict_file(model: TrainedModel, path: Path, transcript: Path | None, folder: Path) -> VideoPrediction:
+    """Predict a file; `folder` is for what is made on the way. Raises MediaError where it cannot be read."""
     opened = open_media_file(path, transcript, model.sampling, folder)
     inputs = collate([opened.clip]).to(torch.device(model.device))
     with torch.inference_mode():
@@ -202,79 +231,25 @@ def _predict_file(model: TrainedModel, path: Path, transcript: Path | None, fold
     )
 
 
-def print_predictions(
-    console: Console,
-    model: TrainedModel,
-    files: Sequence[Path],
-    transcript: Path | None,
-    out: Path,
-    json_file: Path | None,
-) -> int:
-    """Predict files one by one, show each as it is done, then a table; the exit code.
-
-    Raises MediaError where none of them can be read.
-    """
-    console.print(_make_heading(model))
-    answers: list[FilePrediction] = []
-    bars = Progress(
-        SpinnerColumn(),
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
-    )
-    with bars:
-        bar = bars.add_task("", total=len(files))
-        for answer in predict_files(model, files, transcript, lambda path: bars.update(bar, description=path.name)):
-            answers.append(answer)
-            if answer.prediction is not None:
-                picture = _choose_figure_path(out, answers)
-                save_clip_curves(picture, _make_page(model, answer.path, answer.prediction))
-                _print_file(console, model.info, answer.path, answer.prediction)
-                console.print(Text(f"  picture: {picture}"), soft_wrap=True)
-            bars.advance(bar)
-    if json_file is not None:
-        rows = [_to_json(model, answer) for answer in answers]
-        atomic_write(json_file, (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
-    failed = [answer.error for answer in answers if answer.error is not None]
-    if len(failed) == len(answers):
-        raise MediaError(failed[0] if len(failed) == 1 else f"no file can be read: {'; '.join(failed)}")
-    console.print(_make_table(model, answers))
-    for reason in failed:
-        console.print(f"not read: {reason}", style="red", markup=False, highlight=False, soft_wrap=True)
-    return EXIT_INCOMPLETE if failed else EXIT_DONE
-
-
 def make_sparkline(values: np.ndarray, width: int = 1) -> str:
     """(S,) shares between 0 and 1 as a line of blocks, each `width` letters wide."""
     return "".join(BLOCK_CHARS[min(len(BLOCK_CHARS) - 1, int(value * len(BLOCK_CHARS)))] * width for value in values)
 
 
-def _make_heading(model: TrainedModel) -> RenderableType:
+def _print_heading(console: Console, model: TrainedModel) -> None:
     """Which run speaks, how good it is, and, loudly, whether it has ever met real videos."""
     record, accuracy = model.record, model.record.scores.get("val/acc_e")
     known = f", val Acc E {100 * accuracy:.1f} %" if accuracy is not None else ""
-    line = Text(
-        f"{record.arm} trained on {model.info.title}, seed {record.spec.seed}{known} (run {record.key})", "bold"
-    )
-    if record.spec.data == "real":
-        return line
-    warning = (
-        "This model was trained on the BUILT-IN SAMPLE: drawn clips, not real videos.\n"
-        "What it says of a real video means nothing; it shows that the program works.\n"
-        "Train on the real data with --data DIR (README: Your own data)."
-    )
-    return Group(line, Panel(warning, title="trained on the BUILT-IN SAMPLE", border_style="yellow", style="yellow"))
-
-
-def _choose_figure_path(out: Path, answers: Sequence[FilePrediction]) -> Path:
-    """A name of its own among the files of this command for the picture of the last one."""
-    stem = answers[-1].path.stem
-    before = sum(answer.path.stem == stem for answer in answers[:-1])
-    return out / (f"{stem}-{before + 1}.png" if before else f"{stem}.png")
+    line = f"{record.arm} trained on {model.info.title}, seed {record.spec.seed}{known} (run {record.key})"
+    console.print(Text(line, "bold"))
+    if record.spec.data != "real":
+        print_sample_warning(
+            console,
+            "trained on the BUILT-IN SAMPLE",
+            "This model was trained on the BUILT-IN SAMPLE: drawn clips, not real videos.",
+            "What it says of a real video means nothing; it shows that the program works.",
+            "Train on the real data with --data DIR (README: Your own data).",
+        )
 
 
 def _print_file(console: Console, info: DatasetInfo, path: Path, said: VideoPrediction) -> None:
@@ -291,15 +266,13 @@ def _print_file(console: Console, info: DatasetInfo, path: Path, said: VideoPred
     if said.slots[-1][1] > said.seconds + 0.05:
         lines.append(Text(f"  a short clip: after its {said.seconds:.1f} s it is looped", "dim"))
     lines += [Text(f"  {problem.what}: {problem.why}", "yellow") for problem in said.problems]
-    for line in lines:
-        console.print(line, soft_wrap=True)
+    console.print(Text("\n").join(lines), soft_wrap=True)
 
 
-def _make_table(model: TrainedModel, answers: Sequence[FilePrediction]) -> Table:
+def _make_table(model: TrainedModel, answers: Sequence[tuple[Path, Answer]]) -> Table:
     sample = model.record.spec.data == "sample"
-    title = f"predicted by {model.record.arm}"
     table = Table(
-        title=f"{title}, trained on the BUILT-IN SAMPLE" if sample else title,
+        title=f"predicted by {model.record.arm}{', trained on the BUILT-IN SAMPLE' if sample else ''}",
         title_style="yellow" if sample else "bold",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -308,17 +281,16 @@ def _make_table(model: TrainedModel, answers: Sequence[FilePrediction]) -> Table
     table.add_column("file", overflow="fold")
     for name in ("emotion", "sentiment", "runner-up", "made of", "strongest"):
         table.add_column(name, no_wrap=True)
-    for answer in answers:
-        said = answer.prediction
-        if said is not None:
-            first, second, *_ = said.probabilities.argsort()[::-1]
-            when = (
-                "-" if said.strongest_slot is None else f"{said.strongest_slot[0]:.1f}-{said.strongest_slot[1]:.1f} s"
-            )
-            made_of = "+".join(name for name, there in said.present.items() if there)
-            named = [f"{model.info.classes[c]} {100 * said.probabilities[c]:.0f} %" for c in (first, second)]
-            runs = [answer.path.name, named[0], _get_sentiment(model.info, said), named[1], made_of, when]
-            table.add_row(*map(Text, runs))
+    for path, said in answers:
+        if isinstance(said, MediaError):
+            continue
+        slot, made_of = said.strongest_slot, "+".join(name for name, there in said.present.items() if there)
+        first, second = (
+            f"{model.info.classes[label]} {100 * said.probabilities[label]:.0f} %"
+            for label in said.probabilities.argsort()[:-3:-1]
+        )
+        when = "-" if slot is None else f"{slot[0]:.1f}-{slot[1]:.1f} s"
+        table.add_row(*map(Text, (path.name, first, _get_sentiment(model.info, said), second, made_of, when)))
     return table
 
 
@@ -339,19 +311,19 @@ def _make_page(model: TrainedModel, path: Path, said: VideoPrediction) -> ClipCu
     )
 
 
-def _to_json(model: TrainedModel, answer: FilePrediction) -> dict[str, Any]:
+def _to_json(model: TrainedModel, path: Path, said: Answer) -> dict[str, Any]:
     """An answer as `--json` writes it; what is not known is null."""
-    record, said, classes = model.record, answer.prediction, model.info.classes
+    record, classes = model.record, model.info.classes
     row: dict[str, Any] = {
-        "file": str(answer.path),
+        "file": str(path),
         "run": record.key,
         "method": record.arm,
         "dataset": record.spec.dataset,
         "data": record.spec.data,
-        "error": answer.error,
+        "error": str(said) if isinstance(said, MediaError) else None,
     }
     names = ("emotion", "sentiment", "probabilities", "seconds", "segments", "curve", "cues", "present", "problems")
-    if said is None:
+    if isinstance(said, MediaError):
         return {**row, **dict.fromkeys(names)}
     told = [None] * len(said.slots) if said.segments is None else [_map_to_classes(classes, p) for p in said.segments]
     values = (
@@ -377,27 +349,3 @@ def _map_to_classes(classes: Sequence[str], values: np.ndarray) -> dict[str, flo
 
 def _get_sentiment(info: DatasetInfo, said: VideoPrediction) -> str:
     return SENTIMENT_NAMES[info.sentiment[said.label]]
-
-
-def predict_videos(
-    console: Console,
-    videos: list[Path],
-    key: str | None,
-    transcript: Path | None,
-    out: Path | None,
-    json_file: Path | None,
-    results: Path,
-) -> int:
-    """Predict files with a finished run's model and return the exit code."""
-    try:
-        model = load_model(results, key, choose_device())
-        check_transcript(model, transcript, videos)
-        if out is not None and out.exists() and not out.is_dir():
-            raise ConfigError(f"--out {out} is a file; name a folder for the pictures")
-        place = out or results / "predictions"
-        check_destinations(place, None, json_file)
-        with logs_to(results / "log"):
-            code = print_predictions(console, model, videos, transcript, place, json_file)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; pictures of the files that were done are kept") from None
-    return code

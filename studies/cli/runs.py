@@ -20,7 +20,7 @@ from reports.paper import PAPER_PDF, PAPER_SOURCE, find_latex
 from reports.write import PAGE_FILE, check_folder, list_figures, list_tables, read_manifest, write_report
 from studies.build_report import UNNAMED_REPORT, BuiltReport, build_report
 from studies.cli.options import DEFAULT_RESULTS, EXIT_DONE, EXIT_INCOMPLETE, check_destinations
-from studies.cli.progress import TerminalReporter
+from studies.cli.progress import TerminalReporter, print_line
 from studies.requests import check_fields, find_arm
 from studies.select import ReportQuery, RunFilter, hash_files, parse_filter
 from studies.studies import STUDIES
@@ -34,8 +34,7 @@ def write_report_folder(
     console: Console, asked: dict[str, Any], out: Path | None, pdf: bool, results: Path, tracking: str | None
 ) -> None:
     """Write a report and say where it is."""
-
-    place = out or _get_default_folder(results, asked)
+    place = _find_report_folder(results, asked, out)
     check_folder(place)
     asked = {**asked, "settings": _hash_setting_files(asked)}
     latex = find_latex() if pdf else None
@@ -58,15 +57,14 @@ def write_report_folder(
         f"for papers: {place / 'tables'}, all of them in {place / (PAPER_PDF if latex is not None else PAPER_SOURCE)}",
         f"to recompute every number: {shlex.join(again)}",
     ):
-        console.print(line, highlight=False, soft_wrap=True, markup=False)
+        print_line(console, line)
 
 
 def check_report_folder(
     console: Console, asked: dict[str, Any], out: Path | None, results: Path, tracking: str | None
 ) -> int:
     """Recompute a written report, print what does not hold, and return the exit code."""
-
-    place = out or _get_default_folder(results, asked)
+    place = _find_report_folder(results, asked, out)
     manifest = read_manifest(place)
     if manifest is None:
         raise StoreError(f"no report in {place}; leave --check out to write one, or name its folder with --out")
@@ -74,12 +72,12 @@ def check_report_folder(
         raise StoreError(f"the report in {place} was interrupted while it was written; write it again")
     if asked["name"] and asked["name"] != manifest.asked["name"]:
         raise ConfigError(f"{place} holds a report of '{manifest.asked['name']}', not of '{asked['name']}'")
-    for name in ("runs", "preset", "settings"):
+    for name, option in QUERY_OPTIONS.items():
         given = _hash_setting_files(asked) if name == "settings" else asked[name]
         if given and given != manifest.asked[name]:
             raise ConfigError(
                 f"the report in {place} was asked for otherwise ({manifest.asked[name] or 'without'}); "
-                f"--check takes what was asked then, leave {QUERY_OPTIONS[name]} out"
+                f"--check takes what was asked then, leave {option} out"
             )
     with TerminalReporter(console) as screen:
         built = _build_report(manifest.asked, results, tracking)
@@ -95,39 +93,36 @@ def _print_findings(console: Console, found: list[Finding], place: Path, built: 
     if not found:
         runs = len(built.report.runs)
         line = f"{place}: every number follows from the stored predictions and records of its {runs} runs"
-        console.print(line, style="green", markup=False, highlight=False, soft_wrap=True)
-        return 0
+        print_line(console, line, "green")
+        return EXIT_DONE
     for line in built.report.omissions:
-        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
-    for finding in found[:MAX_FINDINGS_SHOWN]:
-        console.print(str(finding), style="red", markup=False, highlight=False, soft_wrap=True)
-    if len(found) > MAX_FINDINGS_SHOWN:
-        console.print(f"... and {len(found) - MAX_FINDINGS_SHOWN} more", style="red", highlight=False)
-    line = f"{place} does not hold: {len(found)} {'findings' if len(found) > 1 else 'finding'}"
-    console.print(line, style="red", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line, "yellow")
+    more = len(found) - MAX_FINDINGS_SHOWN
+    for line in [
+        *map(str, found[:MAX_FINDINGS_SHOWN]),
+        *([f"... and {more} more"] if more > 0 else []),
+        f"{place} does not hold: {len(found)} {'findings' if len(found) > 1 else 'finding'}",
+    ]:
+        print_line(console, line, "red")
     return EXIT_INCOMPLETE
 
 
 def _build_report(asked: dict[str, Any], results: Path, tracking: str | None) -> BuiltReport:
-
     name = asked["name"]
     studies = get_or_suggest(name, STUDIES, "study") if name else ()
     query = _parse_query(asked, [arm for study in studies for arm in study.arms])
-    return build_report(
-        results, name or UNNAMED_REPORT, studies, query, MlflowStore(results, tracking), _get_mlflow_url(tracking)
-    )
+    pages = tracking if tracking is not None and tracking.startswith(("http://", "https://")) else LOCAL_MLFLOW
+    return build_report(results, name or UNNAMED_REPORT, studies, query, MlflowStore(results, tracking), pages)
 
 
 def _hash_setting_files(asked: dict[str, Any]) -> list[str]:
     """Values set by hand, files by their sha256: they mean the same when the report is checked elsewhere."""
-
     arms = [arm for study in STUDIES.get(asked["name"], ()) for arm in study.arms]
     return [f"{name}={value}" for name, value in hash_files(arms, parse_overrides(asked["settings"])).items()]
 
 
 def _parse_query(asked: dict[str, Any], arms: list[str]) -> ReportQuery:
     """What the command narrows the report down to. Raises ConfigError for what is no filter, preset or setting."""
-
     if not asked["name"] and not asked["runs"]:
         raise ConfigError(f"a report of what? name one of {', '.join(STUDIES)}, or say --runs dataset=ekman6")
     if not asked["name"] and (asked["preset"] or asked["settings"]):
@@ -138,13 +133,8 @@ def _parse_query(asked: dict[str, Any], arms: list[str]) -> ReportQuery:
     return ReportQuery(parse_filter(asked["runs"]) if asked["runs"] else RunFilter(), preset, settings)
 
 
-def _get_default_folder(results: Path, asked: dict[str, Any]) -> Path:
-    return results / "reports" / (asked["name"] or "runs")
-
-
-def _get_mlflow_url(tracking: str | None) -> str:
-    """Where MLflow's pages are: on a server, or where `ui` opens them."""
-    return tracking if tracking is not None and tracking.startswith(("http://", "https://")) else LOCAL_MLFLOW
+def _find_report_folder(results: Path, asked: dict[str, Any], out: Path | None) -> Path:
+    return out or results / "reports" / (asked["name"] or UNNAMED_REPORT)
 
 
 def sync_records(console: Console, results: Path, tracking_uri: str | None, pull: bool) -> int:
@@ -176,7 +166,7 @@ def open_mlflow(results: Path, tracking_uri: str | None, port: int) -> None:
     if store.unavailable_reason:
         raise StoreError(store.unavailable_reason)
     page = f"http://127.0.0.1:{port}/#/experiments?workflowType=machine_learning"  # else it opens on chats and traces
-    Console().print(f"MLflow at {page} (Ctrl-C ends it)", highlight=False, soft_wrap=True)
+    print_line(Console(), f"MLflow at {page} (Ctrl-C ends it)")
     sys.stdout.flush()
     words = ["-m", "mlflow", "ui", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
     words += ["--default-artifact-root", store.artifact_location] if store.artifact_location else []
@@ -192,7 +182,7 @@ def open_dashboard(results: Path, storage: str | None, port: int) -> None:
         raise ConfigError("--searches wants Optuna's dashboard: pip install optuna-dashboard")
     if storage is None and not (results / "optuna.db").exists():
         raise StoreError(f"no search was made under {results}; --trials makes one, --results names another place")
-    Console().print(f"searches at http://127.0.0.1:{port}/dashboard (Ctrl-C ends it)", highlight=False, soft_wrap=True)
+    print_line(Console(), f"searches at http://127.0.0.1:{port}/dashboard (Ctrl-C ends it)")
     sys.stdout.flush()
     code = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
     os.execv(sys.executable, [sys.executable, "-c", code, url, "--host", "127.0.0.1", "--port", str(port)])

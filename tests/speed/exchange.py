@@ -74,9 +74,7 @@ def copy_runs(database: Path, artifacts: Path, template: str, card: DatasetInfo)
                 marks = ", ".join("?" * len(columns))
                 named = [(*row[:at], run_id, *row[at + 1 :]) for row in found]
                 connection.executemany(f"INSERT INTO {table} VALUES ({marks})", named)
-            record = replace(
-                one_record(seed, card), files={CURVES_FILE: sha256(artifacts / template / "artifacts" / CURVES_FILE)}
-            )
+            record = replace(one_record(seed, card), files={CURVES_FILE: curves})
             text = record.to_json().encode()
             shutil.copytree(artifacts / template, artifacts / run_id)
             (artifacts / run_id / "artifacts" / RECORD_FILE).write_bytes(text)

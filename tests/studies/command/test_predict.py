@@ -214,7 +214,7 @@ def test_ctrl_c_is_told_in_one_line(predict, monkeypatch):
     def stop(*words):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predicted, "predict_files", stop)
+    monkeypatch.setattr(predicted, "predict_file", stop)
     code, _, complaint, _ = predict("clip.mp4")
     assert code == 130 and complaint.count("\n") == 1 and "interrupted" in complaint
 
