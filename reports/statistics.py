@@ -306,10 +306,7 @@ def _noncentrality(n: int) -> float:
 
 
 def mean_over_datasets(
-    scores: Sequence[Sequence[float]],
-    overlaps: Sequence[float | None] | None = None,
-    draws: int = 2000,
-    seed: int = 0,
+    scores: Sequence[Sequence[float]], overlaps: Sequence[float | None] | None = None, draws: int = 2000, seed: int = 0
 ) -> Interval:
     """Mean over data sets of a method's mean over runs, in the unit of `scores`, for new runs on these data sets.
 

@@ -23,13 +23,7 @@ from reports.tables.columns import (
 from reports.types import Cell, Column, Row, Table
 
 SECONDS_PER_HOUR = 3600.0
-COST_TITLES = {
-    "ece": "ECE",
-    "gap": "gap",
-    "parameters": "size",
-    "flops": "GFLOPs",
-    "hours": "hours",
-}
+COST_TITLES = {"ece": "ECE", "gap": "gap", "parameters": "size", "flops": "GFLOPs", "hours": "hours"}
 TRIED = "Tried: configurations that a search looked at on val for these values."
 COSTS_CAPTION = (
     f"ECE: calibration error on test, percent, of the finished model's confidence in {BINS} bins of equal size (biased "
