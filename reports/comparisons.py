@@ -70,11 +70,10 @@ class Comparison:
 def compare_with_reference(
     run_table: RunTable, reference: str, predictions: PredictionCache | None
 ) -> list[Comparison]:
-    """All other lines against one, on every data set where they have runs in common: a family. Without a shelf by runs
-    alone."""
-    return compare_family(
-        run_table, [(label, reference) for label in run_table.labels if label != reference], predictions
-    )
+    """All other lines against one, on every data set where they have runs in common: a family. Without predictions by
+    runs alone."""
+    pairs = [(label, reference) for label in run_table.labels if label != reference]
+    return compare_family(run_table, pairs, predictions)
 
 
 def compare_family(
@@ -89,13 +88,9 @@ def compare_family(
     ]
     by_pairs = adjust_holm([one.paired_test.p for one in found])
     by_clips = adjust_holm([one.clip_interval.p if one.clip_interval is not None else None for one in found])
+    size = sum(one.paired_test.p is not None for one in found)
     return [
-        replace(
-            one,
-            adjusted_p=pairs,
-            adjusted_clip_p=clips,
-            family_size=sum(other.paired_test.p is not None for other in found),
-        )
+        replace(one, adjusted_p=pairs, adjusted_clip_p=clips, family_size=size)
         for one, pairs, clips in zip(found, by_pairs, by_clips, strict=True)
     ]
 
@@ -132,14 +127,9 @@ def _compare_clips(
 ) -> tuple[Interval | None, McNemarTest | None]:
     """The tests on single clips, where predictions are here and seeds were tested on the same ones; McNemar's only
     where no clip is tested twice."""
-    first, second = (
-        predictions.pair_predictions([one for one, _ in both]),
-        predictions.pair_predictions([other for _, other in both]),
-    )
+    first, second = (predictions.pair_predictions([pair[side] for pair in both]) for side in (0, 1))
     if first is None or second is None or first.groups != second.groups:
         return None, None
     once = len({one.record.spec.fold for one, _ in both}) == 1 or not both[0][0].info.overlap
-    return (
-        compute_accuracy_difference(first.correct, second.correct, first.groups),
-        mcnemar_test(first.correct, second.correct) if once else None,
-    )
+    interval = compute_accuracy_difference(first.correct, second.correct, first.groups)
+    return interval, mcnemar_test(first.correct, second.correct) if once else None

@@ -142,9 +142,8 @@ class RunGroup:
         known = [(value, run.record.key) for run in self.runs if (value := read(run)) is not None]
         if not known:
             return None
-        values = tuple(value for value, _ in known)
-        spread = stdev(values) if len(values) > 1 else None
-        return Mean(fmean(values), spread, values, tuple(key for _, key in known))
+        values, keys = zip(*known, strict=True)
+        return Mean(fmean(values), stdev(values) if len(values) > 1 else None, values, keys)
 
     @property
     def is_complete(self) -> bool:
@@ -201,21 +200,19 @@ def find_inconsistencies(runs: Sequence[Run]) -> tuple[str, ...]:
     runs = list({run.record.key: run for run in reversed(runs)}.values())[::-1]  # a run may stand on two lines
     told = [SAMPLE_WARNING] if any(run.record.spec.data == "sample" for run in runs) else []
     told += [ON_TEST_WARNING] if any(run.record.spec.protocol == "best-on-test" for run in runs) else []
-    scratch = [run for run in runs if is_from_scratch(run)]
-    told += [f"{FROM_SCRATCH_WARNING[:-1]} ({_join_labels(scratch)})."] if scratch else []
+    if scratch := [run for run in runs if is_from_scratch(run)]:
+        told.append(f"{FROM_SCRATCH_WARNING[:-1]} ({_join_labels(scratch)}).")
     told += _describe_mixture(runs, "presets", lambda run: run.record.preset)
-    told += _describe_mixture(
-        runs, "commits", lambda run: str(run.record.provenance.get("commit", "unknown"))[:HASH_LENGTH]
-    )
-    told += _describe_mixture(runs, "versions of torch", lambda run: str(run.record.provenance.get("torch", "unknown")))
-    dirty = [run for run in runs if run.record.provenance.get("dirty")]
-    if dirty:
-        were = "was" if len(dirty) == 1 else "were"
-        told.append(
-            f"{len(dirty)} of {len(runs)} runs {were} made by code that differs from its commit "
-            f"({_join_labels(dirty)})."
-        )
+    told += _describe_mixture(runs, "commits", lambda run: _get_provenance(run, "commit")[:HASH_LENGTH])
+    told += _describe_mixture(runs, "versions of torch", lambda run: _get_provenance(run, "torch"))
+    if dirty := [run for run in runs if run.record.provenance.get("dirty")]:
+        counted = f"{len(dirty)} of {len(runs)} runs {'was' if len(dirty) == 1 else 'were'}"
+        told.append(f"{counted} made by code that differs from its commit ({_join_labels(dirty)}).")
     return (*told, *_describe_mixed_splits(runs))
+
+
+def _get_provenance(run: Run, name: str) -> str:
+    return str(run.record.provenance.get(name, "unknown"))
 
 
 def is_from_scratch(run: Run) -> bool:
@@ -228,13 +225,13 @@ def _describe_mixture(runs: Sequence[Run], what: str, of: Callable[[Run], str]) 
     found: dict[str, list[Run]] = {}
     for run in runs:
         found.setdefault(of(run), []).append(run)
-    if len(found) < 2:
-        return []
-    parts = [
-        f"{value} ({_join_labels(group)}: {len(group)} {'runs' if len(group) > 1 else 'run'})"
-        for value, group in found.items()
-    ]
-    return [f"MIXED {what}: {', '.join(parts)}."]
+    return [f"MIXED {what}: {_join_groups(found)}."] if len(found) > 1 else []
+
+
+def _join_groups(groups: Mapping[str, Sequence[Run]]) -> str:
+    """Values with their lines and how many runs these have."""
+    counts = {value: f"{len(group)} {'runs' if len(group) > 1 else 'run'}" for value, group in groups.items()}
+    return ", ".join(f"{value} ({_join_labels(group)}: {counts[value]})" for value, group in groups.items())
 
 
 def _describe_mixed_splits(runs: Sequence[Run]) -> list[str]:
@@ -246,24 +243,19 @@ def _describe_mixed_splits(runs: Sequence[Run]) -> list[str]:
             spec = run.record.spec
             within = (spec.fold, *((spec.seed,) if what == "split" else get_input_size(spec)))
             found.setdefault((spec.dataset, spec.data, *within), {}).setdefault(getattr(spec, what), []).append(run)
-        mixed: dict[str, dict[str, list[Run]]] = {}
-        for place, of in found.items():
-            if len(of) > 1:
-                for hashed, group in of.items():
-                    mixed.setdefault(str(place[0]), {}).setdefault(hashed, []).extend(group)
+        mixed: dict[object, dict[str, list[Run]]] = {}
+        for (dataset, *_), of in found.items():
+            for hashed, group in of.items() if len(of) > 1 else ():
+                mixed.setdefault(dataset, {}).setdefault(hashed[:HASH_LENGTH], []).extend(group)
+        titles = {run.record.spec.dataset: run.info.title for run in runs}
+        end = "; runs of different splits are not compared" if what == "split" else ""
         for dataset, groups in mixed.items():
-            parts = [
-                f"{hashed[:HASH_LENGTH]} ({_join_labels(group)}: {len(group)} {'runs' if len(group) > 1 else 'run'})"
-                for hashed, group in groups.items()
-            ]
-            title = next(run.info.title for run in runs if run.record.spec.dataset == dataset)
-            end = "; runs of different splits are not compared" if what == "split" else ""
-            told.append(f"MIXED fingerprints of {what} on {title}: {', '.join(parts)}{end}.")
+            told.append(f"MIXED fingerprints of {what} on {titles[str(dataset)]}: {_join_groups(groups)}{end}.")
     return told
 
 
 def _join_labels(runs: Sequence[Run]) -> str:
-    labels = list(dict.fromkeys(run.label for run in runs))
+    labels = list_labels(runs)
     return ", ".join(labels[:4]) + (f" and {len(labels) - 4} more" if len(labels) > 4 else "")
 
 
@@ -320,15 +312,9 @@ class RunTable:
 
 def pair_runs(run_table: RunTable, ours: str, theirs: str, dataset: str) -> list[tuple[Run, Run]]:
     """The finished runs of two lines that differ by the arm alone: of one fold and seed, on the same clips."""
-    places = [
-        {
-            get_repetition(run): run
-            for run in run_table.runs_of(label)
-            if not run.failed and run.record.spec.dataset == dataset
-        }
-        for label in (ours, theirs)
-    ]
-    both = [(places[0][cell], places[1][cell]) for cell in sorted(places[0].keys() & places[1].keys())]
+    here = [run for run in run_table.for_dataset(dataset).runs if not run.failed]
+    first, second = ({get_repetition(run): run for run in here if run.label == label} for label in (ours, theirs))
+    both = [(first[place], second[place]) for place in sorted(first.keys() & second.keys())]
     return [(one, other) for one, other in both if _have_same_clips(one, other)]
 
 
@@ -355,7 +341,7 @@ class StudyResults:
 
     def get_labels(self, arm: str) -> list[str]:
         """The lines of an arm: one, or one for each way of tuning."""
-        return list(dict.fromkeys(run.label for run in self.run_table.runs if run.arm == arm))
+        return list(list_labels([run for run in self.run_table.runs if run.arm == arm]))
 
 
 def slugify(name: str) -> str:
@@ -405,16 +391,12 @@ class PredictionCache:
                 return None
             by_seed.setdefault(run.record.spec.seed, {})[run.record.spec.fold] = found
         rows = [[by_fold[fold] for fold in sorted(by_fold)] for by_fold in by_seed.values()]
-        if not rows or any(_list_clip_keys(row) != _list_clip_keys(rows[0]) for row in rows):
+        if len({tuple(one.keys for one in row) for row in rows}) != 1:
             return None
         right = np.stack([np.concatenate([one.predicted == one.targets for one in row]) for row in rows])
         labels = np.concatenate([one.targets for one in rows[0]])
         even = len({len(one.keys) for one in rows[0]}) == 1
         return PairedPredictions(right, labels, tuple(name for one in rows[0] for name in one.groups or one.keys), even)
-
-
-def _list_clip_keys(row: Sequence[Predictions]) -> list[tuple[str, ...]]:
-    return [one.keys for one in row]
 
 
 def read_searches(results: Path) -> tuple[list[SearchSummary], list[str]]:

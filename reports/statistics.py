@@ -6,10 +6,10 @@ are adjusted within a family of comparisons, and ranks are compared over data se
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -18,7 +18,7 @@ from pandas import DataFrame
 from scikit_posthocs import critical_difference_diagram, posthoc_nemenyi_friedman
 from scipy import stats
 from scipy.special import softmax
-from scipy.stats import bootstrap, rankdata
+from scipy.stats.contingency import crosstab
 from statsmodels.stats.contingency_tables import mcnemar as exact
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
@@ -91,14 +91,11 @@ def compute_accuracy_difference(
     """Mean difference in accuracy, a minus b, in points, for new clips under these very runs.
 
     `right_a` and `right_b` are (R, n) bool: R paired runs on the same n clips; `groups` names the n clips' videos,
-    speakers or sessions. Groups are resampled, with all runs of their clips on both sides (cluster bootstrap; Davison
-    and Hinkley 1997), so the interval leaves out how runs differ by seed; `pairs.compare` has that. It is the
-    percentile interval, somewhat narrow for few groups: with 10 about 92 % of such intervals hold the truth, not 95 %.
+    speakers or sessions, which are resampled with all runs of their clips on both sides (cluster bootstrap; Davison
+    and Hinkley 1997). Of the percentile intervals of 10 groups about 92 % hold the truth, not 95 %.
     `p` is twice the smaller tail of the draws, one draw added to each (Davison and Hinkley 1997), 1 at most.
     """
-    first, second = _count_correct(right_a), _count_correct(right_b)
-    if first.shape != second.shape:
-        raise ValueError(f"runs on the same clips come in equal shapes, not {first.shape} and {second.shape}")
+    first, second = _count_pair(right_a, right_b)
     gains = first.sum(axis=0) - second.sum(axis=0)
     member = _index_groups(groups, first.shape[1])
     every = np.arange(member.max() + 1)
@@ -131,10 +128,8 @@ def mcnemar_test(right_a: ArrayLike, right_b: ArrayLike) -> McNemarTest:
     (Rueger 1978; Vovk and Wang 2020); one pair keeps its own. Clips count as independent: where they come in groups,
     `difference` is the test to go by.
     """
-    first, second = _count_correct(right_a) == 1, _count_correct(right_b) == 1
-    if first.shape != second.shape:
-        raise ValueError(f"runs on the same clips come in equal shapes, not {first.shape} and {second.shape}")
-    only_a, only_b = (first & ~second).sum(axis=1).tolist(), (~first & second).sum(axis=1).tolist()
+    first, second = _count_pair(right_a, right_b)
+    only_a, only_b = (first > second).sum(axis=1).tolist(), (first < second).sum(axis=1).tolist()
     each = tuple(float(exact([[0, a], [b, 0]], exact=True).pvalue) for a, b in zip(only_a, only_b, strict=True))
     p = each[0] if len(each) == 1 else min(1.0, 2 * float(np.median(each)))
     return McNemarTest(p, each, tuple(zip(only_a, only_b, strict=True)))
@@ -159,6 +154,14 @@ def _count_correct(right: ArrayLike) -> np.ndarray:
     return found.astype(int)
 
 
+def _count_pair(right_a: ArrayLike, right_b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """`_count_correct` of runs on the same clips."""
+    first, second = _count_correct(right_a), _count_correct(right_b)
+    if first.shape != second.shape:
+        raise ValueError(f"runs on the same clips come in equal shapes, not {first.shape} and {second.shape}")
+    return first, second
+
+
 def _index_groups(groups: Sequence[str], clips: int) -> np.ndarray:
     """(n,) index of each clip's group."""
     if len(groups) != clips:
@@ -168,10 +171,7 @@ def _index_groups(groups: Sequence[str], clips: int) -> np.ndarray:
 
 def _make_strata(label: np.ndarray, member: np.ndarray) -> list[np.ndarray]:
     """Indices of groups by the class of most of their clips; none holds a single group if there are several groups."""
-    classes, index = np.unique(label, return_inverse=True)
-    counts = np.zeros((member.max() + 1, len(classes)), dtype=int)
-    np.add.at(counts, (member, index), 1)
-    main = counts.argmax(axis=1)
+    main = crosstab(member, label).count.argmax(axis=1)  # the first of equally many
     strata = [np.flatnonzero(main == kind) for kind in np.unique(main)]
     lone = [stratum for stratum in strata if len(stratum) == 1]
     rest = sorted((stratum for stratum in strata if len(stratum) > 1), key=len)
@@ -196,22 +196,26 @@ def _bootstrap_groups(
         drawn = np.concatenate(chosen, axis=axis).astype(int)
         return np.asarray(100 * sums[drawn].sum(axis=axis) / (runs * sizes[drawn].sum(axis=axis)))
 
-    batch = max(1, MAX_RESAMPLED_GROUPS // groups)
-    options = {
-        "n_resamples": draws,
-        "confidence_level": CONFIDENCE_LEVEL,
-        "method": "percentile",
-        "rng": seed,
-        "batch": batch,
-    }
-    found = bootstrap(strata, share, vectorized=True, **options)
-    drawn = found.bootstrap_distribution
+    low, high, drawn = _bootstrap(strata, share, draws, seed, batch=max(1, MAX_RESAMPLED_GROUPS // groups))
     tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (draws + 1)) if test else None
     if np.ptp(drawn) < 1e-9:
         return Interval(mean, None, None, p, groups, "Resampling the clips changes nothing, so it tells no interval.")
+    return Interval(mean, low, high, p, groups)
+
+
+def _bootstrap(
+    samples: Sequence[np.ndarray],
+    statistic: Callable[..., np.ndarray],
+    draws: int,
+    seed: int,
+    batch: int | None = None,
+) -> tuple[float, float, np.ndarray]:
+    """Ends of the percentile interval of a statistic, and its (draws,) values."""
+    options: dict[str, Any] = {"n_resamples": draws, "confidence_level": CONFIDENCE_LEVEL, "batch": batch}
+    found = stats.bootstrap(samples, statistic, vectorized=True, method="percentile", rng=seed, **options)
     ends = found.confidence_interval
-    return Interval(mean, float(ends.low), float(ends.high), p, groups)
+    return float(ends.low), float(ends.high), found.bootstrap_distribution
 
 
 @dataclass(frozen=True)
@@ -276,12 +280,10 @@ def _compute_signed_rank_p(found: np.ndarray) -> float | None:
     if not len(moved):
         return 1.0 if len(found) else None
     if len(np.unique(np.abs(moved))) == len(moved):
-        method = "exact"
-    elif len(moved) <= MAX_ENUMERATED_PAIRS:
+        return float(stats.wilcoxon(moved, method="exact").pvalue)
+    if len(moved) <= MAX_ENUMERATED_PAIRS:
         return _enumerate_signed_rank_p(moved)
-    else:
-        method = "asymptotic"
-    return float(stats.wilcoxon(moved, method=method, correction=method == "asymptotic").pvalue)
+    return float(stats.wilcoxon(moved, method="asymptotic", correction=True).pvalue)
 
 
 def _enumerate_signed_rank_p(moved: np.ndarray) -> float:
@@ -306,10 +308,7 @@ def _noncentrality(n: int) -> float:
 
 
 def mean_over_datasets(
-    scores: Sequence[Sequence[float]],
-    overlaps: Sequence[float | None] | None = None,
-    draws: int = 2000,
-    seed: int = 0,
+    scores: Sequence[Sequence[float]], overlaps: Sequence[float | None] | None = None, draws: int = 2000, seed: int = 0
 ) -> Interval:
     """Mean over data sets of a method's mean over runs, in the unit of `scores`, for new runs on these data sets.
 
@@ -333,11 +332,12 @@ def mean_over_datasets(
     centers = [float(runs.mean()) for runs in samples]
     mean = float(np.mean(centers))
     fewest = min(len(runs) for runs in samples)
+    why = ""
     if fewest < MIN_RUNS:
         why = f"It takes {MIN_RUNS} runs (or folds) on each data set to give an interval, not {fewest}."
-        return Interval(mean, None, None, None, len(samples), why)
-    if not any(np.ptp(runs) for runs in samples):
+    elif not any(np.ptp(runs) for runs in samples):
         why = "The runs do not differ on any data set, so they tell no interval."
+    if why:
         return Interval(mean, None, None, None, len(samples), why)
 
     def aggregated(*drawn: np.ndarray, axis: int = -1) -> np.ndarray:
@@ -347,9 +347,8 @@ def mean_over_datasets(
         ]
         return np.asarray(sum(means) / len(means))
 
-    options = {"n_resamples": draws, "confidence_level": CONFIDENCE_LEVEL, "method": "percentile", "rng": seed}
-    ends = bootstrap(samples, aggregated, vectorized=True, **options).confidence_interval
-    return Interval(mean, float(ends.low), float(ends.high), None, len(samples))
+    low, high, _ = _bootstrap(samples, aggregated, draws, seed)
+    return Interval(mean, low, high, None, len(samples))
 
 
 @dataclass(frozen=True)
@@ -360,9 +359,7 @@ class MeanRanks:
     ranks: tuple[float, ...]
     n_datasets: int
     friedman_p: float | None  # p that all methods are alike; None below three methods or two data sets
-    critical_difference: (
-        float | None
-    )  # Nemenyi's critical difference at 0.05; None below two methods or without data sets
+    critical_difference: float | None  # Nemenyi's at 0.05; None below two methods or without data sets
     are_comparable: bool  # there are enough of both for ranks to be compared
     reason: str  # they are not: a sentence
     nemenyi_p: tuple[tuple[float, ...], ...] = ()  # p of every two methods, where carried
@@ -386,15 +383,14 @@ def compute_mean_ranks(scores: Mapping[str, Sequence[float]]) -> MeanRanks:
     means = tuple(each.mean(axis=1).tolist()) if n else (float("nan"),) * k
     critical = None
     if k > 1 and n:
-        critical = float(
-            stats.studentized_range.ppf(1 - RANKS_ALPHA, k, np.inf) / 2**0.5 * (k * (k + 1) / (6 * n)) ** 0.5
-        )
+        studentized = stats.studentized_range.ppf(1 - RANKS_ALPHA, k, np.inf)
+        critical = float(studentized / 2**0.5 * (k * (k + 1) / (6 * n)) ** 0.5)
     friedman = None
     if k > 2 and n > 1:
         friedman = float(stats.friedmanchisquare(*table).pvalue) if np.ptp(each, axis=0).any() else 1.0
     why = _explain_no_comparison(k, n, critical)
-    nemenyi = () if why else _compute_nemenyi_p(table)
-    return MeanRanks(tuple(scores), means, n, friedman, critical, not why, why, nemenyi)
+    nemenyi = [] if why else posthoc_nemenyi_friedman(table.T).to_numpy().tolist()
+    return MeanRanks(tuple(scores), means, n, friedman, critical, not why, why, tuple(map(tuple, nemenyi)))
 
 
 def draw_critical_differences(ranks: MeanRanks) -> Figure:
@@ -420,10 +416,9 @@ def draw_critical_differences(ranks: MeanRanks) -> Figure:
     )
     axes.set_xticks(range(1, len(names) + 1))
     axes.set_xlim(1 - 0.05 * len(names), 1.05 * len(names))
-    title = f"mean rank over {ranks.n_datasets} data sets, 1 is best"
     nemenyi = f"critical difference {ranks.critical_difference:.2f} (Nemenyi, {RANKS_ALPHA})"
     tests = f"{nemenyi}, Friedman p {ranks.friedman_p:.2g}"
-    axes.set_title(f"{title}\n{tests}", fontsize=10)
+    axes.set_title(f"mean rank over {ranks.n_datasets} data sets, 1 is best\n{tests}", fontsize=10)
     return figure
 
 
@@ -437,11 +432,6 @@ def _explain_no_comparison(k: int, n: int, critical: float | None) -> str:
     if critical is not None and critical >= k - 1:
         reasons.append(f"mean ranks of {k} methods differ by {k - 1} at most, and would have to by {critical:.2f}")
     return f"Mean ranks are not compared: {'; '.join(reasons)}." if reasons else ""
-
-
-def _compute_nemenyi_p(table: np.ndarray) -> tuple[tuple[float, ...], ...]:
-    """(k, k) p-values of every two rows of `table` (k, n)."""
-    return tuple(tuple(row) for row in posthoc_nemenyi_friedman(table.T).to_numpy().tolist())
 
 
 class ConfidenceBins(NamedTuple):
@@ -466,7 +456,7 @@ def bin_clips(scores: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Confi
         raise ValueError("a score is not a finite number")
     confidence = softmax(scores, axis=1).max(axis=1)
     right = scores.argmax(axis=1) == labels
-    at = ((rankdata(confidence, method="min") - 1) * bins / len(scores)).astype(int)
+    at = ((stats.rankdata(confidence, method="min") - 1) * bins / len(scores)).astype(int)
     _, at, clips = np.unique(at, return_inverse=True, return_counts=True)
     return ConfidenceBins(np.bincount(at, confidence) / clips, np.bincount(at, right) / clips, clips)
 

@@ -145,7 +145,8 @@ def _draw_audio_masks(axes: Axes, mask: MaskArrays) -> None:
     wide = shade.shape[2] + gap
     sheet = np.full((shade.shape[1], len(segments) * wide - gap, 3), 255, dtype=np.uint8)
     for column, segment in enumerate(segments):
-        picture = grey_out(_apply_colour_map(shade[column]), find_masked_positions(mask, segment))
+        colours = 255 * colormaps["viridis"](shade[column])[..., :3]  # (M, F, 3) from 0 to 255
+        picture = grey_out(colours, find_masked_positions(mask, segment))
         sheet[:, column * wide : (column + 1) * wide - gap] = picture
     axes.imshow(sheet, interpolation="nearest", aspect="auto", origin="lower")
     for column, segment in enumerate(segments):
@@ -155,12 +156,6 @@ def _draw_audio_masks(axes: Axes, mask: MaskArrays) -> None:
     axes.tick_params(axis="y", labelsize=7)
     _label_segments(axes, segments, wide)
     axes.set_xlabel("segment", fontsize=8)
-
-
-def _apply_colour_map(shade: np.ndarray) -> np.ndarray:
-    """(M, F) from 0 to 1 as colours from 0 to 255."""
-    colours: np.ndarray = 255 * colormaps["viridis"](shade)[..., :3]
-    return colours
 
 
 def _draw_outline(axes: Axes, place: Sequence[slice], top: int, left: int) -> None:

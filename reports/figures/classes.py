@@ -16,12 +16,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.projections.polar import PolarAxes
+from sklearn.metrics import confusion_matrix
 
 from bench.files import atomic_path
 from bench.metrics import Predictions
 from bench.types import DatasetInfo
 from reports.figures import style
-from reports.figures.style import FigureDecor, add_decor
+from reports.figures.style import add_decor
 from reports.types import FigureValue
 
 COLOUR_MAP = "cividis"  # rises evenly in grey
@@ -32,12 +33,10 @@ MIN_FIGURE_WIDTH = 2.7  # inches: the words BUILT-IN SAMPLE want them
 
 CONFUSION_FILE = "confusion.png"
 
-RADAR_PANELS_PER_ROW = 2  # panels side by side, at most; of more than six one more
+RADAR_PANELS_PER_ROW = 2  # panels side by side, at most; of more than six panels one more
 MIN_RADAR_CLASSES = 3  # classes that make a polygon
-MAX_POLYGONS = 8  # polygons in a panel; more are spread over several
 
-RELIABILITY_PANELS_PER_ROW = 3  # panels side by side, at most; of more than six one more
-MAX_RELIABILITY_CURVES = 8  # curves in a panel; more are spread over several
+RELIABILITY_PANELS_PER_ROW = 3  # panels side by side, at most; of more than six panels one more
 AXIS_MARGIN = 3  # percent beside 0 and 100
 
 
@@ -91,28 +90,22 @@ def draw_confusion(data: ConfusionPlot) -> Figure:
     abreast = min(len(data.panels), 3 if shared or most <= FEW_CLASSES else 2)
     stacked = -(-len(data.panels) // abreast)
     abreast = -(-len(data.panels) // stacked)
-    names = (
-        max(style.measure_text_width(_find_longest_line(name)) for panel in data.panels for name in panel.classes)
-        / style.CHARS_PER_INCH
-    )
-    besides = 0.3 + names * (1 if shared else abreast)
-    width = min(
-        style.COLUMN_WIDTH if abreast == 1 else style.PAGE_WIDTH, besides + abreast * (most * MAX_CELL_WIDTH + 0.1)
-    )
-    width = max(width, MIN_FIGURE_WIDTH)
+    wrapped = [_wrap_class(name) for panel in data.panels for name in panel.classes]
+    names = max(style.measure_text_width(line) for name in wrapped for line in name.split("\n"))
+    besides = 0.3 + names / style.CHARS_PER_INCH * (1 if shared else abreast)
+    page = style.COLUMN_WIDTH if abreast == 1 else style.PAGE_WIDTH
+    width = max(min(page, besides + abreast * (most * MAX_CELL_WIDTH + 0.1)), MIN_FIGURE_WIDTH)
     titles = [_make_matrix_title(panel, (width - besides) / abreast) for panel in data.panels]
     figure = style.make_figure(width, stacked * (width / abreast + 0.5))
-    table = figure.subplots(stacked, abreast, squeeze=False)
-    for place, (axes, panel, title) in enumerate(zip(table.flat, data.panels, titles, strict=False)):
+    table = style.add_panels(figure, stacked, abreast, len(titles))
+    for place, (axes, panel, title) in enumerate(zip(table, data.panels, titles, strict=True)):
         last = place + abreast >= len(data.panels)
         _draw_matrix(axes, panel, not shared or last, not shared or place % abreast == 0)
         axes.set_title(title, fontsize=style.LABEL_SIZE)
         if place % abreast == 0:
             axes.set_ylabel("true class")
-    for axes in list(table.flat)[len(data.panels) :]:
-        axes.remove()
     axis = "predicted class (percent of each row)"
-    return add_decor(figure, FigureDecor(axis, sample=data.sample, square_panels=True))
+    return add_decor(figure, axis, sample=data.sample, square_panels=True)
 
 
 def _check_matrices(data: ConfusionPlot) -> None:
@@ -123,9 +116,8 @@ def _check_matrices(data: ConfusionPlot) -> None:
             raise ValueError(f"{panel.title}: {np.shape(panel.counts)} counts for {len(panel.classes)} classes")
 
 
-def _find_longest_line(name: str) -> str:
-    """The longest line of a class's wrapped name."""
-    return max(style.wrap_text(name, CLASS_NAME_CHARS).split("\n"), key=style.measure_text_width)
+def _wrap_class(name: str) -> str:
+    return style.wrap_text(name, CLASS_NAME_CHARS)
 
 
 def _make_matrix_title(panel: ConfusionMatrix, room: float) -> str:
@@ -137,7 +129,7 @@ def _draw_matrix(axes: Axes, panel: ConfusionMatrix, below: bool, left: bool) ->
     """One matrix; names of classes stand `below` and `left` where asked for."""
     shares = compute_row_percents(panel)
     size = len(panel.classes)
-    names = [style.wrap_text(name, CLASS_NAME_CHARS) for name in panel.classes]
+    names = [_wrap_class(name) for name in panel.classes]
     axes.pcolormesh(np.ma.masked_invalid(shares), cmap=COLOUR_MAP, vmin=0, vmax=100, edgecolors="white", linewidth=0.6)
     axes.invert_yaxis()
     middles = np.arange(size) + 0.5
@@ -162,9 +154,7 @@ def _choose_text_colour(colour: Any) -> str:
 
 def count_confusions(predictions: Predictions, classes: int) -> np.ndarray:
     """(C, C) counts; row = true class, column = predicted class."""
-    counts = np.zeros((classes, classes), dtype=int)
-    np.add.at(counts, (predictions.targets, predictions.predicted), 1)
-    return counts
+    return np.asarray(confusion_matrix(predictions.targets, predictions.predicted, labels=range(classes)))
 
 
 def save_confusion_figure(folder: Path, info: DatasetInfo, predictions: Predictions, sample: bool) -> str:
@@ -233,21 +223,14 @@ def draw_radar(data: RadarPlot) -> Figure:
     """
     _check_radar(data)
     labels = style.drop_repeats([ring.label for panel in data.panels for ring in panel.polygons])
-    parts = style.split_evenly(labels, MAX_POLYGONS)
-    panels = [(panel, part) for panel in data.panels for part in parts]
-    stacked, abreast = style.make_panel_grid(len(panels), len(parts), RADAR_PANELS_PER_ROW + (len(panels) > 6))
-    width = style.COLUMN_WIDTH if abreast == 1 else style.PAGE_WIDTH
-    figure = style.make_figure(width, stacked * 2.6)
-    table = figure.subplots(stacked, abreast, squeeze=False, subplot_kw={"projection": "polar"})
-    for axes, (panel, part) in zip(table.flat, panels, strict=False):
-        _draw_radar_panel(axes, panel, labels, part)
-        title = style.format_panel_title(panel.title, parts.index(part), len(parts))
-        axes.set_title(style.wrap_text(title, int(0.75 * style.CHARS_PER_INCH * width / abreast)), loc="center", pad=8)
-    for axes in list(table.flat)[len(panels) :]:
-        axes.remove()
+    titles, abreast = [panel.title for panel in data.panels], RADAR_PANELS_PER_ROW
+    look, polar = {"loc": "center", "pad": 8}, {"projection": "polar"}
+    figure, panels = style.make_line_panels(titles, labels, abreast, abreast + 1, "", look, subplot_kw=polar)
+    for axes, place, part in panels:
+        _draw_radar_panel(axes, data.panels[place], labels, part)
     handles = [style.make_legend_handle(place) for place in range(len(labels))]
     sample = any(panel.sample for panel in data.panels)
-    return add_decor(figure, FigureDecor("", handles, labels, _make_radar_note(data), sample, square_panels=True))
+    return add_decor(figure, "", handles, labels, _make_radar_note(data), sample, square_panels=True)
 
 
 def _make_radar_note(data: RadarPlot) -> str:
@@ -310,9 +293,7 @@ class ReliabilityCurve:
 
     label: str
     bins: tuple[ConfidenceBin, ...]
-    calibration_error: float | None = (
-        None  # expected calibration error, percent; stands in the legend of a single panel
-    )
+    calibration_error: float | None = None  # expected, percent; stands in the legend of a single panel
     decimals: int = 1  # that it is printed with
 
 
@@ -337,12 +318,8 @@ def tabulate_reliability(data: ReliabilityPlot) -> tuple[dict[str, FigureValue],
     """One for each bin of each curve."""
     return tuple(
         {
-            "panel": panel.title,
-            "label": curve.label,
-            "confidence": found.confidence,
-            "accuracy": found.accuracy,
-            "clips": found.clips,
-            "calibration error": curve.calibration_error,
+            **{"panel": panel.title, "label": curve.label, "confidence": found.confidence, "accuracy": found.accuracy},
+            **{"clips": found.clips, "calibration error": curve.calibration_error},
         }
         for panel in data.panels
         for curve in panel.curves
@@ -359,38 +336,28 @@ def draw_reliability(data: ReliabilityPlot) -> Figure:
     if not data.panels or not all(panel.curves and all(curve.bins for curve in panel.curves) for panel in data.panels):
         raise ValueError("nothing to draw")
     labels = style.drop_repeats([curve.label for panel in data.panels for curve in panel.curves])
-    parts = style.split_evenly(labels, MAX_RELIABILITY_CURVES)
-    panels = [(panel, part) for panel in data.panels for part in parts]
-    stacked, abreast = style.make_panel_grid(len(panels), len(parts), RELIABILITY_PANELS_PER_ROW + (len(panels) > 6))
-    width = style.COLUMN_WIDTH if abreast == 1 else style.PAGE_WIDTH
-    figure = style.make_figure(width, stacked * 2.6)
-    table = figure.subplots(stacked, abreast, squeeze=False)
-    for place, (axes, (panel, part)) in enumerate(zip(table.flat, panels, strict=False)):
-        _draw_reliability_panel(axes, panel, labels, part)
-        title = style.format_panel_title(panel.title, parts.index(part), len(parts))
-        axes.set_title(style.wrap_text(title, int(0.7 * style.CHARS_PER_INCH * width / abreast)))
-        if place % abreast == 0:
-            axes.set_ylabel("accuracy, percent")
-    for axes in list(table.flat)[len(panels) :]:
-        axes.remove()
-    handles = [style.make_legend_handle(place) for place in range(len(labels))]
-    run_table = FigureDecor(
-        "confidence, percent", handles, _make_legend_labels(data, labels), data.note, data.sample, square_panels=True
+    titles = [panel.title for panel in data.panels]
+    figure, panels = style.make_line_panels(
+        titles, labels, RELIABILITY_PANELS_PER_ROW, RELIABILITY_PANELS_PER_ROW + 1, "accuracy, percent"
     )
-    return add_decor(figure, run_table)
+    for axes, place, part in panels:
+        _draw_reliability_panel(axes, data.panels[place], labels, part)
+    handles, words = (
+        [style.make_legend_handle(place) for place in range(len(labels))],
+        _make_legend_labels(data, labels),
+    )
+    return add_decor(figure, "confidence, percent", handles, words, data.note, data.sample, square_panels=True)
 
 
 def _make_legend_labels(data: ReliabilityPlot, labels: Sequence[str]) -> list[str]:
     """The words of the legend; of a single panel with the calibration errors."""
     if len(data.panels) > 1:
         return list(labels)
-    curves = {curve.label: curve for curve in data.panels[0].curves}
-    return [
-        label
-        if (error := curves[label].calibration_error) is None
-        else f"{label}: ECE {error:.{curves[label].decimals}f} %"
-        for label in labels
-    ]
+    words = []
+    for curve in data.panels[0].curves:
+        error = curve.calibration_error
+        words.append(curve.label if error is None else f"{curve.label}: ECE {error:.{curve.decimals}f} %")
+    return words
 
 
 def _draw_reliability_panel(axes: Axes, panel: ReliabilityPanel, labels: Sequence[str], part: Sequence[str]) -> None:
@@ -399,16 +366,12 @@ def _draw_reliability_panel(axes: Axes, panel: ReliabilityPanel, labels: Sequenc
     for curve in [curve for curve in panel.curves if curve.label in part]:
         look: dict[str, Any] = style.get_line_style(labels.index(curve.label))
         marker = look.pop("marker")
-        x = [found.confidence for found in curve.bins]
-        y = [found.accuracy for found in curve.bins]
+        x, y = [found.confidence for found in curve.bins], [found.accuracy for found in curve.bins]
         clips = sum(found.clips for found in curve.bins)
         areas = [4 + 40 * found.clips / max(clips, 1) for found in curve.bins]
         axes.plot(x, y, zorder=2, gid=curve.label, **look)
-        axes.scatter(
-            x, y, areas, color=look["color"], marker=marker, linewidths=0, zorder=3, clip_on=False, gid=curve.label
-        )
-    axes.set_xlim(-AXIS_MARGIN, 100 + AXIS_MARGIN)
-    axes.set_ylim(-AXIS_MARGIN, 100 + AXIS_MARGIN)
-    axes.set_xticks([0, 25, 50, 75, 100])
-    axes.set_yticks([0, 25, 50, 75, 100])
+        dots: dict[str, Any] = {"marker": marker, "color": look["color"], "linewidths": 0, "clip_on": False}
+        axes.scatter(x, y, areas, zorder=3, gid=curve.label, **dots)
+    ends, ticks = (-AXIS_MARGIN, 100 + AXIS_MARGIN), [0, 25, 50, 75, 100]
+    axes.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks)
     axes.grid(color=style.LIGHT_GREY, linewidth=0.5)

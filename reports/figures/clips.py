@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.special import softmax
 from sklearn.manifold import TSNE
 
 from bench.explanations import (
@@ -74,18 +75,12 @@ def draw_emotion_curves(
 ) -> None:
     """A line for each class through (S, C) scores at S moments in seconds; the class `strong` stands out."""
     for label, name in enumerate(classes):
-        stands_out = label == strong
-        axes.plot(
-            times,
-            curve[:, label],
-            label=name,
-            marker="o",
-            markersize=5 if stands_out else 3,
-            linewidth=2.6 if stands_out else 1.3,
-            alpha=1.0 if stands_out or strong is None else 0.75,
-            zorder=3 if stands_out else 2,
-            **get_class_style(label),
-        )
+        look = get_class_style(label)
+        if label == strong:
+            look |= {"markersize": 5, "linewidth": 2.6, "zorder": 3}
+        else:
+            look |= {"markersize": 3, "linewidth": 1.3, "zorder": 2, "alpha": 1.0 if strong is None else 0.75}
+        axes.plot(times, curve[:, label], label=name, marker="o", **look)
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
     axes.set_xlabel("seconds", fontsize=8)
     axes.tick_params(labelsize=8)
@@ -185,9 +180,7 @@ def _shade_looped_part(axes: Axes, page: ClipCurves) -> None:
 
 def compute_emotion_distribution(curve: np.ndarray) -> np.ndarray:
     """softmax over classes of (S, C) temporal emotion scores: the target of the recovery."""
-    raised = np.exp(curve - curve.max(axis=-1, keepdims=True))
-    found: np.ndarray = raised / raised.sum(axis=-1, keepdims=True)
-    return found
+    return np.asarray(softmax(curve, axis=-1))
 
 
 def find_curves(explained: RunExplanations) -> dict[str, ClipExplanation]:
@@ -257,10 +250,8 @@ def count_distinct_features(features: np.ndarray) -> int:
 
 def project_features(features: np.ndarray) -> np.ndarray:
     """(n, 2) places of (n, D) features: the same for the same features."""
-    neighbours = min(30.0, (len(features) - 1) / 3)
-    map_ = TSNE(perplexity=neighbours, init="pca", method="exact", random_state=0)
-    found: np.ndarray = map_.fit_transform(features)
-    return found
+    perplexity = min(30.0, (len(features) - 1) / 3)
+    return np.asarray(TSNE(perplexity=perplexity, init="pca", method="exact", random_state=0).fit_transform(features))
 
 
 def draw_features(explained: RunExplanations) -> Figure | None:
@@ -273,16 +264,9 @@ def draw_features(explained: RunExplanations) -> Figure | None:
     add_title(figure, "t-SNE of clip features", explained)
     axes = figure.subplots()
     for label, name in enumerate(explained.classes):
+        marker, colour = CLASS_MARKERS[label % len(CLASS_MARKERS)], get_class_style(label)["color"]
         x, y = places[labels == label].T
-        axes.scatter(
-            x,
-            y,
-            s=42,
-            label=name,
-            marker=CLASS_MARKERS[label % len(CLASS_MARKERS)],
-            color=get_class_style(label)["color"],
-            edgecolor="white",
-        )
+        axes.scatter(x, y, s=42, label=name, marker=marker, color=colour, edgecolor="white")
     axes.set_aspect("equal", adjustable="datalim")
     axes.set_xticks([])
     axes.set_yticks([])
@@ -329,9 +313,8 @@ def save_run_figures(
                 figure.savefig(temporary, format="png", dpi=130)
             names.append(name)
     told = find_features(explained)
-    if told is not None and count_distinct_features(told[0]) < MIN_DISTINCT_CLIPS:
-        notice(
-            f"no map of features: it wants {MIN_DISTINCT_CLIPS} validation clips that differ, there are "
-            f"{count_distinct_features(told[0])}"
-        )
+    count = MIN_DISTINCT_CLIPS if told is None else count_distinct_features(told[0])
+    if count < MIN_DISTINCT_CLIPS:
+        wanted = f"{MIN_DISTINCT_CLIPS} validation clips that differ"
+        notice(f"no map of features: it wants {wanted}, there are {count}")
     return names

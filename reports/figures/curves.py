@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from reports.figures import style
-from reports.figures.style import FigureDecor, add_decor
+from reports.figures.style import add_decor
 from reports.types import FigureValue
 
 MAX_PANELS_PER_ROW = 3  # panels side by side, at most
@@ -55,13 +55,8 @@ def tabulate_learning(data: LearningPlot) -> tuple[dict[str, FigureValue], ...]:
     """One for each epoch of each line."""
     return tuple(
         {
-            "panel": panel.title,
-            "label": line.label,
-            "runs": line.runs,
-            "epoch": epoch,
-            "mean": mean,
-            "low": low,
-            "high": high,
+            **{"panel": panel.title, "label": line.label, "runs": line.runs, "epoch": epoch},
+            **{"mean": mean, "low": low, "high": high},
         }
         for panel in data.panels
         for line in panel.curves
@@ -80,50 +75,28 @@ def draw_learning(data: LearningPlot) -> Figure:
     if not data.panels or not all(panel.curves and all(line.epochs for line in panel.curves) for panel in data.panels):
         raise ValueError("nothing to draw")
     labels = style.drop_repeats([line.label for panel in data.panels for line in panel.curves])
-    parts = style.split_evenly(labels, len(style.COLOURS))
-    panels = [(panel, part) for panel in data.panels for part in parts]
-    stacked, abreast = style.make_panel_grid(len(panels), len(parts), MAX_PANELS_PER_ROW)
-    width = style.COLUMN_WIDTH if abreast == 1 else style.PAGE_WIDTH
-    titles = [style.format_panel_title(panel.title, parts.index(part), len(parts)) for panel, part in panels]
-    titles = [style.wrap_text(title, int(0.7 * style.CHARS_PER_INCH * width / abreast)) for title in titles]
-    above = style.LINE_HEIGHT * 1.2 * max(title.count("\n") + 1 for title in titles)
-    figure = style.make_figure(width, stacked * ((1.65 if len(parts) == 1 else 1.35) + above))
-    table = figure.subplots(stacked, abreast, squeeze=False)
-    for place, (axes, (panel, part), title) in enumerate(zip(table.flat, panels, titles, strict=False)):
-        _draw_learning_panel(axes, panel, labels, part)
-        axes.set_title(title)
-        if place % abreast == 0:
-            axes.set_ylabel(style.wrap_text(data.axis_label, int(style.CHARS_PER_INCH * 1.5)))
-    for axes in list(table.flat)[len(panels) :]:
-        axes.remove()
+    titles = [panel.title for panel in data.panels]
+    figure, panels = style.make_line_panels(titles, labels, MAX_PANELS_PER_ROW, MAX_PANELS_PER_ROW, data.axis_label)
+    for axes, place, part in panels:
+        _draw_learning_panel(axes, data.panels[place], labels, part)
+    above = style.LINE_HEIGHT * 1.2 * max(axes.get_title(loc="left").count("\n") + 1 for axes, _, _ in panels)
+    rows = panels[0][0].get_subplotspec().get_gridspec().nrows
+    figure.set_figheight(rows * ((1.65 if len(panels[0][2]) == len(labels) else 1.35) + above))
     handles = [style.make_legend_handle(place) for place in range(len(labels))]
-    return add_decor(figure, FigureDecor("epoch", handles, labels, sample=data.sample))
+    return add_decor(figure, "epoch", handles, labels, sample=data.sample)
 
 
 def _draw_learning_panel(axes: Axes, panel: LearningPanel, labels: Sequence[str], part: Sequence[str]) -> None:
     """One panel with the lines of a part of the labels, on the scale of all; `gid` names the line or band."""
+    edged: dict[str, Any] = {"markersize": 3.8, "markeredgewidth": 0.4, "markeredgecolor": "white", "zorder": 3}
     for line in [line for line in panel.curves if line.label in part]:
         place = labels.index(line.label)
-        every = max(1, len(line.epochs) // MARKERS_PER_CURVE)
-        axes.plot(
-            line.epochs,
-            line.mean,
-            markersize=3.8,
-            markeredgewidth=0.4,
-            markeredgecolor="white",
-            markevery=(place % every, every),
-            zorder=3,
-            gid=line.label,
-            **style.get_line_style(place),
-        )
+        look, every = style.get_line_style(place), max(1, len(line.epochs) // MARKERS_PER_CURVE)
+        axes.plot(line.epochs, line.mean, markevery=(place % every, every), gid=line.label, **edged, **look)
         if line.low != line.high:
-            colour = style.get_line_style(place)["color"]
-            axes.fill_between(
-                line.epochs, line.low, line.high, color=colour, alpha=0.13, linewidth=0, zorder=2, gid=line.label
-            )
-    least, most = min(min(line.low) for line in panel.curves), max(max(line.high) for line in panel.curves)
-    edge = 0.05 * (most - least) or max(0.05 * abs(most), 0.5)
-    axes.set_ylim(least - edge, most + edge)
+            band: dict[str, Any] = {"color": look["color"], "alpha": 0.13, "linewidth": 0, "zorder": 2}
+            axes.fill_between(line.epochs, line.low, line.high, gid=line.label, **band)
+    axes.set_ylim(*style.make_limits([value for line in panel.curves for value in (*line.low, *line.high)], 0.05))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.grid(axis="y", color=style.LIGHT_GREY, linewidth=0.5)
@@ -151,19 +124,12 @@ class SearchPlot:
 
 def tabulate_searches(data: SearchPlot) -> tuple[dict[str, FigureValue], ...]:
     """One for each trial of each search; `best` is None until a trial has a value."""
-    return tuple(
-        {
-            "label": search.label,
-            "trial": trial,
-            "hours": hours,
-            "value": value,
-            "best": None if math.isnan(best) else best,
-        }
-        for search in data.searches
-        for trial, hours, value, best in zip(
-            search.trial_counts, search.hours, search.trial_values, search.best, strict=True
-        )
-    )
+    found: list[dict[str, FigureValue]] = []
+    for one in data.searches:
+        for trial, hours, value, best in zip(one.trial_counts, one.hours, one.trial_values, one.best, strict=True):
+            known = None if math.isnan(best) else best
+            found.append({"label": one.label, "trial": trial, "hours": hours, "value": value, "best": known})
+    return tuple(found)
 
 
 @style.report_style()
@@ -191,7 +157,7 @@ def draw_searches(data: SearchPlot) -> Figure:
     for axes in table.flat:
         axes.grid(axis="y", color=style.LIGHT_GREY, linewidth=0.5)
     handles, words = _make_search_legend(data)
-    return add_decor(figure, FigureDecor("", handles, words, sample=data.sample))
+    return add_decor(figure, "", handles, words, sample=data.sample)
 
 
 def _has_failed_trials(data: SearchPlot) -> bool:
@@ -214,24 +180,17 @@ def _make_search_legend(data: SearchPlot) -> tuple[list[Line2D], list[str]]:
 
 def _draw_search(axes: Axes, search: SearchCurve, places: Sequence[float], index: int, floor: float) -> None:
     """One search in one panel; `gid` names what is what."""
-    look = style.get_line_style(index)
-    colour = look["color"]
-    every = max(1, len(places) // 5)
-    axes.plot(
-        places, search.best, drawstyle="steps-post", zorder=3, markersize=3.2, markevery=every, gid="best", **look
-    )
+    look: dict[str, Any] = style.get_line_style(index) | {"markersize": 3.2, "markevery": max(1, len(places) // 5)}
+    axes.plot(places, search.best, drawstyle="steps-post", zorder=3, gid="best", **look)
     told = [(place, value) for place, value in zip(places, search.trial_values, strict=True) if value is not None]
     bare = [place for place, value in zip(places, search.trial_values, strict=True) if value is None]
-    dots: dict[str, Any] = {"linestyle": "none", "color": colour, "zorder": 2}
+    dots: dict[str, Any] = {"linestyle": "none", "color": look["color"], "zorder": 2}
     if told:
         x, y = zip(*told, strict=True)
         axes.plot(x, y, marker=look["marker"], markersize=2.4, markeredgewidth=0, alpha=0.45, gid="values", **dots)
     if bare:
-        low = [floor] * len(bare)
-        crosses = axes.get_xaxis_transform()
-        axes.plot(
-            bare, low, marker="x", markersize=3, markeredgewidth=0.7, alpha=0.8, transform=crosses, gid="none", **dots
-        )
+        dots |= {"marker": "x", "markersize": 3, "markeredgewidth": 0.7, "alpha": 0.8}
+        axes.plot(bare, [floor] * len(bare), transform=axes.get_xaxis_transform(), gid="none", **dots)
 
 
 def _set_search_limits(data: SearchPlot, trials: Axes, hours: Axes) -> None:

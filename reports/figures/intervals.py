@@ -5,7 +5,7 @@ A data set is a panel, a method or an arm is a line.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from bench.requests import Tuning
 from reports.figures import style
-from reports.figures.style import FigureDecor, add_decor
+from reports.figures.style import add_decor
 from reports.types import FigureValue
 
 MAX_PANELS_PER_ROW = 5  # panels side by side, at most
@@ -50,8 +50,8 @@ def make_forest_panels(
     tall = max(line, style.LINE_HEIGHT * max(name.count("\n") + 1 for name in names) + 0.05)
     above = style.LINE_HEIGHT * 1.2 * max(title.count("\n") + 1 if title else 0 for title in titles)
     figure = style.make_figure(width, stacked * (tall * len(labels) + above + 0.36))
-    table = figure.subplots(stacked, abreast, sharey=True, sharex=same, squeeze=False)
-    for axes, title in zip(table.flat, titles, strict=False):
+    panels = style.add_panels(figure, stacked, abreast, len(groups), sharey=True, sharex=same)
+    for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title)
         axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_yticks(range(len(labels)), names)
@@ -60,33 +60,44 @@ def make_forest_panels(
         axes.spines["left"].set_visible(False)
         for place in range(len(labels)):
             axes.axhline(place - 0.5 if parted else place, color=style.LIGHT_GREY, linewidth=0.5, zorder=0)
-    for axes in list(table.flat)[len(groups) :]:
-        axes.remove()
-    return figure, list(table.flat)[: len(groups)]
+    return figure, panels
 
 
-def set_forest_scale(axes: Axes, values: Sequence[float], zero: bool = False) -> None:
-    """A scale that shows all values, with few ticks; `zero`: and 0."""
-    least, most = min(values), max(values)
-    if zero:
-        least, most = min(least, 0.0), max(most, 0.0)
-    edge = 0.08 * (most - least) or max(0.05 * abs(most), 0.5)
-    axes.set_xlim(least - edge, most + edge)
+def set_forest_scale(axes: Axes, values: Sequence[float | None]) -> None:
+    """A scale that shows all values, with few ticks."""
+    axes.set_xlim(*style.make_limits([value for value in values if value is not None], 0.08))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
 
 
 def mark_missing(axes: Axes, place: int) -> None:
     """Say that a group lacks a label."""
-    axes.text(
-        0.5,
-        place,
-        MISSING_TEXT,
-        transform=axes.get_yaxis_transform(),
-        ha="center",
-        va="center",
-        color=style.GREY,
-        bbox={"pad": 1.0, "facecolor": "white", "edgecolor": "none"},
-    )
+    look: dict[str, Any] = {"ha": "center", "va": "center", "color": style.GREY}
+    box = {"pad": 1.0, "facecolor": "white", "edgecolor": "none"}
+    axes.text(0.5, place, MISSING_TEXT, transform=axes.get_yaxis_transform(), bbox=box, **look)
+
+
+def draw_interval(
+    axes: Axes,
+    place: float,
+    point: ScorePoint | DifferencePoint,
+    values: Sequence[float],
+    below: float,
+    dots: Mapping[str, Any],
+    look: Mapping[str, Any],
+) -> None:
+    """One line of one panel: the mean as `look` says, its interval, and `below` it the values of runs or pairs as
+    `dots`. The `gid` names what is what."""
+    if values:
+        small: dict[str, Any] = {"linestyle": "none", "markersize": 2.2, "markeredgewidth": 0, "zorder": 2}
+        axes.plot(values, [place + below] * len(values), **small, **dots)
+    if point.low is not None and point.high is not None:
+        axes.plot([point.low, point.high], [place, place], color=look["color"], linewidth=1.3, zorder=3, gid="interval")
+    axes.plot([point.mean], [place], markersize=4.2, zorder=4, gid="mean", **look)
+
+
+def number_values(name: str, values: Sequence[float], most: int) -> dict[str, FigureValue]:
+    """Values as `<name> 1` to `<name> <most>`; None where there are fewer."""
+    return {f"{name} {place + 1}": values[place] if place < len(values) else None for place in range(most)}
 
 
 def check_unique_places(pairs: Sequence[tuple[str, ...]]) -> None:
@@ -124,13 +135,13 @@ class ScorePlot:
 def tabulate_scores(data: ScorePlot) -> tuple[dict[str, FigureValue], ...]:
     """One for each point, in the order given, its runs as `run 1`, `run 2`, ..."""
     most = max((len(point.runs) for point in data.points), default=0)
-    found: list[dict[str, FigureValue]] = []
-    for point in data.points:
-        runs = {f"run {place + 1}": value for place, value in enumerate((*point.runs, *[None] * most)[:most])}
-        place: dict[str, FigureValue] = {"group": point.group, "label": point.label, "mean": point.mean}
-        flagged = FLAGGED_LABEL if point.flagged else ""
-        found.append({**place, "low": point.low, "high": point.high, "flagged": flagged, **runs})
-    return tuple(found)
+    return tuple(
+        {
+            **{"group": point.group, "label": point.label, "mean": point.mean, "low": point.low, "high": point.high},
+            **{"flagged": FLAGGED_LABEL if point.flagged else "", **number_values("run", point.runs, most)},
+        }
+        for point in data.points
+    )
 
 
 @style.report_style()
@@ -143,49 +154,25 @@ def draw_scores(data: ScorePlot) -> Figure:
     labels = style.drop_repeats([point.label for point in data.points])
     groups = style.drop_repeats([point.group for point in data.points])
     figure, panels = make_forest_panels(labels, groups, 0.2, same=False)
+    dots = {"color": style.GREY, "marker": "o", "alpha": 0.5, "gid": "runs"}
     for axes, group in zip(panels, groups, strict=True):
         there = {labels.index(point.label): point for point in data.points if point.group == group}
         for place in range(len(labels)):
             if place in there:
-                _draw_score(axes, place, there[place])
+                point = there[place]
+                draw_interval(axes, place, point, point.runs, 0.3, dots, _make_score_marker(point.flagged))
             else:
                 mark_missing(axes, place)
-        set_forest_scale(axes, [value for point in there.values() for value in _list_score_values(point)])
+        set_forest_scale(axes, [value for one in there.values() for value in (one.mean, one.low, one.high, *one.runs)])
     words = [FLAGGED_LABEL] if any(point.flagged for point in data.points) else []
-    handles = [Line2D([], [], linestyle="none", **_make_score_marker(True)) for _ in words]
-    return add_decor(figure, FigureDecor(data.axis_label, handles, words, data.note, data.sample))
-
-
-def _list_score_values(point: ScorePoint) -> list[float]:
-    return [value for value in (point.mean, point.low, point.high, *point.runs) if value is not None]
+    handles = [Line2D([], [], linestyle="none", markersize=4.2, **_make_score_marker(True)) for _ in words]
+    return add_decor(figure, data.axis_label, handles, words, data.note, data.sample)
 
 
 def _make_score_marker(flagged: bool) -> dict[str, Any]:
-    return {
-        "marker": "D" if flagged else "o",
-        "markersize": 4.2,
-        "color": style.COLOURS[0],
-        "markerfacecolor": "white" if flagged else style.COLOURS[0],
-        "markeredgewidth": 1.0,
-    }
-
-
-def _draw_score(axes: Axes, place: int, point: ScorePoint) -> None:
-    """One line of one panel; `gid` names what is what."""
     colour = style.COLOURS[0]
-    if point.runs:
-        below = [place + 0.3] * len(point.runs)
-        dots: dict[str, Any] = {
-            "linestyle": "none",
-            "marker": "o",
-            "markersize": 2.2,
-            "markeredgewidth": 0,
-            "alpha": 0.5,
-        }
-        axes.plot(point.runs, below, color=style.GREY, zorder=2, gid="runs", **dots)
-    if point.low is not None and point.high is not None:
-        axes.plot([point.low, point.high], [place, place], color=colour, linewidth=1.3, zorder=3, gid="interval")
-    axes.plot([point.mean], [place], zorder=4, gid="mean", **_make_score_marker(point.flagged))
+    face = "white" if flagged else colour
+    return {"marker": "D" if flagged else "o", "color": colour, "markerfacecolor": face, "markeredgewidth": 1.0}
 
 
 @dataclass(frozen=True)
@@ -215,12 +202,13 @@ class DifferencePlot:
 def tabulate_differences(data: DifferencePlot) -> tuple[dict[str, FigureValue], ...]:
     """One for each difference, in the order given, its pairs as `pair 1`, `pair 2`, ..."""
     most = max((len(one.pairs) for one in data.differences), default=0)
-    found: list[dict[str, FigureValue]] = []
-    for one in data.differences:
-        pairs = {f"pair {place + 1}": value for place, value in enumerate((*one.pairs, *[None] * most)[:most])}
-        place: dict[str, FigureValue] = {"group": one.group, "label": one.label, "kind": one.tuning, "mean": one.mean}
-        found.append({**place, "low": one.low, "high": one.high, **pairs})
-    return tuple(found)
+    return tuple(
+        {
+            **{"group": one.group, "label": one.label, "kind": one.tuning, "mean": one.mean, "low": one.low},
+            **{"high": one.high, **number_values("pair", one.pairs, most)},
+        }
+        for one in data.differences
+    )
 
 
 @style.report_style()
@@ -240,36 +228,20 @@ def draw_differences(data: DifferencePlot) -> Figure:
         for one in there:
             mine = [kind for kind in kinds if any((o.label, o.tuning) == (one.label, kind) for o in data.differences)]
             place = labels.index(one.label) + (mine.index(one.tuning) - (len(mine) - 1) / 2) * 0.8 / len(kinds)
-            _draw_difference(axes, place - 0.08, 0.3 / len(kinds), one)
+            colour, marker = TUNING_STYLES[one.tuning]
+            dots = {"color": colour, "marker": marker, "alpha": 0.45, "gid": "pairs"}
+            look = {"color": colour, "marker": marker}
+            draw_interval(axes, place - 0.08, one, one.pairs, 0.3 / len(kinds), dots, look)
         for place, label in enumerate(labels):
             if label not in {one.label for one in there}:
                 mark_missing(axes, place)
-    set_forest_scale(
-        panels[0], [value for one in data.differences for value in _list_difference_values(one)], zero=True
-    )
-    told = kinds != ["none"]
+    values = [value for one in data.differences for value in (one.mean, one.low, one.high, *one.pairs)]
+    set_forest_scale(panels[0], [0.0, *values])
     axis = f"difference to {data.reference}, {data.axis_label} (negative: worse)"
-    handles = [_make_tuning_handle(kind) for kind in kinds] if told else ()
-    return add_decor(
-        figure, FigureDecor(axis, handles, [TUNING_LABELS[kind] for kind in kinds], data.note, data.sample)
-    )
+    handles = [_make_tuning_handle(kind) for kind in kinds] if kinds != ["none"] else ()
+    return add_decor(figure, axis, handles, [TUNING_LABELS[kind] for kind in kinds], data.note, data.sample)
 
 
-def _list_difference_values(one: DifferencePoint) -> list[float]:
-    return [value for value in (one.mean, one.low, one.high, *one.pairs) if value is not None]
-
-
-def _make_tuning_handle(kind: Tuning) -> Any:
+def _make_tuning_handle(kind: Tuning) -> Line2D:
     colour, marker = TUNING_STYLES[kind]
     return Line2D([], [], color=colour, marker=marker, markersize=4.2, linewidth=1.3)
-
-
-def _draw_difference(axes: Axes, place: float, below: float, one: DifferencePoint) -> None:
-    """One difference; `gid` names what is what."""
-    colour, marker = TUNING_STYLES[one.tuning]
-    if one.pairs:
-        dots: dict[str, Any] = {"linestyle": "none", "marker": marker, "markersize": 2.2, "markeredgewidth": 0}
-        axes.plot(one.pairs, [place + below] * len(one.pairs), color=colour, alpha=0.45, zorder=2, gid="pairs", **dots)
-    if one.low is not None and one.high is not None:
-        axes.plot([one.low, one.high], [place, place], color=colour, linewidth=1.3, zorder=3, gid="interval")
-    axes.plot([one.mean], [place], color=colour, marker=marker, markersize=4.2, zorder=4, gid="mean")

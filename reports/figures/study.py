@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from itertools import accumulate
 from statistics import fmean
+from typing import TypeVar
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from bench.artifacts import CURVES_FILE
 from bench.files import parse_json
+from bench.metrics import Predictions
 from reports.comparisons import Comparison
-from reports.figures import classes as confusion
-from reports.figures import classes as radar
-from reports.figures import classes as reliability
-from reports.figures import curves as learning
-from reports.figures import intervals as differences
-from reports.figures import intervals as results
+from reports.figures import classes, curves, intervals
 from reports.figures.classes import (
     ConfidenceBin,
     ConfusionMatrix,
@@ -35,47 +32,60 @@ from reports.figures.intervals import DifferencePlot, DifferencePoint, ScorePlot
 from reports.runs import Extract, PredictionCache, Run, RunTable, SearchSummary, StudyResults, slugify
 from reports.statistics import BINS, bin_clips, compute_accuracy_interval, draw_critical_differences
 from reports.tables.columns import average_groups, is_eligible_for_best
-from reports.tables.costs import compute_calibration_error, compute_hours, get_scaled_note, list_measures, read_measure
+from reports.tables.costs import (
+    SECONDS_PER_HOUR,
+    compute_calibration_error,
+    compute_hours,
+    get_scaled_note,
+    list_measures,
+    read_measure,
+)
 from reports.tables.scores import rank_lines, select_complete_lines
 from reports.types import FigureValue, ReportFigure
 
 MAX_LINES = 6  # lines in a figure of curves or matrices
 
-SECONDS_PER_HOUR = 3600.0
-NO_SCORE = float("nan")
+
+T = TypeVar("T")
+
+
+def make_plot(
+    name: str,
+    title: str,
+    caption: str,
+    draw: Callable[[T], Figure],
+    tabulate: Callable[[T], tuple[dict[str, FigureValue], ...]],
+    data: T,
+) -> ReportFigure:
+    """Return a figure of `data`, which is drawn when it is wanted."""
+    return ReportFigure(name, title, caption, partial(draw, data), tabulate(data))
 
 
 def make_figures(
     study: StudyResults, found: dict[str, list[Comparison]], predictions: PredictionCache
 ) -> list[ReportFigure]:
     """All figures of a study that its runs can fill."""
-    run_table = study.run_table
-    lines = _select_lines(study)
-    made = []
-    scored = collect_results(run_table, predictions)
-    made.append(
-        ReportFigure(
-            f"{study.name}_results",
-            "Scores with intervals",
-            "Acc E on test: the mean over runs, each run as a dot, and a 95 % bootstrap interval over test clips, "
-            "stratified by class, for these very runs (none over folds of unequal size). Hollow: a line that takes no "
-            "part in marks.",
-            partial(results.draw_scores, scored),
-            results.tabulate_scores(scored),
-        )
+    run_table, lines = study.run_table, _select_lines(study)
+    caption = (
+        "Acc E on test: the mean over runs, each run as a dot, and a 95 % bootstrap interval over test clips, "
+        "stratified by class, for these very runs (none over folds of unequal size). Hollow: a line that takes no part "
+        "in marks."
     )
+    scored = collect_results(run_table, predictions)
+    draw_and_tabulate = intervals.draw_scores, intervals.tabulate_scores
+    made = [make_plot(f"{study.name}_results", "Scores with intervals", caption, *draw_and_tabulate, scored)]
     references = ["clean"] if study.table_kind == "optimism" else study.get_labels(study.reference_method)
     for place, reference in enumerate(references):
         if found.get(reference):
-            gains = collect_differences(run_table, found[reference], reference)
             made.append(
-                ReportFigure(
+                make_plot(
                     f"{study.name}_differences" + ("" if place == 0 else f"_{place + 1}"),
                     f"Differences to {reference}",
                     f"Acc E minus that of {reference}, pair by pair (dots), the mean with its 95 % t-interval; below 0 "
                     "is worse.",
-                    partial(differences.draw_differences, gains),
-                    differences.tabulate_differences(gains),
+                    intervals.draw_differences,
+                    intervals.tabulate_differences,
+                    collect_differences(run_table, found[reference], reference),
                 )
             )
     learnt = collect_learning_curves(run_table.with_labels(lines))
@@ -83,79 +93,45 @@ def make_figures(
         caption = (
             "Val Acc E after each epoch of the last stage: the mean over runs, and from the least to the most of them."
         )
-        made.append(
-            ReportFigure(
-                f"{study.name}_learning",
-                "Learning curves",
-                caption,
-                partial(learning.draw_learning, learnt),
-                learning.tabulate_learning(learnt),
+        name = f"{study.name}_learning"
+        made.append(make_plot(name, "Learning curves", caption, curves.draw_learning, curves.tabulate_learning, learnt))
+    if len(run_table.dataset_titles) == 1:  # of several data sets the tables tell what lines cost
+        ((dataset, title),) = run_table.dataset_titles.items()
+        spent = collect_costs(run_table, predictions)
+        if spent.points:
+            caption = (
+                f"{title}: what each line cost, each quantity on its own axis; the mean over runs, each run as a dot."
             )
-        )
-    return [*made, *_make_cost_figures(study, predictions), *_make_class_figures(study, lines, predictions)]
-
-
-def _make_cost_figures(study: StudyResults, predictions: PredictionCache) -> list[ReportFigure]:
-    """What the lines of a data set cost beside what they are worth; of several data sets the tables tell it."""
-    if len(study.run_table.dataset_titles) > 1:
-        return []
-    ((dataset, title),) = study.run_table.dataset_titles.items()
-    spent = collect_costs(study.run_table, predictions)
-    if not spent.points:
-        return []
-    caption = f"{title}: what each line cost, each quantity on its own axis; the mean over runs, each run as a dot."
-    name = f"{study.name}_cost_{slugify(dataset)}"
-    return [
-        ReportFigure(
-            name, f"Cost, {title}", caption, partial(results.draw_scores, spent), results.tabulate_scores(spent)
-        )
-    ]
+            name = f"{study.name}_cost_{slugify(dataset)}"
+            made.append(make_plot(name, f"Cost, {title}", caption, *draw_and_tabulate, spent))
+    return [*made, *_make_class_figures(study, lines, predictions)]
 
 
 def _make_class_figures(study: StudyResults, lines: list[str], predictions: PredictionCache) -> list[ReportFigure]:
     """What becomes of each class: confusion, and the radar of the paper's Fig. 5; and how sure the lines are."""
     run_table, made = study.run_table, []
+    selection = _describe_selection(study, lines)
     for dataset, title in run_table.dataset_titles.items():
         mixed = collect_confusions(run_table, lines, dataset, predictions)
         if mixed is not None:
             caption = f"{title}, test: percent of each true class (rows) that is called what (columns), over all runs."
-            caption += _describe_selection(study, lines)
             name = f"{study.name}_confusion_{slugify(dataset)}"
-            made.append(
-                ReportFigure(
-                    name,
-                    f"Confusion, {title}",
-                    caption,
-                    partial(confusion.draw_confusion, mixed),
-                    confusion.tabulate_confusion(mixed),
-                )
-            )
+            draw_and_tabulate = classes.draw_confusion, classes.tabulate_confusion
+            made.append(make_plot(name, f"Confusion, {title}", caption + selection, *draw_and_tabulate, mixed))
     rings = collect_radars(run_table, lines)
     if rings.panels:
-        caption = (
-            "Recall of each class on test, percent, the mean over runs (Fig. 5 of the paper)."
-            + _describe_selection(study, lines)
-        )
-        made.append(
-            ReportFigure(
-                f"{study.name}_radar", "Classes", caption, partial(radar.draw_radar, rings), radar.tabulate_radar(rings)
-            )
-        )
+        caption = "Recall of each class on test, percent, the mean over runs (Fig. 5 of the paper)." + selection
+        name = f"{study.name}_radar"
+        made.append(make_plot(name, "Classes", caption, classes.draw_radar, classes.tabulate_radar, rings))
     sure = collect_reliabilities(run_table, lines, predictions)
     if sure.panels:
         caption = (
             f"How often the lines are right where they are how sure: clips of all runs together, in the {BINS} bins of "
-            "equal size that the calibration error (ECE) is of; an ECE printed here is the mean over runs."
+            "equal size that the calibration error (ECE) is of; an ECE printed here is the mean over runs." + selection
         )
-        caption += _describe_selection(study, lines)
+        name = f"{study.name}_reliability"
         made.append(
-            ReportFigure(
-                f"{study.name}_reliability",
-                "Calibration",
-                caption,
-                partial(reliability.draw_reliability, sure),
-                reliability.tabulate_reliability(sure),
-            )
+            make_plot(name, "Calibration", caption, classes.draw_reliability, classes.tabulate_reliability, sure)
         )
     return made
 
@@ -188,22 +164,14 @@ def make_rank_figure(study: StudyResults) -> tuple[list[ReportFigure], str]:
         return [], f"No critical-difference diagram: {ranks.reason}"
     caption = (
         f"Mean ranks of Acc E over {ranks.n_datasets} data sets (1 is best); bars join methods that Nemenyi's test "
-        "does "
-        f"not tell apart at 0.05, critical difference {ranks.critical_difference:.2f} (Demsar 2006)."
+        f"does not tell apart at 0.05, critical difference {ranks.critical_difference:.2f} (Demsar 2006)."
     )
     rows: list[dict[str, FigureValue]] = []
     for one, place, of in zip(ranks.methods, ranks.ranks, ranks.nemenyi_p, strict=True):
         tested = {f"p to {other}": p for other, p in zip(ranks.methods, of, strict=True)}
         rows.append({"method": one, "rank": place, "critical difference": ranks.critical_difference, **tested})
-    return [
-        ReportFigure(
-            f"{study.name}_ranks",
-            "Ranks over data sets",
-            caption,
-            partial(draw_critical_differences, ranks),
-            tuple(rows),
-        )
-    ], ""
+    draw, name = partial(draw_critical_differences, ranks), f"{study.name}_ranks"
+    return [ReportFigure(name, "Ranks over data sets", caption, draw, tuple(rows))], ""
 
 
 def collect_results(run_table: RunTable, predictions: PredictionCache) -> ScorePlot:
@@ -215,12 +183,10 @@ def collect_results(run_table: RunTable, predictions: PredictionCache) -> ScoreP
             number = group.compute_mean(lambda run: run.get_percent("acc_e"))
             if number is None:
                 continue
-            tested = predictions.pair_predictions(group.runs)
-            whole = tested is not None and tested.has_equal_folds
-            found = (
-                compute_accuracy_interval(tested.correct, tested.labels, tested.groups) if tested and whole else None
-            )
-            low, high = (found.low, found.high) if found is not None else (None, None)
+            tested, low, high = predictions.pair_predictions(group.runs), None, None
+            if tested is not None and tested.has_equal_folds:
+                found = compute_accuracy_interval(tested.correct, tested.labels, tested.groups)
+                low, high = found.low, found.high
             points.append(ScorePoint(label, title, number.mean, low, high, number.values, flagged=not may))
     return ScorePlot("Acc E on test, percent", tuple(points), sample=run_table.is_sample)
 
@@ -245,22 +211,23 @@ def collect_costs(run_table: RunTable, predictions: PredictionCache) -> ScorePlo
     return ScorePlot("", tuple(points), sample=run_table.is_sample)
 
 
+def _load_tested(
+    run_table: RunTable, label: str, predictions: PredictionCache
+) -> list[tuple[tuple[str, ...], Predictions]]:
+    """Return classes and test predictions of a line's finished runs whose predictions are here."""
+    runs = [run for run in run_table.runs_of(label) if not run.failed]
+    return [(run.info.classes, found) for run in runs if (found := predictions.load_test(run)) is not None]
+
+
 def collect_confusions(
     run_table: RunTable, labels: Sequence[str], dataset: str, predictions: PredictionCache
 ) -> ConfusionPlot | None:
     """The confusion matrices of some lines on a data set, over all their runs; None where no predictions are here."""
     run_table, panels = run_table.for_dataset(dataset), []
     for label in labels:
-        runs = [run for run in run_table.runs_of(label) if not run.failed and predictions.load_test(run) is not None]
-        if not runs:
-            continue
-        counts = sum(
-            count_confusions(found, len(run.info.classes))
-            for run in runs
-            if (found := predictions.load_test(run)) is not None
-        )
-        table = tuple(tuple(int(count) for count in row) for row in np.asarray(counts))
-        panels.append(ConfusionMatrix(label, runs[0].info.classes, table, len(runs)))
+        if tested := _load_tested(run_table, label, predictions):
+            counts = sum((count_confusions(found, len(names)) for names, found in tested), start=np.array(0))
+            panels.append(ConfusionMatrix(label, tested[0][0], tuple(map(tuple, counts.tolist())), len(tested)))
     return ConfusionPlot(tuple(panels), run_table.is_sample) if panels else None
 
 
@@ -285,20 +252,16 @@ def collect_reliabilities(run_table: RunTable, labels: Sequence[str], prediction
     runs' mean, with the decimals that it has in the table of costs."""
     panels = []
     for dataset, title in run_table.dataset_titles.items():
-        here, curves = run_table.for_dataset(dataset), []
+        here, drawn = run_table.for_dataset(dataset), []
         errors, places = average_groups(here.group_by_label(dataset), partial(compute_calibration_error, predictions))
         known = dict(zip(here.labels, errors, strict=True))
         for label in labels:
-            runs = [run for run in here.runs_of(label) if not run.failed and predictions.load_test(run) is not None]
-            if runs:
+            if tested := _load_tested(here, label, predictions):
                 error = known[label]
-                curves.append(
-                    ReliabilityCurve(
-                        label, _bin_by_confidence(runs, predictions), error.mean if error else None, places
-                    )
-                )
-        if curves:
-            panels.append(ReliabilityPanel(title, tuple(curves)))
+                bins = _bin_by_confidence([found for _, found in tested])
+                drawn.append(ReliabilityCurve(label, bins, error.mean if error else None, places))
+        if drawn:
+            panels.append(ReliabilityPanel(title, tuple(drawn)))
     return ReliabilityPlot(tuple(panels), sample=run_table.is_sample)
 
 
@@ -307,8 +270,7 @@ def _mean_percent(runs: Sequence[Run], name: str) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def _bin_by_confidence(runs: Sequence[Run], predictions: PredictionCache) -> tuple[ConfidenceBin, ...]:
-    found = [one for run in runs if (one := predictions.load_test(run)) is not None]
+def _bin_by_confidence(found: Sequence[Predictions]) -> tuple[ConfidenceBin, ...]:
     bins = bin_clips(np.concatenate([one.scores for one in found]), np.concatenate([one.targets for one in found]))
     return tuple(
         ConfidenceBin(100 * float(confidence), 100 * float(accuracy), int(clips))
@@ -342,13 +304,13 @@ def collect_learning_curves(run_table: RunTable) -> LearningPlot:
     for dataset, title in run_table.dataset_titles.items():
         here, lines = run_table.for_dataset(dataset), []
         for label in run_table.labels:
-            curves = [curve for run in here.runs_of(label) if not run.failed and (curve := load_val_curve(run))]
-            epochs = min((len(curve) for curve in curves), default=0)
+            learnt = [curve for run in here.runs_of(label) if not run.failed and (curve := load_val_curve(run))]
+            epochs = min((len(curve) for curve in learnt), default=0)
             if epochs > 1:
-                points = [[curve[epoch] for curve in curves] for epoch in range(epochs)]
+                points = [[curve[epoch] for curve in learnt] for epoch in range(epochs)]
                 mean = tuple(fmean(values) for values in points)
                 low, high = tuple(map(min, points)), tuple(map(max, points))
-                lines.append(LearningCurve(label, tuple(range(1, epochs + 1)), mean, low, high, len(curves)))
+                lines.append(LearningCurve(label, tuple(range(1, epochs + 1)), mean, low, high, len(learnt)))
         if lines:
             panels.append(LearningPanel(title, tuple(lines)))
     return LearningPlot("val Acc E, percent", tuple(panels), run_table.is_sample)
@@ -371,18 +333,14 @@ def collect_search_curves(searches: Sequence[SearchSummary], titles: Mapping[str
         if not search.trials:
             continue
         values = [None if trial["value"] is None else 100 * trial["value"] for trial in search.trials]
-        best = accumulate((NO_SCORE if value is None else value for value in values), _track_best)
+        best = np.fmax.accumulate(np.array(values, dtype=float))  # None as NaN, which fmax passes over
         drawn.append(
             SearchCurve(
                 label=search.title(titles.get(search.dataset, search.dataset)),
                 trial_counts=tuple(range(1, len(values) + 1)),
                 hours=tuple(trial["spent"] / SECONDS_PER_HOUR for trial in search.trials),
-                best=tuple(best),
+                best=tuple(best.tolist()),
                 trial_values=tuple(values),
             )
         )
     return SearchPlot("val Acc E, percent", tuple(drawn), any(search.data == "sample" for search in searches))
-
-
-def _track_best(before: float, now: float) -> float:
-    return before if now != now else now if before != before else max(before, now)

@@ -10,9 +10,8 @@ import io
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,7 +26,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
-from bench.files import atomic_path
+from bench.files import atomic_path, atomic_write
 from reports.formats import make_printable
 
 T = TypeVar("T")
@@ -153,13 +152,8 @@ def _measure_char(letter: str) -> float:
     if unicodedata.east_asian_width(letter) in "WF":
         return 2.0
     font = get_font(findfont(FONTS[0]))
-    return (
-        font.load_char(ord(letter), flags=LoadFlags.NO_SCALE).horiAdvance
-        / font.units_per_EM
-        * CHARS_PER_INCH
-        * SMALL_SIZE
-        / 72
-    )
+    advance = font.load_char(ord(letter), flags=LoadFlags.NO_SCALE).horiAdvance
+    return advance / font.units_per_EM * CHARS_PER_INCH * SMALL_SIZE / 72
 
 
 def _escape_undrawable(text: str) -> str:
@@ -208,16 +202,51 @@ def split_evenly(items: Sequence[T], most: int) -> list[list[T]]:
     return [list(items[start : start + each]) for start in range(0, len(items), each)]
 
 
-def make_panel_grid(panels: int, parts: int, most: int) -> tuple[int, int]:
-    """Rows and columns of so many panels, at most `most` in a row; the parts of one stand side by side if they can."""
-    columns = parts * (most // parts) or most
-    rows = -(-panels // columns)
-    return rows, min(columns, panels) if parts > 1 else -(-panels // rows)
+def add_panels(figure: Figure, rows: int, columns: int, count: int, **options: Any) -> list[Any]:
+    """Add the first `count` axes of a grid, row by row."""
+    table = list(figure.subplots(rows, columns, squeeze=False, **options).flat)
+    for axes in table[count:]:
+        axes.remove()
+    return table[:count]
 
 
-def format_panel_title(title: str, place: int, parts: int) -> str:
-    """The title of a panel whose lines are spread over several."""
-    return f"{title} ({place + 1} of {parts})" if parts > 1 else title
+def make_line_panels(
+    titles: Sequence[str],
+    labels: Sequence[str],
+    abreast: int,
+    of_many: int,
+    y_label: str = "",
+    title_look: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> tuple[Figure, list[tuple[Any, int, list[str]]]]:
+    """A figure, and for each of its panels the axes, the place of its title, and the labels that it shows.
+
+    Where there are more labels than colours they are spread over several panels, side by side if they can be. At most
+    `abreast` panels are in a row, of more than six `of_many`; `y_label` stands at the first of a row.
+    """
+    parts = split_evenly(labels, len(COLOURS))
+    panels = [(place, number) for place in range(len(titles)) for number in range(len(parts))]
+    most = of_many if len(panels) > 6 else abreast
+    columns = len(parts) * (most // len(parts)) or most
+    rows = -(-len(panels) // columns)
+    columns = min(columns, len(panels)) if len(parts) > 1 else -(-len(panels) // rows)
+    width = COLUMN_WIDTH if columns == 1 else PAGE_WIDTH
+    figure = make_figure(width, rows * 2.6)
+    found: list[tuple[Any, int, list[str]]] = []
+    for axes, (place, number) in zip(add_panels(figure, rows, columns, len(panels), **options), panels, strict=True):
+        title = f"{titles[place]} ({number + 1} of {len(parts)})" if len(parts) > 1 else titles[place]
+        axes.set_title(wrap_text(title, int(0.7 * CHARS_PER_INCH * width / columns)), **(title_look or {}))
+        if y_label and len(found) % columns == 0:
+            axes.set_ylabel(wrap_text(y_label, int(CHARS_PER_INCH * 1.5)))
+        found.append((axes, place, parts[number]))
+    return figure, found
+
+
+def make_limits(values: Sequence[float], edge: float) -> tuple[float, float]:
+    """The ends of an axis that shows all values, with a share of their range beside them."""
+    least, most = min(values), max(values)
+    beside = edge * (most - least) or max(0.05 * abs(most), 0.5)
+    return least - beside, most + beside
 
 
 def drop_repeats(names: Sequence[str]) -> list[str]:
@@ -229,40 +258,36 @@ def save_figure(figure: Figure, stem: Path) -> list[str]:
     """Write `stem`.pdf and `stem`.png, each whole or not at all; their names. The same figure gives the same bytes."""
     pdf, png = stem.with_name(f"{stem.name}.pdf"), stem.with_name(f"{stem.name}.png")
     undated: dict[str, Any] = {"CreationDate": None, "Producer": None, "Creator": None}
-    with report_style():
-        with atomic_path(pdf) as temporary:
-            figure.savefig(temporary, format="pdf", metadata=undated)
-        with atomic_path(png) as temporary:
-            figure.savefig(temporary, format="png", dpi=200, metadata={"Software": None})
+    with report_style(), atomic_path(pdf) as temporary:
+        figure.savefig(temporary, format="pdf", metadata=undated)
+    atomic_write(png, render_png(figure, dpi=200))
     return [pdf.name, png.name]
 
 
+@report_style()
 def render_png(figure: Figure, dpi: float = 110) -> bytes:
     """The figure as a PNG; the same figure gives the same bytes."""
     target = io.BytesIO()
-    with report_style():
-        figure.savefig(target, format="png", dpi=dpi, metadata={"Software": None})
+    figure.savefig(target, format="png", dpi=dpi, metadata={"Software": None})
     return target.getvalue()
 
 
+@report_style()
 def render_svg(figure: Figure) -> str:
     """The figure as one `<svg>` element to stand in a web page: text stays text, nothing is fetched.
 
     Names inside it are its own, so that several figures may stand in one page.
     """
     target = io.StringIO()
-    with report_style():
-        nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        figure.savefig(target, format="svg", metadata=nothing)
-    document = minidom.parseString(target.getvalue().encode())
-    root = document.documentElement
+    nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(target, format="svg", metadata=nothing)
+    root = minidom.parseString(target.getvalue().encode()).documentElement
     assert root is not None
     for rule in root.getElementsByTagName("style"):
         assert rule.parentNode is not None
         rule.parentNode.removeChild(rule)  # it would hold for the whole page
     root.setAttribute("style", "stroke-linejoin: round; stroke-linecap: butt")
-    mine = hashlib.sha256(target.getvalue().encode()).hexdigest()[:8]
-    _prefix_ids(root, mine)
+    _prefix_ids(root, hashlib.sha256(target.getvalue().encode()).hexdigest()[:8])
     return str(root.toxml())
 
 
@@ -284,59 +309,50 @@ def _prefix_ids(root: minidom.Element, mine: str) -> None:
             element.removeAttribute("id")
 
 
-@dataclass(frozen=True)
-class FigureDecor:
-    """What is to stand around the panels; what is empty takes no room."""
+def add_decor(
+    figure: Figure,
+    axis_label: str = "",
+    legend_handles: Sequence[Artist] = (),
+    legend_labels: Sequence[str] = (),
+    note: str = "",
+    sample: bool = False,
+    square_panels: bool = False,
+) -> Figure:
+    """Make the figure as much taller as what stands around its panels needs, and lay it out once and for all.
 
-    axis_label: str = ""  # below the panels, in the middle
-    legend_handles: Sequence[Artist] = ()
-    legend_labels: Sequence[str] = ()  # one for each handle
-    note: str = ""
-    sample: bool = False
-    square_panels: bool = False  # the panels are to be as tall as they are wide
-
-
-def add_decor(figure: Figure, run_table: FigureDecor) -> Figure:
-    """Make the figure as much taller as its frame needs, lay it out once and for all, and put the frame in."""
+    `axis_label` stands below the panels, in the middle; `square_panels` are as tall as they are wide; what is empty
+    takes no room.
+    """
     width, body = figure.get_figwidth(), figure.get_figheight()
-    note = wrap_text(run_table.note, int(CHARS_PER_INCH * width)) if run_table.note else ""
-    axis = wrap_text(run_table.axis_label, int(CHARS_PER_INCH * (width - 1))) if run_table.axis_label else ""
-    legend = _add_legend(figure, run_table) if run_table.legend_handles else None
-    top = 0.19 if run_table.sample else 0.0
+    note = wrap_text(note, int(CHARS_PER_INCH * width)) if note else ""
+    axis = wrap_text(axis_label, int(CHARS_PER_INCH * (width - 1))) if axis_label else ""
+    legend = _add_legend(figure, legend_handles, legend_labels) if legend_handles else None
+    top = 0.19 if sample else 0.0
     note_tall = _compute_text_height(note)
-    legend_tall = _measure_legend(figure, legend)[1] + 2 * MARGIN if legend else 0.0
+    legend_tall = legend.get_window_extent().height / figure.dpi + 2 * MARGIN if legend else 0.0
     bottom = note_tall + legend_tall + _compute_text_height(axis)
-    for _ in range(3 if run_table.square_panels else 1):
+    for _ in range(3 if square_panels else 1):
         total = _lay_out_panels(figure, top, body, bottom)
-        if run_table.square_panels:
+        if square_panels:
             box, table = figure.axes[0].get_position(original=True), figure.axes[0].get_subplotspec()
             assert table is not None
             body += (box.width * width - box.height * total) * table.get_gridspec().nrows
     figure.set_layout_engine("none")
-    boxes = [axes.get_position() for axes in figure.axes]
-    middle = (min(box.x0 for box in boxes) + max(box.x1 for box in boxes)) / 2
+    left = MARGIN / width
     if note:
-        figure.text(
-            MARGIN / width, (note_tall - 0.02) / total, note, va="top", color=GREY, fontsize=SMALL_SIZE, gid="note"
-        )
+        figure.text(left, (note_tall - 0.02) / total, note, va="top", color=GREY, fontsize=SMALL_SIZE, gid="note")
     if legend:
-        legend.set_bbox_to_anchor(
-            (0, (note_tall + MARGIN) / total, 1, (legend_tall - 2 * MARGIN) / total), figure.transFigure
-        )
+        box_of_legend = (0, (note_tall + MARGIN) / total, 1, (legend_tall - 2 * MARGIN) / total)
+        legend.set_bbox_to_anchor(box_of_legend, figure.transFigure)
     if axis:
+        boxes = [axes.get_position() for axes in figure.axes]
+        middle = (min(box.x0 for box in boxes) + max(box.x1 for box in boxes)) / 2
         half = max(map(measure_text_width, axis.split("\n"))) / CHARS_PER_INCH * LABEL_SIZE / SMALL_SIZE / 2 / width
         middle = max(half, min(middle, 1 - half - MARGIN / width))
         figure.text(middle, bottom / total, axis, ha="center", va="top", fontsize=LABEL_SIZE, gid="axis")
-    if run_table.sample:
-        figure.text(
-            MARGIN / width,
-            1 - MARGIN / total,
-            SAMPLE_WARNING,
-            va="top",
-            fontweight="bold",
-            fontsize=TITLE_SIZE,
-            gid="sample",
-        )
+    if sample:
+        loud: dict[str, Any] = {"va": "top", "fontweight": "bold", "fontsize": TITLE_SIZE, "gid": "sample"}
+        figure.text(left, 1 - MARGIN / total, SAMPLE_WARNING, **loud)
     return figure
 
 
@@ -356,24 +372,16 @@ def _compute_text_height(text: str) -> float:
     return (text.count("\n") + 1) * LINE_HEIGHT + MARGIN if text else 0.0
 
 
-def _measure_legend(figure: Figure, legend: Legend) -> tuple[float, float]:
-    """Width and height of a legend in inches."""
-    box = legend.get_window_extent()
-    return box.width / figure.dpi, box.height / figure.dpi
-
-
-def _add_legend(figure: Figure, run_table: FigureDecor) -> Legend:
+def _add_legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> Legend:
     """A legend with as many columns as the width bears. Its labels may start with `_`."""
     room = figure.get_figwidth() - 2 * MARGIN
-    labels = [wrap_text(label, int(CHARS_PER_INCH * room) - 8) for label in run_table.legend_labels]
+    labels = [wrap_text(name, int(CHARS_PER_INCH * room) - 8) for name in names]
     for columns in range(min(len(labels), 6), 0, -1):
-        legend = figure.legend(
-            run_table.legend_handles, [str(place) for place in range(len(labels))], ncols=columns, loc="center"
-        )
+        legend = figure.legend(handles, [str(place) for place in range(len(labels))], ncols=columns, loc="center")
         legend.set_in_layout(False)
         for text, label in zip(legend.get_texts(), labels, strict=True):
             text.set_text(label)
-        if columns == 1 or _measure_legend(figure, legend)[0] <= room:
+        if columns == 1 or legend.get_window_extent().width / figure.dpi <= room:
             return legend
         legend.remove()
     raise AssertionError("a legend has one column or more")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from bench.method import Measure
-from reports.runs import Extract, PredictionCache, Run, RunGroup, RunTable, SearchSummary
+from reports.runs import Extract, Mean, PredictionCache, Run, RunGroup, RunTable, SearchSummary
 from reports.statistics import BINS, expected_calibration_error
 from reports.tables.columns import (
     COUNT_NOTE,
@@ -18,18 +18,12 @@ from reports.tables.columns import (
     format_difference,
     format_quantity,
     make_column,
-    make_method_cell,
 )
+from reports.tables.scores import make_rows
 from reports.types import Cell, Column, Row, Table
 
 SECONDS_PER_HOUR = 3600.0
-COST_TITLES = {
-    "ece": "ECE",
-    "gap": "gap",
-    "parameters": "size",
-    "flops": "GFLOPs",
-    "hours": "hours",
-}
+COST_TITLES = {"ece": "ECE", "gap": "gap", "parameters": "size", "flops": "GFLOPs", "hours": "hours"}
 TRIED = "Tried: configurations that a search looked at on val for these values."
 COSTS_CAPTION = (
     f"ECE: calibration error on test, percent, of the finished model's confidence in {BINS} bins of equal size (biased "
@@ -57,7 +51,7 @@ def make_costs_table(run_table: RunTable, predictions: PredictionCache, dataset:
     cells = {name: [_format_measure(group, one) for group in groups] for name, one in measures.items()}
     cells |= {
         "ece": make_column(groups, partial(compute_calibration_error, predictions), "lower"),
-        "gap": [_make_gap_cell(one) for one in groups],
+        "gap": [_print_mean(one, compute_val_test_gap, format_difference) for one in groups],
         "parameters": [_mean_cell(one, partial(get_scaled_note, "cost/parameters", 1e-6)) for one in groups],
         "flops": [_mean_cell(one, partial(get_scaled_note, "cost/flops", 1e-9)) for one in groups],
         "hours": [_mean_cell(one, compute_hours) for one in groups],
@@ -65,17 +59,7 @@ def make_costs_table(run_table: RunTable, predictions: PredictionCache, dataset:
     columns = [Column("method", "method", numeric=False), Column("tried", "tried")]
     headings = {name: one.heading for name, one in measures.items()} | COST_TITLES
     columns += [Column(key, headings[key]) for key in cells]
-    lines = tuple(
-        Row(
-            label,
-            (
-                make_method_cell(run_table, label),
-                _make_tried_cell(groups[place]),
-                *(found[place] for found in cells.values()),
-            ),
-        )
-        for place, label in enumerate(run_table.labels)
-    )
+    lines = make_rows(run_table, [[_make_tried_cell(one) for one in groups], *cells.values()])
     n = max(len(group.runs) for group in groups)
     meanings = dict.fromkeys(one.meaning for one in measures.values() if one.meaning)
     text = " ".join(
@@ -120,23 +104,14 @@ def read_measure(measure: Measure, run: Run) -> float | None:
 
 def _mean_cell(of: RunGroup, read: Extract) -> Cell:
     """A mean alone, with three digits: what runs of a line have nearly in common."""
+    return _print_mean(of, read, lambda number: format_quantity(number.mean))
+
+
+def _print_mean(of: RunGroup, read: Extract, form: Callable[[Mean], str]) -> Cell:
     number = of.compute_mean(read)
     if number is None:
         return Cell(NO_VALUE)
-    return Cell(
-        f"{format_quantity(number.mean)}{describe_missing_runs(number, of)}",
-        value=number.mean,
-        run_keys=number.run_keys,
-    )
-
-
-def _make_gap_cell(of: RunGroup) -> Cell:
-    number = of.compute_mean(compute_val_test_gap)
-    if number is None:
-        return Cell(NO_VALUE)
-    return Cell(
-        f"{format_difference(number)}{describe_missing_runs(number, of)}", value=number.mean, run_keys=number.run_keys
-    )
+    return Cell(form(number) + describe_missing_runs(number, of), value=number.mean, run_keys=number.run_keys)
 
 
 def _make_tried_cell(group: RunGroup) -> Cell:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from bench.requests import Tuning
@@ -103,9 +104,8 @@ def make_ablation_table(
         labels = {arm: find_label(run_table, arm, kind, full) for arm in arms}
         columns.append(Column(f"{kind}/acc_e", "Acc E", TUNING_TITLES[kind]))
         shown = [label for label in labels.values() if label is not None]
-        scored = dict(
-            zip(shown, make_column([groups[label] for label in shown], partial(get_test_percent, "acc_e")), strict=True)
-        )
+        accuracies = make_column([groups[label] for label in shown], partial(get_test_percent, "acc_e"))
+        scored = dict(zip(shown, accuracies, strict=True))
         cells.append([scored[label] if (label := labels[arm]) else Cell(NO_VALUE) for arm in arms])
         for reference in (one for one in references if one in arms):
             found = [_find_comparison(compared, dataset, labels[arm], labels.get(reference)) for arm in arms]
@@ -137,13 +137,8 @@ def make_ablation_table(
 
 
 def _make_arm_cell(run_table: RunTable, arm: str) -> Cell:
-    labels = dict.fromkeys(run.label for run in run_table.runs if run.arm == arm)
-    return Cell(
-        arm,
-        footnotes=tuple(
-            dict.fromkeys(note for label in labels for note in make_method_cell(run_table, label).footnotes)
-        ),
-    )
+    notes = [note for label in _find_labels(run_table, arm) for note in make_method_cell(run_table, label).footnotes]
+    return Cell(arm, footnotes=tuple(dict.fromkeys(notes)))
 
 
 def _find_comparison(
@@ -155,32 +150,27 @@ def _find_comparison(
 def _make_difference_cell(one: Comparison | None, is_reference: bool) -> Cell:
     if is_reference:
         return Cell("reference")
-    if one is None:
-        return Cell(NO_VALUE)
-    return Cell(
-        format_interval(one.paired_test.mean, one.paired_test.low, one.paired_test.high, one.paired_test.std),
-        value=one.paired_test.mean,
-        run_keys=one.run_keys,
-    )
+    return Cell(NO_VALUE) if one is None else _make_mean_cell(one)
+
+
+def _make_mean_cell(one: Comparison) -> Cell:
+    pairs = one.paired_test
+    return _make_number_cell(pairs.mean, format_interval(pairs.mean, pairs.low, pairs.high, pairs.std), one)
 
 
 def _count_cell(one: Comparison | None) -> Cell:
-    return (
-        Cell(NO_VALUE)
-        if one is None
-        else Cell(str(one.paired_test.n_pairs), value=one.paired_test.n_pairs, run_keys=one.run_keys)
-    )
+    if one is None:
+        return Cell(NO_VALUE)
+    return _make_number_cell(one.paired_test.n_pairs, str(one.paired_test.n_pairs), one)
 
 
 def make_adjusted_p_cell(one: Comparison | None) -> Cell:
     """The adjusted p of the pairs, with the stars that their number allows."""
-    if one is None or one.adjusted_p is None:
-        return Cell(NO_VALUE)
-    return Cell(
-        f"{format_p(one.adjusted_p)}{format_significance_stars(one.adjusted_p, one.paired_test.smallest_p)}",
-        value=one.adjusted_p,
-        run_keys=one.run_keys,
-    )
+    return Cell(NO_VALUE) if one is None else _make_starred_cell(one.adjusted_p, one.paired_test.smallest_p, one)
+
+
+def _make_starred_cell(p: float | None, smallest: float, one: Comparison) -> Cell:
+    return _make_number_cell(p, "" if p is None else f"{format_p(p)}{format_significance_stars(p, smallest)}", one)
 
 
 def format_p(p: float) -> str:
@@ -193,11 +183,8 @@ def format_p(p: float) -> str:
 
 def format_detectable(pairs: PairedTest) -> str:
     """Print the true difference that pairs could find, with the decimals of their mean; empty where there is none."""
-    return (
-        ""
-        if pairs.detectable_difference is None
-        else f"{pairs.detectable_difference:.{decimals_of_spreads([pairs.std])}f}"
-    )
+    found = pairs.detectable_difference
+    return "" if found is None else f"{found:.{decimals_of_spreads([pairs.std])}f}"
 
 
 def _describe_reference_power(
@@ -214,9 +201,8 @@ def describe_power(found: Sequence[Comparison], reference: str) -> tuple[str, ..
     groups: dict[tuple[int, int], list[Comparison]] = {}
     for one in found:
         groups.setdefault((one.paired_test.n_pairs, one.family_size), []).append(one)
-    return tuple(
-        _describe_pairs_power([one.paired_test for one in groups[key]], *key, reference) for key in sorted(groups)
-    )
+    tests = {key: [one.paired_test for one in groups[key]] for key in sorted(groups)}
+    return tuple(_describe_pairs_power(pairs, *key, reference) for key, pairs in tests.items())
 
 
 def _describe_pairs_power(pairs: Sequence[PairedTest], n: int, family: int, reference: str) -> str:
@@ -238,8 +224,8 @@ def _describe_pairs_power(pairs: Sequence[PairedTest], n: int, family: int, refe
     return f"With n = {n}: {'; '.join(told) or 'a single pair tells nothing of chance'}."
 
 
-def _find_labels(run_table: RunTable, arm: str) -> set[str]:
-    return {run.label for run in run_table.runs if run.arm == arm}
+def _find_labels(run_table: RunTable, arm: str) -> list[str]:
+    return list(dict.fromkeys(run.label for run in run_table.runs if run.arm == arm))
 
 
 def make_significance_table(run_table: RunTable, found: Sequence[Comparison], reference: str, name: str) -> Table:
@@ -264,14 +250,10 @@ def make_significance_table(run_table: RunTable, found: Sequence[Comparison], re
 
 def _run_cells(one: Comparison) -> tuple[Cell, ...]:
     pairs = one.paired_test
+    footnotes = ("corrected for folds that share clips",) if pairs.is_corrected else ()
     return (
-        Cell(str(pairs.n_pairs), value=pairs.n_pairs, run_keys=one.run_keys),
-        Cell(
-            format_interval(pairs.mean, pairs.low, pairs.high, pairs.std),
-            value=pairs.mean,
-            run_keys=one.run_keys,
-            footnotes=("corrected for folds that share clips",) if pairs.is_corrected else (),
-        ),
+        _count_cell(one),
+        replace(_make_mean_cell(one), footnotes=footnotes),
         _make_number_cell(pairs.p, NO_VALUE if pairs.p is None else format_p(pairs.p), one),
         _make_number_cell(None if pairs.is_corrected else pairs.smallest_p, format_p(pairs.smallest_p), one),
         make_adjusted_p_cell(one),
@@ -280,28 +262,21 @@ def _run_cells(one: Comparison) -> tuple[Cell, ...]:
 
 
 def _make_clip_cells(one: Comparison) -> tuple[Cell, ...]:
-    if one.clip_interval is None:
+    clips = one.clip_interval
+    if clips is None:
         why = "no test by clips: predictions are not here, or seeds were not tested on the same clips"
         return (Cell(NO_VALUE, footnotes=(why,)), *(Cell(NO_VALUE) for _ in range(3)))
-    clips, adjusted = one.clip_interval, one.adjusted_clip_p
     width = (clips.high - clips.low) / 4 if clips.high is not None and clips.low is not None else None
-    told = (
-        NO_VALUE
-        if adjusted is None
-        else f"{format_p(adjusted)}{format_significance_stars(adjusted, SMALLEST_BOOTSTRAP_P)}"
-    )
+    mean = _make_number_cell(clips.mean, format_interval(clips.mean, clips.low, clips.high, width), one)
+    if one.mcnemar is None:
+        mcnemar = Cell(NO_VALUE, footnotes=(REPEATED_CLIPS_NOTE,))
+    else:
+        mcnemar = _make_number_cell(one.mcnemar.p, format_p(one.mcnemar.p), one)
     return (
-        Cell(
-            format_interval(clips.mean, clips.low, clips.high, width),
-            value=clips.mean,
-            run_keys=one.run_keys,
-            footnotes=(clips.reason,) if clips.reason else (),
-        ),
-        Cell(str(clips.groups), value=clips.groups, run_keys=one.run_keys),
-        _make_number_cell(adjusted, told, one),
-        _make_number_cell(one.mcnemar.p, format_p(one.mcnemar.p), one)
-        if one.mcnemar is not None
-        else Cell(NO_VALUE, footnotes=(REPEATED_CLIPS_NOTE,)),
+        replace(mean, footnotes=(clips.reason,) if clips.reason else ()),
+        _make_number_cell(clips.groups, str(clips.groups), one),
+        _make_starred_cell(one.adjusted_clip_p, SMALLEST_BOOTSTRAP_P, one),
+        mcnemar,
     )
 
 

@@ -97,17 +97,8 @@ def make_components_table(run_table: RunTable, kind: str, name: str, title: str,
     columns += [Column(f"part/{heading}", heading, numeric=False) for heading in headings]
     columns += [Column(f"recall/{one}", one, "recall") for one in classes]
     columns.append(Column("acc_e", "Acc E"))
-    lines = tuple(
-        Row(
-            label,
-            (
-                make_method_cell(run_table, label),
-                *(_format_part(parts[label].cells.get(heading, False)) for heading in headings),
-                *(found[place] for found in cells),
-            ),
-        )
-        for place, label in enumerate(run_table.labels)
-    )
+    described = [[_format_part(one.cells.get(heading, False)) for one in parts.values()] for heading in headings]
+    lines = make_rows(run_table, [*described, *cells])
     n = max(len(group.runs) for group in groups)
     text = " ".join((describe_averaging(run_table, dataset), COUNT_NOTE, *meanings, MARKS_NOTE, run_table.tuning_note))
     caption = f"{called}, n = {n}; percent of the test clips. {text}"
