@@ -14,13 +14,7 @@ from reports.figures import curves as searching
 from reports.figures.clips import all_pictures
 from reports.figures.study import collect_search_curves, make_figures, make_rank_figure
 from reports.runs import PredictionCache, Run, RunTable, SearchSummary, StudyResults, slugify
-from reports.tables import costs, scores
-from reports.tables import costs as spaces
-from reports.tables import differences as tests
-from reports.tables import differences as worth
-from reports.tables import published as beside
-from reports.tables import scores as components
-from reports.tables import scores as overall
+from reports.tables import costs, differences, published, scores
 from reports.tables.published import load_published_paper
 from reports.types import ReportFigure, Section, Table
 
@@ -54,7 +48,7 @@ def compose_searches(searches: Sequence[SearchSummary], titles: dict[str, str]) 
     """The appendix on searches; None where none was made."""
     if not searches:
         return None
-    tables = (spaces.make_search_spaces_table(searches, titles, "search_spaces"),)
+    tables = (costs.make_search_spaces_table(searches, titles, "search_spaces"),)
     data = collect_search_curves(searches, titles)
     caption = (
         "Best val Acc E so far of each search, against configurations tried and hours of all trials together; dots are "
@@ -75,9 +69,7 @@ def _make_score_tables(study: StudyResults) -> list[Table]:
     if study.table_kind not in WITHOUT_PARTS:
         for dataset in run_table.dataset_titles:
             name = f"{study.name}_{study.table_kind}_{slugify(dataset)}"
-            table = components.make_components_table(
-                run_table, study.table_kind, name, study.name.capitalize(), dataset
-            )
+            table = scores.make_components_table(run_table, study.table_kind, name, study.name.capitalize(), dataset)
             found += [table, *_print_papers(study, run_table.for_dataset(dataset), table)]
     names = list(run_table.dataset_titles)
     for place in range(0, len(names), DATASETS_PER_TABLE):  # as the paper has Tables 1 and 2
@@ -85,7 +77,7 @@ def _make_score_tables(study: StudyResults) -> list[Table]:
         name = f"{study.name}_scores{f'_{place // DATASETS_PER_TABLE + 1}' if place else ''}"
         table = scores.make_scores_table(few, name, f"{study.name.capitalize()}: all scores")
         found += [table, *(_print_papers(study, few, table) if study.table_kind == "scores" else [])]
-    whole = overall.make_overall_table(
+    whole = scores.make_overall_table(
         run_table, f"{study.name}_overall", f"{study.name.capitalize()}: over all data sets"
     )
     return [*found, *([whole] if whole is not None else [])]
@@ -96,7 +88,7 @@ def _print_papers(study: StudyResults, run_table: RunTable, ours: Table) -> list
     found: list[Table] = []
     for paper in map(load_published_paper, study.papers):
         name = f"{ours.name}_published{f'_{len(found) + 1}' if found else ''}"
-        table = beside.make_published_comparison(run_table, ours, study.table_kind, name, paper)
+        table = published.make_published_comparison(run_table, ours, study.table_kind, name, paper)
         found += [table] if table is not None else []
     return found
 
@@ -151,7 +143,7 @@ def _make_ablation_tables(study: StudyResults, found: dict[str, list[Comparison]
         return []
     if len(places) < len(study.run_table.labels):  # an arm with several lines of one kind: only the tests can name them
         return []
-    compared = worth.index_comparisons([one for of in found.values() for one in of])
+    compared = differences.index_comparisons([one for of in found.values() for one in of])
     arms = {run.arm for run in study.run_table.runs}
     controls = [arm for arm in study.control_arms if arm in arms and arm != study.reference_method]
     tables = []
@@ -164,7 +156,7 @@ def _make_ablation_tables(study: StudyResults, found: dict[str, list[Comparison]
             if len(here) > 1 and here & set(references):
                 called = f"{study.name}_{name}_{slugify(dataset)}"
                 tables.append(
-                    worth.make_ablation_table(
+                    differences.make_ablation_table(
                         study.run_table, compared, study.reference_method, references, dataset, called, title
                     )
                 )
@@ -176,7 +168,7 @@ def _make_significance_tables(study: StudyResults, found: dict[str, list[Compari
     wanted = ["clean"] if study.table_kind == "optimism" else study.get_labels(study.reference_method)
     called = {"clean": CLEAN_RUNS_TITLE} if study.table_kind == "optimism" else {}
     return [
-        tests.make_significance_table(
+        differences.make_significance_table(
             study.run_table,
             found[name],
             called.get(name, name),

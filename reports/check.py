@@ -33,6 +33,7 @@ from reports.write import (
     list_figures,
     list_table_files,
     list_tables,
+    map_cells,
     render_texts,
 )
 
@@ -72,7 +73,7 @@ def check_report(
             for what in _recompute_run(run, predictions)
         ]
     progress("runs", len(here), len(here))
-    findings += [*_check_manifest(report, manifest), *_find_stale_cells(report, manifest)]
+    findings += [*_check_manifest(report, manifest), *find_stale_cells(report, manifest)]
     findings += _check_files(report, render_texts(report, studies, searches), manifest, out)
     return findings
 
@@ -148,17 +149,17 @@ def _are_scores_equal(told: float | None, found: float | None) -> bool:
     return told == found or (told is not None and found is not None and isclose(told, found, rel_tol=1e-9))
 
 
-def _find_stale_cells(report: Report, manifest: ReportManifest) -> list[Finding]:
+def find_stale_cells(report: Report, manifest: ReportManifest) -> list[Finding]:
     """Cells that would be written otherwise now."""
-    now = {name: cell for table in list_tables(report) for name, cell in table.iter_cells() if cell.run_keys}
+    now = map_cells(report)
     found: dict[str, list[str]] = {}
     other: dict[str, str] = {}  # cells of the same runs with another text
     for name, cell in now.items():
         old = manifest.cells.get(name)
         if old is None:
-            found.setdefault("stale: there is a number now that was not written", []).append(name)
-        elif list(cell.run_keys) != old["runs"]:
-            what = f"stale: made of {len(set(old['runs']))} runs, {len(set(cell.run_keys))} are there now"
+            found.setdefault("stale: there is a cell now that was not written", []).append(name)
+        elif list(cell.run_keys) != (runs := old.get("runs", [])):
+            what = f"stale: made of {len(set(runs))} runs, {len(set(cell.run_keys))} are there now"
             found.setdefault(what, []).append(name)
         elif cell.text != old["text"]:
             other[name] = f"stale: '{old['text']}' was written, '{cell.text}' follows from the records"
@@ -167,7 +168,7 @@ def _find_stale_cells(report: Report, manifest: ReportManifest) -> list[Finding]
         found[one if len(other) == 1 else "stale: other texts follow from the records now"] = list(other)
     gone = [name for name in manifest.cells if name not in now]
     if gone:
-        found["stale: there is no such number any more"] = gone
+        found["stale: there is no such cell any more"] = gone
     return [Finding(what, tuple(cells)) for what, cells in found.items()]
 
 
@@ -219,7 +220,7 @@ def _list_cells_of_report(key: str, report: Report) -> tuple[str, ...]:
 
 
 def _list_cells_of_manifest(key: str, manifest: ReportManifest) -> tuple[str, ...]:
-    return tuple(name for name, cell in manifest.cells.items() if key in cell["runs"])
+    return tuple(name for name, cell in manifest.cells.items() if key in cell.get("runs", ()))
 
 
 class TableFormat(NamedTuple):

@@ -28,13 +28,14 @@ from bench.files import atomic_write, parse_json, sha256
 from bench.processes import init_pool_worker
 from bench.record import find_commit, hash_source
 from reports.figures.style import render_png, render_svg, save_figure
+from reports.formats import get_cell_name
 from reports.formats.html import render_html_document
 from reports.formats.latex import escape_latex, render_latex
 from reports.formats.plain import escape_paragraph, guard_formula, render_csv, render_markdown
 from reports.page import RenderedFigure, render_page
 from reports.paper import PAPER_PDF, compile_paper, describe_implementation, make_document, make_macros
 from reports.runs import Run, SearchSummary, StudyResults
-from reports.types import FigureValue, Report, ReportFigure, Table
+from reports.types import Cell, FigureValue, Report, ReportFigure, Table
 
 PAGE_FILE = "index.html"
 
@@ -49,7 +50,7 @@ MAX_PROCESSES = 4  # of them
 MAX_SVG_BYTES = 150_000  # bytes of an SVG from which the page shows a PNG
 FIGURE_FORMATS = ("pdf", "png")  # what `save_figure` makes of a figure
 
-MANIFEST_FILE, MANIFEST_SCHEMA = "manifest.json", 2  # 1: ids of columns named tuning otherwise
+MANIFEST_FILE, MANIFEST_SCHEMA = "manifest.json", 3  # 2: cells without runs were left out
 REQUEST_FIELDS = ("name", "runs", "preset", "settings")
 REWRITE_HINT = "move that folder away and write the report again"
 
@@ -170,6 +171,16 @@ def list_tables(report: Report) -> list[Table]:
     return [table for section in report.sections for table in section.tables]
 
 
+def map_cells(report: Report) -> dict[str, Cell]:
+    """Return every cell of every table by its name, names of lines too."""
+    return {
+        get_cell_name(table, line, at): cell
+        for table in list_tables(report)
+        for line in table.rows
+        for at, cell in enumerate(line.cells)
+    }
+
+
 def list_figures(report: Report) -> list[ReportFigure]:
     """All figures."""
     return [picture for section in report.sections for picture in section.figures]
@@ -255,7 +266,7 @@ class ReportManifest:
 
     asked: dict[str, Any]  # what the command named: report, runs, preset, settings
     runs: dict[str, dict[str, Any]]  # key -> what the run was
-    cells: dict[str, dict[str, Any]]  # cell -> its text, and the keys of its runs
+    cells: dict[str, dict[str, Any]]  # cell -> its text, and the keys of its runs where it has some
     files: dict[str, str]  # path -> sha256
     finished: bool  # False: the writing was interrupted
     warnings: tuple[str, ...] = ()
@@ -265,11 +276,6 @@ class ReportManifest:
 def make_manifest(report: Report, asked: Mapping[str, Any], files: Mapping[str, str]) -> str:
     """The manifest's text. A cell names its runs by key; what these were stands once for all cells."""
     head, dirty = find_commit()
-    cells: dict[str, dict[str, Any]] = {}
-    for table in list_tables(report):
-        for name, cell in table.iter_cells():
-            if cell.run_keys:
-                cells[name] = {"text": cell.text, "runs": list(cell.run_keys)}
     found = {
         "schema": MANIFEST_SCHEMA,
         "finished": True,
@@ -279,7 +285,10 @@ def make_manifest(report: Report, asked: Mapping[str, Any], files: Mapping[str, 
         "left_out": list(report.omissions),
         "tables": list_table_files(report),
         "runs": {run.record.key: describe_run(run) for run in report.runs},
-        "cells": cells,
+        "cells": {
+            name: {"text": cell.text, **({"runs": list(cell.run_keys)} if cell.run_keys else {})}
+            for name, cell in map_cells(report).items()
+        },
         "files": dict(sorted(files.items())),
     }
     return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
@@ -340,7 +349,7 @@ def read_manifest(folder: Path) -> ReportManifest | None:
         if raw["schema"] != MANIFEST_SCHEMA:
             raise StoreError(f"{path} has schema {raw['schema']}, this version reads {MANIFEST_SCHEMA}; {REWRITE_HINT}")
         asked, runs, cells, files = (dict(raw[name]) for name in ("asked", "runs", "cells", "files"))
-        _ = [*map(dict, runs.values())], [(cell["text"], list(cell["runs"])) for cell in cells.values()]
+        _ = [*map(dict, runs.values())], [(cell["text"], list(cell.get("runs", ()))) for cell in cells.values()]
         _ = [asked[name] for name in REQUEST_FIELDS]
         warnings, tables = tuple(map(str, raw.get("warnings", ()))), dict(raw.get("tables", {}))
         return ReportManifest(asked, runs, cells, files, bool(raw["finished"]), warnings, tables)

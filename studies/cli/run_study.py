@@ -327,7 +327,9 @@ def _count_planned(scheduler: Scheduler) -> list[ArmProgress]:
     return [ArmProgress(*which, *count) for which, count in counts.items()]
 
 
-def _print_study_results(console: Console, scheduler: Scheduler, store: ExperimentTracker, json_file: Path | None) -> int:
+def _print_study_results(
+    console: Console, scheduler: Scheduler, store: ExperimentTracker, json_file: Path | None
+) -> int:
     """The tables of an order that was carried out, what failed and why, and where its records are."""
     plan = scheduler.plan
 

@@ -11,8 +11,8 @@ import pytest
 from bench.artifacts import CURVES_FILE, DATASET_INFO_FILE, PREDICTIONS_FILE
 from bench.files import sha256
 from bench.record import RECORD_FILE, RunFolder
-from reports.check import MAX_NAMED_CELLS, Finding
-from reports.write import MANIFEST_FILE, TABLE_RENDERERS, list_tables
+from reports.check import MAX_NAMED_CELLS, Finding, find_stale_cells
+from reports.write import MANIFEST_FILE, TABLE_RENDERERS, list_tables, read_manifest
 from tests.reports.audit.written import FIGURE, check, composed, copied, results_of, told, write
 from tests.reports.made import make_run, tamper
 
@@ -243,7 +243,7 @@ def test_a_new_run_makes_the_cells_of_its_arm_stale(spoilt):
 
 def test_a_new_arm_gives_numbers_that_were_not_there(spoilt):
     make_run(spoilt, "mbt", clips=30)
-    found = told(check(composed(spoilt), spoilt / "out"), "stale: there is a number now")
+    found = told(check(composed(spoilt), spoilt / "out"), "stale: there is a cell now")
     assert "comparison_scores/mbt/ekman6/acc_e" in named(found) and MINE not in named(found)
 
 
@@ -259,7 +259,7 @@ def test_a_deleted_run_is_found_with_its_cells(spoilt):
 def test_a_deleted_arm_leaves_numbers_that_are_there_no_more(spoilt):
     for seed in range(2):
         (run_of(spoilt, "majority", seed)[0] / RECORD_FILE).unlink()
-    found = told(check(composed(spoilt), spoilt / "out"), "stale: there is no such number any more")
+    found = told(check(composed(spoilt), spoilt / "out"), "stale: there is no such cell any more")
     assert OTHER in named(found) and MINE not in named(found)
 
 
@@ -387,6 +387,15 @@ def test_an_edited_manifest_is_found_and_its_cell_named(built, out):
     text, manifest["cells"][OF_MART]["text"] = manifest["cells"][OF_MART]["text"], "99.9"
     (out / MANIFEST_FILE).write_text(json.dumps(manifest))
     assert check(built, out) == [Finding(f"stale: '99.9' was written, '{text}' follows from the records", (OF_MART,))]
+
+
+def test_any_one_cell_of_the_manifest_that_was_edited_is_named(built, out):
+    manifest = read_manifest(out)
+    assert manifest is not None and any(not cell.get("runs") for cell in manifest.cells.values())
+    for name, cell in manifest.cells.items():
+        for other in ({**cell, "text": f"{cell['text']}1"}, {**cell, "runs": ["0" * 20]}):
+            edited = replace(manifest, cells={**manifest.cells, name: other})
+            assert [finding.cells for finding in find_stale_cells(built.report, edited)] == [(name,)]
 
 
 def test_a_file_that_the_manifest_lost_is_found(built, out):

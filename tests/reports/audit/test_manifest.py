@@ -45,15 +45,16 @@ def test_a_manifest_reads_back_as_it_was_made(built, raw, tmp_path):
     assert found.runs == {run.record.key: describe_run(run) for run in built.report.runs}
 
 
-def test_every_number_of_ours_is_there_with_its_text_and_its_runs_and_no_other_cell(built, raw):
+def test_every_cell_is_there_with_its_text_and_its_runs_where_it_has_some(built, raw):
     wanted = {
-        name: {"text": cell.text, "runs": list(cell.run_keys)}
+        "/".join([grid.name, line.id, *([grid.columns[at].id] if at else [])]): (cell.text, list(cell.run_keys))
         for grid in list_tables(built.report)
-        for name, cell in grid.iter_cells()
-        if cell.run_keys
+        for line in grid.rows
+        for at, cell in enumerate(line.cells)
     }
-    assert raw["cells"] == wanted and len(wanted) > 10
-    assert {key for cell in wanted.values() for key in cell["runs"]} <= set(raw["runs"])
+    assert {name: (cell["text"], cell.get("runs", [])) for name, cell in raw["cells"].items()} == wanted
+    assert {key for _, keys in wanted.values() for key in keys} <= set(raw["runs"])
+    assert all(cell.get("runs", True) for cell in raw["cells"].values()) and len(wanted) > 10
 
 
 def test_every_run_tells_what_it_was_and_by_which_files(built, raw):
@@ -92,9 +93,9 @@ def test_a_folder_without_a_manifest_holds_no_report(tmp_path):
     assert read_manifest(tmp_path) is None and read_manifest(tmp_path / "nowhere") is None
 
 
-GOOD = {"schema": 2, "finished": True, "asked": WORDS, "runs": {}, "cells": {}, "files": {}}
+GOOD = {"schema": 3, "finished": True, "asked": WORDS, "runs": {}, "cells": {}, "files": {}}
 BROKEN = {
-    "cut off": '{"schema": 2, "fin',
+    "cut off": '{"schema": 3, "fin',
     "empty": "",
     "null": "null",
     "a list": "[]",
@@ -103,7 +104,8 @@ BROKEN = {
     "runs are a list": json.dumps({**GOOD, "runs": ["0"]}),
     "a run is a word": json.dumps({**GOOD, "runs": {"0": "x"}}),
     "a cell is a word": json.dumps({**GOOD, "cells": {"t/l/c": "12.3"}}),
-    "a cell without runs": json.dumps({**GOOD, "cells": {"t/l/c": {"text": "12.3"}}}),
+    "the schema before": json.dumps({**GOOD, "schema": 2}),
+    "a cell without text": json.dumps({**GOOD, "cells": {"t/l/c": {"runs": []}}}),
     **{f"no {name}": json.dumps({n: v for n, v in GOOD.items() if n != name}) for name in GOOD},
     **{
         f"not asked: {name}": json.dumps({**GOOD, "asked": {n: v for n, v in WORDS.items() if n != name}})
