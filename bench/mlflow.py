@@ -28,16 +28,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from filelock import FileLock
 
 from bench.artifacts import CURVES_FILE, WEIGHTS_FILE, EpochValues, check_files, find_missing_files, read_curves
+from bench.databases import make_sqlite_url, open_database, read_sqlite_path
 from bench.errors import StoreError
-from bench.files import (
-    atomic_write,
-    is_plain_file,
-    make_sqlite_url,
-    open_database,
-    parse_json,
-    read_sqlite_path,
-    sha256,
-)
+from bench.files import atomic_write, is_plain_file, parse_json, sha256
 from bench.record import (
     MAX_RECORD_BYTES,
     RECORD_FILE,

@@ -33,8 +33,8 @@ from psycopg import ProgrammingError as Refused
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception, stop_after_delay, wait_fixed
 
+from bench.databases import make_sqlite_url, open_database, read_sqlite_path
 from bench.errors import ConfigError, StoreError
-from bench.files import make_sqlite_url, open_database, read_sqlite_path
 from bench.record import FailureKind, get_process_id, process_is_alive
 
 MAX_OUTAGE = 900.0  # seconds that a database which went away is waited for

@@ -12,8 +12,8 @@ from contextlib import closing
 import optuna
 import pytest
 
+from bench.databases import open_database
 from bench.execute import execute
-from bench.files import open_database
 from bench.mlflow import MlflowStore
 from studies.storage import Storage, make_storage_url
 from tests.bench.test_execute import ask
