@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from itertools import takewhile, zip_longest
+from functools import partial
+from itertools import accumulate, takewhile
 from math import isclose
 from pathlib import Path
-from typing import NamedTuple
 
 from bench.artifacts import PREDICTIONS_FILE, WEIGHTS_FILE
 from bench.files import sha256
 from bench.metrics import score
-from reports.formats import RenderedLine, html, join_lines, latex, make_printable
-from reports.formats import plain as csvtext
-from reports.formats import plain as markdown
-from reports.formats.html import read_html
+from reports.formats import split_marks
+from reports.formats.html import render_html_table
 from reports.paper import PAPER_PDF
 from reports.runs import PredictionCache, Run, SearchSummary, StudyResults
-from reports.types import Report, Table
+from reports.types import Report
 from reports.write import (
     FIGURE_FOLDER,
     FIGURE_FORMATS,
@@ -38,6 +35,7 @@ from reports.write import (
 )
 
 MAX_NAMED_CELLS = 3  # cells of a finding
+MIN_LIKENESS = 0.6  # of two lines of which one is taken for the other, edited
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,11 @@ def find_stale_cells(report: Report, manifest: ReportManifest) -> list[Finding]:
 
 def _check_files(report: Report, wanted: Mapping[str, str], manifest: ReportManifest, out: Path) -> list[Finding]:
     """Files that are gone, were edited since they were written, or would be written otherwise now."""
-    tables = {get_table_path(table, kind): (table, kind) for table in list_tables(report) for kind in TABLE_RENDERERS}
+    tables = {
+        get_table_path(table, kind): partial(render, table, marks=True)
+        for table in list_tables(report)
+        for kind, render in TABLE_RENDERERS.items()
+    }
     found = []
     for path, sha in manifest.files.items():
         place = (out / path).resolve()
@@ -183,7 +185,7 @@ def _check_files(report: Report, wanted: Mapping[str, str], manifest: ReportMani
         elif sha256(place) != sha:
             found.append(Finding(f"{path} was edited", _list_edited_cells(place, path, tables, report)))
         elif path in wanted and _read_text(place) != wanted[path]:
-            cells = tuple(find_edited_cells(*tables[path], _read_text(place))) if path in tables else ()
+            cells = tuple(find_edited_cells(tables[path](), _read_text(place))) if path in tables else ()
             found.append(Finding(f"{path} is stale", cells))
         elif path == PAGE_FILE and (cells := _list_edited_cells(place, path, tables, report)):
             found.append(Finding(f"{path} does not say what the tables do", cells))
@@ -194,20 +196,32 @@ def _check_files(report: Report, wanted: Mapping[str, str], manifest: ReportMani
 
 
 def _list_edited_cells(
-    place: Path, path: str, tables: Mapping[str, tuple[Table, str]], report: Report
+    place: Path, path: str, tables: Mapping[str, Callable[[], str]], report: Report
 ) -> tuple[str, ...]:
-    """The cells of an edited table, or of the tables of an edited page."""
+    """Return the cells of an edited table, or of the tables of an edited page."""
     try:
         text = _read_text(place)
     except ValueError:
         return ()
     if path in tables:
-        return tuple(find_edited_cells(*tables[path], text))
+        return tuple(find_edited_cells(tables[path](), text))
     if path != PAGE_FILE:
         return ()
-    told = read_html(text)
-    cells = (pair for table in list_tables(report) for pair in table.iter_cells())
-    return tuple(name for name, cell in cells if told.get(name, "").split() != make_printable(cell.text).split())
+    found: list[str] = []
+    for table in list_tables(report):
+        marked = render_html_table(table, marks=True)
+        written = split_marks(marked)[0]
+        if written not in text:
+            start = text.find(written.partition("\n")[0])
+            end = text.find("</figure>\n", start)
+            shown = text[start : end + len("</figure>\n")] if start >= 0 and end >= 0 else ""
+            found += [name for name in find_edited_cells(marked, shown) if not name.startswith("line ")]
+    return tuple(found)
+
+
+def _count_equal(one: str, other: str) -> int:
+    """Return how many characters are the same before the first that differs."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 def _read_text(place: Path) -> str:
@@ -223,107 +237,54 @@ def _list_cells_of_manifest(key: str, manifest: ReportManifest) -> tuple[str, ..
     return tuple(name for name, cell in manifest.cells.items() if key in cell.get("runs", ()))
 
 
-class TableFormat(NamedTuple):
-    """A format: what it writes, how a line falls into cells, and what in a line tells which one it is."""
+def find_edited_cells(marked: str, text: str) -> list[str]:
+    """Return what in a text is not as it was written: names of cells, or "line 12"; nothing where all is.
 
-    render_lines: Callable[[Table], list[RenderedLine]]
-    split_line: Callable[[str], list[str]]
-    find_key: Callable[[str], str]
-
-
-def _keep_line(line: str) -> list[str]:
-    return [line.strip()]
-
-
-def _make_first_cell_finder(split: Callable[[str], list[str]]) -> Callable[[str], str]:
-    return lambda line: "".join(split(line)[:1])
-
-
-def _make_pattern_finder(pattern: str) -> Callable[[str], str]:
-    def own(line: str) -> str:
-        found = re.search(pattern, line)
-        return found[1] if found else ""
-
-    return own
-
-
-HTML_FUNCTIONS = (_keep_line, _make_pattern_finder('data-cell="([^"]*)"'))
-TABLE_FORMATS = {
-    "md": TableFormat(
-        markdown.render_markdown_lines,
-        markdown.split_markdown_row,
-        _make_first_cell_finder(markdown.split_markdown_row),
-    ),
-    "tex": TableFormat(latex.render_latex_lines, _keep_line, _make_pattern_finder(r" % (.*):[^:]*$")),
-    "csv": TableFormat(csvtext.render_csv_lines, csvtext.split_csv_row, _make_first_cell_finder(csvtext.split_csv_row)),
-    "html": TableFormat(html.render_html_lines, *HTML_FUNCTIONS),
-    "page": TableFormat(html.render_html_document_lines, *HTML_FUNCTIONS),
-}
-
-
-def find_edited_cells(table: Table, kind: str, text: str) -> list[str]:
-    """What in a file's text is not as the format writes the grid: names of cells, or "line 12"; [] if nothing is.
-
-    `kind` is "md", "tex", "csv" or "html" (a page of the table alone, or the table as it stands in ours). A cell is
-    named if its text, its mark, or what the file says of its runs differs, and if it is gone. "line 12" is a line of
-    the text with a change that belongs to no cell: in a heading, a footnote, an added line.
+    `marked` is what was written, with marks around its cells. "line 12" is a line of the text with a change that
+    belongs to no cell: in a heading, a footnote, an added line.
     """
-    if kind == "html" and "<!doctype" in text[:200].lower():
-        kind = "page"
-    form = TABLE_FORMATS[kind]
-    written = form.render_lines(table)
-    if text == join_lines(written):
+    written, spans = split_marks(marked)
+    if text == written:
         return []
-    lines = text.removesuffix("\n").split("\n")
-    found = [name for change in _find_changes(written, lines, form) for name in change]
-    return list(dict.fromkeys(found or [f"line {len(lines)}"]))  # else only the last line end is gone
+    before, now = written.split("\n"), text.split("\n")
+    if [line.removesuffix("\r") for line in now] == before:
+        return ["line 1"]
+    starts = list(accumulate((len(line) + 1 for line in before), initial=0))
+    found: list[str] = []
+    for old, new in _align_lines(before, now):
+        named: list[str] = []
+        if old is not None:
+            first, last = 0, len(before[old])
+            if new is not None:
+                first = _count_equal(before[old], now[new])
+                last -= _count_equal(before[old][first:][::-1], now[new][first:][::-1])
+            start, end = starts[old] + first, starts[old] + last
+            named = [span.name for span in spans if span.start <= end and start <= span.end]
+        place = new if new is not None else old or 0
+        found += named or [f"line {min(place, len(now) - 1) + 1}"]
+    return list(dict.fromkeys(found))
 
 
-def _find_changes(written: Sequence[RenderedLine], lines: Sequence[str], form: TableFormat) -> Iterator[list[str]]:
-    """What each line that differs is told as."""
-    then = [line.text for line in written]
-    head = _count_equal_lines(then, lines)
-    foot = _count_equal_lines(then[head:][::-1], lines[head:][::-1])
-    matcher = SequenceMatcher(None, then[head : len(then) - foot], lines[head : len(lines) - foot])
-    for tag, *ends in matcher.get_opcodes():
+def _align_lines(before: Sequence[str], now: Sequence[str]) -> Iterator[tuple[int | None, int | None]]:
+    """Return the places of lines that differ, old and new; None where a line has no counterpart."""
+    for tag, start, end, first, last in SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
         if tag == "equal":
             continue
-        start, end, first, last = (head + place for place in ends)
-        for line, at in _pair_lines(written[start:end], range(first, last), lines, form):
-            place = f"line {min(first if at is None else at, len(lines) - 1) + 1}"
-            if line is None:
-                yield [place]
-            elif at is None:
-                yield [name for name in line.cell_names if name] or [place]
-            else:
-                yield _list_changed_cells(line, form.split_line(lines[at]), form.split_line(line.text)) or [place]
+        olds, news = range(start, end), range(first, last)
+        if len(olds) == len(news):
+            yield from zip(olds, news, strict=True)
+            continue
+        pairs: dict[int, int] = {}
+        alike = [(_measure_likeness(before[old], now[new]), old, new) for old in olds for new in news]
+        for likeness, old, new in sorted(alike, reverse=True):
+            fits = all((old < one) == (new < other) for one, other in pairs.items())
+            if likeness > MIN_LIKENESS and old not in pairs and new not in pairs.values() and fits:
+                pairs[old] = new
+        yield from ((old, pairs.get(old)) for old in olds)
+        yield from ((None, new) for new in news if new not in pairs.values())
 
 
-def _count_equal_lines(then: Sequence[str], now: Sequence[str]) -> int:
-    """How many lines are the same before the first that differs."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(then, now, strict=False)))
-
-
-def _pair_lines(
-    written: Sequence[RenderedLine], places: Iterable[int], lines: Sequence[str], form: TableFormat
-) -> Iterator[tuple[RenderedLine | None, int | None]]:
-    """Lines that were written beside the places of those that stand there now: by what is their own, then in order."""
-    free = dict.fromkeys(places)
-    known: dict[str, list[int]] = {}
-    for at in free:
-        known.setdefault(form.find_key(lines[at]), []).append(at)
-    left = []
-    for line in written:
-        same = known.get(form.find_key(line.text)) if line.cell_names else None
-        if same:
-            free.pop(same[0])
-            yield line, same.pop(0)
-        else:
-            left.append(line)
-    yield from zip_longest(left, free)
-
-
-def _list_changed_cells(line: RenderedLine, now: Sequence[str], then: Sequence[str]) -> list[str]:
-    """The names of the cells of a line that differ; all where it has no longer as many."""
-    whole = len(now) == len(line.cell_names)
-    return [name for at, name in enumerate(line.cell_names) if name and not (whole and now[at] == then[at])]
+def _measure_likeness(old: str, new: str) -> float:
+    """Return how much of two lines is the same, from 0 to 1."""
+    matcher = SequenceMatcher(None, old, new, autojunk=False)
+    return matcher.ratio() if matcher.quick_ratio() > MIN_LIKENESS else 0.0

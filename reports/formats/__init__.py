@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from html import escape
 from string import ascii_lowercase
 from typing import NamedTuple
@@ -24,27 +23,9 @@ def escape_html(content: str) -> str:
     return escape(make_printable(content))
 
 
-@dataclass(frozen=True)
-class RenderedLine:
-    """A line of a file. `cells` are the names of what stands on it, from left to right; "" belongs to no cell."""
-
-    text: str
-    cell_names: tuple[str, ...] = ()
-
-
-def join_lines(lines: list[RenderedLine]) -> str:
-    """The file that the lines make."""
-    return "".join(f"{line.text}\n" for line in lines)
-
-
 def get_cell_name(table: Table, line: Row, column: int) -> str:
     """The name of a cell: `<table>/<line>/<column>`, of the name of a line `<table>/<line>`."""
     return f"{table.name}/{line.id}/{table.columns[column].id}" if column else f"{table.name}/{line.id}"
-
-
-def get_cell_names(table: Table, line: Row) -> tuple[str, ...]:
-    """The names of all cells of a line."""
-    return tuple(get_cell_name(table, line, column) for column in range(len(table.columns)))
 
 
 def format_heading(column: Column) -> str:
@@ -95,3 +76,9 @@ def split_marks(marked: str) -> tuple[str, list[CellSpan]]:
         else:
             spans.append(CellSpan(*opened.pop(), length))
     return "".join([*parts, marked[last:]]), spans
+
+
+def join_lines(lines: Iterable[str], marks: bool) -> str:
+    """Return the text that the lines make, with the marks of its cells or without."""
+    text = "".join(f"{line}\n" for line in lines)
+    return text if marks else split_marks(text)[0]

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from html.parser import HTMLParser
 from itertools import groupby
 from math import isfinite
 
 from reports.formats import (
-    RenderedLine,
     assign_footnote_letters,
     escape_html,
     format_footnote_marks,
     get_cell_name,
     join_lines,
+    mark_cell,
 )
 from reports.types import Cell, Column, Row, Table
 
@@ -39,47 +38,17 @@ ul, .note { margin: .6rem 0 0; color: var(--soft); font-size: .875rem; max-width
 """
 
 
-def render_html_table(table: Table) -> str:
-    """The table as a figure for a page of ours, without style and script.
+def render_html_table(table: Table, marks: bool = False) -> str:
+    """Return the table as a figure for a page of ours, without style and script.
 
     Headings of sortable columns (all but those of words behind the first) hold a button. Every cell says its name in
     `data-cell`, what it is sorted by in `data-value` and the runs it is made of in `data-runs`.
     """
-    return join_lines(render_html_lines(table))
+    return join_lines(_render_lines(table, buttons=True), marks)
 
 
-def render_html_document(table: Table) -> str:
-    """A small page of the table alone. It needs and loads nothing, and a browser lets it do nothing."""
-    return join_lines(render_html_document_lines(table))
-
-
-def render_html_lines(grid: Table, buttons: bool = True) -> list[RenderedLine]:
-    """The lines of `render_html_table`, with the cells on them."""
-    known = assign_footnote_letters(grid)
-    title = escape_html(grid.title.rstrip(" ."))
-    table = [
-        *(f'<p class="warning">{escape_html(warning)}</p>' for warning in grid.warnings),
-        "<table>",
-        f"<caption>{f'<b>{title}.</b> ' if title else ''}{escape_html(grid.caption)}</caption>",
-        *_make_head(grid, buttons),
-        "<tbody>",
-    ]
-    foot = [f"<li><sup>{known[note]}</sup> {escape_html(note)}</li>" for note in grid.footnotes]
-    foot = ['<ul class="footnotes">', *foot, "</ul>"] if foot else []
-    return [
-        RenderedLine(f'<figure class="grid" id="table-{escape_html(grid.name)}">'),
-        *map(RenderedLine, table),
-        *(written for line in grid.rows for written in _render_row(grid, line, known)),
-        *map(
-            RenderedLine,
-            ["</tbody>", "</table>", *foot, *(f'<p class="note">{escape_html(note)}</p>' for note in grid.notes)],
-        ),
-        RenderedLine("</figure>"),
-    ]
-
-
-def render_html_document_lines(table: Table) -> list[RenderedLine]:
-    """The lines of `render_html_document`, with the cells on them."""
+def render_html_document(table: Table, marks: bool = False) -> str:
+    """Return a small page of the table alone. It needs and loads nothing, and a browser lets it do nothing."""
     opening = [
         "<!doctype html>",
         '<html lang="en">',
@@ -92,19 +61,28 @@ def render_html_document_lines(table: Table) -> list[RenderedLine]:
         "</head>",
         "<body>",
     ]
-    return [
-        *map(RenderedLine, opening),
-        *render_html_lines(table, buttons=False),
-        *map(RenderedLine, ["</body>", "</html>"]),
+    return join_lines([*opening, *_render_lines(table, buttons=False), "</body>", "</html>"], marks)
+
+
+def _render_lines(grid: Table, buttons: bool) -> list[str]:
+    known = assign_footnote_letters(grid)
+    title = escape_html(grid.title.rstrip(" ."))
+    table = [
+        *(f'<p class="warning">{escape_html(warning)}</p>' for warning in grid.warnings),
+        "<table>",
+        f"<caption>{f'<b>{title}.</b> ' if title else ''}{escape_html(grid.caption)}</caption>",
+        *_make_head(grid, buttons),
+        "<tbody>",
     ]
-
-
-def read_html(content: str) -> dict[str, str]:
-    """The plain text of every cell by its name, without letters of footnotes; names of lines as `<table>/<line>`."""
-    reader = _CellReader()
-    reader.feed(content)
-    reader.close()
-    return {name: "".join(parts) for name, parts in reader.texts.items()}
+    foot = [f"<li><sup>{known[note]}</sup> {escape_html(note)}</li>" for note in grid.footnotes]
+    foot = ['<ul class="footnotes">', *foot, "</ul>"] if foot else []
+    return [
+        f'<figure class="grid" id="table-{escape_html(grid.name)}">',
+        *table,
+        *(written for line in grid.rows for written in _render_row(grid, line, known)),
+        *["</tbody>", "</table>", *foot, *(f'<p class="note">{escape_html(note)}</p>' for note in grid.notes)],
+        "</figure>",
+    ]
 
 
 def _make_head(table: Table, buttons: bool) -> list[str]:
@@ -135,19 +113,19 @@ def _make_align_attribute(numeric: bool) -> str:
     return ' class="n"' if numeric else ""
 
 
-def _render_row(table: Table, line: Row, known: Mapping[str, str]) -> list[RenderedLine]:
+def _render_row(table: Table, line: Row, known: Mapping[str, str]) -> list[str]:
     cells = []
     for at, cell in enumerate(line.cells):
         name, said = get_cell_name(table, line, at), _render_cell(cell, known)
         where = f' data-cell="{escape_html(name)}"'
         if at == 0:
-            cells.append(RenderedLine(f'<th scope="row"{where}>{said}</th>', (name,)))
+            cells.append(mark_cell(name, f'<th scope="row"{where}>{said}</th>'))
             continue
         value = f' data-value="{float(cell.value)!r}"' if cell.value is not None and isfinite(cell.value) else ""
         runs = f' data-runs="{escape_html(" ".join(cell.run_keys))}"' if cell.run_keys else ""
         more = f"{_make_align_attribute(table.columns[at].numeric)}{where}{value}{runs}"
-        cells.append(RenderedLine(f"<td{more}>{said}</td>", (name,)))
-    return [RenderedLine('<tr class="rule">' if line.rule_above else "<tr>"), *cells, RenderedLine("</tr>")]
+        cells.append(mark_cell(name, f"<td{more}>{said}</td>"))
+    return ['<tr class="rule">' if line.rule_above else "<tr>", *cells, "</tr>"]
 
 
 def _render_cell(cell: Cell, known: Mapping[str, str]) -> str:
@@ -155,31 +133,3 @@ def _render_cell(cell: Cell, known: Mapping[str, str]) -> str:
     if cell.mark:
         said = f"<b>{said}</b>" if cell.mark == "best" else f"<u>{said}</u>"
     return f"{said}<sup>{letter}</sup>" if letter else said
-
-
-class _CellReader(HTMLParser):
-    """Collects what stands in elements that have a `data-cell`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.texts: dict[str, list[str]] = {}
-        self._parts: list[str] | None = None  # of the cell that is open
-        self._in_footnote = False  # inside the letters of footnotes
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Opens a cell."""
-        name = dict(attrs).get("data-cell")
-        if name is not None:
-            self._parts = self.texts.setdefault(name, [])
-        self._in_footnote = self._in_footnote or tag == "sup"
-
-    def handle_endtag(self, tag: str) -> None:
-        """Closes it."""
-        if tag in ("td", "th", "tr"):
-            self._parts = None
-        self._in_footnote = self._in_footnote and tag != "sup"
-
-    def handle_data(self, data: str) -> None:
-        """Keeps what a reader sees."""
-        if self._parts is not None and not self._in_footnote:
-            self._parts.append(data)

@@ -8,22 +8,20 @@ from itertools import groupby
 from unicodedata import normalize
 
 from reports.formats import (
-    RenderedLine,
     assign_footnote_letters,
     format_footnote_marks,
     get_cell_name,
     join_lines,
     make_printable,
+    mark_cell,
 )
 from reports.types import Cell, Column, Row, Table
 
 PACKAGES = ("booktabs", "graphicx", "amssymb")
 COLUMN_CHARS = 50  # letters of \small type that one of two columns, 3.25 inches, holds
 COLUMN_GAP = 3  # letters that the space between two columns takes
-COMMENT_SIGN = re.compile(r"(?<!\\)(?:\\\\)*%")  # a percent sign that no backslash takes the meaning of
 OPTION_START = re.compile(r"^ *[\[*]")  # in front: what `\\` and `\midrule` would take for theirs
 HYPHEN_AS_MINUS = re.compile(r"(?<![\w.)-])-(?=\d)")  # a hyphen that is one
-CELL_COMMENT = re.compile(r"\s*(.*):((?: [\w.-]+)*)\s*")  # what a cell's comment says: name, keys
 TABLE_WIDTH = r"\ifdim\wd8>\linewidth\linewidth\else\wd8\fi"  # never wider than it is: type would grow
 NOTES_WIDTH = (
     rf"\ifdim\wd8<.75\linewidth.75\linewidth\else{TABLE_WIDTH}\fi"  # as wide as the table, but no narrow tower of text
@@ -118,7 +116,7 @@ SPECIAL_CHARS = re.compile(
 NEEDLESS_BRACES = re.compile(r"(?<=[-'`])\{\}(?![-'`])")
 
 
-def render_latex(table: Table) -> str:
+def render_latex(table: Table, marks: bool = False) -> str:
     r"""A whole table environment for `\input`; it needs the packages that its first line names, and any engine.
 
     Its caption is the title, after the warnings; how the table is to be read stands below it, with the footnotes. One
@@ -126,11 +124,6 @@ def render_latex(table: Table) -> str:
     and one that is still too wide is shrunk. Each cell stands on a line of its own, with its name and the keys of its
     runs in a comment.
     """
-    return join_lines(render_latex_lines(table))
-
-
-def render_latex_lines(table: Table) -> list[RenderedLine]:
-    """The lines of `render_latex`, with the cells on them."""
     known = assign_footnote_letters(table)
     kind = "table*" if _count_chars(table) > COLUMN_CHARS else "table"
     wanted = ", ".join(rf"\usepackage{{{package}}}" for package in PACKAGES)
@@ -148,12 +141,14 @@ def render_latex_lines(table: Table) -> list[RenderedLine]:
         *_make_head(table),
         *([r"\midrule"] if table.rows else []),
     ]
-    return [
-        *map(RenderedLine, opening),
+    lines = [
+        *opening,
         *(part for at, line in enumerate(table.rows) for part in _render_row(table, line, at, known)),
-        *map(RenderedLine, [r"\bottomrule", r"\end{tabular}}", rf"\resizebox{{{TABLE_WIDTH}}}{{!}}{{\usebox8}}"]),
-        *map(RenderedLine, [*_make_foot(table, known, kind), rf"\end{{{kind}}}"]),
+        *[r"\bottomrule", r"\end{tabular}}", rf"\resizebox{{{TABLE_WIDTH}}}{{!}}{{\usebox8}}"],
+        *_make_foot(table, known, kind),
+        rf"\end{{{kind}}}",
     ]
+    return join_lines(lines, marks)
 
 
 def escape_latex(text: str) -> str:
@@ -164,18 +159,6 @@ def escape_latex(text: str) -> str:
     amssymb.
     """
     return OPTION_START.sub(r"{\g<0>}", escape_latex_chars(text), count=1)
-
-
-def read_latex(text: str) -> list[tuple[str, str]]:
-    """Name and LaTeX source of every body cell, in the order of the file; names of lines as `<table>/<line>`."""
-    found = []
-    body = text.partition("\n\\midrule\n")[2].partition("\n\\bottomrule\n")[0]
-    for line in body.split("\n"):
-        comment = COMMENT_SIGN.search(line)
-        own = CELL_COMMENT.fullmatch(line[comment.end() :]) if comment else None
-        if comment and own:
-            found.append((own[1], line[: comment.end() - 1].strip().removeprefix("&").strip()))
-    return found
 
 
 def _count_chars(table: Table) -> int:
@@ -231,7 +214,7 @@ def _make_column_title(table: Table, at: int, column: Column) -> str:
     return rf"\multicolumn{{1}}{{c}}{{{said}}}" if _is_right_aligned(table, at) else said
 
 
-def _render_row(table: Table, line: Row, at: int, known: Mapping[str, str]) -> list[RenderedLine]:
+def _render_row(table: Table, line: Row, at: int, known: Mapping[str, str]) -> list[str]:
     """A line of the table; a rule above the first would double that of the head."""
     cells = []
     for place, cell in enumerate(line.cells):
@@ -242,9 +225,8 @@ def _render_row(table: Table, line: Row, at: int, known: Mapping[str, str]) -> l
             else f"  {_render_cell(cell, known, False)}"
         )
         keys = "".join(f" {re.sub(r'[^A-Za-z0-9_.-]', '-', key)}" for key in cell.run_keys)
-        cells.append(RenderedLine(f"{said.rstrip()} % {make_printable(name)}:{keys}", (name,)))
-    rule = [RenderedLine(r"\midrule")] if line.rule_above and at else []
-    return [*rule, *cells, RenderedLine(r"  \\")]
+        cells.append(mark_cell(name, f"{said.rstrip()} % {make_printable(name)}:{keys}"))
+    return [*([r"\midrule"] if line.rule_above and at else []), *cells, r"  \\"]
 
 
 def _render_cell(cell: Cell, known: Mapping[str, str], right: bool) -> str:

@@ -5,40 +5,32 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from reports.formats import (
-    RenderedLine,
     assign_footnote_letters,
     format_footnote_marks,
     format_heading,
-    get_cell_names,
+    get_cell_name,
     join_lines,
     make_printable,
+    mark_cell,
 )
 from reports.types import Cell, Column, Row, Table
 
 ACTIVE_CHARS = re.compile(r"[\\`*_\[\]<>|~&$#]")  # what Markdown, its tables, or GitHub's mathematics may act on
 BLOCK_START = re.compile(r"^(\d*)(?=[-+=.)])")  # before what makes a paragraph a list, a rule or a heading
-UNESCAPED_PIPE = re.compile(r"(?<!\\)((?:\\\\)*)\|")  # a pipe that no backslash takes the meaning of
-ESCAPED_CHAR = re.compile(r"\\([!-/:-@\[-`{-~])")
-FOOTNOTE_LETTERS = re.compile(r"<sup>[^<]*</sup>$")
 
 NOTE_COLUMN = "note"
 FORMULA_START = re.compile(r"'*[=+\-@＝＋－＠]")  # what a spreadsheet may run; ' as the guard is doubled itself
 SIGNED_NUMBER = re.compile(r"[+-](?:\d[\d.,]*(?: ?[±%\[(][^=@|!]*)?)?")  # -1.2, +0.5 ± 0.1, -1.2 [-2.0, -0.4], a dash
 
 
-def render_markdown(table: Table) -> str:
+def render_markdown(table: Table, marks: bool = False) -> str:
     """Title, warnings, caption, a pipe table, footnotes and notes. Rules have no counterpart and are left out.
 
     Cells are padded, so that the text can be read as it is.
     """
-    return join_lines(render_markdown_lines(table))
-
-
-def render_markdown_lines(table: Table) -> list[RenderedLine]:
-    """The lines of `render_markdown`, with the cells on them."""
     known = assign_footnote_letters(table)
     head = [f"### {_escape_markdown(table.title)}", ""]
     for warning in table.warnings:
@@ -50,40 +42,23 @@ def render_markdown_lines(table: Table) -> list[RenderedLine]:
     foot = ["", *foot] if foot else []
     for note in table.notes:
         foot += ["", escape_paragraph(note)]
-    return [*map(RenderedLine, head), *_render_pipe_table(table, known), *map(RenderedLine, foot)]
+    return join_lines([*head, *_render_pipe_table(table, known), *foot], marks)
 
 
-def read_markdown(text: str) -> list[list[str]]:
-    """The body's cells as plain text, line by line: without marks, letters of footnotes and spaces around."""
-    rows = [line for line in text.split("\n") if line.startswith("|")]
-    return [[_strip_markup(cell) for cell in split_markdown_row(row)] for row in rows[2:]]
-
-
-def split_markdown_row(line: str) -> list[str]:
-    """The cells of one line of a pipe table, as they are written; none where it is no such line."""
-    cells = UNESCAPED_PIPE.sub("\\1\n", line.strip()).split("\n")
-    return [cell.strip(" ") for cell in cells[1:-1]]
-
-
-def _render_pipe_table(table: Table, known: Mapping[str, str]) -> list[RenderedLine]:
+def _render_pipe_table(table: Table, known: Mapping[str, str]) -> list[str]:
     titles = [_escape_markdown(format_heading(column)) for column in table.columns]
     bodies = [[_render_markdown_cell(cell, known) for cell in line.cells] for line in table.rows]
     widths = [max(3, *(len(row[at]) for row in [titles, *bodies])) for at in range(len(titles))]
     right = [column.numeric and at > 0 for at, column in enumerate(table.columns)]
-    parts = ["-" * (width - 1) + ":" if end else "-" * width for width, end in zip(widths, right, strict=True)]
-    return [
-        RenderedLine(_join_markdown_row(titles, widths, right)),
-        RenderedLine(_join_markdown_row(parts, widths, right)),
-        *(
-            RenderedLine(_join_markdown_row(body, widths, right), get_cell_names(table, line))
-            for line, body in zip(table.rows, bodies, strict=True)
-        ),
-    ]
 
+    def pad(cells: Sequence[str]) -> list[str]:
+        places = zip(cells, widths, right, strict=True)
+        return [cell.rjust(width) if end else cell.ljust(width) for cell, width, end in places]
 
-def _join_markdown_row(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    places = zip(cells, widths, right, strict=True)
-    return f"| {' | '.join(cell.rjust(width) if end else cell.ljust(width) for cell, width, end in places)} |"
+    rows = [pad(titles), ["-" * (width - 1) + (":" if end else "-") for width, end in zip(widths, right, strict=True)]]
+    for line, body in zip(table.rows, bodies, strict=True):
+        rows.append([mark_cell(get_cell_name(table, line, at), cell) for at, cell in enumerate(pad(body))])
+    return [f"| {' | '.join(row)} |" for row in rows]
 
 
 def _render_markdown_cell(cell: Cell, known: Mapping[str, str]) -> str:
@@ -91,14 +66,6 @@ def _render_markdown_cell(cell: Cell, known: Mapping[str, str]) -> str:
     if text and cell.mark:
         text = f"**{text}**" if cell.mark == "best" else f"<u>{text}</u>"
     return f"{text}<sup>{letter}</sup>" if letter else text
-
-
-def _strip_markup(cell: str) -> str:
-    bare = FOOTNOTE_LETTERS.sub("", cell)
-    for opening, closing in (("**", "**"), ("<u>", "</u>")):
-        if bare.startswith(opening) and bare.endswith(closing):
-            bare = bare.removeprefix(opening).removesuffix(closing)
-    return ESCAPED_CHAR.sub(r"\1", bare)
 
 
 def _escape_markdown(text: str) -> str:
@@ -110,46 +77,27 @@ def escape_paragraph(text: str) -> str:
     return BLOCK_START.sub(r"\1\\", _escape_markdown(text))
 
 
-def render_csv(table: Table) -> str:
+def render_csv(table: Table, marks: bool = False) -> str:
     """One heading line, then the grid's lines: cells as text, and a last column `note`.
 
     `note` holds the warnings, in each line, and the footnotes of its cells, so that no line loses them when it is
     sorted or copied. A text that a spreadsheet could take for a formula gets an apostrophe; signed numbers stay.
     """
-    return join_lines(render_csv_lines(table))
-
-
-def render_csv_lines(table: Table) -> list[RenderedLine]:
-    """The lines of `render_csv`, with the cells on them."""
     heads = [guard_formula(format_heading(column)) for column in table.columns]
-    return [
-        RenderedLine(_join_csv_row([*heads, NOTE_COLUMN])),
-        *(RenderedLine(_render_csv_row(table, line), (*get_cell_names(table, line), "")) for line in table.rows),
-    ]
+    return join_lines([_join_csv_row([*heads, NOTE_COLUMN]), *_render_csv_rows(table)], marks)
 
 
-def read_csv(text: str) -> list[list[str]]:
-    """The body's cells as text, line by line, without the heading, the column `note` and the apostrophes."""
-    rows = list(csv.reader(io.StringIO(text, newline="")))
-    return [
-        [cell[1:] if cell[:1] == "'" and FORMULA_START.match(cell) else cell for cell in row[:-1]] for row in rows[1:]
-    ]
-
-
-def split_csv_row(line: str) -> list[str]:
-    """The values of one line; none where it is no such line."""
-    try:
-        return next(csv.reader([line]), [])
-    except csv.Error:
-        return []
-
-
-def _render_csv_row(table: Table, line: Row) -> str:
-    cells = [
-        guard_formula(cell.text, numeric=column.numeric and at > 0)
-        for at, (column, cell) in enumerate(zip(table.columns, line.cells, strict=True))
-    ]
-    return _join_csv_row([*cells, guard_formula(" ".join([*table.warnings, *_collect_footnotes(table.columns, line)]))])
+def _render_csv_rows(table: Table) -> Iterator[str]:
+    for line in table.rows:
+        cells = [
+            guard_formula(cell.text, numeric=column.numeric and at > 0)
+            for at, (column, cell) in enumerate(zip(table.columns, line.cells, strict=True))
+        ]
+        marked = [
+            mark_cell(get_cell_name(table, line, at), _join_csv_row([cell, ""])[:-1]) for at, cell in enumerate(cells)
+        ]
+        note = guard_formula(" ".join([*table.warnings, *_collect_footnotes(table.columns, line)]))
+        yield ",".join([*marked, _join_csv_row([note, ""])[:-1]])
 
 
 def _collect_footnotes(columns: Sequence[Column], line: Row) -> list[str]:

@@ -39,7 +39,7 @@ class Form(NamedTuple):
     """A kind of file, and what writes it."""
 
     kind: str
-    write: Callable[[Table], str]
+    write: Callable[..., str]
 
 
 FORMS = {

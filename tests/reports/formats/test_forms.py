@@ -8,11 +8,12 @@ from html.parser import HTMLParser
 import pytest
 
 from reports.formats import assign_footnote_letters, make_printable
-from reports.formats.html import read_html, render_html_document, render_html_table
-from reports.formats.latex import escape_latex, read_latex, render_latex
-from reports.formats.plain import read_csv, read_markdown, render_csv, render_markdown
+from reports.formats.html import render_html_document, render_html_table
+from reports.formats.latex import escape_latex, render_latex
+from reports.formats.plain import render_csv, render_markdown
 from reports.types import Cell, Column, Row, Table
 from tests.reports.formats.grids import FAILED, FORMS, GRIDS, empty, nasty, paper, plain, single
+from tests.reports.formats.reading import read_csv, read_html, read_latex, read_markdown
 
 EVERY = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 
@@ -56,11 +57,11 @@ def test_latex_names_every_cell_once_and_on_a_line_of_its_own(grid):
         for line in grid.rows
         for name in (f"{grid.name}/{line.id}", *(f"{grid.name}/{line.id}/{column.id}" for column in grid.columns[1:]))
     ]
-    assert [name for name, _ in read_latex(render_latex(grid))] == [make_printable(name) for name in names]
+    assert [name for name, _ in read_latex(grid)] == [make_printable(name) for name in names]
 
 
 def test_latex_cells_are_read_as_they_are_set():
-    cells = dict(read_latex(render_latex(paper())))
+    cells = dict(read_latex(paper()))
     assert cells["comparison/mart/ekman6/acc_e"] == r"\textbf{52.7 $\pm$ 1.2}"
     assert cells["comparison/mbt/ekman6/acc_e"] == r"\underline{49.8 $\pm$ 1.4}"
     assert cells["comparison/mart"] == r"mart (epochs=2, mask\_to=0.6)"
@@ -234,4 +235,4 @@ def test_a_table_of_one_column_and_one_of_no_lines_are_whole(form):
 def test_a_table_of_no_lines_has_a_head_and_no_body():
     assert render_markdown(empty()).splitlines()[-3:] == ["| ------ | ----: |", "", "Come back later."]
     assert r"\midrule" not in render_latex(empty()) and render_csv(empty()) == "Method,Acc E,note\n"
-    assert read_markdown(render_markdown(empty())) == [] == read_latex(render_latex(empty()))
+    assert read_markdown(render_markdown(empty())) == [] == read_latex(empty())

@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 from rich.table import Table as ScreenTable
 
 from reports.comparisons import compare_with_reference
-from reports.formats.html import read_html, render_html_table
-from reports.formats.latex import read_latex, render_latex
-from reports.formats.plain import read_csv, read_markdown, render_csv, render_markdown
+from reports.formats.html import render_html_table
+from reports.formats.plain import render_csv, render_markdown
 from reports.runs import PredictionCache
 from reports.tables.columns import METRIC_TITLES
 from reports.tables.costs import make_costs_table
@@ -19,6 +18,7 @@ from reports.tables.differences import make_significance_table as against
 from reports.tables.scores import make_scores_table
 from reports.terminal import group_by_dataset, make_gap_table, make_optimism_table, render_records
 from reports.types import Table
+from tests.reports.formats.reading import read_csv, read_html, read_latex, read_markdown
 from tests.reports.tables.by_hand import by_hand, frame_of
 
 SOME = settings(deadline=None, max_examples=40)
@@ -46,7 +46,7 @@ def forms(grid: Table, name: str) -> list[list[str]]:
     """The cells of a column of a table, read back from each form that it is written in; each minus as the screen's."""
     place = [one.id for one in grid.columns].index(name)
     names = [f"{grid.name}/{line.id}/{name}" for line in grid.rows]
-    source, page = dict(read_latex(render_latex(grid))), read_html(render_html_table(grid))
+    source, page = dict(read_latex(grid)), read_html(render_html_table(grid))
     written = [
         [row[place] for row in read_markdown(render_markdown(grid))],
         [row[place] for row in read_csv(render_csv(grid))],
