@@ -59,7 +59,7 @@ HOST_ATTR, PROCESS_ATTR, ERROR_KIND_ATTR, ERROR_MESSAGE_ATTR, RETRY_OF_ATTR = (
     "message",
     "retry of",
 )
-_leased_ids: set[int] = set()  # Optuna's ids of the trials that this process works at
+_leased: set[tuple[str, int]] = set()  # study and number of the trials that this process works at
 
 
 def make_storage_url(results: Path, url: str | None) -> str:
@@ -166,6 +166,13 @@ class Storage:
             reason = _get_first_line(error.last_attempt.exception())
             raise StoreError(f"the database {hide_password(self.url)} stayed away ({reason})") from None
 
+    def get_trial_id(self, study: Study, number: int) -> int:
+        """Return the id that the database has for a trial of a study."""
+        database = self.open()
+        return database.get_trial_id_from_study_id_trial_number(
+            database.get_study_id_from_name(study.study_name), number
+        )
+
     @contextmanager
     def _lock(self) -> Iterator[None]:
         if self._file is not None:
@@ -200,7 +207,7 @@ class Storage:
             engine_kwargs={"pool_pre_ping": True, **self._get_engine_options()},
             heartbeat_interval=HEARTBEAT,
             grace_period=HEARTBEAT_TIMEOUT,
-            heartbeat_stale_trial_callback=_requeue_stale,
+            heartbeat_stale_trial_callback=enqueue_copy,
         )
 
     def _get_engine_options(self) -> dict[str, Any]:
@@ -224,11 +231,6 @@ def hide_password(url: str) -> str:
     return f"{kind}{slashes}{rest.rpartition('@')[2]}"
 
 
-def _requeue_stale(study: Study, trial: Any) -> None:
-
-    enqueue_copy(study, trial)
-
-
 def _get_outage_errors() -> tuple[type[Exception], ...]:
     """What a database that is away raises, through each of the layers."""
     return (StorageInternalError, DBAPIError, psycopg.Error)
@@ -249,11 +251,12 @@ def _get_first_line(error: BaseException | None) -> str:
 class Lease:
     """Work under way. It is finished by exactly one of done, pruned, failed and give_back."""
 
-    def __init__(self, storage: Storage, study: Study, trial: Trial) -> None:
-        self.storage, self.study, self.trial = storage, study, trial
-        self.params: dict[str, Any] = dict(trial.params)
+    def __init__(self, storage: Storage, study: Study, trial_id: int) -> None:
+        self.storage, self.study, self.trial = storage, study, Trial(study, trial_id)
+        self.params: dict[str, Any] = dict(self.trial.params)
+        self._trial_id = trial_id
         self._reported_steps: set[int] = set()
-        _leased_ids.add(trial._trial_id)
+        _leased.add((study.study_name, self.trial.number))
         with suppress(Exception):  # the first sign of life: without one it would never count as dead elsewhere
             self._send_heartbeat()
         self._stopped = threading.Event()
@@ -296,7 +299,7 @@ class Lease:
 
     def release(self) -> None:
         """Interrupted: somebody else, or the next command, runs it again with the same values."""
-        self.storage.with_lock(lambda: requeue(self.study, self.trial.number))
+        self.storage.with_lock(lambda: requeue(self.storage, self.study, self.trial.number))
         self._stop_heartbeat()
 
     def _finish(self, state: str, value: float | None = None) -> None:
@@ -305,8 +308,7 @@ class Lease:
         self._stop_heartbeat()
 
     def _send_heartbeat(self) -> None:
-        storage: Any = self.study._storage
-        storage.record_heartbeat(self.trial._trial_id)
+        self.storage.open().record_heartbeat(self._trial_id)
 
     def _send_heartbeats(self) -> None:
         while not self._stopped.wait(HEARTBEAT):
@@ -316,7 +318,7 @@ class Lease:
     def _stop_heartbeat(self) -> None:
         self._stopped.set()
         self._heartbeat_thread.join(timeout=5)
-        _leased_ids.discard(self.trial._trial_id)
+        _leased.discard((self.study.study_name, self.trial.number))
 
 
 def enqueue(
@@ -334,13 +336,13 @@ def enqueue(
 def lease_waiting(storage: Storage, study: Study, **notes: object) -> Lease:
     """Claim the trial that waits in front; it names its owner before it counts as under way. To be called alone, where
     one waits."""
-    waiting, running = optuna.trial.TrialState.WAITING, optuna.trial.TrialState.RUNNING
-    found = study.get_trials(deepcopy=False, states=(waiting,))[0]._trial_id
+    found = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))[0]
+    trial_id = storage.get_trial_id(study, found.number)
     storage.check_lock()
     for name, value in {**notes, **_describe_owner()}.items():
-        study._storage.set_trial_user_attr(found, name, value)
-    study._storage.set_trial_state_values(found, running)
-    return Lease(storage, study, optuna.Trial(study, found))
+        storage.open().set_trial_user_attr(trial_id, name, value)
+    storage.open().set_trial_state_values(trial_id, TrialState.RUNNING)
+    return Lease(storage, study, trial_id)
 
 
 def lease_new(storage: Storage, study: Study, distributions: Mapping[str, BaseDistribution], **notes: object) -> Lease:
@@ -354,8 +356,8 @@ def lease_new(storage: Storage, study: Study, distributions: Mapping[str, BaseDi
         user_attrs={**notes, **_describe_owner()},
     )
     storage.check_lock()
-    number = study._storage.create_new_trial(study._study_id, template)
-    return Lease(storage, study, optuna.Trial(study, number))
+    database = storage.open()
+    return Lease(storage, study, database.create_new_trial(database.get_study_id_from_name(study.study_name), template))
 
 
 def _describe_owner() -> dict[str, str]:
@@ -366,7 +368,7 @@ def _draw_params(study: Study, distributions: Mapping[str, BaseDistribution]) ->
     """What the sampler draws for the next trial, by its public steps: together where it can, else one by one."""
     blank = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
     blank.number = len(study.get_trials(deepcopy=False))
-    study = copy(study)
+    study = copy(study)  # its storage is Optuna's cache of ours, which no public name gives
     study._storage = _ReadOnlyStorage(study._storage)  # type: ignore[assignment]
     space = study.sampler.infer_relative_search_space(study, blank)
     drawn = study.sampler.sample_relative(study, blank, {n: d for n, d in space.items() if n in distributions})
@@ -408,12 +410,12 @@ def requeue_orphans(storage: Storage, study: Study) -> None:
     storage.last_orphan_check[study.study_name] = time.monotonic()
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         process = trial.user_attrs.get(PROCESS_ATTR, "")
-        if trial._trial_id in _leased_ids or trial.user_attrs.get(HOST_ATTR) != socket.gethostname():
+        if (study.study_name, trial.number) in _leased or trial.user_attrs.get(HOST_ATTR) != socket.gethostname():
             continue
         if not storage.is_sqlite and process and process.rpartition(":")[2] != get_process_id().rpartition(":")[2]:
             continue  # another boot, or another machine of this name: its signs of life tell
         if process == get_process_id() or not process_is_alive(process):
-            requeue(study, trial.number, died=True)
+            requeue(storage, study, trial.number, died=True)
     fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
         if (
@@ -422,7 +424,7 @@ def requeue_orphans(storage: Storage, study: Study) -> None:
             enqueue_copy(study, trial)
 
 
-def requeue(study: Study, number: int, died: bool = False) -> None:
+def requeue(storage: Storage, study: Study, number: int, died: bool = False) -> None:
     """End a running trial as interrupted; its values wait to be run again, unless too many processes `died` of them."""
     trial = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
     if trial.state.is_finished():
@@ -431,11 +433,11 @@ def requeue(study: Study, number: int, died: bool = False) -> None:
     fatal = deaths >= MAX_DEATHS and bool(trial.params)
     if not fatal:
         enqueue_copy(study, trial, **{DEATHS_ATTR: deaths})
-    if died:
-        study._storage.set_trial_user_attr(
-            trial._trial_id, ERROR_MESSAGE_ATTR, f"{DIED_MESSAGE} {deaths} times" if fatal else DIED_MESSAGE
-        )
-    study._storage.set_trial_user_attr(trial._trial_id, ERROR_KIND_ATTR, "other" if fatal else "interrupted")
+    notes = {ERROR_MESSAGE_ATTR: f"{DIED_MESSAGE} {deaths} times" if fatal else DIED_MESSAGE} if died else {}
+    notes[ERROR_KIND_ATTR] = "other" if fatal else "interrupted"
+    trial_id = storage.get_trial_id(study, number)
+    for name, value in notes.items():
+        storage.open().set_trial_user_attr(trial_id, name, value)
     study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
 
