@@ -20,6 +20,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 import torch
+from tenacity import Retrying, before_sleep_log, retry_if_exception_type, stop_after_attempt
 
 from bench.errors import BenchError, ConfigError, StoreError
 from bench.execute import RunEnvironment
@@ -279,15 +280,16 @@ def _connect(ray: Any, launcher: str, resources: Resources) -> None:
         _check_reachable(str(address))
     if not str(address).startswith("ray://"):
         how["configure_logging"] = False
-    for attempt in range(1, MAX_CONNECT_ATTEMPTS + 1):
-        try:
-            ray.init(address=address, **how)
-            return
-        except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-            if isinstance(error, ConnectionAbortedError) and attempt < MAX_CONNECT_ATTEMPTS:
-                logging.getLogger(__name__).warning("Ray Client did not start, attempt %d", attempt, exc_info=error)
-                continue
-            raise ConfigError(f"no Ray cluster at {address or 'this machine'} ({_get_error_reason(error)})") from None
+    retrying = Retrying(
+        retry=retry_if_exception_type(ConnectionAbortedError),
+        stop=stop_after_attempt(MAX_CONNECT_ATTEMPTS),
+        before_sleep=before_sleep_log(logging.getLogger(__name__), logging.WARNING, exc_info=True),
+        reraise=True,
+    )
+    try:
+        retrying(ray.init, address=address, **how)
+    except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
+        raise ConfigError(f"no Ray cluster at {address or 'this machine'} ({_get_error_reason(error)})") from None
 
 
 def _check_reachable(address: str) -> None:
