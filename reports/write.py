@@ -28,6 +28,7 @@ from bench.files import atomic_write, parse_json, sha256
 from bench.processes import init_pool_worker
 from bench.record import find_commit, hash_source
 from reports.figures.style import render_png, render_svg, save_figure
+from reports.formats import split_marks
 from reports.formats.html import render_html_document
 from reports.formats.latex import escape_latex, render_latex
 from reports.formats.plain import escape_paragraph, guard_formula, render_csv, render_markdown
@@ -41,7 +42,13 @@ PAGE_FILE = "index.html"
 ReportProgress = Callable[[str, int, int], None]
 """Told what is done, how much of it, and of how much."""
 
-TABLE_RENDERERS = {"md": render_markdown, "tex": render_latex, "csv": render_csv, "html": render_html_document}
+
+def _render_html(table: Table) -> str:
+    """Return a table's page without the marks of its cells."""
+    return split_marks(render_html_document(table))[0]
+
+
+TABLE_RENDERERS = {"md": render_markdown, "tex": render_latex, "csv": render_csv, "html": _render_html}
 TABLE_FOLDER, FIGURE_FOLDER = "tables", "figures"
 
 MIN_PARALLEL_FIGURES = 8  # figures from which other processes are worth their start

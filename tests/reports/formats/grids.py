@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from reports.formats.html import render_html_document, render_html_table
+from reports.formats import html, split_marks
 from reports.formats.latex import render_latex
 from reports.formats.plain import render_csv, render_markdown
 from reports.types import Cell, Column, Mark, Row, Table
@@ -33,6 +33,16 @@ NASTY = (
     "",
     " ",
 )
+
+
+def render_html_table(table: Table) -> str:
+    """A table as it stands in a page, without the marks of its cells."""
+    return split_marks(html.render_html_table(table))[0]
+
+
+def render_html_document(table: Table) -> str:
+    """The page of a table without the marks of its cells."""
+    return split_marks(html.render_html_document(table))[0]
 
 
 class Form(NamedTuple):

@@ -8,11 +8,22 @@ from html.parser import HTMLParser
 import pytest
 
 from reports.formats import assign_footnote_letters, make_printable
-from reports.formats.html import read_html, render_html_document, render_html_table
+from reports.formats.html import read_html
 from reports.formats.latex import escape_latex, read_latex, render_latex
 from reports.formats.plain import read_csv, read_markdown, render_csv, render_markdown
 from reports.types import Cell, Column, Row, Table
-from tests.reports.formats.grids import FAILED, FORMS, GRIDS, empty, nasty, paper, plain, single
+from tests.reports.formats.grids import (
+    FAILED,
+    FORMS,
+    GRIDS,
+    empty,
+    nasty,
+    paper,
+    plain,
+    render_html_document,
+    render_html_table,
+    single,
+)
 
 EVERY = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
 

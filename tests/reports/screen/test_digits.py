@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from rich.table import Table as ScreenTable
 
 from reports.comparisons import compare_with_reference
-from reports.formats.html import read_html, render_html_table
+from reports.formats.html import read_html
 from reports.formats.latex import read_latex, render_latex
 from reports.formats.plain import read_csv, read_markdown, render_csv, render_markdown
 from reports.runs import PredictionCache
@@ -19,6 +19,7 @@ from reports.tables.differences import make_significance_table as against
 from reports.tables.scores import make_scores_table
 from reports.terminal import group_by_dataset, make_gap_table, make_optimism_table, render_records
 from reports.types import Table
+from tests.reports.formats.grids import render_html_table
 from tests.reports.tables.by_hand import by_hand, frame_of
 
 SOME = settings(deadline=None, max_examples=40)
