@@ -4,13 +4,14 @@ import csv
 import re
 from html.parser import HTMLParser
 
+import markupsafe
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from reports.formats import make_printable
-from reports.formats.html import render_html_table
+from reports.formats import make_printable, split_marks
+from reports.formats.html import render_html_document, render_html_table
 from reports.formats.latex import escape_latex, render_latex
 from reports.formats.plain import render_csv, render_markdown
 from reports.types import Cell, Column, Row, Table
@@ -42,7 +43,7 @@ def test_no_name_ends_an_attribute():
     text = '" onclick="x" y=\''
     assert f"t/{text}" in read_html(render_html_table(table(text))) and " onclick" not in render_html_table(
         table(text)
-    ).replace("&quot; onclick", "")
+    ).replace("&#34; onclick", "")
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", '\'=HYPERLINK("x")', "＝1", "''=1"])
@@ -170,3 +171,27 @@ def test_rendered_markdown_has_the_same_elements_whatever_the_names(text):
     render = MarkdownIt().enable(["table", "strikethrough"]).render
     usual, told = (re.findall(r"<(/?\w+)", render(render_markdown(table(name)))) for name in ("usual", text))
     assert not make_printable(text).strip(" ") or told == usual
+
+
+HOSTILE = (
+    "</script><script>x</script>",
+    "{{ 7*7 }}",
+    "{% raw %}",
+    "{# x #}",
+    "javascript:alert(1)",
+    '" onload="x',
+    "'",
+)
+
+
+@pytest.mark.parametrize("text", [*HOSTILE, *NASTY])
+def test_a_template_writes_any_text_as_it_is_and_marks_each_cell_by_its_name(text):
+    for write in (render_html_table, render_html_document):
+        written, spans = split_marks(write(everywhere(text), marks=True))
+        plainly = make_printable(text)
+        name = f"{plainly}/{plainly}"
+        assert [span.name for span in spans] == [name, f"{name}/{plainly}2"] * 2
+        for span in spans:
+            assert list(read_html(written[span.start : span.end])) == [span.name]
+        assert str(markupsafe.escape(plainly)) in written and not set("\x02\x03\x1f\u202e") & set(written)
+        assert re.findall(r"<(\w+)", written) == re.findall(r"<(\w+)", write(everywhere("usual"))) or (not text.strip())

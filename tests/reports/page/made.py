@@ -27,6 +27,14 @@ TITLES = {
 }
 ARMS = ("mart", "mbt", "mbt-long", "mart-released", "probe", "majority", "fusion-late", "fusion-early")
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\u202e\"'&中文"
+HOSTILE_TEXTS = (
+    HOSTILE,
+    "{{ 7*7 }}{% raw %}{# x #}",
+    "javascript:alert(1)",
+    "\" onload=alert(4) '",
+    "${7*7} `x` \\",
+    "-->",
+)
 
 
 def card(name: str = "ekman6", classes: tuple[str, ...] = CLASSES, title: str = "") -> DatasetInfo:
@@ -164,3 +172,19 @@ def many(folder: Path, arms: tuple[str, ...], names: tuple[str, ...], seeds: int
     """Runs of every arm on every data set with every seed."""
     cards = [card(name) for name in names]
     return [run(folder, one, arm, seed, clips, **more) for one in cards for arm in arms for seed in range(seeds)]
+
+
+def named(folder: Path, text: str) -> Report:
+    """A report in which everything bears one name."""
+    facts = card(classes=(text, "joy"), title=text)
+    runs = [run(folder, facts, arm, 0, name=text) for arm in ("mart", text)]
+    runs.append(run(folder, facts, text, 1, name=text, failed=text))
+    runs = [replace(one, mlflow_run_id=text, mlflow_experiment=text, hand_set=text, request=text) for one in runs]
+    table = grid(runs, text, text, text)
+    line = Row(f"{text}/{text}", tuple(Cell(text, "best", None, (text,), (text,)) for _ in table.columns), True)
+    columns = tuple(replace(column, title=text, group=text) for column in table.columns)
+    table = replace(table, columns=columns, rows=(*table.rows, line), notes=(text,), warnings=(text,))
+    found = report(runs, name=text, grids=(table,), omissions=(text,), tracking_url=text)
+    picture = replace(found.sections[0].figures[0], title=text, caption=text)
+    section = Section(text, text, (text,), (table,), (picture,))
+    return replace(found, name=text, title=text, summary=text, sections=(section,))
