@@ -125,7 +125,7 @@ def find_missing_files(folder: Path, record: Record) -> list[str]:
 def check_files(folder: Path, record: Record) -> None:
     """Raise StoreError unless the files that a record names are here and are those it names by their sha256.
 
-    They may be absent after `sync --light`. Weights are not looked at, and links are not followed.
+    They may be absent where version 0.1 brought a record alone. Weights are not looked at, and links are not followed.
     """
     if lacking := find_missing_files(folder, record):
         raise StoreError(

@@ -18,6 +18,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures.thread import _threads_queues
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -99,6 +100,9 @@ def call_within(seconds: float, call: Callable[[], T]) -> T:
     try:
         value, error = answers.get(timeout=seconds)
     except queue.Empty:
+        joined: Any = _threads_queues  # Python waits at its end for threads of pools, so for MLflow's downloads
+        for thread in [one for one in joined if one.daemon]:
+            del joined[thread]
         raise TimeoutError(f"no answer in {seconds:.0f} s") from None
     if error is not None:
         raise error
@@ -106,15 +110,23 @@ def call_within(seconds: float, call: Callable[[], T]) -> T:
 
 
 class GuardedClient:
-    """An MlflowClient each of whose calls has to be answered in time."""
+    """An MlflowClient each of whose calls has to be answered in time. In a `sync` a slow file is a fault of its run."""
 
     def __init__(self, store: MlflowStore, client: MlflowClient) -> None:
         self._store, self._client = store, client
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
         method = getattr(self._client, name)
-        seconds = self._store.file_timeout if name in FILE_CALLS else TIMEOUT
-        return lambda *args, **kwargs: call_within(seconds, partial(method, *args, **kwargs))
+        if not (self._store.is_syncing and name in FILE_CALLS):
+            return lambda *args, **kwargs: call_within(TIMEOUT, partial(method, *args, **kwargs))
+
+        def transfer(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return call_within(FILE_TIMEOUT, partial(method, *args, **kwargs))
+            except TimeoutError as error:
+                raise StoreError(f"a file of MLflow run {args[0]} was not exchanged ({error})") from None
+
+        return transfer
 
 
 class MlflowStore(ExperimentTracker):
@@ -123,7 +135,7 @@ class MlflowStore(ExperimentTracker):
     def __init__(self, results: Path, tracking_uri: str | None = None) -> None:
         super().__init__(results)
         self.uri = tracking_uri or make_sqlite_url(results / "mlflow.db")
-        self.file_timeout = TIMEOUT
+        self.is_syncing = False
         self._database = read_sqlite_path(self.uri)  # None: a remote store
         self._is_away = False
         self._client: MlflowClient | None = None
@@ -179,9 +191,13 @@ class MlflowStore(ExperimentTracker):
             self.unavailable_reason = self.unavailable_reason or str(error)
         except Exception as error:  # whatever a client, a driver or a socket raises: the record is safe on disk
             _log.warning("MLflow %s failed", what, exc_info=True)
-            self._is_away = self._database is None and not _was_answered(error)
+            self._is_away = self._database is None and not self.has_answered(error)
             reason = _hide_passwords(_get_reason(error))[:200]
             self.unavailable_reason = f"MLflow at {_hide_passwords(self.uri)} cannot be reached ({reason})"
+
+    def has_answered(self, error: Exception) -> bool:
+        """Return whether the store answers after an error; one that did not in time is not asked again."""
+        return self._client is not None and not isinstance(error, TimeoutError) and self.is_reachable()
 
     def is_reachable(self) -> bool:
         """Return whether the store answers now."""
@@ -558,13 +574,6 @@ def _get_reason(error: Exception) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def _was_answered(error: Exception) -> bool:
-    """Return whether an error is a server's answer to a call that it does not accept."""
-    from mlflow.exceptions import RestException
-
-    return isinstance(error, RestException) and int(error.get_http_status_code()) < 500  # type: ignore[no-untyped-call]
-
-
 def _make_owner_tags() -> dict[str, str]:
     return {"bench.host": socket.gethostname(), "bench.process": get_process_id()}
 
@@ -633,7 +642,7 @@ def sync(store: MlflowStore, push: bool = True, keys: Collection[str] | None = N
     `store.unavailable_reason` says why, where MLflow cannot be reached.
     """
     done = SyncResult()
-    store.file_timeout = FILE_TIMEOUT
+    store.is_syncing = True
     with store.best_effort("sync"):
         published = find_published_records(store)
         here = {folder.path.name: folder for folder in find_finished_runs(store.results)}
@@ -676,7 +685,7 @@ def _skipping_errors(key: str, done: SyncResult, store: MlflowStore) -> Iterator
             raise
         done.skipped.append(str(error))
     except Exception as error:  # whatever a client or a driver raises: of this run, unless the store is gone
-        if not store.is_reachable():
+        if not store.has_answered(error):
             raise
         _log.warning("a run could not be exchanged", exc_info=True)
         done.skipped.append(f"run {ascii(key)[1:-1]} could not be exchanged ({ascii(_get_reason(error))[1:200]})")

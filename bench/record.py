@@ -288,7 +288,7 @@ class RunFolder:
         place = self.path / f"superseded-{self.count_attempts() + 1}"
         place.mkdir()
         for name in (RECORD_FILE, *record.files):
-            if (self.path / name).exists():  # weights and a light record's files may be on another machine
+            if (self.path / name).exists():  # weights may be on another machine
                 (self.path / name).replace(place / name)
 
     @contextmanager

@@ -1,9 +1,14 @@
 """What a remote MLflow that does not answer costs, and results folders with any name."""
 
 import contextlib
+import http.server
 import socket
+import subprocess
+import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 
 import pytest
 
@@ -12,7 +17,8 @@ from bench.execute import execute, publish_waiting
 from bench.mlflow import MlflowStore, call_within, sync
 from bench.record import RunFolder
 from tests.bench.test_execute import ask
-from tests.bench.test_store import desk_at
+from tests.bench.test_store import AWAY, desk_at
+from tests.conftest import ROOT
 from tests.servers import free_port
 
 LIMIT = 1.0  # seconds, in place of the product's
@@ -117,3 +123,108 @@ def test_results_may_lie_in_a_folder_of_any_name(tmp_path, quiet, name):
     there = MlflowStore(tmp_path / "b", MlflowStore(results).uri)
     assert sync(there).pulled == 1
     assert RunFolder(tmp_path / "b" / "runs" / outcome.record.key).read_record() == outcome.record
+
+
+class DrippingFiles(http.server.BaseHTTPRequestHandler):
+    """Pass each request on to a real server, but send files a byte at a time."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *words):
+        pass
+
+    def answer(self, code, kind, length):
+        self.send_response(code)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+
+    def pass_on(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
+        if self.command == "GET" and "/mlflow-artifacts/artifacts/" in self.path:
+            self.answer(200, "application/octet-stream", 99999)
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b" ")
+                    time.sleep(0.1)
+        kind = self.headers.get("Content-Type", "application/json")
+        request = urllib.request.Request(
+            self.server.target + self.path, body, {"Content-Type": kind}, method=self.command
+        )
+        try:
+            with urllib.request.urlopen(request) as found:
+                code, data = found.status, found.read()
+        except urllib.error.HTTPError as error:
+            code, data = error.code, error.read()
+        self.answer(code, "application/json", len(data))
+        self.wfile.write(data)
+
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on
+
+
+@pytest.fixture
+def dripping_files(mlflow_server):
+    """Give the address of an MLflow server that answers at once, and whose files never arrive."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), DrippingFiles) as server:
+        server.target, server.daemon_threads, server.block_on_close = mlflow_server.url, True, False
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def test_a_file_that_never_arrives_is_named_and_holds_up_neither_other_runs_nor_the_end(
+    tmp_path, quiet, mlflow_server, dripping_files
+):
+    for seed in (20, 21):
+        execute(ask(seed, epochs=1), desk_at(tmp_path / "a", quiet, mlflow_server.url))
+    keys = {path.name for path in (tmp_path / "a" / "runs").iterdir() if path.is_dir()}
+    code = f"""
+import pathlib
+import bench.mlflow
+bench.mlflow.FILE_TIMEOUT = 1.0
+store = bench.mlflow.MlflowStore(pathlib.Path({str(tmp_path / "b")!r}), {dripping_files!r})
+done = bench.mlflow.sync(store, keys={keys!r})
+print(done.pulled, len(done.skipped), store.unavailable_reason)
+"""
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "0 2 None"
+
+
+@pytest.mark.parametrize("kind", ["http", "postgresql"])
+def test_a_record_that_a_remote_store_does_not_accept_holds_up_no_other(tmp_path, quiet, monkeypatch, request, kind):
+    from mlflow.exceptions import MlflowException
+
+    outcomes = [execute(ask(seed, epochs=1), desk_at(tmp_path, quiet, AWAY)) for seed in (30, 31, 32)]
+    first, upload = min(one.record.key for one in outcomes), bench.mlflow._upload_record
+
+    def refuse_first(client, run_id, folder, record, logged):
+        if record.key == first:
+            raise MlflowException("too many 500 error responses")
+        upload(client, run_id, folder, record, logged)
+
+    monkeypatch.setattr(bench.mlflow, "_upload_record", refuse_first)
+    monkeypatch.setattr(bench.mlflow, "TIMEOUT", 120.0)  # MLflow makes the tables of an empty PostgreSQL
+    fixture = request.getfixturevalue("mlflow_server" if kind == "http" else "postgres")
+    store = MlflowStore(tmp_path, fixture.url if kind == "http" else fixture.fresh())
+    done = sync(store, keys=())
+    assert (done.pushed, len(done.skipped), store.unavailable_reason) == (2, 1, None)
+
+
+def test_a_server_that_falls_silent_in_a_sync_is_asked_once(tmp_path, quiet, mlflow_server, monkeypatch):
+    key = execute(ask(40, epochs=1), desk_at(tmp_path / "a", quiet, mlflow_server.url)).record.key
+    monkeypatch.setattr(bench.mlflow, "TIMEOUT", LIMIT)
+    store, calls = MlflowStore(tmp_path / "b", mlflow_server.url), []
+    published = bench.mlflow.find_published_records(store)
+
+    def fall_silent(*words, **named):
+        calls.append(words)
+        time.sleep(30)
+
+    monkeypatch.setattr(bench.mlflow, "find_published_records", lambda store: published)
+    for name in ("get_run", "search_experiments"):
+        monkeypatch.setattr(store.connect()._client, name, fall_silent)
+    start = time.monotonic()
+    done = sync(store, keys={key})
+    assert time.monotonic() - start < 2 * LIMIT and len(calls) == 1
+    assert done.pulled == 0 and "no answer" in store.unavailable_reason
