@@ -282,10 +282,10 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class ClassFacts:
-    """A class in an additional section: a cell for each heading, and a line below that explains them."""
+    """A class in an additional section: a cell for each heading, and a text that explains them."""
 
     name: str
-    cells: tuple[str | float, ...]  # a share from 0 to 1 is printed in percent, with a bar
+    cells: tuple[str | float, ...]  # a share from 0 to 1 is printed in percent
     why: str
 
 

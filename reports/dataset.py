@@ -90,6 +90,11 @@ class ClassCounts:
     with_modality: tuple[int, int, int]  # of those, with picture, sound, words
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Usable clips by split, and the lost ones."""
+        return {str(split): count for split, count in self.splits.items()} | {"lost": self.lost}
+
+    @property
     def clips(self) -> int:
         """The usable clips of all splits."""
         return sum(self.splits.values())

@@ -12,8 +12,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -25,15 +24,11 @@ from bench.errors import StoreError
 from bench.files import sha256
 from bench.record import RECORD_FILE, Failure
 from reports.formats import make_printable, split_marks
-from reports.formats.html import make_html_environment
+from reports.formats.html import ASSET_FOLDER, RenderedFigure, make_html_environment, read_style
 from reports.runs import Run
-from reports.types import Report, Table
+from reports.types import Report
 
-ASSET_FOLDER = Path(__file__).parent / "page_assets"
 SCRIPTS = ("curves", "runs", "page")  # in the order of reading
-
-COLUMN_GAP = 2  # letters between two columns
-WIDE_TABLE_LETTERS = 160  # a wider table is printed on a page of its own, turned
 
 MAX_CURVE_POINTS = 100  # of a curve; fewer, down to MIN_CURVE_POINTS, where all would be more than MAX_TOTAL_POINTS
 MIN_CURVE_POINTS, MAX_TOTAL_POINTS = 30, 40_000
@@ -42,18 +37,6 @@ TRACEBACK_HEAD, TRACEBACK_TAIL, MAX_LINE_CHARS = 6, 14, 400  # lines of a traceb
 
 ClipLists = dict[tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]], int]
 """Classes, keys of clips and their true classes -> place of this list in the page's data."""
-
-
-class RenderedFigure(NamedTuple):
-    """A figure as bytes."""
-
-    media_type: str  # "image/svg+xml" | "image/png"
-    content: bytes
-
-    @property
-    def url(self) -> str:
-        """The figure as an address that holds it."""
-        return f"data:{self.media_type};base64,{b64encode(self.content).decode()}"
 
 
 def render_page(report: Report, shown: Mapping[str, RenderedFigure]) -> str:
@@ -74,9 +57,7 @@ def render_page_marked(report: Report, shown: Mapping[str, RenderedFigure]) -> s
             report=report,
             shown=shown,
             title=f"{report.title} (BUILT-IN SAMPLE)" if report.is_sample else report.title,
-            counts=_count_runs(report.runs),
-            count_letters=count_letters,
-            wide_table_letters=WIDE_TABLE_LETTERS,
+            numbers=_count_runs(report.runs),
             data=make_page_data(report),
             style=read_style(),
             script=Markup(script),
@@ -85,35 +66,22 @@ def render_page_marked(report: Report, shown: Mapping[str, RenderedFigure]) -> s
     )
 
 
-def read_style() -> Markup:
-    """Return the style of our pages."""
-    return Markup((ASSET_FOLDER / "page.css").read_text())
-
-
 def join_scripts() -> str:
     """Return the script of every page, the same for all reports."""
     parts = "\n".join((ASSET_FOLDER / f"{name}.js").read_text() for name in SCRIPTS)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
-def _count_runs(runs: Sequence[Run]) -> dict[str, int]:
+def _count_runs(runs: Sequence[Run]) -> list[tuple[str, str]]:
     failed = sum(run.failed for run in runs)
     counts = {
         "methods": len({run.label for run in runs}),
         "data sets": len({run.info.name for run in runs}),
         "seeds": len({run.record.spec.seed for run in runs}),
         "finished runs": len(runs) - failed,
+        **({"failed runs": failed} if failed else {}),
     }
-    return counts | ({"failed runs": failed} if failed else {})
-
-
-def count_letters(table: Table) -> int:
-    """Return the width of a table in letters, by which paper chooses the size of its print."""
-    widths = [
-        max(len(column.title), *(len(row.cells[at].text) + len(row.cells[at].footnotes) for row in table.rows), 0)
-        for at, column in enumerate(table.columns)
-    ]
-    return sum(widths) + COLUMN_GAP * len(widths)
+    return [(f"{count:,}", name if count != 1 else name[:-1]) for name, count in counts.items()]
 
 
 def make_page_data(report: Report) -> str:

@@ -29,10 +29,10 @@ from bench.processes import init_pool_worker
 from bench.record import find_commit, hash_source
 from reports.figures.style import render_png, render_svg, save_figure
 from reports.formats import get_cell_name
-from reports.formats.html import render_html_document
+from reports.formats.html import RenderedFigure, render_html_document
 from reports.formats.latex import escape_latex, render_latex
 from reports.formats.plain import escape_paragraph, guard_formula, render_csv, render_markdown
-from reports.page import RenderedFigure, render_page
+from reports.page import render_page
 from reports.paper import PAPER_PDF, compile_paper, describe_implementation, make_document, make_macros
 from reports.runs import Run, SearchSummary, StudyResults
 from reports.types import Cell, FigureValue, Report, ReportFigure, Table

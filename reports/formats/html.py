@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from functools import cache
 from itertools import groupby
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -23,6 +24,20 @@ from reports.formats import (
 from reports.types import Column, Table
 
 TEMPLATE_FOLDER = Path(__file__).parents[1] / "templates"
+ASSET_FOLDER = Path(__file__).parents[1] / "page_assets"
+COLUMN_GAP = 2  # letters between two columns
+
+
+class RenderedFigure(NamedTuple):
+    """A figure as bytes."""
+
+    media_type: str  # "image/svg+xml" | "image/png"
+    content: bytes
+
+    @property
+    def url(self) -> str:
+        """The figure as an address that holds it."""
+        return f"data:{self.media_type};base64,{b64encode(self.content).decode()}"
 
 
 @cache
@@ -37,10 +52,23 @@ def make_html_environment() -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    functions = (assign_footnote_letters, format_footnote_marks, format_heading, get_cell_name, group_columns, isfinite)
+    functions = (
+        assign_footnote_letters,
+        count_letters,
+        format_footnote_marks,
+        format_heading,
+        get_cell_name,
+        group_columns,
+        isfinite,
+    )
     made.globals |= {function.__name__: function for function in functions}
     made.globals["mark"] = lambda name, content: Markup(mark_cell(name, content))
     return made
+
+
+def read_style() -> Markup:
+    """Return the style of our pages."""
+    return Markup((ASSET_FOLDER / "page.css").read_text())
 
 
 def _spell_out(value: Any) -> Any:
@@ -52,6 +80,15 @@ def group_columns(table: Table) -> list[tuple[str, list[tuple[int, Column]]]]:
     """Return neighbours of one group together, with their places."""
     places = groupby(enumerate(table.columns), key=lambda place: place[1].group)
     return [(group, list(members)) for group, members in places]
+
+
+def count_letters(table: Table) -> int:
+    """Return the width of a table in letters, by which paper chooses the size of its print."""
+    widths = [
+        max(len(column.title), *(len(row.cells[at].text) + len(row.cells[at].footnotes) for row in table.rows), 0)
+        for at, column in enumerate(table.columns)
+    ]
+    return sum(widths) + COLUMN_GAP * len(widths)
 
 
 def render_html_table(table: Table, marks: bool = False) -> str:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from reports.page import RenderedFigure
+from reports.formats.html import RenderedFigure
 from reports.write import FIGURE_FORMATS, write_figure
 from tests.studies.command_line import bench, one_line
 
