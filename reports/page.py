@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import numpy as np
 from markupsafe import Markup
@@ -94,42 +94,87 @@ def make_page_data(report: Report) -> str:
         key = run.record.key
         names[key] += 1
         found = {"curves": _list_curves(run, points), "clips": _list_predictions(run, lists)}
-        runs.append({"id": key if names[key] == 1 else f"{key}~{names[key]}", **_describe_run(run), **found})
-    tracking = report.tracking_url.rstrip("/") if urlsplit(report.tracking_url).scheme in ("http", "https") else None
+        runs.append(
+            {
+                "id": key if names[key] == 1 else f"{key}~{names[key]}",
+                **_describe_run(run, report.tracking_url),
+                **found,
+            }
+        )
     clips = [{"classes": classes, "keys": keys, "labels": labels} for classes, keys, labels in lists]
-    data = _make_all_printable({"tracking": tracking, "clips": clips, "runs": runs})
+    data = _make_all_printable({"clips": clips, "runs": runs})
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
 
-def _describe_run(run: Run) -> dict[str, Any]:
+def _describe_run(run: Run, tracking_url: str) -> dict[str, Any]:
     record, spec = run.record, run.record.spec
     path = run.folder / (f"failed-{record.attempt}.json" if run.failed else RECORD_FILE)
-    names = ("method", "version", "dataset", "data", "protocol", "stage", "stop", "split", "content", "weights")
-    published = run.mlflow_experiment is not None and run.mlflow_run_id is not None
+    record_file = f"sha256 {sha256(path)}" if path.exists() else "not on this machine"
+    tags = {
+        "BUILT-IN SAMPLE": spec.data == "sample",
+        "chosen on test": spec.protocol == "best-on-test",
+        "uncommitted code": record.provenance.get("dirty") is True,
+    }
+    prints = {"key": record.key, "split": spec.split, "content": spec.content, "record file": record_file}
     return {
         "key": record.key,
-        "sha": sha256(path) if path.exists() else None,
         "label": run.label,
-        "arm": run.arm,
         "title": run.info.title,
-        **{name: getattr(spec, name) for name in (*names, "fold", "seed", "config")},
-        "preset": record.preset,
-        "values": run.tuning,
-        "settings": run.hand_set,
-        "tried": run.configurations_tried,
-        "request": run.request,
-        "attempt": record.attempt,
+        "fold": spec.fold,
+        "seed": spec.seed,
+        "tags": [tag for tag, holds in tags.items() if holds],
+        "facts": _list_facts(run),
         "chosen": record.chosen,
+        "link": _make_link(run, tracking_url),
+        "config": dict(sorted(spec.config.items())),
+        "prints": {**prints, **spec.weights},
         "made": record.provenance,
-        "seconds": {name: _round_digits(value, 4) for name, value in record.seconds.items()},
         "scores": {name: _round_digits(value, 6) for name, value in record.scores.items()},
         "notes": {name: _round_digits(value, 6) for name, value in record.notes.items()},
         "problem_count": len(record.problems),
-        "problems": record.problems[:MAX_PROBLEMS],
-        "mlflow": [run.mlflow_experiment, run.mlflow_run_id] if published else None,
+        "problems": [": ".join(map(str, problem.values())) for problem in record.problems[:MAX_PROBLEMS]],
         "error": _shorten_failure(record.error) if record.error else None,
     }
+
+
+def _list_facts(run: Run) -> dict[str, str]:
+    """Return what a run was, as a person reads it."""
+    record, spec, made = run.record, run.record.spec, run.record.provenance
+    seconds = ", ".join(f"{name} {_format_seconds(value)}" for name, value in record.seconds.items())
+    return {
+        "arm": run.arm,
+        "method": f"{spec.method}, version {spec.version}",
+        "data set": f"{run.info.title} ({spec.dataset}{', BUILT-IN SAMPLE' if spec.data == 'sample' else ''})",
+        "fold": str(spec.fold),
+        "seed": str(spec.seed),
+        "protocol": spec.protocol + ("" if spec.stop is None else f", stopped after {spec.stop} epochs"),
+        "stage": spec.stage,
+        "preset": record.preset + (f", with {run.hand_set}" if run.hand_set else ""),
+        "values": run.tuning
+        + (f", of {run.configurations_tried} configurations tried" if run.configurations_tried > 1 else ""),
+        "asked for by": run.request,
+        "chosen epoch": "" if record.chosen is None else str(record.chosen),
+        "attempt": str(record.attempt) if record.attempt > 1 else "",
+        "took": f"{_format_seconds(sum(record.seconds.values()))} ({seconds})" if seconds else "",
+        "commit": f"{made.get('commit', '')}{', with uncommitted changes' if made.get('dirty') is True else ''}",
+        "host": str(made.get("host") or ""),
+        "device": str(made.get("device") or ""),
+    }
+
+
+def _format_seconds(value: float) -> str:
+    return f"{value:,.0f} s" if value >= 100 else f"{value:.3g} s"
+
+
+def _make_link(run: Run, tracking_url: str) -> str | None:
+    """Return the address of a run in MLflow; None for one that is not there, and where MLflow has no web address."""
+    if urlsplit(tracking_url).scheme not in ("http", "https") or not run.mlflow_experiment or not run.mlflow_run_id:
+        return None
+    experiment, identity = (
+        quote(name, safe="", errors="backslashreplace") for name in (run.mlflow_experiment, run.mlflow_run_id)
+    )
+    return f"{tracking_url.rstrip('/')}/#/experiments/{experiment}/runs/{identity}"
 
 
 def _shorten_failure(failure: Failure) -> dict[str, str]:
@@ -148,8 +193,9 @@ def _list_curves(run: Run, points: int) -> list[list[Any]] | str:
         found = read_curves(run.folder)
     except StoreError:  # which names a place on this machine: no matter of a page
         return f"{CURVES_FILE} cannot be read"
-    if not found and not (run.folder / CURVES_FILE).exists():
-        return _explain_absence(run, CURVES_FILE)
+    if not found:
+        stored = (run.folder / CURVES_FILE).exists()
+        return "this method is not trained in epochs" if stored else _explain_absence(run, CURVES_FILE)
     curves: dict[tuple[str, str], dict[int, float]] = {}
     for stage, epoch, values in found:
         for name, value in values.items():

@@ -6,19 +6,21 @@ const [WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM] = [720, 230, 58, 706, 24, 200]; // 
 
 function curvesPart(run) {
   if (typeof run.curves === "string") return make("p", { class: "note" }, `No curves: ${run.curves}.`);
-  if (!run.curves.length) return make("p", { class: "note" }, "This method is not trained in epochs.");
   const stages = new Map(); // stage -> where it begins on an axis that runs through all, and how many epochs it has
   for (const [stage, , epochs] of run.curves) {
     stages.set(stage, { count: Math.max(stages.get(stage)?.count ?? 0, epochs.at(-1) + 1) });
   }
   let last = 0;
   for (const stage of stages.values()) last = (stage.start = last) + stage.count;
-  const isScore = (name) => /^(val|test)\//.test(name) && !/\/(loss|n)$/.test(name);
-  const curves = run.curves.map(([stage, name, epochs, values]) => ({ name, stage, score: isScore(name),
-    epochs: epochs.map((epoch) => epoch + stages.get(stage).start), values: values.map((value) => isScore(name) ? 100 * value : value) }));
+  const curves = run.curves.map(([stage, name, epochs, values]) => {
+    const score = /^(val|test)\/(?!(loss|n)$)/.test(name);
+    const { start } = stages.get(stage);
+    const heights = score ? values.map((value) => 100 * value) : values;
+    return { stage, name, score, epochs: epochs.map((epoch) => epoch + start), values: heights };
+  });
   const judged = curves.filter(({ name }) => name.endsWith("/acc_e")).at(-1);
-  const chosen = run.chosen && judged ? { at: stages.get(judged.stage).start + run.chosen - 1, on: judged.name.split("/")[0] } : null;
-  const shared = { stages, last: last - 1, chosen };
+  const chosen = run.chosen && judged ? stages.get(judged.stage).start + run.chosen - 1 : null;
+  const shared = { stages, last: last - 1, chosen, split: judged?.name.split("/")[0] };
   return [panel("scores, percent", curves.filter(({ score }) => score), /\/acc_e$/, shared),
     panel("losses", curves.filter(({ score }) => !score), /\/loss$/, shared)];
 }
@@ -40,20 +42,20 @@ function panel(title, curves, first, shared) {
   const readout = make("p", { class: "note readout", "aria-live": "polite" });
   const plotAgain = () => plot(board, readout, title, curves.filter(({ name }) => picked.has(name)), lookOf, shared);
   const chips = names.map((name) => {
-    const box = make("input", { type: "checkbox" });
-    box.checked = picked.has(name);
+    const box = make("input", { type: "checkbox", checked: picked.has(name) ? "" : null });
     on(box, "change", () => {
       picked[box.checked ? "add" : "delete"](name);
       plotAgain();
     });
     const line = draw("line", { x1: 0, x2: 22, y1: 5, y2: 5, ...lookOf(name) });
-    return make("label", { class: "chip" }, box, draw("svg", { viewBox: "0 0 22 10", "aria-hidden": "true" }, line), curveName(name));
+    const sample = draw("svg", { viewBox: "0 0 22 10", "aria-hidden": "true" }, line);
+    return make("label", { class: "chip" }, box, sample, curveName(name));
   });
   plotAgain();
   return make("div", { class: "panel" }, make("h4", {}, title), board, readout, make("div", { class: "chips" }, chips));
 }
 
-function plot(board, readout, title, curves, lookOf, { stages, last, chosen }) {
+function plot(board, readout, title, curves, lookOf, { stages, last, chosen, split }) {
   const { low, high, ticks } = scaleOf(curves.flatMap(({ values }) => values));
   const x = (epoch) => LEFT + ((RIGHT - LEFT) * epoch) / Math.max(1, last);
   const y = (value) => BOTTOM - ((BOTTOM - TOP) * (value - low)) / (high - low);
@@ -64,10 +66,10 @@ function plot(board, readout, title, curves, lookOf, { stages, last, chosen }) {
     if (start) parts.push(upright(x(start - 0.5), { class: "stage" }));
     parts.push(draw("text", { x: x(start), y: HIGH - 8 }, `${stage}, ${some(count, "epoch")}`));
   }
-  if (chosen) {
-    const side = x(chosen.at) > WIDE / 2 ? { x: x(chosen.at) - 6, "text-anchor": "end" } : { x: x(chosen.at) + 6 };
-    parts.push(upright(x(chosen.at), { class: "chosen" }),
-      draw("text", { ...side, y: TOP - 8, class: "chosen" }, `chosen on ${chosen.on}`));
+  if (chosen !== null) {
+    const side = x(chosen) > WIDE / 2 ? { x: x(chosen) - 6, "text-anchor": "end" } : { x: x(chosen) + 6 };
+    const said = draw("text", { ...side, y: TOP - 8, class: "chosen" }, `chosen on ${split}`);
+    parts.push(upright(x(chosen), { class: "chosen" }), said);
   }
   for (const { name, epochs, values } of curves) {
     const points = epochs.map((epoch, at) => `${x(epoch).toFixed(1)},${y(values[at]).toFixed(1)}`);

@@ -1,7 +1,6 @@
 // The page: elements, the data of its runs, tables that sort and open, and where the reader is.
 // Elements are made of attributes and plain text: nothing here or elsewhere parses HTML.
 
-let tracking = null; // the address of MLflow's pages
 let clipLists = []; // classes, keys and labels of the test clips that several runs share
 let runs = new Map(); // id -> run
 
@@ -29,20 +28,14 @@ const searchField = (said, typed) => on(make("input", { type: "search", placehol
   "input", (event) => typed(event.target.value.toLowerCase()));
 
 // The text of an element without its footnotes' letters.
-function plain(element) {
-  const copy = element.cloneNode(true);
-  for (const note of copy.querySelectorAll("sup")) note.remove();
-  return copy.textContent.trim();
-}
+const plain = (element) => [...element.childNodes].filter(({ nodeName }) => nodeName !== "SUP")
+  .map((node) => node.textContent).join("").trim();
 
 const percent = (value) => (value ?? null) === null ? "–" : (100 * value).toFixed(1);
 const many = (count) => count.toLocaleString("en");
 const some = (count, what) => `${many(count)} ${what}${count === 1 ? "" : "s"}`;
-
-function number(value, digits = 4) {
-  if ((value ?? null) === null) return "–";
-  return Number.isInteger(value) ? many(value) : String(Number(value.toPrecision(digits)));
-}
+const rounded = (value, digits) => (Number.isInteger(value) ? many(value) : String(Number(value.toPrecision(digits))));
+const number = (value, digits = 4) => (value ?? null) === null ? "–" : rounded(value, digits);
 
 // A table of a head and of rows whose cells are texts or elements; columns named in `right` hold numbers.
 function tableOf(heads, rows, right) {
@@ -52,10 +45,10 @@ function tableOf(heads, rows, right) {
   return make("table", {}, make("thead", {}, head), make("tbody", {}, body));
 }
 
-// Terms and what they are; what is null or empty is left out.
-function termsOf(pairs) {
-  const told = pairs.filter(([, value]) => value !== null && value !== undefined && value !== "");
-  return make("dl", {}, told.map(([name, value]) => [make("dt", {}, name), make("dd", {}, value)]));
+// Terms and what they are; what is empty is left out.
+function termsOf(values, textOf = (value) => value) {
+  const told = Object.entries(values).map(([name, value]) => [make("dt", {}, name), make("dd", {}, textOf(value))]);
+  return make("dl", {}, told.filter(([, text]) => text.childNodes.length && text.textContent !== ""));
 }
 
 // Rows in a table of which the first are shown, and as many more at each press.
@@ -87,13 +80,11 @@ function filtered(rows, fieldsOf, passes, sum, listOf) {
   return [make("div", { class: "filters" }, fieldsOf(ask)), count, list];
 }
 
-async function readData() {
+async function readRuns() {
   const packed = Uint8Array.from(atob(find("data").textContent), (sign) => sign.charCodeAt(0));
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const data = JSON.parse(await new Response(unpacked).text());
-  tracking = data.tracking;
-  clipLists = data.clips;
-  runs = new Map(data.runs.map((run) => [run.id, run]));
+  [clipLists, runs] = [data.clips, new Map(data.runs.map((run) => [run.id, run]))];
 }
 
 // What stands over a column: "Ekman-6 Acc E".
@@ -108,14 +99,12 @@ function sortable(table) {
     if (rule || !blocks.length) blocks.push({ rule, rows: [] });
     blocks.at(-1).rows.push(row);
   }
-  const buttons = [...table.querySelectorAll("th[data-column] button")];
-  const heads = buttons.map((button) => button.parentElement);
   const sort = (head) => {
     const at = Number(head.dataset.column);
     const numeric = Boolean(table.querySelector(`tbody td:nth-child(${at + 1})[data-value]`));
     const turns = numeric ? ["descending", "ascending", null] : ["ascending", "descending", null];
     const turn = turns[(turns.indexOf(head.getAttribute("aria-sort")) + 1) % 3];
-    for (const other of heads) other.removeAttribute("aria-sort");
+    table.querySelector("[aria-sort]")?.removeAttribute("aria-sort");
     if (turn) head.setAttribute("aria-sort", turn);
     for (const { rule, rows } of blocks) {
       const sorted = turn ? ordered(rows, at, numeric, turn === "ascending" ? 1 : -1) : rows;
@@ -125,17 +114,15 @@ function sortable(table) {
     const said = turn ? `sorted by ${headingOf(table, at)}, ${turn}` : "in its first order";
     find("said").textContent = `${nameOf(table)}: ${said}`;
   };
-  for (const button of buttons) on(button, "click", () => sort(button.parentElement));
+  for (const button of table.querySelectorAll("thead button")) on(button, "click", () => sort(button.parentElement));
 }
 
 // Rows by a column; what has no value comes last whichever way, equal ones keep their order.
 function ordered(rows, at, numeric, sign) {
-  const keyOf = (cell) => (numeric ? Number(cell.dataset.value ?? NaN) : plain(cell));
-  const keyed = rows.map((row) => ({ row, key: keyOf(row.cells[at]) }));
-  const known = keyed.filter(({ key }) => key !== "" && !Number.isNaN(key));
+  const keyOf = (row) => (numeric ? row.cells[at].dataset.value ?? "" : plain(row.cells[at]));
   const compare = (one, other) => (numeric ? one - other : one.localeCompare(other, "en", { numeric: true }));
-  const unknown = keyed.filter((one) => !known.includes(one));
-  return [...known.sort((one, other) => sign * compare(one.key, other.key)), ...unknown].map(({ row }) => row);
+  const known = rows.filter((row) => keyOf(row) !== "").sort((one, other) => sign * compare(keyOf(one), keyOf(other)));
+  return [...known, ...rows.filter((row) => keyOf(row) === "")];
 }
 
 // One number of a table is reached by Tab, the others from it by arrow keys; Enter or a click opens its runs.
@@ -199,31 +186,25 @@ function show() {
   const drill = find("drill");
   if (drill.open && shown === location.hash) return;
   shown = location.hash;
-  if (!here()) {
-    drill.close();
-    return;
-  }
-  const [kind, id] = here();
+  const [kind, id] = here() ?? [];
+  if (!kind) drill.close();
+  if (!kind) return;
   find("drill-body").replaceChildren(make("div", {}, viewOf(kind, id)));
   find("drill-back").hidden = depth() < 2;
   if (!drill.open) drill.showModal();
   drill.scrollTop = 0;
-  const again = [...drill.querySelectorAll("[data-run]")].find((link) => kind === "cell" && link.dataset.run === lastRun);
+  const links = [...drill.querySelectorAll("[data-run]")];
+  const again = links.find((link) => kind === "cell" && link.dataset.run === lastRun);
   lastRun = kind === "run" ? id : null;
   (again ?? find("drill-title")).focus({ preventScroll: !again });
 }
 
 function closed() {
+  if (find("drill").open) return; // opened again before the browser reported that it was closed
   if (depth()) history.go(-depth());
   else if (here()) bare();
   (opener?.isConnected ? opener : find("main")).focus({ preventScroll: true });
   opener = null;
-}
-
-function enlarge(picture) {
-  const { src, alt } = picture.querySelector("img");
-  find("large-body").replaceChildren(make("img", { src, alt }), plain(picture.parentElement.querySelector("figcaption")));
-  find("large").showModal();
 }
 
 function startRuns() {
@@ -245,9 +226,15 @@ function start() {
     on(dialog, "click", (event) => event.target === dialog && dialog.close());
   }
   for (const table of document.querySelectorAll("figure.grid table")) sortable(table);
-  for (const picture of document.querySelectorAll(".enlarge")) on(picture, "click", () => enlarge(picture));
+  for (const enlarge of document.querySelectorAll(".enlarge")) {
+    const caption = plain(enlarge.parentElement.querySelector("figcaption"));
+    on(enlarge, "click", () => {
+      find("large-body").replaceChildren(enlarge.firstChild.cloneNode(), caption);
+      find("large").showModal();
+    });
+  }
   const sorry = "The runs need a newer browser: Chrome 92, Firefox 113 or Safari 16.4. Tables and figures are whole.";
-  readData().then(startRuns, () => find("list").append(make("p", { class: "warning" }, sorry)));
+  readRuns().then(startRuns, () => find("list").append(make("p", { class: "warning" }, sorry)));
 }
 
 start();

@@ -3,7 +3,6 @@
 const SCORES = new Map(Object.entries({ acc_e: "Acc E", f1_e: "F1 E", f1_e_macro: "macro F1 E", bal_e: "balanced Acc E",
   acc_s: "Acc S", f1_s: "F1 S", acc_s2: "Acc S, no neutral", f1_s2: "F1 S, no neutral" }));
 const scoreText = (name, value) => (["loss", "n"].includes(name) ? number(value) : percent(value));
-const code = (text) => make("code", {}, text);
 const part = (said, ...children) => make("div", { class: "part" }, make("h3", {}, said), children);
 const folded = (said, ...children) => make("details", {}, make("summary", {}, said), children);
 const figureOf = (value, said) => make("div", { class: "figure" }, make("b", {}, value), make("span", {}, said));
@@ -26,7 +25,8 @@ const lineOf = (run) => [runLink(run), run.title, String(run.fold), String(run.s
 
 function listAll() {
   const all = [...runs.values()];
-  const options = (titles) => titles.map((title) => [title, title]);
+  const options = (names) => names.map((name) => [name, name]);
+  const titles = [...new Set(all.map((run) => run.title))];
   const heads = ["run", "data set", "fold", "seed", "val Acc E", "test Acc E"];
   const row = (run) => [...lineOf(run), percent(run.scores["val/acc_e"]), percent(run.scores["test/acc_e"])];
   const passes = (run, { words = "", title, state }) => {
@@ -36,7 +36,7 @@ function listAll() {
   };
   const fields = (ask) => [
     searchField("method, seed, key, ...", (words) => ask({ words })),
-    choice("data set", [["", "every data set"], ...options([...new Set(all.map((run) => run.title))])], (title) => ask({ title })),
+    choice("data set", [["", "every data set"], ...options(titles)], (title) => ask({ title })),
     choice("outcome", [["", "finished and failed"], ...options(["finished", "failed"])], (state) => ask({ state })),
   ];
   const sum = (found) => (found.length === all.length ? "" : `${many(found.length)} of `) + some(all.length, "run");
@@ -63,51 +63,20 @@ function cellView(cell) {
 function runView(run) {
   const heads = ["acc_e", "f1_e", "acc_s", "f1_s"].filter((name) => `test/${name}` in run.scores);
   const figures = heads.map((name) => figureOf(percent(run.scores[`test/${name}`]), `test ${SCORES.get(name)}`));
-  const tags = [
-    run.data === "sample" ? "BUILT-IN SAMPLE" : null,
-    run.protocol === "best-on-test" ? "chosen on test" : null,
-    run.made.dirty === true ? "uncommitted code" : null,
-  ].filter(Boolean).map((said) => make("span", { class: "tag" }, said));
-  const place = run.mlflow?.map(encodeURIComponent);
-  const link = tracking && place ? `${tracking}/#/experiments/${place[0]}/runs/${place[1]}` : null;
   const { kind, message, traceback } = run.error ?? {};
   return [
-    titleOf(`${run.label} on ${run.title}, seed ${run.seed}`, "Run ", code(run.key)),
-    tags.length || run.error ? make("p", { class: "tags" }, failedTag(run), tags) : null,
+    titleOf(`${run.label} on ${run.title}, seed ${run.seed}`, "Run ", make("code", {}, run.key)),
+    make("p", { class: "tags" }, failedTag(run), run.tags.map((tag) => make("span", { class: "tag" }, tag))),
     figures.length ? make("div", { class: "figures" }, figures) : null,
     run.error ? make("div", { class: "verdict" }, make("b", {}, `Failed: ${kind}`), make("p", {}, message),
       traceback ? make("pre", { tabindex: "0" }, traceback) : null) : null,
-    link ? make("p", {}, make("a", { href: link, rel: "noreferrer", target: "_blank" }, "Open in MLflow")) : null,
-    part("What it was", factsOf(run)),
+    run.link ? make("a", { href: run.link, rel: "noreferrer", target: "_blank" }, "Open in MLflow") : null,
+    part("What it was", termsOf(run.facts)),
     Object.keys(run.scores).length ? part("Scores, percent", scoresTable(run.scores)) : null,
     part("Curves", curvesPart(run)),
     part("Test predictions", clipsPart(run)),
     make("div", { class: "part" }, moreOf(run)),
   ];
-}
-
-function factsOf(run) {
-  const spent = Object.values(run.seconds).reduce((sum, value) => sum + (value ?? 0), 0);
-  const parts = Object.entries(run.seconds).map(([name, value]) => `${name} ${number(value, 3)} s`);
-  return termsOf([
-    ["arm", run.arm],
-    ["method", `${run.method}, version ${run.version}`],
-    ["data set", `${run.title} (${run.dataset}${run.data === "sample" ? ", BUILT-IN SAMPLE" : ""})`],
-    ["fold", String(run.fold)],
-    ["seed", String(run.seed)],
-    ["protocol", run.protocol + (run.stop === null ? "" : `, stopped after ${some(run.stop, "epoch")}`)],
-    ["stage", run.stage],
-    ["preset", run.preset + (run.settings ? `, with ${run.settings}` : "")],
-    ["values", run.values + (run.tried > 1 ? `, of ${run.tried} configurations tried` : "")],
-    ["asked for by", run.request],
-    ["chosen epoch", run.chosen === null ? null : String(run.chosen)],
-    ["attempt", run.attempt > 1 ? String(run.attempt) : null],
-    ["took", parts.length ? `${number(spent, 3)} s (${parts.join(", ")})` : null],
-    ["commit", run.made.commit ? code(`${run.made.commit}${run.made.dirty ? ", with uncommitted changes" : ""}`) : null],
-    ["host", run.made.host],
-    ["device", run.made.device],
-    ["record file", run.sha ? code(`sha256 ${run.sha}`) : "not on this machine"],
-  ]);
 }
 
 function scoresTable(scores) {
@@ -122,20 +91,16 @@ function scoresTable(scores) {
 }
 
 function moreOf(run) {
-  const valueOf = (value) => (value === "" ? "(empty)" : typeof value === "string" ? value : JSON.stringify(value));
-  const terms = (values) => termsOf(Object.entries(values).map(([name, value]) => [name, valueOf(value)]));
-  const config = Object.entries(run.config).sort(([one], [other]) => one.localeCompare(other));
-  const prints = [["key", run.key], ["split", run.split], ["content", run.content], ...Object.entries(run.weights)];
-  const notes = Object.entries(run.notes).map(([name, value]) => [name, number(value)]);
+  const text = (value) => (value === "" ? "(empty)" : typeof value === "string" ? value : JSON.stringify(value));
   const rest = run.problem_count - run.problems.length;
   return [
-    folded(`Config: ${some(config.length, "value")}`, termsOf(config.map(([name, value]) => [name, valueOf(value)]))),
-    folded("Fingerprints", termsOf(prints.map(([name, value]) => [name, code(value)]))),
-    folded("Code, versions and machine", terms(run.made)),
-    notes.length ? folded("Notes of the method", termsOf(notes)) : null,
+    folded(`Config: ${some(Object.keys(run.config).length, "value")}`, termsOf(run.config, text)),
+    folded("Fingerprints", termsOf(run.prints, (value) => make("code", {}, value))),
+    folded("Code, versions and machine", termsOf(run.made, text)),
+    Object.keys(run.notes).length ? folded("Notes of the method", termsOf(run.notes, (value) => number(value))) : null,
     run.problem_count ? folded(`Problems of the data: ${run.problem_count}`,
-      make("ul", {}, run.problems.map((problem) => make("li", {}, Object.values(problem).join(": ")))),
-      rest ? make("p", { class: "note" }, `and ${rest} more in the record`) : null) : null,
+      make("ul", {}, run.problems.map((problem) => make("li", {}, problem)),
+        rest ? make("li", {}, `and ${rest} more in the record`) : null)) : null,
   ];
 }
 
@@ -155,13 +120,14 @@ function clipsPart(run) {
   };
   const passes = ({ key, label, said }, { kind, of = "", name = "" }) => key.toLowerCase().includes(name)
     && (of === "" || label === Number(of)) && (!kind || (kind === "right") === (label === said));
-  const right = hits(clips);
-  const kinds = [["", `all ${many(clips.length)}`], ["right", `right ${many(right)}`], ["wrong", `wrong ${many(clips.length - right)}`]];
+  const counts = [["", clips.length], ["right", hits(clips)], ["wrong", clips.length - hits(clips)]];
+  const kinds = counts.map(([kind, count]) => [kind, `${kind || "all"} ${many(count)}`]);
   const fields = (ask) => [
     choice("which clips", kinds, (kind) => ask({ kind })),
     choice("true class", [["", "every class"], ...classes.map((name, at) => [at, name])], (of) => ask({ of })),
     searchField("name of a clip", (name) => ask({ name })),
   ];
   const sum = (found) => `${some(found.length, "clip")}, ${many(hits(found))} of them right`;
-  return make("div", { class: "clips" }, filtered(clips, fields, passes, sum, (found) => lazily(heads, found, row, [3], 100)));
+  const listOf = (found) => lazily(heads, found, row, [3], 100);
+  return make("div", { class: "clips" }, filtered(clips, fields, passes, sum, listOf));
 }

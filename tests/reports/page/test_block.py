@@ -93,9 +93,11 @@ def test_a_record_file_is_named_by_its_sha_and_one_that_is_elsewhere_is_not(tmp_
     one, failed = run(tmp_path, card(), "mart", 0), run(tmp_path, card(), "mart", 1, failed="broke")
     expected = [hashlib.sha256((found.folder / name).read_bytes()).hexdigest()
                 for found, name in ((one, "record.json"), (failed, "failed-1.json"))]  # fmt: skip
-    assert [told["sha"] for told in held([one, failed])["runs"]] == expected
+    assert [told["prints"]["record file"] for told in held([one, failed])["runs"]] == [
+        f"sha256 {sha}" for sha in expected
+    ]
     (one.folder / "record.json").unlink()
-    assert held([one])["runs"][0]["sha"] is None
+    assert held([one])["runs"][0]["prints"]["record file"] == "not on this machine"
 
 
 def test_a_config_comes_back(tmp_path):
@@ -119,12 +121,13 @@ def test_a_finished_run_answers_for_a_key_before_a_failed_one(tmp_path):
 @pytest.mark.parametrize("address", ["javascript:alert(1)//", "file:///etc", "", "data:text/html,x"])
 def test_only_web_addresses_become_links(tmp_path, address):
     one = run(tmp_path, card(), "mart", 0)
-    assert held([one], tracking_url=address)["tracking"] is None
-    assert held([one], tracking_url="https://mlflow.lab/")["tracking"] == "https://mlflow.lab"
+    assert held([one], tracking_url=address)["runs"][0]["link"] is None
+    linked = held([replace(one, mlflow_run_id="a/\ud800?#")], tracking_url="https://mlflow.lab/")["runs"][0]["link"]
+    assert linked == "https://mlflow.lab/#/experiments/3/runs/a%2F%5Cud800%3F%23"
 
 
 def test_a_run_that_is_not_published_has_no_link(tmp_path):
-    assert held([replace(run(tmp_path, card(), "mart", 0), mlflow_run_id=None)])["runs"][0]["mlflow"] is None
+    assert held([replace(run(tmp_path, card(), "mart", 0), mlflow_run_id=None)])["runs"][0]["link"] is None
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS)
@@ -134,7 +137,7 @@ def test_no_text_can_end_the_data_and_all_of_it_is_printable(tmp_path, text):
     packed = make_page_data(report([replace(one, arm=text + "\ud800")]))
     assert re.fullmatch(r"[A-Za-z0-9+/]+=*", packed)
     assert not set("\u2028\u2029\u202e\ud800\x00") & set(unpack(packed))
-    assert json.loads(unpack(packed))["runs"][0]["arm"] == text.replace("\u202e", "\\u202e") + "\\ud800"
+    assert json.loads(unpack(packed))["runs"][0]["facts"]["arm"] == text.replace("\u202e", "\\u202e") + "\\ud800"
 
 
 @pytest.mark.parametrize("text", HOSTILE_TEXTS)
