@@ -87,7 +87,7 @@ class ClassCounts:
     groups: int
     readable: int  # prepared and readable
     seconds: float  # of those
-    with_modality: tuple[int, int, int]  # of those, with picture, sound, words
+    with_modality: tuple[int, ...]  # of those, with picture, sound, words
 
     @property
     def counts(self) -> dict[str, int]:
@@ -127,11 +127,7 @@ def _count_clips(name: str, sign: str, clips: Sequence[ClipSummary], lost: froze
         len({clip.group for clip in usable}),
         len(opened),
         sum(clip.seconds or 0.0 for clip in opened),
-        (
-            sum(clip.present[0] for clip in opened),
-            sum(clip.present[1] for clip in opened),
-            sum(clip.present[2] for clip in opened),
-        ),
+        tuple(sum(clip.present[place] for clip in opened) for place in range(len(MODALITIES))),
     )
 
 
@@ -185,7 +181,9 @@ def find_weaknesses(facts: DatasetSummary) -> list[str]:
         if not row.splits[split]
     ]
     if not has_val(facts):
-        groups = _count_training_groups(facts)
+        lost = find_lost_keys(facts)
+        pairs = {(clip.target, clip.group) for clip in facts.clips if clip.split == "train" and clip.key not in lost}
+        groups = Counter(label for label, _ in pairs)
         lines += [
             f"class '{name}' has {groups[label]} training group{'s' * (groups[label] > 1)}: "
             f"some of the {VALIDATION_FOLDS} validation folds are without it"
@@ -198,12 +196,6 @@ def find_weaknesses(facts: DatasetSummary) -> list[str]:
         absent = [name for name, count in zip(MODALITIES, everything.with_modality, strict=True) if not count]
         lines += [f"no clip has {name if name == 'words' else f'a {name}'}" for name in absent]
     return lines
-
-
-def _count_training_groups(facts: DatasetSummary) -> Counter[int]:
-    lost = find_lost_keys(facts)
-    pairs = {(clip.target, clip.group) for clip in facts.clips if clip.split == "train" and clip.key not in lost}
-    return Counter(label for label, _ in pairs)
 
 
 @dataclass(frozen=True)
@@ -244,13 +236,9 @@ def make_counts_table(facts: DatasetSummary) -> Table:
 
 
 def _format_counts(row: ClassCounts, splits: Sequence[Split]) -> dict[str, str]:
+    texts: dict[str, str] = {split: f"{row.splits[split]:,}" for split in splits}
     hours = f"{row.seconds / 3600:.2f}" if row.readable else "-"
-    return {
-        **{split: f"{row.splits[split]:,}" for split in splits},
-        "groups": f"{row.groups:,}",
-        "lost": f"{row.lost:,}" if row.lost else "-",
-        "hours": hours,
-    }
+    return texts | {"groups": f"{row.groups:,}", "lost": f"{row.lost:,}" if row.lost else "-", "hours": hours}
 
 
 def render_issues(facts: DatasetSummary, csv: Path | None) -> RenderableType:

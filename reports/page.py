@@ -35,6 +35,9 @@ MIN_CURVE_POINTS, MAX_TOTAL_POINTS = 30, 40_000
 MAX_PROBLEMS = 20  # that a run names; all are counted
 TRACEBACK_HEAD, TRACEBACK_TAIL, MAX_LINE_CHARS = 6, 14, 400  # lines of a traceback, and letters of a line
 
+COLUMNS = ("curves", "epochs", "values", "clips", "predicted", "sure")
+"""What is kept by kind, not by run: numbers of one kind side by side pack to two thirds."""
+
 ClipLists = dict[tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]], int]
 """Classes, keys of clips and their true classes -> place of this list in the page's data."""
 
@@ -89,20 +92,18 @@ def make_page_data(report: Report) -> str:
     points = min(MAX_CURVE_POINTS, max(MIN_CURVE_POINTS, MAX_TOTAL_POINTS // max(1, len(report.runs))))
     names = Counter[str]()
     lists: ClipLists = {}
-    runs = []
+    runs, columns = [], []
     for run in sorted(report.runs, key=lambda run: run.failed):
         key = run.record.key
         names[key] += 1
-        found = {"curves": _list_curves(run, points), "clips": _list_predictions(run, lists)}
-        runs.append(
-            {
-                "id": key if names[key] == 1 else f"{key}~{names[key]}",
-                **_describe_run(run, report.tracking_url),
-                **found,
-            }
-        )
-    clips = [{"classes": classes, "keys": keys, "labels": labels} for classes, keys, labels in lists]
-    data = _make_all_printable({"clips": clips, "runs": runs})
+        identity = key if names[key] == 1 else f"{key}~{names[key]}"
+        runs.append({"id": identity, **_describe_run(run, report.tracking_url)})
+        columns.append([*_list_curves(run, points), *_list_predictions(run, lists)])
+    data = {
+        "lists": [_make_all_printable(dict(zip(("classes", "keys", "labels"), found, strict=True))) for found in lists],
+        "runs": _make_all_printable(runs),
+        "columns": dict(zip(COLUMNS, zip(*columns, strict=True), strict=False)),
+    }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return b64encode(gzip.compress(text.encode(), mtime=0)).decode()
 
@@ -187,24 +188,25 @@ def _shorten_failure(failure: Failure) -> dict[str, str]:
     return {"kind": failure.kind, "message": failure.message[: 5 * MAX_LINE_CHARS], "traceback": "\n".join(lines)}
 
 
-def _list_curves(run: Run, points: int) -> list[list[Any]] | str:
-    """Return stage, name, epochs and values of each curve, at most `points` of them; or why there are none."""
+def _list_curves(run: Run, points: int) -> tuple[Any, list[list[int]], list[list[float | None]]]:
+    """Return stage and name of each curve, or why there are none; its epochs, at most `points`; its values there."""
     try:
         found = read_curves(run.folder)
     except StoreError:  # which names a place on this machine: no matter of a page
-        return f"{CURVES_FILE} cannot be read"
+        return f"{CURVES_FILE} cannot be read", [], []
     if not found:
         stored = (run.folder / CURVES_FILE).exists()
-        return "this method is not trained in epochs" if stored else _explain_absence(run, CURVES_FILE)
+        return "this method is not trained in epochs" if stored else _explain_absence(run, CURVES_FILE), [], []
     curves: dict[tuple[str, str], dict[int, float]] = {}
     for stage, epoch, values in found:
         for name, value in values.items():
             curves.setdefault((stage, name), {})[epoch] = value
-    kept = {place: _pick_epochs(place[1], curve, points, run.record.chosen) for place, curve in curves.items()}
-    return [
-        [*place, kept[place], [_round_digits(curve[epoch], 4) for epoch in kept[place]]]
-        for place, curve in curves.items()
+    kept = [_pick_epochs(name, curve, points, run.record.chosen) for (_, name), curve in curves.items()]
+    rounded = [
+        [_round_digits(curve[epoch], 4) for epoch in epochs]
+        for curve, epochs in zip(curves.values(), kept, strict=True)
     ]
+    return _make_all_printable(list(curves)), kept, rounded
 
 
 def _pick_epochs(name: str, curve: Mapping[int, float], points: int, chosen: int | None) -> list[int]:
@@ -215,20 +217,20 @@ def _pick_epochs(name: str, curve: Mapping[int, float], points: int, chosen: int
     return sorted({epochs[place] for place in even} | best)
 
 
-def _list_predictions(run: Run, lists: ClipLists) -> list[Any] | str:
-    """Return the place of the list of test clips, then predicted classes and their probabilities in thousandths; or
-    why there are none."""
+def _list_predictions(run: Run, lists: ClipLists) -> tuple[int | str, list[int], list[int]]:
+    """Return the place of the list of test clips, or why there is none; the predicted classes; their probabilities in
+    thousandths."""
     if not (run.folder / PREDICTIONS_FILE).is_file():
-        return _explain_absence(run, PREDICTIONS_FILE)
+        return _explain_absence(run, PREDICTIONS_FILE), [], []
     try:
         found = read_predictions(run.folder, run.info).get("test")
     except StoreError:
-        return f"{PREDICTIONS_FILE} cannot be read"
+        return f"{PREDICTIONS_FILE} cannot be read", [], []
     if found is None:
-        return f"{PREDICTIONS_FILE} holds no test clip"
+        return f"{PREDICTIONS_FILE} holds no test clip", [], []
     place = lists.setdefault((run.info.classes, found.keys, tuple(found.targets.tolist())), len(lists))
     sure = softmax(found.scores.astype(np.float64), axis=1)[np.arange(len(found.keys)), found.predicted]
-    return [place, found.predicted.tolist(), (1000 * sure).round().astype(int).tolist()]
+    return place, found.predicted.tolist(), (1000 * sure).round().astype(int).tolist()
 
 
 def _explain_absence(run: Run, file: str) -> str:

@@ -7,16 +7,16 @@ const [WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM] = [720, 230, 58, 706, 24, 200]; // 
 function curvesPart(run) {
   if (typeof run.curves === "string") return make("p", { class: "note" }, `No curves: ${run.curves}.`);
   const stages = new Map(); // stage -> where it begins on an axis that runs through all, and how many epochs it has
-  for (const [stage, , epochs] of run.curves) {
-    stages.set(stage, { count: Math.max(stages.get(stage)?.count ?? 0, epochs.at(-1) + 1) });
-  }
+  run.curves.forEach(([stage], place) => {
+    stages.set(stage, { count: Math.max(stages.get(stage)?.count ?? 0, run.epochs[place].at(-1) + 1) });
+  });
   let last = 0;
   for (const stage of stages.values()) last = (stage.start = last) + stage.count;
-  const curves = run.curves.map(([stage, name, epochs, values]) => {
+  const curves = run.curves.map(([stage, name], place) => {
     const score = /^(val|test)\/(?!(loss|n)$)/.test(name);
     const { start } = stages.get(stage);
-    const heights = score ? values.map((value) => 100 * value) : values;
-    return { stage, name, score, epochs: epochs.map((epoch) => epoch + start), values: heights };
+    const values = run.values[place].map((value) => (score ? 100 * value : value));
+    return { stage, name, score, values, epochs: run.epochs[place].map((epoch) => epoch + start) };
   });
   const judged = curves.filter(({ name }) => name.endsWith("/acc_e")).at(-1);
   const chosen = run.chosen && judged ? stages.get(judged.stage).start + run.chosen - 1 : null;

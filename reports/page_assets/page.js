@@ -84,7 +84,10 @@ async function readRuns() {
   const packed = Uint8Array.from(atob(find("data").textContent), (sign) => sign.charCodeAt(0));
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const data = JSON.parse(await new Response(unpacked).text());
-  [clipLists, runs] = [data.clips, new Map(data.runs.map((run) => [run.id, run]))];
+  for (const [name, column] of Object.entries(data.columns)) {
+    for (const [at, value] of column.entries()) data.runs[at][name] = value;
+  }
+  [clipLists, runs] = [data.lists, new Map(data.runs.map((run) => [run.id, run]))];
 }
 
 // What stands over a column: "Ekman-6 Acc E".

@@ -107,9 +107,8 @@ function moreOf(run) {
 // What a run said of the test clips, all or some of them.
 function clipsPart(run) {
   if (typeof run.clips === "string") return make("p", { class: "note" }, `No predictions: ${run.clips}.`);
-  const [place, predicted, sure] = run.clips;
-  const { classes, keys, labels } = clipLists[place];
-  const clips = keys.map((key, at) => ({ key, label: labels[at], said: predicted[at], sure: sure[at] / 1000 }));
+  const { classes, keys, labels } = clipLists[run.clips];
+  const clips = keys.map((key, at) => ({ key, label: labels[at], said: run.predicted[at], sure: run.sure[at] / 1000 }));
   const hits = (found) => found.filter(({ label, said }) => label === said).length;
   const heads = ["clip", "true", "predicted", "prob., %"];
   const row = ({ key, label, said, sure: share }) => {

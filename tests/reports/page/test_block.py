@@ -43,7 +43,11 @@ def unpack(text):
 
 
 def held(runs, **more):
-    return json.loads(unpack(make_page_data(report(runs, **more))))
+    data = json.loads(unpack(make_page_data(report(runs, **more))))
+    for name, column in data["columns"].items():
+        for told, value in zip(data["runs"], column, strict=True):
+            told[name] = value
+    return data
 
 
 @pytest.mark.parametrize("classes", [3, 70])
@@ -51,27 +55,32 @@ def test_predictions_of_any_number_of_classes_come_back(tmp_path, classes):
     facts = card(classes=tuple(f"kind {at}" for at in range(classes)))
     one = run(tmp_path, facts, "mart", 0, clips=2 * classes)
     data = held([one])
-    place, predicted, probability = data["runs"][0]["clips"]
-    listed, stored = data["clips"][place], pandas.read_parquet(one.folder / PREDICTIONS_FILE).query("split == 'test'")
+    told = data["runs"][0]
+    listed, stored = (
+        data["lists"][told["clips"]],
+        pandas.read_parquet(one.folder / PREDICTIONS_FILE).query("split == 'test'"),
+    )
     assert listed["classes"] == list(facts.classes) and listed["keys"] == stored["clip"].tolist()
     assert "hidden/val" not in listed["keys"]
     assert listed["labels"] == [at % classes for at in range(2 * classes)]
-    assert [listed["classes"][at] for at in predicted] == stored["predicted"].tolist() != stored["label"].tolist()
+    assert (
+        [listed["classes"][at] for at in told["predicted"]] == stored["predicted"].tolist() != stored["label"].tolist()
+    )
     sure = softmax(stored[[f"score/{name}" for name in facts.classes]].to_numpy(np.float64), axis=1).max(axis=1)
-    np.testing.assert_allclose(np.array(probability) / 1000, sure, atol=0.00051)
+    np.testing.assert_allclose(np.array(told["sure"]) / 1000, sure, atol=0.00051)
 
 
 def test_runs_on_the_same_clips_share_their_list(tmp_path):
     data = held(many(tmp_path, ("mart", "mbt"), ("ekman6", "perr"), 2, 6))
-    assert len(data["clips"]) == 1 and {run["clips"][0] for run in data["runs"]} == {0}
+    assert len(data["lists"]) == 1 and {run["clips"] for run in data["runs"]} == {0}
 
 
 def test_a_curve_keeps_its_ends_its_chosen_epoch_and_its_values_and_few_points(tmp_path):
     one = run(tmp_path, card(), "mart", 0, epochs=1000)
     stored = {(stage, epoch): values for stage, epoch, values in read_curves(one.folder)}
-    curves = held([one])["runs"][0]["curves"]
-    assert len(curves) == 9
-    for stage, name, epochs, values in curves:
+    told = held([one])["runs"][0]
+    assert len(told["curves"]) == 9
+    for (stage, name), epochs, values in zip(told["curves"], told["epochs"], told["values"], strict=True):
         assert epochs[0] == 0 and epochs[-1] == 999 and MAX_CURVE_POINTS <= len(epochs) <= MAX_CURVE_POINTS + 1
         assert 11 in epochs or not name.startswith("val/")
         np.testing.assert_allclose(values, [stored[stage, epoch][name] for epoch in epochs], rtol=6e-4)
