@@ -12,37 +12,18 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from bench.errors import StoreError
 from bench.files import atomic_write
-from reports.formats.latex import escape_latex
+from reports.formats.latex import make_latex_environment
 from reports.runs import HASH_LENGTH, Run, RunTable, SearchSummary, StudyResults, find_dataset_titles
 from reports.tables.columns import METRIC_TITLES, describe_single_fold, format_quantity, make_column
 from reports.tables.costs import SECONDS_PER_HOUR
 from reports.tables.scores import get_test_percent
 from reports.types import Report
 
-DOCUMENT_HEAD = (
-    "% Every table and figure of a report. Compile in this folder: pdflatex paper.tex (or tectonic paper.tex).\n"
-    r"""\documentclass[10pt]{article}
-\usepackage[a4paper,margin=1.7cm]{geometry}
-\usepackage{booktabs,graphicx,amssymb}
-\ifdefined\Umathcode\else\usepackage[T1]{fontenc}\fi
-\usepackage{lmodern}
-\newcommand{\shown}[1]{\sbox0{\includegraphics{#1}}%
-  \ifdim\wd0>\linewidth\includegraphics[width=\linewidth,height=0.85\textheight,keepaspectratio]{#1}%
-  \else\ifdim\ht0>0.85\textheight\includegraphics[height=0.85\textheight]{#1}\else\usebox0\fi\fi}
-\input{macros}
-\begin{document}
-"""
-)
-CLEAR_PAGE = r"\clearpage"
-
 DIGIT_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-MACROS_HEAD = """% Numbers of the tables of scores, for running text. \\methodDataAccE is a mean in percent,
-% \\methodDataAccEStd its standard deviation over runs, \\methodDataAccEN how many runs there are; behind each its runs.
-"""
-
 EPOCH_SENTENCES = {
     "clean": "Epochs were chosen on a validation fold; each run scored the test list once, after training.",
     "refit": "Runs marked as refit trained on the validation fold too, for as many epochs as others had chosen on it.",
@@ -59,48 +40,43 @@ LATEX_COMMANDS = {
 TWO_PASS_COMMANDS = ("pdflatex",)  # labels are known in the second pass
 
 
-def make_document(report: Report) -> str:
-    """The document; it takes the report's own files in."""
-    parts = [DOCUMENT_HEAD, rf"\section*{{{escape_latex(report.title)}}}", escape_latex(report.summary), ""]
-    parts += [rf"\par\textbf{{{escape_latex(warning)}}}" for warning in report.warnings]
-    for section in report.sections:
-        parts += [
-            "",
-            rf"\section*{{{escape_latex(section.title)}}}\suppressfloats[t]",
-            *(rf"{escape_latex(text)}\par" for text in section.paragraphs),
-        ]
-        parts += [rf"\input{{tables/{table.name}}}" for table in section.tables]
-        parts += [CLEAR_PAGE] if section.tables and section.figures else []
-        for picture in section.figures:
-            parts += [
-                r"\begin{figure}[htbp]\centering",
-                rf"\shown{{figures/{picture.name}.pdf}}",
-                rf"\caption{{{escape_latex(picture.caption)}}}\label{{fig:{picture.name}}}",
-                r"\end{figure}",
-            ]
-        parts.append(CLEAR_PAGE)
-    return "\n".join([*parts, r"\section*{Implementation details}", r"\input{details}", r"\end{document}", ""])
+class Macro(NamedTuple):
+    """A command that prints a number."""
+
+    name: str  # without the backslash: letters alone
+    text: str  # as the table of scores prints it
+    runs: str  # their keys, and how many of how many there are where some lack it
 
 
-def make_macros(studies: Sequence[StudyResults], warnings: Sequence[str] = ()) -> str:
-    """One line for each number, the warnings above all. Where two studies have different numbers under one name, that
-    of the later is preceded by its study's; digits of data sets and arms are spelt where they alone tell two apart."""
-    lines: dict[str, str] = {}
+def render_document(report: Report) -> str:
+    """Return the document, which takes in the report's own files."""
+    return make_latex_environment().get_template("paper.tex").render(report=report)
+
+
+def render_details(paragraphs: Sequence[str]) -> str:
+    """Return the implementation details that the document takes in."""
+    return make_latex_environment().get_template("details.tex").render(paragraphs=paragraphs)
+
+
+def render_macros(studies: Sequence[StudyResults], warnings: Sequence[str] = ()) -> str:
+    """Return one line for each number, below the warnings.
+
+    Where two studies have different numbers under one name, that of the later is preceded by its study's; digits of
+    data sets and arms are spelt where they alone make the difference.
+    """
+    found: dict[str, Macro] = {}
     for study in studies:
-        for name, text, keys in _list_numbers(study.run_table):
-            behind = f"{{{text}}} % {keys}"
-            own = (
-                name
-                if lines.get(name, behind) == behind
-                else f"{make_macro_name(study.name, first=False)}{make_macro_name(name)}"
-            )
-            lines.setdefault(own, behind)
-    told = "".join(f"% {' '.join(warning.split())}\n" for warning in warnings)
-    return told + MACROS_HEAD + "".join(f"\\newcommand{{\\{name}}}{behind}\n" for name, behind in lines.items())
+        for macro in _list_macros(study.run_table):
+            if found.get(macro.name, macro) != macro:
+                name = f"{make_macro_name(study.name, first=False)}{make_macro_name(macro.name)}"
+                macro = macro._replace(name=name)
+            found.setdefault(macro.name, macro)
+    lines = [" ".join(warning.split()) for warning in warnings]
+    return make_latex_environment().get_template("macros.tex").render(macros=found.values(), warnings=lines)
 
 
-def _list_numbers(run_table: RunTable) -> Iterator[tuple[str, str, str]]:
-    """Names, texts as the table of scores has them, and what stands behind: the runs, and how many of how many."""
+def _list_macros(run_table: RunTable) -> Iterator[Macro]:
+    """Yield the mean, the standard deviation and the count of runs of each cell of the table of scores."""
     titles = _make_distinct(
         [make_macro_name(title) for title in run_table.dataset_titles.values()],
         [make_macro_name(dataset, spelt=True) for dataset in run_table.dataset_titles],
@@ -109,7 +85,7 @@ def _list_numbers(run_table: RunTable) -> Iterator[tuple[str, str, str]]:
         [make_macro_name(label, first=False) for label in run_table.labels],
         [make_macro_name(label, first=False, spelt=True) for label in run_table.labels],
     )
-    for dataset, place in zip(run_table.dataset_titles, titles, strict=True):
+    for dataset, title in zip(run_table.dataset_titles, titles, strict=True):
         groups = run_table.group_by_label(dataset)
         for metric, short in METRIC_TITLES.items():
             read = partial(get_test_percent, metric)
@@ -117,14 +93,14 @@ def _list_numbers(run_table: RunTable) -> Iterator[tuple[str, str, str]]:
                 number = group.compute_mean(read)
                 if number is None:
                     continue
-                told, _, lacks = cell.text.partition(" (")
-                mean, _, spread = told.partition(" ± ")
-                whole, behind = f"{name}{place}{make_macro_name(short)}", " ".join(number.run_keys)
-                behind += f" ({lacks}" if lacks else ""
-                yield whole, mean, behind
+                text, _, missing = cell.text.partition(" (")
+                mean, _, spread = text.partition(" ± ")
+                runs = " ".join(number.run_keys) + (f" ({missing}" if missing else "")
+                macro = Macro(f"{name}{title}{make_macro_name(short)}", mean, runs)
+                yield macro
                 if spread:
-                    yield f"{whole}Std", spread, behind
-                yield f"{whole}N", str(len(number.values)), behind
+                    yield macro._replace(name=f"{macro.name}Std", text=spread)
+                yield macro._replace(name=f"{macro.name}N", text=str(len(number.values)))
 
 
 def _make_distinct(names: Sequence[str], spelt: Sequence[str]) -> list[str]:

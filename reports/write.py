@@ -30,10 +30,17 @@ from bench.record import find_commit, hash_source
 from reports.figures.style import render_png, render_svg, save_figure
 from reports.formats import get_cell_name
 from reports.formats.html import RenderedFigure, render_html_document
-from reports.formats.latex import escape_latex, render_latex
+from reports.formats.latex import render_latex
 from reports.formats.plain import escape_paragraph, guard_formula, render_csv, render_markdown
 from reports.page import render_page
-from reports.paper import PAPER_PDF, compile_paper, describe_implementation, make_document, make_macros
+from reports.paper import (
+    PAPER_PDF,
+    compile_paper,
+    describe_implementation,
+    render_details,
+    render_document,
+    render_macros,
+)
 from reports.runs import Run, SearchSummary, StudyResults
 from reports.types import Cell, FigureValue, Report, ReportFigure, Table
 
@@ -154,9 +161,9 @@ def render_texts(report: Report, studies: Sequence[StudyResults], searches: Sequ
         if picture.rows
     }
     paragraphs = describe_implementation(report.runs, searches, studies[0].reference_method if studies else "")
-    found["macros.tex"] = make_macros(studies, report.warnings)
-    found["details.tex"] = "\n\n".join(escape_latex(text) for text in paragraphs) + "\n"
-    found["paper.tex"] = make_document(report)
+    found["macros.tex"] = render_macros(studies, report.warnings)
+    found["details.tex"] = render_details(paragraphs)
+    found["paper.tex"] = render_document(report)
     found["report.md"] = _render_report_markdown(report, paragraphs)
     return found
 

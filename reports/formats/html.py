@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from base64 import b64encode
 from functools import cache
-from itertools import groupby
 from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
-from reports.formats import (
-    assign_footnote_letters,
-    format_footnote_marks,
-    format_heading,
-    get_cell_name,
-    make_printable,
-    mark_cell,
-    split_marks,
-)
-from reports.types import Column, Table
+from reports.formats import format_heading, make_printable, split_marks
+from reports.formats.templates import make_environment
+from reports.types import Table
 
-TEMPLATE_FOLDER = Path(__file__).parents[1] / "templates"
 ASSET_FOLDER = Path(__file__).parents[1] / "page_assets"
 COLUMN_GAP = 2  # letters between two columns
 
@@ -42,44 +33,15 @@ class RenderedFigure(NamedTuple):
 
 @cache
 def make_html_environment() -> Environment:
-    """Return the environment of our templates. Every text is made printable, then escaped; unknown names raise."""
-    made = Environment(
-        loader=FileSystemLoader(TEMPLATE_FOLDER),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_spell_out,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    functions = (
-        assign_footnote_letters,
-        count_letters,
-        format_footnote_marks,
-        format_heading,
-        get_cell_name,
-        group_columns,
-        isfinite,
-    )
-    made.globals |= {function.__name__: function for function in functions}
-    made.globals["mark"] = lambda name, content: Markup(mark_cell(name, content))
+    """Return the environment of our HTML. Every text is made printable, then escaped."""
+    made = make_environment(make_printable)
+    made.globals |= {function.__name__: function for function in (count_letters, format_heading, isfinite)}
     return made
 
 
 def read_style() -> Markup:
     """Return the style of our pages."""
     return Markup((ASSET_FOLDER / "page.css").read_text())
-
-
-def _spell_out(value: Any) -> Any:
-    """Return a text without characters that cannot be printed; what is HTML already stays."""
-    return make_printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def group_columns(table: Table) -> list[tuple[str, list[tuple[int, Column]]]]:
-    """Return neighbours of one group together, with their places."""
-    places = groupby(enumerate(table.columns), key=lambda place: place[1].group)
-    return [(group, list(members)) for group, members in places]
 
 
 def count_letters(table: Table) -> int:

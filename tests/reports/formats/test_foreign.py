@@ -67,8 +67,8 @@ def test_a_formula_in_a_column_of_numbers_gets_its_apostrophe(text):
     ("text", "source"),
     [
         ("_ & % $ #", r"\_ \& \% \$ \#"),
-        ("<>{}~^\\|", r"\textless{}\textgreater{}\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\textbar{}"),
-        ('"a" (“b”)', "``a'' (``b'')"),
+        ("<>{}~^\\|", r"$<$$>$\{\}\textasciitilde{}\textasciicircum{}\textbackslash{}\textbar{}"),
+        ('"a" (“b”)', r"\textquotedblleft{}a\textquotedblright{} (\textquotedblleft{}b\textquotedblright{})"),
         ("--lr", r"-{}-lr"),
         ("1 ± 2", r"1 $\pm$ 2"),
         ("1–2 − 3×4", r"1--2 $-$ 3$\times$4"),
@@ -78,12 +78,15 @@ def test_a_formula_in_a_column_of_numbers_gets_its_apostrophe(text):
         ("中", r"\ifdefined\Umathcode 中\else[U+4E2D]\fi{}"),
         ("a\nb", "a[U+000A]b"),
         ("\u202e", "{[}U+202E]"),
-        ("χ²", r"$\chi$$^{2}$"),
+        ("χ²", r"$\chi$$^2$"),
         ("λα", r"\ifdefined\Umathcode λα\else[U+03BB]\hspace{0pt}[U+03B1]\fi{}"),
         ("[0pt]", "{[}0pt]"),
         ("* x", "{*} x"),
         (" \n", "{ [}U+000A]"),
         ("?`", "?{}`"),
+        ("–-—–", "--{}-{}---{}--"),
+        ("\\write18{x} ^^5c %", r"\textbackslash{}write18\{x\} \textasciicircum{}\textasciicircum{}5c \%"),
+        (r"\VAR{table} \BLOCK{x}", r"\textbackslash{}VAR\{table\} \textbackslash{}BLOCK\{x\}"),
     ],
 )
 def test_a_text_becomes_this_latex(text, source):
@@ -93,8 +96,9 @@ def test_a_text_becomes_this_latex(text, source):
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=12) | st.sampled_from(NASTY)
 OWN = re.compile(
     r"\\ifdefined\\Umathcode [^ -~]+\\else(?:\[U\+[0-9A-F]{4,6}\](?:\\hspace\{0pt\})?)+\\fi\{\}|\\hspace\{0pt\}"
-    r"|\\text(?:backslash|asciitilde|asciicircum|less|greater|bar)\{\}|\\(?:checkmark|ldots)\{\}|\\[{}$&%#_,]"
-    r"|\$\^?\\[a-zA-Z]+\$|\$[-']\$|\$[\^_]\{[-+0-9]\}\$|\{[\[*]\}|\{\}"
+    r"|\\text(?:backslash|ascii(?:tilde|circum)|bar|(?:quote(?:dbl)?)(?:left|right)|ellipsis"
+    r"|(?:exclam|question)down)\{\}|\\(?:checkmark|S)\{\}|\\[{}$&%#_,]"
+    r"|\$\^?\\[a-zA-Z]+\$|\$[-'<>]\$|\$[\^_][-+0-9]\$|\{ *[\[*]\}|\{\}"
 )
 
 

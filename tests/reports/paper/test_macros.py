@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bench.types import DatasetInfo
-from reports.paper import make_macro_name, make_macros
+from reports.paper import make_macro_name, render_macros
 from reports.runs import RunTable, StudyResults
 from reports.tables.scores import make_scores_table
 from tests.reports.tables.by_hand import TWO, by_hand, frame_of
@@ -54,7 +54,7 @@ def shown(frame: RunTable) -> list[tuple[str, str, str, tuple[str, ...]]]:
 
 def test_every_cell_of_the_table_of_scores_has_a_macro_of_its_text_and_runs(tmp_path):
     frame = mixed(tmp_path)
-    found = read(make_macros([part(frame)]))
+    found = read(render_macros([part(frame)]))
     means = [(name, *found[name]) for name in found if f"{name}N" in found]
     assert len(means) == len(shown(frame)) > 20
     for (name, text, runs), (mean, spread, _, keys) in zip(means, shown(frame), strict=True):
@@ -65,14 +65,14 @@ def test_every_cell_of_the_table_of_scores_has_a_macro_of_its_text_and_runs(tmp_
 
 def test_names_are_those_of_the_documentation():
     found = read(
-        make_macros([part(frame_of(*(bare(arm, seed) for arm in ("mart", "mart-no-masking") for seed in SEEDS)))])
+        render_macros([part(frame_of(*(bare(arm, seed) for arm in ("mart", "mart-no-masking") for seed in SEEDS)))])
     )
     for name in ("martEkmanAccE", "martEkmanAccEStd", "martEkmanAccEN", "martNoMaskingEkmanFS", "martEkmanFE"):
         assert name in found
 
 
 def test_a_single_run_has_no_deviation_and_a_failed_one_no_macro():
-    found = read(make_macros([part(frame_of(bare(), bare("mbt", error="stopped")))]))
+    found = read(render_macros([part(frame_of(bare(), bare("mbt", error="stopped")))]))
     assert {"martEkmanAccE", "martEkmanAccEN"} <= found.keys()
     assert not any(name.endswith("Std") or name.startswith("mbt") for name in found)
     assert found["martEkmanAccEN"][0] == "1"
@@ -80,10 +80,10 @@ def test_a_single_run_has_no_deviation_and_a_failed_one_no_macro():
 
 def test_data_sets_whose_names_differ_in_digits_alone_are_spelt():
     own = card("VideoEmotion9", "VideoEmotion9")
-    found = read(make_macros([part(frame_of(bare(card=EIGHT, skill=0.4), bare(card=own, skill=0.6)))]))
+    found = read(render_macros([part(frame_of(bare(card=EIGHT, skill=0.4), bare(card=own, skill=0.6)))]))
     assert {"martVideoemotionEightAccE", "martVideoEmotionNineAccE"} <= found.keys()
     assert not any(name.startswith("martVideoEmotionAcc") for name in found)
-    alone = read(make_macros([part(frame_of(bare(card=EIGHT)))]))
+    alone = read(render_macros([part(frame_of(bare(card=EIGHT)))]))
     assert "martVideoEmotionAccE" in alone
 
 
@@ -92,7 +92,7 @@ def test_data_sets_whose_names_differ_in_digits_alone_are_spelt():
 )
 def test_data_sets_that_spelling_does_not_tell_apart_still_have_names_of_their_own(names):
     runs = [bare(card=card(name, name), skill=0.2 + 0.2 * place) for place, name in enumerate(names)]
-    found = read(make_macros([part(frame_of(*runs))]))
+    found = read(render_macros([part(frame_of(*runs))]))
     means = {tuple(keys) for name, (_, keys) in found.items() if name.endswith("AccE")}
     assert means == {(run.record.key,) for run in runs}
 
@@ -110,7 +110,7 @@ def test_data_sets_that_spelling_does_not_tell_apart_still_have_names_of_their_o
 )
 def test_lines_of_one_arm_have_names_of_their_own(apart):
     runs = [bare(run={"label_suffix": text}, config={"x": text}, skill=0.2 + 0.3 * n) for n, text in enumerate(apart)]
-    found = read(make_macros([part(frame_of(*runs))]))
+    found = read(render_macros([part(frame_of(*runs))]))
     assert {tuple(keys) for name, (_, keys) in found.items() if name.endswith("AccE")} == {
         (run.record.key,) for run in runs
     }
@@ -118,16 +118,16 @@ def test_lines_of_one_arm_have_names_of_their_own(apart):
 
 def test_shared_and_per_arm_are_read_in_the_name():
     runs = [bare(run={"label_suffix": text}, config={"x": text}) for text in ("shared", "per-arm")]
-    found = read(make_macros([part(frame_of(*runs))]))
+    found = read(render_macros([part(frame_of(*runs))]))
     assert {"martSharedEkmanAccE", "martPerArmEkmanAccE"} <= found.keys()
 
 
 def test_a_number_that_two_studies_share_stands_once_and_others_have_their_studys_name():
     mart, mbt = [bare(seed=seed, skill=0.5) for seed in SEEDS], [bare("mbt", seed, skill=0.3) for seed in SEEDS]
     first, same = part(frame_of(*mart, *mbt)), part(frame_of(*mart, *mbt), "ablation")
-    assert make_macros([first, same]) == make_macros([first])
+    assert render_macros([first, same]) == render_macros([first])
     other = part(frame_of(*mart[:2], *mbt), "ablation")
-    found = read(make_macros([first, other]))
+    found = read(render_macros([first, other]))
     assert found["martEkmanAccEN"][0] == "3" and found["ablationMartEkmanAccEN"][0] == "2"
     assert found["martEkmanAccE"][1] == [run.record.key for run in mart]
     assert found["ablationMartEkmanAccE"][1] == [run.record.key for run in mart[:2]]
@@ -136,7 +136,7 @@ def test_a_number_that_two_studies_share_stands_once_and_others_have_their_study
 
 def test_three_studies_with_different_numbers_lose_none():
     parts = [part(frame_of(*(bare(seed=s) for s in range(n + 1))), name) for n, name in enumerate(("a", "b", "c"))]
-    found = read(make_macros(parts))
+    found = read(render_macros(parts))
     assert [found[name][0] for name in ("martEkmanAccEN", "bMartEkmanAccEN", "cMartEkmanAccEN")] == ["1", "2", "3"]
 
 
