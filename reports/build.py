@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 from bench.errors import StoreError
 from bench.explanations import ARRAYS_FILE, EXPLANATIONS_FILE, ClipFigure, read_explanations
 from reports.comparisons import Comparison, compare_family, compare_with_reference
-from reports.figures import curves as searching
 from reports.figures.clips import all_pictures
-from reports.figures.study import collect_search_curves, make_figures, make_rank_figure
+from reports.figures.study import collect_search_curves, make_figures, make_plot, make_rank_figure
 from reports.runs import PredictionCache, Run, RunTable, SearchSummary, StudyResults, slugify
 from reports.tables import costs, differences, published, scores
 from reports.tables.published import load_published_paper
@@ -54,11 +53,7 @@ def compose_searches(searches: Sequence[SearchSummary], titles: dict[str, str]) 
         "Best val Acc E so far of each search, against configurations tried and hours of all trials together; dots are "
         "trials, crosses those without a score."
     )
-    shown = (
-        ReportFigure(
-            "searches", "Searches", caption, partial(searching.draw_searches, data), searching.tabulate_searches(data)
-        ),
-    )
+    shown = (make_plot("searches", "Searches", caption, data),)
     text = ("A search sees val alone; its winner is run anew, and each of those runs scores test once.",)
     return Section("searches", "Searches", text, tables, shown if data.searches else ())
 

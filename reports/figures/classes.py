@@ -193,9 +193,6 @@ class RadarPanel:
     title: str
     classes: tuple[str, ...]
     polygons: tuple[RadarPolygon, ...]
-    note: str = ""
-    sample: bool = False
-    centre_value: float = 0.0  # percent at the centre; told where it is not 0
 
 
 @dataclass(frozen=True)
@@ -203,6 +200,7 @@ class RadarPlot:
     """What is drawn. A label looks the same in every panel."""
 
     panels: tuple[RadarPanel, ...]
+    sample: bool = False
 
 
 def tabulate_radar(data: RadarPlot) -> tuple[dict[str, FigureValue], ...]:
@@ -217,27 +215,18 @@ def tabulate_radar(data: RadarPlot) -> tuple[dict[str, FigureValue], ...]:
 
 @style.report_style()
 def draw_radar(data: RadarPlot) -> Figure:
-    """Polygons from `lower` in the centre to 100 percent, the first class on top and the others clockwise.
+    """Polygons from 0 in the centre to 100 percent, the first class on top and the others clockwise.
 
-    Raises ValueError without panels, with fewer than three classes, or where a value lies below `lower`.
+    Raises ValueError without panels, with fewer than three classes, or where a class has no value.
     """
     _check_radar(data)
-    labels = style.drop_repeats([ring.label for panel in data.panels for ring in panel.polygons])
+    labels = list(dict.fromkeys(ring.label for panel in data.panels for ring in panel.polygons))
     titles, abreast = [panel.title for panel in data.panels], RADAR_PANELS_PER_ROW
     look, polar = {"loc": "center", "pad": 8}, {"projection": "polar"}
     figure, panels = style.make_line_panels(titles, labels, abreast, abreast + 1, "", look, subplot_kw=polar)
     for axes, place, part in panels:
         _draw_radar_panel(axes, data.panels[place], labels, part)
-    handles = [style.make_legend_handle(place) for place in range(len(labels))]
-    sample = any(panel.sample for panel in data.panels)
-    return add_decor(figure, "", handles, labels, _make_radar_note(data), sample, square_panels=True)
-
-
-def _make_radar_note(data: RadarPlot) -> str:
-    """The panels' notes, each once, and what the centre is where it is not 0."""
-    notes = style.drop_repeats([panel.note for panel in data.panels if panel.note])
-    lower = sorted({panel.centre_value for panel in data.panels if panel.centre_value})
-    return " ".join([*notes, *(f"The centre is {value:g} %." for value in lower)])
+    return add_decor(figure, labels=labels, sample=data.sample, square_panels=True)
 
 
 def _check_radar(data: RadarPlot) -> None:
@@ -249,8 +238,6 @@ def _check_radar(data: RadarPlot) -> None:
         for ring in panel.polygons:
             if len(ring.values) != len(panel.classes):
                 raise ValueError(f"{panel.title}: {ring.label} has {len(ring.values)} values")
-            if any(value is not None and value < panel.centre_value for value in ring.values):
-                raise ValueError(f"{panel.title}: {ring.label} has a value below the centre, {panel.centre_value:g}")
 
 
 def _draw_radar_panel(axes: PolarAxes, panel: RadarPanel, labels: Sequence[str], part: Sequence[str]) -> None:
@@ -258,24 +245,20 @@ def _draw_radar_panel(axes: PolarAxes, panel: RadarPanel, labels: Sequence[str],
     turns = [2 * math.pi * place / len(panel.classes) for place in range(len(panel.classes))]
     axes.set_theta_zero_location("N")
     axes.set_theta_direction(-1)
-    axes.set_ylim(panel.centre_value, 100)
+    axes.set_ylim(0, 100)
     axes.set_xticks(turns, [style.wrap_text(name, 13) for name in panel.classes])
     axes.tick_params(axis="x", pad=1)
     for turn, text in zip(turns, axes.get_xticklabels(), strict=True):
         across = math.sin(turn)
         text.set_horizontalalignment("center" if abs(across) < 0.1 else "left" if across > 0 else "right")
-    middle = (panel.centre_value + 100) / 2
-    ticks = [(panel.centre_value + middle) / 2, middle, (middle + 100) / 2, 100]
-    axes.set_yticks(ticks, ["", f"{middle:g}", "", "100"], color=style.GREY)
+    axes.set_yticks([25, 50, 75, 100], ["", "50", "", "100"], color=style.GREY)
     axes.set_rlabel_position(math.degrees(turns[1]) / 2)
     axes.grid(color=style.LIGHT_GREY, linewidth=0.5)
     axes.spines["polar"].set_color(style.LIGHT_GREY)
     for ring in [ring for ring in panel.polygons if ring.label in part]:
-        values: list[Any] = [math.nan if value is None else value for value in ring.values]
-        look = style.get_line_style(labels.index(ring.label))
-        axes.plot(
-            [*turns, turns[0]], [*values, values[0]], markersize=3.2, clip_on=False, zorder=3, gid=ring.label, **look
-        )
+        values = [math.nan if value is None else value for value in (*ring.values, ring.values[0])]
+        look = style.get_line_style(labels.index(ring.label)) | {"markersize": 3.2, "clip_on": False, "zorder": 3}
+        axes.plot([*turns, turns[0]], values, gid=ring.label, **look)
 
 
 @dataclass(frozen=True)
@@ -310,7 +293,6 @@ class ReliabilityPlot:
     """What is drawn. A label looks the same in every panel."""
 
     panels: tuple[ReliabilityPanel, ...]
-    note: str = ""
     sample: bool = False
 
 
@@ -335,29 +317,18 @@ def draw_reliability(data: ReliabilityPlot) -> Figure:
     """
     if not data.panels or not all(panel.curves and all(curve.bins for curve in panel.curves) for panel in data.panels):
         raise ValueError("nothing to draw")
-    labels = style.drop_repeats([curve.label for panel in data.panels for curve in panel.curves])
-    titles = [panel.title for panel in data.panels]
-    figure, panels = style.make_line_panels(
-        titles, labels, RELIABILITY_PANELS_PER_ROW, RELIABILITY_PANELS_PER_ROW + 1, "accuracy, percent"
-    )
+    labels = list(dict.fromkeys(curve.label for panel in data.panels for curve in panel.curves))
+    titles, abreast = [panel.title for panel in data.panels], RELIABILITY_PANELS_PER_ROW
+    figure, panels = style.make_line_panels(titles, labels, abreast, abreast + 1, "accuracy, percent")
     for axes, place, part in panels:
         _draw_reliability_panel(axes, data.panels[place], labels, part)
-    handles, words = (
-        [style.make_legend_handle(place) for place in range(len(labels))],
-        _make_legend_labels(data, labels),
-    )
-    return add_decor(figure, "confidence, percent", handles, words, data.note, data.sample, square_panels=True)
+    words = labels if len(data.panels) > 1 else [_make_legend_label(curve) for curve in data.panels[0].curves]
+    return add_decor(figure, "confidence, percent", words, sample=data.sample, square_panels=True)
 
 
-def _make_legend_labels(data: ReliabilityPlot, labels: Sequence[str]) -> list[str]:
-    """The words of the legend; of a single panel with the calibration errors."""
-    if len(data.panels) > 1:
-        return list(labels)
-    words = []
-    for curve in data.panels[0].curves:
-        error = curve.calibration_error
-        words.append(curve.label if error is None else f"{curve.label}: ECE {error:.{curve.decimals}f} %")
-    return words
+def _make_legend_label(curve: ReliabilityCurve) -> str:
+    error = curve.calibration_error
+    return curve.label if error is None else f"{curve.label}: ECE {error:.{curve.decimals}f} %"
 
 
 def _draw_reliability_panel(axes: Axes, panel: ReliabilityPanel, labels: Sequence[str], part: Sequence[str]) -> None:

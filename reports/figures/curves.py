@@ -74,7 +74,7 @@ def draw_learning(data: LearningPlot) -> Figure:
     """
     if not data.panels or not all(panel.curves and all(line.epochs for line in panel.curves) for panel in data.panels):
         raise ValueError("nothing to draw")
-    labels = style.drop_repeats([line.label for panel in data.panels for line in panel.curves])
+    labels = list(dict.fromkeys(line.label for panel in data.panels for line in panel.curves))
     titles = [panel.title for panel in data.panels]
     figure, panels = style.make_line_panels(titles, labels, MAX_PANELS_PER_ROW, MAX_PANELS_PER_ROW, data.axis_label)
     for axes, place, part in panels:
@@ -82,8 +82,7 @@ def draw_learning(data: LearningPlot) -> Figure:
     above = style.LINE_HEIGHT * 1.2 * max(axes.get_title(loc="left").count("\n") + 1 for axes, _, _ in panels)
     rows = panels[0][0].get_subplotspec().get_gridspec().nrows
     figure.set_figheight(rows * ((1.65 if len(panels[0][2]) == len(labels) else 1.35) + above))
-    handles = [style.make_legend_handle(place) for place in range(len(labels))]
-    return add_decor(figure, "epoch", handles, labels, sample=data.sample)
+    return add_decor(figure, "epoch", labels, sample=data.sample)
 
 
 def _draw_learning_panel(axes: Axes, panel: LearningPanel, labels: Sequence[str], part: Sequence[str]) -> None:
@@ -157,7 +156,7 @@ def draw_searches(data: SearchPlot) -> Figure:
     for axes in table.flat:
         axes.grid(axis="y", color=style.LIGHT_GREY, linewidth=0.5)
     handles, words = _make_search_legend(data)
-    return add_decor(figure, "", handles, words, sample=data.sample)
+    return add_decor(figure, "", words, handles, data.sample)
 
 
 def _has_failed_trials(data: SearchPlot) -> bool:

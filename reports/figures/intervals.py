@@ -128,7 +128,6 @@ class ScorePlot:
 
     axis_label: str  # "Acc E, percent"
     points: tuple[ScorePoint, ...]
-    note: str = ""
     sample: bool = False
 
 
@@ -151,8 +150,8 @@ def draw_scores(data: ScorePlot) -> Figure:
     Raises ValueError without points, or where a label is in a group twice.
     """
     check_unique_places([(point.group, point.label) for point in data.points])
-    labels = style.drop_repeats([point.label for point in data.points])
-    groups = style.drop_repeats([point.group for point in data.points])
+    labels = list(dict.fromkeys(point.label for point in data.points))
+    groups = list(dict.fromkeys(point.group for point in data.points))
     figure, panels = make_forest_panels(labels, groups, 0.2, same=False)
     dots = {"color": style.GREY, "marker": "o", "alpha": 0.5, "gid": "runs"}
     for axes, group in zip(panels, groups, strict=True):
@@ -166,7 +165,7 @@ def draw_scores(data: ScorePlot) -> Figure:
         set_forest_scale(axes, [value for one in there.values() for value in (one.mean, one.low, one.high, *one.runs)])
     words = [FLAGGED_LABEL] if any(point.flagged for point in data.points) else []
     handles = [Line2D([], [], linestyle="none", markersize=4.2, **_make_score_marker(True)) for _ in words]
-    return add_decor(figure, data.axis_label, handles, words, data.note, data.sample)
+    return add_decor(figure, data.axis_label, words, handles, data.sample)
 
 
 def _make_score_marker(flagged: bool) -> dict[str, Any]:
@@ -195,7 +194,6 @@ class DifferencePlot:
     reference: str  # label of a line
     axis_label: str  # "Acc E, points"
     differences: tuple[DifferencePoint, ...]
-    note: str = ""
     sample: bool = False
 
 
@@ -218,8 +216,8 @@ def draw_differences(data: DifferencePlot) -> Figure:
     Raises ValueError without differences, or where a label is in a group twice in one kind.
     """
     check_unique_places([(one.group, one.label, one.tuning) for one in data.differences])
-    labels = style.drop_repeats([one.label for one in data.differences])
-    groups = style.drop_repeats([one.group for one in data.differences])
+    labels = list(dict.fromkeys(one.label for one in data.differences))
+    groups = list(dict.fromkeys(one.group for one in data.differences))
     kinds = [kind for kind in TUNING_KINDS if any(one.tuning == kind for one in data.differences)]
     figure, panels = make_forest_panels(labels, groups, 0.06 + 0.15 * len(kinds), True, len(kinds) > 1)
     for axes, group in zip(panels, groups, strict=True):
@@ -238,10 +236,7 @@ def draw_differences(data: DifferencePlot) -> Figure:
     values = [value for one in data.differences for value in (one.mean, one.low, one.high, *one.pairs)]
     set_forest_scale(panels[0], [0.0, *values])
     axis = f"difference to {data.reference}, {data.axis_label} (negative: worse)"
-    handles = [_make_tuning_handle(kind) for kind in kinds] if kinds != ["none"] else ()
-    return add_decor(figure, axis, handles, [TUNING_LABELS[kind] for kind in kinds], data.note, data.sample)
-
-
-def _make_tuning_handle(kind: Tuning) -> Line2D:
-    colour, marker = TUNING_STYLES[kind]
-    return Line2D([], [], color=colour, marker=marker, markersize=4.2, linewidth=1.3)
+    named = kinds if kinds != ["none"] else []
+    looks = [TUNING_STYLES[kind] for kind in named]
+    handles = [Line2D([], [], color=colour, marker=marker, markersize=4.2, linewidth=1.3) for colour, marker in looks]
+    return add_decor(figure, axis, [TUNING_LABELS[kind] for kind in named], handles, data.sample)

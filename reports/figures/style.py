@@ -1,6 +1,6 @@
 """The look of every figure of a report, for print at a paper's width in colour or in grey.
 
-Also the surroundings of the panels: the words BUILT-IN SAMPLE, the axis label, the legend and a note.
+Also what is around the panels: the words BUILT-IN SAMPLE, the axis label and the legend.
 """
 
 from __future__ import annotations
@@ -38,16 +38,8 @@ CHARS_PER_INCH = 17.5  # small letters that fit on an inch
 SAMPLE_WARNING = "BUILT-IN SAMPLE, not the real data set"
 
 BLACK, GREY, LIGHT_GREY = "#000000", "#595959", "#DDDDDD"
-COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#000000",
-    "#56B4E9",
-    "#009E73",
-    "#E69F00",
-    "#882255",
-    "#CC79A7",
-)  # Okabe and Ito, 2008, with wine in the place of their yellow, which paper swallows; neighbours differ in grey
+# Okabe and Ito, 2008, with wine in the place of their yellow, which paper swallows; neighbours differ in grey
+COLOURS = ("#0072B2", "#D55E00", "#000000", "#56B4E9", "#009E73", "#E69F00", "#882255", "#CC79A7")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES: tuple[Any, ...] = (
     "-",
@@ -249,11 +241,6 @@ def make_limits(values: Sequence[float], edge: float) -> tuple[float, float]:
     return least - beside, most + beside
 
 
-def drop_repeats(names: Sequence[str]) -> list[str]:
-    """Each name once, in the order given."""
-    return list(dict.fromkeys(names))
-
-
 def save_figure(figure: Figure, stem: Path) -> list[str]:
     """Write `stem`.pdf and `stem`.png, each whole or not at all; their names. The same figure gives the same bytes."""
     pdf, png = stem.with_name(f"{stem.name}.pdf"), stem.with_name(f"{stem.name}.png")
@@ -312,25 +299,24 @@ def _prefix_ids(root: minidom.Element, mine: str) -> None:
 def add_decor(
     figure: Figure,
     axis_label: str = "",
-    legend_handles: Sequence[Artist] = (),
-    legend_labels: Sequence[str] = (),
-    note: str = "",
+    labels: Sequence[str] = (),
+    handles: Sequence[Artist] | None = None,
     sample: bool = False,
     square_panels: bool = False,
 ) -> Figure:
-    """Make the figure as much taller as what stands around its panels needs, and lay it out once and for all.
+    """Make the figure as much taller as what is around its panels needs, and lay it out once and for all.
 
-    `axis_label` stands below the panels, in the middle; `square_panels` are as tall as they are wide; what is empty
-    takes no room.
+    `axis_label` is below the panels, in the middle, then a legend of the `labels` with `handles`, or with those of
+    lines; `square_panels` are as tall as they are wide; what is empty takes no room.
     """
     width, body = figure.get_figwidth(), figure.get_figheight()
-    note = wrap_text(note, int(CHARS_PER_INCH * width)) if note else ""
     axis = wrap_text(axis_label, int(CHARS_PER_INCH * (width - 1))) if axis_label else ""
-    legend = _add_legend(figure, legend_handles, legend_labels) if legend_handles else None
+    if handles is None:
+        handles = [make_legend_handle(place) for place in range(len(labels))]
+    legend = _add_legend(figure, handles, labels) if labels else None
     top = 0.19 if sample else 0.0
-    note_tall = _compute_text_height(note)
     legend_tall = legend.get_window_extent().height / figure.dpi + 2 * MARGIN if legend else 0.0
-    bottom = note_tall + legend_tall + _compute_text_height(axis)
+    bottom = legend_tall + ((axis.count("\n") + 1) * LINE_HEIGHT + MARGIN if axis else 0.0)
     for _ in range(3 if square_panels else 1):
         total = _lay_out_panels(figure, top, body, bottom)
         if square_panels:
@@ -339,11 +325,8 @@ def add_decor(
             body += (box.width * width - box.height * total) * table.get_gridspec().nrows
     figure.set_layout_engine("none")
     left = MARGIN / width
-    if note:
-        figure.text(left, (note_tall - 0.02) / total, note, va="top", color=GREY, fontsize=SMALL_SIZE, gid="note")
     if legend:
-        box_of_legend = (0, (note_tall + MARGIN) / total, 1, (legend_tall - 2 * MARGIN) / total)
-        legend.set_bbox_to_anchor(box_of_legend, figure.transFigure)
+        legend.set_bbox_to_anchor((0, MARGIN / total, 1, (legend_tall - 2 * MARGIN) / total), figure.transFigure)
     if axis:
         boxes = [axes.get_position() for axes in figure.axes]
         middle = (min(box.x0 for box in boxes) + max(box.x1 for box in boxes)) / 2
@@ -365,11 +348,6 @@ def _lay_out_panels(figure: Figure, top: float, body: float, bottom: float) -> f
     engine.set(rect=(0, bottom / total, 1, body / total))
     engine.execute(figure)
     return total
-
-
-def _compute_text_height(text: str) -> float:
-    """Inches that wrapped text takes."""
-    return (text.count("\n") + 1) * LINE_HEIGHT + MARGIN if text else 0.0
 
 
 def _add_legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> Legend:

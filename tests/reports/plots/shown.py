@@ -60,7 +60,7 @@ def results_of(labels, groups, sample=False):
         for j, group in enumerate(groups)
         for i, label in enumerate(labels)
     )
-    return intervals.ScorePlot("Acc E, percent", points, "Means; lines are 95 % intervals & <more>.", sample)
+    return intervals.ScorePlot("Acc E, percent", points, sample=sample)
 
 
 def differences_of(labels, groups, sample=False):
@@ -70,7 +70,7 @@ def differences_of(labels, groups, sample=False):
         for i, label in enumerate(labels)
         for kind in ("shared", "per-arm")
     )
-    return intervals.DifferencePlot("mart", "Acc E, points", found, "Means over pairs.", sample)
+    return intervals.DifferencePlot("mart", "Acc E, points", found, sample=sample)
 
 
 def confusions_of(labels, groups, sample=False):
@@ -116,18 +116,16 @@ def radars_of(labels, groups, sample=False):
                 classes.RadarPolygon(label, (50.0 + i, None if i == 1 else 30.0, 100.0, 0.0))
                 for i, label in enumerate(labels)
             ),
-            "Means.",
-            sample,
         )
         for group in groups
     )
-    return classes.RadarPlot(panels)
+    return classes.RadarPlot(panels, sample)
 
 
 def reliabilities_of(labels, groups, sample=False):
     bins = tuple(classes.ConfidenceBin(20.0 + 25 * place, 15.0 + 25 * place, 10 + place) for place in range(4))
     drawn = tuple(classes.ReliabilityCurve(label, bins, 5.0) for label in labels)
-    return classes.ReliabilityPlot(tuple(classes.ReliabilityPanel(group, drawn) for group in groups), "Bins.", sample)
+    return classes.ReliabilityPlot(tuple(classes.ReliabilityPanel(group, drawn) for group in groups), sample=sample)
 
 
 FIGURES = {  # how it is drawn, its rows, an example
