@@ -13,7 +13,6 @@ from bench.requests import Tuning
 from reports.runs import PredictionCache, Run, RunTable, pair_runs
 from reports.statistics import (
     Interval,
-    McNemarTest,
     PairedTest,
     adjust_holm,
     compare_pairs,
@@ -61,7 +60,7 @@ class Comparison:
     run_keys: tuple[str, ...]  # of the runs of both
     paired_test: PairedTest
     clip_interval: Interval | None  # None where predictions are missing or seeds saw different clips
-    mcnemar: McNemarTest | None  # None, too, where clips are tested more than once
+    mcnemar_p: float | None  # None, too, where clips are tested more than once
     adjusted_p: float | None = None  # p of the pairs, by Holm over all comparisons with this reference
     adjusted_clip_p: float | None = None  # that of the clips
     family_size: int = 1  # comparisons that Holm adjusts for
@@ -107,7 +106,7 @@ def _compare_on_dataset(
     if not gains:
         return None
     differences = mean_over_folds(gains)
-    clips, tests = _compare_clips(both, predictions) if predictions is not None else (None, None)
+    clips, mcnemar_p = _compare_clips(both, predictions) if predictions is not None else (None, None)
     return Comparison(
         dataset=dataset,
         dataset_title=run_table.dataset_titles[dataset],
@@ -118,13 +117,13 @@ def _compare_on_dataset(
         run_keys=tuple(run.record.key for pair in both for run in pair),
         paired_test=compare_pairs(differences, compute_fold_overlap([run for pair in both for run in pair])),
         clip_interval=clips,
-        mcnemar=tests,
+        mcnemar_p=mcnemar_p,
     )
 
 
 def _compare_clips(
     both: Sequence[tuple[Run, Run]], predictions: PredictionCache
-) -> tuple[Interval | None, McNemarTest | None]:
+) -> tuple[Interval | None, float | None]:
     """The tests on single clips, where predictions are here and seeds were tested on the same ones; McNemar's only
     where no clip is tested twice."""
     first, second = (predictions.pair_predictions([pair[side] for pair in both]) for side in (0, 1))

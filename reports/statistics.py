@@ -76,15 +76,6 @@ class Interval:
     reason: str = ""  # there is no interval: a sentence
 
 
-@dataclass(frozen=True)
-class McNemarTest:
-    """Exact McNemar tests (1947) of R pairs of runs on the same clips."""
-
-    p: float  # of all pairs together
-    p_of_pairs: tuple[float, ...]  # of each pair, two-sided
-    discordant: tuple[tuple[int, int], ...]  # clips that only the first, only the second run had right
-
-
 def compute_accuracy_difference(
     right_a: ArrayLike, right_b: ArrayLike, groups: Sequence[str], draws: int = 2000, seed: int = 0
 ) -> Interval:
@@ -98,8 +89,7 @@ def compute_accuracy_difference(
     first, second = _count_pair(right_a, right_b)
     gains = first.sum(axis=0) - second.sum(axis=0)
     member = _index_groups(groups, first.shape[1])
-    every = np.arange(member.max() + 1)
-    return _bootstrap_groups(gains, member, [every], len(first), draws, seed, test=True)
+    return _bootstrap_groups(gains, member, [np.unique(member)], len(first), draws, seed, test=True)
 
 
 def compute_accuracy_interval(
@@ -116,23 +106,22 @@ def compute_accuracy_interval(
     if label.shape != found.shape[1:]:
         raise ValueError(f"{found.shape[1]} clips have labels of shape {label.shape}")
     member = _index_groups(groups, found.shape[1])
-    return _bootstrap_groups(
-        found.sum(axis=0), member, _make_strata(label, member), len(found), draws, seed, test=False
-    )
+    strata = _make_strata(label, member)
+    return _bootstrap_groups(found.sum(axis=0), member, strata, len(found), draws, seed, test=False)
 
 
-def mcnemar_test(right_a: ArrayLike, right_b: ArrayLike) -> McNemarTest:
-    """Whether two methods have the same accuracy on clips like these; (R, n) bool each, paired run by run.
+def mcnemar_test(right_a: ArrayLike, right_b: ArrayLike) -> float:
+    """Two-sided p of the exact McNemar test (1947) that two methods have the same accuracy on clips like these; (R, n)
+    bool each, paired run by run.
 
     Several pairs are put together as twice the median of their p-values, 1 at most, which holds under any dependence
     (Rueger 1978; Vovk and Wang 2020); one pair keeps its own. Clips count as independent: where they come in groups,
-    `difference` is the test to go by.
+    `compute_accuracy_difference` is the test to go by.
     """
     first, second = _count_pair(right_a, right_b)
     only_a, only_b = (first > second).sum(axis=1).tolist(), (first < second).sum(axis=1).tolist()
-    each = tuple(float(exact([[0, a], [b, 0]], exact=True).pvalue) for a, b in zip(only_a, only_b, strict=True))
-    p = each[0] if len(each) == 1 else min(1.0, 2 * float(np.median(each)))
-    return McNemarTest(p, each, tuple(zip(only_a, only_b, strict=True)))
+    each = [float(exact([[0, a], [b, 0]], exact=True).pvalue) for a, b in zip(only_a, only_b, strict=True)]
+    return each[0] if len(each) == 1 else min(1.0, 2 * float(np.median(each)))
 
 
 def compute_accuracy_standard_error(accuracy_percent: float, n: int) -> float:
@@ -233,7 +222,6 @@ class PairedTest:
     high: float | None
     p: float | None  # two-sided; None for no pairs, and for a t-test of equal differences other than 0
     smallest_p: float  # the smallest p that n pairs can reach
-    can_reject: bool  # smallest <= ALPHA
     detectable_difference: float | None  # true difference at which the interval leaves out 0 in 8 of 10 repetitions
     is_corrected: bool  # for overlapping sets of clips (Nadeau and Bengio 2003): then `p` is of a t-test
 
@@ -267,7 +255,7 @@ def compare_pairs(differences: Sequence[float], overlap: float | None = None) ->
         p, smallest = _compute_signed_rank_p(found), min(1.0, 2 * 0.5**n)
     else:
         p, smallest = _compute_t_test_p(found, error), 0.0 if n > 1 else 1.0
-    return PairedTest(n, mean, spread, low, high, p, smallest, smallest <= ALPHA, detectable, overlap is not None)
+    return PairedTest(n, mean, spread, low, high, p, smallest, detectable, overlap is not None)
 
 
 def _compute_signed_rank_p(found: np.ndarray) -> float | None:
@@ -341,10 +329,8 @@ def mean_over_datasets(
         return Interval(mean, None, None, None, len(samples), why)
 
     def aggregated(*drawn: np.ndarray, axis: int = -1) -> np.ndarray:
-        means = [
-            center + factor * (runs.mean(axis=axis) - center)
-            for runs, center, factor in zip(drawn, centers, wider, strict=True)
-        ]
+        rows = zip(drawn, centers, wider, strict=True)
+        means = [center + factor * (runs.mean(axis=axis) - center) for runs, center, factor in rows]
         return np.asarray(sum(means) / len(means))
 
     low, high, _ = _bootstrap(samples, aggregated, draws, seed)

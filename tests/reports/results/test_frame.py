@@ -108,7 +108,7 @@ def test_folds_that_test_other_clips_share_training_clips_and_are_corrected_and_
         for arm in ("mbt", "mart")
     )
     each = [anew.mcnemar(int((a & ~b).sum()), int((~a & b).sum())) for a, b in zip(first, second, strict=True)]
-    assert found.mcnemar.p == pytest.approx(min(1.0, 2 * float(np.median(each))))
+    assert found.mcnemar_p == pytest.approx(min(1.0, 2 * float(np.median(each))))
 
 
 def test_a_family_is_adjusted_for_all_its_data_sets_and_only_for_those(tmp_path):
@@ -137,7 +137,7 @@ def test_without_the_predictions_of_one_run_there_is_no_test_by_clips_and_that_i
     (runs[0].folder / "predictions.parquet").unlink()
     shelf = PredictionCache()
     (found,) = compare_with_reference(frame_of(*runs), "mart", shelf)
-    assert found.clip_interval is None and found.mcnemar is None and found.paired_test.n_pairs == 3
+    assert found.clip_interval is None and found.mcnemar_p is None and found.paired_test.n_pairs == 3
     assert list(shelf.missing) == [runs[0].record.key] and "predictions.parquet" in shelf.missing[runs[0].record.key]
 
 
@@ -151,7 +151,7 @@ def test_a_broken_file_of_predictions_is_missing_and_not_the_end(tmp_path):
 def test_seeds_that_were_tested_on_other_clips_have_no_test_by_clips(tmp_path):
     runs = [by_hand(tmp_path, arm, seed, clips=60 - 6 * seed) for arm in ("mbt", "mart") for seed in (0, 1)]
     (found,) = compare_with_reference(frame_of(*runs), "mart", PredictionCache())
-    assert found.paired_test.n_pairs == 2 and found.clip_interval is None and found.mcnemar is None
+    assert found.paired_test.n_pairs == 2 and found.clip_interval is None and found.mcnemar_p is None
 
 
 def test_clips_of_several_folds_stand_one_after_the_other_a_row_a_seed(tmp_path):
