@@ -30,27 +30,8 @@ from reports.formats import split_marks
 from reports.formats.html import RenderedFigure, make_html_environment, read_style
 from reports.types import Cell, Column, ReportFigure, Row, Section, Table
 
-DURATION_TICKS = (
-    0.1,
-    0.2,
-    0.5,
-    1,
-    2,
-    5,
-    10,
-    20,
-    30,
-    60,
-    120,
-    300,
-    600,
-    1200,
-    1800,
-    3600,
-    7200,
-    14400,
-    36000,
-)  # seconds
+# seconds
+DURATION_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 36000)
 WORD_TICKS = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))
 MAX_BINS = 24
 SPLIT_COLOURS = {"train": COLOURS[0], "val": COLOURS[5], "test": COLOURS[4], "lost": GREY}

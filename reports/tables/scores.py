@@ -144,17 +144,13 @@ def select_complete_lines(run_table: RunTable) -> dict[str, list[DatasetScore]]:
 
 
 def _score_group(group: RunGroup) -> DatasetScore | None:
-    known = [run for run in group.runs if _get_acc_e(run) is not None]
-    number = group.compute_mean(_get_acc_e)
+    number = group.compute_mean(partial(get_test_percent, "acc_e"))
     if number is None:
         return None
+    known = [run for run in group.runs if run.record.key in number.run_keys]
     places = [(run.record.spec.fold, run.record.spec.seed) for run in known]
     pieces = mean_over_folds(dict(zip(places, number.values, strict=True)))
     return DatasetScore(number, tuple(pieces), compute_fold_overlap(known))
-
-
-def _get_acc_e(run: Run) -> float | None:
-    return run.get_percent("acc_e")
 
 
 def rank_lines(found: dict[str, list[DatasetScore]]) -> MeanRanks:
