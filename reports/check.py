@@ -110,12 +110,10 @@ def _recompute_run(run: Run, cache: PredictionCache) -> list[str]:
     if PREDICTIONS_FILE not in record.files or not (run.folder / PREDICTIONS_FILE).is_file():
         why = f"{PREDICTIONS_FILE} is not here (`python bench.py sync` brings it)"
         return [f"run {record.key} cannot be recomputed: {why}"]
-    here = {name: sha for name, sha in record.files.items() if name != WEIGHTS_FILE and (run.folder / name).is_file()}
-    gone = [name for name in record.files if name != WEIGHTS_FILE and name not in here]
-    if gone:
+    kept = {name: sha for name, sha in record.files.items() if name != WEIGHTS_FILE}
+    if gone := [name for name in kept if not (run.folder / name).is_file()]:
         return [f"files of run {record.key} are gone ({', '.join(gone)}; `python bench.py sync` brings them)"]
-    changed = [name for name, sha in here.items() if sha256(run.folder / name) != sha]
-    if changed:
+    if changed := [name for name, sha in kept.items() if sha256(run.folder / name) != sha]:
         return [f"files of run {record.key} were changed since its record was written ({', '.join(changed)})"]
     splits = cache.load_splits(run)
     if splits is None:
@@ -220,11 +218,8 @@ def _list_cells_of_manifest(key: str, manifest: ReportManifest) -> tuple[str, ..
 
 
 def find_edited_cells(marked: str, text: str) -> list[str]:
-    """Return what in a text is not as it was written: names of cells, or "line 12"; nothing where all is.
-
-    `marked` is what was written, with marks around its cells. "line 12" is a line of the text with a change that
-    belongs to no cell: in a heading, a footnote, an added line.
-    """
+    """Return what in a text is not as it was written: names of cells, or "line 12", a line with a change that belongs
+    to no cell (in a heading, a footnote, an added line). `marked` is what was written, with marks around its cells."""
     written, spans = split_marks(marked)
     if text == written:
         return []

@@ -122,16 +122,12 @@ def _make_classes(facts: DatasetSummary) -> Section:
     lost = ["lost"] if everything.lost else []
     heads = [*splits, "groups", *lost, "hours"]
     caption = "Usable clips." + (" Lost: listed, but missing or unreadable." if lost else "")
-    lines = [_make_row(_name_class(row), _format_counts(row, heads)) for row in rows]
+    lines = [_make_row(f"{row.name} ({row.sentiment_sign})", _format_counts(row, heads)) for row in rows]
     total = _make_row("all", _format_counts(everything, heads), rule=True)
     table = _make_table("classes", caption, ["class (sentiment)", *heads], [*lines, total])
     draw = partial(draw_classes, rows, [*splits, *lost])
     figure = ReportFigure("classes", "Clips by class", "Clips of each class by split.", draw, ())
     return Section("classes", "Classes and splits", (), (table,), (figure,))
-
-
-def _name_class(row: ClassCounts) -> str:
-    return f"{row.name} ({row.sentiment_sign})" if row.sentiment_sign else row.name
 
 
 def _format_counts(row: ClassCounts, heads: Sequence[str]) -> list[str]:

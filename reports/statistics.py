@@ -1,8 +1,5 @@
-"""Intervals and tests that claim no more than the number of runs and clips allows.
-
-Tests of clips resample groups of clips for the given runs; tests of runs pair runs of equal seed and fold. P-values
-are adjusted within a family of comparisons, and ranks are compared over data sets (Demsar 2006).
-"""
+"""Intervals and tests that claim no more than the number of runs and clips allows. Tests of clips resample groups of
+clips for the given runs; tests of runs pair runs of equal seed and fold."""
 
 from __future__ import annotations
 
@@ -45,10 +42,8 @@ BINS = 15
 
 
 def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Adjusted p-values (Holm 1979) in the order given; None stays None and does not count in the family.
-
-    Valid under any dependence of the tests. NaN, or anything that is no probability, is a ValueError.
-    """
+    """Adjusted p-values (Holm 1979) in the order given, valid under any dependence of the tests; None stays None and
+    does not count in the family. NaN, or anything that is no probability, is a ValueError."""
     tested = [p for p in ps if p is not None]
     if not all(0 <= p <= 1 for p in tested):
         raise ValueError(f"not p-values: {tested}")
@@ -57,10 +52,8 @@ def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
 
 
 def format_significance_stars(p: float | None, smallest: float) -> str:
-    """`*`, `**`, `***` for an adjusted p of at most 0.05, 0.01, 0.001; else nothing.
-
-    `smallest` is the smallest p that the test can reach: no star is given for a level below it, whatever p says.
-    """
+    """`*`, `**`, `***` for an adjusted p of at most 0.05, 0.01, 0.001; else nothing. `smallest` is the smallest p that
+    the test can reach: no star is given for a level below it, whatever p says."""
     return "" if p is None else "*" * sum(p <= level and smallest <= level for level in STAR_LEVELS)
 
 
@@ -125,10 +118,8 @@ def mcnemar_test(right_a: ArrayLike, right_b: ArrayLike) -> float:
 
 
 def compute_accuracy_standard_error(accuracy_percent: float, n: int) -> float:
-    """Standard error, in points, of one run's accuracy on n independent clips: that of a binomial share.
-
-    It is 0 at 0 and at 100 percent, where this formula says nothing.
-    """
+    """Standard error, in points, of one run's accuracy on n independent clips: that of a binomial share. It is 0 at 0
+    and at 100 percent, where this formula says nothing."""
     if not 0 <= accuracy_percent <= 100 or n < 1:
         raise ValueError(f"no accuracy in percent on clips: {accuracy_percent} on {n}")
     share = accuracy_percent / 100
@@ -209,11 +200,9 @@ def _bootstrap(
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Differences of n paired runs, in points. `mean` is NaN for no pairs.
-
-    `low`, `high` and `detectable` are None below two pairs and also where all differences are equal: then `spread` is
-    0, and an interval without width would claim a certainty that no number of runs gives.
-    """
+    """Differences of n paired runs, in points. `mean` is NaN for no pairs. `low`, `high` and `detectable_difference`
+    are None below two pairs and also where all differences are equal: then `std` is 0, and an interval without width
+    would claim a certainty that no number of runs gives."""
 
     n_pairs: int
     mean: float
@@ -259,11 +248,8 @@ def compare_pairs(differences: Sequence[float], overlap: float | None = None) ->
 
 
 def _compute_signed_rank_p(found: np.ndarray) -> float | None:
-    """Two-sided p of Wilcoxon's test; None for no pairs.
-
-    It is exact for any n without ties and for up to ENUMERATED tied pairs; for more tied ones it is the normal
-    approximation with the corrections for ties and continuity.
-    """
+    """Two-sided p of Wilcoxon's test; None for no pairs. It is exact for any n without ties and for up to
+    MAX_ENUMERATED_PAIRS tied pairs; for more it is the normal approximation, corrected for ties and continuity."""
     moved = found[found != 0]
     if not len(moved):
         return 1.0 if len(found) else None
@@ -353,11 +339,9 @@ class MeanRanks:
 
 def compute_mean_ranks(scores: Mapping[str, Sequence[float]]) -> MeanRanks:
     """Ranks of methods by their mean score (higher is better) on each data set, the same order of data sets for all.
-
     Equal scores share their mean rank. Friedman's p is the chi-squared approximation, which is cautious for few data
     sets; the critical difference is q * sqrt(k (k + 1) / 6N), q being of the studentised range over sqrt(2) (Nemenyi
-    1963). Methods without a score on each data set, or with NaN, are a ValueError.
-    """
+    1963). Methods without a score on each data set, or with NaN, are a ValueError."""
     lengths = {len(row) for row in scores.values()}
     if len(lengths) > 1:
         raise ValueError(f"methods have scores on different numbers of data sets: {sorted(lengths)}")
@@ -380,10 +364,8 @@ def compute_mean_ranks(scores: Mapping[str, Sequence[float]]) -> MeanRanks:
 
 
 def draw_critical_differences(ranks: MeanRanks) -> Figure:
-    """Critical difference diagram: a bar joins methods whose mean ranks are too close to tell apart (Nemenyi, 0.05).
-
-    A ValueError where the ranks are not carried.
-    """
+    """Critical difference diagram: a bar joins methods whose mean ranks are too close to tell apart (Nemenyi, 0.05). A
+    ValueError where the ranks are not comparable."""
     if not ranks.are_comparable:
         raise ValueError(ranks.reason)
     figure = Figure(figsize=(7.5, 1.6 + 0.3 * len(ranks.methods)), layout="constrained")
@@ -429,12 +411,9 @@ class ConfidenceBins(NamedTuple):
 
 
 def bin_clips(scores: np.ndarray, labels: np.ndarray, bins: int = BINS) -> ConfidenceBins:
-    """Sort clips into bins by confidence, the softmax of their highest score.
-
-    `scores` are logits (n, C), `labels` (n,) the true classes. The bins hold equally many clips (Nguyen and O'Connor
-    2015), but clips of one confidence share a bin, so that the order of clips does not matter and a model of constant
-    confidence has one bin.
-    """
+    """Sort clips into bins by confidence, the softmax of their highest score; `scores` are logits (n, C), `labels` (n,)
+    the true classes. The bins hold equally many clips (Nguyen and O'Connor 2015), but clips of one confidence share a
+    bin, so that the order of clips does not matter and a model of constant confidence has one bin."""
     scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
     if scores.ndim != 2 or not scores.size or labels.shape != scores.shape[:1] or bins < 1:
         raise ValueError(f"{bins} bins of scores {scores.shape} with labels {labels.shape}")
@@ -448,10 +427,8 @@ def bin_clips(scores: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Confi
 
 
 def expected_calibration_error(scores: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error, a fraction: the mean gap between confidence and accuracy of clips of like confidence.
-
-    Its bins are those of `bin_clips`. With few clips the error is biased upwards: a bin of 5 clips is off by nearly 0.2
-    in a perfectly calibrated model of confidence 0.5. So compare it only between models on the same clips.
-    """
+    """Expected calibration error, a fraction: the mean gap between confidence and accuracy in the bins of `bin_clips`.
+    With few clips it is biased upwards: a bin of 5 clips is off by nearly 0.2 in a perfectly calibrated model of
+    confidence 0.5. So compare it only between models on the same clips."""
     found = bin_clips(scores, labels, bins)
     return float(np.average(np.abs(found.confidence - found.accuracy), weights=found.clips))

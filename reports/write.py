@@ -1,7 +1,5 @@
-"""The writing of a report: texts, figures, the page, and last of all the manifest with the sha256 of every file.
-
-The manifest also names the runs, commits, splits and configs behind every number.
-"""
+"""The writing of a report: texts, figures, the page, and last of all the manifest, with the sha256 of every file and
+the runs, commits, splits and configs behind every number."""
 
 from __future__ import annotations
 
@@ -188,13 +186,11 @@ def list_figures(report: Report) -> list[ReportFigure]:
 
 def _render_figure_csv(picture: ReportFigure, warnings: Sequence[str]) -> str:
     """A figure's numbers as CSV, with ten digits: more would differ from one processor to another."""
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in picture.rows for name in row))
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*map(guard_formula, names), *(["note"] if warnings else [])])
-    for row in picture.rows:
-        values = (row.get(name) for name in names)
-        writer.writerow([*map(_format_value, values), *([guard_formula(" ".join(warnings))] if warnings else [])])
+    text, names = io.StringIO(), list(dict.fromkeys(name for row in picture.rows for name in row))
+    note = [guard_formula(" ".join(warnings))] if warnings else []
+    rows = [[*map(guard_formula, names), *(["note"] if warnings else [])]]
+    rows += [[*(_format_value(row.get(name)) for name in names), *note] for row in picture.rows]
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
@@ -285,8 +281,7 @@ def list_table_files(report: Report) -> dict[str, list[str]]:
 
 
 def make_unfinished_manifest(asked: Mapping[str, Any], old: ReportManifest | None, files: Iterable[str]) -> str:
-    """The manifest of a report that is being written: it names the files that are there or will be, and vouches for
-    none."""
+    """The manifest of a report that is being written: it names its files, old and new, and vouches for none."""
     known = dict.fromkeys([*(old.files if old is not None else ()), *files], "")
     found = {
         "schema": MANIFEST_SCHEMA,
