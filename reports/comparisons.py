@@ -1,7 +1,5 @@
-"""Paired comparisons of lines with a reference: run by run, clip by clip, adjusted for their number.
-
-Runs of several folds share clips, so each fold counts as one piece of evidence.
-"""
+"""Paired comparisons of lines with a reference: run by run, clip by clip, adjusted for their number. Runs of several
+folds share clips, so each fold counts as one piece of evidence."""
 
 from __future__ import annotations
 
@@ -34,8 +32,7 @@ def mean_over_folds(values: Mapping[tuple[int, int], float]) -> list[float]:
 
 
 def compute_fold_overlap(runs: Sequence[Run]) -> float | None:
-    """Test clips for each training clip, of runs of several folds: these share training clips, and some test clips too.
-    None for one fold."""
+    """Test clips for each training clip, of runs of several folds, which share clips; None for one fold."""
     if len({run.record.spec.fold for run in runs}) < 2:
         return None
     tested = [run.record.scores.get("test/n") or 0.0 for run in runs]
@@ -69,8 +66,7 @@ class Comparison:
 def compare_with_reference(
     run_table: RunTable, reference: str, predictions: PredictionCache | None
 ) -> list[Comparison]:
-    """All other lines against one, on every data set where they have runs in common: a family. Without predictions by
-    runs alone."""
+    """All other lines against one, on every data set where both have runs; without predictions by runs alone."""
     pairs = [(label, reference) for label in run_table.labels if label != reference]
     return compare_family(run_table, pairs, predictions)
 
@@ -105,7 +101,7 @@ def _compare_on_dataset(
             gains[one.record.spec.fold, one.record.spec.seed] = ours - theirs
     if not gains:
         return None
-    differences = mean_over_folds(gains)
+    differences, runs = mean_over_folds(gains), [run for pair in both for run in pair]
     clips, mcnemar_p = _compare_clips(both, predictions) if predictions is not None else (None, None)
     return Comparison(
         dataset=dataset,
@@ -114,8 +110,8 @@ def _compare_on_dataset(
         reference=reference,
         tuning=both[0][0].tuning,
         differences=tuple(differences),
-        run_keys=tuple(run.record.key for pair in both for run in pair),
-        paired_test=compare_pairs(differences, compute_fold_overlap([run for pair in both for run in pair])),
+        run_keys=tuple(run.record.key for run in runs),
+        paired_test=compare_pairs(differences, compute_fold_overlap(runs)),
         clip_interval=clips,
         mcnemar_p=mcnemar_p,
     )

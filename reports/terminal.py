@@ -146,7 +146,8 @@ def _make_note_table(noted: NoteTable, rows: list[NoteRow]) -> Table:
     for row in rows:
         few = noted.flag is not None and _is_below_least(row, noted.flag)
         for words, names in noted.rows:
-            cells = [_print_note(row, name) for name in names]
+            numbers = [row.notes.get(name) for name in names]  # printed as in the table of costs: with three digits
+            cells = [NO_VALUE if number is None else format_quantity(number.mean) for number in numbers]
             table.add_row(f"{row.label} (!)" if few else row.label, *words, *cells)
         if len(noted.rows) > 1:
             table.add_section()
@@ -159,12 +160,6 @@ def _is_below_least(row: NoteRow, measure: Measure) -> bool:
     """Return whether a row has less of a measure than it ought to have."""
     number = row.notes.get(measure.note)
     return number is not None and measure.least is not None and number.mean / 100 * measure.unit < measure.least
-
-
-def _print_note(row: NoteRow, name: str) -> str:
-    """Print a note as the table of costs does: the mean alone, with three digits."""
-    number = row.notes.get(name)
-    return NO_VALUE if number is None else format_quantity(number.mean)
 
 
 @dataclass(frozen=True)
@@ -193,7 +188,7 @@ def make_gap_table(runs: Sequence[Run]) -> Table | None:
     table = _make_table(title, ("data set", "method"), numbers, "bold")
     for run_table in group_by_dataset(runs):
         groups = group_runs(run_table)
-        columns = format_column(groups, _get_val_score), format_column(groups, partial(get_test_percent, "acc_e"))
+        columns = [format_column(groups, partial(Run.get_percent, name="acc_e", split=one)) for one in ("val", "test")]
         for label, group, val, test in zip(run_table.labels, groups, *columns, strict=True):
             found = group.compute_mean(compute_val_test_gap)  # runs whose epoch val did not choose have none
             if found is not None:
@@ -221,11 +216,6 @@ def make_optimism_table(runs: Sequence[Run]) -> Table | None:
         return None
     table.caption = "the same training twice: val chooses the epoch, or the test list does; t-interval over the pairs"
     return table
-
-
-def _get_val_score(run: Run) -> float | None:
-    value = run.record.scores.get("val/acc_e")
-    return None if value is None else 100 * value
 
 
 def _format_dataset(run_table: RunTable) -> str:

@@ -1,7 +1,5 @@
-"""Figures of classes: confusion matrices, radar charts, reliability diagrams.
-
-The radar follows Fig. 5 of Zhang, Zhao, Park and Yang, CVPR 2024.
-"""
+"""Figures of classes: confusion matrices, radar charts (as Fig. 5 of Zhang, Zhao, Park and Yang, CVPR 2024),
+reliability diagrams."""
 
 from __future__ import annotations
 
@@ -81,16 +79,18 @@ def tabulate_confusion(data: ConfusionPlot) -> tuple[dict[str, FigureValue], ...
 @style.report_style()
 def draw_confusion(data: ConfusionPlot) -> Figure:
     """A map for each panel with the percents in its cells; a class without clips has a dash in each of its cells.
-
-    Raises ValueError without panels, or where a matrix does not fit its classes.
-    """
-    _check_matrices(data)
+    Raises ValueError without panels, or where a matrix does not fit its classes."""
+    if not data.panels:
+        raise ValueError("nothing to draw")
+    for panel in data.panels:
+        if not panel.classes or np.shape(panel.counts) != (len(panel.classes), len(panel.classes)):
+            raise ValueError(f"{panel.title}: {np.shape(panel.counts)} counts for {len(panel.classes)} classes")
     shared = len({panel.classes for panel in data.panels}) == 1
     most = max(len(panel.classes) for panel in data.panels)
     abreast = min(len(data.panels), 3 if shared or most <= FEW_CLASSES else 2)
     stacked = -(-len(data.panels) // abreast)
     abreast = -(-len(data.panels) // stacked)
-    wrapped = [_wrap_class(name) for panel in data.panels for name in panel.classes]
+    wrapped = [style.wrap_text(name, CLASS_NAME_CHARS) for panel in data.panels for name in panel.classes]
     names = max(style.measure_text_width(line) for name in wrapped for line in name.split("\n"))
     besides = 0.3 + names / style.CHARS_PER_INCH * (1 if shared else abreast)
     page = style.COLUMN_WIDTH if abreast == 1 else style.PAGE_WIDTH
@@ -108,18 +108,6 @@ def draw_confusion(data: ConfusionPlot) -> Figure:
     return add_decor(figure, axis, sample=data.sample, square_panels=True)
 
 
-def _check_matrices(data: ConfusionPlot) -> None:
-    if not data.panels:
-        raise ValueError("nothing to draw")
-    for panel in data.panels:
-        if not panel.classes or np.shape(panel.counts) != (len(panel.classes), len(panel.classes)):
-            raise ValueError(f"{panel.title}: {np.shape(panel.counts)} counts for {len(panel.classes)} classes")
-
-
-def _wrap_class(name: str) -> str:
-    return style.wrap_text(name, CLASS_NAME_CHARS)
-
-
 def _make_matrix_title(panel: ConfusionMatrix, room: float) -> str:
     runs = f"{panel.runs}\N{NO-BREAK SPACE}{'run' if panel.runs == 1 else 'runs'}"  # may not be broken
     return style.wrap_text(f"{panel.title} ({runs})", 0.9 * style.CHARS_PER_INCH * room)
@@ -127,9 +115,8 @@ def _make_matrix_title(panel: ConfusionMatrix, room: float) -> str:
 
 def _draw_matrix(axes: Axes, panel: ConfusionMatrix, below: bool, left: bool) -> None:
     """One matrix; names of classes stand `below` and `left` where asked for."""
-    shares = compute_row_percents(panel)
-    size = len(panel.classes)
-    names = [_wrap_class(name) for name in panel.classes]
+    shares, size = compute_row_percents(panel), len(panel.classes)
+    names = [style.wrap_text(name, CLASS_NAME_CHARS) for name in panel.classes]
     axes.pcolormesh(np.ma.masked_invalid(shares), cmap=COLOUR_MAP, vmin=0, vmax=100, edgecolors="white", linewidth=0.6)
     axes.invert_yaxis()
     middles = np.arange(size) + 0.5
@@ -215,21 +202,8 @@ def tabulate_radar(data: RadarPlot) -> tuple[dict[str, FigureValue], ...]:
 
 @style.report_style()
 def draw_radar(data: RadarPlot) -> Figure:
-    """Polygons from 0 in the centre to 100 percent, the first class on top and the others clockwise.
-
-    Raises ValueError without panels, with fewer than three classes, or where a class has no value.
-    """
-    _check_radar(data)
-    labels = list(dict.fromkeys(ring.label for panel in data.panels for ring in panel.polygons))
-    titles, abreast = [panel.title for panel in data.panels], RADAR_PANELS_PER_ROW
-    look, polar = {"loc": "center", "pad": 8}, {"projection": "polar"}
-    figure, panels = style.make_line_panels(titles, labels, abreast, abreast + 1, "", look, subplot_kw=polar)
-    for axes, place, part in panels:
-        _draw_radar_panel(axes, data.panels[place], labels, part)
-    return add_decor(figure, labels=labels, sample=data.sample, square_panels=True)
-
-
-def _check_radar(data: RadarPlot) -> None:
+    """Polygons from 0 in the centre to 100 percent, the first class on top and the others clockwise. Raises ValueError
+    without panels, with fewer than three classes, or where values and classes differ in number."""
     if not data.panels:
         raise ValueError("nothing to draw")
     for panel in data.panels:
@@ -238,6 +212,13 @@ def _check_radar(data: RadarPlot) -> None:
         for ring in panel.polygons:
             if len(ring.values) != len(panel.classes):
                 raise ValueError(f"{panel.title}: {ring.label} has {len(ring.values)} values")
+    labels = list(dict.fromkeys(ring.label for panel in data.panels for ring in panel.polygons))
+    titles, abreast = [panel.title for panel in data.panels], RADAR_PANELS_PER_ROW
+    look, polar = {"loc": "center", "pad": 8}, {"projection": "polar"}
+    figure, panels = style.make_line_panels(titles, labels, abreast, abreast + 1, "", look, subplot_kw=polar)
+    for axes, place, part in panels:
+        _draw_radar_panel(axes, data.panels[place], labels, part)
+    return add_decor(figure, labels=labels, sample=data.sample, square_panels=True)
 
 
 def _draw_radar_panel(axes: PolarAxes, panel: RadarPanel, labels: Sequence[str], part: Sequence[str]) -> None:
@@ -311,10 +292,8 @@ def tabulate_reliability(data: ReliabilityPlot) -> tuple[dict[str, FigureValue],
 
 @style.report_style()
 def draw_reliability(data: ReliabilityPlot) -> Figure:
-    """Accuracy against confidence beside the diagonal; a marker's area grows with its bin's share of the clips.
-
-    Raises ValueError without panels, or where a panel has no curve or a curve no bin.
-    """
+    """Accuracy against confidence beside the diagonal; a marker's area grows with its bin's share of the clips. Raises
+    ValueError without panels, or where a panel has no curve or a curve no bin."""
     if not data.panels or not all(panel.curves and all(curve.bins for curve in panel.curves) for panel in data.panels):
         raise ValueError("nothing to draw")
     labels = list(dict.fromkeys(curve.label for panel in data.panels for curve in panel.curves))

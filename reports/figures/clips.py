@@ -81,26 +81,24 @@ def draw_emotion_curves(
 
 def save_clip_curves(path: Path, page: ClipCurves) -> None:
     """A clip on one page: its stills, its curve and its segments' probabilities over time, and its scores beside."""
-    heights = {}
+    rows: list[tuple[float, Callable[[Axes, ClipCurves], None]]] = []  # how tall each is, and how it is drawn
     if len(page.thumbnails):
-        heights["stills"] = 1.0
+        rows.append((1.0, _draw_thumbnails))
     if page.emotion_scores is not None:
-        heights["curve"] = 2.8
+        rows.append((2.8, _draw_emotion_panel))
     if page.segment_probabilities is not None:
-        heights["segments"] = 0.5 + 0.24 * len(page.classes)
-    tall = max(2.0, sum(heights.values()))
-    figure = Figure(figsize=(10, tall + 1.0), layout="constrained")
+        rows.append((0.5 + 0.24 * len(page.classes), _draw_segment_map))
+    ratios = [tall for tall, _ in rows] or [1.0]
+    figure = Figure(figsize=(10, max(2.0, sum(ratios)) + 1.0), layout="constrained")
     figure.suptitle(page.title, fontsize=12, x=0.01, ha="left", parse_math=False)
     figure.supxlabel(page.note, fontsize=7, color=GREY, x=0.01, ha="left", parse_math=False)
-    ratios = list(heights.values()) or [1]
     table = figure.add_gridspec(len(ratios), 2, width_ratios=(4, 1), height_ratios=ratios)
-    draw = {"stills": _draw_thumbnails, "curve": _draw_emotion_panel, "segments": _draw_segment_map}
-    for row, name in enumerate(heights):
+    for row, (_, draw) in enumerate(rows):
         axes = figure.add_subplot(table[row, 0])
-        draw[name](axes, page)
+        draw(axes, page)
         axes.set_xlim(0, page.segment_spans[-1][1])
-    beside = figure.add_subplot(table[len(heights) > 1 and "stills" in heights :, 1] if heights else table[0, :])
-    _draw_clip_probabilities(beside, page)
+    below_stills = len(rows) > 1 and len(page.thumbnails) > 0
+    _draw_clip_probabilities(figure.add_subplot(table[below_stills:, 1] if rows else table[0, :]), page)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 

@@ -97,7 +97,7 @@ def _collect_line_plots(
     caption = (
         "Val Acc E after each epoch of the last stage: the mean over runs, and from the least to the most of them."
     )
-    yield "learning", "Learning curves", caption, collect_learning_curves(run_table.with_labels(lines))
+    yield "learning", "Learning curves", caption, collect_learning_curves(run_table, lines)
     if len(run_table.dataset_titles) == 1:  # of several data sets the tables tell what lines cost
         ((dataset, title),) = run_table.dataset_titles.items()
         caption = f"{title}: what each line cost, each quantity on its own axis; the mean over runs, each run as a dot."
@@ -108,7 +108,9 @@ def _collect_class_plots(
     study: StudyResults, lines: list[str], predictions: PredictionCache
 ) -> Iterator[tuple[str, str, str, Plot]]:
     """What becomes of each class: confusion, and the radar of the paper's Fig. 5; and how sure the lines are."""
-    run_table, selection = study.run_table, _describe_selection(study, lines)
+    run_table, count = study.run_table, len(study.run_table.labels)
+    few = f" {len(lines)} of {count} lines: the full method, the controls and the first others."
+    selection = few if len(lines) < count else ""
     for dataset, title in run_table.dataset_titles.items():
         mixed = collect_confusions(run_table, lines, dataset, predictions)
         if mixed is not None:
@@ -129,13 +131,6 @@ def _select_lines(study: StudyResults) -> list[str]:
     first = [label for arm in (study.reference_method, *study.control_arms) for label in study.get_labels(arm)]
     chosen = list(dict.fromkeys([*first, *run_table.labels]))[:MAX_LINES]
     return [label for label in run_table.labels if label in chosen]
-
-
-def _describe_selection(study: StudyResults, lines: list[str]) -> str:
-    """What a caption says where a figure shows some lines alone."""
-    count = len(study.run_table.labels)
-    told = f" {len(lines)} of {count} lines: the full method, the controls and the first others."
-    return told if len(lines) < count else ""
 
 
 def make_rank_figure(study: StudyResults) -> tuple[list[ReportFigure], str]:
@@ -282,12 +277,12 @@ def collect_differences(run_table: RunTable, found: Sequence[Comparison], refere
     return DifferencePlot(reference, "Acc E on test, points", drawn, sample=run_table.is_sample)
 
 
-def collect_learning_curves(run_table: RunTable) -> LearningPlot:
-    """Val Acc E after each epoch of the stage that val judges, over the runs of each line, as far as all went."""
+def collect_learning_curves(run_table: RunTable, labels: Sequence[str]) -> LearningPlot:
+    """Val Acc E after each epoch of the stage that val judges, over the runs of some lines, as far as all went."""
     panels = []
     for dataset, title in run_table.dataset_titles.items():
         here, lines = run_table.for_dataset(dataset), []
-        for label in run_table.labels:
+        for label in labels:
             learnt = [curve for run in here.runs_of(label) if not run.failed and (curve := load_val_curve(run))]
             points = list(zip(*learnt, strict=False))
             if len(points) > 1:
@@ -311,18 +306,9 @@ def load_val_curve(run: Run) -> list[float]:
 def collect_search_curves(searches: Sequence[SearchSummary], titles: Mapping[str, str]) -> SearchPlot:
     """The best val Acc E so far of each search that kept its trials, against their number and the hours they took."""
     drawn = []
-    for search in searches:
-        if not search.trials:
-            continue
-        values = [None if trial["value"] is None else 100 * trial["value"] for trial in search.trials]
-        best = np.fmax.accumulate(np.array(values, dtype=float))  # None as NaN, which fmax passes over
-        drawn.append(
-            SearchCurve(
-                label=search.title(titles.get(search.dataset, search.dataset)),
-                trial_counts=tuple(range(1, len(values) + 1)),
-                hours=tuple(trial["spent"] / SECONDS_PER_HOUR for trial in search.trials),
-                best=tuple(best.tolist()),
-                trial_values=tuple(values),
-            )
-        )
+    for search in (one for one in searches if one.trials):
+        label = search.title(titles.get(search.dataset, search.dataset))
+        hours = tuple(trial["spent"] / SECONDS_PER_HOUR for trial in search.trials)
+        values = tuple(None if trial["value"] is None else 100 * trial["value"] for trial in search.trials)
+        drawn.append(SearchCurve(label, hours, values))
     return SearchPlot("val Acc E, percent", tuple(drawn), any(search.data == "sample" for search in searches))

@@ -1,7 +1,5 @@
-"""The look of every figure of a report, for print at a paper's width in colour or in grey.
-
-Also what is around the panels: the words BUILT-IN SAMPLE, the axis label and the legend.
-"""
+"""The look of every figure of a report, for print at a paper's width in colour or in grey, and what is around its
+panels: the words BUILT-IN SAMPLE, the axis label and the legend."""
 
 from __future__ import annotations
 
@@ -41,25 +39,13 @@ BLACK, GREY, LIGHT_GREY = "#000000", "#595959", "#DDDDDD"
 # Okabe and Ito, 2008, with wine in the place of their yellow, which paper swallows; neighbours differ in grey
 COLOURS = ("#0072B2", "#D55E00", "#000000", "#56B4E9", "#009E73", "#E69F00", "#882255", "#CC79A7")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES: tuple[Any, ...] = (
-    "-",
-    (0, (4, 1.5)),
-    (0, (1, 1.2)),
-    (0, (5, 1.2, 1, 1.2)),
-    (0, (9, 2)),
-    (0, (3, 1.2, 1, 1.2, 1, 1.2)),
-)
+DOTTED = ((4, 1.5), (1, 1.2), (5, 1.2, 1, 1.2), (9, 2), (3, 1.2, 1, 1.2, 1, 1.2))
+DASHES: tuple[Any, ...] = ("-", *((0, lengths) for lengths in DOTTED))
 
+# the first comes with matplotlib, so it is the same everywhere; the others lend it the letters it lacks
 FONTS = (
-    "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere; the others lend it the letters it lacks
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "Droid Sans Fallback",
-    "Noto Sans Arabic",
-    "Noto Sans Devanagari",
+    *("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *("WenQuanYi Micro Hei", "Droid Sans Fallback", "Noto Sans Arabic", "Noto Sans Devanagari"),
 )
 RC_PARAMS: dict[str, Any] = {
     "text.parse_math": False,
@@ -121,10 +107,8 @@ def make_figure(width: float, height: float) -> Figure:
 
 
 def get_line_style(index: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the `index`-th line: no two of the first 48 share a colour and dashes.
-
-    The marker differs from that of the lines of the same colour, so that lines are told apart in grey.
-    """
+    """Colour, marker and dashes of the `index`-th line: no two of the first 48 share a colour and dashes. The marker
+    differs from that of the lines of the same colour, so that lines are told apart in grey."""
     lap, place = divmod(index, len(COLOURS))
     return {
         "color": COLOURS[place],
@@ -211,11 +195,9 @@ def make_line_panels(
     title_look: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Figure, list[tuple[Any, int, list[str]]]]:
-    """A figure, and for each of its panels the axes, the place of its title, and the labels that it shows.
-
-    Where there are more labels than colours they are spread over several panels, side by side if they can be. At most
-    `abreast` panels are in a row, of more than six `of_many`; `y_label` stands at the first of a row.
-    """
+    """A figure, and for each of its panels the axes, the place of its title, and the labels that it shows. Where there
+    are more labels than colours they are spread over several panels, side by side if they can be. At most `abreast`
+    panels are in a row, of more than six `of_many`; `y_label` is at the first of a row."""
     parts = split_evenly(labels, len(COLOURS))
     panels = [(place, number) for place in range(len(titles)) for number in range(len(parts))]
     most = of_many if len(panels) > 6 else abreast
@@ -261,10 +243,8 @@ def render_png(figure: Figure, dpi: float = 110) -> bytes:
 
 @report_style()
 def render_svg(figure: Figure) -> str:
-    """The figure as one `<svg>` element to stand in a web page: text stays text, nothing is fetched.
-
-    Names inside it are its own, so that several figures may stand in one page.
-    """
+    """The figure as one `<svg>` element for a web page: text stays text, nothing is fetched. Names inside it are its
+    own, so that several figures may be in one page."""
     target = io.StringIO()
     nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(target, format="svg", metadata=nothing)
@@ -304,11 +284,9 @@ def add_decor(
     sample: bool = False,
     square_panels: bool = False,
 ) -> Figure:
-    """Make the figure as much taller as what is around its panels needs, and lay it out once and for all.
-
-    `axis_label` is below the panels, in the middle, then a legend of the `labels` with `handles`, or with those of
-    lines; `square_panels` are as tall as they are wide; what is empty takes no room.
-    """
+    """Make the figure as much taller as what is around its panels needs, and lay it out once and for all. `axis_label`
+    is below the panels, in the middle, then a legend of the `labels` with `handles`, or with those of lines;
+    `square_panels` are as tall as they are wide; what is empty takes no room."""
     width, body = figure.get_figwidth(), figure.get_figheight()
     axis = wrap_text(axis_label, int(CHARS_PER_INCH * (width - 1))) if axis_label else ""
     if handles is None:
@@ -317,14 +295,18 @@ def add_decor(
     top = 0.19 if sample else 0.0
     legend_tall = legend.get_window_extent().height / figure.dpi + 2 * MARGIN if legend else 0.0
     bottom = legend_tall + ((axis.count("\n") + 1) * LINE_HEIGHT + MARGIN if axis else 0.0)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
     for _ in range(3 if square_panels else 1):
-        total = _lay_out_panels(figure, top, body, bottom)
+        total = top + body + bottom
+        figure.set_figheight(total)
+        engine.set(rect=(0, bottom / total, 1, body / total))
+        engine.execute(figure)
         if square_panels:
             box, table = figure.axes[0].get_position(original=True), figure.axes[0].get_subplotspec()
             assert table is not None
             body += (box.width * width - box.height * total) * table.get_gridspec().nrows
     figure.set_layout_engine("none")
-    left = MARGIN / width
     if legend:
         legend.set_bbox_to_anchor((0, MARGIN / total, 1, (legend_tall - 2 * MARGIN) / total), figure.transFigure)
     if axis:
@@ -335,19 +317,8 @@ def add_decor(
         figure.text(middle, bottom / total, axis, ha="center", va="top", fontsize=LABEL_SIZE, gid="axis")
     if sample:
         loud: dict[str, Any] = {"va": "top", "fontweight": "bold", "fontsize": TITLE_SIZE, "gid": "sample"}
-        figure.text(left, 1 - MARGIN / total, SAMPLE_WARNING, **loud)
+        figure.text(MARGIN / width, 1 - MARGIN / total, SAMPLE_WARNING, **loud)
     return figure
-
-
-def _lay_out_panels(figure: Figure, top: float, body: float, bottom: float) -> float:
-    """Lay the panels out in the middle of three strips, given in inches; how tall the figure is."""
-    total = top + body + bottom
-    figure.set_figheight(total)
-    engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine)
-    engine.set(rect=(0, bottom / total, 1, body / total))
-    engine.execute(figure)
-    return total
 
 
 def _add_legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> Legend:

@@ -1,7 +1,5 @@
-"""Columns of scores: common rounding, marks for the best, and notes on missing runs.
-
-A column is printed with as many decimals as the spread of its numbers supports.
-"""
+"""Columns of scores, with as many decimals as the spread of their numbers supports: marks for the best, and notes on
+missing runs."""
 
 from __future__ import annotations
 
@@ -104,8 +102,9 @@ def _behind(number: Mean, places: int) -> str:
 def make_column(groups: Sequence[RunGroup], read: Extract, direction: Direction = "higher") -> list[Cell]:
     """The cells of a column. Only complete lines of one protocol compete for a mark."""
     numbers, places = average_groups(groups, read)
+    # a finished run may lack the number: predictions may be missing, or a class in the clips of a fold
     printed = [
-        round(number.mean, places) if number is not None and competes and _covers_all_runs(number, one) else None
+        round(number.mean, places) if number is not None and competes and len(number.values) == len(one.runs) else None
         for number, one, competes in zip(numbers, groups, is_eligible_for_best(groups), strict=True)
     ]
     return [
@@ -129,16 +128,10 @@ def is_eligible_for_best(groups: Sequence[RunGroup]) -> list[bool]:
     return [found == wanted for found in protocols]
 
 
-def _covers_all_runs(number: Mean, of: RunGroup) -> bool:
-    """Whether every finished run has the number: predictions may be missing, or a class in the clips of a fold."""
-    return len(number.values) == len(of.runs)
-
-
 def describe_missing_runs(number: Mean | None, of: RunGroup) -> str:
     """What a cell has to say behind its number where runs of it are missing: " (2/8 runs)"."""
-    if number is not None and not _covers_all_runs(number, of):
-        return f" ({len(number.values)}/{of.expected} runs)"
-    return f" ({of.missing_note})" if of.missing_note else ""
+    known = len(of.runs if number is None else number.values)
+    return "" if of.is_complete and known == len(of.runs) else f" ({known}/{of.expected} runs)"
 
 
 def _make_cell(of: RunGroup, number: Mean | None, places: int) -> Cell:

@@ -21,8 +21,7 @@ from reports.tables.columns import (
 from reports.tables.scores import MARKS_NOTE, get_test_percent
 from reports.types import Cell, Column, Row, Table
 
-TUNINGS: tuple[Tuning, ...] = ("none", "shared", "per-arm")
-TUNING_TITLES = {
+TUNING_TITLES: dict[Tuning, str] = {
     "none": "values of the preset",
     "shared": "values tuned for the full method",
     "per-arm": "values tuned for each arm",
@@ -83,7 +82,7 @@ def list_tunings(run_table: RunTable, full: str) -> tuple[Tuning, ...]:
     """The ways of tuning that arms other than the full method were run with, of those that have something to search."""
     others = [run for run in run_table.runs if run.arm != full] or list(run_table.runs)
     found = {run.tuning for run in others if run.was_searched or run.tuning != "none"} or {"none"}
-    return tuple(kind for kind in TUNINGS if kind in found)
+    return tuple(kind for kind in TUNING_TITLES if kind in found)
 
 
 def make_ablation_table(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from matplotlib.text import Text
 
 from reports.figures import classes, curves, intervals
@@ -95,10 +93,7 @@ def learning_of(labels, groups, sample=False):
 
 
 def search_of(label, start=30.0):
-    values = (None, start, start - 2, None, start + 4)
-    return curves.SearchCurve(
-        label, (1, 2, 3, 4, 5), (0.1, 0.4, 0.5, 0.9, 1.3), (math.nan, start, start, start, start + 4), values
-    )
+    return curves.SearchCurve(label, (0.1, 0.4, 0.5, 0.9, 1.3), (None, start, start - 2, None, start + 4))
 
 
 def searches_of(labels, groups, sample=False):

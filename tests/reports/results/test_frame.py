@@ -13,6 +13,7 @@ from scipy import stats
 import reports.runs as predicted
 from reports.comparisons import compare_family, compare_with_reference, mean_over_folds
 from reports.runs import PredictionCache, StudyResults, count_expected_runs, pair_runs, slugify
+from reports.tables.columns import describe_missing_runs
 from tests.reports.tables import anew
 from tests.reports.tables.by_hand import TWO, accuracy, by_hand, frame_of, read, right
 from tests.reports.tables.cases import EIGHT, SEEDS
@@ -31,13 +32,13 @@ def test_a_pool_has_its_finished_runs_by_fold_and_seed_and_counts_what_is_wanted
     runs = [bare(seed=2), bare(seed=0), bare(seed=1, error="x"), bare(seed=0, fold=1), bare("mbt", 5)]
     (pool, other) = frame_of(*runs).group_by_label("ekman6")
     assert [(r.record.spec.fold, r.record.spec.seed) for r in pool.runs] == [(0, 0), (0, 2), (1, 0)]
-    assert len(pool.failed) == 1 and pool.expected == 8 and not pool.is_complete and pool.missing_note == "3/8 runs"
-    assert other.missing_note == "1/8 runs"
+    assert len(pool.failed) == 1 and pool.expected == 8 and not pool.is_complete
+    assert [describe_missing_runs(None, one) for one in (pool, other)] == [" (3/8 runs)", " (1/8 runs)"]
 
 
 def test_a_pool_wants_at_least_what_it_has():
     (pool,) = frame_of(bare(seed=0), bare(seed=1), wanted={}).group_by_label("ekman6")
-    assert pool.is_complete and pool.expected == 2 and pool.missing_note == ""
+    assert pool.is_complete and pool.expected == 2 and describe_missing_runs(None, pool) == ""
 
 
 def test_what_is_wanted_is_every_seed_on_every_fold_that_any_arm_has_or_that_was_asked_for():
