@@ -8,11 +8,10 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from bench.errors import StoreError
-from bench.explanations import ARRAYS_FILE, EXPLANATIONS_FILE, ClipFigure, read_explanations
+from bench.explanations import ClipFigure, read_explanations
 from reports.comparisons import Comparison, compare_family, compare_with_reference
-from reports.figures import curves as searching
 from reports.figures.clips import all_pictures
-from reports.figures.study import collect_search_curves, make_figures, make_rank_figure
+from reports.figures.study import collect_search_curves, make_figures, make_plot, make_rank_figure
 from reports.runs import PredictionCache, Run, RunTable, SearchSummary, StudyResults, slugify
 from reports.tables import costs, differences, published, scores
 from reports.tables.published import load_published_paper
@@ -33,13 +32,11 @@ def compose_study(study: StudyResults, predictions: PredictionCache) -> Section:
         *_make_ablation_tables(study, found),
         *_make_significance_tables(study, found),
     ]
-    tables += [
-        costs.make_costs_table(run_table, predictions, dataset, f"{study.name}_cost_{slugify(dataset)}")
-        for dataset in run_table.dataset_titles
-    ]
-    text = [study.question, _describe_counts(run_table)]
+    for dataset in run_table.dataset_titles:
+        name = f"{study.name}_cost_{slugify(dataset)}"
+        tables.append(costs.make_costs_table(run_table, predictions, dataset, name))
     ranks, told = make_rank_figure(study)
-    text += [told] if told else []
+    text = [study.question, _describe_counts(run_table), *([told] if told else [])]
     pictures = [*make_figures(study, found, predictions), *ranks] if lines else []
     return Section(study.name, study.name.capitalize(), tuple(text), tuple(tables), tuple(pictures))
 
@@ -54,11 +51,7 @@ def compose_searches(searches: Sequence[SearchSummary], titles: dict[str, str]) 
         "Best val Acc E so far of each search, against configurations tried and hours of all trials together; dots are "
         "trials, crosses those without a score."
     )
-    shown = (
-        ReportFigure(
-            "searches", "Searches", caption, partial(searching.draw_searches, data), searching.tabulate_searches(data)
-        ),
-    )
+    shown = (make_plot("searches", "Searches", caption, data),)
     text = ("A search sees val alone; its winner is run anew, and each of those runs scores test once.",)
     return Section("searches", "Searches", text, tables, shown if data.searches else ())
 
@@ -77,9 +70,8 @@ def _make_score_tables(study: StudyResults) -> list[Table]:
         name = f"{study.name}_scores{f'_{place // DATASETS_PER_TABLE + 1}' if place else ''}"
         table = scores.make_scores_table(few, name, f"{study.name.capitalize()}: all scores")
         found += [table, *(_print_papers(study, few, table) if study.table_kind == "scores" else [])]
-    whole = scores.make_overall_table(
-        run_table, f"{study.name}_overall", f"{study.name.capitalize()}: over all data sets"
-    )
+    title = f"{study.name.capitalize()}: over all data sets"
+    whole = scores.make_overall_table(run_table, f"{study.name}_overall", title)
     return [*found, *([whole] if whole is not None else [])]
 
 
@@ -97,32 +89,21 @@ def _compare_lines(study: StudyResults, predictions: PredictionCache) -> dict[st
     """Reference -> the comparisons with it; of `optimism` all under one name, each line with its clean twin."""
     run_table = study.run_table
     if study.table_kind == "optimism":
-        flagged = [
-            label
-            for label in run_table.labels
-            if any(run.record.spec.protocol != "clean" for run in run_table.runs_of(label))
-        ]
+        flagged = dict.fromkeys(run.label for run in run_table.runs if run.record.spec.protocol != "clean")
         twins = [(label, clean) for label in flagged if (clean := _find_clean_label(run_table, label)) is not None]
         return {"clean": compare_family(run_table, twins, predictions)}
     controls = [label for arm in study.control_arms for label in study.get_labels(arm)]
-    by_runs = {label: compare_with_reference(run_table, label, None) for label in controls}
-    return by_runs | {
-        label: compare_with_reference(run_table, label, predictions)
-        for label in study.get_labels(study.reference_method)
-    }
+    cached = dict.fromkeys(controls) | dict.fromkeys(study.get_labels(study.reference_method), predictions)
+    return {label: compare_with_reference(run_table, label, cache) for label, cache in cached.items()}
 
 
 def _find_clean_label(run_table: RunTable, label: str) -> str | None:
     """The line that differs from a flagged one by the protocol alone."""
     own = next(run for run in run_table.runs if run.label == label)
-    alike = [
-        run.label
-        for run in run_table.runs
-        if run.record.spec.protocol == "clean"
-        and (run.arm, run.tuning, run.hand_set) == (own.arm, own.tuning, own.hand_set)
-        and run.record.preset == own.record.preset
-    ]
-    return alike[0] if alike else None
+    wanted = (own.arm, own.tuning, own.hand_set, own.record.preset)
+    clean = (run for run in run_table.runs if run.record.spec.protocol == "clean")
+    alike = (run.label for run in clean if (run.arm, run.tuning, run.hand_set, run.record.preset) == wanted)
+    return next(alike, None)
 
 
 def _describe_counts(run_table: RunTable) -> str:
@@ -134,49 +115,38 @@ def _describe_counts(run_table: RunTable) -> str:
 
 def _make_ablation_tables(study: StudyResults, found: dict[str, list[Comparison]]) -> list[Table]:
     """The ablation tables: where there is a full method, and something to hold against it."""
-    places = {(run.arm, run.tuning): run.label for run in study.run_table.runs}
-    if (
-        study.table_kind == "optimism"
-        or not study.get_labels(study.reference_method)
-        or len(study.run_table.labels) < 2
-    ):
+    run_table, full = study.run_table, study.reference_method
+    places, labels = {(run.arm, run.tuning) for run in run_table.runs}, run_table.labels
+    if study.table_kind == "optimism" or not study.get_labels(full) or len(labels) < 2:
         return []
-    if len(places) < len(study.run_table.labels):  # an arm with several lines of one kind: only the tests can name them
+    if len(places) < len(labels):  # an arm with several lines of one kind: only the tests can name them
         return []
     compared = differences.index_comparisons([one for of in found.values() for one in of])
-    arms = {run.arm for run in study.run_table.runs}
-    controls = [arm for arm in study.control_arms if arm in arms and arm != study.reference_method]
+    arms = {run.arm for run in run_table.runs}
+    kinds = {
+        ("worth", "What each part is worth"): [full],
+        ("controls", "What is gained over the controls"): [arm for arm in study.control_arms if arm in arms - {full}],
+    }
     tables = []
-    for dataset in study.run_table.dataset_titles:
-        here = {run.arm for run in study.run_table.for_dataset(dataset).runs}
-        for references, name, title in (
-            ([study.reference_method], "worth", "What each part is worth"),
-            (controls, "controls", "What is gained over the controls"),
-        ):
+    for dataset in run_table.dataset_titles:
+        here = {run.arm for run in run_table.for_dataset(dataset).runs}
+        for (kind, title), references in kinds.items():
             if len(here) > 1 and here & set(references):
-                called = f"{study.name}_{name}_{slugify(dataset)}"
-                tables.append(
-                    differences.make_ablation_table(
-                        study.run_table, compared, study.reference_method, references, dataset, called, title
-                    )
-                )
+                name, make = f"{study.name}_{kind}_{slugify(dataset)}", differences.make_ablation_table
+                tables.append(make(run_table, compared, full, references, dataset, name, title))
     return tables
 
 
 def _make_significance_tables(study: StudyResults, found: dict[str, list[Comparison]]) -> list[Table]:
     """The tests against the full method; of `optimism` those against the clean twins."""
-    wanted = ["clean"] if study.table_kind == "optimism" else study.get_labels(study.reference_method)
-    called = {"clean": CLEAN_RUNS_TITLE} if study.table_kind == "optimism" else {}
-    return [
-        differences.make_significance_table(
-            study.run_table,
-            found[name],
-            called.get(name, name),
-            f"{study.name}_tests" + ("" if place == 0 else f"_{place + 1}"),
-        )
-        for place, name in enumerate(wanted)
-        if found.get(name)
-    ]
+    labels = study.get_labels(study.reference_method)
+    wanted = {"clean": CLEAN_RUNS_TITLE} if study.table_kind == "optimism" else {label: label for label in labels}
+    tables = []
+    for place, (reference, title) in enumerate(wanted.items()):
+        if found.get(reference):
+            name = f"{study.name}_tests{f'_{place + 1}' if place else ''}"
+            tables.append(differences.make_significance_table(study.run_table, found[reference], title, name))
+    return tables
 
 
 def compose_clips(studies: Sequence[StudyResults]) -> Section | None:
@@ -189,11 +159,7 @@ def compose_clips(studies: Sequence[StudyResults]) -> Section | None:
     )
     for run, own in full:
         drawn = {name: figure for name, figure in all_pictures(own).items() if name in run.record.files}
-        if (
-            drawn
-            and all((run.folder / name).is_file() for name in (EXPLANATIONS_FILE, ARRAYS_FILE))
-            and _has_readable_explanations(run)
-        ):
+        if drawn and _has_readable_explanations(run):
             of = f"{run.label} on {run.info.title}, seed {run.record.spec.seed} (run {run.record.key})"
             made = tuple(_make_clip_figure(name, figure, run) for name, figure in drawn.items())
             return Section("clips", "What it does with clips", (f"{of}; validation clips.",), (), made)
@@ -208,10 +174,8 @@ def _has_readable_explanations(run: Run) -> bool:
 
 
 def _make_clip_figure(name: str, figure: ClipFigure, run: Run) -> ReportFigure:
-    caption = f"{figure.caption} Run {run.record.key}."
-    return ReportFigure(
-        f"clips_{name.removesuffix('.png')}", figure.title, caption, partial(_draw_clip_figure, name, figure, run), ()
-    )
+    caption, draw = f"{figure.caption} Run {run.record.key}.", partial(_draw_clip_figure, name, figure, run)
+    return ReportFigure(f"clips_{name.removesuffix('.png')}", figure.title, caption, draw, ())
 
 
 def _draw_clip_figure(name: str, wanted: ClipFigure, run: Run) -> Figure:
@@ -222,7 +186,6 @@ def _draw_clip_figure(name: str, wanted: ClipFigure, run: Run) -> Figure:
     except (IndexError, KeyError, TypeError, ValueError) as error:  # arrays that do not belong together
         raise StoreError(f"{name} of run {run.record.key} cannot be drawn ({type(error).__name__}: {error})") from None
     if figure is None:
-        raise StoreError(
-            f"run {run.record.key} has nothing to draw {name} of any more; `python bench.py sync` brings it"
-        )
+        why = f"run {run.record.key} has nothing to draw {name} of any more"
+        raise StoreError(f"{why}; `python bench.py sync` brings it")
     return figure

@@ -43,7 +43,7 @@ class Finding:
     """Something that does not hold: what, and the cells that it concerns."""
 
     message: str
-    cells: tuple[str, ...]
+    cells: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         if not self.cells:
@@ -66,10 +66,8 @@ def check_report(
     findings = [*_check_records(manifest, here)]
     for place, run in enumerate(here.values()):
         progress("runs", place, len(here))
-        findings += [
-            Finding(what, _list_cells_of_manifest(run.record.key, manifest))
-            for what in _recompute_run(run, predictions)
-        ]
+        cells = _list_cells_of_manifest(run.record.key, manifest)
+        findings += [Finding(what, cells) for what in _recompute_run(run, predictions)]
     progress("runs", len(here), len(here))
     findings += [*_check_manifest(report, manifest), *find_stale_cells(report, manifest)]
     findings += _check_files(report, render_texts(report, studies, searches), manifest, out)
@@ -80,34 +78,27 @@ def _check_records(manifest: ReportManifest, here: Mapping[str, Run]) -> list[Fi
     """Runs that are gone, or are not what they were when the report was written."""
     found = []
     for key, noted in manifest.runs.items():
+        cells = _list_cells_of_manifest(key, manifest)
         if key not in here:
-            found.append(
-                Finding(
-                    f"run {key} is gone, or has no place in the report any more", _list_cells_of_manifest(key, manifest)
-                )
-            )
+            found.append(Finding(f"run {key} is gone, or has no place in the report any more", cells))
             continue
         now = describe_run(here[key])
-        changed = [
-            name for name in sorted(noted.keys() | now.keys()) if name != "mlflow" and noted.get(name) != now.get(name)
-        ]
-        if changed:
-            what = f"the record of run {key} was changed since ({', '.join(changed)})"
-            found.append(Finding(what, _list_cells_of_manifest(key, manifest)))
+        names = sorted((noted.keys() | now.keys()) - {"mlflow"})
+        if changed := [name for name in names if noted.get(name) != now.get(name)]:
+            found.append(Finding(f"the record of run {key} was changed since ({', '.join(changed)})", cells))
     return found
 
 
 def _check_manifest(report: Report, manifest: ReportManifest) -> list[Finding]:
     """What the manifest does not say, or says otherwise than the report."""
-    keys = [run.record.key for run in report.runs if run.record.key not in manifest.runs]
-    found = [
-        Finding(f"run {key} is in the report and not in its manifest", _list_cells_of_report(key, report))
-        for key in keys
-    ]
+    found = []
+    for key in (run.record.key for run in report.runs if run.record.key not in manifest.runs):
+        cells = [name for table in list_tables(report) for name, cell in table.iter_cells() if key in cell.run_keys]
+        found.append(Finding(f"run {key} is in the report and not in its manifest", tuple(cells)))
     if manifest.warnings != report.warnings:
-        found.append(Finding("the warnings are others now than the manifest has", ()))
+        found.append(Finding("the warnings are others now than the manifest has"))
     if manifest.tables != list_table_files(report):
-        found.append(Finding("the tables are others now than the manifest has", ()))
+        found.append(Finding("the tables are others now than the manifest has"))
     return found
 
 
@@ -117,24 +108,18 @@ def _recompute_run(run: Run, cache: PredictionCache) -> list[str]:
     if run.failed:
         return []
     if PREDICTIONS_FILE not in record.files or not (run.folder / PREDICTIONS_FILE).is_file():
-        return [
-            f"run {record.key} cannot be recomputed: {PREDICTIONS_FILE} is not here (`python bench.py sync` brings it)"
-        ]
-    here = {name: sha for name, sha in record.files.items() if name != WEIGHTS_FILE and (run.folder / name).is_file()}
-    gone = [name for name in record.files if name != WEIGHTS_FILE and name not in here]
-    if gone:
+        why = f"{PREDICTIONS_FILE} is not here (`python bench.py sync` brings it)"
+        return [f"run {record.key} cannot be recomputed: {why}"]
+    kept = {name: sha for name, sha in record.files.items() if name != WEIGHTS_FILE}
+    if gone := [name for name in kept if not (run.folder / name).is_file()]:
         return [f"files of run {record.key} are gone ({', '.join(gone)}; `python bench.py sync` brings them)"]
-    changed = [name for name, sha in here.items() if sha256(run.folder / name) != sha]
-    if changed:
+    if changed := [name for name, sha in kept.items() if sha256(run.folder / name) != sha]:
         return [f"files of run {record.key} were changed since its record was written ({', '.join(changed)})"]
     splits = cache.load_splits(run)
     if splits is None:
         return [cache.missing[record.key]]
-    known = {
-        f"{split}/{name}": value
-        for split, predictions in splits.items()
-        for name, value in score(predictions, run.info).items()
-    }
+    scored = {split: score(predictions, run.info) for split, predictions in splits.items()}
+    known = {f"{split}/{name}": value for split, of in scored.items() for name, value in of.items()}
     return [
         f"run {record.key}: its record says {name} {record.scores.get(name)}, its predictions {known.get(name)}"
         for name in dict.fromkeys([*known, *record.scores])
@@ -181,18 +166,17 @@ def _check_files(report: Report, wanted: Mapping[str, str], manifest: ReportMani
     for path, sha in manifest.files.items():
         place = (out / path).resolve()
         if not place.is_relative_to(out.resolve()) or not place.is_file():
-            found.append(Finding(f"{path} is not there any more", ()))
+            found.append(Finding(f"{path} is not there any more"))
         elif sha256(place) != sha:
             found.append(Finding(f"{path} was edited", _list_edited_cells(place, path, tables, report)))
         elif path in wanted and _read_text(place) != wanted[path]:
-            cells = tuple(find_edited_cells(tables[path](), _read_text(place))) if path in tables else ()
-            found.append(Finding(f"{path} is stale", cells))
+            found.append(Finding(f"{path} is stale", _list_edited_cells(place, path, tables, report)))
         elif path == PAGE_FILE and (cells := _list_edited_cells(place, path, tables, report)):
             found.append(Finding(f"{path} does not say what the tables do", cells))
     drawn = [f"{FIGURE_FOLDER}/{picture.name}.{kind}" for picture in list_figures(report) for kind in FIGURE_FORMATS]
     there = [PAPER_PDF] if (out / PAPER_PDF).is_file() else []
     lacking = [path for path in dict.fromkeys((*wanted, *drawn, PAGE_FILE, *there)) if path not in manifest.files]
-    return [*found, *(Finding(f"{path} is not in the manifest", ()) for path in lacking)]
+    return [*found, *(Finding(f"{path} is not in the manifest") for path in lacking)]
 
 
 def _list_edited_cells(
@@ -229,20 +213,13 @@ def _read_text(place: Path) -> str:
     return place.read_bytes().decode()
 
 
-def _list_cells_of_report(key: str, report: Report) -> tuple[str, ...]:
-    return tuple(name for table in list_tables(report) for name, cell in table.iter_cells() if key in cell.run_keys)
-
-
 def _list_cells_of_manifest(key: str, manifest: ReportManifest) -> tuple[str, ...]:
     return tuple(name for name, cell in manifest.cells.items() if key in cell.get("runs", ()))
 
 
 def find_edited_cells(marked: str, text: str) -> list[str]:
-    """Return what in a text is not as it was written: names of cells, or "line 12"; nothing where all is.
-
-    `marked` is what was written, with marks around its cells. "line 12" is a line of the text with a change that
-    belongs to no cell: in a heading, a footnote, an added line.
-    """
+    """Return what in a text is not as it was written: names of cells, or "line 12", a line with a change that belongs
+    to no cell (in a heading, a footnote, an added line). `marked` is what was written, with marks around its cells."""
     written, spans = split_marks(marked)
     if text == written:
         return []

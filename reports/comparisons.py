@@ -1,7 +1,5 @@
-"""Paired comparisons of lines with a reference: run by run, clip by clip, adjusted for their number.
-
-Runs of several folds share clips, so each fold counts as one piece of evidence.
-"""
+"""Paired comparisons of lines with a reference: run by run, clip by clip, adjusted for their number. Runs of several
+folds share clips, so each fold counts as one piece of evidence."""
 
 from __future__ import annotations
 
@@ -13,7 +11,6 @@ from bench.requests import Tuning
 from reports.runs import PredictionCache, Run, RunTable, pair_runs
 from reports.statistics import (
     Interval,
-    McNemarTest,
     PairedTest,
     adjust_holm,
     compare_pairs,
@@ -35,8 +32,7 @@ def mean_over_folds(values: Mapping[tuple[int, int], float]) -> list[float]:
 
 
 def compute_fold_overlap(runs: Sequence[Run]) -> float | None:
-    """Test clips for each training clip, of runs of several folds: these share training clips, and some test clips too.
-    None for one fold."""
+    """Test clips for each training clip, of runs of several folds, which share clips; None for one fold."""
     if len({run.record.spec.fold for run in runs}) < 2:
         return None
     tested = [run.record.scores.get("test/n") or 0.0 for run in runs]
@@ -61,7 +57,7 @@ class Comparison:
     run_keys: tuple[str, ...]  # of the runs of both
     paired_test: PairedTest
     clip_interval: Interval | None  # None where predictions are missing or seeds saw different clips
-    mcnemar: McNemarTest | None  # None, too, where clips are tested more than once
+    mcnemar_p: float | None  # None, too, where clips are tested more than once
     adjusted_p: float | None = None  # p of the pairs, by Holm over all comparisons with this reference
     adjusted_clip_p: float | None = None  # that of the clips
     family_size: int = 1  # comparisons that Holm adjusts for
@@ -70,8 +66,7 @@ class Comparison:
 def compare_with_reference(
     run_table: RunTable, reference: str, predictions: PredictionCache | None
 ) -> list[Comparison]:
-    """All other lines against one, on every data set where they have runs in common: a family. Without predictions by
-    runs alone."""
+    """All other lines against one, on every data set where both have runs; without predictions by runs alone."""
     pairs = [(label, reference) for label in run_table.labels if label != reference]
     return compare_family(run_table, pairs, predictions)
 
@@ -106,8 +101,8 @@ def _compare_on_dataset(
             gains[one.record.spec.fold, one.record.spec.seed] = ours - theirs
     if not gains:
         return None
-    differences = mean_over_folds(gains)
-    clips, tests = _compare_clips(both, predictions) if predictions is not None else (None, None)
+    differences, runs = mean_over_folds(gains), [run for pair in both for run in pair]
+    clips, mcnemar_p = _compare_clips(both, predictions) if predictions is not None else (None, None)
     return Comparison(
         dataset=dataset,
         dataset_title=run_table.dataset_titles[dataset],
@@ -115,16 +110,16 @@ def _compare_on_dataset(
         reference=reference,
         tuning=both[0][0].tuning,
         differences=tuple(differences),
-        run_keys=tuple(run.record.key for pair in both for run in pair),
-        paired_test=compare_pairs(differences, compute_fold_overlap([run for pair in both for run in pair])),
+        run_keys=tuple(run.record.key for run in runs),
+        paired_test=compare_pairs(differences, compute_fold_overlap(runs)),
         clip_interval=clips,
-        mcnemar=tests,
+        mcnemar_p=mcnemar_p,
     )
 
 
 def _compare_clips(
     both: Sequence[tuple[Run, Run]], predictions: PredictionCache
-) -> tuple[Interval | None, McNemarTest | None]:
+) -> tuple[Interval | None, float | None]:
     """The tests on single clips, where predictions are here and seeds were tested on the same ones; McNemar's only
     where no clip is tested twice."""
     first, second = (predictions.pair_predictions([pair[side] for pair in both]) for side in (0, 1))

@@ -102,12 +102,11 @@ class ClassCounts:
 
 def count_by_class(facts: DatasetSummary) -> list[ClassCounts]:
     """A row for each class, in the card's order."""
-    lost = find_lost_keys(facts)
-    by_class: list[list[ClipSummary]] = [[] for _ in facts.info.classes]
-    for clip in facts.clips:
-        by_class[clip.target].append(clip)
-    signs = [SENTIMENT_SIGNS[sign] for sign in facts.info.sentiment]
-    return [_count_clips(*row, lost) for row in zip(facts.info.classes, signs, by_class, strict=True)]
+    lost, rows = find_lost_keys(facts), []
+    for label, (name, sign) in enumerate(zip(facts.info.classes, facts.info.sentiment, strict=True)):
+        clips = [clip for clip in facts.clips if clip.target == label]
+        rows.append(_count_clips(name, SENTIMENT_SIGNS[sign], clips, lost))
+    return rows
 
 
 def count_all_classes(facts: DatasetSummary) -> ClassCounts:
@@ -159,14 +158,12 @@ def find_blocking_issues(facts: DatasetSummary) -> list[str]:
     usable = count_all_classes(facts).splits
     lines = [f"the {split} split has no usable clip" for split in list_splits(facts) if not usable[split]]
     if usable["train"]:
-        lines += [
-            f"class '{row.name}' has no training clip" for row in count_by_class(facts) if not row.splits["train"]
-        ]
+        rows = count_by_class(facts)
+        lines += [f"class '{row.name}' has no training clip" for row in rows if not row.splits["train"]]
         groups = len({clip.group for clip in facts.clips if clip.split == "train"})
         if not has_val(facts) and groups < VALIDATION_FOLDS:
-            lines.append(
-                f"the training list has {groups} groups, and is cut into {VALIDATION_FOLDS} folds of whole groups"
-            )
+            cut = f"is cut into {VALIDATION_FOLDS} folds of whole groups"
+            lines.append(f"the training list has {groups} groups, and {cut}")
     return lines
 
 
@@ -215,20 +212,15 @@ def make_counts_table(facts: DatasetSummary) -> Table:
     """Usable clips by class and split, with their groups and hours; the last line holds the totals."""
     info, rows, everything = facts.info, count_by_class(facts), count_all_classes(facts)
     name = f"{info.title} -- BUILT-IN SAMPLE, not the real data" if facts.is_sample else info.title
-    table = Table(
-        title=Text(make_printable(name)), title_style="yellow" if facts.is_sample else "bold", show_footer=True
-    )
-    splits = list_splits(facts)
+    style, splits = "yellow" if facts.is_sample else "bold", list_splits(facts)
+    table = Table(title=Text(make_printable(name)), title_style=style, show_footer=True)
     table.add_column("class", "all", overflow="fold")
     table.add_column("sentiment", justify="center")
     for head, cell in _format_counts(everything, splits).items():
         table.add_column(head, cell, justify="right")
     for row in rows:
-        table.add_row(
-            Text(make_printable(row.name)),
-            row.sentiment_sign.replace("\u2212", "-"),
-            *_format_counts(row, splits).values(),
-        )
+        sign = row.sentiment_sign.replace("\u2212", "-")
+        table.add_row(Text(make_printable(row.name)), sign, *_format_counts(row, splits).values())
     notes = [] if has_val(facts) else ["val is cut from train, by the seed of a run"]
     notes += [] if everything.readable else ["hours are known once clips are prepared"]
     table.caption = "; ".join(notes) or None
@@ -252,10 +244,8 @@ def render_issues(facts: DatasetSummary, csv: Path | None) -> RenderableType:
     table.add_column("the first of them", overflow="fold")
     table.add_column("what is done", overflow="fold")
     for kind, found in group_by_kind(facts.issues):
-        examples = "\n".join(
-            _shorten_example(f"{problem.where}: {problem.why}") for problem in found[:EXAMPLES_PER_KIND]
-        )
-        table.add_row(Text(make_printable(kind)), f"{len(found):,}", Text(examples), describe_remedy(kind))
+        examples = [_shorten_example(f"{problem.where}: {problem.why}") for problem in found[:EXAMPLES_PER_KIND]]
+        table.add_row(Text(make_printable(kind)), f"{len(found):,}", Text("\n".join(examples)), describe_remedy(kind))
     if csv is None:
         return table
     return Group(table, Text(f"each of the {len(facts.issues):,} by name: {csv}", overflow="fold"))

@@ -30,27 +30,8 @@ from reports.formats import split_marks
 from reports.formats.html import RenderedFigure, make_html_environment, read_style
 from reports.types import Cell, Column, ReportFigure, Row, Section, Table
 
-DURATION_TICKS = (
-    0.1,
-    0.2,
-    0.5,
-    1,
-    2,
-    5,
-    10,
-    20,
-    30,
-    60,
-    120,
-    300,
-    600,
-    1200,
-    1800,
-    3600,
-    7200,
-    14400,
-    36000,
-)  # seconds
+# seconds
+DURATION_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 36000)
 WORD_TICKS = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))
 MAX_BINS = 24
 SPLIT_COLOURS = {"train": COLOURS[0], "val": COLOURS[5], "test": COLOURS[4], "lost": GREY}
@@ -141,16 +122,12 @@ def _make_classes(facts: DatasetSummary) -> Section:
     lost = ["lost"] if everything.lost else []
     heads = [*splits, "groups", *lost, "hours"]
     caption = "Usable clips." + (" Lost: listed, but missing or unreadable." if lost else "")
-    lines = [_make_row(_name_class(row), _format_counts(row, heads)) for row in rows]
+    lines = [_make_row(f"{row.name} ({row.sentiment_sign})", _format_counts(row, heads)) for row in rows]
     total = _make_row("all", _format_counts(everything, heads), rule=True)
     table = _make_table("classes", caption, ["class (sentiment)", *heads], [*lines, total])
     draw = partial(draw_classes, rows, [*splits, *lost])
     figure = ReportFigure("classes", "Clips by class", "Clips of each class by split.", draw, ())
     return Section("classes", "Classes and splits", (), (table,), (figure,))
-
-
-def _name_class(row: ClassCounts) -> str:
-    return f"{row.name} ({row.sentiment_sign})" if row.sentiment_sign else row.name
 
 
 def _format_counts(row: ClassCounts, heads: Sequence[str]) -> list[str]:

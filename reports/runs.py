@@ -1,8 +1,5 @@
-"""Runs and searches as a report sees them, and how they are grouped into the lines of a table.
-
-A line is an arm with one way of tuning. Its runs on a data set differ by fold and seed; two lines are compared on the
-runs that they have in common.
-"""
+"""Runs and searches as a report sees them, and how they are grouped into the lines of a table. A line is an arm with
+one way of tuning; its runs on a data set differ by fold and seed."""
 
 from __future__ import annotations
 
@@ -77,9 +74,9 @@ class Run:
         """Whether its encoders could have started from published weights, and did not."""
         return self.method.is_from_scratch(self.record.spec.config, self.record.spec.weights)
 
-    def get_percent(self, name: str) -> float | None:
-        """A score of the test split in percent: `acc_e`, `recall/joy`, ...; None where there is none."""
-        value = self.record.scores.get(f"test/{name}")
+    def get_percent(self, name: str, split: str = "test") -> float | None:
+        """A score of a split in percent: `acc_e`, `recall/joy`, ...; None where there is none."""
+        value = self.record.scores.get(f"{split}/{name}")
         return None if value is None else 100 * value
 
 
@@ -150,11 +147,6 @@ class RunGroup:
         """Whether every run that ought to be there is."""
         return len(self.runs) >= self.expected and not self.failed
 
-    @property
-    def missing_note(self) -> str:
-        """What a cell has to say of runs that are not there: "2/8 runs"; empty where none is missing."""
-        return "" if self.is_complete else f"{len(self.runs)}/{self.expected} runs"
-
 
 def list_labels(runs: Sequence[Run]) -> tuple[str, ...]:
     """The labels of runs, each once, in their order."""
@@ -169,8 +161,7 @@ def find_dataset_titles(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def group_runs(runs: Sequence[Run], label: str, dataset: str, wanted: ExpectedRuns) -> RunGroup:
-    """The runs of one label on one data set, by fold and seed. A failed run counts where no finished one stands in its
-    place."""
+    """The runs of one label on one data set, by fold and seed; a failed one counts where no finished one is."""
     found = [run for run in runs if run.label == label and run.record.spec.dataset == dataset]
     good = sorted((run for run in found if not run.failed), key=get_repetition)
     have = {get_repetition(run) for run in good}
@@ -203,16 +194,14 @@ def find_inconsistencies(runs: Sequence[Run]) -> tuple[str, ...]:
     if scratch := [run for run in runs if is_from_scratch(run)]:
         told.append(f"{FROM_SCRATCH_WARNING[:-1]} ({_join_labels(scratch)}).")
     told += _describe_mixture(runs, "presets", lambda run: run.record.preset)
-    told += _describe_mixture(runs, "commits", lambda run: _get_provenance(run, "commit")[:HASH_LENGTH])
-    told += _describe_mixture(runs, "versions of torch", lambda run: _get_provenance(run, "torch"))
+    told += _describe_mixture(
+        runs, "commits", lambda run: str(run.record.provenance.get("commit", "unknown"))[:HASH_LENGTH]
+    )
+    told += _describe_mixture(runs, "versions of torch", lambda run: str(run.record.provenance.get("torch", "unknown")))
     if dirty := [run for run in runs if run.record.provenance.get("dirty")]:
         counted = f"{len(dirty)} of {len(runs)} runs {'was' if len(dirty) == 1 else 'were'}"
         told.append(f"{counted} made by code that differs from its commit ({_join_labels(dirty)}).")
     return (*told, *_describe_mixed_splits(runs))
-
-
-def _get_provenance(run: Run, name: str) -> str:
-    return str(run.record.provenance.get(name, "unknown"))
 
 
 def is_from_scratch(run: Run) -> bool:
@@ -297,10 +286,6 @@ class RunTable:
         """The runs of a line."""
         return [run for run in self.runs if run.label == label]
 
-    def with_labels(self, labels: Sequence[str]) -> RunTable:
-        """Some of its lines."""
-        return replace(self, runs=tuple(run for run in self.runs if run.label in labels))
-
     def with_datasets(self, datasets: Sequence[str]) -> RunTable:
         """Its runs on some data sets."""
         return replace(self, runs=tuple(run for run in self.runs if run.record.spec.dataset in datasets))
@@ -315,15 +300,13 @@ def pair_runs(run_table: RunTable, ours: str, theirs: str, dataset: str) -> list
     here = [run for run in run_table.for_dataset(dataset).runs if not run.failed]
     first, second = ({get_repetition(run): run for run in here if run.label == label} for label in (ours, theirs))
     both = [(first[place], second[place]) for place in sorted(first.keys() & second.keys())]
-    return [(one, other) for one, other in both if _have_same_clips(one, other)]
+    return [(one, other) for one, other in both if _have_same_clips(one.record.spec, other.record.spec)]
 
 
-def _have_same_clips(one: Run, other: Run) -> bool:
+def _have_same_clips(one: RunSpec, other: RunSpec) -> bool:
     """By their fingerprints; of content where both open clips in one size, for else it differs anyhow."""
-    ours, theirs = one.record.spec, other.record.spec
-    return ours.split == theirs.split and (
-        ours.content == theirs.content or get_input_size(ours) != get_input_size(theirs)
-    )
+    same_content = one.content == other.content or get_input_size(one) != get_input_size(other)
+    return one.split == other.split and same_content
 
 
 @dataclass(frozen=True)
@@ -382,8 +365,7 @@ class PredictionCache:
         return self._loaded[key]
 
     def pair_predictions(self, runs: Sequence[Run]) -> PairedPredictions | None:
-        """The clips of runs, one row a seed; None where a file is missing, or where seeds have not the same folds and
-        clips."""
+        """The clips of runs, one row a seed; None where a file is missing, or seeds have other folds or clips."""
         by_seed: dict[int, dict[int, Predictions]] = {}
         for run in runs:
             found = self.load_test(run)

@@ -1,8 +1,5 @@
-"""Intervals and tests that claim no more than the number of runs and clips allows.
-
-Tests of clips resample groups of clips for the given runs; tests of runs pair runs of equal seed and fold. P-values
-are adjusted within a family of comparisons, and ranks are compared over data sets (Demsar 2006).
-"""
+"""Intervals and tests that claim no more than the number of runs and clips allows. Tests of clips resample groups of
+clips for the given runs; tests of runs pair runs of equal seed and fold."""
 
 from __future__ import annotations
 
@@ -45,10 +42,8 @@ BINS = 15
 
 
 def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Adjusted p-values (Holm 1979) in the order given; None stays None and does not count in the family.
-
-    Valid under any dependence of the tests. NaN, or anything that is no probability, is a ValueError.
-    """
+    """Adjusted p-values (Holm 1979) in the order given, valid under any dependence of the tests; None stays None and
+    does not count in the family. NaN, or anything that is no probability, is a ValueError."""
     tested = [p for p in ps if p is not None]
     if not all(0 <= p <= 1 for p in tested):
         raise ValueError(f"not p-values: {tested}")
@@ -57,10 +52,8 @@ def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
 
 
 def format_significance_stars(p: float | None, smallest: float) -> str:
-    """`*`, `**`, `***` for an adjusted p of at most 0.05, 0.01, 0.001; else nothing.
-
-    `smallest` is the smallest p that the test can reach: no star is given for a level below it, whatever p says.
-    """
+    """`*`, `**`, `***` for an adjusted p of at most 0.05, 0.01, 0.001; else nothing. `smallest` is the smallest p that
+    the test can reach: no star is given for a level below it, whatever p says."""
     return "" if p is None else "*" * sum(p <= level and smallest <= level for level in STAR_LEVELS)
 
 
@@ -76,15 +69,6 @@ class Interval:
     reason: str = ""  # there is no interval: a sentence
 
 
-@dataclass(frozen=True)
-class McNemarTest:
-    """Exact McNemar tests (1947) of R pairs of runs on the same clips."""
-
-    p: float  # of all pairs together
-    p_of_pairs: tuple[float, ...]  # of each pair, two-sided
-    discordant: tuple[tuple[int, int], ...]  # clips that only the first, only the second run had right
-
-
 def compute_accuracy_difference(
     right_a: ArrayLike, right_b: ArrayLike, groups: Sequence[str], draws: int = 2000, seed: int = 0
 ) -> Interval:
@@ -98,8 +82,7 @@ def compute_accuracy_difference(
     first, second = _count_pair(right_a, right_b)
     gains = first.sum(axis=0) - second.sum(axis=0)
     member = _index_groups(groups, first.shape[1])
-    every = np.arange(member.max() + 1)
-    return _bootstrap_groups(gains, member, [every], len(first), draws, seed, test=True)
+    return _bootstrap_groups(gains, member, [np.unique(member)], len(first), draws, seed, test=True)
 
 
 def compute_accuracy_interval(
@@ -116,30 +99,27 @@ def compute_accuracy_interval(
     if label.shape != found.shape[1:]:
         raise ValueError(f"{found.shape[1]} clips have labels of shape {label.shape}")
     member = _index_groups(groups, found.shape[1])
-    return _bootstrap_groups(
-        found.sum(axis=0), member, _make_strata(label, member), len(found), draws, seed, test=False
-    )
+    strata = _make_strata(label, member)
+    return _bootstrap_groups(found.sum(axis=0), member, strata, len(found), draws, seed, test=False)
 
 
-def mcnemar_test(right_a: ArrayLike, right_b: ArrayLike) -> McNemarTest:
-    """Whether two methods have the same accuracy on clips like these; (R, n) bool each, paired run by run.
+def mcnemar_test(right_a: ArrayLike, right_b: ArrayLike) -> float:
+    """Two-sided p of the exact McNemar test (1947) that two methods have the same accuracy on clips like these; (R, n)
+    bool each, paired run by run.
 
     Several pairs are put together as twice the median of their p-values, 1 at most, which holds under any dependence
     (Rueger 1978; Vovk and Wang 2020); one pair keeps its own. Clips count as independent: where they come in groups,
-    `difference` is the test to go by.
+    `compute_accuracy_difference` is the test to go by.
     """
     first, second = _count_pair(right_a, right_b)
     only_a, only_b = (first > second).sum(axis=1).tolist(), (first < second).sum(axis=1).tolist()
-    each = tuple(float(exact([[0, a], [b, 0]], exact=True).pvalue) for a, b in zip(only_a, only_b, strict=True))
-    p = each[0] if len(each) == 1 else min(1.0, 2 * float(np.median(each)))
-    return McNemarTest(p, each, tuple(zip(only_a, only_b, strict=True)))
+    each = [float(exact([[0, a], [b, 0]], exact=True).pvalue) for a, b in zip(only_a, only_b, strict=True)]
+    return each[0] if len(each) == 1 else min(1.0, 2 * float(np.median(each)))
 
 
 def compute_accuracy_standard_error(accuracy_percent: float, n: int) -> float:
-    """Standard error, in points, of one run's accuracy on n independent clips: that of a binomial share.
-
-    It is 0 at 0 and at 100 percent, where this formula says nothing.
-    """
+    """Standard error, in points, of one run's accuracy on n independent clips: that of a binomial share. It is 0 at 0
+    and at 100 percent, where this formula says nothing."""
     if not 0 <= accuracy_percent <= 100 or n < 1:
         raise ValueError(f"no accuracy in percent on clips: {accuracy_percent} on {n}")
     share = accuracy_percent / 100
@@ -220,11 +200,9 @@ def _bootstrap(
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Differences of n paired runs, in points. `mean` is NaN for no pairs.
-
-    `low`, `high` and `detectable` are None below two pairs and also where all differences are equal: then `spread` is
-    0, and an interval without width would claim a certainty that no number of runs gives.
-    """
+    """Differences of n paired runs, in points. `mean` is NaN for no pairs. `low`, `high` and `detectable_difference`
+    are None below two pairs and also where all differences are equal: then `std` is 0, and an interval without width
+    would claim a certainty that no number of runs gives."""
 
     n_pairs: int
     mean: float
@@ -233,7 +211,6 @@ class PairedTest:
     high: float | None
     p: float | None  # two-sided; None for no pairs, and for a t-test of equal differences other than 0
     smallest_p: float  # the smallest p that n pairs can reach
-    can_reject: bool  # smallest <= ALPHA
     detectable_difference: float | None  # true difference at which the interval leaves out 0 in 8 of 10 repetitions
     is_corrected: bool  # for overlapping sets of clips (Nadeau and Bengio 2003): then `p` is of a t-test
 
@@ -267,15 +244,12 @@ def compare_pairs(differences: Sequence[float], overlap: float | None = None) ->
         p, smallest = _compute_signed_rank_p(found), min(1.0, 2 * 0.5**n)
     else:
         p, smallest = _compute_t_test_p(found, error), 0.0 if n > 1 else 1.0
-    return PairedTest(n, mean, spread, low, high, p, smallest, smallest <= ALPHA, detectable, overlap is not None)
+    return PairedTest(n, mean, spread, low, high, p, smallest, detectable, overlap is not None)
 
 
 def _compute_signed_rank_p(found: np.ndarray) -> float | None:
-    """Two-sided p of Wilcoxon's test; None for no pairs.
-
-    It is exact for any n without ties and for up to ENUMERATED tied pairs; for more tied ones it is the normal
-    approximation with the corrections for ties and continuity.
-    """
+    """Two-sided p of Wilcoxon's test; None for no pairs. It is exact for any n without ties and for up to
+    MAX_ENUMERATED_PAIRS tied pairs; for more it is the normal approximation, corrected for ties and continuity."""
     moved = found[found != 0]
     if not len(moved):
         return 1.0 if len(found) else None
@@ -341,10 +315,8 @@ def mean_over_datasets(
         return Interval(mean, None, None, None, len(samples), why)
 
     def aggregated(*drawn: np.ndarray, axis: int = -1) -> np.ndarray:
-        means = [
-            center + factor * (runs.mean(axis=axis) - center)
-            for runs, center, factor in zip(drawn, centers, wider, strict=True)
-        ]
+        rows = zip(drawn, centers, wider, strict=True)
+        means = [center + factor * (runs.mean(axis=axis) - center) for runs, center, factor in rows]
         return np.asarray(sum(means) / len(means))
 
     low, high, _ = _bootstrap(samples, aggregated, draws, seed)
@@ -367,11 +339,9 @@ class MeanRanks:
 
 def compute_mean_ranks(scores: Mapping[str, Sequence[float]]) -> MeanRanks:
     """Ranks of methods by their mean score (higher is better) on each data set, the same order of data sets for all.
-
     Equal scores share their mean rank. Friedman's p is the chi-squared approximation, which is cautious for few data
     sets; the critical difference is q * sqrt(k (k + 1) / 6N), q being of the studentised range over sqrt(2) (Nemenyi
-    1963). Methods without a score on each data set, or with NaN, are a ValueError.
-    """
+    1963). Methods without a score on each data set, or with NaN, are a ValueError."""
     lengths = {len(row) for row in scores.values()}
     if len(lengths) > 1:
         raise ValueError(f"methods have scores on different numbers of data sets: {sorted(lengths)}")
@@ -394,10 +364,8 @@ def compute_mean_ranks(scores: Mapping[str, Sequence[float]]) -> MeanRanks:
 
 
 def draw_critical_differences(ranks: MeanRanks) -> Figure:
-    """Critical difference diagram: a bar joins methods whose mean ranks are too close to tell apart (Nemenyi, 0.05).
-
-    A ValueError where the ranks are not carried.
-    """
+    """Critical difference diagram: a bar joins methods whose mean ranks are too close to tell apart (Nemenyi, 0.05). A
+    ValueError where the ranks are not comparable."""
     if not ranks.are_comparable:
         raise ValueError(ranks.reason)
     figure = Figure(figsize=(7.5, 1.6 + 0.3 * len(ranks.methods)), layout="constrained")
@@ -443,12 +411,9 @@ class ConfidenceBins(NamedTuple):
 
 
 def bin_clips(scores: np.ndarray, labels: np.ndarray, bins: int = BINS) -> ConfidenceBins:
-    """Sort clips into bins by confidence, the softmax of their highest score.
-
-    `scores` are logits (n, C), `labels` (n,) the true classes. The bins hold equally many clips (Nguyen and O'Connor
-    2015), but clips of one confidence share a bin, so that the order of clips does not matter and a model of constant
-    confidence has one bin.
-    """
+    """Sort clips into bins by confidence, the softmax of their highest score; `scores` are logits (n, C), `labels` (n,)
+    the true classes. The bins hold equally many clips (Nguyen and O'Connor 2015), but clips of one confidence share a
+    bin, so that the order of clips does not matter and a model of constant confidence has one bin."""
     scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
     if scores.ndim != 2 or not scores.size or labels.shape != scores.shape[:1] or bins < 1:
         raise ValueError(f"{bins} bins of scores {scores.shape} with labels {labels.shape}")
@@ -462,10 +427,8 @@ def bin_clips(scores: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Confi
 
 
 def expected_calibration_error(scores: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error, a fraction: the mean gap between confidence and accuracy of clips of like confidence.
-
-    Its bins are those of `bin_clips`. With few clips the error is biased upwards: a bin of 5 clips is off by nearly 0.2
-    in a perfectly calibrated model of confidence 0.5. So compare it only between models on the same clips.
-    """
+    """Expected calibration error, a fraction: the mean gap between confidence and accuracy in the bins of `bin_clips`.
+    With few clips it is biased upwards: a bin of 5 clips is off by nearly 0.2 in a perfectly calibrated model of
+    confidence 0.5. So compare it only between models on the same clips."""
     found = bin_clips(scores, labels, bins)
     return float(np.average(np.abs(found.confidence - found.accuracy), weights=found.clips))

@@ -49,16 +49,21 @@ def group_by_dataset(runs: Sequence[Run]) -> list[RunTable]:
 
 def _add_labels(runs: Sequence[Run]) -> list[Run]:
     """Tell runs of other protocols, presets and starts apart from those of the same arm."""
-    presets = {run.record.preset for run in runs}
-    parts = [
-        [
-            describe_protocol(run.record.spec),
-            "from scratch" * is_from_scratch(run),
-            run.record.preset * (len(presets) > 1),
-        ]
-        for run in runs
-    ]
-    return [replace(run, label_suffix="; ".join(filter(None, of))) for run, of in zip(runs, parts, strict=True)]
+    several, named = len({run.record.preset for run in runs}) > 1, []
+    for run in runs:
+        parts = (describe_protocol(run.record.spec), "from scratch" * is_from_scratch(run), run.record.preset * several)
+        named.append(replace(run, label_suffix="; ".join(filter(None, parts))))
+    return named
+
+
+def _make_table(title: str, words: Sequence[str], numbers: Sequence[str], style: str | None = None) -> Table:
+    """Return an empty table with columns of words, then of numbers."""
+    table = Table(title=title, title_style=style)
+    for name in words:
+        table.add_column(name, overflow="fold")
+    for name in numbers:
+        table.add_column(name, justify="right", overflow="fold")
+    return table
 
 
 def group_runs(run_table: RunTable) -> list[RunGroup]:
@@ -75,41 +80,29 @@ def format_column(groups: Sequence[RunGroup], read: Extract) -> list[str]:
 
 def average_notes(run_table: RunTable) -> list[NoteRow]:
     """Average the notes of each line."""
-    return [
-        NoteRow(
-            label,
-            run_table.runs_of(label)[0].method,
-            {
-                name: group.compute_mean(partial(get_scaled_note, name, 100.0))
-                for run in group.runs
-                for name in run.record.notes
-            },
-        )
-        for label, group in zip(run_table.labels, group_runs(run_table), strict=True)
-    ]
+    rows = []
+    for label, group in zip(run_table.labels, group_runs(run_table), strict=True):
+        names = dict.fromkeys(name for run in group.runs for name in run.record.notes)
+        notes = {name: group.compute_mean(partial(get_scaled_note, name, 100.0)) for name in names}
+        rows.append(NoteRow(label, run_table.runs_of(label)[0].method, notes))
+    return rows
 
 
 def render_records(runs: Sequence[Run]) -> RenderableType:
     """For each data set its scores, its classes, and what else the methods note."""
-    parts: list[Table | None] = []
+    parts: list[Table] = []
     for run_table in group_by_dataset(runs):
-        parts += [
-            _make_scores_table(run_table),
-            _make_recall_table(run_table),
-            *_make_note_tables(average_notes(run_table)),
-        ]
-    return Group(*(part for part in parts if part is not None))
+        parts += [_make_scores_table(run_table), *_make_recall_tables(run_table)]
+        parts += _make_note_tables(average_notes(run_table))
+    return Group(*parts)
 
 
 def _make_scores_table(run_table: RunTable) -> Table:
     (title,) = run_table.dataset_titles.values()
     name = f"{title} -- BUILT-IN SAMPLE, not the real data" if run_table.is_sample else title
     presets = ", ".join(dict.fromkeys(run.record.preset for run in run_table.runs))
-    style = "yellow" if run_table.is_sample else "bold"
-    table = Table(title=f"{name}\ntest split, percent, preset {presets}", title_style=style)
-    table.add_column("method", overflow="fold")
-    for label in (*COLUMNS.values(), "clips", "runs", "s/run"):
-        table.add_column(label, justify="right", overflow="fold")
+    headings, style = (*COLUMNS.values(), "clips", "runs", "s/run"), "yellow" if run_table.is_sample else "bold"
+    table = _make_table(f"{name}\ntest split, percent, preset {presets}", ["method"], headings, style)
     groups = group_runs(run_table)
     scores = [format_column(groups, partial(get_test_percent, metric)) for metric in COLUMNS]
     for label, group, *cells in zip(run_table.labels, groups, *scores, strict=True):
@@ -124,21 +117,18 @@ def _make_scores_table(run_table: RunTable) -> Table:
     return table
 
 
-def _make_recall_table(run_table: RunTable) -> Table | None:
+def _make_recall_tables(run_table: RunTable) -> list[Table]:
+    """The table of recall by class; none where no run has any."""
     names = [name.removeprefix("test/") for run in run_table.runs for name in run.record.scores]
     classes = [name for name in dict.fromkeys(names) if name.startswith("recall/")]
     if not classes:
-        return None
-    table = Table(title="recall by class, percent")
-    table.add_column("method", overflow="fold")
-    for name in classes:
-        table.add_column(name.removeprefix("recall/"), justify="right", overflow="fold")
-    groups = group_runs(run_table)
-    for row in zip(
-        run_table.labels, *(format_column(groups, partial(get_test_percent, name)) for name in classes), strict=True
-    ):
+        return []
+    headings = [name.removeprefix("recall/") for name in classes]
+    table, groups = _make_table("recall by class, percent", ["method"], headings), group_runs(run_table)
+    recalls = [format_column(groups, partial(get_test_percent, name)) for name in classes]
+    for row in zip(run_table.labels, *recalls, strict=True):
         table.add_row(*row)
-    return table
+    return [table]
 
 
 def _make_note_tables(rows: list[NoteRow]) -> list[Table]:
@@ -152,16 +142,12 @@ def _make_note_tables(rows: list[NoteRow]) -> list[Table]:
 
 
 def _make_note_table(noted: NoteTable, rows: list[NoteRow]) -> Table:
-    table = Table(title=noted.title)
-    table.add_column("method", overflow="fold")
-    for label in noted.labels:
-        table.add_column(label)
-    for heading in noted.headings:
-        table.add_column(heading, justify="right", overflow="fold")
+    table = _make_table(noted.title, ["method", *noted.labels], noted.headings)
     for row in rows:
         few = noted.flag is not None and _is_below_least(row, noted.flag)
         for words, names in noted.rows:
-            cells = [_print_note(row, name) for name in names]
+            numbers = [row.notes.get(name) for name in names]  # printed as in the table of costs: with three digits
+            cells = [NO_VALUE if number is None else format_quantity(number.mean) for number in numbers]
             table.add_row(f"{row.label} (!)" if few else row.label, *words, *cells)
         if len(noted.rows) > 1:
             table.add_section()
@@ -174,12 +160,6 @@ def _is_below_least(row: NoteRow, measure: Measure) -> bool:
     """Return whether a row has less of a measure than it ought to have."""
     number = row.notes.get(measure.note)
     return number is not None and measure.least is not None and number.mean / 100 * measure.unit < measure.least
-
-
-def _print_note(row: NoteRow, name: str) -> str:
-    """Print a note as the table of costs does: the mean alone, with three digits."""
-    number = row.notes.get(name)
-    return NO_VALUE if number is None else format_quantity(number.mean)
 
 
 @dataclass(frozen=True)
@@ -196,11 +176,7 @@ class ArmProgress:
 
 def make_plan_table(rows: Sequence[ArmProgress]) -> Table:
     """What a study has done and will do."""
-    table = Table(title="plan", title_style="bold")
-    for name in ("data set", "arm", "values"):
-        table.add_column(name, overflow="fold")
-    for name in ("done", "left", "failed"):
-        table.add_column(name, justify="right")
+    table = _make_table("plan", ("data set", "arm", "values"), ("done", "left", "failed"), "bold")
     for row in rows:
         table.add_row(row.dataset, row.arm, row.tuning, str(row.done), str(row.remaining), str(row.failed or "-"))
     return table
@@ -208,14 +184,11 @@ def make_plan_table(rows: Sequence[ArmProgress]) -> Table:
 
 def make_gap_table(runs: Sequence[Run]) -> Table | None:
     """Val beside test: how much better a method looks on the split that chose its epochs and values."""
-    table = Table(title="what val promised and test held: Acc E, percent", title_style="bold")
-    table.add_column("data set", overflow="fold")
-    table.add_column("method", overflow="fold")
-    for name in ("val", "test", "gap", "configurations tried"):
-        table.add_column(name, justify="right", overflow="fold")
+    title, numbers = "what val promised and test held: Acc E, percent", ("val", "test", "gap", "configurations tried")
+    table = _make_table(title, ("data set", "method"), numbers, "bold")
     for run_table in group_by_dataset(runs):
         groups = group_runs(run_table)
-        columns = format_column(groups, _get_val_score), format_column(groups, partial(get_test_percent, "acc_e"))
+        columns = [format_column(groups, partial(Run.get_percent, name="acc_e", split=one)) for one in ("val", "test")]
         for label, group, val, test in zip(run_table.labels, groups, *columns, strict=True):
             found = group.compute_mean(compute_val_test_gap)  # runs whose epoch val did not choose have none
             if found is not None:
@@ -229,11 +202,8 @@ def make_gap_table(runs: Sequence[Run]) -> Table | None:
 
 def make_optimism_table(runs: Sequence[Run]) -> Table | None:
     """What choosing the epoch on the test list adds, in points: pairs of one seed, a 95 % interval of their mean."""
-    table = Table(title="what choosing the epoch on the test list is worth: Acc E, points", title_style="bold")
-    table.add_column("data set", overflow="fold")
-    table.add_column("method", overflow="fold")
-    for name in ("gain and 95 % interval", "pairs"):
-        table.add_column(name, justify="right", overflow="fold")
+    title = "what choosing the epoch on the test list is worth: Acc E, points"
+    table = _make_table(title, ("data set", "method"), ("gain and 95 % interval", "pairs"), "bold")
     for run_table in group_by_dataset(runs):
         protocols: dict[str, dict[str, str]] = {}
         for run in run_table.runs:
@@ -246,11 +216,6 @@ def make_optimism_table(runs: Sequence[Run]) -> Table | None:
         return None
     table.caption = "the same training twice: val chooses the epoch, or the test list does; t-interval over the pairs"
     return table
-
-
-def _get_val_score(run: Run) -> float | None:
-    value = run.record.scores.get("val/acc_e")
-    return None if value is None else 100 * value
 
 
 def _format_dataset(run_table: RunTable) -> str:

@@ -1,7 +1,5 @@
-"""The writing of a report: texts, figures, the page, and last of all the manifest with the sha256 of every file.
-
-The manifest also names the runs, commits, splits and configs behind every number.
-"""
+"""The writing of a report: texts, figures, the page, and last of all the manifest, with the sha256 of every file and
+the runs, commits, splits and configs behind every number."""
 
 from __future__ import annotations
 
@@ -14,13 +12,13 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
-from matplotlib.figure import Figure
 
 from bench.artifacts import PREDICTIONS_FILE
 from bench.errors import ConfigError, StoreError
@@ -195,13 +193,11 @@ def list_figures(report: Report) -> list[ReportFigure]:
 
 def _render_figure_csv(picture: ReportFigure, warnings: Sequence[str]) -> str:
     """A figure's numbers as CSV, with ten digits: more would differ from one processor to another."""
-    text = io.StringIO()
-    names = list(dict.fromkeys(name for row in picture.rows for name in row))
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*map(guard_formula, names), *(["note"] if warnings else [])])
-    for row in picture.rows:
-        values = (row.get(name) for name in names)
-        writer.writerow([*map(_format_value, values), *([guard_formula(" ".join(warnings))] if warnings else [])])
+    text, names = io.StringIO(), list(dict.fromkeys(name for row in picture.rows for name in row))
+    note = [guard_formula(" ".join(warnings))] if warnings else []
+    rows = [[*map(guard_formula, names), *(["note"] if warnings else [])]]
+    rows += [[*(_format_value(row.get(name)) for name in names), *note] for row in picture.rows]
+    csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
 
@@ -213,20 +209,11 @@ def _format_value(value: FigureValue) -> str:
 
 def _render_report_markdown(report: Report, paragraphs: Sequence[str]) -> str:
     """The whole report as one page of Markdown."""
-    lines = [
-        f"# {escape_paragraph(report.title)}",
-        "",
-        *(f"> **{escape_paragraph(warning)}**\n>" for warning in report.warnings),
-        "",
-    ]
-    lines.append(escape_paragraph(report.summary))
+    warnings = [f"> **{escape_paragraph(warning)}**\n>" for warning in report.warnings]
+    lines = [f"# {escape_paragraph(report.title)}", "", *warnings, "", escape_paragraph(report.summary)]
     for section in report.sections:
-        lines += [
-            "",
-            f"## {escape_paragraph(section.title)}",
-            "",
-            *(f"{escape_paragraph(text)}\n" for text in section.paragraphs),
-        ]
+        lines += ["", f"## {escape_paragraph(section.title)}", ""]
+        lines += [f"{escape_paragraph(text)}\n" for text in section.paragraphs]
         for table in section.tables:
             lines += [render_markdown(table), ""]
         for picture in section.figures:
@@ -239,32 +226,26 @@ def write_figures(
     pictures: Sequence[ReportFigure], folder: Path, progress: Callable[[int], None]
 ) -> dict[str, RenderedFigure]:
     """Write every figure as PDF and PNG into a folder; its name -> what the page shows. Told how many are done."""
-    cores = min(MAX_PROCESSES, os.cpu_count() or 1)
-    shown: dict[str, RenderedFigure] = {}
-    if len(pictures) < MIN_PARALLEL_FIGURES or cores < 2:
+    cores = min(MAX_PROCESSES, os.cpu_count() or 1) if len(pictures) >= MIN_PARALLEL_FIGURES else 1
+    write, shown = partial(write_figure, folder=folder), dict[str, RenderedFigure]()
+    context = multiprocessing.get_context("spawn")  # this process may have threads
+    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=init_pool_worker) if cores > 1 else nullcontext()
+    with pool as group:
+        drawn = group.map(write, pictures) if group is not None else map(write, pictures)
         for place, picture in enumerate(pictures):
             progress(place)
-            shown[picture.name] = write_figure(picture, folder)
-        return shown
-    context = multiprocessing.get_context("spawn")  # this process may have threads
-    with ProcessPoolExecutor(cores, mp_context=context, initializer=init_pool_worker) as group:
-        waiting = [(picture.name, group.submit(write_figure, picture, folder)) for picture in pictures]
-        for place, (name, drawn) in enumerate(waiting):
-            progress(place)
-            shown[name] = drawn.result()
+            shown[picture.name] = next(drawn)
     return shown
 
 
 def write_figure(picture: ReportFigure, folder: Path) -> RenderedFigure:
     """Write a figure; for the page lines as SVG, sharp at any size, and what would be heavy as a PNG."""
-    figure: Figure = picture.draw()
+    figure = picture.draw()
     save_figure(figure, folder / picture.name)
     drawn = render_svg(figure).encode()
-    return (
-        RenderedFigure("image/svg+xml", drawn)
-        if len(drawn) <= MAX_SVG_BYTES
-        else RenderedFigure("image/png", render_png(figure))
-    )
+    if len(drawn) > MAX_SVG_BYTES:
+        return RenderedFigure("image/png", render_png(figure))
+    return RenderedFigure("image/svg+xml", drawn)
 
 
 @dataclass(frozen=True)
@@ -307,8 +288,7 @@ def list_table_files(report: Report) -> dict[str, list[str]]:
 
 
 def make_unfinished_manifest(asked: Mapping[str, Any], old: ReportManifest | None, files: Iterable[str]) -> str:
-    """The manifest of a report that is being written: it names the files that are there or will be, and vouches for
-    none."""
+    """The manifest of a report that is being written: it names its files, old and new, and vouches for none."""
     known = dict.fromkeys([*(old.files if old is not None else ()), *files], "")
     found = {
         "schema": MANIFEST_SCHEMA,
@@ -327,18 +307,10 @@ def describe_run(run: Run) -> dict[str, Any]:
     return {
         "record": run.record_sha256,
         "predictions": run.record.files.get(PREDICTIONS_FILE),
-        "method": spec.method,
-        "version": spec.version,
-        "dataset": spec.dataset,
-        "data": spec.data,
-        "fold": spec.fold,
-        "seed": spec.seed,
-        "protocol": spec.protocol,
+        **{name: getattr(spec, name) for name in ("method", "version", "dataset", "data", "fold", "seed", "protocol")},
         "preset": run.record.preset,
         "config": hashlib.sha256(json.dumps(spec.config, sort_keys=True).encode()).hexdigest(),
-        "split": spec.split,
-        "content": spec.content,
-        "weights": spec.weights,
+        **{name: getattr(spec, name) for name in ("split", "content", "weights")},
         "commit": made.get("commit"),
         "dirty": made.get("dirty"),
         "mlflow": run.mlflow_run_id,

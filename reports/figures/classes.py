@@ -1,7 +1,5 @@
-"""Figures of classes: confusion matrices, radar charts, reliability diagrams.
-
-The radar follows Fig. 5 of Zhang, Zhao, Park and Yang, CVPR 2024.
-"""
+"""Figures of classes: confusion matrices, radar charts (as Fig. 5 of Zhang, Zhao, Park and Yang, CVPR 2024),
+reliability diagrams."""
 
 from __future__ import annotations
 
@@ -81,16 +79,18 @@ def tabulate_confusion(data: ConfusionPlot) -> tuple[dict[str, FigureValue], ...
 @style.report_style()
 def draw_confusion(data: ConfusionPlot) -> Figure:
     """A map for each panel with the percents in its cells; a class without clips has a dash in each of its cells.
-
-    Raises ValueError without panels, or where a matrix does not fit its classes.
-    """
-    _check_matrices(data)
+    Raises ValueError without panels, or where a matrix does not fit its classes."""
+    if not data.panels:
+        raise ValueError("nothing to draw")
+    for panel in data.panels:
+        if not panel.classes or np.shape(panel.counts) != (len(panel.classes), len(panel.classes)):
+            raise ValueError(f"{panel.title}: {np.shape(panel.counts)} counts for {len(panel.classes)} classes")
     shared = len({panel.classes for panel in data.panels}) == 1
     most = max(len(panel.classes) for panel in data.panels)
     abreast = min(len(data.panels), 3 if shared or most <= FEW_CLASSES else 2)
     stacked = -(-len(data.panels) // abreast)
     abreast = -(-len(data.panels) // stacked)
-    wrapped = [_wrap_class(name) for panel in data.panels for name in panel.classes]
+    wrapped = [style.wrap_text(name, CLASS_NAME_CHARS) for panel in data.panels for name in panel.classes]
     names = max(style.measure_text_width(line) for name in wrapped for line in name.split("\n"))
     besides = 0.3 + names / style.CHARS_PER_INCH * (1 if shared else abreast)
     page = style.COLUMN_WIDTH if abreast == 1 else style.PAGE_WIDTH
@@ -108,18 +108,6 @@ def draw_confusion(data: ConfusionPlot) -> Figure:
     return add_decor(figure, axis, sample=data.sample, square_panels=True)
 
 
-def _check_matrices(data: ConfusionPlot) -> None:
-    if not data.panels:
-        raise ValueError("nothing to draw")
-    for panel in data.panels:
-        if not panel.classes or np.shape(panel.counts) != (len(panel.classes), len(panel.classes)):
-            raise ValueError(f"{panel.title}: {np.shape(panel.counts)} counts for {len(panel.classes)} classes")
-
-
-def _wrap_class(name: str) -> str:
-    return style.wrap_text(name, CLASS_NAME_CHARS)
-
-
 def _make_matrix_title(panel: ConfusionMatrix, room: float) -> str:
     runs = f"{panel.runs}\N{NO-BREAK SPACE}{'run' if panel.runs == 1 else 'runs'}"  # may not be broken
     return style.wrap_text(f"{panel.title} ({runs})", 0.9 * style.CHARS_PER_INCH * room)
@@ -127,9 +115,8 @@ def _make_matrix_title(panel: ConfusionMatrix, room: float) -> str:
 
 def _draw_matrix(axes: Axes, panel: ConfusionMatrix, below: bool, left: bool) -> None:
     """One matrix; names of classes stand `below` and `left` where asked for."""
-    shares = compute_row_percents(panel)
-    size = len(panel.classes)
-    names = [_wrap_class(name) for name in panel.classes]
+    shares, size = compute_row_percents(panel), len(panel.classes)
+    names = [style.wrap_text(name, CLASS_NAME_CHARS) for name in panel.classes]
     axes.pcolormesh(np.ma.masked_invalid(shares), cmap=COLOUR_MAP, vmin=0, vmax=100, edgecolors="white", linewidth=0.6)
     axes.invert_yaxis()
     middles = np.arange(size) + 0.5
@@ -193,9 +180,6 @@ class RadarPanel:
     title: str
     classes: tuple[str, ...]
     polygons: tuple[RadarPolygon, ...]
-    note: str = ""
-    sample: bool = False
-    centre_value: float = 0.0  # percent at the centre; told where it is not 0
 
 
 @dataclass(frozen=True)
@@ -203,6 +187,7 @@ class RadarPlot:
     """What is drawn. A label looks the same in every panel."""
 
     panels: tuple[RadarPanel, ...]
+    sample: bool = False
 
 
 def tabulate_radar(data: RadarPlot) -> tuple[dict[str, FigureValue], ...]:
@@ -217,30 +202,8 @@ def tabulate_radar(data: RadarPlot) -> tuple[dict[str, FigureValue], ...]:
 
 @style.report_style()
 def draw_radar(data: RadarPlot) -> Figure:
-    """Polygons from `lower` in the centre to 100 percent, the first class on top and the others clockwise.
-
-    Raises ValueError without panels, with fewer than three classes, or where a value lies below `lower`.
-    """
-    _check_radar(data)
-    labels = style.drop_repeats([ring.label for panel in data.panels for ring in panel.polygons])
-    titles, abreast = [panel.title for panel in data.panels], RADAR_PANELS_PER_ROW
-    look, polar = {"loc": "center", "pad": 8}, {"projection": "polar"}
-    figure, panels = style.make_line_panels(titles, labels, abreast, abreast + 1, "", look, subplot_kw=polar)
-    for axes, place, part in panels:
-        _draw_radar_panel(axes, data.panels[place], labels, part)
-    handles = [style.make_legend_handle(place) for place in range(len(labels))]
-    sample = any(panel.sample for panel in data.panels)
-    return add_decor(figure, "", handles, labels, _make_radar_note(data), sample, square_panels=True)
-
-
-def _make_radar_note(data: RadarPlot) -> str:
-    """The panels' notes, each once, and what the centre is where it is not 0."""
-    notes = style.drop_repeats([panel.note for panel in data.panels if panel.note])
-    lower = sorted({panel.centre_value for panel in data.panels if panel.centre_value})
-    return " ".join([*notes, *(f"The centre is {value:g} %." for value in lower)])
-
-
-def _check_radar(data: RadarPlot) -> None:
+    """Polygons from 0 in the centre to 100 percent, the first class on top and the others clockwise. Raises ValueError
+    without panels, with fewer than three classes, or where values and classes differ in number."""
     if not data.panels:
         raise ValueError("nothing to draw")
     for panel in data.panels:
@@ -249,8 +212,13 @@ def _check_radar(data: RadarPlot) -> None:
         for ring in panel.polygons:
             if len(ring.values) != len(panel.classes):
                 raise ValueError(f"{panel.title}: {ring.label} has {len(ring.values)} values")
-            if any(value is not None and value < panel.centre_value for value in ring.values):
-                raise ValueError(f"{panel.title}: {ring.label} has a value below the centre, {panel.centre_value:g}")
+    labels = list(dict.fromkeys(ring.label for panel in data.panels for ring in panel.polygons))
+    titles, abreast = [panel.title for panel in data.panels], RADAR_PANELS_PER_ROW
+    look, polar = {"loc": "center", "pad": 8}, {"projection": "polar"}
+    figure, panels = style.make_line_panels(titles, labels, abreast, abreast + 1, "", look, subplot_kw=polar)
+    for axes, place, part in panels:
+        _draw_radar_panel(axes, data.panels[place], labels, part)
+    return add_decor(figure, labels=labels, sample=data.sample, square_panels=True)
 
 
 def _draw_radar_panel(axes: PolarAxes, panel: RadarPanel, labels: Sequence[str], part: Sequence[str]) -> None:
@@ -258,24 +226,20 @@ def _draw_radar_panel(axes: PolarAxes, panel: RadarPanel, labels: Sequence[str],
     turns = [2 * math.pi * place / len(panel.classes) for place in range(len(panel.classes))]
     axes.set_theta_zero_location("N")
     axes.set_theta_direction(-1)
-    axes.set_ylim(panel.centre_value, 100)
+    axes.set_ylim(0, 100)
     axes.set_xticks(turns, [style.wrap_text(name, 13) for name in panel.classes])
     axes.tick_params(axis="x", pad=1)
     for turn, text in zip(turns, axes.get_xticklabels(), strict=True):
         across = math.sin(turn)
         text.set_horizontalalignment("center" if abs(across) < 0.1 else "left" if across > 0 else "right")
-    middle = (panel.centre_value + 100) / 2
-    ticks = [(panel.centre_value + middle) / 2, middle, (middle + 100) / 2, 100]
-    axes.set_yticks(ticks, ["", f"{middle:g}", "", "100"], color=style.GREY)
+    axes.set_yticks([25, 50, 75, 100], ["", "50", "", "100"], color=style.GREY)
     axes.set_rlabel_position(math.degrees(turns[1]) / 2)
     axes.grid(color=style.LIGHT_GREY, linewidth=0.5)
     axes.spines["polar"].set_color(style.LIGHT_GREY)
     for ring in [ring for ring in panel.polygons if ring.label in part]:
-        values: list[Any] = [math.nan if value is None else value for value in ring.values]
-        look = style.get_line_style(labels.index(ring.label))
-        axes.plot(
-            [*turns, turns[0]], [*values, values[0]], markersize=3.2, clip_on=False, zorder=3, gid=ring.label, **look
-        )
+        values = [math.nan if value is None else value for value in (*ring.values, ring.values[0])]
+        look = style.get_line_style(labels.index(ring.label)) | {"markersize": 3.2, "clip_on": False, "zorder": 3}
+        axes.plot([*turns, turns[0]], values, gid=ring.label, **look)
 
 
 @dataclass(frozen=True)
@@ -310,7 +274,6 @@ class ReliabilityPlot:
     """What is drawn. A label looks the same in every panel."""
 
     panels: tuple[ReliabilityPanel, ...]
-    note: str = ""
     sample: bool = False
 
 
@@ -329,35 +292,22 @@ def tabulate_reliability(data: ReliabilityPlot) -> tuple[dict[str, FigureValue],
 
 @style.report_style()
 def draw_reliability(data: ReliabilityPlot) -> Figure:
-    """Accuracy against confidence beside the diagonal; a marker's area grows with its bin's share of the clips.
-
-    Raises ValueError without panels, or where a panel has no curve or a curve no bin.
-    """
+    """Accuracy against confidence beside the diagonal; a marker's area grows with its bin's share of the clips. Raises
+    ValueError without panels, or where a panel has no curve or a curve no bin."""
     if not data.panels or not all(panel.curves and all(curve.bins for curve in panel.curves) for panel in data.panels):
         raise ValueError("nothing to draw")
-    labels = style.drop_repeats([curve.label for panel in data.panels for curve in panel.curves])
-    titles = [panel.title for panel in data.panels]
-    figure, panels = style.make_line_panels(
-        titles, labels, RELIABILITY_PANELS_PER_ROW, RELIABILITY_PANELS_PER_ROW + 1, "accuracy, percent"
-    )
+    labels = list(dict.fromkeys(curve.label for panel in data.panels for curve in panel.curves))
+    titles, abreast = [panel.title for panel in data.panels], RELIABILITY_PANELS_PER_ROW
+    figure, panels = style.make_line_panels(titles, labels, abreast, abreast + 1, "accuracy, percent")
     for axes, place, part in panels:
         _draw_reliability_panel(axes, data.panels[place], labels, part)
-    handles, words = (
-        [style.make_legend_handle(place) for place in range(len(labels))],
-        _make_legend_labels(data, labels),
-    )
-    return add_decor(figure, "confidence, percent", handles, words, data.note, data.sample, square_panels=True)
+    words = labels if len(data.panels) > 1 else [_make_legend_label(curve) for curve in data.panels[0].curves]
+    return add_decor(figure, "confidence, percent", words, sample=data.sample, square_panels=True)
 
 
-def _make_legend_labels(data: ReliabilityPlot, labels: Sequence[str]) -> list[str]:
-    """The words of the legend; of a single panel with the calibration errors."""
-    if len(data.panels) > 1:
-        return list(labels)
-    words = []
-    for curve in data.panels[0].curves:
-        error = curve.calibration_error
-        words.append(curve.label if error is None else f"{curve.label}: ECE {error:.{curve.decimals}f} %")
-    return words
+def _make_legend_label(curve: ReliabilityCurve) -> str:
+    error = curve.calibration_error
+    return curve.label if error is None else f"{curve.label}: ECE {error:.{curve.decimals}f} %"
 
 
 def _draw_reliability_panel(axes: Axes, panel: ReliabilityPanel, labels: Sequence[str], part: Sequence[str]) -> None:

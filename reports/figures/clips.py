@@ -27,19 +27,10 @@ from bench.metrics import Predictions
 from bench.types import DatasetInfo
 from reports.figures.classes import save_confusion_figure
 
-CLASS_COLOURS = (
-    "#D55E00",
-    "#009E73",
-    "#56B4E9",
-    "#E69F00",
-    "#0072B2",
-    "#CC79A7",
-    "#000000",
-    "#888888",
-)  # Okabe and Ito, 2008
+# Okabe and Ito, 2008
+CLASS_COLOURS = ("#D55E00", "#009E73", "#56B4E9", "#E69F00", "#0072B2", "#CC79A7", "#000000", "#888888")
 CLASS_DASHES = ("-", "--", ":")  # told apart where there are more classes than colours
 MAX_THUMBNAILS = 16  # at most so many in a row
-
 
 TARGET_TITLE, RECOVERED_TITLE = "target, of all tokens", "recovered from the visible tokens"
 
@@ -71,7 +62,7 @@ def get_class_style(label: int) -> dict[str, Any]:
 
 
 def draw_emotion_curves(
-    axes: Axes, times: Sequence[float], curve: np.ndarray, classes: Sequence[str], strong: int | None = None
+    axes: Axes, times: Sequence[float], curve: np.ndarray, classes: Sequence[str], strong: int
 ) -> None:
     """A line for each class through (S, C) scores at S moments in seconds; the class `strong` stands out."""
     for label, name in enumerate(classes):
@@ -79,7 +70,7 @@ def draw_emotion_curves(
         if label == strong:
             look |= {"markersize": 5, "linewidth": 2.6, "zorder": 3}
         else:
-            look |= {"markersize": 3, "linewidth": 1.3, "zorder": 2, "alpha": 1.0 if strong is None else 0.75}
+            look |= {"markersize": 3, "linewidth": 1.3, "zorder": 2, "alpha": 0.75}
         axes.plot(times, curve[:, label], label=name, marker="o", **look)
     axes.axhline(0, color=GREY, linewidth=0.6, zorder=1)
     axes.set_xlabel("seconds", fontsize=8)
@@ -90,27 +81,24 @@ def draw_emotion_curves(
 
 def save_clip_curves(path: Path, page: ClipCurves) -> None:
     """A clip on one page: its stills, its curve and its segments' probabilities over time, and its scores beside."""
-    heights = {}
+    rows: list[tuple[float, Callable[[Axes, ClipCurves], None]]] = []  # how tall each is, and how it is drawn
     if len(page.thumbnails):
-        heights["stills"] = 1.0
+        rows.append((1.0, _draw_thumbnails))
     if page.emotion_scores is not None:
-        heights["curve"] = 2.8
+        rows.append((2.8, _draw_emotion_panel))
     if page.segment_probabilities is not None:
-        heights["segments"] = 0.5 + 0.24 * len(page.classes)
-    tall = max(2.0, sum(heights.values()))
-    figure = Figure(figsize=(10, tall + 1.0), layout="constrained")
+        rows.append((0.5 + 0.24 * len(page.classes), _draw_segment_map))
+    ratios = [tall for tall, _ in rows] or [1.0]
+    figure = Figure(figsize=(10, max(2.0, sum(ratios)) + 1.0), layout="constrained")
     figure.suptitle(page.title, fontsize=12, x=0.01, ha="left", parse_math=False)
     figure.supxlabel(page.note, fontsize=7, color=GREY, x=0.01, ha="left", parse_math=False)
-    table = figure.add_gridspec(
-        max(1, len(heights)), 2, width_ratios=(4, 1), height_ratios=list(heights.values()) or [1]
-    )
-    draw = {"stills": _draw_thumbnails, "curve": _draw_emotion_panel, "segments": _draw_segment_map}
-    for row, name in enumerate(heights):
+    table = figure.add_gridspec(len(ratios), 2, width_ratios=(4, 1), height_ratios=ratios)
+    for row, (_, draw) in enumerate(rows):
         axes = figure.add_subplot(table[row, 0])
-        draw[name](axes, page)
+        draw(axes, page)
         axes.set_xlim(0, page.segment_spans[-1][1])
-    beside = figure.add_subplot(table[len(heights) > 1 and "stills" in heights :, 1] if heights else table[0, :])
-    _draw_clip_probabilities(beside, page)
+    below_stills = len(rows) > 1 and len(page.thumbnails) > 0
+    _draw_clip_probabilities(figure.add_subplot(table[below_stills:, 1] if rows else table[0, :]), page)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
@@ -128,10 +116,8 @@ def _draw_thumbnails(axes: Axes, page: ClipCurves) -> None:
 
 def _draw_emotion_panel(axes: Axes, page: ClipCurves) -> None:
     assert page.emotion_scores is not None
-    strong = int(page.probabilities.argmax())
-    draw_emotion_curves(
-        axes, [(start + end) / 2 for start, end in page.segment_spans], page.emotion_scores, page.classes, strong
-    )
+    times, strong = [(start + end) / 2 for start, end in page.segment_spans], int(page.probabilities.argmax())
+    draw_emotion_curves(axes, times, page.emotion_scores, page.classes, strong)
     axes.set_title("how much of each emotion each segment carries", fontsize=9, loc="left")
     axes.set_ylabel("temporal emotion score", fontsize=8)
     _shade_looped_part(axes, page)
@@ -202,9 +188,11 @@ def draw_emotions(explained: RunExplanations) -> Figure | None:
     add_title(figure, "Emotion of each segment", explained)
     rows = figure.subplots(len(told), 2 if recovers else 1, sharex=True, sharey=True, squeeze=False)
     for row, (key, one) in zip(rows, told.items(), strict=True):
-        label = explained.labels[key]
         for axes, curve in zip(row, _list_distributions(one), strict=False):
-            _draw_distribution(axes, curve, explained.classes, label)
+            places = list(range(1, len(curve) + 1))
+            draw_emotion_curves(axes, places, curve, explained.classes, explained.labels[key])
+            axes.set_xlabel("")
+            axes.set_xticks(places)
         row[0].set_ylabel("share")
         name = format_clip_name(explained, key)
         row[0].set_title(f"{name}: {TARGET_TITLE}" if recovers else name, fontsize=9, loc="left", parse_math=False)
@@ -213,9 +201,8 @@ def draw_emotions(explained: RunExplanations) -> Figure | None:
     rows[0, 0].set_ylim(0, 1.08 * max(curve.max() for one in told.values() for curve in _list_distributions(one)))
     for axes in rows[-1]:
         axes.set_xlabel("segment")
-    figure.legend(
-        *rows[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8, frameon=False
-    )
+    legend = rows[0, 0].get_legend_handles_labels()
+    figure.legend(*legend, loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
@@ -223,14 +210,6 @@ def _list_distributions(one: ClipExplanation) -> list[np.ndarray]:
     assert one.curve is not None
     target = compute_emotion_distribution(one.curve)
     return [target] if one.recovered is None else [target, one.recovered]
-
-
-def _draw_distribution(axes: Axes, curve: np.ndarray, classes: tuple[str, ...], label: int) -> None:
-    """The lines of one panel, the clip's own class strong."""
-    places = list(range(1, len(curve) + 1))
-    draw_emotion_curves(axes, places, curve, classes, label)
-    axes.set_xlabel("")
-    axes.set_xticks(places)
 
 
 def find_features(explained: RunExplanations) -> tuple[np.ndarray, np.ndarray] | None:
@@ -268,8 +247,7 @@ def draw_features(explained: RunExplanations) -> Figure | None:
         x, y = places[labels == label].T
         axes.scatter(x, y, s=42, label=name, marker=marker, color=colour, edgecolor="white")
     axes.set_aspect("equal", adjustable="datalim")
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.set_title(f"n = {len(labels)} clips; distances between far groups mean nothing", fontsize=9, loc="left")
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
@@ -312,9 +290,7 @@ def save_run_figures(
             with atomic_path(folder / name) as temporary:
                 figure.savefig(temporary, format="png", dpi=130)
             names.append(name)
-    told = find_features(explained)
-    count = MIN_DISTINCT_CLIPS if told is None else count_distinct_features(told[0])
-    if count < MIN_DISTINCT_CLIPS:
-        wanted = f"{MIN_DISTINCT_CLIPS} validation clips that differ"
-        notice(f"no map of features: it wants {wanted}, there are {count}")
+    known = find_features(explained)
+    if known is not None and (count := count_distinct_features(known[0])) < MIN_DISTINCT_CLIPS:
+        notice(f"no map of features: it wants {MIN_DISTINCT_CLIPS} validation clips that differ, there are {count}")
     return names

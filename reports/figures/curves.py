@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -66,15 +67,11 @@ def tabulate_learning(data: LearningPlot) -> tuple[dict[str, FigureValue], ...]:
 
 @style.report_style()
 def draw_learning(data: LearningPlot) -> Figure:
-    """The mean as a line, the range of the runs as a faint band, the legend below.
-
-    More labels than there are colours are spread over several panels of one scale.
-
-    Raises ValueError without panels, or where a panel has no line or a line no epoch.
-    """
+    """The mean as a line, the range of the runs as a faint band; more labels than there are colours are spread over
+    several panels of one scale. Raises ValueError without panels, or where a panel has no line or a line no epoch."""
     if not data.panels or not all(panel.curves and all(line.epochs for line in panel.curves) for panel in data.panels):
         raise ValueError("nothing to draw")
-    labels = style.drop_repeats([line.label for panel in data.panels for line in panel.curves])
+    labels = list(dict.fromkeys(line.label for panel in data.panels for line in panel.curves))
     titles = [panel.title for panel in data.panels]
     figure, panels = style.make_line_panels(titles, labels, MAX_PANELS_PER_ROW, MAX_PANELS_PER_ROW, data.axis_label)
     for axes, place, part in panels:
@@ -82,8 +79,7 @@ def draw_learning(data: LearningPlot) -> Figure:
     above = style.LINE_HEIGHT * 1.2 * max(axes.get_title(loc="left").count("\n") + 1 for axes, _, _ in panels)
     rows = panels[0][0].get_subplotspec().get_gridspec().nrows
     figure.set_figheight(rows * ((1.65 if len(panels[0][2]) == len(labels) else 1.35) + above))
-    handles = [style.make_legend_handle(place) for place in range(len(labels))]
-    return add_decor(figure, "epoch", handles, labels, sample=data.sample)
+    return add_decor(figure, "epoch", labels, sample=data.sample)
 
 
 def _draw_learning_panel(axes: Axes, panel: LearningPanel, labels: Sequence[str], part: Sequence[str]) -> None:
@@ -107,10 +103,13 @@ class SearchCurve:
     """A search of a method, its trials in the order they ended."""
 
     label: str
-    trial_counts: tuple[int, ...]  # how many had ended: 1, 2, ...
     hours: tuple[float, ...]  # since the search began
-    best: tuple[float, ...]  # so far; NaN until one has a value
     trial_values: tuple[float | None, ...]  # each trial's own; None: it failed or was pruned
+
+    @property
+    def best(self) -> list[float]:
+        """The best value so far at each trial; NaN until one has a value."""
+        return list(np.fmax.accumulate(np.array(self.trial_values, dtype=float)).tolist())  # None as NaN
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,8 @@ def tabulate_searches(data: SearchPlot) -> tuple[dict[str, FigureValue], ...]:
     """One for each trial of each search; `best` is None until a trial has a value."""
     found: list[dict[str, FigureValue]] = []
     for one in data.searches:
-        for trial, hours, value, best in zip(one.trial_counts, one.hours, one.trial_values, one.best, strict=True):
+        for trial, row in enumerate(zip(one.hours, one.trial_values, one.best, strict=True), start=1):
+            hours, value, best = row
             known = None if math.isnan(best) else best
             found.append({"label": one.label, "trial": trial, "hours": hours, "value": value, "best": known})
     return tuple(found)
@@ -134,12 +134,10 @@ def tabulate_searches(data: SearchPlot) -> tuple[dict[str, FigureValue], ...]:
 
 @style.report_style()
 def draw_searches(data: SearchPlot) -> Figure:
-    """Steps of the best so far; each trial's own value is a faint dot, one without a value a cross at the bottom.
-
-    More searches than there are colours are spread over several lines of panels of one scale. Raises ValueError without
-    searches, or where a search has no trial.
-    """
-    if not data.searches or not all(search.trial_counts for search in data.searches):
+    """Steps of the best so far; each trial's own value is a faint dot, one without a value a cross at the bottom. More
+    searches than there are colours are spread over several lines of panels of one scale. Raises ValueError without
+    searches, or where a search has no trial."""
+    if not data.searches or not all(search.hours for search in data.searches):
         raise ValueError("nothing to draw")
     labels = [search.label for search in data.searches]
     parts = style.split_evenly(range(len(labels)), len(style.COLOURS))
@@ -147,35 +145,27 @@ def draw_searches(data: SearchPlot) -> Figure:
     table = figure.subplots(len(parts), 2, sharex="col", sharey=True, squeeze=False)
     for (trials, hours), part in zip(table, parts, strict=True):
         for place in part:
-            floor = 0.025 + (FAILED_STRIP - 0.03) * (place - part[0]) / len(parts[0])
-            _draw_search(trials, data.searches[place], data.searches[place].trial_counts, place, floor)
-            _draw_search(hours, data.searches[place], data.searches[place].hours, place, floor)
+            floor, search = 0.025 + (FAILED_STRIP - 0.03) * (place - part[0]) / len(parts[0]), data.searches[place]
+            _draw_search(trials, search, range(1, len(search.hours) + 1), place, floor)
+            _draw_search(hours, search, search.hours, place, floor)
         trials.set_ylabel(style.wrap_text(data.axis_label, int(style.CHARS_PER_INCH * 1.5)))
     table[-1, 0].set_xlabel("trials")
     table[-1, 1].set_xlabel("hours")
     _set_search_limits(data, table[0, 0], table[0, 1])
     for axes in table.flat:
         axes.grid(axis="y", color=style.LIGHT_GREY, linewidth=0.5)
-    handles, words = _make_search_legend(data)
-    return add_decor(figure, "", handles, words, sample=data.sample)
+    handles = [style.make_legend_handle(place) for place in range(len(labels))]
+    dots: dict[str, Any] = {"linestyle": "none", "color": style.GREY}
+    handles.append(Line2D([], [], marker="o", markersize=2.5, markeredgewidth=0, alpha=0.5, **dots))
+    if _has_failed_trials(data):
+        handles.append(Line2D([], [], marker="x", markersize=3, **dots))
+    words = [*labels, "a trial", "failed or pruned"][: len(handles)]
+    return add_decor(figure, "", words, handles, data.sample)
 
 
 def _has_failed_trials(data: SearchPlot) -> bool:
     """Whether a trial has no value."""
     return any(value is None for search in data.searches for value in search.trial_values)
-
-
-def _make_search_legend(data: SearchPlot) -> tuple[list[Line2D], list[str]]:
-    """Each search's line, and what dots and crosses are."""
-    handles = [style.make_legend_handle(place) for place in range(len(data.searches))]
-    words = [search.label for search in data.searches]
-    dots: dict[str, Any] = {"linestyle": "none", "color": style.GREY}
-    handles.append(Line2D([], [], marker="o", markersize=2.5, markeredgewidth=0, alpha=0.5, **dots))
-    words.append("a trial")
-    if _has_failed_trials(data):
-        handles.append(Line2D([], [], marker="x", markersize=3, **dots))
-        words.append("failed or pruned")
-    return handles, words
 
 
 def _draw_search(axes: Axes, search: SearchCurve, places: Sequence[float], index: int, floor: float) -> None:
@@ -205,6 +195,6 @@ def _set_search_limits(data: SearchPlot, trials: Axes, hours: Axes) -> None:
         ticks = MaxNLocator(nbins=5).tick_values(min(values), max(values) + 0.06 * span)
         trials.set_yticks([tick for tick in ticks if min(values) - 0.05 * span <= tick <= max(values) + 0.06 * span])
     most = max(hour for search in data.searches for hour in search.hours)
-    trials.set_xlim(0, 1.03 * max(trial for search in data.searches for trial in search.trial_counts) + 0.2)
+    trials.set_xlim(0, 1.03 * max(len(search.hours) for search in data.searches) + 0.2)
     hours.set_xlim(0, 1.03 * most if most > 0 else 1.0)
     trials.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))

@@ -1,13 +1,11 @@
-"""Forest plots: scores with their intervals, and paired differences to the full method.
-
-A data set is a panel, a method or an arm is a line.
-"""
+"""Forest plots: scores with their intervals, and paired differences to the full method. A data set is a panel, a method
+or an arm is a line."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,7 +22,6 @@ MISSING_TEXT = "n/a"  # stands where a group lacks a label
 
 FLAGGED_LABEL = "flagged"
 
-TUNING_KINDS: tuple[Tuning, ...] = get_args(Tuning)
 TUNING_STYLES: dict[Tuning, tuple[str, str]] = {
     "none": (style.BLACK, "o"),
     "shared": (style.COLOURS[0], "s"),
@@ -36,11 +33,8 @@ TUNING_LABELS: dict[Tuning, str] = {"none": "untuned", "shared": "shared values"
 def make_forest_panels(
     labels: Sequence[str], groups: Sequence[str], line: float, same: bool, parted: bool = False
 ) -> tuple[Figure, list[Axes]]:
-    """A figure with one axes a group, in the order given; label i lies at y = i, the first on top.
-
-    `line` is the least height of a line in inches; `same`: all panels share one scale; `parted`: the faint rules lie
-    between the lines, not on them.
-    """
+    """A figure with one axes a group, in the order given; label i lies at y = i, the first on top. `line` is the least
+    height of a line in inches; `same`: all panels share one scale; `parted`: the faint rules lie between the lines."""
     stacked = -(-len(groups) // MAX_PANELS_PER_ROW)
     abreast = -(-len(groups) // stacked)
     width = style.COLUMN_WIDTH if len(groups) == 1 else style.PAGE_WIDTH
@@ -69,11 +63,13 @@ def set_forest_scale(axes: Axes, values: Sequence[float | None]) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=4, min_n_ticks=2))
 
 
-def mark_missing(axes: Axes, place: int) -> None:
-    """Say that a group lacks a label."""
+def mark_missing(axes: Axes, labels: Sequence[str], there: Sequence[ScorePoint | DifferencePoint]) -> None:
+    """Say which labels a group lacks."""
     look: dict[str, Any] = {"ha": "center", "va": "center", "color": style.GREY}
     box = {"pad": 1.0, "facecolor": "white", "edgecolor": "none"}
-    axes.text(0.5, place, MISSING_TEXT, transform=axes.get_yaxis_transform(), bbox=box, **look)
+    for place, label in enumerate(labels):
+        if label not in {one.label for one in there}:
+            axes.text(0.5, place, MISSING_TEXT, transform=axes.get_yaxis_transform(), bbox=box, **look)
 
 
 def draw_interval(
@@ -85,8 +81,7 @@ def draw_interval(
     dots: Mapping[str, Any],
     look: Mapping[str, Any],
 ) -> None:
-    """One line of one panel: the mean as `look` says, its interval, and `below` it the values of runs or pairs as
-    `dots`. The `gid` names what is what."""
+    """One line of one panel: the mean as `look` says, its interval, and `below` it the `values` of runs as `dots`."""
     if values:
         small: dict[str, Any] = {"linestyle": "none", "markersize": 2.2, "markeredgewidth": 0, "zorder": 2}
         axes.plot(values, [place + below] * len(values), **small, **dots)
@@ -128,7 +123,6 @@ class ScorePlot:
 
     axis_label: str  # "Acc E, percent"
     points: tuple[ScorePoint, ...]
-    note: str = ""
     sample: bool = False
 
 
@@ -146,27 +140,23 @@ def tabulate_scores(data: ScorePlot) -> tuple[dict[str, FigureValue], ...]:
 
 @style.report_style()
 def draw_scores(data: ScorePlot) -> Figure:
-    """The mean as a marker, its interval as a line, each run as a faint dot below; flagged ones are hollow.
-
-    Raises ValueError without points, or where a label is in a group twice.
-    """
+    """The mean as a marker, its interval as a line, each run as a faint dot below; flagged ones are hollow. Raises
+    ValueError without points, or where a label is in a group twice."""
     check_unique_places([(point.group, point.label) for point in data.points])
-    labels = style.drop_repeats([point.label for point in data.points])
-    groups = style.drop_repeats([point.group for point in data.points])
+    labels = list(dict.fromkeys(point.label for point in data.points))
+    groups = list(dict.fromkeys(point.group for point in data.points))
     figure, panels = make_forest_panels(labels, groups, 0.2, same=False)
     dots = {"color": style.GREY, "marker": "o", "alpha": 0.5, "gid": "runs"}
     for axes, group in zip(panels, groups, strict=True):
-        there = {labels.index(point.label): point for point in data.points if point.group == group}
-        for place in range(len(labels)):
-            if place in there:
-                point = there[place]
-                draw_interval(axes, place, point, point.runs, 0.3, dots, _make_score_marker(point.flagged))
-            else:
-                mark_missing(axes, place)
-        set_forest_scale(axes, [value for one in there.values() for value in (one.mean, one.low, one.high, *one.runs)])
+        there = [point for point in data.points if point.group == group]
+        for one in there:
+            place, look = labels.index(one.label), _make_score_marker(one.flagged)
+            draw_interval(axes, place, one, one.runs, 0.3, dots, look)
+        mark_missing(axes, labels, there)
+        set_forest_scale(axes, [value for one in there for value in (one.mean, one.low, one.high, *one.runs)])
     words = [FLAGGED_LABEL] if any(point.flagged for point in data.points) else []
-    handles = [Line2D([], [], linestyle="none", markersize=4.2, **_make_score_marker(True)) for _ in words]
-    return add_decor(figure, data.axis_label, handles, words, data.note, data.sample)
+    handles = [Line2D([], [], linestyle="none", markersize=4.2, **_make_score_marker(True))]
+    return add_decor(figure, data.axis_label, words, handles, data.sample)
 
 
 def _make_score_marker(flagged: bool) -> dict[str, Any]:
@@ -195,7 +185,6 @@ class DifferencePlot:
     reference: str  # label of a line
     axis_label: str  # "Acc E, points"
     differences: tuple[DifferencePoint, ...]
-    note: str = ""
     sample: bool = False
 
 
@@ -214,13 +203,11 @@ def tabulate_differences(data: DifferencePlot) -> tuple[dict[str, FigureValue], 
 @style.report_style()
 def draw_differences(data: DifferencePlot) -> Figure:
     """Left of the zero line an arm is worse than the reference; kinds lie below each other, pairs are faint dots.
-
-    Raises ValueError without differences, or where a label is in a group twice in one kind.
-    """
+    Raises ValueError without differences, or where a label is in a group twice in one kind."""
     check_unique_places([(one.group, one.label, one.tuning) for one in data.differences])
-    labels = style.drop_repeats([one.label for one in data.differences])
-    groups = style.drop_repeats([one.group for one in data.differences])
-    kinds = [kind for kind in TUNING_KINDS if any(one.tuning == kind for one in data.differences)]
+    labels = list(dict.fromkeys(one.label for one in data.differences))
+    groups = list(dict.fromkeys(one.group for one in data.differences))
+    kinds = [kind for kind in TUNING_STYLES if any(one.tuning == kind for one in data.differences)]
     figure, panels = make_forest_panels(labels, groups, 0.06 + 0.15 * len(kinds), True, len(kinds) > 1)
     for axes, group in zip(panels, groups, strict=True):
         axes.axvline(0, color=style.BLACK, linewidth=0.7, zorder=1, gid="zero")
@@ -229,19 +216,14 @@ def draw_differences(data: DifferencePlot) -> Figure:
             mine = [kind for kind in kinds if any((o.label, o.tuning) == (one.label, kind) for o in data.differences)]
             place = labels.index(one.label) + (mine.index(one.tuning) - (len(mine) - 1) / 2) * 0.8 / len(kinds)
             colour, marker = TUNING_STYLES[one.tuning]
-            dots = {"color": colour, "marker": marker, "alpha": 0.45, "gid": "pairs"}
             look = {"color": colour, "marker": marker}
+            dots = {**look, "alpha": 0.45, "gid": "pairs"}
             draw_interval(axes, place - 0.08, one, one.pairs, 0.3 / len(kinds), dots, look)
-        for place, label in enumerate(labels):
-            if label not in {one.label for one in there}:
-                mark_missing(axes, place)
+        mark_missing(axes, labels, there)
     values = [value for one in data.differences for value in (one.mean, one.low, one.high, *one.pairs)]
     set_forest_scale(panels[0], [0.0, *values])
     axis = f"difference to {data.reference}, {data.axis_label} (negative: worse)"
-    handles = [_make_tuning_handle(kind) for kind in kinds] if kinds != ["none"] else ()
-    return add_decor(figure, axis, handles, [TUNING_LABELS[kind] for kind in kinds], data.note, data.sample)
-
-
-def _make_tuning_handle(kind: Tuning) -> Line2D:
-    colour, marker = TUNING_STYLES[kind]
-    return Line2D([], [], color=colour, marker=marker, markersize=4.2, linewidth=1.3)
+    named = kinds if kinds != ["none"] else []
+    looks = [TUNING_STYLES[kind] for kind in named]
+    handles = [Line2D([], [], color=colour, marker=marker, markersize=4.2, linewidth=1.3) for colour, marker in looks]
+    return add_decor(figure, axis, [TUNING_LABELS[kind] for kind in named], handles, data.sample)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from statistics import fmean
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -45,19 +45,22 @@ from reports.types import FigureValue, ReportFigure
 
 MAX_LINES = 6  # lines in a figure of curves or matrices
 
+Plot = ScorePlot | DifferencePlot | LearningPlot | SearchPlot | ConfusionPlot | RadarPlot | ReliabilityPlot
+PLOTS: dict[type[Plot], tuple[Callable[[Any], Figure], Callable[[Any], tuple[dict[str, FigureValue], ...]]]] = {
+    ScorePlot: (intervals.draw_scores, intervals.tabulate_scores),
+    DifferencePlot: (intervals.draw_differences, intervals.tabulate_differences),
+    LearningPlot: (curves.draw_learning, curves.tabulate_learning),
+    SearchPlot: (curves.draw_searches, curves.tabulate_searches),
+    ConfusionPlot: (classes.draw_confusion, classes.tabulate_confusion),
+    RadarPlot: (classes.draw_radar, classes.tabulate_radar),
+    ReliabilityPlot: (classes.draw_reliability, classes.tabulate_reliability),
+}
+"""Data of a figure -> how it is drawn, and its rows."""
 
-T = TypeVar("T")
 
-
-def make_plot(
-    name: str,
-    title: str,
-    caption: str,
-    draw: Callable[[T], Figure],
-    tabulate: Callable[[T], tuple[dict[str, FigureValue], ...]],
-    data: T,
-) -> ReportFigure:
+def make_plot(name: str, title: str, caption: str, data: Plot) -> ReportFigure:
     """Return a figure of `data`, which is drawn when it is wanted."""
+    draw, tabulate = PLOTS[type(data)]
     return ReportFigure(name, title, caption, partial(draw, data), tabulate(data))
 
 
@@ -65,75 +68,61 @@ def make_figures(
     study: StudyResults, found: dict[str, list[Comparison]], predictions: PredictionCache
 ) -> list[ReportFigure]:
     """All figures of a study that its runs can fill."""
-    run_table, lines = study.run_table, _select_lines(study)
+    lines = _select_lines(study)
+    plots = [*_collect_line_plots(study, lines, found, predictions), *_collect_class_plots(study, lines, predictions)]
+    made = [make_plot(f"{study.name}_{name}", title, caption, data) for name, title, caption, data in plots]
+    return [figure for figure in made if figure.rows]
+
+
+def _collect_line_plots(
+    study: StudyResults, lines: list[str], found: dict[str, list[Comparison]], predictions: PredictionCache
+) -> Iterator[tuple[str, str, str, Plot]]:
+    """Name, title, caption and data of the figures of whole lines."""
+    run_table = study.run_table
     caption = (
         "Acc E on test: the mean over runs, each run as a dot, and a 95 % bootstrap interval over test clips, "
         "stratified by class, for these very runs (none over folds of unequal size). Hollow: a line that takes no part "
         "in marks."
     )
-    scored = collect_results(run_table, predictions)
-    draw_and_tabulate = intervals.draw_scores, intervals.tabulate_scores
-    made = [make_plot(f"{study.name}_results", "Scores with intervals", caption, *draw_and_tabulate, scored)]
+    yield "results", "Scores with intervals", caption, collect_results(run_table, predictions)
     references = ["clean"] if study.table_kind == "optimism" else study.get_labels(study.reference_method)
     for place, reference in enumerate(references):
         if found.get(reference):
-            made.append(
-                make_plot(
-                    f"{study.name}_differences" + ("" if place == 0 else f"_{place + 1}"),
-                    f"Differences to {reference}",
-                    f"Acc E minus that of {reference}, pair by pair (dots), the mean with its 95 % t-interval; below 0 "
-                    "is worse.",
-                    intervals.draw_differences,
-                    intervals.tabulate_differences,
-                    collect_differences(run_table, found[reference], reference),
-                )
+            caption = (
+                f"Acc E minus that of {reference}, pair by pair (dots), the mean with its 95 % t-interval; below 0 is "
+                "worse."
             )
-    learnt = collect_learning_curves(run_table.with_labels(lines))
-    if learnt.panels:
-        caption = (
-            "Val Acc E after each epoch of the last stage: the mean over runs, and from the least to the most of them."
-        )
-        name = f"{study.name}_learning"
-        made.append(make_plot(name, "Learning curves", caption, curves.draw_learning, curves.tabulate_learning, learnt))
+            data = collect_differences(run_table, found[reference], reference)
+            yield f"differences{f'_{place + 1}' if place else ''}", f"Differences to {reference}", caption, data
+    caption = (
+        "Val Acc E after each epoch of the last stage: the mean over runs, and from the least to the most of them."
+    )
+    yield "learning", "Learning curves", caption, collect_learning_curves(run_table, lines)
     if len(run_table.dataset_titles) == 1:  # of several data sets the tables tell what lines cost
         ((dataset, title),) = run_table.dataset_titles.items()
-        spent = collect_costs(run_table, predictions)
-        if spent.points:
-            caption = (
-                f"{title}: what each line cost, each quantity on its own axis; the mean over runs, each run as a dot."
-            )
-            name = f"{study.name}_cost_{slugify(dataset)}"
-            made.append(make_plot(name, f"Cost, {title}", caption, *draw_and_tabulate, spent))
-    return [*made, *_make_class_figures(study, lines, predictions)]
+        caption = f"{title}: what each line cost, each quantity on its own axis; the mean over runs, each run as a dot."
+        yield f"cost_{slugify(dataset)}", f"Cost, {title}", caption, collect_costs(run_table, predictions)
 
 
-def _make_class_figures(study: StudyResults, lines: list[str], predictions: PredictionCache) -> list[ReportFigure]:
+def _collect_class_plots(
+    study: StudyResults, lines: list[str], predictions: PredictionCache
+) -> Iterator[tuple[str, str, str, Plot]]:
     """What becomes of each class: confusion, and the radar of the paper's Fig. 5; and how sure the lines are."""
-    run_table, made = study.run_table, []
-    selection = _describe_selection(study, lines)
+    run_table, count = study.run_table, len(study.run_table.labels)
+    few = f" {len(lines)} of {count} lines: the full method, the controls and the first others."
+    selection = few if len(lines) < count else ""
     for dataset, title in run_table.dataset_titles.items():
         mixed = collect_confusions(run_table, lines, dataset, predictions)
         if mixed is not None:
             caption = f"{title}, test: percent of each true class (rows) that is called what (columns), over all runs."
-            name = f"{study.name}_confusion_{slugify(dataset)}"
-            draw_and_tabulate = classes.draw_confusion, classes.tabulate_confusion
-            made.append(make_plot(name, f"Confusion, {title}", caption + selection, *draw_and_tabulate, mixed))
-    rings = collect_radars(run_table, lines)
-    if rings.panels:
-        caption = "Recall of each class on test, percent, the mean over runs (Fig. 5 of the paper)." + selection
-        name = f"{study.name}_radar"
-        made.append(make_plot(name, "Classes", caption, classes.draw_radar, classes.tabulate_radar, rings))
-    sure = collect_reliabilities(run_table, lines, predictions)
-    if sure.panels:
-        caption = (
-            f"How often the lines are right where they are how sure: clips of all runs together, in the {BINS} bins of "
-            "equal size that the calibration error (ECE) is of; an ECE printed here is the mean over runs." + selection
-        )
-        name = f"{study.name}_reliability"
-        made.append(
-            make_plot(name, "Calibration", caption, classes.draw_reliability, classes.tabulate_reliability, sure)
-        )
-    return made
+            yield f"confusion_{slugify(dataset)}", f"Confusion, {title}", caption + selection, mixed
+    caption = "Recall of each class on test, percent, the mean over runs (Fig. 5 of the paper)."
+    yield "radar", "Classes", caption + selection, collect_radars(run_table, lines)
+    caption = (
+        f"How often the lines are right where they are how sure: clips of all runs together, in the {BINS} bins of "
+        "equal size that the calibration error (ECE) is of; an ECE printed here is the mean over runs."
+    )
+    yield "reliability", "Calibration", caption + selection, collect_reliabilities(run_table, lines, predictions)
 
 
 def _select_lines(study: StudyResults) -> list[str]:
@@ -142,16 +131,6 @@ def _select_lines(study: StudyResults) -> list[str]:
     first = [label for arm in (study.reference_method, *study.control_arms) for label in study.get_labels(arm)]
     chosen = list(dict.fromkeys([*first, *run_table.labels]))[:MAX_LINES]
     return [label for label in run_table.labels if label in chosen]
-
-
-def _describe_selection(study: StudyResults, lines: list[str]) -> str:
-    """What a caption says where a figure shows some lines alone."""
-    count = len(study.run_table.labels)
-    return (
-        f" {len(lines)} of {count} lines: the full method, the controls and the first others."
-        if len(lines) < count
-        else ""
-    )
 
 
 def make_rank_figure(study: StudyResults) -> tuple[list[ReportFigure], str]:
@@ -243,8 +222,8 @@ def collect_radars(run_table: RunTable, labels: Sequence[str]) -> RadarPlot:
             if (runs := [run for run in here.runs_of(label) if not run.failed])
         ]
         if rings and len(classes) > 2:
-            panels.append(RadarPanel(title, classes, tuple(rings), sample=run_table.is_sample))
-    return RadarPlot(tuple(panels))
+            panels.append(RadarPanel(title, classes, tuple(rings)))
+    return RadarPlot(tuple(panels), run_table.is_sample)
 
 
 def collect_reliabilities(run_table: RunTable, labels: Sequence[str], predictions: PredictionCache) -> ReliabilityPlot:
@@ -298,19 +277,17 @@ def collect_differences(run_table: RunTable, found: Sequence[Comparison], refere
     return DifferencePlot(reference, "Acc E on test, points", drawn, sample=run_table.is_sample)
 
 
-def collect_learning_curves(run_table: RunTable) -> LearningPlot:
-    """Val Acc E after each epoch of the stage that val judges, over the runs of each line, as far as all went."""
+def collect_learning_curves(run_table: RunTable, labels: Sequence[str]) -> LearningPlot:
+    """Val Acc E after each epoch of the stage that val judges, over the runs of some lines, as far as all went."""
     panels = []
     for dataset, title in run_table.dataset_titles.items():
         here, lines = run_table.for_dataset(dataset), []
-        for label in run_table.labels:
+        for label in labels:
             learnt = [curve for run in here.runs_of(label) if not run.failed and (curve := load_val_curve(run))]
-            epochs = min((len(curve) for curve in learnt), default=0)
-            if epochs > 1:
-                points = [[curve[epoch] for curve in learnt] for epoch in range(epochs)]
-                mean = tuple(fmean(values) for values in points)
-                low, high = tuple(map(min, points)), tuple(map(max, points))
-                lines.append(LearningCurve(label, tuple(range(1, epochs + 1)), mean, low, high, len(learnt)))
+            points = list(zip(*learnt, strict=False))
+            if len(points) > 1:
+                mean, low, high = tuple(map(fmean, points)), tuple(map(min, points)), tuple(map(max, points))
+                lines.append(LearningCurve(label, tuple(range(1, len(points) + 1)), mean, low, high, len(learnt)))
         if lines:
             panels.append(LearningPanel(title, tuple(lines)))
     return LearningPlot("val Acc E, percent", tuple(panels), run_table.is_sample)
@@ -329,18 +306,9 @@ def load_val_curve(run: Run) -> list[float]:
 def collect_search_curves(searches: Sequence[SearchSummary], titles: Mapping[str, str]) -> SearchPlot:
     """The best val Acc E so far of each search that kept its trials, against their number and the hours they took."""
     drawn = []
-    for search in searches:
-        if not search.trials:
-            continue
-        values = [None if trial["value"] is None else 100 * trial["value"] for trial in search.trials]
-        best = np.fmax.accumulate(np.array(values, dtype=float))  # None as NaN, which fmax passes over
-        drawn.append(
-            SearchCurve(
-                label=search.title(titles.get(search.dataset, search.dataset)),
-                trial_counts=tuple(range(1, len(values) + 1)),
-                hours=tuple(trial["spent"] / SECONDS_PER_HOUR for trial in search.trials),
-                best=tuple(best.tolist()),
-                trial_values=tuple(values),
-            )
-        )
+    for search in (one for one in searches if one.trials):
+        label = search.title(titles.get(search.dataset, search.dataset))
+        hours = tuple(trial["spent"] / SECONDS_PER_HOUR for trial in search.trials)
+        values = tuple(None if trial["value"] is None else 100 * trial["value"] for trial in search.trials)
+        drawn.append(SearchCurve(label, hours, values))
     return SearchPlot("val Acc E, percent", tuple(drawn), any(search.data == "sample" for search in searches))

@@ -1,7 +1,5 @@
-"""The look of every figure of a report, for print at a paper's width in colour or in grey.
-
-Also the surroundings of the panels: the words BUILT-IN SAMPLE, the axis label, the legend and a note.
-"""
+"""The look of every figure of a report, for print at a paper's width in colour or in grey, and what is around its
+panels: the words BUILT-IN SAMPLE, the axis label and the legend."""
 
 from __future__ import annotations
 
@@ -38,36 +36,16 @@ CHARS_PER_INCH = 17.5  # small letters that fit on an inch
 SAMPLE_WARNING = "BUILT-IN SAMPLE, not the real data set"
 
 BLACK, GREY, LIGHT_GREY = "#000000", "#595959", "#DDDDDD"
-COLOURS = (
-    "#0072B2",
-    "#D55E00",
-    "#000000",
-    "#56B4E9",
-    "#009E73",
-    "#E69F00",
-    "#882255",
-    "#CC79A7",
-)  # Okabe and Ito, 2008, with wine in the place of their yellow, which paper swallows; neighbours differ in grey
+# Okabe and Ito, 2008, with wine in the place of their yellow, which paper swallows; neighbours differ in grey
+COLOURS = ("#0072B2", "#D55E00", "#000000", "#56B4E9", "#009E73", "#E69F00", "#882255", "#CC79A7")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-DASHES: tuple[Any, ...] = (
-    "-",
-    (0, (4, 1.5)),
-    (0, (1, 1.2)),
-    (0, (5, 1.2, 1, 1.2)),
-    (0, (9, 2)),
-    (0, (3, 1.2, 1, 1.2, 1, 1.2)),
-)
+DOTTED = ((4, 1.5), (1, 1.2), (5, 1.2, 1, 1.2), (9, 2), (3, 1.2, 1, 1.2, 1, 1.2))
+DASHES: tuple[Any, ...] = ("-", *((0, lengths) for lengths in DOTTED))
 
+# the first comes with matplotlib, so it is the same everywhere; the others lend it the letters it lacks
 FONTS = (
-    "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere; the others lend it the letters it lacks
-    "Noto Sans CJK SC",
-    "Noto Sans CJK JP",
-    "Source Han Sans SC",
-    "WenQuanYi Zen Hei",
-    "WenQuanYi Micro Hei",
-    "Droid Sans Fallback",
-    "Noto Sans Arabic",
-    "Noto Sans Devanagari",
+    *("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei"),
+    *("WenQuanYi Micro Hei", "Droid Sans Fallback", "Noto Sans Arabic", "Noto Sans Devanagari"),
 )
 RC_PARAMS: dict[str, Any] = {
     "text.parse_math": False,
@@ -129,10 +107,8 @@ def make_figure(width: float, height: float) -> Figure:
 
 
 def get_line_style(index: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the `index`-th line: no two of the first 48 share a colour and dashes.
-
-    The marker differs from that of the lines of the same colour, so that lines are told apart in grey.
-    """
+    """Colour, marker and dashes of the `index`-th line: no two of the first 48 share a colour and dashes. The marker
+    differs from that of the lines of the same colour, so that lines are told apart in grey."""
     lap, place = divmod(index, len(COLOURS))
     return {
         "color": COLOURS[place],
@@ -219,11 +195,9 @@ def make_line_panels(
     title_look: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Figure, list[tuple[Any, int, list[str]]]]:
-    """A figure, and for each of its panels the axes, the place of its title, and the labels that it shows.
-
-    Where there are more labels than colours they are spread over several panels, side by side if they can be. At most
-    `abreast` panels are in a row, of more than six `of_many`; `y_label` stands at the first of a row.
-    """
+    """A figure, and for each of its panels the axes, the place of its title, and the labels that it shows. Where there
+    are more labels than colours they are spread over several panels, side by side if they can be. At most `abreast`
+    panels are in a row, of more than six `of_many`; `y_label` is at the first of a row."""
     parts = split_evenly(labels, len(COLOURS))
     panels = [(place, number) for place in range(len(titles)) for number in range(len(parts))]
     most = of_many if len(panels) > 6 else abreast
@@ -249,11 +223,6 @@ def make_limits(values: Sequence[float], edge: float) -> tuple[float, float]:
     return least - beside, most + beside
 
 
-def drop_repeats(names: Sequence[str]) -> list[str]:
-    """Each name once, in the order given."""
-    return list(dict.fromkeys(names))
-
-
 def save_figure(figure: Figure, stem: Path) -> list[str]:
     """Write `stem`.pdf and `stem`.png, each whole or not at all; their names. The same figure gives the same bytes."""
     pdf, png = stem.with_name(f"{stem.name}.pdf"), stem.with_name(f"{stem.name}.png")
@@ -274,10 +243,8 @@ def render_png(figure: Figure, dpi: float = 110) -> bytes:
 
 @report_style()
 def render_svg(figure: Figure) -> str:
-    """The figure as one `<svg>` element to stand in a web page: text stays text, nothing is fetched.
-
-    Names inside it are its own, so that several figures may stand in one page.
-    """
+    """The figure as one `<svg>` element for a web page: text stays text, nothing is fetched. Names inside it are its
+    own, so that several figures may be in one page."""
     target = io.StringIO()
     nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(target, format="svg", metadata=nothing)
@@ -312,38 +279,36 @@ def _prefix_ids(root: minidom.Element, mine: str) -> None:
 def add_decor(
     figure: Figure,
     axis_label: str = "",
-    legend_handles: Sequence[Artist] = (),
-    legend_labels: Sequence[str] = (),
-    note: str = "",
+    labels: Sequence[str] = (),
+    handles: Sequence[Artist] | None = None,
     sample: bool = False,
     square_panels: bool = False,
 ) -> Figure:
-    """Make the figure as much taller as what stands around its panels needs, and lay it out once and for all.
-
-    `axis_label` stands below the panels, in the middle; `square_panels` are as tall as they are wide; what is empty
-    takes no room.
-    """
+    """Make the figure as much taller as what is around its panels needs, and lay it out once and for all. `axis_label`
+    is below the panels, in the middle, then a legend of the `labels` with `handles`, or with those of lines;
+    `square_panels` are as tall as they are wide; what is empty takes no room."""
     width, body = figure.get_figwidth(), figure.get_figheight()
-    note = wrap_text(note, int(CHARS_PER_INCH * width)) if note else ""
     axis = wrap_text(axis_label, int(CHARS_PER_INCH * (width - 1))) if axis_label else ""
-    legend = _add_legend(figure, legend_handles, legend_labels) if legend_handles else None
+    if handles is None:
+        handles = [make_legend_handle(place) for place in range(len(labels))]
+    legend = _add_legend(figure, handles, labels) if labels else None
     top = 0.19 if sample else 0.0
-    note_tall = _compute_text_height(note)
     legend_tall = legend.get_window_extent().height / figure.dpi + 2 * MARGIN if legend else 0.0
-    bottom = note_tall + legend_tall + _compute_text_height(axis)
+    bottom = legend_tall + ((axis.count("\n") + 1) * LINE_HEIGHT + MARGIN if axis else 0.0)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
     for _ in range(3 if square_panels else 1):
-        total = _lay_out_panels(figure, top, body, bottom)
+        total = top + body + bottom
+        figure.set_figheight(total)
+        engine.set(rect=(0, bottom / total, 1, body / total))
+        engine.execute(figure)
         if square_panels:
             box, table = figure.axes[0].get_position(original=True), figure.axes[0].get_subplotspec()
             assert table is not None
             body += (box.width * width - box.height * total) * table.get_gridspec().nrows
     figure.set_layout_engine("none")
-    left = MARGIN / width
-    if note:
-        figure.text(left, (note_tall - 0.02) / total, note, va="top", color=GREY, fontsize=SMALL_SIZE, gid="note")
     if legend:
-        box_of_legend = (0, (note_tall + MARGIN) / total, 1, (legend_tall - 2 * MARGIN) / total)
-        legend.set_bbox_to_anchor(box_of_legend, figure.transFigure)
+        legend.set_bbox_to_anchor((0, MARGIN / total, 1, (legend_tall - 2 * MARGIN) / total), figure.transFigure)
     if axis:
         boxes = [axes.get_position() for axes in figure.axes]
         middle = (min(box.x0 for box in boxes) + max(box.x1 for box in boxes)) / 2
@@ -352,24 +317,8 @@ def add_decor(
         figure.text(middle, bottom / total, axis, ha="center", va="top", fontsize=LABEL_SIZE, gid="axis")
     if sample:
         loud: dict[str, Any] = {"va": "top", "fontweight": "bold", "fontsize": TITLE_SIZE, "gid": "sample"}
-        figure.text(left, 1 - MARGIN / total, SAMPLE_WARNING, **loud)
+        figure.text(MARGIN / width, 1 - MARGIN / total, SAMPLE_WARNING, **loud)
     return figure
-
-
-def _lay_out_panels(figure: Figure, top: float, body: float, bottom: float) -> float:
-    """Lay the panels out in the middle of three strips, given in inches; how tall the figure is."""
-    total = top + body + bottom
-    figure.set_figheight(total)
-    engine = figure.get_layout_engine()
-    assert isinstance(engine, ConstrainedLayoutEngine)
-    engine.set(rect=(0, bottom / total, 1, body / total))
-    engine.execute(figure)
-    return total
-
-
-def _compute_text_height(text: str) -> float:
-    """Inches that wrapped text takes."""
-    return (text.count("\n") + 1) * LINE_HEIGHT + MARGIN if text else 0.0
 
 
 def _add_legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> Legend:

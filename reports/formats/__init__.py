@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from html import escape
 from string import ascii_lowercase
 from typing import NamedTuple
 
@@ -16,11 +15,6 @@ def make_printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
-
-
-def escape_html(content: str) -> str:
-    """A text of unknown origin as HTML."""
-    return escape(make_printable(content))
 
 
 def get_cell_name(table: Table, line: Row, column: int) -> str:

@@ -27,10 +27,8 @@ SIGNED_NUMBER = re.compile(r"[+-](?:\d[\d.,]*(?: ?[±%\[(][^=@|!]*)?)?")  # -1.2
 
 
 def render_markdown(table: Table, marks: bool = False) -> str:
-    """Title, warnings, caption, a pipe table, footnotes and notes. Rules have no counterpart and are left out.
-
-    Cells are padded, so that the text can be read as it is.
-    """
+    """Title, warnings, caption, a pipe table, footnotes and notes. Rules have no counterpart and are left out. Cells
+    are padded, so that the text can be read as it is."""
     known = assign_footnote_letters(table)
     head = [f"### {_escape_markdown(table.title)}", ""]
     for warning in table.warnings:
@@ -78,11 +76,9 @@ def escape_paragraph(text: str) -> str:
 
 
 def render_csv(table: Table, marks: bool = False) -> str:
-    """One heading line, then the grid's lines: cells as text, and a last column `note`.
-
-    `note` holds the warnings, in each line, and the footnotes of its cells, so that no line loses them when it is
-    sorted or copied. A text that a spreadsheet could take for a formula gets an apostrophe; signed numbers stay.
-    """
+    """One heading line, then the lines: cells as text, and a last column `note` of the warnings and the line's own
+    footnotes, so that no line loses them when it is sorted or copied. A text that a spreadsheet could take for a
+    formula gets an apostrophe; signed numbers stay."""
     heads = [guard_formula(format_heading(column)) for column in table.columns]
     return join_lines([_join_csv_row([*heads, NOTE_COLUMN]), *_render_csv_rows(table)], marks)
 

@@ -1,7 +1,5 @@
-"""Columns of scores: common rounding, marks for the best, and notes on missing runs.
-
-A column is printed with as many decimals as the spread of its numbers supports.
-"""
+"""Columns of scores, with as many decimals as the spread of their numbers supports: marks for the best, and notes on
+missing runs."""
 
 from __future__ import annotations
 
@@ -24,12 +22,8 @@ UNKNOWN_SPREAD = 1  # decimals of a number of which no spread is known
 
 NO_VALUE = "–"
 COUNT_NOTE = "n is the number of runs."
-METRIC_TITLES = {
-    "acc_s": "Acc S",
-    "f1_s": "F1 S",
-    "acc_e": "Acc E",
-    "f1_e": "F1 E",
-}  # in the order of the paper's tables
+# in the order of the paper's tables
+METRIC_TITLES = {"acc_s": "Acc S", "f1_s": "F1 S", "acc_e": "Acc E", "f1_e": "F1 E"}
 METRICS_NOTE = (
     "Acc E and F1 E (weighted) are of the emotion, Acc S and F1 S of the sentiment, the polarity of the predicted "
     "emotion; percent of the test clips."
@@ -42,7 +36,7 @@ def mark_best(printed: Sequence[float | None], direction: Direction = "higher") 
     known = sorted({value for value in printed if value is not None}, reverse=direction == "higher")
     if len(known) < 2:
         return ["" for _ in printed]
-    several = sum(value == known[0] for value in printed) > 1 or (len(known) == 2 and printed.count(known[1]) > 1)
+    several = printed.count(known[0]) > 1 or (len(known) == 2 and printed.count(known[1]) > 1)
     names: dict[float, Mark] = {known[0]: "best"} if several else {known[0]: "best", known[1]: "second"}
     return [names.get(value, "") if value is not None else "" for value in printed]
 
@@ -72,7 +66,7 @@ def count_decimals(spread: float) -> int:
 
 def format_mean(number: Mean, places: int) -> str:
     """The mean, with its spread where there are several runs."""
-    return f"{strip_zero_sign(f'{number.mean:.{places}f}')}{_behind(number, places)}"
+    return f"{number.mean:z.{places}f}{_behind(number, places)}"
 
 
 def format_difference(number: Mean) -> str:
@@ -91,19 +85,14 @@ def format_interval(mean: float, low: float | None, high: float | None, spread: 
 
 def format_signed(value: float, places: int) -> str:
     """A difference with its sign; a zero without."""
-    text = f"{value:+.{places}f}"
-    return strip_zero_sign(text).lstrip("+") if float(text) == 0 else text.replace("-", "−")
+    text = f"{value:+z.{places}f}"
+    return text.lstrip("+") if float(text) == 0 else text.replace("-", "−")
 
 
 def format_quantity(value: float) -> str:
     """Print a cost with three significant digits, and all digits before the point."""
     places = max(0, 2 - floor(log10(float(f"{abs(value):.2e}")))) if value else 2
     return f"{value:.{places}f}"
-
-
-def strip_zero_sign(text: str) -> str:
-    """A zero without its sign."""
-    return text.lstrip("-") if float(text) == 0 else text
 
 
 def _behind(number: Mean, places: int) -> str:
@@ -113,8 +102,9 @@ def _behind(number: Mean, places: int) -> str:
 def make_column(groups: Sequence[RunGroup], read: Extract, direction: Direction = "higher") -> list[Cell]:
     """The cells of a column. Only complete lines of one protocol compete for a mark."""
     numbers, places = average_groups(groups, read)
+    # a finished run may lack the number: predictions may be missing, or a class in the clips of a fold
     printed = [
-        round(number.mean, places) if number is not None and competes and _covers_all_runs(number, one) else None
+        round(number.mean, places) if number is not None and competes and len(number.values) == len(one.runs) else None
         for number, one, competes in zip(numbers, groups, is_eligible_for_best(groups), strict=True)
     ]
     return [
@@ -138,16 +128,10 @@ def is_eligible_for_best(groups: Sequence[RunGroup]) -> list[bool]:
     return [found == wanted for found in protocols]
 
 
-def _covers_all_runs(number: Mean, of: RunGroup) -> bool:
-    """Whether every finished run has the number: predictions may be missing, or a class in the clips of a fold."""
-    return len(number.values) == len(of.runs)
-
-
 def describe_missing_runs(number: Mean | None, of: RunGroup) -> str:
     """What a cell has to say behind its number where runs of it are missing: " (2/8 runs)"."""
-    if number is not None and not _covers_all_runs(number, of):
-        return f" ({len(number.values)}/{of.expected} runs)"
-    return f" ({of.missing_note})" if of.missing_note else ""
+    known = len(of.runs if number is None else number.values)
+    return "" if of.is_complete and known == len(of.runs) else f" ({known}/{of.expected} runs)"
 
 
 def _make_cell(of: RunGroup, number: Mean | None, places: int) -> Cell:
@@ -172,9 +156,8 @@ def make_method_cell(run_table: RunTable, label: str) -> Cell:
     runs = run_table.runs_of(label)
     told = [run_table.footnotes[run.arm] for run in runs if run.arm in run_table.footnotes]
     told += [FROM_SCRATCH_WARNING for run in runs if is_from_scratch(run)]
-    told += _describe_failures(
-        [group_runs(run_table.runs, label, dataset, run_table.expected_runs) for dataset in run_table.dataset_titles]
-    )
+    groups = [group_runs(runs, label, dataset, run_table.expected_runs) for dataset in run_table.dataset_titles]
+    told += _describe_failures(groups)
     return Cell(label, footnotes=tuple(dict.fromkeys(told)))
 
 
@@ -186,10 +169,8 @@ def describe_averaging(run_table: RunTable, dataset: str | None = None) -> str:
         name: len({run.record.spec.fold for run in runs if run.record.spec.dataset == name})
         for name in run_table.dataset_titles
     }
-    most = max(
-        (len(one.runs) for name in run_table.dataset_titles for one in run_table.group_by_label(name)), default=0
-    )
-    if most <= 1:
+    groups = [one for name in run_table.dataset_titles for one in run_table.group_by_label(name)]
+    if not any(len(one.runs) > 1 for one in groups):
         alone = "".join(f" {text[0].upper()}{text[1:]}." for text in describe_single_fold(runs))
         return f"Single runs: nothing is known of their spread over seeds.{alone}"
     several = [f"{count} folds of {run_table.dataset_titles[name]}" for name, count in folds.items() if count > 1]

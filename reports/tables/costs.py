@@ -131,6 +131,7 @@ def make_search_spaces_table(searches: Sequence[SearchSummary], titles: Mapping[
     """A line for each field of each search, the search named in its first."""
     lines: list[Row] = []
     for search in searches:
+        best = NO_VALUE if search.best_score is None else f"{100 * search.best_score:.1f}"
         for place, (field, space) in enumerate(sorted(search.ranges.items())):
             chosen = (search.best_values or {}).get(field)
             cells = (
@@ -140,7 +141,7 @@ def make_search_spaces_table(searches: Sequence[SearchSummary], titles: Mapping[
                 Cell(_format_value(search.base_config.get(field))),
                 Cell(_format_value(chosen) if search.best_values is not None else NO_VALUE),
                 Cell(str(search.configurations_tried) if place == 0 else "", value=search.configurations_tried),
-                Cell(_format_best(search) if place == 0 else "", value=search.best_score),
+                Cell(best if place == 0 else "", value=search.best_score),
             )
             lines.append(Row(f"{search.digest}/{field}", cells, rule_above=place == 0 and bool(lines)))
     sample = any(search.data == "sample" for search in searches)
@@ -164,7 +165,3 @@ def _format_range(space: Sequence[Any]) -> str:
 
 def _format_value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else NO_VALUE if value is None else str(value)
-
-
-def _format_best(search: SearchSummary) -> str:
-    return NO_VALUE if search.best_score is None else f"{100 * search.best_score:.1f}"

@@ -21,8 +21,7 @@ from reports.tables.columns import (
 from reports.tables.scores import MARKS_NOTE, get_test_percent
 from reports.types import Cell, Column, Row, Table
 
-TUNINGS: tuple[Tuning, ...] = ("none", "shared", "per-arm")
-TUNING_TITLES = {
+TUNING_TITLES: dict[Tuning, str] = {
     "none": "values of the preset",
     "shared": "values tuned for the full method",
     "per-arm": "values tuned for each arm",
@@ -83,7 +82,7 @@ def list_tunings(run_table: RunTable, full: str) -> tuple[Tuning, ...]:
     """The ways of tuning that arms other than the full method were run with, of those that have something to search."""
     others = [run for run in run_table.runs if run.arm != full] or list(run_table.runs)
     found = {run.tuning for run in others if run.was_searched or run.tuning != "none"} or {"none"}
-    return tuple(kind for kind in TUNINGS if kind in found)
+    return tuple(kind for kind in TUNING_TITLES if kind in found)
 
 
 def make_ablation_table(
@@ -108,30 +107,30 @@ def make_ablation_table(
         scored = dict(zip(shown, accuracies, strict=True))
         cells.append([scored[label] if (label := labels[arm]) else Cell(NO_VALUE) for arm in arms])
         for reference in (one for one in references if one in arms):
-            found = [_find_comparison(compared, dataset, labels[arm], labels.get(reference)) for arm in arms]
+            found = [compared.get((dataset, labels[arm] or "", labels[reference] or "")) for arm in arms]
             columns += [
                 Column(f"{kind}/{reference}/{what}", heading, TUNING_TITLES[kind])
                 for what, heading in (("difference", f"to {reference}"), ("n", "n"), ("p", "p"))
             ]
-            cells.append([_make_difference_cell(one, arm == reference) for one, arm in zip(found, arms, strict=True)])
-            cells += [[_count_cell(one) for one in found], [make_adjusted_p_cell(one) for one in found]]
-    lines = tuple(
-        Row(arm, (_make_arm_cell(run_table, arm), *(found[place] for found in cells))) for place, arm in enumerate(arms)
-    )
+            compared_cells = [_make_pairs_cells(one) if one else (Cell(NO_VALUE),) * 3 for one in found]
+            means, *others = map(list, zip(*compared_cells, strict=True))
+            means[arms.index(reference)] = Cell("reference")
+            cells += [means, *others]
+    lines = [Row(arm, (_make_arm_cell(run_table, arm), *of)) for arm, *of in zip(arms, *cells, strict=True)]
+    notes: list[str] = []
+    for reference in references:
+        held = _find_labels(run_table, reference)
+        against = [one for (place, _, _), one in compared.items() if place == dataset and one.reference in held]
+        notes += describe_power(against, reference)
     return Table(
         name,
         f"{title}, {called}",
         f"Acc E on test and differences in points of it, with 95 % intervals of the mean over n pairs of runs of "
         f"equal fold and seed; below 0 is worse than the reference. {describe_averaging(run_table, dataset)} "
-        f"{MARKS_NOTE} {P_VALUE_NOTE} "
-        f"{run_table.tuning_note}",
+        f"{MARKS_NOTE} {P_VALUE_NOTE} {run_table.tuning_note}",
         tuple(columns),
-        lines,
-        notes=tuple(
-            note
-            for reference in references
-            for note in _describe_reference_power(compared, dataset, reference, run_table)
-        ),
+        tuple(lines),
+        notes=tuple(notes),
         warnings=run_table.warnings,
     )
 
@@ -141,32 +140,14 @@ def _make_arm_cell(run_table: RunTable, arm: str) -> Cell:
     return Cell(arm, footnotes=tuple(dict.fromkeys(notes)))
 
 
-def _find_comparison(
-    compared: ComparisonIndex, dataset: str, label: str | None, reference: str | None
-) -> Comparison | None:
-    return compared.get((dataset, label, reference)) if label and reference else None
-
-
-def _make_difference_cell(one: Comparison | None, is_reference: bool) -> Cell:
-    if is_reference:
-        return Cell("reference")
-    return Cell(NO_VALUE) if one is None else _make_mean_cell(one)
-
-
-def _make_mean_cell(one: Comparison) -> Cell:
+def _make_pairs_cells(one: Comparison) -> tuple[Cell, Cell, Cell]:
+    """The mean of the pairs with its interval, their number, and their adjusted p with the stars that this allows."""
     pairs = one.paired_test
-    return _make_number_cell(pairs.mean, format_interval(pairs.mean, pairs.low, pairs.high, pairs.std), one)
-
-
-def _count_cell(one: Comparison | None) -> Cell:
-    if one is None:
-        return Cell(NO_VALUE)
-    return _make_number_cell(one.paired_test.n_pairs, str(one.paired_test.n_pairs), one)
-
-
-def make_adjusted_p_cell(one: Comparison | None) -> Cell:
-    """The adjusted p of the pairs, with the stars that their number allows."""
-    return Cell(NO_VALUE) if one is None else _make_starred_cell(one.adjusted_p, one.paired_test.smallest_p, one)
+    return (
+        _make_number_cell(pairs.mean, format_interval(pairs.mean, pairs.low, pairs.high, pairs.std), one),
+        _make_number_cell(pairs.n_pairs, str(pairs.n_pairs), one),
+        _make_starred_cell(one.adjusted_p, pairs.smallest_p, one),
+    )
 
 
 def _make_starred_cell(p: float | None, smallest: float, one: Comparison) -> Cell:
@@ -185,15 +166,6 @@ def format_detectable(pairs: PairedTest) -> str:
     """Print the true difference that pairs could find, with the decimals of their mean; empty where there is none."""
     found = pairs.detectable_difference
     return "" if found is None else f"{found:.{decimals_of_spreads([pairs.std])}f}"
-
-
-def _describe_reference_power(
-    compared: ComparisonIndex, dataset: str, reference: str, run_table: RunTable
-) -> tuple[str, ...]:
-    held = _find_labels(run_table, reference)
-    return describe_power(
-        [one for (place, _, _), one in compared.items() if place == dataset and one.reference in held], reference
-    )
 
 
 def describe_power(found: Sequence[Comparison], reference: str) -> tuple[str, ...]:
@@ -251,12 +223,13 @@ def make_significance_table(run_table: RunTable, found: Sequence[Comparison], re
 def _run_cells(one: Comparison) -> tuple[Cell, ...]:
     pairs = one.paired_test
     footnotes = ("corrected for folds that share clips",) if pairs.is_corrected else ()
+    mean, count, adjusted = _make_pairs_cells(one)
     return (
-        _count_cell(one),
-        replace(_make_mean_cell(one), footnotes=footnotes),
+        count,
+        replace(mean, footnotes=footnotes),
         _make_number_cell(pairs.p, NO_VALUE if pairs.p is None else format_p(pairs.p), one),
         _make_number_cell(None if pairs.is_corrected else pairs.smallest_p, format_p(pairs.smallest_p), one),
-        make_adjusted_p_cell(one),
+        adjusted,
         _make_number_cell(pairs.detectable_difference, format_detectable(pairs), one),
     )
 
@@ -268,10 +241,9 @@ def _make_clip_cells(one: Comparison) -> tuple[Cell, ...]:
         return (Cell(NO_VALUE, footnotes=(why,)), *(Cell(NO_VALUE) for _ in range(3)))
     width = (clips.high - clips.low) / 4 if clips.high is not None and clips.low is not None else None
     mean = _make_number_cell(clips.mean, format_interval(clips.mean, clips.low, clips.high, width), one)
-    if one.mcnemar is None:
-        mcnemar = Cell(NO_VALUE, footnotes=(REPEATED_CLIPS_NOTE,))
-    else:
-        mcnemar = _make_number_cell(one.mcnemar.p, format_p(one.mcnemar.p), one)
+    mcnemar = Cell(NO_VALUE, footnotes=(REPEATED_CLIPS_NOTE,))
+    if one.mcnemar_p is not None:
+        mcnemar = _make_number_cell(one.mcnemar_p, format_p(one.mcnemar_p), one)
     return (
         replace(mean, footnotes=(clips.reason,) if clips.reason else ()),
         _make_number_cell(clips.groups, str(clips.groups), one),

@@ -1,7 +1,5 @@
-"""Published numbers next to ours, with the gap, never ranked together.
-
-A JSON file of a method holds the printed numbers and footnotes on their known contradictions.
-"""
+"""Published numbers next to ours, with the gap, never ranked together. A JSON file of a method holds the printed
+numbers and footnotes on their known contradictions."""
 
 from __future__ import annotations
 
@@ -38,32 +36,22 @@ class PublishedPaper:
     tables: dict[str, PublishedTable]
     other_papers: tuple[tuple[str, str], ...]  # (data set, sentence): what other papers print for it
 
-    @property
-    def short_protocol(self) -> str:
-        """The protocol in a few words."""
-        return self.protocol.partition(":")[0]
-
 
 @cache
 def load_published_paper(file: Path) -> PublishedPaper:
     """What a paper prints, from its JSON."""
     raw = json.loads(file.read_text(encoding="utf-8"))
-    notes: dict[str, list[str]] = {}
+    notes: dict[str, dict[str, tuple[str, ...]]] = {}
     for note in raw["footnotes"]:
-        for cell in note["cells"]:
-            notes.setdefault(cell, []).append(note["text"])
+        for name, _, cell in (place.partition("/") for place in note["cells"]):
+            of = notes.setdefault(name, {})
+            of[cell] = (*of.get(cell, ()), note["text"])
     tables = {
-        name: PublishedTable(
-            table["of"],
-            table.get("dataset", ""),
-            table["lines"],
-            {cell.partition("/")[2]: tuple(text) for cell, text in notes.items() if cell.partition("/")[0] == name},
-        )
+        name: PublishedTable(table["of"], table.get("dataset", ""), table["lines"], notes.get(name, {}))
         for name, table in raw["tables"].items()
     }
-    return PublishedPaper(
-        raw["source"], raw["protocol"], tables, tuple((e["dataset"], e["text"]) for e in raw["elsewhere"])
-    )
+    others = tuple((paper["dataset"], paper["text"]) for paper in raw["elsewhere"])
+    return PublishedPaper(raw["source"], raw["protocol"], tables, others)
 
 
 def make_published_comparison(
@@ -78,16 +66,16 @@ def make_published_comparison(
     kept = [place for place, column in enumerate(ours.columns) if place and column.id in known]
     if not kept:
         return None
-    columns = [ours.columns[place].id for place in kept]
+    columns, protocol = [ours.columns[place].id for place in kept], paper.protocol.partition(":")[0]
+    arms = {run.label: run.arm for run in run_table.runs}
     lines: list[Row] = []
     for method, values in printed.rows.items():
-        mine = [line for line in ours.rows if _find_arm(run_table, line.id) == method]
+        mine = [line for line in ours.rows if arms.get(line.id) == method]
         apart = bool(lines) and (bool(mine) or lines[-1].id.startswith("gap/"))
-        lines.append(_make_published_row(method, values, printed, columns, paper.short_protocol, rule=apart))
+        lines.append(_make_published_row(method, values, printed, columns, protocol, rule=apart))
         for line in mine:
-            lines += _make_our_rows(
-                method, values, line, columns, [line.cells[place] for place in kept], run_table.is_sample
-            )
+            cells = [line.cells[place] for place in kept]
+            lines += _make_our_rows(method, values, line, columns, cells, run_table.is_sample)
     notes = [f"{paper.source}; {paper.protocol}."]
     scratch = list(dict.fromkeys(run.arm for run in run_table.runs if run.from_scratch))
     notes += [f"Ours of {', '.join(scratch)} started without published weights, the paper's with."] if scratch else []
@@ -97,7 +85,7 @@ def make_published_comparison(
     return Table(
         name,
         f"{printed.paper_number} of the paper beside ours",
-        f"Published ({paper.short_protocol}), ours, and the gap in points (ours minus published). The two were not "
+        f"Published ({protocol}), ours, and the gap in points (ours minus published). The two were not "
         "measured under one protocol, so they are not ranked together, and a gap is no error bar. Footnotes tell "
         f"where the paper contradicts itself. {run_table.tuning_note}",
         (*NAME_COLUMNS, *(ours.columns[place] for place in kept)),
@@ -105,10 +93,6 @@ def make_published_comparison(
         notes=tuple(notes),
         warnings=ours.warnings,
     )
-
-
-def _find_arm(run_table: RunTable, label: str) -> str:
-    return next((run.arm for run in run_table.runs if run.label == label), "")
 
 
 def _make_published_row(
@@ -127,15 +111,12 @@ def _make_our_rows(
     method: str, values: dict[str, float], mine: Row, columns: list[str], cells: list[Cell], sample: bool
 ) -> list[Row]:
     """A line of ours without its marks, named where it is not the arm as it is, and the gap."""
-    gaps = [
-        _compute_gap_to_published(cell, values.get(column), sample) for cell, column in zip(cells, columns, strict=True)
-    ]
+    called = Cell(f"ours{mine.id.removeprefix(method)}", footnotes=mine.cells[0].footnotes)
     own = [replace(cell, mark="") for cell in cells]
+    pairs = zip(cells, map(values.get, columns), strict=True)
+    gaps = [_compute_gap_to_published(cell, printed, sample) for cell, printed in pairs]
     return [
-        Row(
-            f"ours/{mine.id}",
-            (Cell(""), Cell(f"ours{mine.id.removeprefix(method)}", footnotes=mine.cells[0].footnotes), *own),
-        ),
+        Row(f"ours/{mine.id}", (Cell(""), called, *own)),
         Row(f"gap/{mine.id}", (Cell(""), Cell("gap"), *gaps)),
     ]
 

@@ -1,7 +1,5 @@
-"""Tables of scores: all metrics, recall by class, and the mean and rank over data sets.
-
-The first has the layout of Tables 1 and 2 of the MART paper, the second that of Tables 3 to 5.
-"""
+"""Tables of scores: all metrics (as Tables 1 and 2 of the MART paper), recall by class (as Tables 3 to 5), and the mean
+and rank over data sets."""
 
 from __future__ import annotations
 
@@ -90,25 +88,20 @@ def make_components_table(run_table: RunTable, kind: str, name: str, title: str,
     groups = run_table.group_by_label(dataset)
     cells = [make_column(groups, partial(get_test_percent, f"recall/{one}")) for one in classes]
     cells.append(make_column(groups, partial(get_test_percent, "acc_e")))
-    parts = {label: _describe_line(run_table, label, kind) for label in run_table.labels}
-    headings = dict.fromkeys(heading for one in parts.values() for heading in one.cells)
-    meanings = dict.fromkeys(one.meaning for one in parts.values() if one.meaning)
+    first = [run_table.runs_of(label)[0] for label in run_table.labels]
+    parts = [run.method.describe(run.record.spec.config).get(kind, ConfigParts({})) for run in first]
+    headings = dict.fromkeys(heading for one in parts for heading in one.cells)
+    meanings = dict.fromkeys(one.meaning for one in parts if one.meaning)
     columns = [Column("method", "method", numeric=False)]
     columns += [Column(f"part/{heading}", heading, numeric=False) for heading in headings]
     columns += [Column(f"recall/{one}", one, "recall") for one in classes]
     columns.append(Column("acc_e", "Acc E"))
-    described = [[_format_part(one.cells.get(heading, False)) for one in parts.values()] for heading in headings]
+    described = [[_format_part(one.cells.get(heading, False)) for one in parts] for heading in headings]
     lines = make_rows(run_table, [*described, *cells])
     n = max(len(group.runs) for group in groups)
     text = " ".join((describe_averaging(run_table, dataset), COUNT_NOTE, *meanings, MARKS_NOTE, run_table.tuning_note))
     caption = f"{called}, n = {n}; percent of the test clips. {text}"
     return Table(name, f"{title}, {called}", caption, tuple(columns), lines, warnings=run_table.warnings)
-
-
-def _describe_line(run_table: RunTable, label: str, kind: str) -> ConfigParts:
-    """The parts of a line; none where its method names none for this kind of table."""
-    run = run_table.runs_of(label)[0]
-    return run.method.describe(run.record.spec.config).get(kind, ConfigParts({}))
 
 
 def _format_part(part: str | bool) -> Cell:
@@ -144,17 +137,13 @@ def select_complete_lines(run_table: RunTable) -> dict[str, list[DatasetScore]]:
 
 
 def _score_group(group: RunGroup) -> DatasetScore | None:
-    known = [run for run in group.runs if _get_acc_e(run) is not None]
-    number = group.compute_mean(_get_acc_e)
+    number = group.compute_mean(partial(get_test_percent, "acc_e"))
     if number is None:
         return None
+    known = [run for run in group.runs if run.record.key in number.run_keys]
     places = [(run.record.spec.fold, run.record.spec.seed) for run in known]
     pieces = mean_over_folds(dict(zip(places, number.values, strict=True)))
     return DatasetScore(number, tuple(pieces), compute_fold_overlap(known))
-
-
-def _get_acc_e(run: Run) -> float | None:
-    return run.get_percent("acc_e")
 
 
 def rank_lines(found: dict[str, list[DatasetScore]]) -> MeanRanks:

@@ -213,7 +213,7 @@ def test_lines_that_failed_are_in_no_figure(tmp_path):
 
 def test_figures_of_the_sample_say_so():
     frame = frame_of(*(by_hand(None, arm, files=False, spec={"data": "sample"}) for arm in ARMS))
-    assert collect_results(frame, PredictionCache()).sample and collect_radars(frame, list(ARMS)).panels[0].sample
+    assert collect_results(frame, PredictionCache()).sample and collect_radars(frame, list(ARMS)).sample
     assert collect_differences(frame, compare_with_reference(frame, "mart", None), "mart").sample
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from matplotlib.text import Text
 
 from reports.figures import classes, curves, intervals
@@ -60,7 +58,7 @@ def results_of(labels, groups, sample=False):
         for j, group in enumerate(groups)
         for i, label in enumerate(labels)
     )
-    return intervals.ScorePlot("Acc E, percent", points, "Means; lines are 95 % intervals & <more>.", sample)
+    return intervals.ScorePlot("Acc E, percent", points, sample=sample)
 
 
 def differences_of(labels, groups, sample=False):
@@ -70,7 +68,7 @@ def differences_of(labels, groups, sample=False):
         for i, label in enumerate(labels)
         for kind in ("shared", "per-arm")
     )
-    return intervals.DifferencePlot("mart", "Acc E, points", found, "Means over pairs.", sample)
+    return intervals.DifferencePlot("mart", "Acc E, points", found, sample=sample)
 
 
 def confusions_of(labels, groups, sample=False):
@@ -95,10 +93,7 @@ def learning_of(labels, groups, sample=False):
 
 
 def search_of(label, start=30.0):
-    values = (None, start, start - 2, None, start + 4)
-    return curves.SearchCurve(
-        label, (1, 2, 3, 4, 5), (0.1, 0.4, 0.5, 0.9, 1.3), (math.nan, start, start, start, start + 4), values
-    )
+    return curves.SearchCurve(label, (0.1, 0.4, 0.5, 0.9, 1.3), (None, start, start - 2, None, start + 4))
 
 
 def searches_of(labels, groups, sample=False):
@@ -116,18 +111,16 @@ def radars_of(labels, groups, sample=False):
                 classes.RadarPolygon(label, (50.0 + i, None if i == 1 else 30.0, 100.0, 0.0))
                 for i, label in enumerate(labels)
             ),
-            "Means.",
-            sample,
         )
         for group in groups
     )
-    return classes.RadarPlot(panels)
+    return classes.RadarPlot(panels, sample)
 
 
 def reliabilities_of(labels, groups, sample=False):
     bins = tuple(classes.ConfidenceBin(20.0 + 25 * place, 15.0 + 25 * place, 10 + place) for place in range(4))
     drawn = tuple(classes.ReliabilityCurve(label, bins, 5.0) for label in labels)
-    return classes.ReliabilityPlot(tuple(classes.ReliabilityPanel(group, drawn) for group in groups), "Bins.", sample)
+    return classes.ReliabilityPlot(tuple(classes.ReliabilityPanel(group, drawn) for group in groups), sample=sample)
 
 
 FIGURES = {  # how it is drawn, its rows, an example

@@ -37,13 +37,13 @@ def test_each_value_is_a_dot_and_each_trial_without_one_a_cross_at_the_bottom():
 
 def test_the_legend_tells_what_crosses_are_only_where_there_are_some():
     assert told(searching.draw_searches(SearchPlot("val Acc E", (search_of("a"),))), "failed or pruned")
-    clean = SearchCurve("a", (1, 2), (0.1, 0.2), (30.0, 31.0), (30.0, 31.0))
+    clean = SearchCurve("a", (0.1, 0.2), (30.0, 31.0))
     figure = searching.draw_searches(SearchPlot("val Acc E", (clean,)))
     assert not told(figure, "failed or pruned") and told(figure, "a trial")
 
 
 def test_a_search_whose_trials_all_failed_is_crosses_alone():
-    failed = SearchCurve("a", (1, 2), (0.0, 0.0), (math.nan, math.nan), (None, None))
+    failed = SearchCurve("a", (0.0, 0.0), (None, None))
     figure = searching.draw_searches(SearchPlot("val Acc E", (failed,)))
     assert lines(figure.axes[0], "none")[0][0] == [1, 2] and lines(figure.axes[0], "values") == []
     assert [row["best"] for row in searching.tabulate_searches(SearchPlot("", (failed,)))] == [None, None]
@@ -57,4 +57,4 @@ def test_many_searches_are_spread_over_panels_of_one_scale_and_none_is_lost():
 
 def test_a_search_without_a_trial_is_refused():
     with pytest.raises(ValueError, match="nothing to draw"):
-        searching.draw_searches(SearchPlot("val Acc E", (SearchCurve("a", (), (), (), ()),)))
+        searching.draw_searches(SearchPlot("val Acc E", (SearchCurve("a", (), ()),)))

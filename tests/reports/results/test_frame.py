@@ -13,6 +13,7 @@ from scipy import stats
 import reports.runs as predicted
 from reports.comparisons import compare_family, compare_with_reference, mean_over_folds
 from reports.runs import PredictionCache, StudyResults, count_expected_runs, pair_runs, slugify
+from reports.tables.columns import describe_missing_runs
 from tests.reports.tables import anew
 from tests.reports.tables.by_hand import TWO, accuracy, by_hand, frame_of, read, right
 from tests.reports.tables.cases import EIGHT, SEEDS
@@ -31,13 +32,13 @@ def test_a_pool_has_its_finished_runs_by_fold_and_seed_and_counts_what_is_wanted
     runs = [bare(seed=2), bare(seed=0), bare(seed=1, error="x"), bare(seed=0, fold=1), bare("mbt", 5)]
     (pool, other) = frame_of(*runs).group_by_label("ekman6")
     assert [(r.record.spec.fold, r.record.spec.seed) for r in pool.runs] == [(0, 0), (0, 2), (1, 0)]
-    assert len(pool.failed) == 1 and pool.expected == 8 and not pool.is_complete and pool.missing_note == "3/8 runs"
-    assert other.missing_note == "1/8 runs"
+    assert len(pool.failed) == 1 and pool.expected == 8 and not pool.is_complete
+    assert [describe_missing_runs(None, one) for one in (pool, other)] == [" (3/8 runs)", " (1/8 runs)"]
 
 
 def test_a_pool_wants_at_least_what_it_has():
     (pool,) = frame_of(bare(seed=0), bare(seed=1), wanted={}).group_by_label("ekman6")
-    assert pool.is_complete and pool.expected == 2 and pool.missing_note == ""
+    assert pool.is_complete and pool.expected == 2 and describe_missing_runs(None, pool) == ""
 
 
 def test_what_is_wanted_is_every_seed_on_every_fold_that_any_arm_has_or_that_was_asked_for():
@@ -108,7 +109,7 @@ def test_folds_that_test_other_clips_share_training_clips_and_are_corrected_and_
         for arm in ("mbt", "mart")
     )
     each = [anew.mcnemar(int((a & ~b).sum()), int((~a & b).sum())) for a, b in zip(first, second, strict=True)]
-    assert found.mcnemar.p == pytest.approx(min(1.0, 2 * float(np.median(each))))
+    assert found.mcnemar_p == pytest.approx(min(1.0, 2 * float(np.median(each))))
 
 
 def test_a_family_is_adjusted_for_all_its_data_sets_and_only_for_those(tmp_path):
@@ -137,7 +138,7 @@ def test_without_the_predictions_of_one_run_there_is_no_test_by_clips_and_that_i
     (runs[0].folder / "predictions.parquet").unlink()
     shelf = PredictionCache()
     (found,) = compare_with_reference(frame_of(*runs), "mart", shelf)
-    assert found.clip_interval is None and found.mcnemar is None and found.paired_test.n_pairs == 3
+    assert found.clip_interval is None and found.mcnemar_p is None and found.paired_test.n_pairs == 3
     assert list(shelf.missing) == [runs[0].record.key] and "predictions.parquet" in shelf.missing[runs[0].record.key]
 
 
@@ -151,7 +152,7 @@ def test_a_broken_file_of_predictions_is_missing_and_not_the_end(tmp_path):
 def test_seeds_that_were_tested_on_other_clips_have_no_test_by_clips(tmp_path):
     runs = [by_hand(tmp_path, arm, seed, clips=60 - 6 * seed) for arm in ("mbt", "mart") for seed in (0, 1)]
     (found,) = compare_with_reference(frame_of(*runs), "mart", PredictionCache())
-    assert found.paired_test.n_pairs == 2 and found.clip_interval is None and found.mcnemar is None
+    assert found.paired_test.n_pairs == 2 and found.clip_interval is None and found.mcnemar_p is None
 
 
 def test_clips_of_several_folds_stand_one_after_the_other_a_row_a_seed(tmp_path):

@@ -224,7 +224,7 @@ def test_folds_of_records_that_do_not_tell_their_training_clips_are_corrected_by
 def test_one_fold_of_such_a_data_set_is_not_corrected_and_has_mcnemars_test(eight):
     first = frame_of(*(run for run in eight.runs if run.record.spec.fold == 1))
     (found,) = compare_with_reference(first, "mart", PredictionCache())
-    assert not found.paired_test.is_corrected and found.paired_test.n_pairs == 2 and found.mcnemar is not None
+    assert not found.paired_test.is_corrected and found.paired_test.n_pairs == 2 and found.mcnemar_p is not None
 
 
 def test_calibration_gap_size_work_and_hours_are_computed_anew(ekman):
