@@ -6,8 +6,8 @@ Key: B clips, S segments, K cues of a segment, N tokens, D width, C classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float
@@ -51,7 +51,7 @@ from methods.mart.recovery import (
     patch_loss,
 )
 from methods.mart.verification import CueBatch, CueFinder, CueVerdict, VerificationLevels, verify_cues
-from methods.mbt.config import make_sampling
+from methods.mbt.config import MODALITIES, make_sampling
 from methods.mbt.layers import make_seeded, scale_mel
 from methods.mbt.model import EncodedSegments, Mbt, PatchTokens, TemporalScores, VisibleTokens, compute_temporal_scores
 from methods.mbt.pretrained import load_pretrained
@@ -63,8 +63,6 @@ from methods.mbt.supervised import (
     make_pretraining_stage,
     polarity_cross_entropy,
 )
-
-MODALITIES = ("video", "audio")
 
 
 class MartPredictor(MbtPredictor):
@@ -117,8 +115,7 @@ class CueReading:
     levels: VerificationLevels
     verified: Bool[Tensor, "B S K"]
     word_features: Float[Tensor, "B S K D"]
-    video: CueFeatures
-    audio: CueFeatures
+    answers: dict[str, CueFeatures]  # by modality
 
 
 class MartObjective(nn.Module):
@@ -173,11 +170,8 @@ class MartObjective(nn.Module):
             return told
         tokens = self.predictor.mbt.embed(batch.inputs)
         encoded = self.predictor.mbt.encode(tokens, attention=True)
-        read = (
-            self._read_cues(batch, encoded, self.predictor.score_segments(encoded, batch.inputs))
-            if self.uses_cues
-            else None
-        )
+        temporal = self.predictor.score_segments(encoded, batch.inputs)
+        read = self._read_cues(batch, encoded, temporal) if self.uses_cues else None
         evidence = {name: self._make_mask_inputs(name, batch, encoded, read) for name in MODALITIES}
         hidden = {name: self._hide_tokens(of, batch) for name, of in evidence.items()}
         _, scores = self._decode_visible(tokens, hidden, batch.progress)
@@ -195,35 +189,32 @@ class MartObjective(nn.Module):
         begun = batch.progress >= self.config.verify_after
         kept = stages.select_passing(self.config.verify if begun else "none", cues)
         words = self.words(cues)
-        video, audio = self.asks["video"](words, encoded.video), self.asks["audio"](words, encoded.audio)
-        return CueReading(cues, stages, kept, words, video, audio)
+        tokens = {"video": encoded.video, "audio": encoded.audio}
+        answers = {name: self.asks[name](words, tokens[name]) for name in MODALITIES}
+        return CueReading(cues, stages, kept, words, answers)
 
     def _compute_cue_losses(self, batch: Batch, read: CueReading, notes: dict[str, Tensor]) -> dict[str, Tensor]:
         """L_cls of the cues' contents and L_tacl (Eqs. 4 and 5)."""
         config, present = self.config, batch.inputs.present.float()
         terms: dict[str, Tensor] = {}
         if config.w_cue > 0:
-            for index, (name, asked) in enumerate((("video", read.video), ("audio", read.audio))):
-                loss = self._compute_cue_loss(self.heads[name](asked.content), batch, read.verified)
+            for index, name in enumerate(MODALITIES):
+                loss = self._compute_cue_loss(self.heads[name](read.answers[name].content), batch, read.verified)
                 terms[f"cue_{name}"] = config.w_cue * loss * present[:, index]
         if config.w_tacl > 0:
             both = present[:, 0] * present[:, 1]
-            x_vl = normalize(self.projections["video"](read.video.content), dim=-1)
-            x_al = normalize(self.projections["audio"](read.audio.content), dim=-1)
+            x_vl, x_al = (normalize(self.projections[name](read.answers[name].content), dim=-1) for name in MODALITIES)
             x_l = normalize(self.project_words(read.word_features), dim=-1)
-            for name, own, other in (("video", x_vl, x_al), ("audio", x_al, x_vl)):
+            for index, (name, own, other) in enumerate((("video", x_vl, x_al), ("audio", x_al, x_vl))):
                 loss = contrastive_loss(own, other, x_l, read.verified, config.tau, config.negatives)
                 terms[f"tacl_{name}"] = config.w_tacl * loss * both
-                here = present[:, 0 if name == "video" else 1]
-                notes[f"alignment_{name}"] = measure_cue_alignment(own, x_l, read.verified, here)
-                notes[f"spread_{name}"] = measure_feature_spread(own, read.verified, here)
+                notes[f"alignment_{name}"] = measure_cue_alignment(own, x_l, read.verified, present[:, index])
+                notes[f"spread_{name}"] = measure_feature_spread(own, read.verified, present[:, index])
         return terms
 
     def _compute_cue_loss(self, scores: Float[Tensor, "B S K C"], batch: Batch, kept: Tensor) -> Float[Tensor, " B"]:
-        label = batch.target[:, None, None].expand(kept.shape)
-        loss = polarity_cross_entropy(
-            scores.flatten(0, 2), label.flatten(), self.predictor.sentiment, self.config.polarity_weight
-        )
+        label, weight = batch.target[:, None, None].expand(kept.shape).flatten(), self.config.polarity_weight
+        loss = polarity_cross_entropy(scores.flatten(0, 2), label, self.predictor.sentiment, weight)
         return mean_over_cues(loss.view(kept.shape), kept)
 
     def _compute_recovery_losses(
@@ -285,15 +276,13 @@ class MartObjective(nn.Module):
         mbt, is_video = self.predictor.mbt, modality == "video"
         attention = encoded.video_attention if is_video else encoded.audio_attention
         assert attention is not None
-        grid: tuple[int, ...] = mbt.video_grid if is_video else mbt.audio_grid
-        asked = None if read is None else (read.video if is_video else read.audio)
         chance = draw_uniform_scores(self.streams, modality, batch.epoch, batch.keys, *attention.shape[1:])
         return MaskInputs(
             attention=attention,
-            cue_attention=None if asked is None else asked.attention.detach(),
+            cue_attention=None if read is None else read.answers[modality].attention.detach(),
             verified=None if read is None else read.verified,
             uniform_scores=chance.to(attention.device, non_blocking=True),
-            grid=grid,
+            grid=mbt.video_grid if is_video else mbt.audio_grid,
             time_axis=0 if is_video else 1,
         )
 
@@ -318,12 +307,9 @@ class MartObjective(nn.Module):
     ) -> dict[str, Tensor]:
         """How much is hidden, how often for want of cues, and how flat the target is (1 = flat)."""
         target = temporal.curve.softmax(-1)
-        entropy = -(target * target.log()).sum(-1).mean(-1) / math.log(target.shape[-1])
-        notes = {
-            "target_entropy": entropy,
-            "hidden_video": hidden["video"].float().mean((1, 2)).where(batch.inputs.present[:, 0], torch.nan),
-            "hidden_audio": hidden["audio"].float().mean((1, 2)).where(batch.inputs.present[:, 1], torch.nan),
-        }
+        notes = {"target_entropy": -(target * target.log()).sum(-1).mean(-1) / math.log(target.shape[-1])}
+        for index, (name, where) in enumerate(hidden.items()):
+            notes[f"hidden_{name}"] = where.float().mean((1, 2)).where(batch.inputs.present[:, index], torch.nan)
         if read is not None and self.config.mask == "affective":
             notes["fallback"] = (~read.verified.any(-1)).float().mean(-1)
         return notes
@@ -339,8 +325,8 @@ def measure_cue_coverage(cues: CueBatch, stages: VerificationLevels, kept: Tenso
     return notes
 
 
-def _make_pair(rng: RngTree, name: str, make: Any) -> nn.ModuleDict:
-    return nn.ModuleDict({modality: make_seeded(rng, f"{name}.{modality}", make) for modality in ("video", "audio")})
+def _make_pair(rng: RngTree, name: str, make: Callable[[], nn.Module]) -> nn.ModuleDict:
+    return nn.ModuleDict({modality: make_seeded(rng, f"{name}.{modality}", make) for modality in MODALITIES})
 
 
 def build_mart(config: MartConfig, info: DatasetInfo) -> MartPredictor:

@@ -14,6 +14,7 @@ from bench.types import Modality, Sampling
 
 SHOWN_FIELDS = ("batch", "lr", "weight_decay", "epochs", "segments", "size", "width")
 ENCODER_WEIGHTS = ("weights_video", "weights_audio", "weights_all")
+MODALITIES = ("video", "audio")
 MODALITY_CHOICES: dict[str, tuple[Modality, ...]] = {
     "both": ("video", "audio"),
     "video": ("video",),

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,10 +249,7 @@ def load_into(mbt: Mbt, field: str, naming: KeyMapping, path: Path) -> LoadRepor
 
 def _summarise_names(names: Iterable[str]) -> str:
     """Names without their numbers and last parts, each with how often; those that a line has no room for counted."""
-    counts: dict[str, int] = {}
-    for name in names:
-        group = re.sub(r"\.(\d+\..*|weight|bias)$", "", name)
-        counts[group] = counts.get(group, 0) + 1
+    counts = Counter(re.sub(r"\.(\d+\..*|weight|bias)$", "", name) for name in names)
     told = [f"{group} ({count})" if count > 1 else group for group, count in counts.items()]
     more = [f"{len(told) - MAX_NAME_GROUPS} more"] if len(told) > MAX_NAME_GROUPS else []
     return ", ".join([*told[:MAX_NAME_GROUPS], *more]) or "none"
