@@ -277,7 +277,7 @@ def hash_sources(clip: Clip) -> str:
     """The sha256 of all bytes of the sources and of what each is for; of a folder frame by frame, with their names."""
     marks = [clip.sources.text]
     for role, path in list_sources(clip):
-        files = sorted(number_frames(path, clip.key, clip.sources.root).paths) if path.is_dir() else [path]
+        files = sorted(number_frames(path, clip.key, clip.sources.root)[0].values()) if path.is_dir() else [path]
         marks += [role, *(f"{file.name if path.is_dir() else ''}\x1f{sha256(file)}" for file in files)]
     return _hash_strings(marks)
 

@@ -25,7 +25,7 @@ from bench.types import (
     SplitRequest,
 )
 from datasets.index import DatasetSource, index_tree
-from datasets.paths import find_data_folder, make_store_name
+from datasets.paths import find_data_folder
 from datasets.prepare import PreparedClip, PrepareSpec, drop_leaking_duplicates, find_duplicates, prepare_clips
 from datasets.prepared_clips import PreparedClipSet
 from datasets.rows import Listing, assign_folds, compute_fingerprint
@@ -63,7 +63,8 @@ def _make_splits(
 ) -> DatasetSplits:
     """The splits of what was indexed, prepared; with `truth` it is the built-in sample."""
     form = PrepareSpec.for_size(request.size, request.mels)
-    place = request.cache / "prepared" / make_store_name(info, truth is not None)
+    store = f"{info.name}-sample" if truth is not None else info.name  # the sample never lies beside real clips
+    place = request.cache / "prepared" / store
     prepared = prepare_clips(index.available, form, place, request.report_progress, thorough=False)
     problems = [*index.issues, *(problem for item in prepared for problem in item.issues)]
     usable = [item for item in prepared if item.path is not None]

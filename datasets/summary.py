@@ -10,7 +10,7 @@ from bench.errors import DataError
 from bench.types import Clip, ClipSummary, DataIssue, DatasetSummary, Thumbnail, Word
 from datasets.decode.video import read_thumbnail
 from datasets.index import DatasetSource
-from datasets.paths import find_data_folder, make_store_name
+from datasets.paths import find_data_folder
 from datasets.prepare import (
     PreparedClip,
     PrepareSpec,
@@ -78,8 +78,7 @@ def summarise_dataset(
 ) -> SummarisedDataset:
     """Prepare every clip, looking at each source anew, and gather what is in it."""
     info, index = found.source.info, found.listing
-    place = cache / "prepared" / make_store_name(info, sample=False)
-    prepared = prepare_clips(index.available, form, place, report)
+    prepared = prepare_clips(index.available, form, cache / "prepared" / info.name, report)
     problems = [*index.issues, *(problem for item in prepared for problem in item.issues)]
     usable = [item for item in prepared if item.path is not None]
     told = find_duplicates(usable)

@@ -61,13 +61,13 @@ def _read_stated_seconds(clip: Clip, problems: list[DataIssue]) -> float | None:
     seconds = None
     for path in filter(None, (clip.sources.audio, clip.sources.video)):
         try:
-            claims = read_header(path, clip.key)
+            claimed, issues = read_header(path, clip.key)
         except ClipTooLong:
             raise
         except MediaError:  # told where it is decoded
             continue
-        problems += claims.issues
-        seconds = claims.seconds if path == clip.sources.video else None
+        problems += issues
+        seconds = claimed if path == clip.sources.video else None
     return seconds
 
 
