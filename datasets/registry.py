@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import propose_name
 from bench.errors import DataError
-from bench.types import VALIDATION_FOLDS, Clip, DataIssue, Dataset, DatasetInfo, DatasetSplits, SplitRequest
+from bench.method import Deferred
+from bench.types import VALIDATION_FOLDS, Clip, DataIssue, Dataset, DatasetInfo
 from datasets.catalog import affwild2, ekman6, iemocap, perr, videoemotion8
 from datasets.index import MEDIA_FOLDERS, DatasetSource, has_annotation, index_tree, make_tree_source, scan_media
 from datasets.manifest import ManifestEntry, is_media_tree, read_class_folders, read_manifest
@@ -38,22 +39,14 @@ from datasets.rows import (
 )
 
 CATALOG = (ekman6, videoemotion8, perr, iemocap, affwild2)
-SOURCES: dict[str, DatasetSource] = {
-    entry.INFO.name: make_tree_source(entry.INFO, entry.NAMING_RULES) for entry in CATALOG
-}
+SOURCES = {entry.INFO.name: make_tree_source(entry.INFO, entry.NAMING_RULES) for entry in CATALOG}
 
 Emotion = Literal["anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"]
 
 
 def make_dataset(source: DatasetSource) -> Dataset:
     """What a run asks of a data set."""
-    return Dataset(source.info, partial(_load_splits, source))
-
-
-def _load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
-    from datasets.splits import load_splits
-
-    return load_splits(source, request)
+    return Dataset(source.info, partial(Deferred("datasets.splits:load_splits"), source))
 
 
 DATASETS: dict[str, Dataset] = {name: make_dataset(source) for name, source in SOURCES.items()}
@@ -108,9 +101,8 @@ def make_manifest_source(path: Path, known: Sequence[DatasetInfo]) -> DatasetSou
     unsplit = next((entry.location for entry in entries if split and entry.split is None), None)
     if unsplit is not None:
         raise DataError(f"{unsplit} has no split, others have; say train, val or test for each clip, or for none")
-    info, told = _make_info(
-        name, facts, sorted({entry.label for entry in entries}), _collect_sentiments(entries), known, split
-    )
+    labels = sorted({entry.label for entry in entries})
+    info, told = _make_info(name, facts, labels, _collect_sentiments(entries), known, split)
     return DatasetSource(info, partial(_index_entries, info=info, entries=entries, told=(*problems, *told)), path)
 
 

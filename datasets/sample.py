@@ -83,9 +83,7 @@ def read_truth(root: Path) -> dict[str, SampleTruth]:
     """Clip key -> what was drawn: for the runner's check of verification, never for a method."""
     raw = json.loads((root / "truth.json").read_text())
     return {
-        key: SampleTruth(
-            tuple(tuple(row) for row in told["course"]), tuple(PlantedWord(**word) for word in told["words"])
-        )
+        key: SampleTruth(tuple(map(tuple, told["course"])), tuple(PlantedWord(**word) for word in told["words"]))
         for key, told in raw.items()
     }
 
