@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -173,9 +174,8 @@ class ReleasedDecoder(nn.Module):
         self.enter = nn.Linear(config.width, own)
         self.register_buffer("position", sinusoidal_positions(tokens, own), persistent=False)
         self.position: Tensor
-        self.blocks = make_blocks(
-            own, config.decoder_depth, config.decoder_heads, eps=DECODER_EPS, compiled=config.compile
-        )
+        sizes = (own, config.decoder_depth, config.decoder_heads)
+        self.blocks = make_blocks(*sizes, compiled=config.compile, eps=DECODER_EPS)
         self.norm = nn.LayerNorm(own, DECODER_EPS)
         self.patches = nn.Linear(own, config.tubelet * config.patch**2 * 3)
 
@@ -201,11 +201,10 @@ class ReleasedObjective(nn.Module):
         classes, tokens = len(info.classes), math.prod(predictor.mbt.video_grid)
         lexicon = load_lexicon(LEXICON)
         self.cue_finder = CueFinder(lexicon, info, match_all_words=True)
-        self.words = make_seeded(
-            rng, "mart.words", lambda: make_word_embedding(config.weights_text, lexicon, config.width)
-        )
-        self.tacl = make_seeded(rng, "released.tacl", lambda: Tacl(config.width, config.text_heads, classes))
-        self.decoder = make_seeded(rng, "released.decoder", lambda: ReleasedDecoder(config, tokens))
+        words = partial(make_word_embedding, config.weights_text, lexicon, config.width)
+        self.words = make_seeded(rng, "mart.words", words)
+        self.tacl = make_seeded(rng, "released.tacl", partial(Tacl, config.width, config.text_heads, classes))
+        self.decoder = make_seeded(rng, "released.decoder", partial(ReleasedDecoder, config, tokens))
 
     def forward(self, batch: Batch) -> Losses:
         """0.05 recovery + contrast + both classifications, one value a clip."""
@@ -226,10 +225,8 @@ class ReleasedObjective(nn.Module):
         assert attention is not None
         hidden = self.hide_tokens(batch, compute_mask_score(attention, answers["video"].attention, words.mask).detach())
         patches = self.decoder(encoded.video, hidden)
-        recovered = recovery_loss(
-            patches, compute_released_target(inputs.video, self.config.tubelet, self.config.patch), hidden
-        )
-        terms["patch_video"] = self.config.w_patch * recovered * present[:, 0]
+        target = compute_released_target(inputs.video, self.config.tubelet, self.config.patch)
+        terms["patch_video"] = self.config.w_patch * recovery_loss(patches, target, hidden) * present[:, 0]
         share = hidden.float().mean((1, 2)).where(inputs.present[:, 0], torch.nan)
         return Losses(terms, {"hidden_video": share, "coverage": words.mask.any(-1).float().mean(-1)})
 
@@ -259,9 +256,8 @@ def _share_among_words(here: Bool[Tensor, "B S K"]) -> Float[Tensor, "B S K"]:
 
 def compute_released_target(video: UInt8[Tensor, "B S T H W 3"], tubelet: int, patch: int) -> Float[Tensor, "B S N Q"]:
     """Patches of raw pixels, each channel less its mean and over its (unbiased) deviation."""
-    patches = rearrange(
-        video.float(), "B S (t a) (h b) (w c) ch -> B S (t h w) (a b c) ch", a=tubelet, b=patch, c=patch
-    )
+    form = "B S (t a) (h b) (w c) ch -> B S (t h w) (a b c) ch"
+    patches = rearrange(video.float(), form, a=tubelet, b=patch, c=patch)
     centred = (patches - patches.mean(-2, keepdim=True)) / (patches.std(-2, keepdim=True) + 1e-6)
     return rearrange(centred, "B S n q ch -> B S n (q ch)")
 
@@ -285,8 +281,7 @@ def load_released_weights(objective: nn.Module, path: Path, notice: Callable[[st
     """
     state, own = rename_released_state(load_tensors(path, "weights_all")), objective.state_dict()
     heads = [name for name in state if ".head." in name and own[name].shape != state[name].shape]
-    for name in heads:
-        del state[name]
+    state = {name: tensor for name, tensor in state.items() if name not in heads}
     for name, tensor in state.items():
         if name not in own or own[name].shape != tensor.shape:
             wants = list(own[name].shape) if name in own else "no such tensor"

@@ -114,7 +114,9 @@ class Lexicon:
             taken = 1
             for count in range(min(MAX_CONCEPT_WORDS, len(tokens) - place), 0, -1):
                 span = tokens[place : place + count]
-                entry = self._find_entry_or_stem([token.text for token in span])
+                entry = self.find_entry("_".join(token.text for token in span))
+                if entry is None and count == 1:
+                    entry = self.find_entry(_stem_word(span[0].text))
                 if entry is not None:
                     found.append(_make_cue(span, entry, info))
                     taken = count
@@ -126,12 +128,6 @@ class Lexicon:
         """Every word of a slot as a cue without meaning."""
         return tuple(Cue(token.text, token.start, 0, 0.0, frozenset(), (token.span,)) for token in _tokenise(words))
 
-    def _find_entry_or_stem(self, tokens: list[str]) -> LexiconEntry | None:
-        entry = self.find_entry("_".join(tokens))
-        if entry is None and len(tokens) == 1:
-            entry = self.find_entry(_stem_word(tokens[0]))
-        return entry
-
     def _make_entry(self, concept: str) -> LexiconEntry | None:
         polarity = self.polarities.get(concept)
         if not polarity:
@@ -141,10 +137,9 @@ class Lexicon:
 
     def _find_emotions(self, concept: str) -> frozenset[str]:
         """The emotions of a concept; where the emotion list lacks it, those of its words taken together."""
-        emotions = self.emotions.get(concept)
-        if emotions is None:
-            emotions = frozenset().union(*(self.emotions.get(word, frozenset()) for word in concept.split("_")))
-        return emotions
+        if concept in self.emotions:
+            return self.emotions[concept]
+        return frozenset().union(*(self.emotions.get(word, frozenset()) for word in concept.split("_")))
 
 
 @cache
@@ -156,7 +151,8 @@ def load_lexicon(name: str) -> Lexicon:
 
         polarities = {concept: float(values[7]) for concept, values in senticnet.items()}
         if name == "nrc":
-            return Lexicon(polarities, _load_nrc_emotions())
+            text = resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8")
+            return Lexicon(polarities, {w: frozenset(tags) & PLUTCHIK_EMOTIONS for w, tags in json.loads(text).items()})
         moods = {
             concept: frozenset(MOOD_EMOTIONS[tag] for tag in values[4:6] if tag in MOOD_EMOTIONS)
             for concept, values in senticnet.items()
@@ -170,10 +166,8 @@ def load_lexicon(name: str) -> Lexicon:
             f"lexicon '{name}' is neither nrc nor senticnet nor a file of "
             f'{{word: {{"polarity": .., "emotions": [..]}}}} ({type(error).__name__}: {error})'
         ) from None
-    return Lexicon(
-        {word: polarity for word, (polarity, _) in entries.items()},
-        {word: emotions for word, (_, emotions) in entries.items()},
-    )
+    polarities = {word: polarity for word, (polarity, _) in entries.items()}
+    return Lexicon(polarities, {word: emotions for word, (_, emotions) in entries.items()})
 
 
 def _parse_entry(word: str, value: dict[str, Any]) -> tuple[float, frozenset[str]]:
@@ -186,11 +180,6 @@ def _parse_entry(word: str, value: dict[str, Any]) -> tuple[float, frozenset[str
     if word != word.lower() or not 1 <= len(word.replace("_", " ").split()) <= MAX_CONCEPT_WORDS:
         raise ValueError(f"'{word}' is not one to {MAX_CONCEPT_WORDS} words in lower case")
     return polarity, emotions
-
-
-def _load_nrc_emotions() -> dict[str, frozenset[str]]:
-    text = resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8")
-    return {word: frozenset(tags) & PLUTCHIK_EMOTIONS for word, tags in json.loads(text).items()}
 
 
 def _tokenise(words: Sequence[Word]) -> list[_WordToken]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -73,19 +74,16 @@ class MartPredictor(MbtPredictor):
         self.config, self.info = config, info
         self.register_buffer("sentiment", torch.tensor(info.sentiment), persistent=False)
         self.sentiment: Tensor
-        self._cue_finder: CueFinder | None = None
 
-    def find_cues(self, inputs: Inputs) -> CueBatch:
-        """The cues of a batch; the lexicon is loaded when it is first wanted."""
-        if self._cue_finder is None:
-            self._cue_finder = CueFinder(load_lexicon(self.config.lexicon), self.info)
-        return self._cue_finder(inputs)
+    @cached_property
+    def find_cues(self) -> CueFinder:
+        """Find the cues of a batch; the lexicon is loaded when it is first wanted."""
+        return CueFinder(load_lexicon(self.config.lexicon), self.info)
 
     def score_segments(self, encoded: EncodedSegments, inputs: Inputs) -> TemporalScores:
         """Eq. 3 on encoded segments."""
-        return compute_temporal_scores(
-            self.mbt, encoded.video_class, encoded.audio_class, inputs.present, self.config.tcam
-        )
+        features = (encoded.video_class, encoded.audio_class)
+        return compute_temporal_scores(self.mbt, *features, inputs.present, self.config.tcam)
 
     def verify(self, temporal: TemporalScores, cues: CueBatch) -> VerificationLevels:
         """E1, E2 and E3 of every cue."""
@@ -98,12 +96,9 @@ class MartPredictor(MbtPredictor):
         stages, features = self.verify(temporal, cues), compute_clip_features(encoded)
         told = []
         for b, clip in enumerate(cues.by_segment):
-            verdicts = tuple(
-                CueVerdict(cue.text, cue.start, *(bool(stage[b, s, k]) for stage in stages))
-                for s, slot in enumerate(clip)
-                for k, cue in enumerate(slot)
-            )
-            told.append(Explanation(temporal.curve[b].cpu(), verdicts, feature=features[b].cpu()))
+            places = [(s, k, cue) for s, slot in enumerate(clip) for k, cue in enumerate(slot)]
+            verdicts = [CueVerdict(cue.text, cue.start, *(bool(at[b, s, k]) for at in stages)) for s, k, cue in places]
+            told.append(Explanation(temporal.curve[b].cpu(), tuple(verdicts), feature=features[b].cpu()))
         return told
 
 
@@ -125,25 +120,24 @@ class MartObjective(nn.Module):
         super().__init__()
         self.predictor, self.config, self.streams = predictor, config, rng
         classes, width = len(info.classes), config.width
-        self.uses_recovery = config.mask != "none" and any(self._get_recovery_weights())
+        target = RECOVERY_TARGETS[config.target]
+        self.w_patch, self.w_kl = target.get_loss_weights(config)
+        self.uses_recovery = config.mask != "none" and (self.w_patch > 0 or self.w_kl > 0)
         self.uses_cues = config.w_tacl > 0 or config.w_cue > 0 or (self.uses_recovery and config.mask == "affective")
         if self.uses_cues:
-            lexicon = load_lexicon(config.lexicon)
-            self.words = make_seeded(
-                rng, "mart.words", lambda: make_word_embedding(config.weights_text, lexicon, width)
-            )
-            self.asks = _make_pair(rng, "mart.ask", lambda: CueAttention(width, config.heads))
-            self.heads = _make_pair(rng, "mart.head", lambda: nn.Linear(width, classes))
-            self.projections = _make_pair(rng, "mart.project", lambda: nn.Linear(width, config.contrast_width))
-            self.project_words = make_seeded(rng, "mart.project.words", lambda: nn.Linear(width, config.contrast_width))
+            words = partial(make_word_embedding, config.weights_text, load_lexicon(config.lexicon), width)
+            project = partial(nn.Linear, width, config.contrast_width)
+            self.words = make_seeded(rng, "mart.words", words)
+            self.asks = _make_pair(rng, "mart.ask", partial(CueAttention, width, config.heads))
+            self.heads = _make_pair(rng, "mart.head", partial(nn.Linear, width, classes))
+            self.projections = _make_pair(rng, "mart.project", project)
+            self.project_words = make_seeded(rng, "mart.project.words", project)
         if self.uses_recovery:
             check_mask_groups(config.mask, predictor.mbt.video_grid, time_axis=0)
             check_mask_groups(config.mask, predictor.mbt.audio_grid, time_axis=1)
-            target = RECOVERY_TARGETS[config.target]
             self.picture_target = target.make_picture_target(config)
-            self.decoders = make_decoders(
-                config, predictor.mbt, classes, self.picture_target.size, target.recovers_sound, rng
-            )
+            sizes = (classes, self.picture_target.size, target.recovers_sound)
+            self.decoders = make_decoders(config, predictor.mbt, *sizes, rng)
 
     def forward(self, batch: Batch) -> Losses:
         """Every term and note of METHOD.md section 7, one value a clip."""
@@ -176,11 +170,9 @@ class MartObjective(nn.Module):
         hidden = {name: self._hide_tokens(of, batch) for name, of in evidence.items()}
         _, scores = self._decode_visible(tokens, hidden, batch.progress)
         masks = make_mask_snapshots(self.config, batch, evidence, hidden)
-        trained = self._get_recovery_weights()[1] > 0 and self.config.kl_axis == "class"
-        return [
-            replace(one, recovered=scores[b].softmax(-1).cpu() if trained else None, masks=masks[b])
-            for b, one in enumerate(told)
-        ]
+        trained = self.w_kl > 0 and self.config.kl_axis == "class"
+        found = [share.softmax(-1).cpu() if trained else None for share in scores]
+        return [replace(one, recovered=of, masks=mask) for one, of, mask in zip(told, found, masks, strict=True)]
 
     def _read_cues(self, batch: Batch, encoded: EncodedSegments, temporal: TemporalScores) -> CueReading:
         """Look the cues up, verify them, and ask both modalities about them."""
@@ -231,15 +223,13 @@ class MartObjective(nn.Module):
             name: self._hide_tokens(self._make_mask_inputs(name, batch, encoded, read), batch) for name in MODALITIES
         }
         patches, scores = self._decode_visible(tokens, hidden, batch.progress)
-        present = batch.inputs.present.float()
         notes |= self._measure_masks(batch, temporal, read, hidden)
         terms: dict[str, Tensor] = {}
-        w_patch, w_kl = self._get_recovery_weights()
-        if w_patch > 0:
+        if self.w_patch > 0:
             for name, loss in self._compute_patch_losses(batch, hidden, patches, notes).items():
-                terms[f"patch_{name}"] = w_patch * loss * present[:, MODALITIES.index(name)]
-        if w_kl > 0:
-            terms["kl"] = w_kl * distribution_loss(temporal.curve, scores, self.config.kl_axis)
+                terms[f"patch_{name}"] = self.w_patch * loss * tokens.present.float()[:, MODALITIES.index(name)]
+        if self.w_kl > 0:
+            terms["kl"] = self.w_kl * distribution_loss(temporal.curve, scores, self.config.kl_axis)
         return terms
 
     def _decode_visible(
@@ -259,10 +249,6 @@ class MartObjective(nn.Module):
             patches[name], score = decoder(own[name], visible[name])
             scores.append(score * present[:, MODALITIES.index(name), None, None])
         return patches, torch.stack(scores).sum(0)
-
-    def _get_recovery_weights(self) -> tuple[float, float]:
-        """Weights of patches and of the distribution under the config's target."""
-        return RECOVERY_TARGETS[self.config.target].get_loss_weights(self.config)
 
     def _hide_tokens(self, evidence: MaskInputs, batch: Batch) -> Bool[Tensor, "B S N"]:
         """The hidden tokens of a modality (Eqs. 6 and 7)."""
@@ -338,9 +324,8 @@ def fit_mart(
     config: MartConfig, info: DatasetInfo, clips: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> Predictor:
     """The finished predictor; its encoders started from the weights that MBT starts from under the same seed."""
-    mbt = Mbt(config, len(info.classes), rng)
-    load_pretrained(mbt, config, ctx.tracker.notify)
-    predictor = MartPredictor(mbt, config, info)
+    predictor = MartPredictor(Mbt(config, len(info.classes), rng), config, info)
+    load_pretrained(predictor.mbt, config, ctx.tracker.notify)
     objective = MartObjective(predictor, config, info, rng).to(ctx.device)
     if objective.uses_cues:
         _warn_about_words(config, info, clips, rng, ctx)

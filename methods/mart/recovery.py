@@ -223,7 +223,7 @@ class RecoveryDecoder(nn.Module):
         self, visible: Float[Tensor, "B S n D"], places: Int[Tensor, "B S n"]
     ) -> tuple[Float[Tensor, "B S N Q"], Float[Tensor, "B S C"]]:
         """Predicted patches, and the modality's share of the emotion scores."""
-        clips, segments, _, _ = visible.shape
+        clips, segments = visible.shape[:2]
         entered = self.enter(visible)
         full = self.mask_token.to(entered.dtype).expand(clips, segments, self.position.shape[1], -1)
         full = full.scatter(2, places[..., None].expand_as(entered), entered)
