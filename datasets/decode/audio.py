@@ -49,7 +49,7 @@ def read_log_mel(path: Path, mels: int, key: str) -> tuple[DecodedAudio, list[Da
 
 
 def read_samples(path: Path, key: str) -> tuple[np.ndarray, str, list[DataIssue]]:
-    """(n,) float32 of mono sound at RATE_HZ from the picture's start on, and the digest of what was decoded."""
+    """(n,) float32 of mono sound at SAMPLE_RATE from the picture's start on, and the digest of what was decoded."""
     with open_media(path) as container:
         if not container.streams.audio:
             return np.zeros(0, dtype=np.float32), "", []
