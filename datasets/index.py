@@ -45,8 +45,6 @@ MEDIA_FOLDERS = (  # folder, what it holds, the suffixes of its files; of two fi
     ("srt", "transcript", (".srt",)),
 )
 
-OFFICIAL_LISTS = Path(__file__).resolve().parent / "official"
-
 
 @dataclass(frozen=True)
 class DatasetSource:
@@ -279,7 +277,10 @@ def has_annotation(root: Path) -> bool:
 def _parse_annotation(path: Path, database: Any, info: DatasetInfo) -> tuple[list[Clip], list[DataIssue]]:
     if not isinstance(database, _JsonObject) or not database.pairs:
         raise DataError(f'{path.name}: "database" must hold {{"<clip>": {{"subset": .., "annotations": ..}}}}')
-    words = _map_subsets(database)
+    named = [entry.get("subset") for _, entry in database.pairs if isinstance(entry, dict)]
+    tested = any(SPLIT_NAMES.get(name) == "test" for name in named if isinstance(name, str))
+    # "validation" is the authors' name for the test split where no other is called so
+    words: dict[str, Split] = {**SPLIT_NAMES, "validation": "val" if tested else "test"}
     rows, problems, unknown, bare = [], [], {}, 0
     for name, entry in database.pairs:
         where = f"{path.name}: '{name}'"
@@ -308,13 +309,6 @@ def _parse_annotation(path: Path, database: Any, info: DatasetInfo) -> tuple[lis
     return rows, problems
 
 
-def _map_subsets(database: _JsonObject) -> dict[str, Split]:
-    """What subsets are called; "validation" is the authors' name for the test split where no other is called so."""
-    named = [entry.get("subset") for _, entry in database.pairs if isinstance(entry, dict)]
-    tested = any(SPLIT_NAMES.get(name) == "test" for name in named if isinstance(name, str))
-    return {**SPLIT_NAMES, "validation": "val" if tested else "test"}
-
-
 def _parse_fields(entry: Any, where: str) -> tuple[str, str]:
     try:
         subset, label = entry["subset"], entry["annotations"]["label"]
@@ -339,7 +333,7 @@ def _load_database(path: Path) -> Any:
 
 def read_official_list(info: DatasetInfo, fold: int) -> list[Clip] | None:
     """The clips of the list that comes with the program, in its order; None where none does."""
-    path = OFFICIAL_LISTS / (f"{info.name}-{fold:02d}.csv" if fold else f"{info.name}.csv")
+    path = Path(__file__).parent / "official" / (f"{info.name}-{fold:02d}.csv" if fold else f"{info.name}.csv")
     if not path.exists():
         return None
     with path.open(encoding="utf-8", newline="") as file:

@@ -143,12 +143,12 @@ def _sort_class_files(
             continue
         if not stem or part is None or file.name.startswith("."):
             continue
-        why = explain_unsafe_link(Path(file.path), root) if file.is_symlink() or folder.is_symlink() else None
-        if why is None and part in parts[stem]:
-            why = f"not used: {parts[stem][part].name} is there as well"
-            problems.append(DataIssue("two files", f"{folder.name}/{file.name}", why))
-        elif why is not None:
-            problems.append(DataIssue("link", f"{folder.name}/{file.name}", why))
+        where = f"{folder.name}/{file.name}"
+        linked = file.is_symlink() or folder.is_symlink()
+        if linked and (why := explain_unsafe_link(Path(file.path), root)):
+            problems.append(DataIssue("link", where, why))
+        elif part in parts[stem]:
+            problems.append(DataIssue("two files", where, f"not used: {parts[stem][part].name} is there as well"))
         elif file.is_file():
             parts[stem][part] = Path(file.path)
     return parts, problems
@@ -209,11 +209,10 @@ def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[Manif
     problems = []
     for part in (*MEDIA_COLUMNS, "transcript"):
         if name := cells.get(part):
-            fault = _check_path(path.parent, name, part, where)
-            if fault is None:
-                files[part] = path.parent / name
-            else:
+            if fault := _check_path(path.parent, name, part, where):
                 problems.append(DataIssue(fault[0], f"{label}/{clip}", fault[1]))
+            else:
+                files[part] = path.parent / name
     has_words = cells.get("transcript") or cells.get("text")
     if not has_words and (written := _find_made_transcript(path.parent, label, clip)):
         files["transcript"] = written

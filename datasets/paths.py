@@ -34,11 +34,6 @@ def find_data_folder(info: DatasetInfo, given: Path | None) -> Path | None:
     return usual if usual.is_dir() else None
 
 
-def make_store_name(info: DatasetInfo, sample: bool) -> str:
-    """The folder of a data set's prepared clips; the sample never lies beside real ones."""
-    return f"{info.name}-sample" if sample else info.name
-
-
 def is_valid_name(name: str) -> bool:
     """Whether a name can be written down: in UTF-8, and without signs that end a line."""
     return not any(ord(letter) < 32 or 127 <= ord(letter) < 160 or 0xD800 <= ord(letter) < 0xE000 for letter in name)

@@ -39,6 +39,8 @@ LOCK_FILE = ".lock"  # of a store
 STORE_MANIFEST = "ledger.jsonl"
 MAX_LISTED = 5  # clips of one content that an issue names
 
+ProgressCallback = Callable[[str, int, int], None]  # of what, how many are done, of how many
+
 
 @dataclass(frozen=True)
 class PrepareSpec:
@@ -74,11 +76,7 @@ class PreparedClip:
 
 
 def prepare_clips(
-    clips: Sequence[Clip],
-    form: PrepareSpec,
-    folder: Path,
-    report: Callable[[str, int, int], None],
-    thorough: bool = True,
+    clips: Sequence[Clip], form: PrepareSpec, folder: Path, report: ProgressCallback, thorough: bool = True
 ) -> list[PreparedClip]:
     """Every clip's prepared file, made where it is not there yet, in parallel over the cores.
 
@@ -93,17 +91,19 @@ def prepare_clips(
         with _store_lock(place, report):
             rows = read_store_manifest(place)
             missing = _find_unprepared(clips, rows, place, thorough)
-            _remove_partial(place)
+            for path in place.glob(".*"):  # of processes that were killed while they wrote, ours and safetensors' own
+                if path.name != LOCK_FILE:
+                    with suppress(OSError):
+                        path.unlink()
             faults = _prepare_missing(missing, rows, place, form, report)
     return [_make_prepared_clip(clip, place, rows.get(clip.key), faults.get(clip.key)) for clip in clips]
 
 
 def _find_unprepared(clips: Iterable[Clip], rows: Mapping[str, StoreRow], place: Path, thorough: bool) -> list[Clip]:
     """Return the clips that the manifest lacks, or whose sources or prepared file are not what they were."""
-    try:
+    there: set[str] = set()
+    with suppress(OSError):
         there = set(os.listdir(place))
-    except OSError:
-        there = set()
     return [clip for clip in clips if not _is_up_to_date(clip, rows.get(clip.key), place, there, thorough)]
 
 
@@ -117,11 +117,7 @@ def _is_up_to_date(clip: Clip, row: StoreRow | None, place: Path, there: set[str
 
 
 def _prepare_missing(
-    missing: Sequence[Clip],
-    rows: dict[str, StoreRow],
-    place: Path,
-    form: PrepareSpec,
-    report: Callable[[str, int, int], None],
+    missing: Sequence[Clip], rows: dict[str, StoreRow], place: Path, form: PrepareSpec, report: ProgressCallback
 ) -> dict[str, str]:
     """Prepare what is missing, and write down each clip as it is done; key -> what was out of reach."""
     write_store_manifest(place, rows.values())  # without superseded or half-written lines
@@ -145,7 +141,10 @@ def prepare_clip(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, Store
         row = partial(StoreRow, clip.key, quick, full, ends)
         content = hash_sources(clip)
         path = place / f"{make_prepared_name(clip, content)}.safetensors"
-        facts = _read_existing_facts(path) or _decode_to_file(clip, path, content, form, (quick, ends, full))
+        try:
+            facts = read_clip_facts(path)
+        except StoreError:  # there is none, or it was cut short
+            facts = _decode_to_file(clip, path, content, form, (quick, ends, full))
     except MediaError as error:
         told = (("unreadable", clip.key, str(error)),)
         return clip.key, row(name="", content=content, readable=False, problems=told)
@@ -170,13 +169,6 @@ def _report_crash(clip: Clip, *_: object) -> tuple[str, StoreRow | str]:
     return clip.key, "decoding it ended the process, by a fault or for want of memory; tried again the next time"
 
 
-def _read_existing_facts(path: Path) -> dict[str, Any] | None:
-    """Read the facts of a prepared file; None where there is none, or it was cut short."""
-    with suppress(StoreError):
-        return read_clip_facts(path)
-    return None
-
-
 def _decode_to_file(
     clip: Clip, path: Path, content: str, form: PrepareSpec, marks: tuple[str, tuple[str, ...], str]
 ) -> dict[str, Any]:
@@ -198,7 +190,7 @@ def _decode_to_file(
 
 
 @contextmanager
-def _store_lock(place: Path, report: Callable[[str, int, int], None]) -> Iterator[None]:
+def _store_lock(place: Path, report: ProgressCallback) -> Iterator[None]:
     """One process prepares a store at a time; another one waits, and then finds the work done."""
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -215,14 +207,6 @@ def _store_lock(place: Path, report: Callable[[str, int, int], None]) -> Iterato
         yield
     finally:
         lock.release()
-
-
-def _remove_partial(place: Path) -> None:
-    """Remove the hidden files of processes that were killed while they wrote, ours and those of safetensors."""
-    for path in place.glob(".*"):
-        if path.name != LOCK_FILE:
-            with suppress(OSError):
-                path.unlink()
 
 
 def _make_prepared_clip(clip: Clip, place: Path, row: StoreRow | None, fault: str | None) -> PreparedClip:
@@ -266,10 +250,9 @@ def compute_full_stamp(clip: Clip) -> str:
 
 def find_first_last(clip: Clip) -> tuple[str, ...]:
     """The names of the first and the last picture of a folder of frames."""
-    try:
+    names: list[str] = []
+    with suppress(OSError):
         names = [entry.name for entry in list_images(clip.sources.frames)] if clip.sources.frames is not None else []
-    except OSError:
-        names = []
     return tuple(dict.fromkeys(names[:1] + names[-1:]))
 
 
@@ -277,7 +260,7 @@ def hash_sources(clip: Clip) -> str:
     """The sha256 of all bytes of the sources and of what each is for; of a folder frame by frame, with their names."""
     marks = [clip.sources.text]
     for role, path in list_sources(clip):
-        files = sorted(number_frames(path, clip.key, clip.sources.root).paths) if path.is_dir() else [path]
+        files = sorted(number_frames(path, clip.key, clip.sources.root)[0].values()) if path.is_dir() else [path]
         marks += [role, *(f"{file.name if path.is_dir() else ''}\x1f{sha256(file)}" for file in files)]
     return _hash_strings(marks)
 
@@ -308,8 +291,8 @@ def _stamp_frames(folder: Path | None) -> str:
             stats.append(entry.stat(follow_symlinks=not broken))
     except OSError as error:
         return f"out of reach: {error.errno}"
-    sizes, times = [stat.st_size for stat in stats], [stat.st_mtime_ns for stat in stats]
-    return f"{len(stats)}\x1f{sum(sizes)}\x1f{max(times, default=0)}"
+    latest = max((stat.st_mtime_ns for stat in stats), default=0)
+    return f"{len(stats)}\x1f{sum(stat.st_size for stat in stats)}\x1f{latest}"
 
 
 def _stamp_file(path: Path) -> str:

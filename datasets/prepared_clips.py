@@ -69,18 +69,15 @@ def open_clip(path: Path, sampling: Sampling, rng: np.random.Generator | None) -
         masks = rng.random((sampling.segments, 4))
         if has["audio"]:
             _mask_audio(audio, masks)
-    present = torch.tensor(list(has.values()))
-    return OpenedClip(
-        torch.from_numpy(video), torch.from_numpy(audio), tuple(segment.words for segment in segments), present
-    )
+    said = tuple(segment.words for segment in segments)
+    return OpenedClip(torch.from_numpy(video), torch.from_numpy(audio), said, torch.tensor(list(has.values())))
 
 
 def _read_video(kept: CachedClip, places: list[np.ndarray], corner: np.ndarray, flipped: bool, out: np.ndarray) -> None:
     """Fill (S, T, H, W, 3) with one crop of the frames at `places`."""
     size = out.shape[2]
-    top, left = (
-        int(share * (side - size + 1) * (1 - 1e-9)) for share, side in zip(corner, kept.facts["size"], strict=True)
-    )
+    sides = zip(corner, kept.facts["size"], strict=True)
+    top, left = (int(share * (side - size + 1) * (1 - 1e-9)) for share, side in sides)
     kept.read_frames(np.stack(places), Crop(top, left, size, flipped), out)
 
 
@@ -181,12 +178,9 @@ class CachedClip:
 
     def _decode_crops(self, frames: np.ndarray, crop: Crop, out: np.ndarray) -> None:
         """Each wanted frame decoded, and of it nothing but the crop put in its places."""
-        places: dict[int, list[int]] = {}
-        for place, frame in enumerate(frames.ravel().tolist()):
-            places.setdefault(frame, []).append(place)
         shown = out.reshape(-1, *out.shape[2:])
-        for frame, colours in self._decode_frames(places):
-            first, *others = places[frame]
+        for frame, colours in self._decode_frames(np.unique(frames).tolist()):
+            first, *others = np.flatnonzero(frames == frame)
             np.stack([crop.apply(colour) for colour in colours], axis=-1, out=shown[first])
             shown[others] = shown[first]
 
@@ -230,10 +224,10 @@ class ClipCache:
         if path in self._clips:
             return self._clips[path]
         clip = CachedClip(path, self)
-        if not self.reserve(clip.overhead):
+        if self.reserve(clip.overhead):
+            self._clips[path] = clip
+        else:
             clip._cache = NO_CACHE
-            return clip
-        self._clips[path] = clip
         return clip
 
 

@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal, get_args
@@ -20,7 +20,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import propose_name
 from bench.errors import DataError
-from bench.types import VALIDATION_FOLDS, Clip, DataIssue, Dataset, DatasetInfo, DatasetSplits, SplitRequest
+from bench.method import Deferred
+from bench.types import VALIDATION_FOLDS, Clip, DataIssue, Dataset, DatasetInfo
 from datasets.catalog import affwild2, ekman6, iemocap, perr, videoemotion8
 from datasets.index import MEDIA_FOLDERS, DatasetSource, has_annotation, index_tree, make_tree_source, scan_media
 from datasets.manifest import ManifestEntry, is_media_tree, read_class_folders, read_manifest
@@ -38,22 +39,14 @@ from datasets.rows import (
 )
 
 CATALOG = (ekman6, videoemotion8, perr, iemocap, affwild2)
-SOURCES: dict[str, DatasetSource] = {
-    entry.INFO.name: make_tree_source(entry.INFO, entry.NAMING_RULES) for entry in CATALOG
-}
+SOURCES = {entry.INFO.name: make_tree_source(entry.INFO, entry.NAMING_RULES) for entry in CATALOG}
 
 Emotion = Literal["anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"]
 
 
 def make_dataset(source: DatasetSource) -> Dataset:
     """What a run asks of a data set."""
-    return Dataset(source.info, partial(_load_splits, source))
-
-
-def _load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
-    from datasets.splits import load_splits
-
-    return load_splits(source, request)
+    return Dataset(source.info, partial(Deferred("datasets.splits:load_splits"), source))
 
 
 DATASETS: dict[str, Dataset] = {name: make_dataset(source) for name, source in SOURCES.items()}
@@ -73,28 +66,16 @@ class DatasetToml(BaseModel):
     emotions: dict[str, list[Emotion]] = Field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class CustomDataset:
-    """A card made of labels, the clips behind it (None: they are found by the card), and what is wrong."""
-
-    info: DatasetInfo
-    entries: tuple[ManifestEntry, ...] | None
-    issues: tuple[DataIssue, ...]
-
-
 def is_path(name: str) -> bool:
     """Whether a data set is named by where it is, and not by a name of the registry."""
     return "/" in name or name.lower().endswith(".csv") or name in (".", "..")
 
 
 def make_manifest_source(path: Path, known: Sequence[DatasetInfo]) -> DatasetSource:
-    """The data set that a manifest or a folder holds; classes that one of the `known` cards has need no sentiment."""
-    own = read_custom_dataset(path, known)
-    return DatasetSource(own.info, partial(index_custom_dataset, own), path)
+    """The data set that a manifest or a folder holds; classes that one of the `known` cards has need no sentiment.
 
-
-def read_custom_dataset(path: Path, known: Sequence[DatasetInfo]) -> CustomDataset:
-    """The card of a manifest or folder, and its clips; raises DataError for what cannot be used."""
+    Raises DataError for what cannot be used.
+    """
     try:
         os.stat(path)
     except OSError as error:
@@ -108,7 +89,7 @@ def read_custom_dataset(path: Path, known: Sequence[DatasetInfo]) -> CustomDatas
             lists = any((path / f"{part}list01.txt").exists() for part in ("train", "test"))
             split = lists or has_annotation(path)
             info, told = _make_info(name, facts, _find_tree_classes(path), {}, known, split)
-            return CustomDataset(info, None, told)
+            return DatasetSource(info, partial(_index_tree_of_ones_own, info=info, told=told), path)
         entries, problems = read_class_folders(path)
     elif path.suffix.lower() != ".csv":
         raise DataError(f"{path} is neither a manifest (.csv) nor a folder of <Class>/<clip>.mp4")
@@ -120,39 +101,40 @@ def read_custom_dataset(path: Path, known: Sequence[DatasetInfo]) -> CustomDatas
     unsplit = next((entry.location for entry in entries if split and entry.split is None), None)
     if unsplit is not None:
         raise DataError(f"{unsplit} has no split, others have; say train, val or test for each clip, or for none")
-    info, told = _make_info(
-        name, facts, sorted({entry.label for entry in entries}), _collect_sentiments(entries), known, split
-    )
-    return CustomDataset(info, tuple(entries), (*problems, *told))
+    labels = sorted({entry.label for entry in entries})
+    info, told = _make_info(name, facts, labels, _collect_sentiments(entries), known, split)
+    return DatasetSource(info, partial(_index_entries, info=info, entries=entries, told=(*problems, *told)), path)
 
 
-def index_custom_dataset(own: CustomDataset, path: Path, fold: int) -> Listing:
-    """Index what is listed and found, split as it says itself or with one part of its groups left out."""
-    split = own.info.folds == (0,)
-    problems: list[DataIssue] = []
-    if own.entries is None and split:
-        index = index_tree(path, own.info)
-        return index._replace(issues=(*own.issues, *index.issues))
-    if own.entries is None:
-        media, problems = scan_media(path, own.info)
-        made = [
-            replace(make_clip(*parse_key(key, key), "train", own.info, key), sources=files)
-            for key, files in media.items()
-        ]
-        rows = list(filter(has_media, made))
-    else:
-        rows = []
-        for entry in own.entries:
-            row = make_clip(entry.label, entry.clip, entry.split or "train", own.info, entry.location)
-            rows.append(replace(row, group=entry.group or row.key, sources=entry.files))
-        _refuse_conflicting_rows(own.entries, rows)
-    listed, found = validate_rows(rows, own.info, NamingRules())
-    if not split:
-        folds = assign_folds(listed, own.info.name)
+def _index_tree_of_ones_own(path: Path, info: DatasetInfo, told: Sequence[DataIssue], fold: int) -> Listing:
+    """Index a tree that is split as its lists say, or by what is found in it."""
+    if info.folds == (0,):
+        index = index_tree(path, info)
+        return index._replace(issues=(*told, *index.issues))
+    media, problems = scan_media(path, info)
+    made = [replace(make_clip(*parse_key(key, key), "train", info, key), sources=of) for key, of in media.items()]
+    return _index_rows(list(filter(has_media, made)), info, [*told, *problems], fold)
+
+
+def _index_entries(
+    path: Path, info: DatasetInfo, entries: Sequence[ManifestEntry], told: Sequence[DataIssue], fold: int
+) -> Listing:
+    rows = []
+    for entry in entries:
+        row = make_clip(entry.label, entry.clip, entry.split or "train", info, entry.location)
+        rows.append(replace(row, group=entry.group or row.key, sources=entry.files))
+    _refuse_conflicting_rows(entries, rows)
+    return _index_rows(rows, info, told, fold)
+
+
+def _index_rows(rows: Sequence[Clip], info: DatasetInfo, told: Sequence[DataIssue], fold: int) -> Listing:
+    """List rows as they are split, or with one part of their groups left out."""
+    listed, found = validate_rows(rows, info, NamingRules())
+    if info.folds != (0,):
+        folds = assign_folds(listed, info.name)
         listed = hold_out_fold(listed, {row.key: folds[row.group] + 1 for row in listed}, fold, VALIDATION_FOLDS)
     missing = [DataIssue("missing", row.key, MISSING) for row in listed if not has_media(row)]
-    issues = (*own.issues, *problems, *found, *missing)
-    return Listing(tuple(listed), tuple(filter(has_media, listed)), issues)
+    return Listing(tuple(listed), tuple(filter(has_media, listed)), (*told, *found, *missing))
 
 
 def _refuse_conflicting_rows(entries: Sequence[ManifestEntry], rows: Sequence[Clip]) -> None:

@@ -98,9 +98,8 @@ def validate_rows(rows: Iterable[Clip], info: DatasetInfo, rules: NamingRules) -
     problems: list[DataIssue] = []
     seen: dict[tuple[str, Split], Clip] = {}
     for row in rows:
-        if (row.key, row.split) in seen:
+        if seen.setdefault((row.key, row.split), row) is not row:
             problems.append(DataIssue("duplicate", row.key, f"listed twice in {row.split}; kept once"))
-        seen.setdefault((row.key, row.split), row)
     tied, found = _group_twins(list(seen.values()))
     if rules.group is not None:
         tied, told = _apply_group_rule(tied, info, rules)
@@ -148,17 +147,17 @@ def _group_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
 
     Where more than 5 % of the names occur under several classes, a name says nothing beyond its class.
     """
-    names = [row.key.split("/")[1] for row in rows]
     labels: dict[str, set[str]] = defaultdict(set)
-    for row, name in zip(rows, names, strict=True):
-        labels[name].add(row.key.split("/")[0])
+    for row in rows:
+        label, name = row.key.split("/")
+        labels[name].add(label)
     twins = sorted(name for name, among in labels.items() if len(among) > 1)
     if len(twins) > MAX_TWIN_SHARE * len(labels):
         return list(rows), []
     why = {name: f"listed under {' and '.join(sorted(labels[name]))}; kept under each, never parted" for name in twins}
     tied = [
-        replace(row, group=name) if name in why and row.group == row.key else row
-        for row, name in zip(rows, names, strict=True)
+        replace(row, group=name) if (name := row.key.split("/")[1]) in why and row.group == row.key else row
+        for row in rows
     ]
     return tied, [DataIssue("two classes", name, why[name]) for name in twins]
 
@@ -177,7 +176,7 @@ def assign_folds(clips: Sequence[Clip], name: str) -> dict[str, int]:
         by_class[min(counts, key=lambda label: (-counts[label], label))].append(group)
     folds: dict[str, int] = {}
     for label in sorted(by_class):
-        for group in sorted(by_class[label], key=lambda group: _hash_parts(name, group)):
+        for group in sorted(by_class[label], key=lambda group: hashlib.sha256(f"{name}\x1f{group}".encode()).digest()):
             folds[group] = len(folds) % VALIDATION_FOLDS
     return folds
 
@@ -197,7 +196,3 @@ def compute_fingerprint(splits: Mapping[str, Sequence[Clip]], info: DatasetInfo)
         f"{split}\t{clip.key}\t{info.classes[clip.target]}" for split, clips in splits.items() for clip in clips
     )
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()
-
-
-def _hash_parts(*parts: str) -> str:
-    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()

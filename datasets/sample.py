@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import av
 import numpy as np
@@ -83,9 +83,7 @@ def read_truth(root: Path) -> dict[str, SampleTruth]:
     """Clip key -> what was drawn: for the runner's check of verification, never for a method."""
     raw = json.loads((root / "truth.json").read_text())
     return {
-        key: SampleTruth(
-            tuple(tuple(row) for row in told["course"]), tuple(PlantedWord(**word) for word in told["words"])
-        )
+        key: SampleTruth(tuple(map(tuple, told["course"])), tuple(PlantedWord(**word) for word in told["words"]))
         for key, told in raw.items()
     }
 
@@ -93,7 +91,8 @@ def read_truth(root: Path) -> dict[str, SampleTruth]:
 def write_sample_clip(info: DatasetInfo, root: Path, label: int, number: int) -> tuple[str, dict[str, Any]]:
     """Draw, sound and speak one clip into the tree; return its key and its truth."""
     name = f"{number:03d}"
-    rng = np.random.default_rng(_make_seed(info.name, info.classes[label], name))
+    digest = hashlib.sha256("\x1f".join((info.name, info.classes[label], name)).encode()).digest()
+    rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
     seconds = float(rng.uniform(*CLIP_SECONDS))
     course = draw_timeline(label, len(info.classes), seconds, rng)
     words, planted = make_transcript(course, seconds, info, rng)
@@ -146,10 +145,6 @@ def _write_mp3(path: Path, sound: np.ndarray, rate: int) -> None:
         for part in [*resampler.resample(frame), *resampler.resample(None)]:
             container.mux(stream.encode(part))
         container.mux(stream.encode(None))
-
-
-def _make_seed(*parts: str) -> int:
-    return int.from_bytes(hashlib.sha256("\x1f".join(parts).encode()).digest()[:8], "big")
 
 
 @dataclass(frozen=True)
@@ -241,54 +236,37 @@ def make_transcript(
     Where no cue can ever be verified, in a piece of a neutral class or of one without emotions, it is a filler.
     """
     topic = TOPICS[int(rng.integers(len(TOPICS)))]
-    said: list[str] = []
     words: list[Word] = []
     planted: list[PlantedWord] = []
 
-    def say(text: str, start: float) -> Word:
-        said.append(text)
+    def say(text: str, start: float) -> None:
         words.append(Word(text, round(start, 3), round(round(start, 3) + 0.3, 3)))
-        return words[-1]
 
     for second in range(int(seconds - 0.6)):
-        filler = _draw_filler(said, topic, rng)
+        filler = _draw_filler(words, topic, rng)
         say(filler, second + 0.05 + 0.1 * rng.random())
         start = second + 0.45 + 0.2 * rng.random()
         piece = find_span(course, start)
-        wrong = _draw_wrong_kind(rng)
-        if not _has_cues(info, piece.label):
-            say(_draw_filler(said, topic, rng), start)
-        elif (cue := _draw_cue(piece, wrong, info, said, rng)) is not None:
-            planted.append(PlantedWord(cue.text, say(cue.text, start).start, wrong))
+        wrong = dict(enumerate(WRONG_KINDS)).get(int(rng.random() / WRONG_SHARE))
+        if not (info.sentiment[piece.label] and info.emotions.get(info.classes[piece.label])):
+            say(_draw_filler(words, topic, rng), start)
+        elif (cue := _draw_cue(piece, wrong, info, words, rng)) is not None:
+            say(cue.text, start)
+            planted.append(PlantedWord(cue.text, words[-1].start, wrong))
     return words, planted
 
 
 def is_cue_for(known: KnownWord, piece: EmotionSpan, wrong: str | None, info: DatasetInfo) -> bool:
     """Whether a word is a true cue of a piece, or wrong in just the one way named."""
-    name = info.classes[piece.label]
     sign = info.sentiment[piece.label] == known.sign
-    emotion = bool(info.emotions[name] & known.emotions)
+    emotion = bool(info.emotions[info.classes[piece.label]] & known.emotions)
     distance = abs(known.degree - piece.strength)
-    if wrong == "sentiment":
-        return not sign and not emotion and distance < NEAR_DISTANCE
-    if wrong == "emotion":
-        return sign and not emotion and distance < NEAR_DISTANCE
-    if wrong == "degree":
-        return sign and emotion and distance > FAR_DISTANCE
-    return sign and emotion and distance < NEAR_DISTANCE
-
-
-def _has_cues(info: DatasetInfo, label: int) -> bool:
-    return bool(info.sentiment[label] and info.emotions.get(info.classes[label]))
-
-
-def _draw_wrong_kind(rng: np.random.Generator) -> Literal["sentiment", "emotion", "degree"] | None:
-    drawn = int(rng.random() / WRONG_SHARE)
-    return WRONG_KINDS[drawn] if drawn < len(WRONG_KINDS) else None  # type: ignore[return-value]
+    agrees = sign == (wrong != "sentiment") and emotion == (wrong not in ("sentiment", "emotion"))
+    return agrees and (distance > FAR_DISTANCE if wrong == "degree" else distance < NEAR_DISTANCE)
 
 
 def _draw_cue(
-    piece: EmotionSpan, wrong: str | None, info: DatasetInfo, said: list[str], rng: np.random.Generator
+    piece: EmotionSpan, wrong: str | None, info: DatasetInfo, said: list[Word], rng: np.random.Generator
 ) -> KnownWord | None:
     known = load_lexica().words
     order = (known[number] for number in rng.permutation(len(known)).tolist())
@@ -296,13 +274,14 @@ def _draw_cue(
     return next(good, None)
 
 
-def _draw_filler(said: list[str], topic: tuple[str, ...], rng: np.random.Generator) -> str:
+def _draw_filler(said: list[Word], topic: tuple[str, ...], rng: np.random.Generator) -> str:
     pool = topic if rng.random() < 0.4 else FILLERS
     order = [pool[number] for number in rng.permutation(len(pool)).tolist()]
     free = (word for word in order if word not in load_lexica().cues and not _forms_concept(said, word))
     return next(free, "the")
 
 
-def _forms_concept(said: list[str], word: str) -> bool:
-    """Whether a word would make a SenticNet concept with the words before it."""
-    return any("_".join([*said[-count:], word]) in load_lexica().concepts for count in range(1, min(3, len(said)) + 1))
+def _forms_concept(said: list[Word], text: str) -> bool:
+    """Whether a word would make a SenticNet concept with up to three words before it."""
+    before = [word.text for word in said[-3:]]
+    return any("_".join([*before[first:], text]) in load_lexica().concepts for first in range(len(before)))

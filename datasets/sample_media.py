@@ -31,9 +31,8 @@ def draw_frames(labels: np.ndarray, strengths: np.ndarray, classes: int, rng: np
     own = rng.random()  # hue of the shape where no emotion colours it
     size = 10 + 4 * rng.random()
     hue = (labels + 0.5) / classes + _draw_span_noise(labels, strengths, COLOUR_NOISE, rng)
-    colour = _hsv_to_rgb(hue, 0.9, 0.95) * strengths[:, None] + _hsv_to_rgb(np.full(count, own), 0.35, 0.6) * (
-        1 - strengths[:, None]
-    )
+    faint = _hsv_to_rgb(np.full(count, own), 0.35, 0.6) * (1 - strengths[:, None])
+    colour = _hsv_to_rgb(hue, 0.9, 0.95) * strengths[:, None] + faint
     x, y, scale = _compute_motion(labels, strengths, time, rng)
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH].astype(np.float32)
     dx = (columns[None] - x[:, None, None]) / (size * scale)[:, None, None]
@@ -132,11 +131,8 @@ def synthesise_voice(labels: np.ndarray, strengths: np.ndarray, rng: np.random.G
     rhythm = _blend_by_strength(RHYTHM, labels, strengths, calm["rhythm"])
     beat = np.cumsum(rhythm) / VOICE_RATE
     within = beat % 1
-    pitch = (
-        base
-        * _blend_by_strength(PITCH, labels, strengths, 1.0)
-        * (1 + _blend_by_strength(GLIDE, labels, strengths, 0.0) * within)
-    )
+    rise = 1 + _blend_by_strength(GLIDE, labels, strengths, 0.0) * within
+    pitch = base * _blend_by_strength(PITCH, labels, strengths, 1.0) * rise
     phase = 2 * np.pi * np.cumsum(pitch * (1 + 0.01 * np.sin(2 * np.pi * 5 * time))) / VOICE_RATE
     bright = _blend_by_strength(BRIGHTNESS, labels, strengths, calm["bright"])
     tone = np.zeros(count)

@@ -40,10 +40,8 @@ def cut_segments(
     length = spans[-1][1]
     drawn = rng.random(sampling.segments) if rng is not None else np.full(sampling.segments, 0.5)
     moments = np.array([start for start, _ in spans]) + drawn * (length / sampling.segments)
-    seen, heard = (
-        _place_video_frames(moments, frames, length, sampling),
-        _place_audio_frames(moments, sound, seconds, length),
-    )
+    seen = _place_video_frames(moments, frames, length, sampling)
+    heard = _place_audio_frames(moments, sound, seconds, length)
     return [
         Segment(shown, sounded, tuple(word for word in words if start <= word.start < min(end, seconds)))
         for shown, sounded, (start, end) in zip(seen, heard, spans, strict=True)

@@ -25,7 +25,7 @@ from bench.types import (
     SplitRequest,
 )
 from datasets.index import DatasetSource, index_tree
-from datasets.paths import find_data_folder, make_store_name
+from datasets.paths import find_data_folder
 from datasets.prepare import PreparedClip, PrepareSpec, drop_leaking_duplicates, find_duplicates, prepare_clips
 from datasets.prepared_clips import PreparedClipSet
 from datasets.rows import Listing, assign_folds, compute_fingerprint
@@ -63,13 +63,13 @@ def _make_splits(
 ) -> DatasetSplits:
     """The splits of what was indexed, prepared; with `truth` it is the built-in sample."""
     form = PrepareSpec.for_size(request.size, request.mels)
-    place = request.cache / "prepared" / make_store_name(info, truth is not None)
+    store = f"{info.name}-sample" if truth is not None else info.name  # the sample never lies beside real clips
+    place = request.cache / "prepared" / store
     prepared = prepare_clips(index.available, form, place, request.report_progress, thorough=False)
     problems = [*index.issues, *(problem for item in prepared for problem in item.issues)]
     usable = [item for item in prepared if item.path is not None]
-    found = find_duplicates(usable)
     splits, leaks = drop_leaking_duplicates(split_clips(info, index.listed, usable, request.seed))
-    problems += [*found, *leaks]
+    problems += [*find_duplicates(usable), *leaks]
     splits = {split: sorted(items, key=lambda item: item.clip.key) for split, items in splits.items()}
     clips = {split: [item.clip for item in items] for split, items in splits.items()}
     problems += _check_splits(info, clips, folder, problems)
@@ -120,11 +120,10 @@ def _check_splits(
                 f"no readable clip of {info.title} in its {split} split under {folder}{few}{first}; check lists, media"
             )
         counts = Counter(clip.target for clip in clips)
-        for label, name in enumerate(info.classes):
-            if not counts[label] and split == "train":
+        for name in (name for label, name in enumerate(info.classes) if not counts[label]):
+            if split == "train":
                 raise DataError(f"class '{name}' of {info.title} has no readable training clip under {folder}{first}")
-            if not counts[label]:
-                problems.append(DataIssue("warning", split, f"class '{name}' has no clip in {split}"))
+            problems.append(DataIssue("warning", split, f"class '{name}' has no clip in {split}"))
     return problems
 
 

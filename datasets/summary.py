@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,10 +11,11 @@ from bench.errors import DataError
 from bench.types import Clip, ClipSummary, DataIssue, DatasetSummary, Thumbnail, Word
 from datasets.decode.video import read_thumbnail
 from datasets.index import DatasetSource
-from datasets.paths import find_data_folder, make_store_name
+from datasets.paths import find_data_folder
 from datasets.prepare import (
     PreparedClip,
     PrepareSpec,
+    ProgressCallback,
     drop_leaking_duplicates,
     find_duplicates,
     prepare_clips,
@@ -23,8 +25,6 @@ from datasets.rows import Listing
 
 THUMBNAILS_PER_CLASS = 6  # of a class
 THUMBNAIL_SIDE = 120  # pixels of a still's short side
-
-ProgressCallback = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -78,14 +78,12 @@ def summarise_dataset(
 ) -> SummarisedDataset:
     """Prepare every clip, looking at each source anew, and gather what is in it."""
     info, index = found.source.info, found.listing
-    place = cache / "prepared" / make_store_name(info, sample=False)
-    prepared = prepare_clips(index.available, form, place, report)
+    prepared = prepare_clips(index.available, form, cache / "prepared" / info.name, report)
     problems = [*index.issues, *(problem for item in prepared for problem in item.issues)]
     usable = [item for item in prepared if item.path is not None]
-    told = find_duplicates(usable)
     splits = {split: [item for item in usable if item.clip.split == split] for split in ("train", "val", "test")}
-    leaks = drop_leaking_duplicates(splits)[1]
-    problems += [*told, *leaks]
+    _, leaks = drop_leaking_duplicates(splits)
+    problems += [*find_duplicates(usable), *leaks]
     dropped = {leak.where for leak in leaks}
     known = {item.clip.key: item for item in prepared}
     facts = DatasetSummary(
@@ -109,10 +107,9 @@ def _find_empty_files(clip: Clip) -> Iterator[DataIssue]:
 
 
 def _is_empty_file(path: Path) -> bool:
-    try:
+    with suppress(OSError):  # out of reach: preparing will say so
         return path.is_file() and path.stat().st_size == 0
-    except OSError:  # out of reach: preparing will say so
-        return False
+    return False
 
 
 def _summarise_clip(clip: Clip, item: PreparedClip | None, dropped: bool) -> ClipSummary:
@@ -125,15 +122,14 @@ def _summarise_clip(clip: Clip, item: PreparedClip | None, dropped: bool) -> Cli
 
 def read_thumbnails(surveyed: SummarisedDataset, report: ProgressCallback) -> dict[str, tuple[Thumbnail, ...]]:
     """A few pictures of each class, from clips spread over its list."""
-    by_class: dict[str, list[Clip]] = {name: [] for name in surveyed.summary.info.classes}
-    for item in surveyed.prepared:
-        if item.row is not None and item.row.frames:
-            by_class[surveyed.summary.info.classes[item.clip.target]].append(item.clip)
+    classes = surveyed.summary.info.classes
+    seen = [item.clip for item in surveyed.prepared if item.row is not None and item.row.frames]
     chosen = []
-    for name, clips in by_class.items():
+    for label, name in enumerate(classes):
+        clips = [clip for clip in seen if clip.target == label]
         count = min(THUMBNAILS_PER_CLASS, len(clips))
         chosen += [(name, clips[place * len(clips) // count]) for place in range(count)]
-    thumbnails: dict[str, tuple[Thumbnail, ...]] = dict.fromkeys(by_class, ())
+    thumbnails: dict[str, tuple[Thumbnail, ...]] = dict.fromkeys(classes, ())
     for done, (name, clip) in enumerate(chosen, 1):
         data = read_thumbnail(clip, THUMBNAIL_SIDE)
         report("stills", done, len(chosen))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from html import unescape
 from importlib.util import find_spec
 from itertools import accumulate
@@ -75,10 +76,8 @@ def _decode_text(raw: bytes) -> tuple[str, str | None]:
         if zeros > len(raw) / 8:  # digits and spaces make a quarter of the letters of any subtitle file
             return raw.decode(encoding, errors="replace"), encoding
     for encoding in ("utf-8", "cp1252"):
-        try:
+        with suppress(UnicodeDecodeError):
             return raw.decode(encoding), None if encoding == "utf-8" else encoding
-        except UnicodeDecodeError:
-            continue
     return raw.decode("latin-1"), "latin-1"
 
 
@@ -161,9 +160,10 @@ def write_transcripts(
     clips: Sequence[Clip], root: Path, recogniser: Recogniser, report: Callable[[str, int, int], None]
 ) -> list[DataIssue]:
     """The same with any recogniser."""
-    wanted = [clip for clip in clips if _needs_transcript(clip, root)]
+    paths = {clip: root / "srt" / f"{clip.key}.srt" for clip in clips}
+    wanted = [(clip, path) for clip, path in paths.items() if _needs_transcript(clip, path)]
     problems = []
-    for done, clip in enumerate(wanted):
+    for done, (clip, path) in enumerate(wanted):
         report("transcribe", done, len(wanted))
         try:
             text = _make_subtitles(clip, recogniser)
@@ -171,24 +171,19 @@ def write_transcripts(
             why = f"no transcript was made: {' '.join(str(error).split())}"
             problems.append(DataIssue("transcribe", clip.key, why))
             continue
-        path = _make_transcript_path(clip, root)
         links = [folder for folder in (root / "srt", path.parent) if folder.is_symlink()]
         if any(explain_unsafe_link(folder, root) for folder in links):
             raise DataError(f"{path.parent} is behind a link that leaves the data folder, or leads nowhere; remove it")
-        if _needs_transcript(clip, root):  # another process may have been faster
+        if _needs_transcript(clip, path):  # another process may have been faster
             _write_subtitles(path, text)
     report("transcribe", len(wanted), len(wanted))
     return problems
 
 
-def _needs_transcript(clip: Clip, root: Path) -> bool:
+def _needs_transcript(clip: Clip, path: Path) -> bool:
     files = clip.sources
-    has_words = files.transcript is not None or files.text or _make_transcript_path(clip, root).exists()
+    has_words = files.transcript is not None or files.text or path.exists()
     return not has_words and (files.audio is not None or files.video is not None)
-
-
-def _make_transcript_path(clip: Clip, root: Path) -> Path:
-    return root / "srt" / f"{clip.key}.srt"
 
 
 def _make_subtitles(clip: Clip, recogniser: Recogniser) -> str:

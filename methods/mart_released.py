@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -25,11 +25,11 @@ from bench.rng import RngTree
 from bench.training import Losses, train_stage
 from bench.types import Batch, ClipSet, DatasetInfo
 from methods.mart.config import ReleasedConfig
-from methods.mart.contrast import make_word_embedding
+from methods.mart.contrast import CueFeatures, make_word_embedding
 from methods.mart.lexicon import load_lexicon
 from methods.mart.masking import draw_uniform_scores
 from methods.mart.verification import CueFinder
-from methods.mbt.config import make_sampling
+from methods.mbt.config import MODALITIES, make_sampling
 from methods.mbt.layers import make_blocks, make_seeded, run_block, sinusoidal_positions
 from methods.mbt.model import EncodedSegments, Mbt
 from methods.mbt.pretrained import load_pretrained
@@ -42,7 +42,6 @@ from methods.mbt.supervised import (
 )
 from methods.weights import load_tensors
 
-MODALITIES = ("video", "audio")
 LEXICON = "nrc"  # gives the word table its rows where no BERT is named
 CLASS_SHARE, TEXT_SHARE = 0.9, 0.1  # of class-token and of text attention in the masking score
 REVEALED_SHARE = 0.1  # of the tokens, highest first, may be drawn as hints; a tenth of the masked number is
@@ -75,13 +74,6 @@ PARAMETER_NAMES = {
 }
 
 
-class WordFeatures(NamedTuple):
-    """What a modality answers to each word."""
-
-    content: Float[Tensor, "B S K D"]
-    attention: Float[Tensor, "B S K N"]  # mean over heads
-
-
 class ReluAttention(nn.Module):
     """Multi-head attention with a ReLU on queries, keys, values and output."""
 
@@ -92,7 +84,7 @@ class ReluAttention(nn.Module):
         self.heads = heads
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, words: Float[Tensor, "B S K D"], tokens: Float[Tensor, "B S N D"]) -> WordFeatures:
+    def forward(self, words: Float[Tensor, "B S K D"], tokens: Float[Tensor, "B S N D"]) -> CueFeatures:
         """Each word's answer from the tokens of its own segment."""
         q, k, v = (
             rearrange(relu(layer(x)), "B S n (h d) -> B S h n d", h=self.heads)
@@ -100,7 +92,7 @@ class ReluAttention(nn.Module):
         )
         maps = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
         content = relu(self.out(rearrange(maps @ v, "B S h k d -> B S k (h d)")))
-        return WordFeatures(content, maps.mean(2))
+        return CueFeatures(content, maps.mean(2))
 
 
 class WordPredictor(nn.Module):
@@ -135,9 +127,7 @@ def released_contrastive_loss(
 
 def mean_over_words(values: Float[Tensor, "B S K D"], here: Bool[Tensor, "B S K"]) -> Float[Tensor, "B D"]:
     """Mean over the words of a segment, then over the segments that have any; zeros for a clip without words."""
-    weight = here.float()
-    weight = weight / weight.sum(-1, keepdim=True).clamp(min=1)
-    weight = weight / here.any(-1).sum(-1).clamp(min=1)[:, None, None]
+    weight = _share_among_words(here) / here.any(-1).sum(-1).clamp(min=1)[:, None, None]
     return torch.einsum("bskd,bsk->bd", values, weight)
 
 
@@ -152,13 +142,13 @@ class Tacl(nn.Module):
         self.predict = nn.ModuleDict({name: WordPredictor(width) for name in MODALITIES})
         self.head = nn.ModuleDict({name: _make_mlp(width, classes) for name in MODALITIES})
 
-    def attend_to_words(self, words: Float[Tensor, "B S K D"], encoded: EncodedSegments) -> dict[str, WordFeatures]:
+    def attend_to_words(self, words: Float[Tensor, "B S K D"], encoded: EncodedSegments) -> dict[str, CueFeatures]:
         """Modality -> its answers."""
         asked = self.norm["words"](words)
         tokens = {"video": encoded.video, "audio": encoded.audio}
         return {name: self.ask[name](asked, self.norm[name](tokens[name])) for name in MODALITIES}
 
-    def project_features(self, answers: dict[str, WordFeatures]) -> dict[str, Float[Tensor, "B S K D"]]:
+    def project_features(self, answers: dict[str, CueFeatures]) -> dict[str, Float[Tensor, "B S K D"]]:
         """Modality -> its answers where they are compared."""
         return {name: self.project[name](answers[name].content) for name in MODALITIES}
 
@@ -184,9 +174,8 @@ class ReleasedDecoder(nn.Module):
         self.enter = nn.Linear(config.width, own)
         self.register_buffer("position", sinusoidal_positions(tokens, own), persistent=False)
         self.position: Tensor
-        self.blocks = make_blocks(
-            own, config.decoder_depth, config.decoder_heads, eps=DECODER_EPS, compiled=config.compile
-        )
+        sizes = (own, config.decoder_depth, config.decoder_heads)
+        self.blocks = make_blocks(*sizes, compiled=config.compile, eps=DECODER_EPS)
         self.norm = nn.LayerNorm(own, DECODER_EPS)
         self.patches = nn.Linear(own, config.tubelet * config.patch**2 * 3)
 
@@ -212,11 +201,10 @@ class ReleasedObjective(nn.Module):
         classes, tokens = len(info.classes), math.prod(predictor.mbt.video_grid)
         lexicon = load_lexicon(LEXICON)
         self.cue_finder = CueFinder(lexicon, info, match_all_words=True)
-        self.words = make_seeded(
-            rng, "mart.words", lambda: make_word_embedding(config.weights_text, lexicon, config.width)
-        )
-        self.tacl = make_seeded(rng, "released.tacl", lambda: Tacl(config.width, config.text_heads, classes))
-        self.decoder = make_seeded(rng, "released.decoder", lambda: ReleasedDecoder(config, tokens))
+        words = partial(make_word_embedding, config.weights_text, lexicon, config.width)
+        self.words = make_seeded(rng, "mart.words", words)
+        self.tacl = make_seeded(rng, "released.tacl", partial(Tacl, config.width, config.text_heads, classes))
+        self.decoder = make_seeded(rng, "released.decoder", partial(ReleasedDecoder, config, tokens))
 
     def forward(self, batch: Batch) -> Losses:
         """0.05 recovery + contrast + both classifications, one value a clip."""
@@ -237,10 +225,8 @@ class ReleasedObjective(nn.Module):
         assert attention is not None
         hidden = self.hide_tokens(batch, compute_mask_score(attention, answers["video"].attention, words.mask).detach())
         patches = self.decoder(encoded.video, hidden)
-        recovered = recovery_loss(
-            patches, compute_released_target(inputs.video, self.config.tubelet, self.config.patch), hidden
-        )
-        terms["patch_video"] = self.config.w_patch * recovered * present[:, 0]
+        target = compute_released_target(inputs.video, self.config.tubelet, self.config.patch)
+        terms["patch_video"] = self.config.w_patch * recovery_loss(patches, target, hidden) * present[:, 0]
         share = hidden.float().mean((1, 2)).where(inputs.present[:, 0], torch.nan)
         return Losses(terms, {"hidden_video": share, "coverage": words.mask.any(-1).float().mean(-1)})
 
@@ -260,16 +246,18 @@ def compute_mask_score(
     attention: Float[Tensor, "B S N"], text: Float[Tensor, "B S K N"], here: Bool[Tensor, "B S K"]
 ) -> Float[Tensor, "B S N"]:
     """0.9 class-token attention + 0.1 text attention, mean over the segment's words."""
-    weight = here.float()
-    weight = weight / weight.sum(-1, keepdim=True).clamp(min=1)
-    return CLASS_SHARE * attention + TEXT_SHARE * torch.einsum("bskn,bsk->bsn", text, weight)
+    return CLASS_SHARE * attention + TEXT_SHARE * torch.einsum("bskn,bsk->bsn", text, _share_among_words(here))
+
+
+def _share_among_words(here: Bool[Tensor, "B S K"]) -> Float[Tensor, "B S K"]:
+    """Weights of the words of a segment that sum to 1; zeros where it has none."""
+    return here / here.sum(-1, keepdim=True).clamp(min=1)
 
 
 def compute_released_target(video: UInt8[Tensor, "B S T H W 3"], tubelet: int, patch: int) -> Float[Tensor, "B S N Q"]:
     """Patches of raw pixels, each channel less its mean and over its (unbiased) deviation."""
-    patches = rearrange(
-        video.float(), "B S (t a) (h b) (w c) ch -> B S (t h w) (a b c) ch", a=tubelet, b=patch, c=patch
-    )
+    form = "B S (t a) (h b) (w c) ch -> B S (t h w) (a b c) ch"
+    patches = rearrange(video.float(), form, a=tubelet, b=patch, c=patch)
     centred = (patches - patches.mean(-2, keepdim=True)) / (patches.std(-2, keepdim=True) + 1e-6)
     return rearrange(centred, "B S n q ch -> B S n (q ch)")
 
@@ -293,8 +281,7 @@ def load_released_weights(objective: nn.Module, path: Path, notice: Callable[[st
     """
     state, own = rename_released_state(load_tensors(path, "weights_all")), objective.state_dict()
     heads = [name for name in state if ".head." in name and own[name].shape != state[name].shape]
-    for name in heads:
-        del state[name]
+    state = {name: tensor for name, tensor in state.items() if name not in heads}
     for name, tensor in state.items():
         if name not in own or own[name].shape != tensor.shape:
             wants = list(own[name].shape) if name in own else "no such tensor"

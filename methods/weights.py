@@ -71,9 +71,8 @@ class Checkpoint:
 
     def make_shape_error(self, name: str, shape: Iterable[int | None]) -> ConfigError:
         """The error that a tensor has another shape than this config wants."""
-        has, wants = (
-            ", ".join("any" if size is None else str(size) for size in s) for s in (self.get_shape(name), shape)
-        )
+        shapes = (self.get_shape(name), shape)
+        has, wants = (", ".join("any" if size is None else str(size) for size in sizes) for sizes in shapes)
         return ConfigError(f"{self.file}: {name} is [{has}], this config wants [{wants}]; set its sizes to the file's")
 
     def get_shape(self, name: str) -> tuple[int, ...]:

@@ -7,25 +7,19 @@ import re
 from bench.types import DatasetInfo, Split
 from datasets.rows import NamingRules
 
+BY_NAME = ("Anger", "Disgust", "Fear", "Sadness", "Surprise")  # classes that the lexicon has by these names
 INFO = DatasetInfo(
     name="affwild2",
     title="Aff-Wild2",
     classes=("Anger", "Disgust", "Fear", "Happiness", "Neutral", "Sadness", "Surprise"),
     sentiment=(-1, -1, -1, 1, 0, -1, 1),  # ours; the paper names no map
     emotions={
-        "Anger": frozenset({"anger"}),
-        "Disgust": frozenset({"disgust"}),
-        "Fear": frozenset({"fear"}),
+        **{name: frozenset({name.lower()}) for name in BY_NAME},
         "Happiness": frozenset({"joy"}),
         "Neutral": frozenset(),
-        "Sadness": frozenset({"sadness"}),
-        "Surprise": frozenset({"surprise"}),
     },
     reasons={
-        **dict.fromkeys(
-            ("Anger", "Disgust", "Fear", "Sadness", "Surprise"),
-            "the lexicon has it by this name",
-        ),
+        **dict.fromkeys(BY_NAME, "the lexicon has it by this name"),
         "Happiness": "joy is the lexicon's word for it",
         "Neutral": "no cue agrees with a segment that is judged neutral, so none would be of use",
     },

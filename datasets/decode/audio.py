@@ -49,7 +49,7 @@ def read_log_mel(path: Path, mels: int, key: str) -> tuple[DecodedAudio, list[Da
 
 
 def read_samples(path: Path, key: str) -> tuple[np.ndarray, str, list[DataIssue]]:
-    """(n,) float32 of mono sound at RATE_HZ from the picture's start on, and the digest of what was decoded."""
+    """(n,) float32 of mono sound at SAMPLE_RATE from the picture's start on, and the digest of what was decoded."""
     with open_media(path) as container:
         if not container.streams.audio:
             return np.zeros(0, dtype=np.float32), "", []
@@ -81,10 +81,10 @@ def compute_log_mel(samples: np.ndarray, mels: int) -> np.ndarray:
     heard = wave[: len(samples)]  # filled in place: an hour of sound is there once
     heard.copy_(torch.from_numpy(samples))
     heard -= heard.mean()
-    spans = [(first, min(first + CHUNK_FRAMES, count)) for first in range(0, count, CHUNK_FRAMES)]
-    return np.concatenate(
-        [_compute_chunk(wave[a * _STEP_SAMPLES : (b - 1) * _STEP_SAMPLES + _WINDOW_SAMPLES], mels) for a, b in spans]
-    )
+    whole = CHUNK_FRAMES * _STEP_SAMPLES
+    shared = _WINDOW_SAMPLES - _STEP_SAMPLES  # samples that a chunk reads of the next one
+    chunks = [wave[first : first + whole + shared] for first in range(0, count * _STEP_SAMPLES, whole)]
+    return np.concatenate([_compute_chunk(chunk, mels) for chunk in chunks])
 
 
 def _compute_chunk(wave: torch.Tensor, mels: int) -> np.ndarray:

@@ -61,13 +61,13 @@ def _read_stated_seconds(clip: Clip, problems: list[DataIssue]) -> float | None:
     seconds = None
     for path in filter(None, (clip.sources.audio, clip.sources.video)):
         try:
-            claims = read_header(path, clip.key)
+            claimed, issues = read_header(path, clip.key)
         except ClipTooLong:
             raise
         except MediaError:  # told where it is decoded
             continue
-        problems += claims.issues
-        seconds = claims.seconds if path == clip.sources.video else None
+        problems += issues
+        seconds = claimed if path == clip.sources.video else None
     return seconds
 
 
@@ -89,10 +89,10 @@ def _has_visible_picture(picture: EncodedVideo, key: str, problems: list[DataIss
     if len(picture.packets) == 1:
         problems.append(DataIssue("one frame", key, "the picture is a single frame, shown throughout"))
     seen = decode_frames(picture.packets, range(len(picture.packets)))
-    black = all(int(frame.max()) < BLACK_LEVEL for _, frame in seen)
-    if black:
+    if all(int(frame.max()) < BLACK_LEVEL for _, frame in seen):
         problems.append(DataIssue("black", key, "all frames are black; the clip is used all the same"))
-    return not black
+        return False
+    return True
 
 
 def _has_audible_sound(sound: np.ndarray, key: str, problems: list[DataIssue]) -> bool:
@@ -100,11 +100,11 @@ def _has_audible_sound(sound: np.ndarray, key: str, problems: list[DataIssue]) -
     if not len(sound):
         problems.append(DataIssue("no sound", key, "the clip has no sound; it is used without"))
         return False
-    silent = is_silent(sound)
-    if silent:
+    if is_silent(sound):
         why = "nothing is to be heard from start to end; the clip is used all the same"
         problems.append(DataIssue("silent", key, why))
-    return not silent
+        return False
+    return True
 
 
 def _decode_picture(clip: Clip, side: int, problems: list[DataIssue]) -> EncodedVideo:

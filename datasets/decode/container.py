@@ -39,7 +39,7 @@ class ClipTooLong(MediaError):
 
 
 def check_length(seconds: float, name: str) -> None:
-    """Raise TooLong for media of an hour and more."""
+    """Raise ClipTooLong for media of an hour and more."""
     if seconds >= MAX_CLIP_SECONDS:
         raise ClipTooLong(
             f"{name} is {MAX_CLIP_SECONDS / 60:.0f} minutes long or longer, which is no clip; cut it into clips"
@@ -178,23 +178,17 @@ class TimestampRepair:
         return [DataIssue("time stamps", key, f"{name}: {jumps}; taken as adjacent")] if self.jumps else []
 
 
-@dataclass(frozen=True)
-class ContainerHeader:
-    """Seconds that a file's header states (None: it states none, or guesses), and what is odd about the file."""
+def read_header(path: Path, key: str) -> tuple[float | None, list[DataIssue]]:
+    """Seconds that a file's header states (None: it states none, or guesses), and what is odd about the file.
 
-    seconds: float | None
-    issues: tuple[DataIssue, ...]
-
-
-def read_header(path: Path, key: str) -> ContainerHeader:
-    """What a file states; raises TooLong for an hour and more, MediaError for a file that cannot be opened."""
+    Raises ClipTooLong for an hour and more, MediaError for a file that cannot be opened.
+    """
     with open_media(path) as container:
         names = container.format.name
         seconds = 0.0 if container.format.flags & _GUESSED_DURATION else (container.duration or 0) / av.time_base
         counted = max((s.frames / s.average_rate for s in find_video_streams(container) if s.average_rate), default=0)
     check_length(seconds, path.name)
-    stated = max(seconds, float(counted)) or None
     wanted = CONTAINERS_BY_SUFFIX.get(path.suffix.lower(), set())
     odd = wanted and not wanted & set(names.split(","))
     issue = DataIssue("container", key, f"{path.name} is {names} inside; read as that")
-    return ContainerHeader(stated, (issue,) if odd else ())
+    return max(seconds, float(counted)) or None, [issue] if odd else []

@@ -81,8 +81,12 @@ def _decode_jpeg(data: bytes) -> Any:
 
 def encode_jpeg(picture: np.ndarray) -> bytes:
     """(H, W, 3) uint8 as a JPEG of high quality, colours at full resolution."""
+    return _save_jpeg(Image.fromarray(picture), quality=90, subsampling=0)
+
+
+def _save_jpeg(picture: Image.Image, **options: int) -> bytes:
     data = BytesIO()
-    Image.fromarray(picture).save(data, "JPEG", quality=90, subsampling=0)
+    picture.save(data, "JPEG", **options)
     return data.getvalue()
 
 
@@ -92,9 +96,9 @@ def read_frame_folder(
     """A folder of numbered pictures, 30 a second; one that is missing or cannot be read shows the one before it."""
     small, faults = FrameEncoder(side), []
     index: list[int] = []
-    numbered = number_frames(folder, key, root)
-    check_length(max(numbered.places, default=0) / FRAME_RATE, f"{folder.name}/")
-    for place, path in zip(numbered.places, numbered.paths, strict=True):
+    pictures, problems = number_frames(folder, key, root)
+    check_length(max(pictures, default=0) / FRAME_RATE, f"{folder.name}/")
+    for place, path in pictures.items():
         index += [small.last_number] * (place - len(index))
         try:
             small.add(_decode_jpeg(path.read_bytes()))
@@ -102,8 +106,7 @@ def read_frame_folder(
             faults.append(f"{path.name}: {error}")
         index.append(small.last_number)
     if not small.count:
-        raise MediaError(f"no readable frame among {len(numbered.paths)} in {folder.name}/")
-    problems = list(numbered.issues)
+        raise MediaError(f"no readable frame among {len(pictures)} in {folder.name}/")
     if faults:
         problems.append(DataIssue("frames", key, f"unreadable, {len(faults)} of {len(index)}: first {faults[0]}"))
     packets = small.close()
@@ -192,8 +195,7 @@ def _create_encoder(height: int, width: int) -> Any:
         raise StoreError("PyAV was built without libx264; install its wheel: pip install --only-binary av av") from None
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "rgb24"
     encoder.time_base, encoder.thread_count = Fraction(1, 30), 1
-    options = {"preset": "veryfast", "tune": "fastdecode", "crf": str(RATE_FACTOR), "x264-params": _X264_PARAMS}
-    encoder.options = options
+    encoder.options = {"preset": "veryfast", "tune": "fastdecode", "crf": str(RATE_FACTOR), "x264-params": _X264_PARAMS}
     return encoder
 
 
@@ -264,17 +266,8 @@ def _get_colour_planes(frame: Any) -> ColourPlanes:
     return red, green, blue
 
 
-@dataclass(frozen=True)
-class NumberedFrames:
-    """The pictures in the order of their numbers, and the place of each, of 1/30 s."""
-
-    paths: tuple[Path, ...]
-    places: tuple[int, ...]
-    issues: tuple[DataIssue, ...]
-
-
-def number_frames(folder: Path, key: str, root: Path | None = None) -> NumberedFrames:
-    """The pictures of imgs/<Class>/<clip>/ placed by the last number in their names, the lowest first.
+def number_frames(folder: Path, key: str, root: Path | None = None) -> tuple[dict[int, Path], list[DataIssue]]:
+    """Place of 1/30 s -> picture of imgs/<Class>/<clip>/, by the last number in their names, the lowest first.
 
     Only pictures count. One that lies outside the data folder, or has no number of its own, is left out and told.
     """
@@ -295,7 +288,7 @@ def number_frames(folder: Path, key: str, root: Path | None = None) -> NumberedF
     problems = [DataIssue("frames", key, f"left out, {count} of the pictures: {what}") for what, count in told.items()]
     order = sorted(numbered)
     places, found = _place_frames(order, key)
-    return NumberedFrames(tuple(numbered[number] for number in order), tuple(places), (*problems, *found))
+    return {place: numbered[number] for place, number in zip(places, order, strict=True)}, problems + found
 
 
 def _place_frames(order: list[int], key: str) -> tuple[list[int], list[DataIssue]]:
@@ -328,15 +321,13 @@ def read_thumbnail(clip: Clip, side: int) -> bytes | None:
         small = ImageOps.cover(picture.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
     except (MediaError, OSError, *DECODE_ERRORS):
         return None
-    data = BytesIO()
-    small.save(data, "JPEG", quality=80)
-    return data.getvalue()
+    return _save_jpeg(small, quality=80)
 
 
 def _open_middle_frame(clip: Clip) -> Image.Image | None:
     """Open the picture in the middle of a folder, or the first that can be decoded from the middle of a video on."""
     if clip.sources.frames is not None:
-        paths = number_frames(clip.sources.frames, clip.key, clip.sources.root).paths
+        paths = [*number_frames(clip.sources.frames, clip.key, clip.sources.root)[0].values()]
         return Image.open(paths[len(paths) // 2]) if paths else None
     if clip.sources.video is None:
         return None

@@ -25,12 +25,11 @@ class MartConfig(PretrainConfig):
         "paper": {},
         "quick": {**PretrainConfig.presets["quick"], "contrast_width": 32},
     }
+    file_fields: ClassVar[tuple[str, ...]] = (*PretrainConfig.file_fields, "weights_teacher")
 
     def get_files(self) -> dict[str, Path]:
         """The weights, the teacher, and the lexicon where it is neither of those that come with packages."""
-        teacher = {"weights_teacher": Path(self.weights_teacher)} if self.weights_teacher else {}
-        lexicon = {} if self.lexicon in BUILTIN_LEXICA else {"lexicon": Path(self.lexicon)}
-        return {**super().get_files(), **teacher, **lexicon}
+        return super().get_files() | ({} if self.lexicon in BUILTIN_LEXICA else {"lexicon": Path(self.lexicon)})
 
     lexicon: str = Field("nrc", min_length=1, description="nrc | senticnet (its mood tags) | a JSON file")
     verify: LevelName = Field("degree", description="last stage of verification a cue has to pass: E1, E2, E3")

@@ -78,9 +78,8 @@ class BertReader:
         spoken = [slot for slot, cues in enumerate(found) if cues]
         vectors = [torch.zeros((0, self.width)) for _ in found]
         if spoken:
-            pieces = self.tokenizer(
-                [said[slot] for slot in spoken], add_special_tokens=False, return_offsets_mapping=True, verbose=False
-            )
+            options = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
+            pieces = self.tokenizer([said[slot] for slot in spoken], **options)
             read = self._encode_pieces(pieces["input_ids"], device)
             for slot, spans, hidden in zip(spoken, pieces["offset_mapping"], read, strict=True):
                 vectors[slot] = torch.stack([_average_pieces(cue, spans, hidden) for cue in found[slot]])
@@ -132,11 +131,7 @@ def _find_file(folder: Path, names: Sequence[str]) -> Path:
 
 def _modernise_name(name: str) -> str:
     """A tensor's name without the prefix of a whole pre-training model, and with today's names of a norm's values."""
-    return (
-        name.removeprefix("bert.")
-        .replace("LayerNorm.gamma", "LayerNorm.weight")
-        .replace("LayerNorm.beta", "LayerNorm.bias")
-    )
+    return name.removeprefix("bert.").replace("Norm.gamma", "Norm.weight").replace("Norm.beta", "Norm.bias")
 
 
 def _average_pieces(cue: Cue, spans: list[tuple[int, int]], hidden: Float[Tensor, "P H"]) -> Float[Tensor, " H"]:
@@ -179,9 +174,7 @@ class CueAttention(nn.Module):
         clips = len(cues)
         flat = rearrange(tokens, "B S n d -> (B S) n d")
         content, maps = self.attention(rearrange(cues, "B S k d -> (B S) k d"), flat, flat, need_weights=True)
-        return CueFeatures(
-            rearrange(content, "(B S) k d -> B S k d", B=clips), rearrange(maps, "(B S) k n -> B S k n", B=clips)
-        )
+        return CueFeatures(*(rearrange(found, "(B S) k x -> B S k x", B=clips) for found in (content, maps)))
 
 
 def contrastive_loss(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from itertools import product
+from typing import Literal
 
 import numpy as np
+from einops import rearrange
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -22,11 +24,11 @@ from bench.explanations import (
     add_title,
     format_clip_name,
 )
+from methods.mart.method import LEVELS
 
 MAX_SEGMENTS, MAX_FRAMES = 6, 4  # at most so many of a clip, evenly spaced
 MASK_GREY, MASKED_SHARE_VISIBLE = 170, 0.22  # grey over what is hidden, and how much of it still shines through
 HINT_COLOUR = "#E69F00"
-LEVEL_NAMES = {"sentiment": "E1", "emotion": "E2", "degree": "E3"}
 LEVEL_COLOURS = {
     None: "#000000",
     "sentiment": "#D55E00",
@@ -45,12 +47,12 @@ def pick_evenly(count: int, most: int) -> list[int]:
 
 
 def get_token_box(mask: MaskArrays, token: int) -> tuple[slice, ...]:
-    """The places that a token covers along the axes of the grid."""
-    steps = np.unravel_index(token, mask.grid)
-    return tuple(
-        slice(int(step) * stride, int(step) * stride + patch)
-        for step, stride, patch in zip(steps, mask.stride, mask.patch, strict=True)
-    )
+    """The places of the content that a token covers along the axes of the grid: one frame of a tubelet is kept."""
+    strides, patches = mask.stride, mask.patch
+    if len(mask.grid) == 3:
+        strides, patches = (1, *strides[1:]), (1, *patches[1:])
+    firsts = (int(step) * stride for step, stride in zip(np.unravel_index(token, mask.grid), strides, strict=True))
+    return tuple(slice(first, first + patch) for first, patch in zip(firsts, patches, strict=True))
 
 
 def find_masked_positions(mask: MaskArrays, segment: int) -> np.ndarray:
@@ -58,7 +60,7 @@ def find_masked_positions(mask: MaskArrays, segment: int) -> np.ndarray:
     shape = mask.content.shape[1:4] if mask.content.ndim == 5 else mask.content.shape[:0:-1]
     covered, visible = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
     for token, hidden in enumerate(mask.hidden[segment]):
-        place = _get_stored_box(mask, token)
+        place = get_token_box(mask, token)
         covered[place] = True
         visible[place] |= not hidden
     return covered & ~visible
@@ -67,9 +69,8 @@ def find_masked_positions(mask: MaskArrays, segment: int) -> np.ndarray:
 def grey_out(content: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """Colours (..., 3) from 0 to 255 with a grey veil where True."""
     under = content.astype(np.float32)
-    return np.where(
-        hidden[..., None], MASKED_SHARE_VISIBLE * under + (1 - MASKED_SHARE_VISIBLE) * MASK_GREY, under
-    ).astype(np.uint8)
+    veiled = MASKED_SHARE_VISIBLE * under + (1 - MASKED_SHARE_VISIBLE) * MASK_GREY
+    return np.where(hidden[..., None], veiled, under).astype(np.uint8)
 
 
 def draw_masks(explained: RunExplanations) -> Figure | None:
@@ -89,7 +90,7 @@ def draw_masks(explained: RunExplanations) -> Figure | None:
     blocks = figure.subfigures(rows, columns, squeeze=False, wspace=0.03).flat
     for block, (key, masks) in zip(blocks, told.items(), strict=False):
         block.suptitle(format_clip_name(explained, key), fontsize=9, x=0.02, ha="left", parse_math=False)
-        heights = [_compute_panel_height(mask) for mask in masks.values()]
+        heights = [min(mask.grid[0], MAX_FRAMES) if len(mask.grid) == 3 else 1.1 for mask in masks.values()]
         panels = block.subplots(len(masks), 1, squeeze=False, height_ratios=heights)[:, 0]
         for axes, (name, mask) in zip(panels, masks.items(), strict=True):
             (_draw_video_masks if name == "video" else _draw_audio_masks)(axes, mask)
@@ -102,32 +103,16 @@ def draw_masks(explained: RunExplanations) -> Figure | None:
     return figure
 
 
-def _get_stored_box(mask: MaskArrays, token: int) -> tuple[slice, ...]:
-    """A token's box in `find_masked_positions`: of a tubelet only the first frame is kept."""
-    place = get_token_box(mask, token)
-    if len(mask.grid) == 3:
-        time = int(np.unravel_index(token, mask.grid)[0])
-        return (slice(time, time + 1), *place[1:])
-    return place
-
-
-def _compute_panel_height(mask: MaskArrays) -> float:
-    return float(min(mask.grid[0], MAX_FRAMES)) if len(mask.grid) == 3 else 1.1
-
-
 def _draw_video_masks(axes: Axes, mask: MaskArrays) -> None:
     """Frames below each other, segments beside each other."""
     segments, frames = pick_evenly(len(mask.hidden), MAX_SEGMENTS), pick_evenly(mask.grid[0], MAX_FRAMES)
     gap = max(1, mask.content.shape[2] // 16)
     high, wide = (side + gap for side in mask.content.shape[2:4])
-    sheet = np.full((len(frames) * high - gap, len(segments) * wide - gap, 3), 255, dtype=np.uint8)
-    for (row, frame), (column, segment) in product(enumerate(frames), enumerate(segments)):
-        picture = grey_out(mask.content[segment, frame], find_masked_positions(mask, segment)[frame])
-        sheet[row * high : (row + 1) * high - gap, column * wide : (column + 1) * wide - gap] = picture
-    axes.imshow(sheet, interpolation="nearest", aspect="auto")
+    greyed = [grey_out(mask.content[segment], find_masked_positions(mask, segment)) for segment in segments]
+    _show_side_by_side(axes, np.stack(greyed, 1)[frames], gap)
     for (row, frame), (column, segment) in product(enumerate(frames), enumerate(segments)):
         for token in np.flatnonzero(mask.hints[segment]):
-            time, *place = _get_stored_box(mask, int(token))
+            time, *place = get_token_box(mask, int(token))
             if time.start == frame:
                 _draw_outline(axes, place, row * high, column * wide)
     axes.set_ylabel("frame", fontsize=8)
@@ -143,12 +128,9 @@ def _draw_audio_masks(axes: Axes, mask: MaskArrays) -> None:
     shade = np.clip((sound.transpose(0, 2, 1) - low) / max(high - low, 1e-6), 0, 1)  # (s, M, F)
     gap = max(1, shade.shape[2] // 16)
     wide = shade.shape[2] + gap
-    sheet = np.full((shade.shape[1], len(segments) * wide - gap, 3), 255, dtype=np.uint8)
-    for column, segment in enumerate(segments):
-        colours = 255 * colormaps["viridis"](shade[column])[..., :3]  # (M, F, 3) from 0 to 255
-        picture = grey_out(colours, find_masked_positions(mask, segment))
-        sheet[:, column * wide : (column + 1) * wide - gap] = picture
-    axes.imshow(sheet, interpolation="nearest", aspect="auto", origin="lower")
+    colours = 255 * colormaps["viridis"](shade)[..., :3]  # (s, M, F, 3) from 0 to 255
+    hidden = np.stack([find_masked_positions(mask, segment) for segment in segments])
+    _show_side_by_side(axes, grey_out(colours, hidden)[None], gap, origin="lower")
     for column, segment in enumerate(segments):
         for token in np.flatnonzero(mask.hints[segment]):
             _draw_outline(axes, get_token_box(mask, int(token)), 0, column * wide)
@@ -156,6 +138,13 @@ def _draw_audio_masks(axes: Axes, mask: MaskArrays) -> None:
     axes.tick_params(axis="y", labelsize=7)
     _label_segments(axes, segments, wide)
     axes.set_xlabel("segment", fontsize=8)
+
+
+def _show_side_by_side(axes: Axes, pictures: np.ndarray, gap: int, origin: Literal["upper", "lower"] = "upper") -> None:
+    """(rows, columns, H, W, 3) pictures with white gaps between them."""
+    framed = np.pad(pictures, ((0, 0), (0, 0), (0, gap), (0, gap), (0, 0)), constant_values=255)
+    sheet = rearrange(framed, "r c h w x -> (r h) (c w) x")[:-gap, :-gap]
+    axes.imshow(sheet, interpolation="nearest", aspect="auto", origin=origin)
 
 
 def _draw_outline(axes: Axes, place: Sequence[slice], top: int, left: int) -> None:
@@ -175,11 +164,11 @@ def _label_segments(axes: Axes, segments: Sequence[int], wide: int) -> None:
 
 def find_words(explained: RunExplanations) -> dict[str, tuple[StoredWordOutcome, ...]]:
     """Clip key -> the words of the first stage that judges any, of the clips that are shown."""
-    for found in explained.stages.values():
-        told = {key: found[key].words for key in explained.shown if key in found and found[key].words}
-        if told:
-            return told
-    return {}
+    judged = (
+        {key: found[key].words for key in explained.shown if key in found and found[key].words}
+        for found in explained.stages.values()
+    )
+    return next(filter(None, judged), {})
 
 
 def assign_lanes(spans: Sequence[tuple[float, float]]) -> list[int]:
@@ -200,10 +189,12 @@ def draw_words(explained: RunExplanations) -> Figure | None:
         return None
     said = [word for row in told.values() for word in row]
     room = FIGURE_WIDTH - 2 * SIDE_MARGIN
-    second = (room - max(_measure_text(_format_word(word)) for word in said) - 0.2) / max(
-        1.0, *(word.start for word in said)
-    )  # inches
-    places = {key: assign_lanes([_compute_word_span(word, second) for word in row]) for key, row in told.items()}
+    widest = max(_measure_text(_format_word(word)) for word in said)
+    second = (room - widest - 0.2) / max(1.0, *(word.start for word in said))  # inches
+    places = {}
+    for key, row in told.items():
+        ends = [word.start * second + _measure_text(_format_word(word)) + 0.16 for word in row]  # inches
+        places[key] = assign_lanes([(word.start * second, end) for word, end in zip(row, ends, strict=True)])
     heights = [LANE_HEIGHT * (max(found) + 1) + 0.08 for found in places.values()]
     tall = TOP_MARGIN + sum(heights) + CLIP_GAP * (len(told) - 1) + BOTTOM_MARGIN
     figure = Figure(figsize=(FIGURE_WIDTH, tall))
@@ -222,11 +213,6 @@ def draw_words(explained: RunExplanations) -> Figure | None:
     return figure
 
 
-def _compute_word_span(word: StoredWordOutcome, second: float) -> tuple[float, float]:
-    """Where a word starts and ends, in inches."""
-    return word.start * second, word.start * second + _measure_text(_format_word(word)) + 0.16
-
-
 @cache
 def _measure_text(text: str) -> float:
     """Inches of a text at our size."""
@@ -234,7 +220,7 @@ def _measure_text(text: str) -> float:
 
 
 def _format_word(word: StoredWordOutcome) -> str:
-    return f"{word.text} ×{LEVEL_NAMES[word.planted]}" if word.planted else word.text
+    return f"{word.text} ×{LEVELS[word.planted]}" if word.planted else word.text
 
 
 def _draw_word_row(axes: Axes, row: Sequence[StoredWordOutcome], places: Sequence[int], second: float) -> None:
@@ -254,7 +240,7 @@ def _draw_word_row(axes: Axes, row: Sequence[StoredWordOutcome], places: Sequenc
 
 def _draw_word_legend(figure: Figure, height: float, planted: bool) -> None:
     """The legend, a line below all."""
-    texts = {"kept": None, **{f"dropped by {LEVEL_NAMES[stage]} {stage}": stage for stage in LEVEL_NAMES}}
+    texts = {"kept": None, **{f"dropped by {level} {stage}": stage for stage, level in LEVELS.items()}}
     left = SIDE_MARGIN / FIGURE_WIDTH
     for text, stage in texts.items():
         figure.text(left, height, text, fontsize=WORD_SIZE, color=LEVEL_COLOURS[stage], va="center")

@@ -77,11 +77,11 @@ class Lexicon:
 
     polarities: Mapping[str, float]
     emotions: Mapping[str, frozenset[str]]
-    _sorted_strengths: list[float] = field(init=False, repr=False)
     _entry_cache: dict[str, LexiconEntry | None] = field(init=False, repr=False, default_factory=dict)
 
-    def __post_init__(self) -> None:
-        self._sorted_strengths = sorted(abs(value) for value in self.polarities.values())
+    @cached_property
+    def _sorted_strengths(self) -> list[float]:
+        return sorted(abs(value) for value in self.polarities.values())
 
     def find_entry(self, concept: str) -> LexiconEntry | None:
         """The entry of a word, or of words joined by "_"; None without polarity or emotions."""
@@ -92,9 +92,7 @@ class Lexicon:
     @cached_property
     def word_rows(self) -> dict[str, int]:
         """Word -> its row of a word table, from 2 on: every word that an entry is made of, in their order."""
-        concepts = (
-            concept for concept, polarity in self.polarities.items() if polarity and self._find_emotions(concept)
-        )
+        concepts = (one for one, polarity in self.polarities.items() if polarity and self._find_emotions(one))
         words = {word for concept in concepts for word in concept.split("_")}
         return {word: row for row, word in enumerate(sorted(words), UNKNOWN_ROW + 1)}
 
@@ -104,10 +102,7 @@ class Lexicon:
 
     def compute_degree(self, polarity: float) -> float:
         """The percentile of |polarity|, ties in the middle."""
-        below, upto = (
-            bisect_left(self._sorted_strengths, abs(polarity)),
-            bisect_right(self._sorted_strengths, abs(polarity)),
-        )
+        below, upto = (bisect(self._sorted_strengths, abs(polarity)) for bisect in (bisect_left, bisect_right))
         return (below + upto) / 2 / len(self._sorted_strengths)
 
     def find_cues(self, words: Sequence[Word], info: DatasetInfo) -> tuple[Cue, ...]:
@@ -119,7 +114,9 @@ class Lexicon:
             taken = 1
             for count in range(min(MAX_CONCEPT_WORDS, len(tokens) - place), 0, -1):
                 span = tokens[place : place + count]
-                entry = self._find_entry_or_stem([token.text for token in span])
+                entry = self.find_entry("_".join(token.text for token in span))
+                if entry is None and count == 1:
+                    entry = self.find_entry(_stem_word(span[0].text))
                 if entry is not None:
                     found.append(_make_cue(span, entry, info))
                     taken = count
@@ -131,12 +128,6 @@ class Lexicon:
         """Every word of a slot as a cue without meaning."""
         return tuple(Cue(token.text, token.start, 0, 0.0, frozenset(), (token.span,)) for token in _tokenise(words))
 
-    def _find_entry_or_stem(self, tokens: list[str]) -> LexiconEntry | None:
-        entry = self.find_entry("_".join(tokens))
-        if entry is None and len(tokens) == 1:
-            entry = self.find_entry(_stem_word(tokens[0]))
-        return entry
-
     def _make_entry(self, concept: str) -> LexiconEntry | None:
         polarity = self.polarities.get(concept)
         if not polarity:
@@ -146,10 +137,9 @@ class Lexicon:
 
     def _find_emotions(self, concept: str) -> frozenset[str]:
         """The emotions of a concept; where the emotion list lacks it, those of its words taken together."""
-        emotions = self.emotions.get(concept)
-        if emotions is None:
-            emotions = frozenset().union(*(self.emotions.get(word, frozenset()) for word in concept.split("_")))
-        return emotions
+        if concept in self.emotions:
+            return self.emotions[concept]
+        return frozenset().union(*(self.emotions.get(word, frozenset()) for word in concept.split("_")))
 
 
 @cache
@@ -161,7 +151,8 @@ def load_lexicon(name: str) -> Lexicon:
 
         polarities = {concept: float(values[7]) for concept, values in senticnet.items()}
         if name == "nrc":
-            return Lexicon(polarities, _load_nrc_emotions())
+            text = resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8")
+            return Lexicon(polarities, {w: frozenset(tags) & PLUTCHIK_EMOTIONS for w, tags in json.loads(text).items()})
         moods = {
             concept: frozenset(MOOD_EMOTIONS[tag] for tag in values[4:6] if tag in MOOD_EMOTIONS)
             for concept, values in senticnet.items()
@@ -175,10 +166,8 @@ def load_lexicon(name: str) -> Lexicon:
             f"lexicon '{name}' is neither nrc nor senticnet nor a file of "
             f'{{word: {{"polarity": .., "emotions": [..]}}}} ({type(error).__name__}: {error})'
         ) from None
-    return Lexicon(
-        {word: polarity for word, (polarity, _) in entries.items()},
-        {word: emotions for word, (_, emotions) in entries.items()},
-    )
+    polarities = {word: polarity for word, (polarity, _) in entries.items()}
+    return Lexicon(polarities, {word: emotions for word, (_, emotions) in entries.items()})
 
 
 def _parse_entry(word: str, value: dict[str, Any]) -> tuple[float, frozenset[str]]:
@@ -193,11 +182,6 @@ def _parse_entry(word: str, value: dict[str, Any]) -> tuple[float, frozenset[str
     return polarity, emotions
 
 
-def _load_nrc_emotions() -> dict[str, frozenset[str]]:
-    text = resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8")
-    return {word: frozenset(tags) & PLUTCHIK_EMOTIONS for word, tags in json.loads(text).items()}
-
-
 def _tokenise(words: Sequence[Word]) -> list[_WordToken]:
     found: list[_WordToken] = []
     before = 0  # characters of the transcript
@@ -210,11 +194,14 @@ def _tokenise(words: Sequence[Word]) -> list[_WordToken]:
 
 
 def _make_cue(span: Sequence[_WordToken], entry: LexiconEntry, info: DatasetInfo) -> Cue:
-    classes = frozenset(
-        index for index, name in enumerate(info.classes) if info.emotions.get(name, frozenset()) & entry.emotions
-    )
+    classes = frozenset(map(info.classes.index, _find_classes(entry, info)))
     text, places = " ".join(token.text for token in span), tuple(token.span for token in span)
     return Cue(text, span[0].start, 1 if entry.polarity > 0 else -1, entry.degree, classes, places)
+
+
+def _find_classes(entry: LexiconEntry, info: DatasetInfo) -> list[str]:
+    """The classes that an entry speaks for."""
+    return [name for name in info.classes if info.emotions.get(name, frozenset()) & entry.emotions]
 
 
 @cache
@@ -227,7 +214,8 @@ def _stem_word(word: str) -> str:
 def survey_cues(info: DatasetInfo, said: Iterable[tuple[Clip, list[Word]]]) -> FactsSection:
     """Count, for each class of a card, entries of the lexicon and cues among the words of its clips."""
     lexicon = load_lexicon("nrc")
-    entries = _count_entries(info)
+    known = filter(None, map(lexicon.find_entry, lexicon.polarities))
+    entries = Counter(name for entry in known for name in _find_classes(entry, info))
     clips, hit, cues = Counter[int](), Counter[int](), Counter[int]()
     for clip, words in said:
         found = lexicon.find_cues(words, info)
@@ -238,7 +226,8 @@ def survey_cues(info: DatasetInfo, said: Iterable[tuple[Clip, list[Word]]]) -> F
     for label, name in enumerate(info.classes):
         count = max(clips[label], 1)
         cells = (f"{entries[name]:,}", hit[label] / count, f"{cues[label] / count:.1f}")
-        rows.append(ClassFacts(name, cells, _explain_emotions(info, name)))
+        emotions = ", ".join(sorted(info.emotions.get(name, ()))) or "no emotion speaks for it"
+        rows.append(ClassFacts(name, cells, ": ".join(filter(None, (emotions, info.reasons.get(name))))))
     return FactsSection(
         id="lexicon",
         title="What the lexicon hears",
@@ -248,20 +237,3 @@ def survey_cues(info: DatasetInfo, said: Iterable[tuple[Clip, list[Word]]]) -> F
         lead="No cue can reach" if info.unreached else "",
         names=", ".join(info.unreached),
     )
-
-
-def _explain_emotions(info: DatasetInfo, name: str) -> str:
-    """The emotions that speak for a class, and why these."""
-    emotions = ", ".join(sorted(info.emotions.get(name, ())))
-    return ": ".join(part for part in (emotions or "no emotion speaks for it", info.reasons.get(name)) if part)
-
-
-def _count_entries(info: DatasetInfo) -> Counter[str]:
-    """Class -> entries of the lexicon that speak for it."""
-    lexicon = load_lexicon("nrc")
-    found = Counter[str]()
-    for concept in lexicon.polarities:
-        entry = lexicon.find_entry(concept)
-        if entry is not None:
-            found.update(name for name in info.classes if info.emotions.get(name, frozenset()) & entry.emotions)
-    return found

@@ -19,6 +19,7 @@ from bench.errors import ConfigError
 from bench.rng import RngTree
 from bench.types import Batch, MaskSnapshot
 from methods.mart.config import MartConfig
+from methods.mbt.config import MODALITIES
 
 
 class MaskInputs(NamedTuple):
@@ -49,11 +50,15 @@ def count_hidden_groups(groups: int, ratio: float) -> int:
 
 def count_visible_tokens(mask: str, ratio: float, grid: tuple[int, ...], time_axis: int) -> int:
     """Tokens that a strategy leaves in every segment: known beforehand, so that the device need not be asked."""
-    tokens, times = math.prod(grid), grid[time_axis]
-    groups = {"frame": times, "tube": tokens // times}.get(mask)
-    return tokens - (
-        count_hidden_tokens(tokens, ratio) if groups is None else count_hidden_groups(groups, ratio) * tokens // groups
-    )
+    tokens, groups = math.prod(grid), _count_groups(mask, grid, time_axis)
+    if groups is None:
+        return tokens - count_hidden_tokens(tokens, ratio)
+    return tokens - count_hidden_groups(groups, ratio) * tokens // groups
+
+
+def _count_groups(mask: str, grid: tuple[int, ...], time_axis: int) -> int | None:
+    """Groups that `frame` or `tube` hides whole; None of another strategy."""
+    return {"frame": grid[time_axis], "tube": math.prod(grid) // grid[time_axis]}.get(mask)
 
 
 def count_revealed_tokens(tokens: int, reveal: float) -> int:
@@ -105,9 +110,7 @@ def hide_groups(evidence: MaskInputs, ratio: float, along_time: bool) -> Bool[Te
 
 def check_mask_groups(mask: str, grid: tuple[int, ...], time_axis: int) -> None:
     """Raise ConfigError where `tube` or `frame` has one group alone on a grid: nothing could ever be hidden."""
-    times = grid[time_axis]
-    groups = {"frame": times, "tube": math.prod(grid) // times}.get(mask, 2)
-    if groups < 2:
+    if _count_groups(mask, grid, time_axis) == 1:
         what, how = {
             "frame": ("moment", "more frames, or a smaller tubelet or audio_stride"),
             "tube": ("place", "a smaller patch or audio_patch (quick: --set patch=12 --set audio_patch=16)"),
@@ -153,20 +156,13 @@ def make_mask_snapshots(
     hints = {name: find_revealed_tokens(config.mask, of, ratio, config.reveal) for name, of in evidence.items()}
     content = {"video": batch.inputs.video[:, :, :: config.tubelet], "audio": batch.inputs.audio}
     tubelet = (config.tubelet, config.patch, config.patch)
-    shapes = {
-        "video": (tubelet, tubelet),
-        "audio": ((config.audio_patch,) * 2, (config.audio_stride,) * 2),
-    }
-    found: list[dict[str, MaskSnapshot]] = []
-    for b, present in enumerate(batch.inputs.present.tolist()):
-        here = dict(zip(("video", "audio"), present, strict=False))
-        found.append(
-            {
-                name: MaskSnapshot(
-                    hidden[name][b].cpu(), hints[name][b].cpu(), of.grid, *shapes[name], content[name][b].cpu()
-                )
-                for name, of in evidence.items()
-                if here[name]
-            }
-        )
-    return found
+    shapes = {"video": (tubelet, tubelet), "audio": ((config.audio_patch,) * 2, (config.audio_stride,) * 2)}
+
+    def take_snapshot(name: str, b: int) -> MaskSnapshot:
+        tensors = hidden[name][b].cpu(), hints[name][b].cpu()
+        return MaskSnapshot(*tensors, evidence[name].grid, *shapes[name], content[name][b].cpu())
+
+    return [
+        {name: take_snapshot(name, b) for name, here in zip(MODALITIES, present, strict=False) if here}
+        for b, present in enumerate(batch.inputs.present.tolist())
+    ]

@@ -6,8 +6,9 @@ Key: B clips, S segments, K cues of a segment, N tokens, D width, C classes.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property, partial
 
 import torch
 from jaxtyping import Bool, Float
@@ -51,7 +52,7 @@ from methods.mart.recovery import (
     patch_loss,
 )
 from methods.mart.verification import CueBatch, CueFinder, CueVerdict, VerificationLevels, verify_cues
-from methods.mbt.config import make_sampling
+from methods.mbt.config import MODALITIES, make_sampling
 from methods.mbt.layers import make_seeded, scale_mel
 from methods.mbt.model import EncodedSegments, Mbt, PatchTokens, TemporalScores, VisibleTokens, compute_temporal_scores
 from methods.mbt.pretrained import load_pretrained
@@ -64,8 +65,6 @@ from methods.mbt.supervised import (
     polarity_cross_entropy,
 )
 
-MODALITIES = ("video", "audio")
-
 
 class MartPredictor(MbtPredictor):
     """MBT, with MART's temporal scores and its verdict on every cue as explanation."""
@@ -75,19 +74,16 @@ class MartPredictor(MbtPredictor):
         self.config, self.info = config, info
         self.register_buffer("sentiment", torch.tensor(info.sentiment), persistent=False)
         self.sentiment: Tensor
-        self._cue_finder: CueFinder | None = None
 
-    def find_cues(self, inputs: Inputs) -> CueBatch:
-        """The cues of a batch; the lexicon is loaded when it is first wanted."""
-        if self._cue_finder is None:
-            self._cue_finder = CueFinder(load_lexicon(self.config.lexicon), self.info)
-        return self._cue_finder(inputs)
+    @cached_property
+    def find_cues(self) -> CueFinder:
+        """Find the cues of a batch; the lexicon is loaded when it is first wanted."""
+        return CueFinder(load_lexicon(self.config.lexicon), self.info)
 
     def score_segments(self, encoded: EncodedSegments, inputs: Inputs) -> TemporalScores:
         """Eq. 3 on encoded segments."""
-        return compute_temporal_scores(
-            self.mbt, encoded.video_class, encoded.audio_class, inputs.present, self.config.tcam
-        )
+        features = (encoded.video_class, encoded.audio_class)
+        return compute_temporal_scores(self.mbt, *features, inputs.present, self.config.tcam)
 
     def verify(self, temporal: TemporalScores, cues: CueBatch) -> VerificationLevels:
         """E1, E2 and E3 of every cue."""
@@ -100,12 +96,9 @@ class MartPredictor(MbtPredictor):
         stages, features = self.verify(temporal, cues), compute_clip_features(encoded)
         told = []
         for b, clip in enumerate(cues.by_segment):
-            verdicts = tuple(
-                CueVerdict(cue.text, cue.start, *(bool(stage[b, s, k]) for stage in stages))
-                for s, slot in enumerate(clip)
-                for k, cue in enumerate(slot)
-            )
-            told.append(Explanation(temporal.curve[b].cpu(), verdicts, feature=features[b].cpu()))
+            places = [(s, k, cue) for s, slot in enumerate(clip) for k, cue in enumerate(slot)]
+            verdicts = [CueVerdict(cue.text, cue.start, *(bool(at[b, s, k]) for at in stages)) for s, k, cue in places]
+            told.append(Explanation(temporal.curve[b].cpu(), tuple(verdicts), feature=features[b].cpu()))
         return told
 
 
@@ -117,8 +110,7 @@ class CueReading:
     levels: VerificationLevels
     verified: Bool[Tensor, "B S K"]
     word_features: Float[Tensor, "B S K D"]
-    video: CueFeatures
-    audio: CueFeatures
+    answers: dict[str, CueFeatures]  # by modality
 
 
 class MartObjective(nn.Module):
@@ -128,25 +120,24 @@ class MartObjective(nn.Module):
         super().__init__()
         self.predictor, self.config, self.streams = predictor, config, rng
         classes, width = len(info.classes), config.width
-        self.uses_recovery = config.mask != "none" and any(self._get_recovery_weights())
+        target = RECOVERY_TARGETS[config.target]
+        self.w_patch, self.w_kl = target.get_loss_weights(config)
+        self.uses_recovery = config.mask != "none" and (self.w_patch > 0 or self.w_kl > 0)
         self.uses_cues = config.w_tacl > 0 or config.w_cue > 0 or (self.uses_recovery and config.mask == "affective")
         if self.uses_cues:
-            lexicon = load_lexicon(config.lexicon)
-            self.words = make_seeded(
-                rng, "mart.words", lambda: make_word_embedding(config.weights_text, lexicon, width)
-            )
-            self.asks = _make_pair(rng, "mart.ask", lambda: CueAttention(width, config.heads))
-            self.heads = _make_pair(rng, "mart.head", lambda: nn.Linear(width, classes))
-            self.projections = _make_pair(rng, "mart.project", lambda: nn.Linear(width, config.contrast_width))
-            self.project_words = make_seeded(rng, "mart.project.words", lambda: nn.Linear(width, config.contrast_width))
+            words = partial(make_word_embedding, config.weights_text, load_lexicon(config.lexicon), width)
+            project = partial(nn.Linear, width, config.contrast_width)
+            self.words = make_seeded(rng, "mart.words", words)
+            self.asks = _make_pair(rng, "mart.ask", partial(CueAttention, width, config.heads))
+            self.heads = _make_pair(rng, "mart.head", partial(nn.Linear, width, classes))
+            self.projections = _make_pair(rng, "mart.project", project)
+            self.project_words = make_seeded(rng, "mart.project.words", project)
         if self.uses_recovery:
             check_mask_groups(config.mask, predictor.mbt.video_grid, time_axis=0)
             check_mask_groups(config.mask, predictor.mbt.audio_grid, time_axis=1)
-            target = RECOVERY_TARGETS[config.target]
             self.picture_target = target.make_picture_target(config)
-            self.decoders = make_decoders(
-                config, predictor.mbt, classes, self.picture_target.size, target.recovers_sound, rng
-            )
+            sizes = (classes, self.picture_target.size, target.recovers_sound)
+            self.decoders = make_decoders(config, predictor.mbt, *sizes, rng)
 
     def forward(self, batch: Batch) -> Losses:
         """Every term and note of METHOD.md section 7, one value a clip."""
@@ -173,20 +164,15 @@ class MartObjective(nn.Module):
             return told
         tokens = self.predictor.mbt.embed(batch.inputs)
         encoded = self.predictor.mbt.encode(tokens, attention=True)
-        read = (
-            self._read_cues(batch, encoded, self.predictor.score_segments(encoded, batch.inputs))
-            if self.uses_cues
-            else None
-        )
+        temporal = self.predictor.score_segments(encoded, batch.inputs)
+        read = self._read_cues(batch, encoded, temporal) if self.uses_cues else None
         evidence = {name: self._make_mask_inputs(name, batch, encoded, read) for name in MODALITIES}
         hidden = {name: self._hide_tokens(of, batch) for name, of in evidence.items()}
         _, scores = self._decode_visible(tokens, hidden, batch.progress)
         masks = make_mask_snapshots(self.config, batch, evidence, hidden)
-        trained = self._get_recovery_weights()[1] > 0 and self.config.kl_axis == "class"
-        return [
-            replace(one, recovered=scores[b].softmax(-1).cpu() if trained else None, masks=masks[b])
-            for b, one in enumerate(told)
-        ]
+        trained = self.w_kl > 0 and self.config.kl_axis == "class"
+        found = [share.softmax(-1).cpu() if trained else None for share in scores]
+        return [replace(one, recovered=of, masks=mask) for one, of, mask in zip(told, found, masks, strict=True)]
 
     def _read_cues(self, batch: Batch, encoded: EncodedSegments, temporal: TemporalScores) -> CueReading:
         """Look the cues up, verify them, and ask both modalities about them."""
@@ -195,35 +181,32 @@ class MartObjective(nn.Module):
         begun = batch.progress >= self.config.verify_after
         kept = stages.select_passing(self.config.verify if begun else "none", cues)
         words = self.words(cues)
-        video, audio = self.asks["video"](words, encoded.video), self.asks["audio"](words, encoded.audio)
-        return CueReading(cues, stages, kept, words, video, audio)
+        tokens = {"video": encoded.video, "audio": encoded.audio}
+        answers = {name: self.asks[name](words, tokens[name]) for name in MODALITIES}
+        return CueReading(cues, stages, kept, words, answers)
 
     def _compute_cue_losses(self, batch: Batch, read: CueReading, notes: dict[str, Tensor]) -> dict[str, Tensor]:
         """L_cls of the cues' contents and L_tacl (Eqs. 4 and 5)."""
         config, present = self.config, batch.inputs.present.float()
         terms: dict[str, Tensor] = {}
         if config.w_cue > 0:
-            for index, (name, asked) in enumerate((("video", read.video), ("audio", read.audio))):
-                loss = self._compute_cue_loss(self.heads[name](asked.content), batch, read.verified)
+            for index, name in enumerate(MODALITIES):
+                loss = self._compute_cue_loss(self.heads[name](read.answers[name].content), batch, read.verified)
                 terms[f"cue_{name}"] = config.w_cue * loss * present[:, index]
         if config.w_tacl > 0:
             both = present[:, 0] * present[:, 1]
-            x_vl = normalize(self.projections["video"](read.video.content), dim=-1)
-            x_al = normalize(self.projections["audio"](read.audio.content), dim=-1)
+            x_vl, x_al = (normalize(self.projections[name](read.answers[name].content), dim=-1) for name in MODALITIES)
             x_l = normalize(self.project_words(read.word_features), dim=-1)
-            for name, own, other in (("video", x_vl, x_al), ("audio", x_al, x_vl)):
+            for index, (name, own, other) in enumerate((("video", x_vl, x_al), ("audio", x_al, x_vl))):
                 loss = contrastive_loss(own, other, x_l, read.verified, config.tau, config.negatives)
                 terms[f"tacl_{name}"] = config.w_tacl * loss * both
-                here = present[:, 0 if name == "video" else 1]
-                notes[f"alignment_{name}"] = measure_cue_alignment(own, x_l, read.verified, here)
-                notes[f"spread_{name}"] = measure_feature_spread(own, read.verified, here)
+                notes[f"alignment_{name}"] = measure_cue_alignment(own, x_l, read.verified, present[:, index])
+                notes[f"spread_{name}"] = measure_feature_spread(own, read.verified, present[:, index])
         return terms
 
     def _compute_cue_loss(self, scores: Float[Tensor, "B S K C"], batch: Batch, kept: Tensor) -> Float[Tensor, " B"]:
-        label = batch.target[:, None, None].expand(kept.shape)
-        loss = polarity_cross_entropy(
-            scores.flatten(0, 2), label.flatten(), self.predictor.sentiment, self.config.polarity_weight
-        )
+        label, weight = batch.target[:, None, None].expand(kept.shape).flatten(), self.config.polarity_weight
+        loss = polarity_cross_entropy(scores.flatten(0, 2), label, self.predictor.sentiment, weight)
         return mean_over_cues(loss.view(kept.shape), kept)
 
     def _compute_recovery_losses(
@@ -240,15 +223,13 @@ class MartObjective(nn.Module):
             name: self._hide_tokens(self._make_mask_inputs(name, batch, encoded, read), batch) for name in MODALITIES
         }
         patches, scores = self._decode_visible(tokens, hidden, batch.progress)
-        present = batch.inputs.present.float()
         notes |= self._measure_masks(batch, temporal, read, hidden)
         terms: dict[str, Tensor] = {}
-        w_patch, w_kl = self._get_recovery_weights()
-        if w_patch > 0:
+        if self.w_patch > 0:
             for name, loss in self._compute_patch_losses(batch, hidden, patches, notes).items():
-                terms[f"patch_{name}"] = w_patch * loss * present[:, MODALITIES.index(name)]
-        if w_kl > 0:
-            terms["kl"] = w_kl * distribution_loss(temporal.curve, scores, self.config.kl_axis)
+                terms[f"patch_{name}"] = self.w_patch * loss * tokens.present.float()[:, MODALITIES.index(name)]
+        if self.w_kl > 0:
+            terms["kl"] = self.w_kl * distribution_loss(temporal.curve, scores, self.config.kl_axis)
         return terms
 
     def _decode_visible(
@@ -269,10 +250,6 @@ class MartObjective(nn.Module):
             scores.append(score * present[:, MODALITIES.index(name), None, None])
         return patches, torch.stack(scores).sum(0)
 
-    def _get_recovery_weights(self) -> tuple[float, float]:
-        """Weights of patches and of the distribution under the config's target."""
-        return RECOVERY_TARGETS[self.config.target].get_loss_weights(self.config)
-
     def _hide_tokens(self, evidence: MaskInputs, batch: Batch) -> Bool[Tensor, "B S N"]:
         """The hidden tokens of a modality (Eqs. 6 and 7)."""
         ratio = compute_mask_ratio(self.config, batch.progress)
@@ -285,15 +262,13 @@ class MartObjective(nn.Module):
         mbt, is_video = self.predictor.mbt, modality == "video"
         attention = encoded.video_attention if is_video else encoded.audio_attention
         assert attention is not None
-        grid: tuple[int, ...] = mbt.video_grid if is_video else mbt.audio_grid
-        asked = None if read is None else (read.video if is_video else read.audio)
         chance = draw_uniform_scores(self.streams, modality, batch.epoch, batch.keys, *attention.shape[1:])
         return MaskInputs(
             attention=attention,
-            cue_attention=None if asked is None else asked.attention.detach(),
+            cue_attention=None if read is None else read.answers[modality].attention.detach(),
             verified=None if read is None else read.verified,
             uniform_scores=chance.to(attention.device, non_blocking=True),
-            grid=grid,
+            grid=mbt.video_grid if is_video else mbt.audio_grid,
             time_axis=0 if is_video else 1,
         )
 
@@ -318,12 +293,9 @@ class MartObjective(nn.Module):
     ) -> dict[str, Tensor]:
         """How much is hidden, how often for want of cues, and how flat the target is (1 = flat)."""
         target = temporal.curve.softmax(-1)
-        entropy = -(target * target.log()).sum(-1).mean(-1) / math.log(target.shape[-1])
-        notes = {
-            "target_entropy": entropy,
-            "hidden_video": hidden["video"].float().mean((1, 2)).where(batch.inputs.present[:, 0], torch.nan),
-            "hidden_audio": hidden["audio"].float().mean((1, 2)).where(batch.inputs.present[:, 1], torch.nan),
-        }
+        notes = {"target_entropy": -(target * target.log()).sum(-1).mean(-1) / math.log(target.shape[-1])}
+        for index, (name, where) in enumerate(hidden.items()):
+            notes[f"hidden_{name}"] = where.float().mean((1, 2)).where(batch.inputs.present[:, index], torch.nan)
         if read is not None and self.config.mask == "affective":
             notes["fallback"] = (~read.verified.any(-1)).float().mean(-1)
         return notes
@@ -339,8 +311,8 @@ def measure_cue_coverage(cues: CueBatch, stages: VerificationLevels, kept: Tenso
     return notes
 
 
-def _make_pair(rng: RngTree, name: str, make: Any) -> nn.ModuleDict:
-    return nn.ModuleDict({modality: make_seeded(rng, f"{name}.{modality}", make) for modality in ("video", "audio")})
+def _make_pair(rng: RngTree, name: str, make: Callable[[], nn.Module]) -> nn.ModuleDict:
+    return nn.ModuleDict({modality: make_seeded(rng, f"{name}.{modality}", make) for modality in MODALITIES})
 
 
 def build_mart(config: MartConfig, info: DatasetInfo) -> MartPredictor:
@@ -352,9 +324,8 @@ def fit_mart(
     config: MartConfig, info: DatasetInfo, clips: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> Predictor:
     """The finished predictor; its encoders started from the weights that MBT starts from under the same seed."""
-    mbt = Mbt(config, len(info.classes), rng)
-    load_pretrained(mbt, config, ctx.tracker.notify)
-    predictor = MartPredictor(mbt, config, info)
+    predictor = MartPredictor(Mbt(config, len(info.classes), rng), config, info)
+    load_pretrained(predictor.mbt, config, ctx.tracker.notify)
     objective = MartObjective(predictor, config, info, rng).to(ctx.device)
     if objective.uses_cues:
         _warn_about_words(config, info, clips, rng, ctx)

@@ -23,17 +23,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from timm.data.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
-from torch.nn.functional import (
-    adaptive_avg_pool2d,
-    fold,
-    interpolate,
-    kl_div,
-    layer_norm,
-    log_softmax,
-    pad,
-    softmax,
-    unfold,
-)
+from torch.nn import functional
 
 from bench.errors import ConfigError
 from bench.rng import RngTree
@@ -69,13 +59,13 @@ class Teacher:
         pictures = rearrange(video[:, :, tubelet // 2 :: tubelet], "B S t h w c -> (B S t) c h w")
         told = torch.cat([self._encode_pictures(some, side) for some in torch.split(pictures, TEACHER_BATCH)])
         features = rearrange(told, "(B S t) q h w -> B S (t h w) q", B=clips, S=segments)
-        return layer_norm(features, (self.width,))
+        return functional.layer_norm(features, (self.width,))
 
     def _encode_pictures(self, pictures: UInt8[Tensor, "n 3 H W"], side: int) -> Float[Tensor, "n Q h w"]:
         mean, deviation = self.scale
-        scaled = interpolate(pictures.float() / 255, self.size, mode="bicubic", antialias=True)
+        scaled = functional.interpolate(pictures.float() / 255, self.size, mode="bicubic", antialias=True)
         tokens = self.tower.forward_features((scaled - mean) / deviation)[:, self.tower.num_prefix_tokens :].float()
-        return adaptive_avg_pool2d(rearrange(tokens, "n (h w) q -> n q h w", h=self.grid[0]), side)
+        return functional.adaptive_avg_pool2d(rearrange(tokens, "n (h w) q -> n q h w", h=self.grid[0]), side)
 
 
 def load_teacher(file: str) -> Teacher:
@@ -167,21 +157,17 @@ def compute_audio_target(audio: Float[Tensor, "B S F M"], patch: int, stride: in
     """Overlapping patches of the log-mel segment, normalised by their own mean and variance."""
     clips = len(audio)
     image = rearrange(audio, "B S f m -> (B S) 1 m f")
-    patches = rearrange(unfold(image, patch, stride=stride), "(B S) q n -> B S n q", B=clips)
+    patches = rearrange(functional.unfold(image, patch, stride=stride), "(B S) q n -> B S n q", B=clips)
     return _normalise(patches, -1)
 
 
 def compute_hog_target(video: UInt8[Tensor, "B S T H W 3"], tubelet: int, patch: int) -> Float[Tensor, "B S N Q"]:
     """The histograms of a patch: those of its frames, cells and colours one after the other."""
     clips, segments = video.shape[:2]
-    frames = rearrange(video, "B S t h w c -> (B S t) c h w").float() / 255
     cell = choose_cell_size(patch)
-    side = patch // cell
-    return rearrange(
-        compute_gradient_histograms(frames, cell),
-        "(B S t a) c o (h b) (w d) -> B S (t h w) (a b d c o)",
-        **{"B": clips, "S": segments, "a": tubelet, "b": side, "d": side},
-    )
+    found = compute_gradient_histograms(rearrange(video, "B S t h w c -> (B S t) c h w").float() / 255, cell)
+    sizes = {"B": clips, "S": segments, "a": tubelet, "b": patch // cell, "d": patch // cell}
+    return rearrange(found, "(B S t a) c o (h b) (w d) -> B S (t h w) (a b d c o)", **sizes)
 
 
 def choose_cell_size(patch: int) -> int:
@@ -196,8 +182,8 @@ def compute_gradient_histograms(frames: Float[Tensor, "n c H W"], cell: int) -> 
 
     Differences of the two neighbours, none at the border of a frame, each counted whole under its orientation.
     """
-    down = pad(frames[:, :, 2:] - frames[:, :, :-2], (0, 0, 1, 1))
-    right = pad(frames[..., 2:] - frames[..., :-2], (1, 1))
+    down = functional.pad(frames[:, :, 2:] - frames[:, :, :-2], (0, 0, 1, 1))
+    right = functional.pad(frames[..., 2:] - frames[..., :-2], (1, 1))
     size = torch.hypot(down, right)
     upper = torch.where((down < 0) | ((down == 0) & (right < 0)), -1.0, 1.0)  # one of the two opposite directions
     angle = torch.atan2(down * upper, right * upper)
@@ -237,7 +223,7 @@ class RecoveryDecoder(nn.Module):
         self, visible: Float[Tensor, "B S n D"], places: Int[Tensor, "B S n"]
     ) -> tuple[Float[Tensor, "B S N Q"], Float[Tensor, "B S C"]]:
         """Predicted patches, and the modality's share of the emotion scores."""
-        clips, segments, _, _ = visible.shape
+        clips, segments = visible.shape[:2]
         entered = self.enter(visible)
         full = self.mask_token.to(entered.dtype).expand(clips, segments, self.position.shape[1], -1)
         full = full.scatter(2, places[..., None].expand_as(entered), entered)
@@ -254,12 +240,8 @@ def make_decoders(config: MartConfig, mbt: Mbt, classes: int, picture: int, soun
     if sound:
         sizes["audio"] = (math.prod(mbt.audio_grid), config.audio_patch**2)
     made = {
-        name: make_seeded(
-            rng,
-            f"mart.decoder.{name}",
-            lambda tokens=tokens, values=values: RecoveryDecoder(config, tokens, values, classes),  # type: ignore[misc]
-        )
-        for name, (tokens, values) in sizes.items()
+        name: make_seeded(rng, f"mart.decoder.{name}", partial(RecoveryDecoder, config, *size, classes))
+        for name, size in sizes.items()
     }
     if picture != sizes["video"][1]:  # a last layer of its own: the others start as they do under every target
         last = make_seeded(rng, "mart.decoder.video.target", lambda: nn.Linear(config.decoder_width, picture))
@@ -273,8 +255,8 @@ def find_uncovered_audio(
     """Values of hidden patches that no visible patch overlaps: the others can be copied rather than recovered."""
     clips = len(hidden)
     seen = rearrange((~hidden).float(), "B S n -> (B S) 1 n").expand(-1, patch * patch, -1)
-    covered = fold(seen, (mels, frames), patch, stride=stride) > 0
-    of_patch = rearrange(unfold(covered.float(), patch, stride=stride), "(B S) q n -> B S n q", B=clips)
+    covered = functional.fold(seen, (mels, frames), patch, stride=stride) > 0
+    of_patch = rearrange(functional.unfold(covered.float(), patch, stride=stride), "(B S) q n -> B S n q", B=clips)
     return (of_patch == 0) & hidden[..., None]
 
 
@@ -292,5 +274,5 @@ def distribution_loss(
 ) -> Float[Tensor, " B"]:
     """KL(softmax(D_tcam) || softmax(scores)), mean over segments (axis class) or over classes (axis time)."""
     dim = -1 if axis == "class" else 1
-    divergence = kl_div(log_softmax(scores, dim), softmax(curve.detach(), dim), reduction="none").sum(dim)
-    return divergence.mean(-1)
+    target = curve.detach().softmax(dim)
+    return functional.kl_div(scores.log_softmax(dim), target, reduction="none").sum(dim).mean(-1)

@@ -5,8 +5,9 @@ Key: B clips, S segments, K cues of a segment, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -36,8 +37,10 @@ class CueFinder:
     """Looks the cues of batches up, each slot's words once; `match_all_words` takes all words, whatever they mean."""
 
     def __init__(self, lexicon: Lexicon, info: DatasetInfo, match_all_words: bool = False) -> None:
-        self.lexicon, self.info, self.match_all_words = lexicon, info, match_all_words
-        self._cue_cache: dict[tuple[Word, ...], tuple[Cue, ...]] = {}
+        self.lexicon, self.info = lexicon, info
+        self._find_slot_cues: Callable[[tuple[Word, ...]], tuple[Cue, ...]] = cache(
+            lexicon.make_plain_cues if match_all_words else partial(lexicon.find_cues, info=info)
+        )
 
     def __call__(self, inputs: Inputs) -> CueBatch:
         """The cues of every segment of a batch."""
@@ -62,14 +65,6 @@ class CueFinder:
             tensor.to(device, non_blocking=True) for tensor in (here, polarity, degree, classes, rows)
         )
         return CueBatch(found, here, polarity, degree, classes, rows, said)
-
-    def _find_slot_cues(self, words: tuple[Word, ...]) -> tuple[Cue, ...]:
-        if words not in self._cue_cache:
-            lexicon = self.lexicon
-            self._cue_cache[words] = (
-                lexicon.make_plain_cues(words) if self.match_all_words else lexicon.find_cues(words, self.info)
-            )
-        return self._cue_cache[words]
 
 
 class VerificationLevels(NamedTuple):
@@ -144,12 +139,9 @@ def score_verification(
     """
     found: dict[str, int | float] = {}
     for split, keys in splits.items():
-        pairs = [
-            pair for key in keys if key in truth and key in told for pair in match_planted_words(truth[key], told[key])
-        ]
-        for number, stage in enumerate(VerificationLevels._fields, start=1):
-            if not pairs:
-                continue
+        known = [key for key in keys if key in truth and key in told]
+        pairs = [pair for key in known for pair in match_planted_words(truth[key], told[key])]
+        for number, stage in enumerate(VerificationLevels._fields if pairs else (), start=1):
             before = VerificationLevels._fields[:number]
             wrong = [planted.wrong in before for planted, _ in pairs]
             dropped = [verdict.dropped in before for _, verdict in pairs]

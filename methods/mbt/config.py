@@ -14,6 +14,7 @@ from bench.types import Modality, Sampling
 
 SHOWN_FIELDS = ("batch", "lr", "weight_decay", "epochs", "segments", "size", "width")
 ENCODER_WEIGHTS = ("weights_video", "weights_audio", "weights_all")
+MODALITIES = ("video", "audio")
 MODALITY_CHOICES: dict[str, tuple[Modality, ...]] = {
     "both": ("video", "audio"),
     "video": ("video",),
@@ -27,30 +28,13 @@ class MbtConfig(Config):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "quick": {
-            "segments": 6,
-            "test_segments": 6,
-            "frames": 4,
-            "stride": 5,
-            "size": 24,
-            "mels": 32,
-            "patch": 24,
-            "tubelet": 1,
-            "stem": "local",
-            "scale": "segment",
-            "audio_patch": 32,
-            "audio_stride": 16,
-            "width": 64,
-            "depth": 2,
-            "heads": 4,
-            "fusion_depth": 1,
-            "bottleneck": 4,
-            "lr": 2e-3,
-            "epochs": 40,
-            "batch": 8,
-            "ema": 0.98,
-            "ema_ramp": 30,
+            **{"segments": 6, "test_segments": 6, "frames": 4, "stride": 5, "size": 24, "mels": 32},
+            **{"patch": 24, "tubelet": 1, "stem": "local", "scale": "segment", "audio_patch": 32, "audio_stride": 16},
+            **{"width": 64, "depth": 2, "heads": 4, "fusion_depth": 1, "bottleneck": 4},
+            **{"lr": 2e-3, "epochs": 40, "batch": 8, "ema": 0.98, "ema_ramp": 30},
         },
     }
+    file_fields: ClassVar[tuple[str, ...]] = ENCODER_WEIGHTS
 
     segments: int = Field(12, ge=1, le=64, description="S, slots a clip is cut into in training")
     test_segments: int = Field(16, ge=1, le=64, description="S at test")
@@ -101,7 +85,7 @@ class MbtConfig(Config):
 
     def get_files(self) -> dict[str, Path]:
         """The weights that training starts from."""
-        return {name: Path(getattr(self, name)) for name in ENCODER_WEIGHTS if getattr(self, name)}
+        return {name: Path(getattr(self, name)) for name in self.file_fields if getattr(self, name)}
 
 
 def make_sampling(config: MbtConfig, training: bool) -> Sampling:
@@ -124,17 +108,10 @@ class PretrainConfig(MbtConfig):
         "paper": {},
         "quick": {
             **MbtConfig.presets["quick"],
-            "pretrain_epochs": 15,
-            "pretrain_lr": 1e-3,
-            "decoder_depth": 1,
-            "decoder_width": 48,
-            "decoder_heads": 4,
+            **{"pretrain_epochs": 15, "pretrain_lr": 1e-3, "decoder_depth": 1, "decoder_width": 48, "decoder_heads": 4},
         },
     }
-
-    def get_files(self) -> dict[str, Path]:
-        """The weights that training starts from, those of the words too."""
-        return {**super().get_files(), **({"weights_text": Path(self.weights_text)} if self.weights_text else {})}
+    file_fields: ClassVar[tuple[str, ...]] = (*ENCODER_WEIGHTS, "weights_text")
 
     pretrain_epochs: int = Field(100, ge=1, description="pre-training epochs")
     pretrain_lr: Annotated[float, SearchRange(1e-5, 3e-3, log=True)] = Field(2e-4, gt=0, description="peak step size")

@@ -9,6 +9,7 @@ h heads; b = B S segments of a batch, n = N plus the special tokens.
 from __future__ import annotations
 
 import ctypes
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -97,13 +98,8 @@ class LocalStem(nn.Module):
 
     def forward(self, video: Float[Tensor, "b T H W 3"]) -> Float[Tensor, "b N D"]:
         """One token a tubelet, along time, then height, then width."""
-        pieces = rearrange(
-            video,
-            "b (t a) (h x) (w y) c -> (b t h w) (a c) x y",
-            a=self.tubelet,
-            x=self.patch,
-            y=self.patch,
-        )
+        sizes = {"a": self.tubelet, "x": self.patch, "y": self.patch}
+        pieces = rearrange(video, "b (t a) (h x) (w y) c -> (b t h w) (a c) x y", **sizes)
         for convolve, norm in zip((self.edges, self.forms), self.norms, strict=True):
             pieces = nn.functional.gelu(norm(convolve(pieces)))
         pooled = self.project(torch.cat([pieces.mean((2, 3)), pieces.amax((2, 3))], 1))
@@ -128,8 +124,7 @@ class VideoTokens(nn.Module):
         self.grid = (frames // tubelet, size // patch, size // patch)
         self.stem = STEMS[stem](tubelet, patch, width)
         self.class_token = nn.Parameter(torch.zeros(1, 1, width))
-        count = self.grid[0] * self.grid[1] * self.grid[2]
-        self.register_buffer("position", sinusoidal_positions(1 + count, width), persistent=False)
+        self.register_buffer("position", sinusoidal_positions(1 + math.prod(self.grid), width), persistent=False)
         self.position: Tensor
 
     def forward(self, video: Float[Tensor, "b T H W 3"]) -> Float[Tensor, "b N D"]:
@@ -204,9 +199,8 @@ class LeanBlock(Block):  # type: ignore[misc]
         mixed = rearrange(scaled_dot_product_attention(q, k, v), "b h n d -> b n (h d)")
         x = x + attention.proj_drop(attention.proj(mixed))
         hidden = self._recompute_in_backward(lambda x: mlp.fc1(self.norm2(x)), x)
-        through: Tensor = x + mlp.drop2(
-            self._recompute_in_backward(lambda hidden: mlp.fc2(mlp.drop1(mlp.act(hidden))), hidden)
-        )
+        out = self._recompute_in_backward(lambda hidden: mlp.fc2(mlp.drop1(mlp.act(hidden))), hidden)
+        through: Tensor = x + mlp.drop2(out)
         return through
 
     def _recompute_in_backward(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
@@ -224,13 +218,11 @@ def make_blocks(
 ) -> nn.ModuleList:
     """Pre-norm blocks with an MLP four times as wide."""
     norm = partial(nn.LayerNorm, eps=eps)
-    made = nn.ModuleList(
-        LeanBlock(width, heads, qkv_bias=True, proj_drop=dropout, norm_layer=norm) for _ in range(depth)
-    )
+    blocks = [LeanBlock(width, heads, qkv_bias=True, proj_drop=dropout, norm_layer=norm) for _ in range(depth)]
     if compiled:
-        for block in made:
+        for block in blocks:
             block.compile()
-    return made
+    return nn.ModuleList(blocks)
 
 
 def run_block(block: nn.Module, tokens: Float[Tensor, "b n D"], recompute: bool) -> Float[Tensor, "b n D"]:

@@ -9,8 +9,8 @@ Key: B clips, S segments, Nv Na patch tokens, Kv Ka visible ones, D width, C cla
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, NamedTuple
 
 import torch
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from bench.errors import ConfigError
 from bench.rng import RngTree
 from bench.types import Inputs
-from methods.mbt.config import MODALITY_CHOICES, MbtConfig
+from methods.mbt.config import MODALITIES, MODALITY_CHOICES, MbtConfig
 from methods.mbt.layers import (
     NORM_EPS,
     AudioTokens,
@@ -83,40 +83,25 @@ class Mbt(nn.Module):
         self.width = width = config.width
         self.scale_video, self.scale_audio = INPUT_SCALES[config.scale]
         self.first_fusion_block = config.depth - config.fusion_depth
-        self.video_tokens = make_seeded(
-            rng,
-            "video.tokens",
-            lambda: VideoTokens(config.frames, config.size, config.tubelet, config.patch, width, config.stem),
-        )
-        self.audio_tokens = make_seeded(
-            rng,
-            "audio.tokens",
-            lambda: AudioTokens(config.mels, config.audio_patch, config.audio_stride, width),
-        )
-        sizes = (width, config.depth, config.heads, config.dropout)
-        self.video_blocks = make_seeded(rng, "video.blocks", lambda: make_blocks(*sizes, compiled=config.compile))
-        self.audio_blocks = make_seeded(rng, "audio.blocks", lambda: make_blocks(*sizes, compiled=config.compile))
+        video = partial(VideoTokens, config.frames, config.size, config.tubelet, config.patch, width, config.stem)
+        audio = partial(AudioTokens, config.mels, config.audio_patch, config.audio_stride, width)
+        blocks = partial(make_blocks, width, config.depth, config.heads, config.dropout, config.compile)
+        head = partial(nn.Linear, width, classes)
+        self.video_tokens = make_seeded(rng, "video.tokens", video)
+        self.audio_tokens = make_seeded(rng, "audio.tokens", audio)
+        self.video_grid = self.video_tokens.grid  # tokens along time, height and width
+        self.audio_grid = self.audio_tokens.grid  # tokens along mel bins and time
+        self.video_blocks, self.audio_blocks = (make_seeded(rng, f"{name}.blocks", blocks) for name in MODALITIES)
         self.video_norm, self.audio_norm = nn.LayerNorm(width, NORM_EPS), nn.LayerNorm(width, NORM_EPS)
         self.bottleneck_token = nn.Parameter(torch.empty(1, config.bottleneck, width))
         nn.init.trunc_normal_(self.bottleneck_token, std=0.02, generator=rng.torch("weights", "bottleneck"))
-        self.video_head = make_seeded(rng, "video.head", lambda: nn.Linear(width, classes))
-        self.audio_head = make_seeded(rng, "audio.head", lambda: nn.Linear(width, classes))
+        self.video_head, self.audio_head = (make_seeded(rng, f"{name}.head", head) for name in MODALITIES)
         self.active_modalities, self.recompute = MODALITY_CHOICES[config.modalities], config.recompute
         if self.recompute:
             return_freed_memory()
         for name, parameter in self.named_parameters():
-            if name.startswith(("video", "audio")) and not name.startswith(self.active_modalities):
+            if name.startswith(MODALITIES) and not name.startswith(self.active_modalities):
                 parameter.requires_grad_(False)
-
-    @property
-    def video_grid(self) -> tuple[int, int, int]:
-        """Tokens along time, height and width."""
-        return self.video_tokens.grid
-
-    @property
-    def audio_grid(self) -> tuple[int, int]:
-        """Tokens along mel bins and time."""
-        return self.audio_tokens.grid
 
     def embed(self, inputs: Inputs) -> PatchTokens:
         """Picture and sound as patch tokens: made once, whichever of them the passes that follow may see."""
@@ -147,33 +132,27 @@ class Mbt(nn.Module):
         video = prepend_special_tokens(self.video_tokens.get_special_tokens(), tokens.video.flatten(0, 1), places[0])
         audio = prepend_special_tokens(self.audio_tokens.get_special_tokens(), tokens.audio.flatten(0, 1), places[1])
         present = repeat(tokens.present[:, :2].to(video.dtype), "B m -> (B S) m 1 1", S=segments)
-        for video_block, audio_block in self._zip_blocks(0, self.first_fusion_block):
+        blocks = list(zip(self.video_blocks, self.audio_blocks, strict=True))
+        for video_block, audio_block in blocks[: self.first_fusion_block]:
             video, audio = self._run_block("video", video_block, video), self._run_block("audio", audio_block, audio)
         video_last, audio_last = video, audio
         between = self.bottleneck_token.expand(len(video), -1, -1)
-        for video_block, audio_block in self._zip_blocks(self.first_fusion_block, None):
+        for video_block, audio_block in blocks[self.first_fusion_block :]:
             video_last, audio_last = torch.cat([video, between], 1), torch.cat([audio, between], 1)
             told = self._run_block("video", video_block, video_last), self._run_block("audio", audio_block, audio_last)
             video, audio, between = _fuse_bottlenecks(*told, between, present)
         maps: list[Tensor | None] = [None, None]
         if attention:
+            passes = ((self.video_blocks, video_last, 1, video), (self.audio_blocks, audio_last, 2, audio))
             maps = [
-                rearrange(compute_class_attention(block, last, special, own.shape[1]), "(B S) n -> B S n", B=clips)
-                for block, last, special, own in (
-                    (self.video_blocks[-1], video_last, 1, video),
-                    (self.audio_blocks[-1], audio_last, 2, audio),
-                )
+                rearrange(compute_class_attention(blocks[-1], last, special, own.shape[1]), "(B S) n -> B S n", B=clips)
+                for blocks, last, special, own in passes
             ]
         video = (self.video_norm(video) if video_norm else video) * present[:, 0]
         audio = self.audio_norm(audio) * present[:, 1]
         video, audio = (rearrange(x, "(B S) n d -> B S n d", B=clips) for x in (video, audio))
-        return EncodedSegments(
-            video[:, :, 1:], audio[:, :, 2:], video[:, :, 0], audio[:, :, :2].mean(2), maps[0], maps[1]
-        )
-
-    def _zip_blocks(self, first: int, last: int | None) -> Iterator[tuple[nn.Module, nn.Module]]:
-        """The picture's and the sound's blocks of the same depths, side by side."""
-        return zip(self.video_blocks[first:last], self.audio_blocks[first:last], strict=True)
+        classes = (video[:, :, 0], audio[:, :, :2].mean(2))
+        return EncodedSegments(video[:, :, 1:], audio[:, :, 2:], *classes, *maps)
 
     def _run_block(self, modality: str, block: nn.Module, tokens: Float[Tensor, "b n D"]) -> Float[Tensor, "b n D"]:
         """Tokens through a block, as they are where the config leaves the modality out."""
@@ -183,11 +162,8 @@ class Mbt(nn.Module):
         self, video_class: Float[Tensor, "B *S D"], audio_class: Float[Tensor, "B *S D"], present: Tensor
     ) -> tuple[Float[Tensor, "B *S C"], Float[Tensor, "B *S C"]]:
         """The two heads' scores, zero for an absent modality; fc(z) is their sum."""
-        shape = (len(present),) + (1,) * (video_class.ndim - 1)
-        here = present.to(video_class.dtype)
-        video = self.video_head(video_class) * here[:, 0].view(shape)
-        audio = self.audio_head(audio_class) * here[:, 1].view(shape)
-        return video, audio
+        here = present.to(video_class.dtype).view(len(present), -1, *(1,) * (video_class.ndim - 1))  # (B, 3, 1 ...)
+        return self.video_head(video_class) * here[:, 0], self.audio_head(audio_class) * here[:, 1]
 
 
 def _fuse_bottlenecks(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +50,7 @@ def find_audio_grid(patches: int, own: GridSize) -> GridSize | None:
     """(bins, times) of AST's positions: ours, or AST's bins, or our bins at another length; None where none fits."""
     if patches == math.prod(own):
         return own
-    for bins in (AST_BINS, own[0]):
-        if patches % bins == 0:
-            return bins, patches // bins
-    return None
+    return next(((bins, patches // bins) for bins in (AST_BINS, own[0]) if patches % bins == 0), None)
 
 
 def find_square_grid(patches: int) -> GridSize | None:
@@ -139,14 +137,10 @@ def _map_blocks(source: Checkpoint, blocks: nn.ModuleList, prefix: str, ours: st
         if name in source:
             state[f"{ours}.{rest}"] = source.take(name, *own.shape)
         elif attention != name and f"{attention}q_bias" in source and f"{attention}v_bias" in source:
-            state[f"{ours}.{rest}"] = _join_qkv_bias(source, attention, len(own) // 3)
+            q, v = (source.take(f"{attention}{part}_bias", len(own) // 3) for part in "qv")
+            # a bias of k would shift all scores of a query alike: the file has none
+            state[f"{ours}.{rest}"] = torch.cat([q, torch.zeros_like(q), v])
     return state
-
-
-def _join_qkv_bias(source: Checkpoint, attention: str, width: int) -> Tensor:
-    """The bias of q, k and v from `q_bias` and `v_bias`: one of k would shift all scores of a query alike."""
-    q, v = (source.take(f"{attention}{part}_bias", width) for part in "qv")
-    return torch.cat([q, torch.zeros_like(q), v])
 
 
 def _map_patch_embedding(source: Checkpoint, mbt: Mbt, name: str, ours: str) -> StateDict:
@@ -215,10 +209,9 @@ class LoadReport:
     unused: tuple[str, ...]
 
     def __str__(self) -> str:
-        filled = (
-            f"{self.field}: {len(self.loaded)} of {len(self.loaded) + len(self.missing)} parameters from {self.file}"
-        )
-        return f"{filled}; missing: {_summarise_names(self.missing)}; left over: {_summarise_names(self.unused)}"
+        wanted, missing = len(self.loaded) + len(self.missing), _summarise_names(self.missing)
+        filled = f"{self.field}: {len(self.loaded)} of {wanted} parameters from {self.file}"
+        return f"{filled}; missing: {missing}; left over: {_summarise_names(self.unused)}"
 
 
 def load_pretrained(mbt: Mbt, config: MbtConfig, notice: Callable[[str], None]) -> None:
@@ -227,8 +220,8 @@ def load_pretrained(mbt: Mbt, config: MbtConfig, notice: Callable[[str], None]) 
     Raises ConfigError in one line for a file that is none, fits nothing, or has another shape.
     """
     for field, naming in KEY_MAPPINGS.items():
-        if getattr(config, field):
-            notice(str(load_into(mbt, field, naming, Path(getattr(config, field)))))
+        if file := getattr(config, field):
+            notice(str(load_into(mbt, field, naming, Path(file))))
     if config.freeze_audio and (config.weights_audio or config.weights_all):
         for part in (mbt.audio_tokens, *mbt.audio_blocks[: config.freeze_audio]):
             part.requires_grad_(False)
@@ -248,10 +241,7 @@ def load_into(mbt: Mbt, field: str, naming: KeyMapping, path: Path) -> LoadRepor
 
 def _summarise_names(names: Iterable[str]) -> str:
     """Names without their numbers and last parts, each with how often; those that a line has no room for counted."""
-    counts: dict[str, int] = {}
-    for name in names:
-        group = re.sub(r"\.(\d+\..*|weight|bias)$", "", name)
-        counts[group] = counts.get(group, 0) + 1
+    counts = Counter(re.sub(r"\.(\d+\..*|weight|bias)$", "", name) for name in names)
     told = [f"{group} ({count})" if count > 1 else group for group, count in counts.items()]
     more = [f"{len(told) - MAX_NAME_GROUPS} more"] if len(told) > MAX_NAME_GROUPS else []
     return ", ".join([*told[:MAX_NAME_GROUPS], *more]) or "none"

@@ -72,10 +72,8 @@ class SupervisedObjective(nn.Module):
 
     def forward(self, batch: Batch) -> Losses:
         """One loss a clip and head."""
-        return Losses(
-            compute_head_losses(self.predictor.score_heads(batch.inputs), batch, self.sentiment, self.polarity_weight),
-            {},
-        )
+        heads = self.predictor.score_heads(batch.inputs)
+        return Losses(compute_head_losses(heads, batch, self.sentiment, self.polarity_weight), {})
 
 
 def compute_head_losses(
@@ -100,17 +98,8 @@ def make_fine_tuning_stage(config: MbtConfig) -> Stage:
 
 
 def _make_stage(config: MbtConfig, name: str, epochs: int, lr: float) -> Stage:
-    return Stage(
-        name=name,
-        epochs=epochs,
-        batch=config.batch,
-        lr=lr,
-        weight_decay=config.weight_decay,
-        warmup=config.warmup,
-        optimizer=config.optimizer,
-        clip_norm=config.clip_norm,
-        precision=config.precision,
-    )
+    shared = config.model_dump(include={"batch", "weight_decay", "warmup", "optimizer", "clip_norm", "precision"})
+    return Stage(name=name, epochs=epochs, lr=lr, **shared)
 
 
 def fine_tune(
@@ -124,12 +113,12 @@ def fine_tune(
 ) -> Predictor:
     """Train a predictor on labels; it carries the averaged weights of the best epoch on val."""
     objective = SupervisedObjective(predictor.to(ctx.device), info, config.polarity_weight)
-    select = Validation(predictor, val, make_sampling(config, False), info, rng, ctx)
+    fixed = make_sampling(config, False)
+    select = Validation(predictor, val, fixed, info, rng, ctx)
     train_stage(objective, clips, make_sampling(config, True), make_fine_tuning_stage(config), rng, ctx, select)
-    told = explain(predictor, val, make_sampling(config, False), rng, ctx)
-    ctx.tracker.log_explanations(
-        "finetune", {key: replace(one, verdicts=()) for key, one in told.items()}
-    )  # words are over
+    told = explain(predictor, val, fixed, rng, ctx)
+    told = {key: replace(one, verdicts=()) for key, one in told.items()}  # words are over
+    ctx.tracker.log_explanations("finetune", told)
     return predictor
 
 

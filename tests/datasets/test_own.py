@@ -269,9 +269,9 @@ def test_frames_of_a_manifest_may_be_links_within_its_folder_and_nothing_else(tm
     (tmp_path / "f/c1/000003.jpg").symlink_to(outside / "two.jpg")
     _, index = listed(write(tmp_path / "m.csv", "label,frames", "joy,f/c1", "rage,f/c2"))
     files = index.available[0].sources
-    numbered = number_frames(files.frames, "joy/c1", files.root)
-    assert [path.name for path in numbered.paths] == ["000001.jpg", "000002.jpg"]
-    assert "leaves the data folder" in numbered.issues[0].why
+    pictures, issues = number_frames(files.frames, "joy/c1", files.root)
+    assert [path.name for path in pictures.values()] == ["000001.jpg", "000002.jpg"]
+    assert "leaves the data folder" in issues[0].why
 
 
 def test_names_that_only_differ_in_their_letters_stay_apart(tmp_path):
