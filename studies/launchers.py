@@ -52,24 +52,24 @@ def run_plan(
     resources: Resources,
     workers: int,
     launcher: str,
-    show: Callable[[Scheduler], None],
+    show: Callable[[], None],
     print_line: Callable[[str], None],
 ) -> None:
     """Make every run that is left; on return each planned run is done or has failed.
 
-    `show` is called with the scheduler after each change, `print_line` with a line for each run or trial that ended.
+    `show` is called after each change, `print_line` with a line for each run or trial that ended.
     """
-    show(scheduler)
+    show()
     if not scheduler.remaining:
         return
     if launcher == "processes" and workers == 1:
 
         def report(line: str) -> None:
             print_line(line)
-            show(scheduler)
+            show()
 
         run_until_done(scheduler, environment, report)
-        show(scheduler)
+        show()
         return
     seen = _ChangeReporter(scheduler, show, print_line)
     if launcher == "processes":
@@ -77,15 +77,13 @@ def run_plan(
     else:
         run_on_ray(scheduler.plan.request, resources, launcher, workers, seen.report_changes)
     scheduler.refresh_from_database()
-    show(scheduler)
+    show()
 
 
 class _ChangeReporter:
     """Reads the shared database for the process that waits, and reports what changed since it last did."""
 
-    def __init__(
-        self, scheduler: Scheduler, show: Callable[[Scheduler], None], print_line: Callable[[str], None]
-    ) -> None:
+    def __init__(self, scheduler: Scheduler, show: Callable[[], None], print_line: Callable[[str], None]) -> None:
         self._scheduler, self._show, self._print_line = scheduler, show, print_line
         self._remaining = set(scheduler.remaining)
         self._trial_counts: dict[str, int] = {}
@@ -106,7 +104,7 @@ class _ChangeReporter:
             why = scheduler.failed_runs.get(run)
             self._print_line(f"{run}: done" if why is None else f"{run}: failed: {why.kind}: {why.message}")
         self._remaining = set(scheduler.remaining)
-        self._show(scheduler)
+        self._show()
         return not scheduler.remaining
 
 
