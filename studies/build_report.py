@@ -96,9 +96,8 @@ def _count_excluded(left_out: Sequence[tuple[str, str]], used: set[str]) -> list
 
 def _make_results(study: Study, choice: SelectedRuns) -> StudyResults:
     wanted = count_expected_runs(choice.runs, choice.asked)
-    told = (choice.filter_warning,) if choice.filter_warning else ()
     remarks = {run.arm: find_arm(run.arm).title for run in choice.runs if run.arm in study.remarked}
-    frame = RunTable(choice.runs, wanted, remarks, choice.tuning_note, told)
+    frame = RunTable(choice.runs, wanted, remarks, choice.tuning_note, choice.warnings)
     papers, figures = _list_papers(study, choice.runs), find_arm(study.reference_method).method.load_figures()
     return StudyResults(
         study.name, study.question, study.table, study.reference_method, study.controls, frame, papers, figures

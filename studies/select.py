@@ -126,7 +126,7 @@ class SelectedRuns:
     settings: Settings
     tuning_note: str  # a sentence for captions
     excluded: tuple[tuple[str, str], ...]  # key of a run -> why
-    filter_warning: str = ""  # a warning: a filter left runs of the study out
+    warnings: tuple[str, ...] = ()  # a filter left runs of the study out
     asked: Mapping[str, set[tuple[int, int]]] = field(default_factory=dict)  # data set -> (fold, seed) asked for
 
 
@@ -161,7 +161,7 @@ def select_runs(found: Sequence[StoredRecord], study: Study, query: ReportQuery,
     ]
     taken = [one for one in named if query.run_filter.matches(one.record, one.request.arm)]
     rest = len({one.record.key for one in named} - {one.record.key for one in taken})
-    narrowed = f"NARROWED to {query.run_filter}: {rest} other runs of the study are left out." if rest else ""
+    narrowed = f"NARROWED to {query.run_filter}: {rest} other runs of the study are left out."
     taken, left_out = _keep_real_data(_drop_shared_values(taken, study))
     preset, settings = _choose_most_common(taken, study, query)
     kept = [one for one in taken if _fits_request(one.request, preset, settings)]
@@ -175,7 +175,7 @@ def select_runs(found: Sequence[StoredRecord], study: Study, query: ReportQuery,
         settings=settings,
         tuning_note=_describe_tuning(runs, preset, format_settings(settings), by_hand=False),
         excluded=tuple(left_out + more),
-        filter_warning=narrowed,
+        warnings=(narrowed,) if rest else (),
         asked=_collect_planned(kept, study, preset, settings, query.run_filter),
     )
 
