@@ -198,10 +198,9 @@ class HyperparameterSearch:
 
     def retry_crashed(self) -> None:
         """Let what crashed under an earlier command be tried again, where the search is not over or found nothing."""
-        crashed = [
-            trial for trial in select_counted(self.get_trials()) if trial.user_attrs.get(ERROR_KIND_ATTR) in CRASH_KINDS
-        ]
-        if crashed and (self.find_best_trial() is None or not self._is_budget_spent(self.get_trials())):
+        trials = self.get_trials()
+        crashed = any(trial.user_attrs.get(ERROR_KIND_ATTR) in CRASH_KINDS for trial in select_counted(trials))
+        if crashed and (self.find_best_trial() is None or not self._is_budget_spent(trials)):
             self.storage.with_lock(lambda: enqueue_crashed(self.study, self.command_id))
 
     @property

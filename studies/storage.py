@@ -174,22 +174,12 @@ class Storage:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
+        """Hold a file's lock, or PostgreSQL's advisory lock on a connection of its own, with which it falls."""
         if self.file is not None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.file.with_suffix(".lock")):
                 yield
             return
-        guard = self._take_advisory_lock()
-        try:
-            yield
-        finally:
-            try:
-                guard.execute("SELECT pg_advisory_unlock(%s)", (ADVISORY_LOCK_ID,))
-            except OUTAGE_ERRORS:  # the server went away, and the lock with it
-                self._lock_connection = None
-
-    def _take_advisory_lock(self) -> Any:
-        """PostgreSQL's advisory lock, on a connection of its own; it falls with the connection."""
         if self._lock_connection is None or self._lock_connection.closed:
             address = self.url.replace("postgresql+psycopg://", "postgresql://", 1)
             self._lock_connection = psycopg.connect(address, autocommit=True, connect_timeout=10)
@@ -198,7 +188,14 @@ class Storage:
         except psycopg.Error:
             self._lock_connection = None
             raise
-        return self._lock_connection
+        guard = self._lock_connection
+        try:
+            yield
+        finally:
+            try:
+                guard.execute("SELECT pg_advisory_unlock(%s)", (ADVISORY_LOCK_ID,))
+            except OUTAGE_ERRORS:  # the server went away, and the lock with it
+                self._lock_connection = None
 
     def _connect(self, url: str) -> RDBStorage:
         options: dict[str, Any] = {"connect_args": {"timeout": 60}}

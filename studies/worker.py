@@ -56,8 +56,7 @@ def publish_remaining(scheduler: Scheduler, environment: RunEnvironment) -> None
     for _, folder in scheduler.iterate_done():
         if folder is None or environment.store.find_run_id(folder) is not None:
             continue
-        record = folder.read_record()
-        if record is not None:
+        if (record := folder.read_record()) is not None:
             with folder.locked(lambda: None):
                 publish_record(folder, record, environment, None, found=True)
 

@@ -253,8 +253,7 @@ def _start_mlflow_runs(scheduler: Scheduler, store: ExperimentTracker) -> None:
 def _read_done(scheduler: Scheduler) -> Iterator[tuple[PlannedRun, RunFolder, Record]]:
     """The runs whose records are here."""
     for run, folder in scheduler.iterate_done():
-        record = folder.read_record() if folder is not None else None
-        if folder is not None and record is not None:
+        if folder is not None and (record := folder.read_record()) is not None:
             yield run, folder, record
 
 
