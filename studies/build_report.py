@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.errors import StoreError
@@ -24,7 +24,7 @@ from reports.runs import (
     read_searches,
 )
 from reports.types import Report
-from studies.requests import find_arm, get_arms
+from studies.requests import find_arm
 from studies.select import (
     ReportQuery,
     RunFilter,
@@ -58,11 +58,12 @@ def build_report(
     found, old = select_current(records)
     summaries, broken = read_searches(results)
     choices = [(study, select_runs(found, study, query, store)) for study in studies]
-    parts = [_make_results(study, choice, query) for study, choice in choices if choice.runs]
+    parts = [_make_results(study, choice) for study, choice in choices if choice.runs]
     left_out = [pair for _, choice in choices for pair in choice.excluded]
     if not studies:
         choice = select_any_runs(found, query, store)
-        parts, left_out = [_make_unnamed_results(choice, query)] if choice.runs else [], list(choice.excluded)
+        unnamed = replace(RUNS, question=f"Runs with {query.run_filter}, side by side.")
+        parts, left_out = [_make_results(unnamed, choice)] if choice.runs else [], list(choice.excluded)
     if not parts:
         raise StoreError(_explain_empty(results, name, found, [*old, *_count_excluded(left_out, set())]))
     runs = _collect_runs(parts)
@@ -93,25 +94,14 @@ def _count_excluded(left_out: Sequence[tuple[str, str]], used: set[str]) -> list
     return [f"{count} {'runs' if count > 1 else 'run'} {why} left out" for why, count in reasons.items()]
 
 
-def _make_results(study: Study, choice: SelectedRuns, query: ReportQuery) -> StudyResults:
-    wanted = count_expected_runs(choice.runs, _find_requested(choice, query.run_filter))
-    told = (choice.filter_warning,) if choice.filter_warning else ()
-    frame = RunTable(choice.runs, wanted, _find_remarks(study, choice.runs), choice.tuning_note, told)
-    papers, figures = _list_papers(study, choice.runs), get_arms()[study.reference_method].method.load_figures()
+def _make_results(study: Study, choice: SelectedRuns) -> StudyResults:
+    wanted = count_expected_runs(choice.runs, choice.asked)
+    remarks = {run.arm: find_arm(run.arm).title for run in choice.runs if run.arm in study.remarked}
+    frame = RunTable(choice.runs, wanted, remarks, choice.tuning_note, choice.warnings)
+    papers, figures = _list_papers(study, choice.runs), find_arm(study.reference_method).method.load_figures()
     return StudyResults(
         study.name, study.question, study.table, study.reference_method, study.controls, frame, papers, figures
     )
-
-
-def _find_requested(choice: SelectedRuns, only: RunFilter) -> dict[str, set[tuple[int, int]]]:
-    """Data set -> (fold, seed) that a study was asked for, as far as a filter lets them through."""
-    kept = {
-        dataset: {
-            (fold, seed) for fold, seed in runs if only.may_match(dataset=dataset, fold=str(fold), seed=str(seed))
-        }
-        for dataset, runs in choice.asked.items()
-    }
-    return {dataset: runs for dataset, runs in kept.items() if runs}
 
 
 def _describe_missing(study: Study, choice: SelectedRuns, only: RunFilter) -> str:
@@ -120,22 +110,8 @@ def _describe_missing(study: Study, choice: SelectedRuns, only: RunFilter) -> st
     there = {run.arm for run in choice.runs} | {spec.protocol for spec in specs} | {spec.dataset for spec in specs}
     wanted = [arm for arm in study.arms if only.may_match(arm=arm)]
     wanted += [protocol for protocol in study.protocols if only.may_match(protocol=protocol)]
-    lacking = [name for name in (*wanted, *_find_requested(choice, only)) if name not in there]
+    lacking = [name for name in (*wanted, *choice.asked) if name not in there]
     return f"{study.name.capitalize()} lacks runs of {', '.join(lacking)}." if lacking else ""
-
-
-def _make_unnamed_results(choice: SelectedRuns, query: ReportQuery) -> StudyResults:
-    frame = RunTable(
-        choice.runs, count_expected_runs(choice.runs), _find_remarks(RUNS, choice.runs), choice.tuning_note
-    )
-    papers, question = _list_papers(RUNS, choice.runs), f"Runs with {query.run_filter}, side by side."
-    figures = get_arms()[RUNS.reference_method].method.load_figures()
-    return StudyResults(RUNS.name, question, RUNS.table, RUNS.reference_method, RUNS.controls, frame, papers, figures)
-
-
-def _find_remarks(study: Study, runs: Sequence[Run]) -> dict[str, str]:
-    arms = get_arms()
-    return {run.arm: arms[run.arm].title for run in runs if run.arm in study.remarked}
 
 
 def _list_papers(study: Study, runs: Sequence[Run]) -> tuple[Path, ...]:

@@ -12,10 +12,10 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -28,7 +28,7 @@ from bench.processes import check_main_guard, exit_with_parent
 from bench.record import REPOSITORY
 from studies.plan import Resources, StudyRequest
 from studies.scheduler import Scheduler
-from studies.storage import make_storage_url
+from studies.storage import get_first_line, make_storage_url
 from studies.worker import run_until_done, run_worker
 
 MAX_WORKER_DEATHS = 20  # workers that may die before the command gives up: something kills them
@@ -37,13 +37,12 @@ SHUTDOWN_TIMEOUT = 15  # seconds for a worker to end after an interruption
 
 POLL_INTERVAL = 1.0  # seconds between two looks at the scheduler
 RETRY_INTERVAL = 5.0  # seconds between two tries for work, after one found none
-MAX_CONNECT_ATTEMPTS = (
-    3  # attempts to start Ray Client: gRPC 1.85 can hang in the fork with which Ray's head starts its server
-)
+MAX_CONNECT_ATTEMPTS = 3  # to start Ray Client: gRPC 1.85 can hang in the fork with which Ray's head starts its server
 GRACE_PERIOD = 20.0  # seconds that a task has to give back what it does, before its process is killed
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # tasks without GPUs see none, without a warning of Ray's about it
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # or a machine that dies fills the screen, whatever `log_to_driver` is
 }
 
 
@@ -53,45 +52,44 @@ def run_plan(
     resources: Resources,
     workers: int,
     launcher: str,
-    show: Callable[[Scheduler], None],
-    tell: Callable[[str], None],
+    show: Callable[[], None],
+    print_line: Callable[[str], None],
 ) -> None:
     """Make every run that is left; on return each planned run is done or has failed.
 
-    `show` is called with the scheduler after each change, `tell` with a line for each run or trial that ended.
+    `show` is called after each change, `print_line` with a line for each run or trial that ended.
     """
-    show(scheduler)
+    show()
     if not scheduler.remaining:
         return
     if launcher == "processes" and workers == 1:
 
-        def told(line: str) -> None:
-            tell(line)
-            show(scheduler)
+        def report(line: str) -> None:
+            print_line(line)
+            show()
 
-        run_until_done(scheduler, environment, told)
-        show(scheduler)
+        run_until_done(scheduler, environment, report)
+        show()
         return
-    seen = _ChangeReporter(scheduler, show, tell)
+    seen = _ChangeReporter(scheduler, show, print_line)
     if launcher == "processes":
-        gpus = torch.cuda.device_count() if resources.device == "cuda" else 0
-        run_worker_processes(scheduler.plan.request, resources, workers, gpus, seen.report_changes)
+        run_worker_processes(scheduler.plan.request, resources, workers, seen.report_changes)
     else:
         run_on_ray(scheduler.plan.request, resources, launcher, workers, seen.report_changes)
     scheduler.refresh_from_database()
-    show(scheduler)
+    show()
 
 
 class _ChangeReporter:
-    """Looks at the board for the one who waits, and tells what changed since the last look."""
+    """Reads the shared database for the process that waits, and reports what changed since it last did."""
 
-    def __init__(self, scheduler: Scheduler, show: Callable[[Scheduler], None], tell: Callable[[str], None]) -> None:
-        self._scheduler, self._show, self._print_line = scheduler, show, tell
+    def __init__(self, scheduler: Scheduler, show: Callable[[], None], print_line: Callable[[str], None]) -> None:
+        self._scheduler, self._show, self._print_line = scheduler, show, print_line
         self._remaining = set(scheduler.remaining)
         self._trial_counts: dict[str, int] = {}
 
     def report_changes(self) -> bool:
-        """Whether nothing is left."""
+        """Report what changed, and return whether nothing is left."""
         scheduler = self._scheduler
         scheduler.refresh_from_database()
         for search in scheduler.searches:
@@ -106,42 +104,48 @@ class _ChangeReporter:
             why = scheduler.failed_runs.get(run)
             self._print_line(f"{run}: done" if why is None else f"{run}: failed: {why.kind}: {why.message}")
         self._remaining = set(scheduler.remaining)
-        self._show(scheduler)
+        self._show()
         return not scheduler.remaining
 
 
-def run_worker_processes(
-    request: StudyRequest, resources: Resources, count: int, gpus: int, look: Callable[[], bool]
-) -> None:
-    """Keep `count` workers at the order until `look` says that nothing is left, or all of them have ended.
+def run_worker_processes(request: StudyRequest, resources: Resources, count: int, look: Callable[[], bool]) -> None:
+    """Keep `count` workers running until `look` says that nothing is left, or all of them have ended.
 
-    Raises StoreError with a worker's mistake, or when workers die again and again. Nobody is left behind.
+    Raises StoreError with a worker's error, or when workers die again and again. Nobody is left behind.
     """
     check_main_guard()
-    context = multiprocessing.get_context("spawn")
-    mistakes: Any = context.SimpleQueue()
-    start = partial(_start_worker, context, request, resources, gpus, mistakes)
-    workers = {number: start(number) for number in range(count)}
-    deaths = 0
+    others, deaths = set(multiprocessing.active_children()), 0
     try:
+        workers = {number: _start_worker(request, resources, number) for number in range(count)}
         while workers and not look():
             time.sleep(0.3)
             for number, worker in list(workers.items()):
-                if worker.is_alive():
+                if not worker.done():
                     continue
                 del workers[number]
-                if not mistakes.empty():
-                    raise StoreError(mistakes.get())
-                if worker.exitcode:
+                if (error := worker.exception()) is not None:
                     deaths += 1
-                    if deaths > MAX_WORKER_DEATHS:
-                        raise StoreError(f"{deaths} workers died (the last with code {worker.exitcode}); see the log")
-                    workers[number] = start(number)
+                    _check_death(error, f"{deaths} workers died", deaths)
+                    workers[number] = _start_worker(request, resources, number)
         end = time.monotonic() + UPLOAD_TIMEOUT
-        for worker in workers.values():
-            worker.join(timeout=max(0.0, end - time.monotonic()))
+        for process in set(multiprocessing.active_children()) - others:
+            process.join(timeout=max(0.0, end - time.monotonic()))
     finally:
-        _stop_workers(list(workers.values()))
+        _stop_processes(set(multiprocessing.active_children()) - others)
+
+
+def _check_death(error: BaseException, what: str, deaths: int) -> None:
+    """Raise StoreError for an error that the next worker or task would make too, or after too many deaths."""
+    cause = getattr(error, "cause", None) or error  # Ray's errors have a task's own error as cause
+    if isinstance(cause, BenchError):
+        raise StoreError(str(cause)) from None
+    logging.getLogger(__name__).warning("a worker died", exc_info=error)
+    if deaths > MAX_WORKER_DEATHS:
+        raise StoreError(f"{what} (the last: {get_first_line(cause)}); see the log")
+
+
+def _count_gpus(resources: Resources) -> int:
+    return torch.cuda.device_count() if resources.device == "cuda" else 0
 
 
 def assign_gpus(visible: str | None, gpus: int, number: int, each: int) -> str:
@@ -150,41 +154,36 @@ def assign_gpus(visible: str | None, gpus: int, number: int, each: int) -> str:
     return ",".join(names[(number * each + i) % len(names)] for i in range(min(each, len(names))))
 
 
-def _start_worker(
-    context: Any, request: StudyRequest, resources: Resources, gpus: int, mistakes: Any, number: int
-) -> BaseProcess:
-    """A worker with one GPU of its own where there are any, and as many threads as the place says."""
+def _start_worker(request: StudyRequest, resources: Resources, number: int) -> Future[None]:
+    """Start a worker with GPUs of its own where there are any, in a pool of its own: others outlive its death.
+
+    Its environment is set before it starts: a script that starts runs may import torch before an initializer runs.
+    """
     changed = {"OMP_NUM_THREADS": str(resources.threads)}
-    if gpus:
-        changed["CUDA_VISIBLE_DEVICES"] = assign_gpus(
-            os.environ.get("CUDA_VISIBLE_DEVICES"), gpus, number, resources.devices
-        )
-    kept = {name: os.environ.get(name) for name in changed}
+    if gpus := _count_gpus(resources):
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        changed["CUDA_VISIBLE_DEVICES"] = assign_gpus(visible, gpus, number, resources.devices)
+    kept = {name: os.environ[name] for name in changed.keys() & os.environ.keys()}
+    pool = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), initializer=exit_with_parent)
     os.environ.update(changed)
     try:
-        worker: BaseProcess = context.Process(
-            target=_run_worker_process, args=(request, resources, mistakes), name=f"worker {number + 1}"
-        )
-        worker.start()
-        return worker
+        return pool.submit(_run_worker_process, request, resources)
     finally:
-        for name, value in kept.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in changed:
+            del os.environ[name]
+        os.environ.update(kept)
+        pool.shutdown(wait=False)  # its process ends with its work
 
 
-def _run_worker_process(request: StudyRequest, resources: Resources, mistakes: Any) -> None:
-    """A worker's life."""
-    exit_with_parent()
+def _run_worker_process(request: StudyRequest, resources: Resources) -> None:
+    """Work in a process of a pool until nothing is left."""
     signal.signal(signal.SIGTERM, _interrupt_worker)
     try:
         run_worker(request, resources)
     except KeyboardInterrupt:
-        os._exit(130)
-    except BenchError as error:
-        mistakes.put(str(error))
+        os._exit(130)  # the pool would wait for more work
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _interrupt_worker(number: int, frame: object) -> None:
@@ -194,15 +193,15 @@ def _interrupt_worker(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _stop_workers(workers: list[BaseProcess]) -> None:
-    """Ask workers to stop, and after a while make them."""
-    for worker in workers:
-        worker.terminate()
-    for worker in workers:
-        worker.join(timeout=SHUTDOWN_TIMEOUT + 5)
-        if worker.is_alive():
-            worker.kill()
-            worker.join()
+def _stop_processes(processes: Collection[BaseProcess]) -> None:
+    """Ask processes to stop, and kill those that do not."""
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        process.join(timeout=SHUTDOWN_TIMEOUT + 5)
+        if process.is_alive():
+            process.kill()
+            process.join()
 
 
 @dataclass(frozen=True)
@@ -265,17 +264,13 @@ def _connect(ray: Any, launcher: str, resources: Resources) -> None:
     address = os.environ.get("RAY_ADDRESS") if launcher == "ray" else launcher
     logger = logging.getLogger("ray")
     logger.handlers, logger.propagate = [], True  # what it has to say goes to the log, as of every library
-    ray._private.worker._worker_logs_enabled = False  # a machine that dies would fill the screen; no public switch
     path = os.pathsep.join(filter(None, (str(REPOSITORY), os.environ.get("PYTHONPATH"))))
     how: dict[str, Any] = {
         "runtime_env": {"env_vars": {"PYTHONPATH": path, "OMP_NUM_THREADS": str(resources.threads), **RAY_ENVIRONMENT}},
         "log_to_driver": False,
     }
     if address in (None, "local"):
-        gpus = resources.devices if resources.device == "cuda" else 0
-        if gpus:
-            gpus = torch.cuda.device_count()
-        how |= {"num_gpus": gpus, "object_store_memory": 80_000_000, "include_dashboard": False}
+        how |= {"num_gpus": _count_gpus(resources), "object_store_memory": 80_000_000, "include_dashboard": False}
     else:
         _check_reachable(str(address))
     if not str(address).startswith("ray://"):
@@ -312,10 +307,8 @@ def _adapt_resources(ray: Any, resources: Resources) -> Resources:
     machines = _list_machines(ray)
     resources = replace(resources, device="cuda" if any(one.get("GPU", 0) >= 1 for one in machines) else "cpu")
     if not TaskResources.for_resources(resources).count_tasks(machines):
-        raise ConfigError(
-            f"no machine of the Ray cluster has {TaskResources.for_resources(resources)} for a run; fewer with "
-            "--threads, --devices"
-        )
+        needs = TaskResources.for_resources(resources)
+        raise ConfigError(f"no machine of the Ray cluster has {needs} for a run; fewer with --threads, --devices")
     hosts = {node["NodeManagerHostname"] for node in ray.nodes() if node["Alive"]}
     if make_storage_url(resources.results, resources.storage).startswith("sqlite") and hosts != {socket.gethostname()}:
         raise ConfigError("a Ray cluster of other machines wants a database that all reach: --storage postgresql://...")
@@ -346,27 +339,15 @@ def _submit_tasks(ray: Any, submit: Callable[[], Any], most: Callable[[], int], 
                     idle, deaths = not ray.get(one), 0
                 except ray.exceptions.RayError as error:
                     idle, deaths = False, deaths + 1  # what it had is found by the next one, and queued again
-                    _check_task_error(error, deaths)
+                    _check_death(error, f"{deaths} tasks died, one after the other", deaths)
         if tasks:  # their records are there, and may still be on their way to MLflow
             ray.wait(tasks, num_returns=len(tasks), timeout=UPLOAD_TIMEOUT)
     except (ConnectionError, ray.exceptions.RayError) as error:
         raise StoreError(
-            f"the Ray cluster is gone ({_get_first_line(error)}); the same command goes on where it was"
+            f"the Ray cluster is gone ({get_first_line(error)}); the same command goes on where it was"
         ) from None
     finally:
         cancel_tasks(ray, tasks)
-
-
-def _check_task_error(error: Exception, deaths: int) -> None:
-    """Raise StoreError for a mistake that the next task would make too."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, BenchError):
-        raise StoreError(str(cause)) from None
-    logging.getLogger(__name__).warning("a task died", exc_info=error)
-    if deaths > MAX_WORKER_DEATHS:
-        raise StoreError(
-            f"{deaths} tasks died, one after the other (the last: {_get_first_line(cause or error)}); see the log"
-        )
 
 
 def cancel_tasks(ray: Any, tasks: list[Any]) -> None:
@@ -389,11 +370,7 @@ def _run_task(request: StudyRequest, resources: Resources) -> bool:
     return run_worker(request, resources, once=True)
 
 
-def _get_first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
-
-
 def _get_error_reason(error: Exception) -> str:
     """Give the last line of a traceback that Ray Client passes on as text, or else the first line of the error."""
     text = str(error).strip()
-    return text.splitlines()[-1][:200] if "Traceback (most recent call last)" in text else _get_first_line(error)
+    return text.splitlines()[-1][:200] if "Traceback (most recent call last)" in text else get_first_line(error)

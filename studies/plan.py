@@ -15,7 +15,7 @@ from bench.config import Config, hash_config_files, parse_overrides
 from bench.errors import ConfigError
 from bench.execute import RunEnvironment, RunRequest, load_splits, make_spec
 from bench.protocol import NO_CLIPS, seal_test
-from bench.record import EvaluationProtocol, RunFolder, RunSpec
+from bench.record import EvaluationProtocol, RunSpec
 from bench.requests import RequestedPlan, StoredRequest, Tuning
 from bench.types import VALIDATION_FOLDS, Dataset, DatasetInfo, DatasetSplits
 from datasets.paths import find_data_folder
@@ -319,10 +319,6 @@ class RunKeyResolver:
         if files not in self._content_hashes:
             self._content_hashes[files] = hash_config_files(request.config)
         return make_spec(request, self._load_splits(request), self._content_hashes[files])
-
-    def find_folder(self, request: RunRequest) -> RunFolder:
-        """Where the run is, or would be."""
-        return RunFolder(self._environment.results / "runs" / self.make_spec(request).key)
 
     def _load_splits(self, request: RunRequest) -> DatasetSplits:
         sampling = request.method.sampling(request.config, False)

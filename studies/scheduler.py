@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from statistics import median, median_low
 
+from optuna import Study
 from optuna.trial import FrozenTrial
 
 from bench.errors import ConfigError, DataError, StoreError
@@ -40,11 +41,13 @@ NON_RETRYABLE: tuple[FailureKind, ...] = ("nan", "data")  # failures that come a
 
 MAX_RECORDS = 300  # records, the newest
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
+RunTimings = dict[tuple[str, str, str], float]
+"""(method, preset, data set) -> median seconds of runs made here before; (method, preset, "") -> on any data set."""
 
 
 @dataclass
 class Scheduler:
-    """A plan as it stands. `lost` are the cells that cannot be run, each with its reason."""
+    """The state of a plan. `failed_runs` are the runs that cannot be made, each with its reason."""
 
     plan: Plan
     environment: RunEnvironment
@@ -54,19 +57,16 @@ class Scheduler:
 
     def __post_init__(self) -> None:
         self._key_resolver = RunKeyResolver(self.environment)
-        self._searches: dict[PlannedRun, HyperparameterSearch] = {}
+        self.search_by_run: dict[PlannedRun, HyperparameterSearch] = {}  # the run that represents a search -> it
         self._remaining: dict[PlannedRun, RunRequest | None] = dict.fromkeys(self.plan.runs)  # None: not known yet
         self._keys: dict[PlannedRun, str] = {}
         self._done: set[PlannedRun] = set()
         self._done_elsewhere: set[str] = set()
-        self._best_trials: dict[
-            PlannedRun, BestTrial | None
-        ] = {}  # as found when a search was over: one winner a command
-        self._tried: dict[PlannedRun, int] = {}  # how many configurations it had tried
+        # The winner of a search and how many configurations it had tried, when it was over: one winner a command.
+        self._search_results: dict[PlannedRun, tuple[BestTrial | None, int]] = {}
         self.experiments: set[tuple[str, str]] = set()  # (data set, real or sample) of the runs that are known
-        self._clean_runs: dict[
-            PlannedRun, list[PlannedRun]
-        ] = {}  # of a refit without its seed, the runs it takes its epochs from
+        # Of a refit without its seed, the runs it takes its epochs from.
+        self._clean_runs: dict[PlannedRun, list[PlannedRun]] = {}
         for run in self.plan.runs:
             self._clean_runs.setdefault(replace(run, seed=0, protocol="refit"), []).append(run)
         self.refresh()
@@ -74,12 +74,7 @@ class Scheduler:
     @property
     def searches(self) -> list[HyperparameterSearch]:
         """The searches that cells wait for, as far as their data can be had."""
-        return list(self._searches.values())
-
-    @property
-    def search_by_run(self) -> dict[PlannedRun, HyperparameterSearch]:
-        """The cell that stands for a search -> the search."""
-        return self._searches
+        return list(self.search_by_run.values())
 
     @property
     def remaining(self) -> list[PlannedRun]:
@@ -108,7 +103,7 @@ class Scheduler:
         return self.storage.with_lock(self._lease_next)
 
     def _lease_next(self) -> tuple[PlannedRun, RunRequest, Lease] | None:
-        study = self.storage.open_study(RUNS_STUDY, maximize=False)
+        study = self._open_study()
         requeue_orphans(self.storage, study)
         states = self._sync_with_database()
         for run, request in self._list_ready():
@@ -153,7 +148,9 @@ class Scheduler:
         """Return why a cell is run, once the search that it waits for is over."""
         if run.search_run is None:
             return self.plan.requests(run)
-        return self.plan.requests(run, self._searches[run.search_run].digest, self._tried[run.search_run])
+        return self.plan.requests(
+            run, self.search_by_run[run.search_run].digest, self._search_results[run.search_run][1]
+        )
 
     def _update_run(self, run: PlannedRun, going_on: set[PlannedRun]) -> None:
         """Whether a cell is done, ready to be run, waiting for its search, or never to be run."""
@@ -162,13 +159,12 @@ class Scheduler:
             search = self._get_search(run.search_run)
             if run.search_run in going_on:
                 return
-            if run.search_run not in self._best_trials:
+            if run.search_run not in self._search_results:
                 if not search.is_over():
                     going_on.add(run.search_run)
                     return
-                self._best_trials[run.search_run] = search.find_best_trial()
-                self._tried[run.search_run] = search.count_trials().total
-            winner = self._best_trials[run.search_run]
+                self._search_results[run.search_run] = search.find_best_trial(), search.count_trials().total
+            winner, _ = self._search_results[run.search_run]
             if winner is None:
                 raise ConfigError(f"no trial of its search finished ({'; '.join(search.list_failures()[:1])})")
         stop = self._compute_refit_epochs(run) if run.protocol == "refit" else None
@@ -177,7 +173,7 @@ class Scheduler:
         request = self.plan.request_for(run, winner.params if winner is not None else None, stop)
         request = replace(request, requests=self.requests(run))
         if run.search_run is not None and not self.plan.request.name:
-            request = replace(request, parent=self._searches[run.search_run].title)
+            request = replace(request, parent=self.search_by_run[run.search_run].title)
         if run not in self._keys:
             spec = self._key_resolver.make_spec(request)
             self._keys[run] = spec.key
@@ -187,22 +183,15 @@ class Scheduler:
             self.mark_done(run)
 
     def _get_search(self, run: PlannedRun) -> HyperparameterSearch:
-        if run not in self._searches:
-            base = replace(self.plan.request_for(run), stage="trial")
-            request = self.plan.request
-            spec = self._key_resolver.make_spec(base)
-            self._searches[run] = HyperparameterSearch(
-                base,
-                spec,
-                self.plan.fixed_fields(run),
-                request.search_options,
-                request.budget,
-                self.storage,
-                self.command_id,
+        if run not in self.search_by_run:
+            base, request = replace(self.plan.request_for(run), stage="trial"), self.plan.request
+            spec, fixed = self._key_resolver.make_spec(base), self.plan.fixed_fields(run)
+            self.search_by_run[run] = search = HyperparameterSearch(
+                base, spec, fixed, request.search_options, request.budget, self.storage, self.command_id
             )
-            self._searches[run].retry_crashed()
-            import_summary(self._searches[run], self.environment.results)
-        return self._searches[run]
+            search.retry_crashed()
+            import_summary(search, self.environment.results)
+        return self.search_by_run[run]
 
     def _compute_refit_epochs(self, run: PlannedRun) -> int | None:
         """The median of the epochs that the clean runs of all seeds chose; None until all of them are there."""
@@ -211,29 +200,27 @@ class Scheduler:
             raise ConfigError("a clean run that a refit takes its epochs from failed")
         if not all(other in self._done for other in clean):
             return None
-        chosen = [self._find_selected_epoch(other) for other in clean]
-        known = [epochs for epochs in chosen if epochs is not None]
+        known = [epochs for other in clean if (epochs := self._find_selected_epoch(other)) is not None]
         return median_low(known) if known else 1
 
     def _find_selected_epoch(self, run: PlannedRun) -> int | None:
         record = self._get_folder(run).read_record()
         if record is not None:
             return record.chosen if record.chosen is not None else find_best_epoch(self._get_folder(run).path)
-        study = self.storage.open_study(RUNS_STUDY, maximize=False)
-        trials = self.storage.retrying(lambda: study.get_trials(deepcopy=False))
-        found = [
-            t.user_attrs.get(SELECTED_EPOCH_ATTR) for t in trials if t.user_attrs.get(RUN_KEY_ATTR) == self._keys[run]
-        ]
+        notes = [trial.user_attrs for trial in self.storage.read_trials(self._open_study())]
+        found = [one.get(SELECTED_EPOCH_ATTR) for one in notes if one.get(RUN_KEY_ATTR) == self._keys[run]]
         return next((epochs for epochs in found if epochs is not None), None)
+
+    def _open_study(self) -> Study:
+        return self.storage.open_study(RUNS_STUDY, maximize=False)
 
     def _list_ready(self) -> list[tuple[PlannedRun, RunRequest]]:
         return [(run, request) for run, request in self._remaining.items() if request is not None]
 
     def _sync_with_database(self) -> dict[str, list[FrozenTrial]]:
         """Take note of cells that another machine did, or that failed as often as they may; the trials of each key."""
-        study = self.storage.open_study(RUNS_STUDY, maximize=False)
         states: dict[str, list[FrozenTrial]] = {}
-        for trial in self.storage.retrying(lambda: study.get_trials(deepcopy=False)):
+        for trial in self.storage.read_trials(self._open_study()):
             states.setdefault(trial.user_attrs.get(RUN_KEY_ATTR, ""), []).append(trial)
         for run, _ in self._list_ready():
             trials = states.get(self._keys[run], [])
@@ -254,13 +241,8 @@ class Scheduler:
 
     def find_failed_records(self) -> list[tuple[PlannedRun, Record]]:
         """The records of lost cells that were tried here, each the last of its tries."""
-        found = []
-        for run in self.failed_runs:
-            if run in self._keys:
-                record = self._get_folder(run).read_failed_record()
-                if record is not None:
-                    found.append((run, record))
-        return found
+        tried = [(run, self._get_folder(run).read_failed_record()) for run in self.failed_runs if run in self._keys]
+        return [(run, record) for run, record in tried if record is not None]
 
     def _get_location(self) -> tuple[str, str]:
         """This machine and results folder: what was made here and is gone is made again."""
@@ -278,19 +260,8 @@ class Scheduler:
         return RunFolder(self.environment.results / "runs" / self._keys[run])
 
 
-@dataclass(frozen=True)
-class RunTimings:
-    """Seconds of runs made here before: (method, preset, data set) -> median, and (method, preset, "") of any."""
-
-    seconds: dict[tuple[str, str, str], float]
-
-    def get_seconds(self, method: str, preset: str, dataset: str) -> float | None:
-        """What such a run took, on this data set or else on another; None where none was made."""
-        return self.seconds.get((method, preset, dataset), self.seconds.get((method, preset, "")))
-
-
 def read_timings(results: Path) -> RunTimings:
-    """The timings of the newest finished runs."""
+    """Return the median seconds of the newest finished runs."""
     found: dict[tuple[str, str, str], list[float]] = {}
     paths = sorted((results / "runs").glob(f"*/{RECORD_FILE}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in islice(paths, MAX_RECORDS):
@@ -302,7 +273,12 @@ def read_timings(results: Path) -> RunTimings:
             spent = sum(record.seconds.values())
             for dataset in (record.spec.dataset, ""):
                 found.setdefault((record.spec.method, record.preset, dataset), []).append(spent)
-    return RunTimings({which: median(spent) for which, spent in found.items()})
+    return {which: median(spent) for which, spent in found.items()}
+
+
+def get_seconds(timings: RunTimings, method: str, preset: str, dataset: str) -> float | None:
+    """Return what such a run took, on this data set or else on another; None where none was made."""
+    return timings.get((method, preset, dataset), timings.get((method, preset, "")))
 
 
 def estimate_remaining_time(scheduler: Scheduler, timings: RunTimings, workers: int) -> str:
@@ -315,7 +291,7 @@ def estimate_remaining_time(scheduler: Scheduler, timings: RunTimings, workers: 
         if request.budget.hours:  # at most, and not for the runs of other searches
             seconds += max(0.0, request.budget.hours * HOUR - search.compute_seconds())
     for job in jobs:
-        took = timings.get_seconds(job.method.name, job.preset, job.dataset.info.name)
+        took = get_seconds(timings, job.method.name, job.preset, job.dataset.info.name)
         unknown += took is None
         seconds += took or 0.0
     if not jobs and not seconds:

@@ -39,10 +39,7 @@ from studies.storage import (
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "gp": "GPSampler"}
 
 PRUNERS = ("auto", "median", "hyperband", "halving", "wilcoxon", "none")
-HYPERBAND_MIN_TRIALS = (
-    40  # from here on each of Hyperband's brackets, three at the paper's 150 epochs, gets ten or more
-)
-
+HYPERBAND_MIN_TRIALS = 40  # from here on each of Hyperband's three brackets at the paper's 150 epochs gets ten or more
 WARMUP_EPOCHS = 10  # epochs in which nobody is given up
 STARTUP_TRIALS = 3  # finished trials before a median may speak
 WILCOXON_P = 0.2  # the p-value under which a trial is worse than the best one
@@ -92,9 +89,8 @@ def choose_pruner(name: str, trials: int, seeds: int) -> str:
     if name == "auto":
         return "wilcoxon" if seeds > 1 else "hyperband" if trials >= HYPERBAND_MIN_TRIALS else "median"
     if name != "none" and (name == "wilcoxon") != (seeds > 1):
-        reads = (
-            "runs of a trial, and here each has one" if seeds == 1 else f"epochs, and a trial of {seeds} runs has none"
-        )
+        many = f"epochs, and a trial of {seeds} runs has none"
+        reads = "runs of a trial, and here each has one" if seeds == 1 else many
         raise ConfigError(f"pruner '{name}' compares {reads}; say auto or none")
     return name
 
@@ -186,7 +182,7 @@ class HyperparameterSearch:
         self.base_request, self.spec, self.options, self.budget, self.storage = base, spec, options, budget, storage
         self.command_id = command
         self.ranges = find_search_ranges(base.config, fixed)
-        self.digest = self._compute_digest(spec)
+        self.digest = self._compute_digest()
         self.title = f"search {base.arm} {self.digest[:6]}"
         self.name = f"{spec.dataset}/{base.arm}/{base.preset}/fold {base.fold}/{self.digest}"
         self._study: Study | None = None
@@ -202,10 +198,9 @@ class HyperparameterSearch:
 
     def retry_crashed(self) -> None:
         """Let what crashed under an earlier command be tried again, where the search is not over or found nothing."""
-        crashed = [
-            trial for trial in select_counted(self.get_trials()) if trial.user_attrs.get(ERROR_KIND_ATTR) in CRASH_KINDS
-        ]
-        if crashed and (self.find_best_trial() is None or not self._is_budget_spent(self.get_trials())):
+        trials = self.get_trials()
+        crashed = any(trial.user_attrs.get(ERROR_KIND_ATTR) in CRASH_KINDS for trial in select_counted(trials))
+        if crashed and (self.find_best_trial() is None or not self._is_budget_spent(trials)):
             self.storage.with_lock(lambda: enqueue_crashed(self.study, self.command_id))
 
     @property
@@ -226,9 +221,10 @@ class HyperparameterSearch:
     def _lease_next(self) -> Lease | None:
         requeue_orphans(self.storage, self.study)
         trials = self.get_trials()
-        waiting = [trial for trial in trials if trial.state.name == "WAITING"]
-        under_way = [trial for trial in trials if trial.state.name == "RUNNING"]
-        if self._is_budget_spent(trials) or (not waiting and self._fills_budget(trials, len(under_way))):
+        waiting = any(trial.state.name == "WAITING" for trial in trials)
+        begun = len(select_counted(trials)) + sum(trial.state.name == "RUNNING" for trial in trials)
+        is_filled = self.budget.trials is not None and begun >= self.budget.trials
+        if self._is_budget_spent(trials) or (is_filled and not waiting):
             return None
         drawn = make_distributions(self.base_request.config, self.ranges)
         if not trials:
@@ -241,13 +237,12 @@ class HyperparameterSearch:
     def is_over(self) -> bool:
         """Whether it has had enough, and nothing of it is under way."""
         trials = self.get_trials()
-        return self.is_imported or (
-            self._is_budget_spent(trials) and not any(trial.state.name == "RUNNING" for trial in trials)
-        )
+        running = any(trial.state.name == "RUNNING" for trial in trials)
+        return self.is_imported or (self._is_budget_spent(trials) and not running)
 
     def get_trials(self) -> list[FrozenTrial]:
         """All trials so far."""
-        return self.storage.retrying(lambda: self.study.get_trials(deepcopy=False))
+        return self.storage.read_trials(self.study)
 
     def find_best_trial(self) -> BestTrial | None:
         """The best trial that finished; None where none did."""
@@ -268,8 +263,7 @@ class HyperparameterSearch:
         """What came of the configurations so far; one that was interrupted and run again counts once."""
         if self._imported is not None:
             return self._imported[1]
-        counted = select_counted(self.get_trials())
-        states = [trial.state.name for trial in counted]
+        states = [trial.state.name for trial in select_counted(self.get_trials())]
         return TrialCounts(states.count("COMPLETE"), states.count("PRUNED"), states.count("FAIL"))
 
     def trial_history(self) -> list[dict[str, Any]]:
@@ -278,8 +272,8 @@ class HyperparameterSearch:
         found, spent = [], 0.0
         for trial in select_counted(self.get_trials()):
             spent += _compute_trial_seconds(trial)
-            value = trial.value if trial.state.name == "COMPLETE" else None
             state = trial.state.name.lower()
+            value = trial.value if state == "complete" else None
             found.append({"number": trial.number, "state": state, "value": value, "spent": round(spent, 3)})
         return found
 
@@ -294,9 +288,8 @@ class HyperparameterSearch:
     def _is_budget_spent(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether no further configuration may be begun."""
         budget, counted = self.budget, select_counted(trials)
-        if len(counted) >= MAX_CONSECUTIVE_FAILURES and all(
-            trial.state.name == "FAIL" for trial in counted[-MAX_CONSECUTIVE_FAILURES:]
-        ):
+        last = [trial.state.name for trial in counted[-MAX_CONSECUTIVE_FAILURES:]]
+        if last == ["FAIL"] * MAX_CONSECUTIVE_FAILURES:
             return True
         best = max((trial.value for trial in trials if trial.state.name == "COMPLETE" and trial.value), default=0.0)
         seconds = sum(_compute_trial_seconds(trial) for trial in trials)
@@ -306,24 +299,13 @@ class HyperparameterSearch:
             or (budget.target is not None and best >= budget.target)
         )
 
-    def _fills_budget(self, trials: Sequence[FrozenTrial], under_way: int) -> bool:
-        """Whether those under way already make up the number of trials."""
-        return self.budget.trials is not None and len(select_counted(trials)) + under_way >= self.budget.trials
-
-    def _compute_digest(self, spec: RunSpec) -> str:
+    def _compute_digest(self) -> str:
         """Of all that makes another search: the method's version, values, ranges, data and the runs of a trial. Neither
         budget nor sampler nor pruner count: a search can be gone on with under others."""
+        spec = self.spec
+        values = [spec.method, spec.version, spec.config, spec.weights, spec.data, spec.split, spec.content, spec.fold]
         what = {
-            "spec": [
-                spec.method,
-                spec.version,
-                spec.config,
-                spec.weights,
-                spec.data,
-                spec.split,
-                spec.content,
-                spec.fold,
-            ],
+            "spec": values,
             "ranges": {name: (s.low, s.high, s.log, s.choices) for name, s in self.ranges.items()},
             "seeds": self.options.seeds,
         }

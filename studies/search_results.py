@@ -51,8 +51,10 @@ def publish_search(search: HyperparameterSearch, store: ExperimentTracker) -> No
     known = json.loads((place / SUMMARY_FILE).read_text()) if (place / SUMMARY_FILE).exists() else {}
     if known == {**found, "published": True}:
         return
-    pictures = draw_search(search.study, place, f"{search.title} on {_format_dataset(search)}: val Acc E")
-    atomic_write(place / SUMMARY_FILE, _encode_json({**found, "published": False}))
+    sample = " (BUILT-IN SAMPLE)" if search.spec.data == "sample" else ""
+    title = f"{search.title} on {search.base_request.dataset.info.title}{sample}: val Acc E"
+    pictures = draw_search(search.study, place, title)
+    _write_summary(place, found, published=False)
     winner, tried = search.find_best_trial(), search.count_trials()
     status: ParentStatus = "FAILED" if winner is None else "FINISHED" if search.is_over() else "KILLED"
     metrics = {f"tried/{name}": float(count) for name, count in vars(tried).items()}
@@ -61,14 +63,13 @@ def publish_search(search: HyperparameterSearch, store: ExperimentTracker) -> No
         metrics["best/val/acc_e"] = winner.value
         tags |= {f"bench.winner.{name}": str(value) for name, value in winner.params.items()}
         before = {key for key in (known.get("winner") or {}).get("keys", []) if is_run_key(key)}
-        for key in before - set(winner.keys):
-            store.tag_run(RunFolder(store.results / "runs" / key), {"bench.winner": "false"})
-        for key in winner.keys:
-            store.tag_run(RunFolder(store.results / "runs" / key), {"bench.winner": "true"})
+        for key in [*(before - set(winner.keys)), *winner.keys]:
+            tag = {"bench.winner": "true" if key in winner.keys else "false"}
+            store.tag_run(RunFolder(store.results / "runs" / key), tag)
     files = [*pictures, place / SUMMARY_FILE]
     store.finish_parent_run(search.spec.dataset, search.spec.data, search.title, status, metrics, files, tags)
     if store.unavailable_reason is None:
-        atomic_write(place / SUMMARY_FILE, _encode_json({**found, "published": True}))
+        _write_summary(place, found, published=True)
 
 
 def import_summary(search: HyperparameterSearch, results: Path) -> None:
@@ -116,13 +117,8 @@ def _format_range(search: Any) -> list[Any]:
     return list(search.choices) or [search.low, search.high, "log" if search.log else "linear"]
 
 
-def _format_dataset(search: HyperparameterSearch) -> str:
-    sample = " (BUILT-IN SAMPLE)" if search.spec.data == "sample" else ""
-    return f"{search.base_request.dataset.info.title}{sample}"
-
-
-def _encode_json(found: dict[str, Any]) -> bytes:
-    return (json.dumps(found, indent=1) + "\n").encode()
+def _write_summary(folder: Path, found: dict[str, Any], published: bool) -> None:
+    atomic_write(folder / SUMMARY_FILE, (json.dumps({**found, "published": published}, indent=1) + "\n").encode())
 
 
 def draw_search(study: Study, folder: Path, title: str) -> list[Path]:

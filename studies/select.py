@@ -97,19 +97,15 @@ def read_records(results: Path) -> tuple[list[StoredRecord], list[str]]:
 def select_current(found: Sequence[StoredRecord]) -> tuple[list[StoredRecord], list[str]]:
     """The records of the methods' present versions; how many are of others, or of methods that are not known."""
     versions = {arm.method.name: arm.method.version for arm in get_arms().values()}
-    kept, old = [], Counter[tuple[str, int]]()
-    for one in found:
-        name, version = one.record.spec.method, one.record.spec.version
-        if versions.get(name) == version:
-            kept.append(one)
-        else:
-            old[name, version] += 1
-    told = [
+    kept = [one for one in found if versions.get(one.record.spec.method) == one.record.spec.version]
+    counts = Counter((one.record.spec.method, one.record.spec.version) for one in found)
+    notes = [
         f"{count} {'runs' if count > 1 else 'run'} of version {version} of {name} left out: "
         + (f"this is version {versions[name]}" if name in versions else "no such method is known here")
-        for (name, version), count in old.items()
+        for (name, version), count in counts.items()
+        if versions.get(name) != version
     ]
-    return kept, told
+    return kept, notes
 
 
 @dataclass(frozen=True)
@@ -130,7 +126,7 @@ class SelectedRuns:
     settings: Settings
     tuning_note: str  # a sentence for captions
     excluded: tuple[tuple[str, str], ...]  # key of a run -> why
-    filter_warning: str = ""  # a warning: a filter left runs of the study out
+    warnings: tuple[str, ...] = ()  # a filter left runs of the study out
     asked: Mapping[str, set[tuple[int, int]]] = field(default_factory=dict)  # data set -> (fold, seed) asked for
 
 
@@ -165,16 +161,13 @@ def select_runs(found: Sequence[StoredRecord], study: Study, query: ReportQuery,
     ]
     taken = [one for one in named if query.run_filter.matches(one.record, one.request.arm)]
     rest = len({one.record.key for one in named} - {one.record.key for one in taken})
-    narrowed = f"NARROWED to {query.run_filter}: {rest} other runs of the study are left out." if rest else ""
+    narrowed = f"NARROWED to {query.run_filter}: {rest} other runs of the study are left out."
     taken, left_out = _keep_real_data(_drop_shared_values(taken, study))
     preset, settings = _choose_most_common(taken, study, query)
-    kept = []
-    for one in taken:
-        if _fits_request(one.request, preset, settings):
-            kept.append(one)
-        else:
-            words = (f"with preset {one.variant[0]}", format_settings(one.variant[1]))
-            left_out.append((one.record.key, ", ".join(filter(None, words))))
+    kept = [one for one in taken if _fits_request(one.request, preset, settings)]
+    for one in (one for one in taken if one not in kept):
+        words = (f"with preset {one.variant[0]}", format_settings(one.variant[1]))
+        left_out.append((one.record.key, ", ".join(filter(None, words))))
     runs, more = _make_runs(kept, study.arms, store)
     return SelectedRuns(
         runs=_add_label_suffixes(runs, by_hand=False),
@@ -182,22 +175,25 @@ def select_runs(found: Sequence[StoredRecord], study: Study, query: ReportQuery,
         settings=settings,
         tuning_note=_describe_tuning(runs, preset, format_settings(settings), by_hand=False),
         excluded=tuple(left_out + more),
-        filter_warning=narrowed,
-        asked=_collect_planned(kept, study, preset, settings),
+        warnings=(narrowed,) if rest else (),
+        asked=_collect_planned(kept, study, preset, settings, query.run_filter),
     )
 
 
 def _collect_planned(
-    kept: Sequence[RequestedRecord], study: Study, preset: str, settings: Settings
+    kept: Sequence[RequestedRecord], study: Study, preset: str, settings: Settings, only: RunFilter
 ) -> dict[str, set[tuple[int, int]]]:
-    """All that the study was asked for with these values: the plans of its requests for any of its runs."""
+    """All that the study was asked for with these values, as far as a filter takes it: the plans of its requests for
+    any of its runs."""
     found: dict[str, set[tuple[int, int]]] = {}
     for one in kept:
         for request in one.stored.requests:
             own = request.study == study.name and _fits_request(request, preset, settings)
             if own and _is_explained_by(request, one.record):
                 for dataset, folds in request.plan.datasets.items():
-                    found.setdefault(dataset, set()).update(product(folds, request.plan.seeds))
+                    for fold, seed in product(folds, request.plan.seeds):
+                        if only.may_match(dataset=dataset, fold=str(fold), seed=str(seed)):
+                            found.setdefault(dataset, set()).add((fold, seed))
     return found
 
 

@@ -28,7 +28,7 @@ from optuna import Study, Trial
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import RDBStorage, fail_stale_trials
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from psycopg import ProgrammingError as Refused
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception, stop_after_delay, wait_fixed
@@ -52,13 +52,9 @@ MAX_TRIES = 3  # of one configuration that crashes, by one command after the oth
 COMMAND_ATTR, TRIES_ATTR = "command", "tries"
 DIED_MESSAGE = "the process that ran it died"
 DEATHS_ATTR = "deaths"
-HOST_ATTR, PROCESS_ATTR, ERROR_KIND_ATTR, ERROR_MESSAGE_ATTR, RETRY_OF_ATTR = (
-    "host",
-    "process",
-    "kind",
-    "message",
-    "retry of",
-)
+HOST_ATTR, PROCESS_ATTR = "host", "process"
+ERROR_KIND_ATTR, ERROR_MESSAGE_ATTR, RETRY_OF_ATTR = "kind", "message", "retry of"
+OUTAGE_ERRORS = (StorageInternalError, DBAPIError, psycopg.Error)  # what an absent database raises, by layer
 _leased: set[tuple[str, int]] = set()  # study and number of the trials that this process works at
 
 
@@ -81,6 +77,7 @@ class Storage:
 
     def __init__(self, url: str, notice: Callable[[str], None] = lambda text: None, waits: bool = False) -> None:
         self.url, self._notify = url, notice
+        self.file = read_sqlite_path(url)  # of this machine alone; None for a server
         self._waits_at_start = waits  # for a database that is away from the beginning, as it may be for a late worker
         self._connection: RDBStorage | None = None
         self._lock_connection: Any = None  # the connection that holds PostgreSQL's advisory lock
@@ -105,19 +102,17 @@ class Storage:
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used")
             warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-            faults: tuple[type[Exception], ...] = (OSError, *_get_outage_errors())
             try:
                 with self._lock():  # several processes would race in making its tables
-                    if self._file is None:
+                    if self.file is None:
                         self._connection = self._connect(self.url)
                     else:
-                        self._connection = open_database(self._file, self._connect, rows="trials")
-            except faults as error:
-                if self._waits_at_start and isinstance(error, _get_outage_errors()):
+                        self._connection = open_database(self.file, self._connect, rows="trials")
+            except (OSError, *OUTAGE_ERRORS) as error:
+                if self._waits_at_start and isinstance(error, OUTAGE_ERRORS):
                     raise
-                raise StoreError(
-                    f"cannot reach the database {hide_password(self.url)} ({_get_first_line(error)})"
-                ) from None
+                reason = get_first_line(error)
+                raise StoreError(f"cannot reach the database {hide_password(self.url)} ({reason})") from None
         return self._connection
 
     def with_lock(self, call: Callable[[], T]) -> T:
@@ -163,8 +158,12 @@ class Storage:
         try:
             return retrying(call)
         except RetryError as error:
-            reason = _get_first_line(error.last_attempt.exception())
+            reason = get_first_line(error.last_attempt.exception())
             raise StoreError(f"the database {hide_password(self.url)} stayed away ({reason})") from None
+
+    def read_trials(self, study: Study) -> list[FrozenTrial]:
+        """All trials of a study, waiting while the database is away."""
+        return self.retrying(lambda: study.get_trials(deepcopy=False))
 
     def get_trial_id(self, study: Study, number: int) -> int:
         """Return the id that the database has for a trial of a study."""
@@ -175,22 +174,12 @@ class Storage:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        if self._file is not None:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._file.with_suffix(".lock")):
+        """Hold a file's lock, or PostgreSQL's advisory lock on a connection of its own, with which it falls."""
+        if self.file is not None:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(self.file.with_suffix(".lock")):
                 yield
             return
-        guard = self._take_advisory_lock()
-        try:
-            yield
-        finally:
-            try:
-                guard.execute("SELECT pg_advisory_unlock(%s)", (ADVISORY_LOCK_ID,))
-            except _get_outage_errors():  # the server went away, and the lock with it
-                self._lock_connection = None
-
-    def _take_advisory_lock(self) -> Any:
-        """PostgreSQL's advisory lock, on a connection of its own; it falls with the connection."""
         if self._lock_connection is None or self._lock_connection.closed:
             address = self.url.replace("postgresql+psycopg://", "postgresql://", 1)
             self._lock_connection = psycopg.connect(address, autocommit=True, connect_timeout=10)
@@ -199,30 +188,27 @@ class Storage:
         except psycopg.Error:
             self._lock_connection = None
             raise
-        return self._lock_connection
+        guard = self._lock_connection
+        try:
+            yield
+        finally:
+            try:
+                guard.execute("SELECT pg_advisory_unlock(%s)", (ADVISORY_LOCK_ID,))
+            except OUTAGE_ERRORS:  # the server went away, and the lock with it
+                self._lock_connection = None
 
     def _connect(self, url: str) -> RDBStorage:
-        return optuna.storages.RDBStorage(
+        options: dict[str, Any] = {"connect_args": {"timeout": 60}}
+        if self.file is None:
+            connect_args = {"connect_timeout": 10, "keepalives_idle": 30}
+            options = {"connect_args": connect_args, "pool_size": 1, "max_overflow": 2}
+        return RDBStorage(
             url,
-            engine_kwargs={"pool_pre_ping": True, **self._get_engine_options()},
+            engine_kwargs={"pool_pre_ping": True, **options},
             heartbeat_interval=HEARTBEAT,
             grace_period=HEARTBEAT_TIMEOUT,
             heartbeat_stale_trial_callback=enqueue_copy,
         )
-
-    def _get_engine_options(self) -> dict[str, Any]:
-        if self._file is not None:
-            return {"connect_args": {"timeout": 60}}
-        return {"connect_args": {"connect_timeout": 10, "keepalives_idle": 30}, "pool_size": 1, "max_overflow": 2}
-
-    @property
-    def is_sqlite(self) -> bool:
-        """Whether it is a file of this machine, which no other one shares."""
-        return self._file is not None
-
-    @property
-    def _file(self) -> Path | None:
-        return read_sqlite_path(self.url)
 
 
 def hide_password(url: str) -> str:
@@ -231,49 +217,44 @@ def hide_password(url: str) -> str:
     return f"{kind}{slashes}{rest.rpartition('@')[2]}"
 
 
-def _get_outage_errors() -> tuple[type[Exception], ...]:
-    """What a database that is away raises, through each of the layers."""
-    return (StorageInternalError, DBAPIError, psycopg.Error)
-
-
 def _is_outage(error: BaseException) -> bool:
     """Return whether an error comes from a database that is away, and not from data that it refuses."""
-    if not isinstance(error, _get_outage_errors()):
+    if not isinstance(error, OUTAGE_ERRORS):
         return False
     inner = error.__cause__ if isinstance(error, StorageInternalError) else error
     return not isinstance(inner, DataError | IntegrityError | ProgrammingError | Refused | ValueError)
 
 
-def _get_first_line(error: BaseException | None) -> str:
+def get_first_line(error: BaseException | None) -> str:
+    """Return an error's first line, or its type where it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 class Lease:
-    """Work under way. It is finished by exactly one of done, pruned, failed and give_back."""
+    """Work under way. It is finished by exactly one of complete, prune, fail and release.
+
+    What it writes is dropped where its trial was finished by another: a lease that looked dead from afar was given on.
+    """
 
     def __init__(self, storage: Storage, study: Study, trial_id: int) -> None:
         self.storage, self.study, self.trial = storage, study, Trial(study, trial_id)
         self.params: dict[str, Any] = dict(self.trial.params)
+        self.number = self.trial.number
         self._trial_id = trial_id
         self._reported_steps: set[int] = set()
-        _leased.add((study.study_name, self.trial.number))
+        _leased.add((study.study_name, self.number))
         with suppress(Exception):  # the first sign of life: without one it would never count as dead elsewhere
             self._send_heartbeat()
         self._stopped = threading.Event()
         self._heartbeat_thread = threading.Thread(target=self._send_heartbeats, daemon=True, name="signs of life")
         self._heartbeat_thread.start()
 
-    @property
-    def number(self) -> int:
-        """Of the trial in its study."""
-        return self.trial.number
-
     def report(self, value: float, step: int) -> bool:
         """Tell a value of an epoch or a seed once; whether the pruner gives the trial up."""
         if step in self._reported_steps:
             return False
         self._reported_steps.add(step)
-        with _lost_lease_ignored():
+        with suppress(UpdateFinishedTrialError):
             self.storage.retrying(lambda: self.trial.report(value, step))
             return self.storage.retrying(self.trial.should_prune)
         return False
@@ -281,30 +262,30 @@ class Lease:
     def set_attributes(self, **attributes: object) -> None:
         """Keep facts with the trial."""
         for name, value in attributes.items():
-            with _lost_lease_ignored():
+            with suppress(UpdateFinishedTrialError):
                 self.storage.retrying(partial(self.trial.set_user_attr, name, value))
 
     def complete(self, value: float) -> None:
         """Finished, with a score."""
-        self._finish("COMPLETE", value)
+        self._finish(TrialState.COMPLETE, value)
 
     def prune(self) -> None:
         """Given up by the search."""
-        self._finish("PRUNED")
+        self._finish(TrialState.PRUNED)
 
     def fail(self, kind: FailureKind, message: str) -> None:
         """Ended without a score."""
         self.set_attributes(**{ERROR_KIND_ATTR: kind, ERROR_MESSAGE_ATTR: message[:2000]})
-        self._finish("FAIL")
+        self._finish(TrialState.FAIL)
 
     def release(self) -> None:
         """Interrupted: somebody else, or the next command, runs it again with the same values."""
-        self.storage.with_lock(lambda: requeue(self.storage, self.study, self.trial.number))
+        self.storage.with_lock(lambda: requeue(self.storage, self.study, self.number))
         self._stop_heartbeat()
 
-    def _finish(self, state: str, value: float | None = None) -> None:
-        tell = partial(self.study.tell, self.trial, value, state=TrialState[state], skip_if_finished=True)
-        self.storage.retrying(tell)  # where it was told before, only the answer was lost
+    def _finish(self, state: TrialState, value: float | None = None) -> None:
+        finish = partial(self.study.tell, self.trial, value, state=state, skip_if_finished=True)
+        self.storage.retrying(finish)  # where it was finished before, only the answer was lost
         self._stop_heartbeat()
 
     def _send_heartbeat(self) -> None:
@@ -318,18 +299,16 @@ class Lease:
     def _stop_heartbeat(self) -> None:
         self._stopped.set()
         self._heartbeat_thread.join(timeout=5)
-        _leased.discard((self.study.study_name, self.trial.number))
+        _leased.discard((self.study.study_name, self.number))
 
 
 def enqueue(
     study: Study, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], **notes: Any
 ) -> None:
     """Let values wait to be run, all of them in the database at once."""
-    waiting = optuna.trial.TrialState.WAITING
+    waiting = TrialState.WAITING
     study.add_trial(
-        optuna.trial.create_trial(
-            state=waiting, params=dict(params), distributions=dict(distributions), user_attrs=notes
-        )
+        create_trial(state=waiting, params=dict(params), distributions=dict(distributions), user_attrs=notes)
     )
 
 
@@ -349,8 +328,8 @@ def lease_new(storage: Storage, study: Study, distributions: Mapping[str, BaseDi
     """Claim a new trial, whose values the study's sampler draws; it stands in the database at once with its owner and
     all of its values. To be called alone."""
     drawn = _draw_params(study, distributions) if distributions else {}
-    template = optuna.trial.create_trial(
-        state=optuna.trial.TrialState.RUNNING,
+    template = create_trial(
+        state=TrialState.RUNNING,
         params=drawn,
         distributions=dict(distributions),
         user_attrs={**notes, **_describe_owner()},
@@ -366,7 +345,7 @@ def _describe_owner() -> dict[str, str]:
 
 def _draw_params(study: Study, distributions: Mapping[str, BaseDistribution]) -> dict[str, Any]:
     """What the sampler draws for the next trial, by its public steps: together where it can, else one by one."""
-    blank = optuna.trial.create_trial(state=optuna.trial.TrialState.RUNNING)
+    blank = create_trial(state=TrialState.RUNNING)
     blank.number = len(study.get_trials(deepcopy=False))
     study = copy(study)  # its storage is Optuna's cache of ours, which no public name gives
     study._storage = _ReadOnlyStorage(study._storage)  # type: ignore[assignment]
@@ -392,35 +371,24 @@ class _ReadOnlyStorage:
         return getattr(self._storage, name)
 
 
-@contextmanager
-def _lost_lease_ignored() -> Iterator[None]:
-    """A block that may find its trial finished by another: a claim that looked dead from afar was given to somebody."""
-    with suppress(UpdateFinishedTrialError):
-        yield
-
-
 def requeue_orphans(storage: Storage, study: Study) -> None:
     """Mark what dead processes left, and queue it again; a look every few seconds is enough. To be called alone: then
     a trial that this process claimed without knowing of it was made just before the database went away."""
-    if (
-        time.monotonic() - storage.last_orphan_check.get(study.study_name, -ORPHAN_CHECK_INTERVAL)
-        < ORPHAN_CHECK_INTERVAL
-    ):
+    now = time.monotonic()
+    if now - storage.last_orphan_check.get(study.study_name, -ORPHAN_CHECK_INTERVAL) < ORPHAN_CHECK_INTERVAL:
         return
-    storage.last_orphan_check[study.study_name] = time.monotonic()
+    storage.last_orphan_check[study.study_name] = now
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         process = trial.user_attrs.get(PROCESS_ATTR, "")
         if (study.study_name, trial.number) in _leased or trial.user_attrs.get(HOST_ATTR) != socket.gethostname():
             continue
-        if not storage.is_sqlite and process and process.rpartition(":")[2] != get_process_id().rpartition(":")[2]:
+        if storage.file is None and process and process.rpartition(":")[2] != get_process_id().rpartition(":")[2]:
             continue  # another boot, or another machine of this name: its signs of life tell
         if process == get_process_id() or not process_is_alive(process):
             requeue(storage, study, trial.number, died=True)
     fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
-        if (
-            ERROR_KIND_ATTR not in trial.user_attrs
-        ):  # another machine's, without a sign of life: found, but not queued yet
+        if ERROR_KIND_ATTR not in trial.user_attrs:  # another machine's, without a sign of life: not queued yet
             enqueue_copy(study, trial)
 
 
@@ -443,15 +411,11 @@ def requeue(storage: Storage, study: Study, number: int, died: bool = False) -> 
 
 def enqueue_copy(study: Study, trial: FrozenTrial, **notes: object) -> None:
     """Queue the values of a trial again, once; a cell has none."""
-    if not trial.params or any(
-        other.user_attrs.get(RETRY_OF_ATTR) == trial.number for other in study.get_trials(deepcopy=False)
-    ):
+    queued = {other.user_attrs.get(RETRY_OF_ATTR) for other in study.get_trials(deepcopy=False)}
+    if not trial.params or trial.number in queued:
         return
-    kept = {
-        name: value
-        for name, value in trial.user_attrs.items()
-        if name not in (HOST_ATTR, PROCESS_ATTR, ERROR_KIND_ATTR, ERROR_MESSAGE_ATTR, RETRY_OF_ATTR)
-    }
+    own = (HOST_ATTR, PROCESS_ATTR, ERROR_KIND_ATTR, ERROR_MESSAGE_ATTR, RETRY_OF_ATTR)
+    kept = {name: value for name, value in trial.user_attrs.items() if name not in own}
     enqueue(study, trial.params, trial.distributions, **{**kept, **notes, RETRY_OF_ATTR: trial.number})
 
 

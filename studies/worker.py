@@ -11,31 +11,35 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from statistics import fmean
+from typing import TypeVar
 
-from bench.errors import ConfigError, DataError
-from bench.execute import RunEnvironment, RunRequest, RunResult, execute, publish_record
+from bench.errors import BenchError, ConfigError, DataError
+from bench.execute import RunEnvironment, RunResult, execute, publish_record
 from bench.files import logs_to
 from bench.mlflow import MlflowStore
 from bench.tracker import ProgressReporter, Pruned
 from bench.types import DataIssue
 from reports.figures.clips import save_run_figures
-from studies.plan import PlannedRun, Resources, StudyRequest, make_plan
+from studies.plan import Resources, StudyRequest, make_plan
 from studies.scheduler import SELECTED_EPOCH_ATTR, Scheduler
 from studies.search import FIRST_TRIAL_SEED, HyperparameterSearch
 from studies.storage import Lease, Storage, make_storage_url
 
 IDLE_PAUSE = 0.5  # seconds between looks at what other processes have under way
 
+T = TypeVar("T")
 _log = logging.getLogger("bench")
 
 
 def run_until_done(
-    scheduler: Scheduler, environment: RunEnvironment, tell: Callable[[str], None], once: bool = False
+    scheduler: Scheduler, environment: RunEnvironment, print_line: Callable[[str], None], once: bool = False
 ) -> bool:
     """Run what is left of a plan, one piece after the other until all is done or lost (only one, if `once`); whether
     there was a piece to run at the end."""
     while True:
-        ran = _run_next_trial(scheduler, environment, tell) or _run_next_planned(scheduler, environment, tell)
+        ran = _run_next_trial(scheduler, environment, print_line) or _run_next_planned(
+            scheduler, environment, print_line
+        )
         if once:
             return ran
         if not ran:
@@ -52,73 +56,64 @@ def publish_remaining(scheduler: Scheduler, environment: RunEnvironment) -> None
     for _, folder in scheduler.iterate_done():
         if folder is None or environment.store.find_run_id(folder) is not None:
             continue
-        record = folder.read_record()
-        if record is not None:
+        if (record := folder.read_record()) is not None:
             with folder.locked(lambda: None):
                 publish_record(folder, record, environment, None, found=True)
 
 
-def _run_next_trial(scheduler: Scheduler, environment: RunEnvironment, tell: Callable[[str], None]) -> bool:
+def _run_next_trial(scheduler: Scheduler, environment: RunEnvironment, print_line: Callable[[str], None]) -> bool:
     """Run a trial of the first search that has one left; whether there was one."""
     for search in scheduler.searches:
         lease = None if search.is_over() else search.lease_next()
         if lease is not None:
-            tell(f"{search.base_request.dataset.info.name}: {search.title}: {run_trial(search, lease, environment)}")
+            print_line(
+                f"{search.base_request.dataset.info.name}: {search.title}: {run_trial(search, lease, environment)}"
+            )
             if search.is_over():
                 scheduler.refresh()
             return True
     return False
 
 
-def _run_next_planned(scheduler: Scheduler, environment: RunEnvironment, tell: Callable[[str], None]) -> bool:
-    """Run a cell that is ready; whether there was one."""
+def _run_next_planned(scheduler: Scheduler, environment: RunEnvironment, print_line: Callable[[str], None]) -> bool:
+    """Run a planned run that is ready; whether there was one."""
     found = scheduler.lease_next()
     if found is None:
         return False
     run, request, lease = found
-    outcome = _execute_leased(run, request, lease, environment, tell)
-    if outcome is not None:
-        scheduler.mark_done(run)
-    return True
-
-
-def _execute_leased(
-    run: PlannedRun, request: RunRequest, lease: Lease, environment: RunEnvironment, tell: Callable[[str], None]
-) -> RunResult | None:
-    """Run a claimed cell and tell what came of it; its outcome, or None where it failed."""
-    try:
-        outcome = execute(request, environment)
-    except (ConfigError, DataError) as error:
-        lease.fail("data" if isinstance(error, DataError) else "other", str(error))
-        tell(f"{run}: failed: {error}")
-        return None
-    except BaseException:
-        lease.release()
-        raise
+    outcome = _execute_leased(lambda: execute(request, environment), lease)
+    if isinstance(outcome, BenchError):
+        print_line(f"{run}: failed: {outcome}")
+        return True
     record, seconds = outcome.record, sum(outcome.record.seconds.values())
     if record.error is not None:
         lease.fail(record.error.kind, record.error.message)
-        tell(f"{run}: failed: {record.error.kind}: {record.error.message} (run {record.key})")
-        return None
+        print_line(f"{run}: failed: {record.error.kind}: {record.error.message} (run {record.key})")
+        return True
     lease.set_attributes(**{SELECTED_EPOCH_ATTR: record.chosen})
     lease.complete(seconds)
-    tell(f"{run}: done in {seconds:.0f} s (run {record.key})")
-    return outcome
+    print_line(f"{run}: done in {seconds:.0f} s (run {record.key})")
+    scheduler.mark_done(run)
+    return True
 
 
-def run_trial(search: HyperparameterSearch, lease: Lease, environment: RunEnvironment) -> str:
-    """Run a claimed trial and tell what came of it: a score, given up, or failed; the line for the screen.
-
-    What interrupts it gives the trial back, to be run again with the same values.
-    """
+def _execute_leased(work: Callable[[], T], lease: Lease) -> T | BenchError:
+    """Return what leased work gives, or the error that failed it. What interrupts it gives the lease back, to be run
+    again with the same values."""
     try:
-        return _run_trial_seeds(search, lease, environment)
+        return work()
     except (ConfigError, DataError) as error:
         lease.fail("data" if isinstance(error, DataError) else "other", str(error))
-        return f"trial {lease.number} failed: {error}"
+        return error
     except BaseException:
         lease.release()
         raise
+
+
+def run_trial(search: HyperparameterSearch, lease: Lease, environment: RunEnvironment) -> str:
+    """Run a leased trial and return a line on what came of it: a score, given up, or failed."""
+    outcome = _execute_leased(lambda: _run_trial_seeds(search, lease, environment), lease)
+    return outcome if isinstance(outcome, str) else f"trial {lease.number} failed: {outcome}"
 
 
 def _run_trial_seeds(search: HyperparameterSearch, lease: Lease, environment: RunEnvironment) -> str:

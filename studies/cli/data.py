@@ -32,9 +32,9 @@ def print_list(what: str, results: Path) -> None:
         rows = {name: f"{info.title}: {', '.join(info.classes)}" for name, info in infos.items()}
         console.print(_make_listing("data set", rows))
     if what in ("", "studies"):
-        told = {name: studies[0].question for name, studies in STUDIES.items() if len(studies) == 1}
-        parts = {name: ", ".join(study.name for study in studies) for name, studies in STUDIES.items()}
-        console.print(_make_listing("study", {name: told.get(name, f"all of {parts[name]}") for name in STUDIES}))
+        all_of = {name: f"all of {', '.join(study.name for study in studies)}" for name, studies in STUDIES.items()}
+        questions = {name: studies[0].question for name, studies in STUDIES.items() if len(studies) == 1}
+        console.print(_make_listing("study", all_of | questions))
     if what == "datasets":
         console.print(make_dataset_list(_list_local(results)))
 

@@ -67,10 +67,8 @@ def _load_model(results: Path, key: str | None, device: str) -> TrainedModel:
 def _find_run(results: Path, key: str | None) -> tuple[RunFolder, Record]:
     folders = find_finished_runs(results)
     if not folders:
-        train = "python bench.py --method mart --dataset ekman6"
-        raise StoreError(
-            f"no finished run under {results / 'runs'}; `{train}` makes one, --results names another place"
-        )
+        hint = "`python bench.py --method mart --dataset ekman6` makes one, --results names another place"
+        raise StoreError(f"no finished run under {results / 'runs'}; {hint}")
     newest = sorted(folders, key=lambda folder: (folder.path / RECORD_FILE).stat().st_mtime, reverse=True)
     return _find_by_key(key, newest) if key is not None else _find_newest(newest)
 
@@ -322,25 +320,24 @@ def _to_json(model: TrainedModel, path: Path, said: Answer) -> dict[str, Any]:
         "data": record.spec.data,
         "error": str(said) if isinstance(said, MediaError) else None,
     }
-    names = ("emotion", "sentiment", "probabilities", "seconds", "segments", "curve", "cues", "present", "problems")
     if isinstance(said, MediaError):
-        return {**row, **dict.fromkeys(names)}
-    told = [None] * len(said.slots) if said.segments is None else [_map_to_classes(classes, p) for p in said.segments]
-    values = (
-        classes[said.label],
-        _get_sentiment(model.info, said),
-        _map_to_classes(classes, said.probabilities),
-        round(said.seconds, 3),
-        [
-            {"start": round(start, 3), "end": round(end, 3), "probabilities": shares}
-            for (start, end), shares in zip(said.slots, told, strict=True)
+        names = ("emotion", "sentiment", "probabilities", "seconds", "segments", "curve", "cues", "present", "problems")
+        return row | dict.fromkeys(names)
+    shares = [None] * len(said.slots) if said.segments is None else [_map_to_classes(classes, p) for p in said.segments]
+    return row | {
+        "emotion": classes[said.label],
+        "sentiment": _get_sentiment(model.info, said),
+        "probabilities": _map_to_classes(classes, said.probabilities),
+        "seconds": round(said.seconds, 3),
+        "segments": [
+            {"start": round(start, 3), "end": round(end, 3), "probabilities": share}
+            for (start, end), share in zip(said.slots, shares, strict=True)
         ],
-        None if said.curve is None else [_map_to_classes(classes, scores) for scores in said.curve],
-        [vars(cue) for cue in said.cues],
-        said.present,
-        [vars(problem) for problem in said.problems],
-    )
-    return {**row, **dict(zip(names, values, strict=True))}
+        "curve": None if said.curve is None else [_map_to_classes(classes, scores) for scores in said.curve],
+        "cues": [vars(cue) for cue in said.cues],
+        "present": said.present,
+        "problems": [vars(problem) for problem in said.problems],
+    }
 
 
 def _map_to_classes(classes: Sequence[str], values: np.ndarray) -> dict[str, float]:

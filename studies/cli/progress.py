@@ -11,6 +11,7 @@ from rich.panel import Panel
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from bench.types import CLIP_LOSING_ISSUES, DataIssue
+from studies.cli.options import EXIT_INCOMPLETE
 
 LINE_INTERVAL = 60.0  # seconds
 MAX_ISSUES_PER_KIND = 3  # problems of a kind named on the screen
@@ -25,6 +26,13 @@ def print_line(console: Console, text: str, style: str = "") -> None:
 def print_sample_warning(console: Console, title: str, *lines: str) -> None:
     """Print, in a frame, that what follows comes of the built-in sample."""
     console.print(Panel("\n".join(lines), title=title, border_style="yellow", style="yellow"))
+
+
+def print_unavailable(console: Console, why: str) -> int:
+    """Say that records wait for MLflow; the exit code."""
+    later = "nothing is lost: the records are files, `python bench.py sync` brings them in later"
+    print_line(console, f"{why}; {later}", "yellow")
+    return EXIT_INCOMPLETE
 
 
 class TerminalReporter(Progress):

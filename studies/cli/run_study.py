@@ -7,6 +7,7 @@ import secrets
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from studies.cli.options import (
     choose_device,
     choose_threads,
 )
-from studies.cli.progress import TerminalReporter, print_line
+from studies.cli.progress import TerminalReporter, print_line, print_unavailable
 from studies.launchers import run_plan
 from studies.plan import ArmGroup, PlannedRun, Resources, StudyRequest, resolve_requests, summarize_runs
 from studies.requests import check_fields, check_unique_names, find_arm, find_changes, find_dataset, split_names
@@ -199,30 +200,22 @@ def _run_study_request(console: Console, request: StudyRequest, resources: Resou
     check_destinations(resources.results, resources.tracking_uri, options.json_file)
     resources = replace(resources, results=resources.results.resolve(), command_id=secrets.token_hex(6))
     request = replace(request, data=request.data.resolve() if request.data is not None else None)
-    dry_run = options.dry_run
     with TerminalReporter(console) as screen, logs_to(resources.results / "log"):
         environment = make_environment(request, resources, screen)
-        if not dry_run:
+        if not options.dry_run:
             environment.store.end_orphaned_runs()
         scheduler = make_scheduler(request, resources, environment)
         folds = Counter(dataset for dataset, _ in {(run.dataset, run.fold) for run in scheduler.plan.runs})
         _warn_overlap((scheduler.plan.datasets[name].info for name, count in folds.items() if count > 1), screen)
         screen.print_line(_summarise_plan(scheduler))
         screen.print_line(estimate_remaining_time(scheduler, read_timings(resources.results), options.workers))
-        if not dry_run:
+        if not options.dry_run:
             _start_mlflow_runs(scheduler, environment.store)
             _store_requests(scheduler)
             status: ParentStatus = "KILLED"
             try:
-                run_plan(
-                    scheduler,
-                    environment,
-                    resources,
-                    options.workers,
-                    options.launcher,
-                    lambda scheduler: _update_bars(screen, scheduler),
-                    screen.print_line,
-                )
+                show = partial(_update_bars, screen, scheduler)
+                run_plan(scheduler, environment, resources, options.workers, options.launcher, show, screen.print_line)
                 _store_requests(scheduler)
                 publish_remaining(scheduler, environment)
                 status = "FAILED" if scheduler.failed_runs else "FINISHED"
@@ -233,7 +226,7 @@ def _run_study_request(console: Console, request: StudyRequest, resources: Resou
             elsewhere = scheduler.list_made_elsewhere()
             if isinstance(environment.store, MlflowStore) and resources.tracking_uri is not None and elsewhere:
                 sync(environment.store, push=False, keys=elsewhere)  # what other machines made
-    if dry_run:
+    if options.dry_run:
         console.print(make_plan_table(_count_planned(scheduler)))
         _print_failed(console, scheduler)
         return EXIT_DONE
@@ -260,8 +253,7 @@ def _start_mlflow_runs(scheduler: Scheduler, store: ExperimentTracker) -> None:
 def _read_done(scheduler: Scheduler) -> Iterator[tuple[PlannedRun, RunFolder, Record]]:
     """The runs whose records are here."""
     for run, folder in scheduler.iterate_done():
-        record = folder.read_record() if folder is not None else None
-        if folder is not None and record is not None:
+        if folder is not None and (record := folder.read_record()) is not None:
             yield run, folder, record
 
 
@@ -308,7 +300,7 @@ def _summarise_plan(scheduler: Scheduler) -> str:
 
 
 def _update_bars(screen: TerminalReporter, scheduler: Scheduler) -> None:
-    """The bars of the whole order."""
+    """Move the bars of the whole plan."""
     trials = scheduler.plan.request.budget.trials
     if scheduler.searches and trials:
         tried = sum(min(trials, search.count_trials().total) for search in scheduler.searches)
@@ -351,9 +343,11 @@ def _print_study_results(
     if plan.request.name in STUDIES:
         print_line(console, f"tables and figures: python bench.py report {plan.request.name}")
     if json_file is not None:
-        rows = [_to_json(run.record, store.find_run_id(folder)) for run, folder in done]
-        more = [{"label": run.label, "tried": run.configurations_tried} for run in runs]
-        _write_json(json_file, [row | extra for row, extra in zip(rows, more, strict=True)])
+        rows = [
+            {**_to_json(run.record, store.find_run_id(folder)), "label": run.label, "tried": run.configurations_tried}
+            for run, folder in done
+        ]
+        _write_json(json_file, rows)
     missing = scheduler.done_count - len(runs)
     if missing:
         brings = "`python bench.py sync` with their --tracking-uri brings them"
@@ -409,13 +403,6 @@ def _format_summary_line(outcome: RunResult) -> str:
     if outcome.record.error is not None:
         return f"failed: {outcome.record.error.kind}: {outcome.record.error.message}"
     return f"done in {sum(outcome.record.seconds.values()):.0f} s (run {outcome.record.key})"
-
-
-def print_unavailable(console: Console, why: str) -> int:
-    """Say that records wait for MLflow; the exit code."""
-    later = "nothing is lost: the records are files, `python bench.py sync` brings them in later"
-    print_line(console, f"{why}; {later}", "yellow")
-    return EXIT_INCOMPLETE
 
 
 def _label_run(

@@ -20,7 +20,7 @@ from reports.paper import PAPER_PDF, PAPER_SOURCE, find_latex
 from reports.write import PAGE_FILE, check_folder, list_figures, list_tables, read_manifest, write_report
 from studies.build_report import UNNAMED_REPORT, BuiltReport, build_report
 from studies.cli.options import DEFAULT_RESULTS, EXIT_DONE, EXIT_INCOMPLETE, check_destinations
-from studies.cli.progress import TerminalReporter, print_line
+from studies.cli.progress import TerminalReporter, print_line, print_unavailable
 from studies.requests import check_fields, find_arm
 from studies.select import ReportQuery, RunFilter, hash_files, parse_filter
 from studies.studies import STUDIES
@@ -139,8 +139,6 @@ def _find_report_folder(results: Path, asked: dict[str, Any], out: Path | None) 
 
 def sync_records(console: Console, results: Path, tracking_uri: str | None, pull: bool) -> int:
     """Exchange records with MLflow and return the exit code."""
-    from studies.cli.run_study import print_unavailable
-
     check_destinations(results, tracking_uri)
     store = MlflowStore(results, tracking_uri)
     with logs_to(results / "log"):
@@ -149,12 +147,10 @@ def sync_records(console: Console, results: Path, tracking_uri: str | None, pull
     console.print(f"{done.pushed} records pushed, {done.pulled} pulled{completed}", highlight=False)
     told = [f"run {key}: there are different records of this run; none was changed" for key in sorted(done.conflicts)]
     for line in [*told, *done.skipped]:
-        console.print(line, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        print_line(console, line, "yellow")
     if store.unavailable_reason:
         return print_unavailable(console, store.unavailable_reason)
-    if told or done.skipped:
-        return EXIT_INCOMPLETE
-    return EXIT_DONE
+    return EXIT_INCOMPLETE if told or done.skipped else EXIT_DONE
 
 
 def open_mlflow(results: Path, tracking_uri: str | None, port: int) -> None:

@@ -247,7 +247,7 @@ def test_only_a_client_server_that_did_not_start_is_asked_again(answers, attempt
             raise answer
 
     monkeypatch.setattr(cluster, "_check_reachable", lambda address: None)
-    ray = SimpleNamespace(init=init, _private=SimpleNamespace(worker=SimpleNamespace(_worker_logs_enabled=True)))
+    ray = SimpleNamespace(init=init)
     with pytest.raises(ConfigError, match=message) if message else nullcontext():
         cluster._connect(ray, "ray://head:10001", Resources(tmp_path))
     assert len(asked) == attempts

@@ -4,7 +4,7 @@ import pytest
 
 from bench.execute import RunEnvironment, RunRequest, execute
 from bench.mlflow import MlflowStore
-from studies.scheduler import RunTimings, format_duration, read_timings
+from studies.scheduler import format_duration, get_seconds, read_timings
 from tests.toys import TOY, TOY_DATA, ToyConfig
 
 
@@ -17,9 +17,10 @@ def test_durations_are_said_as_people_say_them(seconds, words):
 
 
 def test_timings_are_medians_of_a_method_on_a_data_set_or_else_on_any():
-    timings = RunTimings({("mbt", "quick", "ekman6"): 20.0, ("mbt", "quick", ""): 30.0})
-    assert timings.get_seconds("mbt", "quick", "ekman6") == 20.0 and timings.get_seconds("mbt", "quick", "perr") == 30.0
-    assert timings.get_seconds("mbt", "paper", "ekman6") is None
+    timings = {("mbt", "quick", "ekman6"): 20.0, ("mbt", "quick", ""): 30.0}
+    assert get_seconds(timings, "mbt", "quick", "ekman6") == 20.0
+    assert get_seconds(timings, "mbt", "quick", "perr") == 30.0
+    assert get_seconds(timings, "mbt", "paper", "ekman6") is None
 
 
 def test_timings_are_read_from_records_and_a_broken_one_stands_in_nobodys_way(results, quiet):
@@ -29,4 +30,4 @@ def test_timings_are_read_from_records_and_a_broken_one_stands_in_nobodys_way(re
     broken = results / "runs" / "0broken"
     broken.mkdir()
     (broken / "record.json").write_text("{")
-    assert read_timings(results).get_seconds("toy", "quick", "toy") == pytest.approx(spent)
+    assert get_seconds(read_timings(results), "toy", "quick", "toy") == pytest.approx(spent)

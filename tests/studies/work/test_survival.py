@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -12,6 +13,9 @@ from pathlib import Path
 import pytest
 from optuna.distributions import FloatDistribution
 
+from bench.errors import StoreError
+from studies import launchers
+from studies.plan import Resources, StudyRequest
 from studies.scheduler import RUNS_STUDY
 from studies.search import SAMPLERS, make_sampler
 from studies.storage import Storage, lease_new
@@ -111,6 +115,34 @@ def test_a_killed_worker_is_replaced_and_its_trial_runs_again_with_the_same_valu
     assert {trial.user_attrs["kind"] for trial in interrupted} == {"interrupted"}
     check_search(results, 4)
     check_runs(results, 1)
+
+
+def test_the_error_of_a_worker_ends_the_command_with_its_text(tmp_path):
+    wrong = Resources(tmp_path, storage="nonsense")
+    with pytest.raises(StoreError, match="--storage 'nonsense' is no database"):
+        launchers.run_worker_processes(StudyRequest("", (), (0,)), wrong, 2, lambda: False)
+    assert not multiprocessing.active_children()
+
+
+def ignore_sigterm(request: StudyRequest, resources: Resources) -> None:
+    """A worker that does not end when it is asked to."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    (resources.results / "started").touch()
+    time.sleep(600)
+
+
+def test_a_worker_that_does_not_end_when_asked_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(launchers, "_run_worker_process", ignore_sigterm)
+    monkeypatch.setattr(launchers, "SHUTDOWN_TIMEOUT", -4)  # a second
+
+    def look() -> bool:
+        if (tmp_path / "started").exists():
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        launchers.run_worker_processes(StudyRequest("", (), (0,)), Resources(tmp_path), 2, look)
+    assert not multiprocessing.active_children()
 
 
 def test_an_interrupted_search_says_how_to_go_on_and_leaves_nobody(commands, results):
