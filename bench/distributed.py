@@ -53,10 +53,12 @@ def fit_distributed(
     ctx: FitContext,
     devices: int,
 ) -> Predictor:
-    """Return the predictor that `method.fit` makes when every batch is shared among so many devices of this machine.
+    """Return the predictor that `method.fit` makes here, or when every batch is shared among several devices.
 
     Raises what a process raised, with that process's traceback as a note; RuntimeError where one was killed.
     """
+    if devices == 1:
+        return method.fit(config, info, train, val, rng, ctx)
     if ctx.device.startswith("cuda") and torch.cuda.device_count() < devices:
         raise ConfigError(f"{devices} devices are asked for, this machine has {torch.cuda.device_count()} GPUs")
     bare = replace(ctx, tracker=cast(Tracker, None), timer=Timer())

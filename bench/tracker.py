@@ -28,20 +28,16 @@ class ProgressReporter(Protocol):
     """Where a run tells a person what happens."""
 
     def start_run(self, title: str) -> None:
-        """A run begins."""
-        ...
+        """Show that a run begins."""
 
     def report_progress(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` pieces of some long work."""
-        ...
+        """Show that `done` of `total` pieces of some long work are done."""
 
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
-        """What data are used, and what is wrong with them."""
-        ...
+        """Show what data are used, and what is wrong with them."""
 
     def notify(self, text: str) -> None:
-        """One line that a person should know."""
-        ...
+        """Show one line that a person should know."""
 
 
 class LiveRun(ABC):
@@ -149,7 +145,7 @@ class RunTracker:
         self._selection_name, self._pruning_callback = curve, watch
         self.selected_epoch: int | None = None
         self._curves: dict[tuple[str, int], dict[str, float]] = {}
-        self._explanations: dict[str, dict[str, Explanation]] = {}
+        self.explanations: dict[str, dict[str, Explanation]] = {}  # stage -> clip key -> what was told
 
     def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
         """Keep the numbers of an epoch once, and publish them; what is no number is left out."""
@@ -180,12 +176,7 @@ class RunTracker:
 
     def log_explanations(self, stage: str, explanations: dict[str, Explanation]) -> None:
         """Keep what the model of a finished stage tells about the clips."""
-        self._explanations[stage] = explanations
-
-    @property
-    def explanations(self) -> dict[str, dict[str, Explanation]]:
-        """Stage -> clip key -> what was told."""
-        return self._explanations
+        self.explanations[stage] = explanations
 
     def list_curves(self) -> list[dict[str, Any]]:
         """The curves, epoch by epoch."""
@@ -203,8 +194,9 @@ class RunTracker:
         if review is None:
             return notes
         keys = {
-            name: [clip.key for clip in clips.clips] for name, clips in (("train", splits.train), ("val", splits.val))
+            "train": [clip.key for clip in splits.train.clips],
+            "val": [clip.key for clip in splits.val.clips],
         }
-        for stage, told in self._explanations.items():
+        for stage, told in self.explanations.items():
             notes |= {f"{stage}/{name}": value for name, value in review(splits.truth, told, keys).items()}
         return notes
