@@ -25,6 +25,7 @@ from bench.evaluate import measure_cost, predict
 from bench.files import atomic_write, logs_to
 from bench.method import FitContext, Method, Predictor
 from bench.metrics import Predictions, score
+from bench.mlflow import MlflowRun, MlflowStore
 from bench.protocol import SplitView, seal_test, split_view
 from bench.record import (
     EvaluationProtocol,
@@ -41,8 +42,6 @@ from bench.rng import RngTree
 from bench.timing import Timer, read_peak_memory, reset_peak_memory
 from bench.tracker import (
     SECONDS_FILE,
-    ExperimentTracker,
-    LiveRun,
     ProgressReporter,
     Pruned,
     PruningCallback,
@@ -81,7 +80,7 @@ class RunEnvironment:
     """Where runs are made: folders, device, screen. Nothing here may change a number beyond rounding."""
 
     results: Path
-    store: ExperimentTracker
+    store: MlflowStore
     reporter: ProgressReporter
     draw_figures: DrawFigures
     data_folder: Path | None = None
@@ -161,7 +160,7 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
 
 
 def publish_record(
-    folder: RunFolder, record: Record, environment: RunEnvironment, live_run: LiveRun | None, found: bool
+    folder: RunFolder, record: Record, environment: RunEnvironment, live_run: MlflowRun | None, found: bool
 ) -> RunResult:
     """Publish a finished record where that is still to be done, and free what only going on would have needed."""
     run_id = environment.store.find_run_id(folder) or environment.store.publish(folder, record, live_run)
@@ -243,7 +242,7 @@ def _fit_and_record(
     splits: DatasetSplits,
     spec: RunSpec,
     folder: RunFolder,
-    live_run: LiveRun,
+    live_run: MlflowRun,
     timer: Timer,
     facts: dict[str, Any],
 ) -> Record:

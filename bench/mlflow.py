@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from filelock import FileLock
 
@@ -53,13 +53,13 @@ from bench.requests import (
     read_requests,
 )
 from bench.timing import Throttle
-from bench.tracker import ExperimentTracker, LiveRun, ParentStatus
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 T = TypeVar("T")
+ParentStatus = Literal["FINISHED", "FAILED", "KILLED"]
 TIMEOUT = 15.0  # seconds in which a remote store has to answer a call; then it counts as away
 FILE_TIMEOUT = 60.0  # seconds in which it has to take or give a file, in a `sync`
 MONITOR_DELAY = 10.0  # seconds that a run takes before its system metrics are logged
@@ -129,11 +129,15 @@ class GuardedClient:
         return transfer
 
 
-class MlflowStore(ExperimentTracker):
-    """The MLflow store in which records are published."""
+class MlflowStore:
+    """The MLflow store in which runs are shown and records published; none of its failures may fail a run.
+
+    `unavailable_reason` says why it could not be reached the last time, None where it could.
+    """
 
     def __init__(self, results: Path, tracking_uri: str | None = None) -> None:
-        super().__init__(results)
+        self.results = results
+        self.unavailable_reason: str | None = None
         self.uri = tracking_uri or make_sqlite_url(results / "mlflow.db")
         self.is_syncing = False
         self._database = read_sqlite_path(self.uri)  # None: a remote store
@@ -268,37 +272,43 @@ class MlflowStore(ExperimentTracker):
             live_run.start_monitor()
         return live_run
 
-    def publish(self, folder: RunFolder, record: Record, live_run: LiveRun | None = None) -> str | None:
-        """Publish a finished record once: what is missing is logged, files are uploaded, and its tag comes last."""
-        if isinstance(live_run, MlflowRun):
+    def publish(self, folder: RunFolder, record: Record, live_run: MlflowRun | None = None) -> str | None:
+        """Publish a finished record once; return its run id, or None where that failed."""
+        if live_run is not None:
             live_run.stop_monitor()
         with self.best_effort("publish"):
-            client, sha = self.connect(), folder.hash_record()
-            runs = self.find_runs(record.key)
-            known = [run.info for run in runs if run.data.tags.get("bench.record") == sha]
-            if known:
-                run_id: str = known[0].run_id
-            else:
-                check_files(folder.path, record)
-                live_run = live_run if isinstance(live_run, MlflowRun) else MlflowRun(self)
-                if live_run.run_id is None:
-                    parent = str(_read_notes(folder).get(PARENT_NOTE, ""))
-                    self._open_run(live_run, record.spec, record.arm, record.preset, folder, parent, starts=False)
-                assert live_run.run_id is not None
-                run_id = live_run.run_id
-                self.check_location(run_id)
-                _upload_record(client, run_id, folder, record, live_run.logged_epochs)
-                client.set_tag(run_id, "bench.record", sha)
-            replaced = folder.hash_superseded()
-            for run in runs:
-                if run.data.tags.get("bench.record") in replaced and "bench.superseded" not in run.data.tags:
-                    client.set_tag(run.info.run_id, "bench.superseded", sha)
-            client.set_terminated(run_id, "FINISHED")
-            experiment = known[0].experiment_id if known else self.published_as(folder).get("experiment")
-            self.write_note(folder, run_id, sha, experiment)
-            self.unavailable_reason = None
-            return run_id
+            return self.publish_now(folder, record, live_run or MlflowRun(self))
         return None
+
+    def publish_now(self, folder: RunFolder, record: Record, live_run: MlflowRun) -> str:
+        """Publish a finished record once: what is missing is logged, files are uploaded, and its tag comes last.
+
+        Raises StoreError for a record that is not published, and whatever a client, a driver or a socket raises.
+        """
+        client, sha = self.connect(), folder.hash_record()
+        runs = self.find_runs(record.key)
+        known = [run.info for run in runs if run.data.tags.get("bench.record") == sha]
+        if known:
+            run_id = str(known[0].run_id)
+        else:
+            check_files(folder.path, record)
+            if live_run.run_id is None:
+                parent = str(_read_notes(folder).get(PARENT_NOTE, ""))
+                self._open_run(live_run, record.spec, record.arm, record.preset, folder, parent, starts=False)
+            assert live_run.run_id is not None
+            run_id = live_run.run_id
+            self.check_location(run_id)
+            _upload_record(client, run_id, folder, record, live_run.logged_epochs)
+            client.set_tag(run_id, "bench.record", sha)
+        replaced = folder.hash_superseded()
+        for run in runs:
+            if run.data.tags.get("bench.record") in replaced and "bench.superseded" not in run.data.tags:
+                client.set_tag(run.info.run_id, "bench.superseded", sha)
+        client.set_terminated(run_id, "FINISHED")
+        experiment = known[0].experiment_id if known else self.published_as(folder).get("experiment")
+        self.write_note(folder, run_id, sha, experiment)
+        self.unavailable_reason = None
+        return run_id
 
     def find_run_id(self, folder: RunFolder) -> str | None:
         """Return the run id under which the finished record of a folder is published, from a note beside it."""
@@ -397,12 +407,12 @@ class MlflowStore(ExperimentTracker):
         log_batch(client, live_run.run_id, params={f"config.{name}": value for name, value in spec.config.items()})
 
 
-class MlflowRun(LiveRun):
+class MlflowRun:
     """The MLflow run of a run that is being made. It may lose anything: the record is published at the end."""
 
     def __init__(self, store: MlflowStore) -> None:
-        super().__init__()
         self.store = store
+        self.run_id: str | None = None  # None where MLflow shows none
         self.logged_epochs: set[tuple[str, int]] = set()
         self._pending: list[EpochValues] = []
         self._throttle = Throttle()
