@@ -151,10 +151,9 @@ def add_requests(folder: RunFolder, new: Iterable[StoredRequest]) -> None:
         atomic_write(path, whole + b"".join(added))
 
 
-def lacks_requests(folder: RunFolder, requests: Sequence[StoredRequest]) -> bool:
-    """Return whether one of these requests is not stored in a folder."""
-    known = read_requests(folder)[0]
-    return any(not any(one.is_like(other) for other in known) for one in requests)
+def lacks_requests(known: Sequence[StoredRequest], wanted: Sequence[StoredRequest]) -> bool:
+    """Return whether one of the wanted requests is not among the known ones."""
+    return any(not any(one.is_like(other) for other in known) for one in wanted)
 
 
 def format_requests(requests: Iterable[StoredRequest]) -> bytes:

@@ -18,7 +18,7 @@ from bench.execute import RunEnvironment, RunRequest, RunResult, execute, publis
 from bench.files import atomic_write, logs_to
 from bench.mlflow import MlflowStore, ParentStatus, sync
 from bench.record import Record, RunFolder
-from bench.requests import StoredRequest, Tuning, add_requests, lacks_requests, name_files
+from bench.requests import StoredRequest, Tuning, add_requests, lacks_requests, name_files, read_requests
 from bench.types import DatasetInfo
 from reports.runs import Run
 from reports.terminal import ArmProgress, make_gap_table, make_optimism_table, make_plan_table, render_records
@@ -268,7 +268,7 @@ def _store_requests(scheduler: Scheduler) -> None:
     """Store with the runs that were made before why they are asked for now."""
     for run, folder, record in _read_done(scheduler):
         requests = name_files(scheduler.requests(run), record.spec.weights)
-        if lacks_requests(folder, requests):
+        if lacks_requests(read_requests(folder)[0], requests):
             with folder.locked(lambda: None):
                 add_requests(folder, requests)
 
