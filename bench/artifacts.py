@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas
 from pyarrow import ArrowException, array, compute, parquet
-from pydantic import TypeAdapter
 
 from bench.config import Config
 from bench.errors import StoreError
@@ -20,7 +18,7 @@ from bench.explanations import ClipFigure, write_explanations
 from bench.files import atomic_path, atomic_write, is_plain_file, parse_json, sha256
 from bench.method import Method, Predictor
 from bench.metrics import Predictions
-from bench.record import Record, RunFolder, RunSpec
+from bench.record import Record, RunFolder, RunSpec, validate
 from bench.types import DatasetInfo, DatasetSplits, Explanation
 
 DATASET_INFO_FILE = "card.json"
@@ -53,7 +51,7 @@ def read_dataset_info(folder: Path) -> DatasetInfo | None:
     if not path.exists():
         return None
     try:
-        info = _get_info_adapter().validate_python(parse_json(path.read_text()))
+        info = validate(DatasetInfo, parse_json(path.read_text()))
         if not info.classes or not info.folds or len(set(info.classes)) != len(info.sentiment):
             raise ValueError("classes, sentiment and folds do not belong together")
         if not set(info.sentiment) <= {-1, 0, 1} or not set(info.emotions) <= set(info.classes):
@@ -62,11 +60,6 @@ def read_dataset_info(folder: Path) -> DatasetInfo | None:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{path} is no card ({type(error).__name__}: {ascii(reason)[1:-1]}); move it away") from None
-
-
-@cache
-def _get_info_adapter() -> TypeAdapter[DatasetInfo]:
-    return TypeAdapter(DatasetInfo)
 
 
 def write_artifacts(
@@ -93,11 +86,10 @@ def write_artifacts(
     if "test" in predictions:
         names += draw(folder, splits.info, predictions["test"], splits.is_sample, figures)
     if predictor is not None:
-        from safetensors.torch import save_file
+        from bench.evaluate import save_weights
 
         names.append(WEIGHTS_FILE)
-        with atomic_path(folder / WEIGHTS_FILE) as temporary:
-            save_file({name: value.contiguous().cpu() for name, value in predictor.state_dict().items()}, temporary)
+        save_weights(folder / WEIGHTS_FILE, predictor)
     return {name: sha256(folder / name) for name in names}
 
 

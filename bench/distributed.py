@@ -26,12 +26,12 @@ from typing import Any, cast
 
 import torch
 import torch.distributed
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.multiprocessing.spawn import ProcessContext, ProcessException, start_processes
 
 from bench.config import Config
 from bench.errors import ConfigError
-from bench.files import atomic_path
+from bench.evaluate import save_weights
 from bench.method import FitContext, Method, Predictor, Replica, Tracker
 from bench.processes import exit_with_parent
 from bench.rng import RngTree
@@ -220,8 +220,7 @@ def _fit_rank(job: bytes, replica: Replica, meeting: str, tracker: _PipeTracker,
     )
     predictor = method.fit(config, info, train, val, rng, ctx)
     if replica.rank == 0:
-        with atomic_path(ctx.folder / PREDICTOR_FILE) as temporary:
-            save_file({name: value.contiguous().cpu() for name, value in predictor.state_dict().items()}, temporary)
+        save_weights(ctx.folder / PREDICTOR_FILE, predictor)
     torch.distributed.destroy_process_group()
 
 

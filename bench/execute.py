@@ -52,6 +52,7 @@ from bench.types import Dataset, DatasetSplits, SplitRequest
 _log = logging.getLogger(__name__)
 MIN_FREE_BYTES = 500_000_000  # below this a run is not started: a checkpoint would not fit
 
+EXPECTED_FAILURES: dict[type[Exception], FailureKind] = {Pruned: "pruned", Diverged: "nan", DataError: "data"}
 # as torch words it
 OUT_OF_MEMORY_MESSAGES = ("CUDA out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -335,12 +336,9 @@ def _check_free_space(path: Path) -> None:
 
 def classify_failure(error: Exception) -> Failure:
     """Class, message and traceback of what broke; a user's mistake is no failure of the run and is raised again."""
-    if isinstance(error, Pruned):
-        return Failure("pruned", str(error), "")
-    if isinstance(error, Diverged):
-        return Failure("nan", str(error), "")
-    if isinstance(error, DataError):
-        return Failure("data", str(error), "")
+    for cause, expected in EXPECTED_FAILURES.items():
+        if isinstance(error, cause):
+            return Failure(expected, str(error), "")
     if isinstance(error, BenchError):
         raise error
     first = str(error).splitlines()[0] if str(error) else ""

@@ -28,6 +28,7 @@ START_TOLERANCE = 0.05  # seconds between a planted word's start and the start a
 MAX_SHOWCASE = 4
 
 EXPLANATIONS_FILE, ARRAYS_FILE = "explained.json", "explained.safetensors"
+CLIP_ARRAYS = {"curve": np.float32, "recovered": np.float32, "feature": np.float16}
 
 GREY = "#555555"
 TITLE_CHARS_PER_INCH = 11  # of a title that fit on an inch
@@ -168,14 +169,11 @@ def _make_header_entry(one: Explanation, truth: SampleTruth | None) -> dict[str,
 
 
 def _collect_arrays(one: Explanation) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
-    for name, value, kind in (
-        ("curve", one.curve, np.float32),
-        ("recovered", one.recovered, np.float32),
-        ("feature", one.feature, np.float16),
-    ):
-        if value is not None:
-            found[name] = value.float().numpy().astype(kind)
+    found = {
+        name: value.float().numpy().astype(kind)
+        for name, kind in CLIP_ARRAYS.items()
+        if (value := getattr(one, name)) is not None
+    }
     for modality, mask in one.masks.items():
         content = mask.content.numpy()
         found[f"{modality}/hidden"], found[f"{modality}/hints"] = mask.hidden.numpy(), mask.hints.numpy()
@@ -195,7 +193,7 @@ def _parse_clip_explanation(raw: dict[str, Any], arrays: Mapping[str, np.ndarray
         )
         for modality, layout in raw["masks"].items()
     }
-    curve, recovered, feature = (arrays.get(f"{place}/{name}") for name in ("curve", "recovered", "feature"))
+    curve, recovered, feature = (arrays.get(f"{place}/{name}") for name in CLIP_ARRAYS)
     return ClipExplanation(curve, recovered, feature, tuple(StoredWordOutcome(**word) for word in raw["words"]), masks)
 
 

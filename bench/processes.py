@@ -40,13 +40,6 @@ def init_pool_worker() -> None:
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
-def run_all(
-    work: Callable[..., T], pieces: Sequence[tuple[Any, ...]], name: str, report: Callable[[str, int, int], None]
-) -> list[T]:
-    """What `work` gives for each piece, in the order in which they end."""
-    return list(run_each(work, pieces, name, report))
-
-
 def run_each(
     work: Callable[..., T],
     pieces: Sequence[tuple[Any, ...]],

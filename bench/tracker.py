@@ -68,7 +68,7 @@ class RunTracker:
         self._selection_name, self._pruning_callback = curve, watch
         self.selected_epoch: int | None = None
         self._curves: dict[tuple[str, int], dict[str, float]] = {}
-        self.explanations: dict[str, dict[str, Explanation]] = {}  # stage -> clip key -> what was told
+        self.explanations: dict[str, dict[str, Explanation]] = {}  # by stage and clip key
 
     def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
         """Keep the numbers of an epoch once, and publish them; what is no number is left out."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from einops import rearrange
@@ -25,7 +24,7 @@ from bench.rng import RngTree
 from bench.training import Losses, train_stage
 from bench.types import Batch, ClipSet, DatasetInfo
 from methods.mart.config import ReleasedConfig
-from methods.mart.contrast import make_word_embedding
+from methods.mart.contrast import CueFeatures, make_word_embedding
 from methods.mart.lexicon import load_lexicon
 from methods.mart.masking import draw_uniform_scores
 from methods.mart.verification import CueFinder
@@ -75,13 +74,6 @@ PARAMETER_NAMES = {
 }
 
 
-class WordFeatures(NamedTuple):
-    """What a modality answers to each word."""
-
-    content: Float[Tensor, "B S K D"]
-    attention: Float[Tensor, "B S K N"]  # mean over heads
-
-
 class ReluAttention(nn.Module):
     """Multi-head attention with a ReLU on queries, keys, values and output."""
 
@@ -92,7 +84,7 @@ class ReluAttention(nn.Module):
         self.heads = heads
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, words: Float[Tensor, "B S K D"], tokens: Float[Tensor, "B S N D"]) -> WordFeatures:
+    def forward(self, words: Float[Tensor, "B S K D"], tokens: Float[Tensor, "B S N D"]) -> CueFeatures:
         """Each word's answer from the tokens of its own segment."""
         q, k, v = (
             rearrange(relu(layer(x)), "B S n (h d) -> B S h n d", h=self.heads)
@@ -100,7 +92,7 @@ class ReluAttention(nn.Module):
         )
         maps = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
         content = relu(self.out(rearrange(maps @ v, "B S h k d -> B S k (h d)")))
-        return WordFeatures(content, maps.mean(2))
+        return CueFeatures(content, maps.mean(2))
 
 
 class WordPredictor(nn.Module):
@@ -152,13 +144,13 @@ class Tacl(nn.Module):
         self.predict = nn.ModuleDict({name: WordPredictor(width) for name in MODALITIES})
         self.head = nn.ModuleDict({name: _make_mlp(width, classes) for name in MODALITIES})
 
-    def attend_to_words(self, words: Float[Tensor, "B S K D"], encoded: EncodedSegments) -> dict[str, WordFeatures]:
+    def attend_to_words(self, words: Float[Tensor, "B S K D"], encoded: EncodedSegments) -> dict[str, CueFeatures]:
         """Modality -> its answers."""
         asked = self.norm["words"](words)
         tokens = {"video": encoded.video, "audio": encoded.audio}
         return {name: self.ask[name](asked, self.norm[name](tokens[name])) for name in MODALITIES}
 
-    def project_features(self, answers: dict[str, WordFeatures]) -> dict[str, Float[Tensor, "B S K D"]]:
+    def project_features(self, answers: dict[str, CueFeatures]) -> dict[str, Float[Tensor, "B S K D"]]:
         """Modality -> its answers where they are compared."""
         return {name: self.project[name](answers[name].content) for name in MODALITIES}
 

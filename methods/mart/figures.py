@@ -22,11 +22,11 @@ from bench.explanations import (
     add_title,
     format_clip_name,
 )
+from methods.mart.method import LEVELS
 
 MAX_SEGMENTS, MAX_FRAMES = 6, 4  # at most so many of a clip, evenly spaced
 MASK_GREY, MASKED_SHARE_VISIBLE = 170, 0.22  # grey over what is hidden, and how much of it still shines through
 HINT_COLOUR = "#E69F00"
-LEVEL_NAMES = {"sentiment": "E1", "emotion": "E2", "degree": "E3"}
 LEVEL_COLOURS = {
     None: "#000000",
     "sentiment": "#D55E00",
@@ -234,7 +234,7 @@ def _measure_text(text: str) -> float:
 
 
 def _format_word(word: StoredWordOutcome) -> str:
-    return f"{word.text} ×{LEVEL_NAMES[word.planted]}" if word.planted else word.text
+    return f"{word.text} ×{LEVELS[word.planted]}" if word.planted else word.text
 
 
 def _draw_word_row(axes: Axes, row: Sequence[StoredWordOutcome], places: Sequence[int], second: float) -> None:
@@ -254,7 +254,7 @@ def _draw_word_row(axes: Axes, row: Sequence[StoredWordOutcome], places: Sequenc
 
 def _draw_word_legend(figure: Figure, height: float, planted: bool) -> None:
     """The legend, a line below all."""
-    texts = {"kept": None, **{f"dropped by {LEVEL_NAMES[stage]} {stage}": stage for stage in LEVEL_NAMES}}
+    texts = {"kept": None, **{f"dropped by {LEVELS[stage]} {stage}": stage for stage in LEVELS}}
     left = SIDE_MARGIN / FIGURE_WIDTH
     for text, stage in texts.items():
         figure.text(left, height, text, fontsize=WORD_SIZE, color=LEVEL_COLOURS[stage], va="center")
