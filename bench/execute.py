@@ -96,7 +96,7 @@ class RunEnvironment:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A record, and how it came: `found` if it was there already, `run_id` None while MLflow is away."""
+    """A record, and whether it was there already; `run_id` is None while MLflow is away."""
 
     record: Record
     already_done: bool
@@ -126,7 +126,6 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
         add_requests(folder, name_files(request.requests, contents))
         if record is not None and environment.fresh:
             folder.set_aside(record)
-            environment.store.forget(folder)
         elif record is not None:
             return publish_record(folder, record, environment, None, found=True)
         _check_free_space(folder.path)
@@ -151,10 +150,8 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
                 raise
             except BaseException:
                 live_run.end("FAILED")
-                environment.store.forget(folder)
                 raise
             live_run.fail(record)
-            environment.store.forget(folder)
             if spec.stage == "trial":  # its values may be tried again, but not this run
                 shutil.rmtree(folder.checkpoints, ignore_errors=True)
             return RunResult(record, False, live_run.run_id)
@@ -193,7 +190,6 @@ def _drop_stale_checkpoints(folder: RunFolder, environment: RunEnvironment, time
     if note.exists() and json.loads(note.read_text()) != making:
         environment.reporter.notify("the checkpoint was made by other code or on another device; the run starts anew")
         shutil.rmtree(folder.checkpoints)
-        environment.store.forget(folder)
     if note.exists() and spent.exists():
         timer.resume_from(json.loads(spent.read_text()))
     atomic_write(note, json.dumps(making).encode())

@@ -263,9 +263,8 @@ class MlflowStore:
         """Open an MLflow run for a run that starts or resumes, below that of its study."""
         live_run = MlflowRun(self)
         with self.best_effort("start"):
-            if parent:
-                self._write_notes(folder, {PARENT_NOTE: parent})  # first: a record that is published later has it too
-            self._open_run(live_run, spec, arm, preset, folder, parent, starts=True)
+            self._write_notes(folder, {PARENT_NOTE: parent})  # first: a record that is published later has it too
+            self._open_run(live_run, spec, arm, preset, parent, starts=True)
             live_run.monitor_timer.start()
         return live_run
 
@@ -286,14 +285,14 @@ class MlflowStore:
         runs = self.find_runs(record.key)
         known = [run.info for run in runs if run.data.tags.get("bench.record") == sha]
         if known:
-            run_id = str(known[0].run_id)
+            run_id, experiment = str(known[0].run_id), str(known[0].experiment_id)
         else:
             check_files(folder.path, record)
             if live_run.run_id is None:
                 parent = str(_read_notes(folder).get(PARENT_NOTE, ""))
-                self._open_run(live_run, record.spec, record.arm, record.preset, folder, parent, starts=False)
+                self._open_run(live_run, record.spec, record.arm, record.preset, parent, starts=False)
             assert live_run.run_id is not None
-            run_id = live_run.run_id
+            run_id, experiment = live_run.run_id, live_run.experiment
             self.check_location(run_id)
             _upload_record(client, run_id, folder, record, live_run.logged_epochs)
             client.set_tag(run_id, "bench.record", sha)
@@ -302,7 +301,6 @@ class MlflowStore:
             if run.data.tags.get("bench.record") in replaced and "bench.superseded" not in run.data.tags:
                 client.set_tag(run.info.run_id, "bench.superseded", sha)
         client.set_terminated(run_id, "FINISHED")
-        experiment = known[0].experiment_id if known else self.published_as(folder).get("experiment")
         self.write_note(folder, run_id, sha, experiment)
         self.unavailable_reason = None
         return run_id
@@ -311,10 +309,6 @@ class MlflowStore:
         """Return the run id under which the finished record of a folder is published, from a note beside it."""
         noted = self.published_as(folder)
         return noted["run_id"] if noted.get("sha") == folder.hash_record() else None
-
-    def forget(self, folder: RunFolder) -> None:
-        """Drop the note of what a run is published under, so that the next attempt gets an MLflow run of its own."""
-        (folder.path / NOTE_FILE).unlink(missing_ok=True)
 
     def end_orphaned_runs(self) -> int:
         """Mark runs that dead processes of this machine left RUNNING as KILLED, but no parent of runs that run."""
@@ -374,16 +368,14 @@ class MlflowStore:
         found = _read_notes(folder).get(self._note_key)
         return found if isinstance(found, dict) and isinstance(found.get("run_id"), str) else {}
 
-    def write_note(self, folder: RunFolder, run_id: str, sha: str | None, experiment: str | None) -> None:
-        """Store beside a run which MLflow run is its own, and (`sha`) which record that holds."""
+    def write_note(self, folder: RunFolder, run_id: str, sha: str, experiment: str) -> None:
+        """Store beside a record, of this sha256, under which MLflow run it is published."""
         self._write_notes(folder, {self._note_key: {"run_id": run_id, "sha": sha, "experiment": experiment}})
 
     def _write_notes(self, folder: RunFolder, new: dict[str, Any]) -> None:
         atomic_write(folder.path / NOTE_FILE, json.dumps({**_read_notes(folder), **new}).encode())
 
-    def _open_run(
-        self, live_run: MlflowRun, spec: RunSpec, arm: str, preset: str, folder: RunFolder, parent: str, starts: bool
-    ) -> None:
+    def _open_run(self, live_run: MlflowRun, spec: RunSpec, arm: str, preset: str, parent: str, starts: bool) -> None:
         """Give a live run an MLflow run, in place of those of its key that dead processes left unfinished."""
         client, experiment = self.connect(), self.get_experiment_id(spec.dataset, spec.data)
         names = ("key", "method", "dataset", "data", "split", "protocol", "stage")
@@ -395,8 +387,7 @@ class MlflowStore:
             if not {"bench.record", "bench.error"} & run.data.tags.keys() and _is_orphaned(run, own=True):
                 client.delete_run(run.info.run_id)  # left unfinished: all of it is logged anew
         tags["mlflow.runName"] = f"{arm} seed {spec.seed}"
-        live_run.run_id = client.create_run(experiment, tags=tags).info.run_id
-        self.write_note(folder, live_run.run_id, None, experiment)
+        live_run.run_id, live_run.experiment = client.create_run(experiment, tags=tags).info.run_id, experiment
         log_batch(client, live_run.run_id, params={f"config.{name}": value for name, value in spec.config.items()})
 
 
@@ -406,6 +397,7 @@ class MlflowRun:
     def __init__(self, store: MlflowStore) -> None:
         self.store = store
         self.run_id: str | None = None  # None where MLflow shows none
+        self.experiment = ""  # its id
         self.logged_epochs: set[tuple[str, int]] = set()
         self._pending: list[EpochValues] = []
         self._throttle = Throttle()

@@ -19,10 +19,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from bench.errors import StoreError
-from bench.files import atomic_write, is_plain_file, sha256
+from bench.files import atomic_write, is_plain_file, parse_json, sha256
 
 T = TypeVar("T")
 SCHEMA = 1
@@ -85,13 +85,7 @@ def _check_label(text: str) -> str:
     return text
 
 
-def _check_number(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
-        raise ValueError("not a finite number")
-    return value
-
-
-FiniteNumber = Annotated[float, BeforeValidator(_check_number)]
+FiniteNumber = Annotated[float, Strict(), Field(gt=-1e300, lt=1e300)]
 ShortName = Annotated[str, Strict(), AfterValidator(_check_label)]
 ArtifactName = Annotated[str, Strict(), AfterValidator(_check_artifact_name)]
 
@@ -168,14 +162,14 @@ class Record:
         folder, or whose key does not follow from its spec. No value is coerced.
         """
         try:
-            raw = json.loads(text, parse_constant=_reject_constant)
+            raw = parse_json(text)
             schema = raw["spec"]["schema"]
             if schema != SCHEMA:
                 raise StoreError(f"{where} has schema {ascii(schema)[:20]}, this version reads {SCHEMA}; it is skipped")
             record = validate(Record, _sanitise_json(raw, MAX_JSON_DEPTH))
             if record.key != record.spec.key:
                 raise ValueError("its key does not follow from its spec")
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
+        except (KeyError, TypeError, ValueError) as error:
             reason = ascii(f"{type(error).__name__}: {error}")[1:-1][:200]
             raise StoreError(f"{where} is not a record ({reason}); move it away") from None
         return record
@@ -192,10 +186,6 @@ def validate(kind: type[T], value: object) -> T:
 
 
 _get_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
-
-
-def _reject_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
 
 
 def sanitise_text(text: str) -> str:

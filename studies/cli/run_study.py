@@ -230,7 +230,7 @@ def _run_study_request(console: Console, request: StudyRequest, resources: Resou
             for search in scheduler.searches:
                 publish_search(search, environment.store)
             elsewhere = scheduler.list_made_elsewhere()
-            if isinstance(environment.store, MlflowStore) and resources.tracking_uri is not None and elsewhere:
+            if resources.tracking_uri is not None and elsewhere:
                 sync(environment.store, push=False, keys=elsewhere)  # what other machines made
     if dry_run:
         console.print(make_plan_table(_count_planned(scheduler)))
