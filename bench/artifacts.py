@@ -74,8 +74,7 @@ def write_artifacts(
     figures: Mapping[str, ClipFigure],
     predictor: Predictor | None,
 ) -> dict[str, str]:
-    """Config, card, curves, predictions, explanations, pictures, and the weights of a predictor that is to be kept:
-    name -> sha256."""
+    """Write all files of a run but its record, the weights where a predictor is to be kept; name -> sha256."""
     names = [CONFIG_FILE, DATASET_INFO_FILE, CURVES_FILE, PREDICTIONS_FILE]
     names += write_explanations(folder, arm, splits, told)
     write_dataset_info(folder, splits.info)
@@ -94,8 +93,7 @@ def write_artifacts(
 
 
 def read_curves(folder: Path) -> list[EpochValues]:
-    """Read the curves beside a record, epoch by epoch; none where there is no file. Raises StoreError for a file that
-    does not hold curves."""
+    """Read the curves beside a record, epoch by epoch; none without a file. Raises StoreError for any other file."""
     path = folder / CURVES_FILE
     try:
         raw = parse_json(path.read_bytes()) if path.exists() else []

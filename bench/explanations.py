@@ -49,8 +49,7 @@ def match_planted_words(truth: SampleTruth, told: Explanation) -> list[tuple[Pla
 
 
 def choose_showcase_clips(clips: Sequence[Clip]) -> tuple[int, ...]:
-    """Places among a validation split's clips: of each of its first classes the first clip with a transcript; where no
-    clip has one, the first clip."""
+    """Choose of each of the first classes the first clip with a transcript, or the first where no clip has one."""
     spoken = [index for index, clip in enumerate(clips) if clip.sources.transcript is not None]
     first: dict[int, int] = {}
     for index in spoken or range(len(clips)):
@@ -207,8 +206,7 @@ class ClipFigure:
 
 
 def add_title(figure: Figure, what: str, explained: RunExplanations) -> Text:
-    """Put the title over a figure, in as many lines as its width asks for: which method on which data set, and whether
-    these are the sample."""
+    """Put the title over a figure, in as many lines as its width asks for: what, which method and which data set."""
     of = f"{explained.title} (BUILT-IN SAMPLE)" if explained.sample else explained.title
     title = fill(
         f"{what}: {explained.method} on {of}, validation clips", int(TITLE_CHARS_PER_INCH * figure.get_figwidth())

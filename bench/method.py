@@ -234,8 +234,7 @@ class Method:
     figures: str = ""  # of a dict: file name -> ClipFigure, drawn beside the figures that all methods have
 
     def is_from_scratch(self, config: Mapping[str, Any], weights: Collection[str]) -> bool:
-        """Whether the encoders could have started from published weights, and did not: `weights` are the fields of the
-        config that named a file."""
+        """Whether encoders could start from published weights, and did not; `weights` are the fields with a file."""
         fields = [name for name in self.encoder_weights if name in config]
         return bool(fields) and not any(name in weights for name in fields)
 

@@ -34,8 +34,7 @@ def check_main_guard() -> None:
 
 
 def init_pool_worker() -> None:
-    """Start of a worker of a pool: one thread of its own (of the torch it may import later), and no life after its
-    parent."""
+    """Give a worker of a pool one thread (of the torch it may import later), and no life after its parent."""
     exit_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"
 
