@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas
 from pyarrow import ArrowException, array, compute, parquet
-from pydantic import TypeAdapter
 
 from bench.config import Config
 from bench.errors import StoreError
@@ -20,7 +18,7 @@ from bench.explanations import ClipFigure, write_explanations
 from bench.files import atomic_path, atomic_write, is_plain_file, parse_json, sha256
 from bench.method import Method, Predictor
 from bench.metrics import Predictions
-from bench.record import Record, RunFolder, RunSpec
+from bench.record import Record, RunFolder, RunSpec, validate
 from bench.types import DatasetInfo, DatasetSplits, Explanation
 
 DATASET_INFO_FILE = "card.json"
@@ -53,7 +51,7 @@ def read_dataset_info(folder: Path) -> DatasetInfo | None:
     if not path.exists():
         return None
     try:
-        info = _get_info_adapter().validate_python(parse_json(path.read_text()))
+        info = validate(DatasetInfo, parse_json(path.read_text()))
         if not info.classes or not info.folds or len(set(info.classes)) != len(info.sentiment):
             raise ValueError("classes, sentiment and folds do not belong together")
         if not set(info.sentiment) <= {-1, 0, 1} or not set(info.emotions) <= set(info.classes):
@@ -62,11 +60,6 @@ def read_dataset_info(folder: Path) -> DatasetInfo | None:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise StoreError(f"{path} is no card ({type(error).__name__}: {ascii(reason)[1:-1]}); move it away") from None
-
-
-@cache
-def _get_info_adapter() -> TypeAdapter[DatasetInfo]:
-    return TypeAdapter(DatasetInfo)
 
 
 def write_artifacts(
@@ -81,8 +74,7 @@ def write_artifacts(
     figures: Mapping[str, ClipFigure],
     predictor: Predictor | None,
 ) -> dict[str, str]:
-    """Config, card, curves, predictions, explanations, pictures, and the weights of a predictor that is to be kept:
-    name -> sha256."""
+    """Write all files of a run but its record, the weights where a predictor is to be kept; name -> sha256."""
     names = [CONFIG_FILE, DATASET_INFO_FILE, CURVES_FILE, PREDICTIONS_FILE]
     names += write_explanations(folder, arm, splits, told)
     write_dataset_info(folder, splits.info)
@@ -93,17 +85,15 @@ def write_artifacts(
     if "test" in predictions:
         names += draw(folder, splits.info, predictions["test"], splits.is_sample, figures)
     if predictor is not None:
-        from safetensors.torch import save_file
+        from bench.evaluate import save_weights
 
         names.append(WEIGHTS_FILE)
-        with atomic_path(folder / WEIGHTS_FILE) as temporary:
-            save_file({name: value.contiguous().cpu() for name, value in predictor.state_dict().items()}, temporary)
+        save_weights(folder / WEIGHTS_FILE, predictor)
     return {name: sha256(folder / name) for name in names}
 
 
 def read_curves(folder: Path) -> list[EpochValues]:
-    """Read the curves beside a record, epoch by epoch; none where there is no file. Raises StoreError for a file that
-    does not hold curves."""
+    """Read the curves beside a record, epoch by epoch; none without a file. Raises StoreError for any other file."""
     path = folder / CURVES_FILE
     try:
         raw = parse_json(path.read_bytes()) if path.exists() else []

@@ -68,7 +68,11 @@ class Config(BaseModel):
         try:
             return type(self).model_validate({**self.model_dump(), **values})
         except ValidationError as error:
-            raise ConfigError(_describe_first_error(error)) from None
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "config"
+            raise ConfigError(
+                f"config field '{where}': {first['msg'][0].lower()}{first['msg'][1:]}, got '{first['input']}'"
+            ) from None
 
     def get_files(self) -> dict[str, Path]:
         """Field name -> file that the numbers depend on. A record names it by its content, never by its place."""
@@ -81,12 +85,12 @@ class Config(BaseModel):
     @classmethod
     def get_declared_ranges(cls) -> dict[str, SearchRange]:
         """Field name -> search range, for the fields that declare one."""
-        found = {}
-        for name, info in cls.model_fields.items():
-            for item in info.metadata:
-                if isinstance(item, SearchRange):
-                    found[name] = item
-        return found
+        return {
+            name: item
+            for name, info in cls.model_fields.items()
+            for item in info.metadata
+            if isinstance(item, SearchRange)
+        }
 
 
 def parse_overrides(items: list[str]) -> dict[str, str]:
@@ -100,22 +104,14 @@ def parse_overrides(items: list[str]) -> dict[str, str]:
     return values
 
 
-def _describe_first_error(error: ValidationError) -> str:
-    """The first complaint of pydantic as one line: field, value, reason."""
-    first = error.errors()[0]
-    where = ".".join(map(str, first["loc"])) or "config"
-    return f"config field '{where}': {first['msg'][0].lower()}{first['msg'][1:]}, got '{first['input']}'"
-
-
 def hash_config_files(config: Config) -> dict[str, str]:
     """Field name -> sha256 of the file that it names. Raises ConfigError for one that cannot be read."""
-    return {name: _hash_config_file(name, path) for name, path in config.get_files().items()}
-
-
-def _hash_config_file(field: str, path: Path) -> str:
-    try:
-        return sha256(path)
-    except OSError as error:
-        raise ConfigError(
-            f"config field '{field}': '{path}' is no name it knows, no file and no folder ({error.strerror})"
-        ) from None
+    found = {}
+    for name, path in config.get_files().items():
+        try:
+            found[name] = sha256(path)
+        except OSError as error:
+            raise ConfigError(
+                f"config field '{name}': '{path}' is no name it knows, no file and no folder ({error.strerror})"
+            ) from None
+    return found

@@ -46,26 +46,27 @@ def _create_database(path: Path, connect: Callable[[str], object]) -> None:
     with _temporary_database(path, connect) as made:
         for part in JOURNAL_SUFFIXES:  # of a database without tables: SQLite would apply them to the new one
             Path(f"{path}{part}").unlink(missing_ok=True)
-        with (
-            atomic_path(path) as temporary,
-            closing(sqlite3.connect(made)) as old,
-            closing(sqlite3.connect(temporary)) as new,
-        ):
-            old.backup(new)
+        with atomic_path(path) as temporary:
+            _copy_content(made, temporary)
 
 
 def _recreate_database(path: Path, connect: Callable[[str], object]) -> None:
     """Set a copy of a half-made database aside, and replace what is in it, in one transaction: connections of this
     process that hold the file open then see the new one."""
     number = 1 + sum(1 for _ in path.parent.glob(f"{path.name}.broken-*"))
-    with _temporary_database(path, connect) as made, closing(sqlite3.connect(path, timeout=LOCK_TIMEOUT)) as here:
-        with (
-            atomic_path(path.with_name(f"{path.name}.broken-{number}")) as aside,
-            closing(sqlite3.connect(aside)) as copy,
-        ):
-            here.backup(copy)
-        with closing(sqlite3.connect(made)) as new:
-            new.backup(here)
+    with _temporary_database(path, connect) as made:
+        with atomic_path(path.with_name(f"{path.name}.broken-{number}")) as aside:
+            _copy_content(path, aside)
+        _copy_content(made, path)
+
+
+def _copy_content(source: Path, target: Path) -> None:
+    """Replace what is in a database by what is in another."""
+    with (
+        closing(sqlite3.connect(source, timeout=LOCK_TIMEOUT)) as old,
+        closing(sqlite3.connect(target, timeout=LOCK_TIMEOUT)) as new,
+    ):
+        old.backup(new)
 
 
 @contextmanager

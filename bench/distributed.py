@@ -26,12 +26,12 @@ from typing import Any, cast
 
 import torch
 import torch.distributed
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.multiprocessing.spawn import ProcessContext, ProcessException, start_processes
 
 from bench.config import Config
 from bench.errors import ConfigError
-from bench.files import atomic_path
+from bench.evaluate import save_weights
 from bench.method import FitContext, Method, Predictor, Replica, Tracker
 from bench.processes import exit_with_parent
 from bench.rng import RngTree
@@ -53,10 +53,12 @@ def fit_distributed(
     ctx: FitContext,
     devices: int,
 ) -> Predictor:
-    """Return the predictor that `method.fit` makes when every batch is shared among so many devices of this machine.
+    """Return the predictor that `method.fit` makes here, or when every batch is shared among several devices.
 
     Raises what a process raised, with that process's traceback as a note; RuntimeError where one was killed.
     """
+    if devices == 1:
+        return method.fit(config, info, train, val, rng, ctx)
     if ctx.device.startswith("cuda") and torch.cuda.device_count() < devices:
         raise ConfigError(f"{devices} devices are asked for, this machine has {torch.cuda.device_count()} GPUs")
     bare = replace(ctx, tracker=cast(Tracker, None), timer=Timer())
@@ -218,8 +220,7 @@ def _fit_rank(job: bytes, replica: Replica, meeting: str, tracker: _PipeTracker,
     )
     predictor = method.fit(config, info, train, val, rng, ctx)
     if replica.rank == 0:
-        with atomic_path(ctx.folder / PREDICTOR_FILE) as temporary:
-            save_file({name: value.contiguous().cpu() for name, value in predictor.state_dict().items()}, temporary)
+        save_weights(ctx.folder / PREDICTOR_FILE, predictor)
     torch.distributed.destroy_process_group()
 
 

@@ -1,15 +1,18 @@
-"""Predictions, explanations and cost of a predictor."""
+"""Predictions, explanations, cost and weights of a predictor."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from bench.files import atomic_path
 from bench.loader import LoadedBatch, Loader
 from bench.method import FitContext, Predictor
 from bench.metrics import Predictions, score
@@ -90,6 +93,13 @@ def measure_cost(predictor: Any, sampling: Sampling, device: str) -> dict[str, f
         predictor(inputs)
     parameters = sum(parameter.numel() for parameter in predictor.parameters())
     return {"cost/parameters": float(parameters), "cost/flops": float(counter.get_total_flops())}
+
+
+def save_weights(path: Path, predictor: Predictor) -> None:
+    """Write the state of a predictor, whole or not at all."""
+    state = {name: value.contiguous().cpu() for name, value in predictor.state_dict().items()}
+    with atomic_path(path) as temporary:
+        save_file(state, temporary)
 
 
 def _make_blank_inputs(sampling: Sampling) -> Inputs:

@@ -25,6 +25,7 @@ from bench.evaluate import measure_cost, predict
 from bench.files import atomic_write, logs_to
 from bench.method import FitContext, Method, Predictor
 from bench.metrics import Predictions, score
+from bench.mlflow import MlflowRun, MlflowStore
 from bench.protocol import SplitView, seal_test, split_view
 from bench.record import (
     EvaluationProtocol,
@@ -41,18 +42,17 @@ from bench.rng import RngTree
 from bench.timing import Timer, read_peak_memory, reset_peak_memory
 from bench.tracker import (
     SECONDS_FILE,
-    ExperimentTracker,
-    LiveRun,
     ProgressReporter,
     Pruned,
     PruningCallback,
     RunTracker,
 )
-from bench.types import Dataset, DatasetInfo, DatasetSplits, SplitRequest
+from bench.types import Dataset, DatasetSplits, SplitRequest
 
 _log = logging.getLogger(__name__)
 MIN_FREE_BYTES = 500_000_000  # below this a run is not started: a checkpoint would not fit
 
+EXPECTED_FAILURES: dict[type[Exception], FailureKind] = {Pruned: "pruned", Diverged: "nan", DataError: "data"}
 # as torch words it
 OUT_OF_MEMORY_MESSAGES = ("CUDA out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
@@ -81,7 +81,7 @@ class RunEnvironment:
     """Where runs are made: folders, device, screen. Nothing here may change a number beyond rounding."""
 
     results: Path
-    store: ExperimentTracker
+    store: MlflowStore
     reporter: ProgressReporter
     draw_figures: DrawFigures
     data_folder: Path | None = None
@@ -96,7 +96,7 @@ class RunEnvironment:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A record, and how it came: `found` if it was there already, `run_id` None while MLflow is away."""
+    """A record, and whether it was there already; `run_id` is None while MLflow is away."""
 
     record: Record
     already_done: bool
@@ -126,7 +126,6 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
         add_requests(folder, name_files(request.requests, contents))
         if record is not None and environment.fresh:
             folder.set_aside(record)
-            environment.store.forget(folder)
         elif record is not None:
             return publish_record(folder, record, environment, None, found=True)
         _check_free_space(folder.path)
@@ -134,17 +133,16 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
             made_by = _drop_stale_checkpoints(folder, environment, timer)
             with timer("open store"):
                 live_run = environment.store.start_run(spec, request.arm, request.preset, folder, request.parent)
+            given = splits, spec, folder, live_run, timer, made_by
             try:
-                record = _fit_and_record(request, environment, splits, spec, folder, live_run, timer, made_by)
+                record = _fit_and_record(request, environment, *given)
                 half = halve_micro_batch(request.config, environment.micro_batch, environment.devices)
                 if record.error is not None and record.error.kind == "out of memory" and half:
                     release_memory(environment.device)
                     environment.reporter.notify(
                         f"out of memory; the run goes on with {half} clips at once, the same batch"
                     )
-                    record = _fit_and_record(
-                        request, replace(environment, micro_batch=half), splits, spec, folder, live_run, timer, made_by
-                    )
+                    record = _fit_and_record(request, replace(environment, micro_batch=half), *given)
                 if record.error is None:
                     return publish_record(folder, record, environment, live_run, found=False)
             except KeyboardInterrupt:
@@ -152,17 +150,15 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
                 raise
             except BaseException:
                 live_run.end("FAILED")
-                environment.store.forget(folder)
                 raise
             live_run.fail(record)
-            environment.store.forget(folder)
             if spec.stage == "trial":  # its values may be tried again, but not this run
                 shutil.rmtree(folder.checkpoints, ignore_errors=True)
             return RunResult(record, False, live_run.run_id)
 
 
 def publish_record(
-    folder: RunFolder, record: Record, environment: RunEnvironment, live_run: LiveRun | None, found: bool
+    folder: RunFolder, record: Record, environment: RunEnvironment, live_run: MlflowRun | None, found: bool
 ) -> RunResult:
     """Publish a finished record where that is still to be done, and free what only going on would have needed."""
     run_id = environment.store.find_run_id(folder) or environment.store.publish(folder, record, live_run)
@@ -172,16 +168,15 @@ def publish_record(
 
 def publish_waiting(outcomes: list[RunResult], environment: RunEnvironment) -> list[RunResult]:
     """Try once more, at the end of a command, to publish the records that the tracker did not take."""
-    waiting = [outcome.record.error is None and outcome.run_id is None for outcome in outcomes]
-    if any(waiting):
+    found = list(outcomes)
+    waiting = [place for place, one in enumerate(outcomes) if one.record.error is None and one.run_id is None]
+    if waiting:
         environment.store.retry()
-    found = []
-    for outcome, waits in zip(outcomes, waiting, strict=True):
-        if waits:
-            folder = RunFolder(environment.results / "runs" / outcome.record.key)
-            with folder.locked(lambda: None):
-                outcome = publish_record(folder, outcome.record, environment, None, outcome.already_done)
-        found.append(outcome)
+    for place in waiting:
+        record = found[place].record
+        folder = RunFolder(environment.results / "runs" / record.key)
+        with folder.locked(lambda: None):
+            found[place] = publish_record(folder, record, environment, None, found[place].already_done)
     return found
 
 
@@ -195,7 +190,6 @@ def _drop_stale_checkpoints(folder: RunFolder, environment: RunEnvironment, time
     if note.exists() and json.loads(note.read_text()) != making:
         environment.reporter.notify("the checkpoint was made by other code or on another device; the run starts anew")
         shutil.rmtree(folder.checkpoints)
-        environment.store.forget(folder)
     if note.exists() and spent.exists():
         timer.resume_from(json.loads(spent.read_text()))
     atomic_write(note, json.dumps(making).encode())
@@ -205,16 +199,17 @@ def _drop_stale_checkpoints(folder: RunFolder, environment: RunEnvironment, time
 def load_splits(request: RunRequest, environment: RunEnvironment) -> DatasetSplits:
     """The splits of a run; a trial's test split is sealed. Raises DataError where they cannot be had."""
     sampling = request.method.sampling(request.config, False)
-    split_request = SplitRequest(
-        environment.data_folder,
-        environment.results,
-        sampling.size,
-        sampling.mels,
-        request.seed,
-        request.fold,
-        report_progress=environment.reporter.report_progress,
+    splits = request.dataset.load(
+        SplitRequest(
+            environment.data_folder,
+            environment.results,
+            sampling.size,
+            sampling.mels,
+            request.seed,
+            request.fold,
+            environment.reporter.report_progress,
+        )
     )
-    splits = request.dataset.load(split_request)
     environment.reporter.report_data(splits.is_sample, splits.issues)
     return seal_test(splits) if request.stage == "trial" else splits
 
@@ -244,7 +239,7 @@ def _fit_and_record(
     splits: DatasetSplits,
     spec: RunSpec,
     folder: RunFolder,
-    live_run: LiveRun,
+    live_run: MlflowRun,
     timer: Timer,
     facts: dict[str, Any],
 ) -> Record:
@@ -278,14 +273,15 @@ def _fit_and_record(
     try:
         rng = RngTree(request.seed)
         with timer("method"):
-            predictor = _fit_predictor(request, splits.info, view, rng, ctx, environment.devices)
+            given = request.config, splits.info, view.train, view.selection, rng, ctx
+            predictor = fit_distributed(request.method, *given, environment.devices)
         scores, predictions = _score_splits(request, view, predictor, rng, ctx)
         notes = _measure_costs(request, view, predictor, environment.device) if spec.stage == "final" else {}
         with timer("write"):
             kept = predictor if environment.keep_weights and spec.stage == "final" else None
             curves, told = tracker.list_curves(), tracker.explanations if spec.stage == "final" else {}
-            given = view.reportable, predictions, curves, told
-            files = write_artifacts(folder.path, spec, request.arm, *given, environment.draw_figures, figures, kept)
+            found = view.reportable, predictions, curves, told
+            files = write_artifacts(folder.path, spec, request.arm, *found, environment.draw_figures, figures, kept)
         known["chosen"] = tracker.selected_epoch
         known["provenance"] |= read_peak_memory(environment.device)
         notes |= tracker.make_notes(view.reportable, review)
@@ -298,15 +294,6 @@ def _fit_and_record(
     record = Record(**known, scores={}, notes={}, seconds=timer.get_seconds(), error=failure)
     folder.write_record(record)
     return record
-
-
-def _fit_predictor(
-    request: RunRequest, info: DatasetInfo, view: SplitView, rng: RngTree, ctx: FitContext, devices: int
-) -> Predictor:
-    """Fit here, or in a process for each of several devices."""
-    if devices == 1:
-        return request.method.fit(request.config, info, view.train, view.selection, rng, ctx)
-    return fit_distributed(request.method, request.config, info, view.train, view.selection, rng, ctx, devices)
 
 
 def _score_splits(
@@ -345,16 +332,15 @@ def _check_free_space(path: Path) -> None:
 
 def classify_failure(error: Exception) -> Failure:
     """Class, message and traceback of what broke; a user's mistake is no failure of the run and is raised again."""
-    if isinstance(error, Pruned):
-        return Failure("pruned", str(error), "")
-    if isinstance(error, Diverged):
-        return Failure("nan", str(error), "")
-    if isinstance(error, DataError):
-        return Failure("data", str(error), "")
+    for cause, expected in EXPECTED_FAILURES.items():
+        if isinstance(error, cause):
+            return Failure(expected, str(error), "")
     if isinstance(error, BenchError):
         raise error
     first = str(error).splitlines()[0] if str(error) else ""
-    kind: FailureKind = "out of memory" if _is_out_of_memory(error, first) else "other"
+    has_no_room = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    has_no_room = has_no_room or any(text in first for text in OUT_OF_MEMORY_MESSAGES)
+    kind: FailureKind = "out of memory" if has_no_room else "other"
     failure = Failure(kind, f"{type(error).__name__}: {first}", traceback.format_exc())
     traceback.clear_frames(error.__traceback__)  # they hold the tensors that the next try wants room for
     return failure
@@ -371,9 +357,3 @@ def release_memory(device: str) -> None:
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: Exception, message: str) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        text in message for text in OUT_OF_MEMORY_MESSAGES
-    )

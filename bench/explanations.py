@@ -28,6 +28,7 @@ START_TOLERANCE = 0.05  # seconds between a planted word's start and the start a
 MAX_SHOWCASE = 4
 
 EXPLANATIONS_FILE, ARRAYS_FILE = "explained.json", "explained.safetensors"
+CLIP_ARRAYS = {"curve": np.float32, "recovered": np.float32, "feature": np.float16}
 
 GREY = "#555555"
 TITLE_CHARS_PER_INCH = 11  # of a title that fit on an inch
@@ -48,8 +49,7 @@ def match_planted_words(truth: SampleTruth, told: Explanation) -> list[tuple[Pla
 
 
 def choose_showcase_clips(clips: Sequence[Clip]) -> tuple[int, ...]:
-    """Places among a validation split's clips: of each of its first classes the first clip with a transcript; where no
-    clip has one, the first clip."""
+    """Choose of each of the first classes the first clip with a transcript, or the first where no clip has one."""
     spoken = [index for index, clip in enumerate(clips) if clip.sources.transcript is not None]
     first: dict[int, int] = {}
     for index in spoken or range(len(clips)):
@@ -168,14 +168,11 @@ def _make_header_entry(one: Explanation, truth: SampleTruth | None) -> dict[str,
 
 
 def _collect_arrays(one: Explanation) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
-    for name, value, kind in (
-        ("curve", one.curve, np.float32),
-        ("recovered", one.recovered, np.float32),
-        ("feature", one.feature, np.float16),
-    ):
-        if value is not None:
-            found[name] = value.float().numpy().astype(kind)
+    found = {
+        name: value.float().numpy().astype(kind)
+        for name, kind in CLIP_ARRAYS.items()
+        if (value := getattr(one, name)) is not None
+    }
     for modality, mask in one.masks.items():
         content = mask.content.numpy()
         found[f"{modality}/hidden"], found[f"{modality}/hints"] = mask.hidden.numpy(), mask.hints.numpy()
@@ -195,7 +192,7 @@ def _parse_clip_explanation(raw: dict[str, Any], arrays: Mapping[str, np.ndarray
         )
         for modality, layout in raw["masks"].items()
     }
-    curve, recovered, feature = (arrays.get(f"{place}/{name}") for name in ("curve", "recovered", "feature"))
+    curve, recovered, feature = (arrays.get(f"{place}/{name}") for name in CLIP_ARRAYS)
     return ClipExplanation(curve, recovered, feature, tuple(StoredWordOutcome(**word) for word in raw["words"]), masks)
 
 
@@ -209,8 +206,7 @@ class ClipFigure:
 
 
 def add_title(figure: Figure, what: str, explained: RunExplanations) -> Text:
-    """Put the title over a figure, in as many lines as its width asks for: which method on which data set, and whether
-    these are the sample."""
+    """Put the title over a figure, in as many lines as its width asks for: what, which method and which data set."""
     of = f"{explained.title} (BUILT-IN SAMPLE)" if explained.sample else explained.title
     title = fill(
         f"{what}: {explained.method} on {of}, validation clips", int(TITLE_CHARS_PER_INCH * figure.get_figwidth())

@@ -12,11 +12,9 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from bench.errors import StoreError
-
-T = TypeVar("T")
 
 
 @contextmanager

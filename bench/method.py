@@ -81,27 +81,21 @@ class Predictor(Protocol):
 
     def __call__(self, inputs: Inputs) -> Scores:
         """Scores of the B clips."""
-        ...
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
         """One Explanation for each of the B clips; without verdicts where the method reads no words."""
-        ...
 
     def state_dict(self) -> dict[str, torch.Tensor]:
         """All that is needed, beside the config and the card, to build the predictor again."""
-        ...
 
     def load_state_dict(self, state_dict: Any) -> object:
         """Take a state back."""
-        ...
 
     def train(self, mode: bool = True) -> object:
         """Training or evaluation behaviour."""
-        ...
 
     def to(self, device: Any) -> object:
         """Move to a device."""
-        ...
 
 
 @runtime_checkable
@@ -110,27 +104,21 @@ class Tracker(Protocol):
 
     def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
         """The numbers of one finished epoch of a stage; told again after a resume, kept once."""
-        ...
 
     def before_checkpoint(self) -> None:
         """A checkpoint is about to be written: time to keep whatever a run that goes on from it must know."""
-        ...
 
     def report_progress(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` batches of the stage are through."""
-        ...
 
     def notify(self, text: str) -> None:
         """One line that the person who waits should know."""
-        ...
 
     def log_selected_epoch(self, epochs: int) -> None:
         """Val liked the model best after so many epochs of the stage that it judges."""
-        ...
 
     def log_explanations(self, stage: str, explanations: dict[str, Explanation]) -> None:
         """Clip key -> what the model of a finished stage tells about the clip."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -246,8 +234,7 @@ class Method:
     figures: str = ""  # of a dict: file name -> ClipFigure, drawn beside the figures that all methods have
 
     def is_from_scratch(self, config: Mapping[str, Any], weights: Collection[str]) -> bool:
-        """Whether the encoders could have started from published weights, and did not: `weights` are the fields of the
-        config that named a file."""
+        """Whether encoders could start from published weights, and did not; `weights` are the fields with a file."""
         fields = [name for name in self.encoder_weights if name in config]
         return bool(fields) and not any(name in weights for name in fields)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
+from scipy.special import log_softmax
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score
 
 from bench.types import DatasetInfo
@@ -37,34 +39,25 @@ def score(predictions: Predictions, info: DatasetInfo) -> dict[str, float | None
     label, guess = predictions.targets, predictions.predicted
     polarity = np.asarray(info.sentiment)
     truth_s, guess_s = polarity[label], polarity[guess]
+    weighted_f1 = partial(f1_score, average="weighted", zero_division=0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class that is not predicted has F1 0, which is what is wanted
         found: dict[str, float | None] = {
             "acc_e": float(accuracy_score(label, guess)),
-            "f1_e": float(f1_score(label, guess, average="weighted", zero_division=0)),
+            "f1_e": float(weighted_f1(label, guess)),
             "f1_e_macro": float(f1_score(label, guess, average="macro", labels=np.unique(label), zero_division=0)),
             "bal_e": float(balanced_accuracy_score(label, guess)),
             "acc_s": float(accuracy_score(truth_s, guess_s)),
-            "f1_s": float(f1_score(truth_s, guess_s, average="weighted", zero_division=0)),
+            "f1_s": float(weighted_f1(truth_s, guess_s)),
         }
         if 0 in info.sentiment:
             clear = truth_s != 0
             found["acc_s2"] = float(accuracy_score(truth_s[clear], guess_s[clear])) if clear.any() else None
-            found["f1_s2"] = (
-                float(f1_score(truth_s[clear], guess_s[clear], average="weighted", zero_division=0))
-                if clear.any()
-                else None
-            )
+            found["f1_s2"] = float(weighted_f1(truth_s[clear], guess_s[clear])) if clear.any() else None
     for index, name in enumerate(info.classes):
         rows = label == index
         found[f"recall/{name}"] = float((guess[rows] == index).mean()) if rows.any() else None
-    found["loss"] = _cross_entropy(predictions)
+    likelihoods = log_softmax(predictions.scores.astype(np.float64), axis=1)
+    found["loss"] = float(-likelihoods[np.arange(len(label)), label].mean())
     found["n"] = float(len(label))
     return found
-
-
-def _cross_entropy(predictions: Predictions) -> float:
-    scores = predictions.scores.astype(np.float64)
-    scores = scores - scores.max(axis=1, keepdims=True)
-    log_likelihood = scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
-    return float(-log_likelihood[np.arange(len(scores)), predictions.targets].mean())

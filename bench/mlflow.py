@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-import queue
 import re
 import shutil
 import socket
@@ -18,13 +17,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future
 from concurrent.futures.thread import _threads_queues
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from filelock import FileLock
 
@@ -49,24 +48,24 @@ from bench.requests import (
     add_requests,
     format_requests,
     hash_requests,
+    lacks_requests,
     parse_requests,
     read_requests,
 )
 from bench.timing import Throttle
-from bench.tracker import ExperimentTracker, LiveRun, ParentStatus
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 T = TypeVar("T")
+ParentStatus = Literal["FINISHED", "FAILED", "KILLED"]
 TIMEOUT = 15.0  # seconds in which a remote store has to answer a call; then it counts as away
 FILE_TIMEOUT = 60.0  # seconds in which it has to take or give a file, in a `sync`
 MONITOR_DELAY = 10.0  # seconds that a run takes before its system metrics are logged
 MONITOR_INTERVAL = 30.0  # seconds between two samples of them
 MONITOR_TIMEOUT = 1.0  # seconds that the end of a run waits for the last one
 PAGE_SIZE = 100  # runs in one answer of a search: half a second's work of a server
-MAX_METRICS, MAX_PARAMS = 500, 100  # of one call: metrics; parameters, and tags
 NOTE_FILE = "mlflow.json"  # beside a record: store -> the run it is published under, and which record that was
 PARENT_NOTE = "parent"  # in it too: the name of the study or search of the run
 PARENT_KEY_TAG = "bench.parent_key"  # of a parent alone: a hash of its name, which may hold any sign
@@ -88,25 +87,24 @@ def call_within(seconds: float, call: Callable[[], T]) -> T:
 
     A timeout of a socket does not end an answer that comes byte by byte.
     """
-    answers: queue.SimpleQueue[tuple[T | None, BaseException | None]] = queue.SimpleQueue()
+    answer: Future[T] = Future()
 
     def run() -> None:
         try:
-            answers.put((call(), None))
+            answer.set_result(call())
         except BaseException as error:  # raised again by the caller
-            answers.put((None, error))
+            answer.set_exception(error)
 
     threading.Thread(target=run, daemon=True, name="call to MLflow").start()
     try:
-        value, error = answers.get(timeout=seconds)
-    except queue.Empty:
+        return answer.result(seconds)
+    except TimeoutError:
+        if answer.done():  # it is an error of the call itself
+            raise
         joined: Any = _threads_queues  # Python waits at its end for threads of pools, so for MLflow's downloads
         for thread in [one for one in joined if one.daemon]:
             del joined[thread]
         raise TimeoutError(f"no answer in {seconds:.0f} s") from None
-    if error is not None:
-        raise error
-    return value  # type: ignore[return-value]
 
 
 class GuardedClient:
@@ -129,23 +127,28 @@ class GuardedClient:
         return transfer
 
 
-class MlflowStore(ExperimentTracker):
-    """The MLflow store in which records are published."""
+class MlflowStore:
+    """The MLflow store in which runs are shown and records published; none of its failures may fail a run.
+
+    `unavailable_reason` says why it could not be reached the last time, None where it could.
+    """
 
     def __init__(self, results: Path, tracking_uri: str | None = None) -> None:
-        super().__init__(results)
+        self.results = results
+        self.unavailable_reason: str | None = None
         self.uri = tracking_uri or make_sqlite_url(results / "mlflow.db")
         self.is_syncing = False
         self._database = read_sqlite_path(self.uri)  # None: a remote store
+        self._is_server = self.uri.startswith(("http://", "https://"))
         self._is_away = False
         self._client: MlflowClient | None = None
+        self._note_key = hashlib.sha256(self.uri.encode()).hexdigest()[:12]
 
     @property
     def artifact_location(self) -> str | None:
         """Where files of runs lie: beside the database; None where a server decides."""
-        if self.uri.startswith(("http://", "https://")):
-            return None
-        return ((self._database.parent if self._database else self.results) / "artifacts").resolve().as_uri()
+        folder = (self._database.parent if self._database else self.results) / "artifacts"
+        return None if self._is_server else folder.resolve().as_uri()
 
     def open(self) -> None:
         """Connect, and make a database that is not there yet."""
@@ -197,12 +200,10 @@ class MlflowStore(ExperimentTracker):
 
     def has_answered(self, error: Exception) -> bool:
         """Return whether the store answers after an error; one that did not in time is not asked again."""
-        return self._client is not None and not isinstance(error, TimeoutError) and self.is_reachable()
-
-    def is_reachable(self) -> bool:
-        """Return whether the store answers now."""
+        if self._client is None or isinstance(error, TimeoutError):
+            return False
         try:
-            self.connect().search_experiments(max_results=1)
+            self._client.search_experiments(max_results=1)
         except Exception:  # whatever a client, a driver or a socket raises
             return False
         return True
@@ -216,7 +217,7 @@ class MlflowStore(ExperimentTracker):
 
     def check_location(self, run_id: str) -> None:
         """Raise StoreError where a server says that files of a run lie in a folder of this machine."""
-        if not self.uri.startswith(("http://", "https://")):
+        if not self._is_server:
             return
         location = str(self.connect().get_run(run_id).info.artifact_uri)
         if location.partition(":")[0] not in REMOTE_SCHEMES:
@@ -262,52 +263,52 @@ class MlflowStore(ExperimentTracker):
         """Open an MLflow run for a run that starts or resumes, below that of its study."""
         live_run = MlflowRun(self)
         with self.best_effort("start"):
-            if parent:
-                self._write_notes(folder, {PARENT_NOTE: parent})  # first: a record that is published later has it too
-            self._open_run(live_run, spec, arm, preset, folder, parent, starts=True)
-            live_run.start_monitor()
+            self._write_notes(folder, {PARENT_NOTE: parent})  # first: a record that is published later has it too
+            self._open_run(live_run, spec, arm, preset, parent, starts=True)
+            live_run.monitor_timer.start()
         return live_run
 
-    def publish(self, folder: RunFolder, record: Record, live_run: LiveRun | None = None) -> str | None:
-        """Publish a finished record once: what is missing is logged, files are uploaded, and its tag comes last."""
-        if isinstance(live_run, MlflowRun):
+    def publish(self, folder: RunFolder, record: Record, live_run: MlflowRun | None = None) -> str | None:
+        """Publish a finished record once; return its run id, or None where that failed."""
+        if live_run is not None:
             live_run.stop_monitor()
         with self.best_effort("publish"):
-            client, sha = self.connect(), folder.hash_record()
-            runs = self.find_runs(record.key)
-            known = [run.info for run in runs if run.data.tags.get("bench.record") == sha]
-            if known:
-                run_id: str = known[0].run_id
-            else:
-                check_files(folder.path, record)
-                live_run = live_run if isinstance(live_run, MlflowRun) else MlflowRun(self)
-                if live_run.run_id is None:
-                    parent = str(_read_notes(folder).get(PARENT_NOTE, ""))
-                    self._open_run(live_run, record.spec, record.arm, record.preset, folder, parent, starts=False)
-                assert live_run.run_id is not None
-                run_id = live_run.run_id
-                self.check_location(run_id)
-                _upload_record(client, run_id, folder, record, live_run.logged_epochs)
-                client.set_tag(run_id, "bench.record", sha)
-            replaced = folder.hash_superseded()
-            for run in runs:
-                if run.data.tags.get("bench.record") in replaced and "bench.superseded" not in run.data.tags:
-                    client.set_tag(run.info.run_id, "bench.superseded", sha)
-            client.set_terminated(run_id, "FINISHED")
-            experiment = known[0].experiment_id if known else self.published_as(folder).get("experiment")
-            self.write_note(folder, run_id, sha, experiment)
-            self.unavailable_reason = None
-            return run_id
+            return self.publish_now(folder, record, live_run or MlflowRun(self))
         return None
+
+    def publish_now(self, folder: RunFolder, record: Record, live_run: MlflowRun) -> str:
+        """Publish a finished record once: what is missing is logged, files are uploaded, and its tag comes last.
+
+        Raises StoreError for a record that is not published, and whatever a client, a driver or a socket raises.
+        """
+        client, sha = self.connect(), folder.hash_record()
+        runs = self.find_runs(record.key)
+        known = [run.info for run in runs if run.data.tags.get("bench.record") == sha]
+        if known:
+            run_id, experiment = str(known[0].run_id), str(known[0].experiment_id)
+        else:
+            check_files(folder.path, record)
+            if live_run.run_id is None:
+                parent = str(_read_notes(folder).get(PARENT_NOTE, ""))
+                self._open_run(live_run, record.spec, record.arm, record.preset, parent, starts=False)
+            assert live_run.run_id is not None
+            run_id, experiment = live_run.run_id, live_run.experiment
+            self.check_location(run_id)
+            _upload_record(client, run_id, folder, record, live_run.logged_epochs)
+            client.set_tag(run_id, "bench.record", sha)
+        replaced = folder.hash_superseded()
+        for run in runs:
+            if run.data.tags.get("bench.record") in replaced and "bench.superseded" not in run.data.tags:
+                client.set_tag(run.info.run_id, "bench.superseded", sha)
+        client.set_terminated(run_id, "FINISHED")
+        self.write_note(folder, run_id, sha, experiment)
+        self.unavailable_reason = None
+        return run_id
 
     def find_run_id(self, folder: RunFolder) -> str | None:
         """Return the run id under which the finished record of a folder is published, from a note beside it."""
         noted = self.published_as(folder)
         return noted["run_id"] if noted.get("sha") == folder.hash_record() else None
-
-    def forget(self, folder: RunFolder) -> None:
-        """Drop the note of what a run is published under, so that the next attempt gets an MLflow run of its own."""
-        (folder.path / NOTE_FILE).unlink(missing_ok=True)
 
     def end_orphaned_runs(self) -> int:
         """Mark runs that dead processes of this machine left RUNNING as KILLED, but no parent of runs that run."""
@@ -367,20 +368,14 @@ class MlflowStore(ExperimentTracker):
         found = _read_notes(folder).get(self._note_key)
         return found if isinstance(found, dict) and isinstance(found.get("run_id"), str) else {}
 
-    def write_note(self, folder: RunFolder, run_id: str, sha: str | None, experiment: str | None) -> None:
-        """Store beside a run which MLflow run is its own, and (`sha`) which record that holds."""
+    def write_note(self, folder: RunFolder, run_id: str, sha: str, experiment: str) -> None:
+        """Store beside a record, of this sha256, under which MLflow run it is published."""
         self._write_notes(folder, {self._note_key: {"run_id": run_id, "sha": sha, "experiment": experiment}})
-
-    @property
-    def _note_key(self) -> str:
-        return hashlib.sha256(self.uri.encode()).hexdigest()[:12]
 
     def _write_notes(self, folder: RunFolder, new: dict[str, Any]) -> None:
         atomic_write(folder.path / NOTE_FILE, json.dumps({**_read_notes(folder), **new}).encode())
 
-    def _open_run(
-        self, live_run: MlflowRun, spec: RunSpec, arm: str, preset: str, folder: RunFolder, parent: str, starts: bool
-    ) -> None:
+    def _open_run(self, live_run: MlflowRun, spec: RunSpec, arm: str, preset: str, parent: str, starts: bool) -> None:
         """Give a live run an MLflow run, in place of those of its key that dead processes left unfinished."""
         client, experiment = self.connect(), self.get_experiment_id(spec.dataset, spec.data)
         names = ("key", "method", "dataset", "data", "split", "protocol", "stage")
@@ -392,30 +387,26 @@ class MlflowStore(ExperimentTracker):
             if not {"bench.record", "bench.error"} & run.data.tags.keys() and _is_orphaned(run, own=True):
                 client.delete_run(run.info.run_id)  # left unfinished: all of it is logged anew
         tags["mlflow.runName"] = f"{arm} seed {spec.seed}"
-        live_run.run_id = client.create_run(experiment, tags=tags).info.run_id
-        self.write_note(folder, live_run.run_id, None, experiment)
+        live_run.run_id, live_run.experiment = client.create_run(experiment, tags=tags).info.run_id, experiment
         log_batch(client, live_run.run_id, params={f"config.{name}": value for name, value in spec.config.items()})
 
 
-class MlflowRun(LiveRun):
+class MlflowRun:
     """The MLflow run of a run that is being made. It may lose anything: the record is published at the end."""
 
     def __init__(self, store: MlflowStore) -> None:
-        super().__init__()
         self.store = store
+        self.run_id: str | None = None  # None where MLflow shows none
+        self.experiment = ""  # its id
         self.logged_epochs: set[tuple[str, int]] = set()
         self._pending: list[EpochValues] = []
         self._throttle = Throttle()
-        self._timer: threading.Timer | None = None
+        self.monitor_timer = threading.Timer(MONITOR_DELAY, self._start_monitor)
+        self.monitor_timer.daemon = True
         self._monitor: Any = None
 
-    def start_monitor(self) -> None:
-        """Log MLflow's system metrics of a run that takes longer than some seconds."""
-        self._timer = threading.Timer(MONITOR_DELAY, self._start_monitor)
-        self._timer.daemon = True
-        self._timer.start()
-
     def _start_monitor(self) -> None:
+        """Log MLflow's system metrics."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         make: Any = SystemMetricsMonitor  # it has no types
@@ -430,8 +421,7 @@ class MlflowRun(LiveRun):
 
     def stop_monitor(self) -> None:
         """End the system metrics; a sample that hangs in a call is left behind."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self.monitor_timer.cancel()
         if self._monitor is not None:
             monitor, self._monitor = self._monitor, None
             try:
@@ -468,10 +458,14 @@ class MlflowRun(LiveRun):
         assert error is not None
         tags, metrics = _make_provenance_tags(record)
         tags |= {"bench.error": error.kind, "bench.message": error.message[:5000]}
-        self._call(lambda client, run_id: log_batch(client, run_id, metrics, tags=tags))
-        if error.traceback:
-            self._call(lambda client, run_id: self.store.check_location(run_id))
-            self._call(lambda client, run_id: client.log_text(run_id, error.traceback, "traceback.txt"))
+
+        def log(client: MlflowClient, run_id: str) -> None:
+            log_batch(client, run_id, metrics, tags=tags)
+            if error.traceback:
+                self.store.check_location(run_id)
+                client.log_text(run_id, error.traceback, "traceback.txt")
+
+        self._call(log)
         self.end("KILLED" if error.kind == "pruned" else "FAILED")
 
     def _call(self, call: Callable[[MlflowClient, str], object]) -> None:
@@ -500,9 +494,7 @@ def log_batch(
     numbers = [Metric(clean_metric_name(name), value, now, 0) for name, value in (metrics or {}).items()]
     words = [Param(clean_metric_name(name), str(value)[:6000]) for name, value in (params or {}).items()]
     marks = [RunTag(clean_metric_name(name), value[:8000]) for name, value in (tags or {}).items()]
-    batches = _split(numbers, MAX_METRICS), _split(words, MAX_PARAMS), _split(marks, MAX_PARAMS)
-    for batch in zip_longest(*batches, fillvalue=()):
-        client.log_batch(run_id, *batch)
+    client.log_batch(run_id, numbers, words, marks)
 
 
 def log_curves(client: MlflowClient, run_id: str, points: Sequence[EpochValues]) -> None:
@@ -515,12 +507,7 @@ def log_curves(client: MlflowClient, run_id: str, points: Sequence[EpochValues])
         for stage, epoch, values in points
         for name, value in values.items()
     ]
-    for numbers in _split(rows, MAX_METRICS):
-        client.log_batch(run_id, numbers)
-
-
-def _split(rows: Sequence[T], size: int) -> list[Sequence[T]]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+    client.log_batch(run_id, rows)
 
 
 def _upload_record(
@@ -592,7 +579,11 @@ def find_parent_run(store: MlflowStore, experiment: str, name: str, starts: bool
     with store.locked():
         found = _search_parent_runs(store, experiment, name)
         if not found:
-            found = [_create_parent_run(store, experiment, name)]
+            tags = {PARENT_KEY_TAG: _hash_name(name), "bench.parent": name[:5000], "mlflow.runName": name[:200]}
+            made = client.create_run(experiment, tags=tags | _make_owner_tags())
+            found = _search_parent_runs(store, experiment, name) or [made]
+            if found[0].info.run_id != made.info.run_id:  # another machine was first
+                client.delete_run(made.info.run_id)
             if not starts:
                 client.set_terminated(found[0].info.run_id, "FINISHED")
     run_id: str = found[0].info.run_id
@@ -600,17 +591,6 @@ def find_parent_run(store: MlflowStore, experiment: str, name: str, starts: bool
         log_batch(client, run_id, tags=_make_owner_tags())
         client.update_run(run_id, status="RUNNING")
     return run_id
-
-
-def _create_parent_run(store: MlflowStore, experiment: str, name: str) -> Run:
-    """Make a parent; where another machine was first, that one's is taken and this one deleted."""
-    client = store.connect()
-    tags = {PARENT_KEY_TAG: _hash_name(name), "bench.parent": name[:5000], "mlflow.runName": name[:200]}
-    made = client.create_run(experiment, tags={**tags, **_make_owner_tags()})
-    first = (_search_parent_runs(store, experiment, name) or [made])[0]
-    if first.info.run_id != made.info.run_id:
-        client.delete_run(made.info.run_id)
-    return first
 
 
 def _search_parent_runs(store: MlflowStore, experiment: str, name: str) -> list[Run]:
@@ -650,11 +630,9 @@ def sync(store: MlflowStore, push: bool = True, keys: Collection[str] | None = N
         for key, folder in here.items() if push else ():
             with _skipping_errors(key, done, store):
                 _sync_run(store, folder, published.get(key, {}), done)
-            if store.unavailable_reason is not None:
-                return done
         for key, records in published.items():
             wanted = key not in here and is_run_key(key) and (keys is None or key in keys)
-            if wanted and not all(map(_is_trial, records.values())):
+            if wanted and any(run.data.tags.get("bench.stage") != "trial" for run in records.values()):
                 folder = RunFolder(store.results / "runs" / key)
                 with _skipping_errors(key, done, store), _run_lock(folder):
                     _pull(store, folder, records, done)
@@ -671,18 +649,12 @@ def find_published_records(store: MlflowStore) -> dict[str, dict[str, Run]]:
     return found
 
 
-def _is_trial(run: Run) -> bool:
-    return bool(run.data.tags.get("bench.stage") == "trial")
-
-
 @contextmanager
 def _skipping_errors(key: str, done: SyncResult, store: MlflowStore) -> Iterator[None]:
     """Note what goes wrong with one run, and let the others be exchanged. Where the store itself is away, raise."""
     try:
         yield
     except StoreError as error:
-        if store.unavailable_reason is not None:
-            raise
         done.skipped.append(str(error))
     except Exception as error:  # whatever a client or a driver raises: of this run, unless the store is gone
         if not store.has_answered(error):
@@ -691,15 +663,13 @@ def _skipping_errors(key: str, done: SyncResult, store: MlflowStore) -> Iterator
         done.skipped.append(f"run {ascii(key)[1:-1]} could not be exchanged ({ascii(_get_reason(error))[1:200]})")
 
 
-@contextmanager
-def _run_lock(folder: RunFolder) -> Iterator[None]:
-    """Hold a run's lock for a block. Raises StoreError where another process has it."""
+def _run_lock(folder: RunFolder) -> AbstractContextManager[None]:
+    """Return a block that holds a run's lock. It raises StoreError where another process has it."""
 
     def refuse() -> None:
         raise StoreError(f"run {folder.path.name} is under way in another process")
 
-    with folder.locked(refuse):
-        yield
+    return folder.locked(refuse)
 
 
 def _sync_run(store: MlflowStore, folder: RunFolder, remote: dict[str, Run], done: SyncResult) -> None:
@@ -710,10 +680,8 @@ def _sync_run(store: MlflowStore, folder: RunFolder, remote: dict[str, Run], don
         with _run_lock(folder):
             _push(store, folder, remote, done)
     elif record is not None and (missing := find_missing_files(folder.path, record)):
-        with _run_lock(folder), tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as name:
-            _download_files(store, found, record, missing, Path(name))
-            for path in Path(name).iterdir():
-                path.replace(folder.path / path.name)
+        with _run_lock(folder):
+            _download_files(store, folder, found, record, missing)
             done.completed += 1
     if found is not None and found.data.tags.get(REQUESTS_TAG, "") != hash_requests(read_requests(folder)[0]):
         with _run_lock(folder):
@@ -727,60 +695,60 @@ def _push(store: MlflowStore, folder: RunFolder, remote: dict[str, Run], done: S
     sha = folder.hash_record()
     if sha not in remote and set(remote) - folder.hash_superseded():
         done.conflicts.add(record.key)
-    elif store.find_run_id(folder) is None or sha not in remote:
-        if sha not in remote:
-            check_files(folder.path, record)
-        published = store.publish(folder, record) is not None
-        if not published and store.is_reachable():  # it is this record that the store did not take
-            reason, store.unavailable_reason = store.unavailable_reason, None
-            raise StoreError(f"run {record.key} was not published: {reason}")
-        done.pushed += published and sha not in remote
+    else:
+        store.publish_now(folder, record, MlflowRun(store))
+        done.pushed += sha not in remote
 
 
 def _pull(store: MlflowStore, folder: RunFolder, remote: dict[str, Run], done: SyncResult) -> None:
     """Bring the first published record of a run, unless one replaced it; nothing is kept unless every sum fits."""
     shas = [sha for sha in remote if sha not in folder.hash_superseded()]
-    if not shas or _is_trial(remote[shas[0]]) or folder.read_record() is not None:
+    if not shas or folder.read_record() is not None:
         return
     found = remote[shas[0]]
-    with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as name:
-        place = Path(name)
-        text = _download_file(store, found, RECORD_FILE, place).read_bytes()
-        record = Record.from_json(text, f"MLflow run {found.info.run_id}")
-        if hashlib.sha256(text).hexdigest() != shas[0] or record.key != folder.path.name:
-            raise StoreError(f"the record of MLflow run {found.info.run_id} is not what its tag says; not pulled")
-        if record.spec.stage == "trial":
-            return
-        _download_files(store, found, record, [file for file in record.files if file != WEIGHTS_FILE], place)
-        for path in sorted(place.iterdir(), key=lambda path: path.name == RECORD_FILE):  # the record last
-            path.replace(folder.path / path.name)
+    text = _download_text(store, folder, found, RECORD_FILE)
+    record = Record.from_json(text, f"MLflow run {found.info.run_id}")
+    if hashlib.sha256(text).hexdigest() != shas[0] or record.key != folder.path.name:
+        raise StoreError(f"the record of MLflow run {found.info.run_id} is not what its tag says; not pulled")
+    if record.spec.stage == "trial":
+        return
+    _download_files(store, folder, found, record, [name for name in record.files if name != WEIGHTS_FILE])
+    atomic_write(folder.path / RECORD_FILE, text)  # last: no record is ever without its files
+    done.pulled += 1
     store.write_note(folder, found.info.run_id, shas[0], found.info.experiment_id)
+    shutil.rmtree(folder.checkpoints, ignore_errors=True)
     _merge_requests(store, folder, found)
     if folder.hash_superseded():
-        store.publish(folder, record)  # marks what it replaced
-    shutil.rmtree(folder.checkpoints, ignore_errors=True)
-    done.pulled += 1
+        store.publish_now(folder, record, MlflowRun(store))  # marks what it replaced
 
 
 def _merge_requests(store: MlflowStore, folder: RunFolder, found: Run) -> None:
     """Bring the requests for a run that are published, and publish those that are not."""
     theirs: list[StoredRequest] = []
     if found.data.tags.get(REQUESTS_TAG, ""):
-        with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as name:
-            text = _download_file(store, found, REQUESTS, Path(name)).read_bytes()
+        text = _download_text(store, folder, found, REQUESTS)
         theirs = parse_requests(text, f"MLflow run {found.info.run_id}")[0]
     add_requests(folder, theirs)
     ours = read_requests(folder)[0]
-    if any(not any(one.is_like(other) for other in theirs) for one in ours):
+    if lacks_requests(theirs, ours):
         store.check_location(found.info.run_id)
         _publish_requests(store.connect(), found.info.run_id, ours)
 
 
-def _download_files(store: MlflowStore, found: Run, record: Record, names: list[str], place: Path) -> None:
-    """Download files of a record. Raises StoreError for the first that is not what the record names."""
-    for name in names:
-        if sha256(_download_file(store, found, name, place)) != record.files[name]:
-            raise StoreError(f"{name} of MLflow run {found.info.run_id} was changed; not pulled")
+def _download_files(store: MlflowStore, folder: RunFolder, found: Run, record: Record, names: list[str]) -> None:
+    """Bring files of a record. Raises StoreError, and keeps none, where one is not what the record names."""
+    with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as place:
+        for name in names:
+            if sha256(_download_file(store, found, name, Path(place))) != record.files[name]:
+                raise StoreError(f"{name} of MLflow run {found.info.run_id} was changed; not pulled")
+        for name in names:
+            Path(place, name).replace(folder.path / name)
+
+
+def _download_text(store: MlflowStore, folder: RunFolder, found: Run, name: str) -> bytes:
+    """Return the text of a file of a run."""
+    with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as place:
+        return _download_file(store, found, name, Path(place)).read_bytes()
 
 
 def _download_file(store: MlflowStore, found: Run, name: str, place: Path) -> Path:

@@ -34,17 +34,9 @@ def check_main_guard() -> None:
 
 
 def init_pool_worker() -> None:
-    """Start of a worker of a pool: one thread of its own (of the torch it may import later), and no life after its
-    parent."""
+    """Give a worker of a pool one thread (of the torch it may import later), and no life after its parent."""
     exit_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"
-
-
-def run_all(
-    work: Callable[..., T], pieces: Sequence[tuple[Any, ...]], name: str, report: Callable[[str, int, int], None]
-) -> list[T]:
-    """What `work` gives for each piece, in the order in which they end."""
-    return list(run_each(work, pieces, name, report))
 
 
 def run_each(

@@ -16,14 +16,15 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from filelock import FileLock, Timeout
-from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from bench.errors import StoreError
-from bench.files import atomic_write, is_plain_file, sha256
+from bench.files import atomic_write, is_plain_file, parse_json, sha256
 
+T = TypeVar("T")
 SCHEMA = 1
 EvaluationProtocol = Literal["clean", "refit", "best-on-test"]
 RunStage = Literal["final", "trial"]
@@ -84,13 +85,7 @@ def _check_label(text: str) -> str:
     return text
 
 
-def _check_number(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e300:
-        raise ValueError("not a finite number")
-    return value
-
-
-FiniteNumber = Annotated[float, BeforeValidator(_check_number)]
+FiniteNumber = Annotated[float, Strict(), Field(gt=-1e300, lt=1e300)]
 ShortName = Annotated[str, Strict(), AfterValidator(_check_label)]
 ArtifactName = Annotated[str, Strict(), AfterValidator(_check_artifact_name)]
 
@@ -167,37 +162,42 @@ class Record:
         folder, or whose key does not follow from its spec. No value is coerced.
         """
         try:
-            raw = json.loads(text, parse_constant=_reject_constant)
+            raw = parse_json(text)
             schema = raw["spec"]["schema"]
             if schema != SCHEMA:
                 raise StoreError(f"{where} has schema {ascii(schema)[:20]}, this version reads {SCHEMA}; it is skipped")
-            record = _get_record_adapter().validate_python(_sanitise_json(raw, MAX_JSON_DEPTH))
+            record = validate(Record, _sanitise_json(raw, MAX_JSON_DEPTH))
             if record.key != record.spec.key:
                 raise ValueError("its key does not follow from its spec")
-        except ValidationError as error:
-            first = error.errors(include_url=False, include_input=False)[0]
-            reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        except (KeyError, TypeError, ValueError, RecursionError) as error:
-            reason = f"{type(error).__name__}: {error}"
-        else:
-            return record
-        raise StoreError(f"{where} is not a record ({ascii(reason)[1:-1][:200]}); move it away")
+        except (KeyError, TypeError, ValueError) as error:
+            reason = ascii(f"{type(error).__name__}: {error}")[1:-1][:200]
+            raise StoreError(f"{where} is not a record ({reason}); move it away") from None
+        return record
 
 
-@cache
-def _get_record_adapter() -> TypeAdapter[Record]:
-    return TypeAdapter(Record)
+def validate(kind: type[T], value: object) -> T:
+    """Return a value of JSON as a dataclass. Raises ValueError, which names the first field that is wrong."""
+    try:
+        found: T = _get_adapter(kind).validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return found
 
 
-def _reject_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a number")
+_get_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+
+def sanitise_text(text: str) -> str:
+    """Return a text with halves of characters replaced."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 def _sanitise_json(value: Any, depth: int) -> Any:
     """Return a value of JSON with halves of characters replaced. Raises ValueError where it is nested deeper than
     `depth` levels or holds a number that is not finite."""
     if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
+        return sanitise_text(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("a number is not finite")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
@@ -234,11 +234,6 @@ class RunFolder:
     """The folder of one run: checkpoints while it goes, record and files once it is done."""
 
     path: Path
-
-    @property
-    def lock_file(self) -> Path:
-        """The lock file of the run, beside its folder."""
-        return self.path.with_suffix(".lock")
 
     @property
     def checkpoints(self) -> Path:
@@ -299,7 +294,7 @@ class RunFolder:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.lock_file)
+            lock = FileLock(self.path.with_suffix(".lock"))
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -389,10 +384,7 @@ def _get_package_version(package: str) -> str:
 
 
 def _get_processor_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 

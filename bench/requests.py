@@ -14,15 +14,14 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, Strict
 
 from bench.errors import StoreError
 from bench.files import atomic_write, is_plain_file, parse_json
-from bench.record import Count, EvaluationProtocol, RunFolder, ShortName
+from bench.record import Count, EvaluationProtocol, RunFolder, ShortName, sanitise_text, validate
 
 REQUESTS = "requested_by.jsonl"
 REQUEST_SCHEMA = 1
@@ -38,12 +37,7 @@ _log = logging.getLogger(__name__)
 EmptyText = Literal[""]
 
 
-def _sanitise_text(text: str) -> str:
-    """The text with halves of characters replaced."""
-    return text.encode(errors="backslashreplace").decode()
-
-
-SafeText = Annotated[str, Strict(), AfterValidator(_sanitise_text)]
+SafeText = Annotated[str, Strict(), AfterValidator(sanitise_text)]
 
 
 @dataclass(frozen=True)
@@ -151,10 +145,9 @@ def add_requests(folder: RunFolder, new: Iterable[StoredRequest]) -> None:
         atomic_write(path, whole + b"".join(added))
 
 
-def lacks_requests(folder: RunFolder, requests: Sequence[StoredRequest]) -> bool:
-    """Return whether one of these requests is not stored in a folder."""
-    known = read_requests(folder)[0]
-    return any(not any(one.is_like(other) for other in known) for one in requests)
+def lacks_requests(known: Sequence[StoredRequest], wanted: Sequence[StoredRequest]) -> bool:
+    """Return whether one of the wanted requests is not among the known ones."""
+    return any(not any(one.is_like(other) for other in known) for one in wanted)
 
 
 def format_requests(requests: Iterable[StoredRequest]) -> bytes:
@@ -184,15 +177,6 @@ def _parse_line(line: bytes) -> StoredRequest:
     try:
         if len(line) > MAX_LINE_BYTES:
             raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")
-        return _get_adapter().validate_python(parse_json(line))
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        reason = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        return validate(StoredRequest, parse_json(line))
     except ValueError as error:
-        reason = str(error)
-    raise ValueError(ascii(reason)[1:-1][:200])
-
-
-@cache
-def _get_adapter() -> TypeAdapter[StoredRequest]:
-    return TypeAdapter(StoredRequest)
+        raise ValueError(ascii(str(error))[1:-1][:200]) from None

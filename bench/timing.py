@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import resource
-import sys
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 
 MAX_COST_SHARE = 0.005  # of the time between two
 MAX_DELAY = 300.0  # seconds that it is put off at most
-
-_STATUS_FILE, _CLEAR_REFS_FILE = Path("/proc/self/status"), Path("/proc/self/clear_refs")
-_PEAK_FIELD = "VmHWM:"
 
 
 class Timer:
@@ -86,8 +81,8 @@ class Throttle:
 
 def reset_peak_memory(device: str) -> None:
     """Count from now on, where the system can; a system that cannot counts from the start of the process."""
-    with contextlib.suppress(OSError):
-        _CLEAR_REFS_FILE.write_text("5")  # man 5 proc: forgets the peak of the resident memory
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # man 5 proc: forgets the peak of the resident memory
     if device.startswith("cuda"):
         import torch
 
@@ -105,12 +100,7 @@ def read_peak_memory(device: str) -> dict[str, int]:
 
 
 def _read_peak_resident_kib() -> float:
-    try:
-        lines = _STATUS_FILE.read_text().splitlines()
-    except OSError:
-        lines = []
-    told = [line.split()[1] for line in lines if line.startswith(_PEAK_FIELD)]
-    if told:
-        return float(told[0])
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 1024 if sys.platform == "darwin" else most  # macOS counts bytes
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return float(line.split()[1])
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # some containers leave the line out

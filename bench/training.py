@@ -73,11 +73,10 @@ def train_stage(
     context says when to stop, a stage with `select` does so, on its unchanged schedule, and val is not looked at.
     Raises Diverged when a loss is not finite.
     """
-    stop = ctx.stop if select is not None else None
-    if stop is not None:
-        select = None
+    last = stage.epochs
+    if select is not None and ctx.stop is not None:
+        select, last = None, min(ctx.stop, last)
     run, pace = _StageRun(objective, clips, sampling, stage, rng, ctx), Throttle()
-    last = stage.epochs if stop is None else min(stop, stage.epochs)
     for epoch in range(run.state.epoch, last):
         values = run.train_epoch(epoch)
         with run.averaged_weights():

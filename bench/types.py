@@ -147,11 +147,9 @@ class ClipSet(Protocol):
     @property
     def clips(self) -> tuple[Clip, ...]:
         """The clips in a fixed order."""
-        ...
 
     def read(self, index: int, sampling: Sampling, rng: RngTree, epoch: int) -> OpenedClip:
         """Clip `index` opened: the same values for the same (clip, sampling, seed, epoch), in any process."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -169,17 +167,14 @@ class WordOutcome(Protocol):
     @property
     def text(self) -> str:
         """The word, or several that belong together."""
-        ...
 
     @property
     def start(self) -> float:
         """Seconds from the start of the clip."""
-        ...
 
     @property
     def dropped(self) -> str | None:
         """The method's name of the check that dropped the word; None for a word that it uses."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from filelock import FileLock
 
 from bench.errors import StoreError
 from bench.files import atomic_write
-from bench.processes import run_all
+from bench.processes import run_each
 from bench.types import DatasetInfo, PlantedWord, SampleTruth, Word
 from datasets.decode.video import encode_jpeg
 from datasets.sample_media import VOICE_RATE, draw_frames, synthesise_voice
@@ -124,7 +124,7 @@ def _write_sample(
         for folder in info.classes:
             for part in ("mp3", "srt"):
                 (place / part / folder).mkdir(parents=True)
-        truth = dict(run_all(write_sample_clip, work, "sample", report))
+        truth = dict(run_each(write_sample_clip, work, "sample", report))
         for split, chosen in (("train", range(training)), ("test", range(training, clips))):
             lines = [f"{name}/{n:03d} {label + 1}" for label, name in enumerate(info.classes) for n in chosen]
             (place / f"{split}list01.txt").write_text("\n".join(lines) + "\n")
