@@ -25,7 +25,6 @@ from bench.evaluate import measure_cost, predict
 from bench.files import atomic_write, logs_to
 from bench.method import FitContext, Method, Predictor
 from bench.metrics import Predictions, score
-from bench.mlflow import MlflowRun, MlflowStore
 from bench.protocol import SplitView, seal_test, split_view
 from bench.record import (
     EvaluationProtocol,
@@ -42,6 +41,8 @@ from bench.rng import RngTree
 from bench.timing import Timer, read_peak_memory, reset_peak_memory
 from bench.tracker import (
     SECONDS_FILE,
+    ExperimentTracker,
+    LiveRun,
     ProgressReporter,
     Pruned,
     PruningCallback,
@@ -81,7 +82,7 @@ class RunEnvironment:
     """Where runs are made: folders, device, screen. Nothing here may change a number beyond rounding."""
 
     results: Path
-    store: MlflowStore
+    store: ExperimentTracker
     reporter: ProgressReporter
     draw_figures: DrawFigures
     data_folder: Path | None = None
@@ -158,7 +159,7 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
 
 
 def publish_record(
-    folder: RunFolder, record: Record, environment: RunEnvironment, live_run: MlflowRun | None, found: bool
+    folder: RunFolder, record: Record, environment: RunEnvironment, live_run: LiveRun | None, found: bool
 ) -> RunResult:
     """Publish a finished record where that is still to be done, and free what only going on would have needed."""
     run_id = environment.store.find_run_id(folder) or environment.store.publish(folder, record, live_run)
@@ -239,7 +240,7 @@ def _fit_and_record(
     splits: DatasetSplits,
     spec: RunSpec,
     folder: RunFolder,
-    live_run: MlflowRun,
+    live_run: LiveRun,
     timer: Timer,
     facts: dict[str, Any],
 ) -> Record:

@@ -23,7 +23,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from filelock import FileLock
 
@@ -53,13 +53,13 @@ from bench.requests import (
     read_requests,
 )
 from bench.timing import Throttle
+from bench.tracker import ExperimentTracker, LiveRun, ParentStatus
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
 
 T = TypeVar("T")
-ParentStatus = Literal["FINISHED", "FAILED", "KILLED"]
 TIMEOUT = 15.0  # seconds in which a remote store has to answer a call; then it counts as away
 FILE_TIMEOUT = 60.0  # seconds in which it has to take or give a file, in a `sync`
 MONITOR_DELAY = 10.0  # seconds that a run takes before its system metrics are logged
@@ -127,15 +127,11 @@ class GuardedClient:
         return transfer
 
 
-class MlflowStore:
-    """The MLflow store in which runs are shown and records published; none of its failures may fail a run.
-
-    `unavailable_reason` says why it could not be reached the last time, None where it could.
-    """
+class MlflowStore(ExperimentTracker):
+    """The MLflow store in which records are published."""
 
     def __init__(self, results: Path, tracking_uri: str | None = None) -> None:
-        self.results = results
-        self.unavailable_reason: str | None = None
+        super().__init__(results)
         self.uri = tracking_uri or make_sqlite_url(results / "mlflow.db")
         self.is_syncing = False
         self._database = read_sqlite_path(self.uri)  # None: a remote store
@@ -268,12 +264,12 @@ class MlflowStore:
             live_run.monitor_timer.start()
         return live_run
 
-    def publish(self, folder: RunFolder, record: Record, live_run: MlflowRun | None = None) -> str | None:
+    def publish(self, folder: RunFolder, record: Record, live_run: LiveRun | None = None) -> str | None:
         """Publish a finished record once; return its run id, or None where that failed."""
-        if live_run is not None:
-            live_run.stop_monitor()
+        shown = live_run if isinstance(live_run, MlflowRun) else MlflowRun(self)
+        shown.stop_monitor()
         with self.best_effort("publish"):
-            return self.publish_now(folder, record, live_run or MlflowRun(self))
+            return self.publish_now(folder, record, shown)
         return None
 
     def publish_now(self, folder: RunFolder, record: Record, live_run: MlflowRun) -> str:
@@ -391,12 +387,12 @@ class MlflowStore:
         log_batch(client, live_run.run_id, params={f"config.{name}": value for name, value in spec.config.items()})
 
 
-class MlflowRun:
+class MlflowRun(LiveRun):
     """The MLflow run of a run that is being made. It may lose anything: the record is published at the end."""
 
     def __init__(self, store: MlflowStore) -> None:
+        super().__init__()
         self.store = store
-        self.run_id: str | None = None  # None where MLflow shows none
         self.experiment = ""  # its id
         self.logged_epochs: set[tuple[str, int]] = set()
         self._pending: list[EpochValues] = []

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from bench.artifacts import read_curves
 from bench.files import atomic_write
 from bench.method import Review
-from bench.mlflow import MlflowRun
-from bench.record import RunFolder
+from bench.record import Record, RunFolder, RunSpec
 from bench.timing import Timer
 from bench.types import DataIssue, DatasetSplits, Explanation
 
 SECONDS_FILE = "seconds.json"  # among the checkpoints: what a run that goes on had spent
 
+
+ParentStatus = Literal["FINISHED", "FAILED", "KILLED"]
 PruningCallback = Callable[[int, float], None]
 """Is told `val/acc_e` after each epoch that val judges (from 0); it may raise Pruned."""
 
@@ -36,6 +38,77 @@ class ProgressReporter(Protocol):
 
     def notify(self, text: str) -> None:
         """Show one line that a person should know."""
+
+
+class LiveRun(ABC):
+    """A run that is being made, as a tracking service shows it. `run_id` is None where it shows none."""
+
+    def __init__(self) -> None:
+        self.run_id: str | None = None
+
+    @abstractmethod
+    def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
+        """Log the numbers of an epoch."""
+
+    @abstractmethod
+    def end(self, status: str) -> None:
+        """Close a run without a record: FAILED, or KILLED where it was interrupted and may be resumed."""
+
+    @abstractmethod
+    def fail(self, record: Record) -> None:
+        """Close a run that brought no scores, with its reason: KILLED where a search gave it up, else FAILED."""
+
+
+class ExperimentTracker(ABC):
+    """A service in which runs are shown and records published; none of its failures may fail a run.
+
+    `unavailable_reason` says why it could not be reached the last time, None where it could.
+    """
+
+    def __init__(self, results: Path) -> None:
+        self.results = results
+        self.unavailable_reason: str | None = None
+
+    @abstractmethod
+    def start_run(self, spec: RunSpec, arm: str, preset: str, folder: RunFolder, parent: str = "") -> LiveRun:
+        """Show a run that starts or resumes, below the study or search `parent` where one is named."""
+
+    @abstractmethod
+    def publish(self, folder: RunFolder, record: Record, live_run: LiveRun | None = None) -> str | None:
+        """Publish a finished record once; return its run id, or None while the service is away."""
+
+    @abstractmethod
+    def find_run_id(self, folder: RunFolder) -> str | None:
+        """Return the run id under which the finished record of a folder is published, without asking the service."""
+
+    @abstractmethod
+    def end_orphaned_runs(self) -> int:
+        """Mark runs that dead processes of this machine left open as killed; return how many."""
+
+    @abstractmethod
+    def start_parent_run(self, dataset: str, data: str, name: str, params: dict[str, Any]) -> str | None:
+        """Show a study or search that starts or resumes; return its run id, or None while the service is away."""
+
+    @abstractmethod
+    def finish_parent_run(
+        self,
+        dataset: str,
+        data: str,
+        name: str,
+        status: ParentStatus,
+        metrics: dict[str, float],
+        files: Sequence[Path],
+        tags: dict[str, str],
+    ) -> None:
+        """Close a study or search with what it found, perhaps again; files that are missing are left out."""
+
+    @abstractmethod
+    def tag_run(self, folder: RunFolder, tags: dict[str, str]) -> None:
+        """Mark the run of a folder, say as the winner of a search."""
+
+    @abstractmethod
+    def retry(self) -> None:
+        """Let a service that was away be called once more."""
 
 
 def find_best_epoch(folder: Path) -> int | None:
@@ -57,7 +130,7 @@ class RunTracker:
 
     def __init__(
         self,
-        live_run: MlflowRun,
+        live_run: LiveRun,
         screen: ProgressReporter,
         folder: RunFolder,
         timer: Timer,

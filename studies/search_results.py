@@ -15,8 +15,8 @@ from optuna.visualization import matplotlib as drawing
 
 from bench.errors import StoreError
 from bench.files import atomic_path, atomic_write, parse_json
-from bench.mlflow import MlflowStore, ParentStatus
 from bench.record import RunFolder, is_run_key
+from bench.tracker import ExperimentTracker, ParentStatus
 from reports.runs import SUMMARY_FILE
 from studies.search import BestTrial, HyperparameterSearch, TrialCounts
 
@@ -31,7 +31,7 @@ FIGURES = {
 _log = logging.getLogger(__name__)
 
 
-def start_search_run(search: HyperparameterSearch, store: MlflowStore) -> None:
+def start_search_run(search: HyperparameterSearch, store: ExperimentTracker) -> None:
     """The MLflow run under which the trials will stand."""
     params = {
         "search": search.name,
@@ -43,7 +43,7 @@ def start_search_run(search: HyperparameterSearch, store: MlflowStore) -> None:
     store.start_parent_run(search.spec.dataset, search.spec.data, search.title, params)
 
 
-def publish_search(search: HyperparameterSearch, store: MlflowStore) -> None:
+def publish_search(search: HyperparameterSearch, store: ExperimentTracker) -> None:
     """Write what a search tried and found, draw it, and close its MLflow run; nothing where all that is done."""
     if search.is_imported:
         return

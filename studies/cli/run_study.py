@@ -17,9 +17,10 @@ from bench.config import get_or_suggest, parse_overrides
 from bench.errors import BenchError, ConfigError
 from bench.execute import RunEnvironment, RunRequest, RunResult, execute, publish_waiting
 from bench.files import atomic_write, logs_to
-from bench.mlflow import MlflowStore, ParentStatus, sync
+from bench.mlflow import MlflowStore, sync
 from bench.record import Record, RunFolder
 from bench.requests import StoredRequest, Tuning, add_requests, lacks_requests, name_files, read_requests
+from bench.tracker import ExperimentTracker, ParentStatus
 from bench.types import DatasetInfo
 from reports.runs import Run
 from reports.terminal import ArmProgress, make_gap_table, make_optimism_table, make_plan_table, render_records
@@ -223,7 +224,7 @@ def _run_study_request(console: Console, request: StudyRequest, resources: Resou
             for search in scheduler.searches:
                 publish_search(search, environment.store)
             elsewhere = scheduler.list_made_elsewhere()
-            if resources.tracking_uri is not None and elsewhere:
+            if isinstance(environment.store, MlflowStore) and resources.tracking_uri is not None and elsewhere:
                 sync(environment.store, push=False, keys=elsewhere)  # what other machines made
     if options.dry_run:
         console.print(make_plan_table(_count_planned(scheduler)))
@@ -232,7 +233,7 @@ def _run_study_request(console: Console, request: StudyRequest, resources: Resou
     return _print_study_results(console, scheduler, environment.store, options.json_file)
 
 
-def _start_mlflow_runs(scheduler: Scheduler, store: MlflowStore) -> None:
+def _start_mlflow_runs(scheduler: Scheduler, store: ExperimentTracker) -> None:
     """Begin the MLflow runs of the study, one in each data set's experiment, and of its searches."""
     request = scheduler.plan.request
     asked = {
@@ -265,7 +266,7 @@ def _store_requests(scheduler: Scheduler) -> None:
                 add_requests(folder, requests)
 
 
-def _finish_mlflow_runs(scheduler: Scheduler, store: MlflowStore, status: ParentStatus) -> None:
+def _finish_mlflow_runs(scheduler: Scheduler, store: ExperimentTracker, status: ParentStatus) -> None:
     """Close the study's MLflow runs; those of searches that were interrupted too."""
     metrics = {"runs/done": float(scheduler.done_count), "runs/failed": float(len(scheduler.failed_runs))}
     for dataset, data in sorted(scheduler.experiments):
@@ -318,7 +319,9 @@ def _count_planned(scheduler: Scheduler) -> list[ArmProgress]:
     return [ArmProgress(*which, *count) for which, count in counts.items()]
 
 
-def _print_study_results(console: Console, scheduler: Scheduler, store: MlflowStore, json_file: Path | None) -> int:
+def _print_study_results(
+    console: Console, scheduler: Scheduler, store: ExperimentTracker, json_file: Path | None
+) -> int:
     """The tables of an order that was carried out, what failed and why, and where its records are."""
     plan = scheduler.plan
 
