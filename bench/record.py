@@ -384,7 +384,10 @@ def _get_package_version(package: str) -> str:
 
 
 def _get_processor_name() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # macOS has no /proc
+        return platform.processor()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 

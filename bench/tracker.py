@@ -185,7 +185,7 @@ class RunTracker:
             name: v
             for values in last.values()
             for name, v in values.items()
-            if not name.startswith(f"{self._selection_name}/")
+            if not name.startswith((f"{self._selection_name}/", "val/"))
         }
         if review is None:
             return notes
