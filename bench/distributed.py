@@ -178,7 +178,7 @@ class _PipeTracker:
 
 
 def _run_rank(rank: int, devices: int, sender: Connection, meeting: str, job: bytes) -> None:
-    """Run the fit of one process. The first that fails leaves its error, and none waits for the others at its exit."""
+    """Run the fit of one process. The first that fails leaves its error, and none waits at its exit."""
     exit_with_parent()
     os.environ["LOCAL_RANK"] = str(rank)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -197,6 +197,7 @@ def _run_rank(rank: int, devices: int, sender: Connection, meeting: str, job: by
         with suppress(FileExistsError):
             os.link(own, own.with_name(ERROR_FILE))
         os._exit(1)
+    os._exit(0)  # without Python's own exit, in which a thread of gloo can abort the process
 
 
 def _fit_rank(job: bytes, replica: Replica, meeting: str, tracker: _PipeTracker, timer: Timer) -> None:

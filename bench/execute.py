@@ -12,6 +12,7 @@ import math
 import shutil
 import traceback
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,16 +135,25 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
             made_by = _drop_stale_checkpoints(folder, environment, timer)
             with timer("open store"):
                 live_run = environment.store.start_run(spec, request.arm, request.preset, folder, request.parent)
-            given = splits, spec, folder, live_run, timer, made_by
+            fit = partial(
+                _fit_and_record,
+                request,
+                splits=splits,
+                spec=spec,
+                folder=folder,
+                live_run=live_run,
+                timer=timer,
+                facts=made_by,
+            )
             try:
-                record = _fit_and_record(request, environment, *given)
+                record = fit(environment)
                 half = halve_micro_batch(request.config, environment.micro_batch, environment.devices)
                 if record.error is not None and record.error.kind == "out of memory" and half:
                     release_memory(environment.device)
                     environment.reporter.notify(
                         f"out of memory; the run goes on with {half} clips at once, the same batch"
                     )
-                    record = _fit_and_record(request, replace(environment, micro_batch=half), *given)
+                    record = fit(replace(environment, micro_batch=half))
                 if record.error is None:
                     return publish_record(folder, record, environment, live_run, found=False)
             except KeyboardInterrupt:
@@ -274,15 +284,32 @@ def _fit_and_record(
     try:
         rng = RngTree(request.seed)
         with timer("method"):
-            given = request.config, splits.info, view.train, view.selection, rng, ctx
-            predictor = fit_distributed(request.method, *given, environment.devices)
+            predictor = fit_distributed(
+                request.method,
+                request.config,
+                splits.info,
+                view.train,
+                view.selection,
+                rng,
+                ctx,
+                environment.devices,
+            )
         scores, predictions = _score_splits(request, view, predictor, rng, ctx)
         notes = _measure_costs(request, view, predictor, environment.device) if spec.stage == "final" else {}
         with timer("write"):
             kept = predictor if environment.keep_weights and spec.stage == "final" else None
-            curves, told = tracker.list_curves(), tracker.explanations if spec.stage == "final" else {}
-            found = view.reportable, predictions, curves, told
-            files = write_artifacts(folder.path, spec, request.arm, *found, environment.draw_figures, figures, kept)
+            files = write_artifacts(
+                folder.path,
+                spec,
+                request.arm,
+                view.reportable,
+                predictions,
+                tracker.list_curves(),
+                tracker.explanations if spec.stage == "final" else {},
+                environment.draw_figures,
+                figures,
+                kept,
+            )
         known["chosen"] = tracker.selected_epoch
         known["provenance"] |= read_peak_memory(environment.device)
         notes |= tracker.make_notes(view.reportable, review)

@@ -65,6 +65,7 @@ FILE_TIMEOUT = 60.0  # seconds in which it has to take or give a file, in a `syn
 MONITOR_DELAY = 10.0  # seconds that a run takes before its system metrics are logged
 MONITOR_INTERVAL = 30.0  # seconds between two samples of them
 MONITOR_TIMEOUT = 1.0  # seconds that the end of a run waits for the last one
+MAX_METRICS = 500  # in one call, which has to be answered in time
 PAGE_SIZE = 100  # runs in one answer of a search: half a second's work of a server
 NOTE_FILE = "mlflow.json"  # beside a record: store -> the run it is published under, and which record that was
 PARENT_NOTE = "parent"  # in it too: the name of the study or search of the run
@@ -122,7 +123,9 @@ class GuardedClient:
             try:
                 return call_within(FILE_TIMEOUT, partial(method, *args, **kwargs))
             except TimeoutError as error:
-                raise StoreError(f"a file of MLflow run {args[0]} was not exchanged ({error})") from None
+                raise StoreError(
+                    f"a file of MLflow run {args[0]} was not exchanged ({_hide_passwords(str(error))})"
+                ) from None
 
         return transfer
 
@@ -259,7 +262,8 @@ class MlflowStore(ExperimentTracker):
         """Open an MLflow run for a run that starts or resumes, below that of its study."""
         live_run = MlflowRun(self)
         with self.best_effort("start"):
-            self._write_notes(folder, {PARENT_NOTE: parent})  # first: a record that is published later has it too
+            if parent:
+                self._write_notes(folder, {PARENT_NOTE: parent})  # first: a record that is published later has it too
             self._open_run(live_run, spec, arm, preset, parent, starts=True)
             live_run.monitor_timer.start()
         return live_run
@@ -455,13 +459,13 @@ class MlflowRun(LiveRun):
         tags, metrics = _make_provenance_tags(record)
         tags |= {"bench.error": error.kind, "bench.message": error.message[:5000]}
 
-        def log(client: MlflowClient, run_id: str) -> None:
-            log_batch(client, run_id, metrics, tags=tags)
-            if error.traceback:
-                self.store.check_location(run_id)
-                client.log_text(run_id, error.traceback, "traceback.txt")
+        def log_traceback(client: MlflowClient, run_id: str) -> None:
+            self.store.check_location(run_id)
+            client.log_text(run_id, error.traceback, "traceback.txt")
 
-        self._call(log)
+        self._call(lambda client, run_id: log_batch(client, run_id, metrics, tags=tags))
+        if error.traceback:
+            self._call(log_traceback)
         self.end("KILLED" if error.kind == "pruned" else "FAILED")
 
     def _call(self, call: Callable[[MlflowClient, str], object]) -> None:
@@ -503,7 +507,8 @@ def log_curves(client: MlflowClient, run_id: str, points: Sequence[EpochValues])
         for stage, epoch, values in points
         for name, value in values.items()
     ]
-    client.log_batch(run_id, rows)
+    for start in range(0, len(rows), MAX_METRICS):
+        client.log_batch(run_id, rows[start : start + MAX_METRICS])
 
 
 def _upload_record(
@@ -623,7 +628,7 @@ def sync(store: MlflowStore, push: bool = True, keys: Collection[str] | None = N
         published = find_published_records(store)
         here = {folder.path.name: folder for folder in find_finished_runs(store.results)}
         done.conflicts |= {key for key, records in published.items() if len(records) > 1}
-        for key, folder in here.items() if push else ():
+        for key, folder in (here if push else {}).items():
             with _skipping_errors(key, done, store):
                 _sync_run(store, folder, published.get(key, {}), done)
         for key, records in published.items():
@@ -651,12 +656,14 @@ def _skipping_errors(key: str, done: SyncResult, store: MlflowStore) -> Iterator
     try:
         yield
     except StoreError as error:
-        done.skipped.append(str(error))
+        text = str(error)
+        done.skipped.append(text if key in text else f"run {ascii(key)[1:-1]}: {text}")
     except Exception as error:  # whatever a client or a driver raises: of this run, unless the store is gone
         if not store.has_answered(error):
             raise
         _log.warning("a run could not be exchanged", exc_info=True)
-        done.skipped.append(f"run {ascii(key)[1:-1]} could not be exchanged ({ascii(_get_reason(error))[1:200]})")
+        reason = ascii(_hide_passwords(_get_reason(error)))[1:200]
+        done.skipped.append(f"run {ascii(key)[1:-1]} could not be exchanged ({reason})")
 
 
 def _run_lock(folder: RunFolder) -> AbstractContextManager[None]:

@@ -85,7 +85,13 @@ def _check_label(text: str) -> str:
     return text
 
 
-FiniteNumber = Annotated[float, Strict(), Field(gt=-1e300, lt=1e300)]
+def _check_number(value: float) -> float:
+    if not abs(value) < 1e300:
+        raise ValueError("not a finite number")
+    return value
+
+
+FiniteNumber = Annotated[float, Strict(), AfterValidator(_check_number)]
 ShortName = Annotated[str, Strict(), AfterValidator(_check_label)]
 ArtifactName = Annotated[str, Strict(), AfterValidator(_check_artifact_name)]
 
@@ -170,7 +176,8 @@ class Record:
             if record.key != record.spec.key:
                 raise ValueError("its key does not follow from its spec")
         except (KeyError, TypeError, ValueError) as error:
-            reason = ascii(f"{type(error).__name__}: {error}")[1:-1][:200]
+            what = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+            reason = ascii(what)[1:-1][:200]
             raise StoreError(f"{where} is not a record ({reason}); move it away") from None
         return record
 
@@ -185,7 +192,7 @@ def validate(kind: type[T], value: object) -> T:
     return found
 
 
-_get_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+_get_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)  # made once a class
 
 
 def sanitise_text(text: str) -> str:

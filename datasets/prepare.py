@@ -141,9 +141,10 @@ def prepare_clip(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, Store
         row = partial(StoreRow, clip.key, quick, full, ends)
         content = hash_sources(clip)
         path = place / f"{make_prepared_name(clip, content)}.safetensors"
-        try:
+        facts = None
+        with suppress(StoreError):  # there is none, or it was cut short
             facts = read_clip_facts(path)
-        except StoreError:  # there is none, or it was cut short
+        if not facts:
             facts = _decode_to_file(clip, path, content, form, (quick, ends, full))
     except MediaError as error:
         told = (("unreadable", clip.key, str(error)),)

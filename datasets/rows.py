@@ -98,8 +98,9 @@ def validate_rows(rows: Iterable[Clip], info: DatasetInfo, rules: NamingRules) -
     problems: list[DataIssue] = []
     seen: dict[tuple[str, Split], Clip] = {}
     for row in rows:
-        if seen.setdefault((row.key, row.split), row) is not row:
+        if (row.key, row.split) in seen:
             problems.append(DataIssue("duplicate", row.key, f"listed twice in {row.split}; kept once"))
+        seen.setdefault((row.key, row.split), row)
     tied, found = _group_twins(list(seen.values()))
     if rules.group is not None:
         tied, told = _apply_group_rule(tied, info, rules)

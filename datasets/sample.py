@@ -247,7 +247,8 @@ def make_transcript(
         say(filler, second + 0.05 + 0.1 * rng.random())
         start = second + 0.45 + 0.2 * rng.random()
         piece = find_span(course, start)
-        wrong = dict(enumerate(WRONG_KINDS)).get(int(rng.random() / WRONG_SHARE))
+        drawn = int(rng.random() / WRONG_SHARE)
+        wrong = WRONG_KINDS[drawn] if drawn < len(WRONG_KINDS) else None
         if not (info.sentiment[piece.label] and info.emotions.get(info.classes[piece.label])):
             say(_draw_filler(words, topic, rng), start)
         elif (cue := _draw_cue(piece, wrong, info, words, rng)) is not None:
@@ -258,11 +259,17 @@ def make_transcript(
 
 def is_cue_for(known: KnownWord, piece: EmotionSpan, wrong: str | None, info: DatasetInfo) -> bool:
     """Whether a word is a true cue of a piece, or wrong in just the one way named."""
+    name = info.classes[piece.label]
     sign = info.sentiment[piece.label] == known.sign
-    emotion = bool(info.emotions[info.classes[piece.label]] & known.emotions)
+    emotion = bool(info.emotions[name] & known.emotions)
     distance = abs(known.degree - piece.strength)
-    agrees = sign == (wrong != "sentiment") and emotion == (wrong not in ("sentiment", "emotion"))
-    return agrees and (distance > FAR_DISTANCE if wrong == "degree" else distance < NEAR_DISTANCE)
+    if wrong == "sentiment":
+        return not sign and not emotion and distance < NEAR_DISTANCE
+    if wrong == "emotion":
+        return sign and not emotion and distance < NEAR_DISTANCE
+    if wrong == "degree":
+        return sign and emotion and distance > FAR_DISTANCE
+    return sign and emotion and distance < NEAR_DISTANCE
 
 
 def _draw_cue(

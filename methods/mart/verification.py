@@ -5,9 +5,8 @@ Key: B clips, S segments, K cues of a segment, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -37,10 +36,8 @@ class CueFinder:
     """Looks the cues of batches up, each slot's words once; `match_all_words` takes all words, whatever they mean."""
 
     def __init__(self, lexicon: Lexicon, info: DatasetInfo, match_all_words: bool = False) -> None:
-        self.lexicon, self.info = lexicon, info
-        self._find_slot_cues: Callable[[tuple[Word, ...]], tuple[Cue, ...]] = cache(
-            lexicon.make_plain_cues if match_all_words else partial(lexicon.find_cues, info=info)
-        )
+        self.lexicon, self.info, self.match_all_words = lexicon, info, match_all_words
+        self._cue_cache: dict[tuple[Word, ...], tuple[Cue, ...]] = {}  # a model with it can be pickled
 
     def __call__(self, inputs: Inputs) -> CueBatch:
         """The cues of every segment of a batch."""
@@ -65,6 +62,13 @@ class CueFinder:
             tensor.to(device, non_blocking=True) for tensor in (here, polarity, degree, classes, rows)
         )
         return CueBatch(found, here, polarity, degree, classes, rows, said)
+
+    def _find_slot_cues(self, words: tuple[Word, ...]) -> tuple[Cue, ...]:
+        if words not in self._cue_cache:
+            lexicon, info = self.lexicon, self.info
+            found = lexicon.make_plain_cues(words) if self.match_all_words else lexicon.find_cues(words, info)
+            self._cue_cache[words] = found
+        return self._cue_cache[words]
 
 
 class VerificationLevels(NamedTuple):

@@ -28,10 +28,28 @@ class MbtConfig(Config):
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {
         "paper": {},
         "quick": {
-            **{"segments": 6, "test_segments": 6, "frames": 4, "stride": 5, "size": 24, "mels": 32},
-            **{"patch": 24, "tubelet": 1, "stem": "local", "scale": "segment", "audio_patch": 32, "audio_stride": 16},
-            **{"width": 64, "depth": 2, "heads": 4, "fusion_depth": 1, "bottleneck": 4},
-            **{"lr": 2e-3, "epochs": 40, "batch": 8, "ema": 0.98, "ema_ramp": 30},
+            "segments": 6,
+            "test_segments": 6,
+            "frames": 4,
+            "stride": 5,
+            "size": 24,
+            "mels": 32,
+            "patch": 24,
+            "tubelet": 1,
+            "stem": "local",
+            "scale": "segment",
+            "audio_patch": 32,
+            "audio_stride": 16,
+            "width": 64,
+            "depth": 2,
+            "heads": 4,
+            "fusion_depth": 1,
+            "bottleneck": 4,
+            "lr": 2e-3,
+            "epochs": 40,
+            "batch": 8,
+            "ema": 0.98,
+            "ema_ramp": 30,
         },
     }
     file_fields: ClassVar[tuple[str, ...]] = ENCODER_WEIGHTS
@@ -108,7 +126,11 @@ class PretrainConfig(MbtConfig):
         "paper": {},
         "quick": {
             **MbtConfig.presets["quick"],
-            **{"pretrain_epochs": 15, "pretrain_lr": 1e-3, "decoder_depth": 1, "decoder_width": 48, "decoder_heads": 4},
+            "pretrain_epochs": 15,
+            "pretrain_lr": 1e-3,
+            "decoder_depth": 1,
+            "decoder_width": 48,
+            "decoder_heads": 4,
         },
     }
     file_fields: ClassVar[tuple[str, ...]] = (*ENCODER_WEIGHTS, "weights_text")

@@ -42,10 +42,16 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DOTTED = ((4, 1.5), (1, 1.2), (5, 1.2, 1, 1.2), (9, 2), (3, 1.2, 1, 1.2, 1, 1.2))
 DASHES: tuple[Any, ...] = ("-", *((0, lengths) for lengths in DOTTED))
 
-# the first comes with matplotlib, so it is the same everywhere; the others lend it the letters it lacks
 FONTS = (
-    *("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Source Han Sans SC", "WenQuanYi Zen Hei"),
-    *("WenQuanYi Micro Hei", "Droid Sans Fallback", "Noto Sans Arabic", "Noto Sans Devanagari"),
+    "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere; the others lend it the letters it lacks
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Droid Sans Fallback",
+    "Noto Sans Arabic",
+    "Noto Sans Devanagari",
 )
 RC_PARAMS: dict[str, Any] = {
     "text.parse_math": False,

@@ -22,11 +22,19 @@ def make_environment(escape: Callable[[str], str], **options: Any) -> Environmen
     What is `Markup` is source already, as is what a macro returns. `escape` may return `Markup` itself; any other text
     is escaped as HTML then.
     """
+
+    def print_value(value: Any) -> Any:
+        if isinstance(value, Markup | int | float):
+            return value
+        if not isinstance(value, str):
+            raise TypeError(f"a template prints {type(value).__name__}, which is neither a text nor a number")
+        return escape(value)
+
     made = Environment(
         loader=FileSystemLoader(TEMPLATE_FOLDER),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=lambda value: escape(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+        finalize=print_value,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

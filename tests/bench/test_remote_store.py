@@ -14,7 +14,7 @@ import pytest
 
 import bench.mlflow
 from bench.execute import execute, publish_waiting
-from bench.mlflow import MlflowStore, call_within, sync
+from bench.mlflow import MlflowStore, call_within, log_curves, sync
 from bench.record import RunFolder
 from tests.bench.test_execute import ask
 from tests.bench.test_store import AWAY, desk_at
@@ -228,3 +228,39 @@ def test_a_server_that_falls_silent_in_a_sync_is_asked_once(tmp_path, quiet, mlf
     done = sync(store, keys={key})
     assert time.monotonic() - start < 2 * LIMIT and len(calls) == 1
     assert done.pulled == 0 and "no answer" in store.unavailable_reason
+
+
+def test_no_password_is_in_what_a_sync_passes_over(tmp_path, quiet, monkeypatch):
+    execute(ask(epochs=1), desk_at(tmp_path / "a", quiet, AWAY))
+
+    def refuse(*_: object) -> None:
+        raise OSError("403 Forbidden for url: http://ann:secret@host/artifacts")
+
+    monkeypatch.setattr(bench.mlflow, "_upload_record", refuse)
+    (line,) = sync(MlflowStore(tmp_path / "a")).skipped
+    assert "403 Forbidden" in line and "secret" not in line and "ann" not in line
+
+
+def test_each_call_of_long_curves_has_its_own_limit():
+    sizes = []
+
+    class Client:
+        def log_batch(self, run_id, metrics):
+            sizes.append(len(metrics))
+
+    points = [("finetune", epoch, {"loss": 1.0, "val/acc_e": 0.5}) for epoch in range(600)]
+    log_curves(Client(), "run", points)
+    assert sizes == [500, 500, 200]
+
+
+def test_a_traceback_is_uploaded_although_its_run_s_tags_are_refused(results, quiet, monkeypatch):
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("500")
+
+    environment = desk_at(results, quiet)
+    environment.store.open()
+    monkeypatch.setattr(bench.mlflow, "log_batch", refuse)
+    done = execute(ask(fail="error"), environment)
+    assert done.record.error is not None
+    (run,) = environment.store.find_runs(done.record.key)
+    assert [file.path for file in environment.store.connect().list_artifacts(run.info.run_id)] == ["traceback.txt"]
