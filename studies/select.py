@@ -164,10 +164,13 @@ def select_runs(found: Sequence[StoredRecord], study: Study, query: ReportQuery,
     narrowed = f"NARROWED to {query.run_filter}: {rest} other runs of the study are left out."
     taken, left_out = _keep_real_data(_drop_shared_values(taken, study))
     preset, settings = _choose_most_common(taken, study, query)
-    kept = [one for one in taken if _fits_request(one.request, preset, settings)]
-    for one in (one for one in taken if one not in kept):
-        words = (f"with preset {one.variant[0]}", format_settings(one.variant[1]))
-        left_out.append((one.record.key, ", ".join(filter(None, words))))
+    kept = []
+    for one in taken:
+        if _fits_request(one.request, preset, settings):
+            kept.append(one)
+        else:
+            words = (f"with preset {one.variant[0]}", format_settings(one.variant[1]))
+            left_out.append((one.record.key, ", ".join(filter(None, words))))
     runs, more = _make_runs(kept, study.arms, store)
     return SelectedRuns(
         runs=_add_label_suffixes(runs, by_hand=False),
