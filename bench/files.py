@@ -6,15 +6,19 @@ import hashlib
 import json
 import logging
 import os
+import re
+import shutil
 import stat
 import tempfile
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from bench.errors import StoreError
+
+_TEMPORARY_NAME = re.compile(r"\.(.+\.|pull-)[a-z0-9_]{8}")  # as `tempfile` completes our prefixes
 
 
 @contextmanager
@@ -41,6 +45,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files and folders that killed processes left; the caller has the folder's lock."""
+    for path in folder.glob(".*"):
+        if _TEMPORARY_NAME.fullmatch(path.name):
+            with suppress(OSError):
+                if path.is_dir() and not path.is_symlink():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
 
 
 def atomic_write(path: Path, data: bytes) -> None:

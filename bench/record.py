@@ -11,7 +11,7 @@ import re
 import socket
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -22,7 +22,7 @@ from filelock import FileLock, Timeout
 from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, ValidationError
 
 from bench.errors import StoreError
-from bench.files import atomic_write, is_plain_file, parse_json, sha256
+from bench.files import atomic_write, is_plain_file, parse_json, remove_leftovers, sha256
 
 T = TypeVar("T")
 SCHEMA = 1
@@ -293,28 +293,34 @@ class RunFolder:
             if (self.path / name).exists():  # weights may be on another machine
                 (self.path / name).replace(place / name)
 
-    @contextmanager
-    def locked(self, busy: Callable[[], None]) -> Iterator[None]:
-        """Hold the run's lock. Where another process has it, call `busy`, which may raise, and then wait.
+    def locked(self, busy: Callable[[], None]) -> AbstractContextManager[None]:
+        """Return a block that holds the run's lock, as `lock_folder` does."""
+        return lock_folder(self.path, busy)
 
-        Raises StoreError where the folder cannot be written.
-        """
+
+@contextmanager
+def lock_folder(folder: Path, busy: Callable[[], None]) -> Iterator[None]:
+    """Make a folder and hold its lock. Where another process has it, call `busy`, which may raise, and then wait.
+
+    What a killed process left half-written in it is removed. Raises StoreError where the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder.with_suffix(".lock"))
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.path.with_suffix(".lock"))
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                busy()
-                lock.acquire()
-        except OSError as error:
-            raise StoreError(
-                f"cannot write {self.path.parent}: {error.strerror}; choose another place with --results"
-            ) from None
-        try:
-            yield
-        finally:
-            lock.release()
+            lock.acquire(timeout=0)
+        except Timeout:
+            busy()
+            lock.acquire()
+        remove_leftovers(folder)
+    except OSError as error:
+        raise StoreError(
+            f"cannot write {folder.parent}: {error.strerror}; choose another place with --results"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def find_finished_runs(results: Path) -> list[RunFolder]:

@@ -15,7 +15,7 @@ from optuna.visualization import matplotlib as drawing
 
 from bench.errors import StoreError
 from bench.files import atomic_path, atomic_write, parse_json
-from bench.record import RunFolder, is_run_key
+from bench.record import RunFolder, is_run_key, lock_folder
 from bench.tracker import ExperimentTracker, ParentStatus
 from reports.runs import SUMMARY_FILE
 from studies.search import BestTrial, HyperparameterSearch, TrialCounts
@@ -47,7 +47,13 @@ def publish_search(search: HyperparameterSearch, store: ExperimentTracker) -> No
     """Write what a search tried and found, draw it, and close its MLflow run; nothing where all that is done."""
     if search.is_imported:
         return
-    place, found = get_search_folder(store.results, search), _make_summary(search)
+    place = get_search_folder(store.results, search)
+    with lock_folder(place, lambda: None):
+        _publish_search(search, store, place)
+
+
+def _publish_search(search: HyperparameterSearch, store: ExperimentTracker, place: Path) -> None:
+    found = _make_summary(search)
     known = json.loads((place / SUMMARY_FILE).read_text()) if (place / SUMMARY_FILE).exists() else {}
     if known == {**found, "published": True}:
         return

@@ -2,6 +2,7 @@ import pytest
 
 from bench.errors import StoreError
 from bench.files import atomic_path, atomic_write, sha256
+from bench.record import RunFolder
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_litter(tmp_path):
@@ -27,3 +28,18 @@ def test_a_folder_s_hash_is_that_of_its_files_names_and_contents(tmp_path):
     assert sha256(tmp_path / "a") == sha256(tmp_path / "b")
     (tmp_path / "b" / "one").rename(tmp_path / "b" / "two")
     assert sha256(tmp_path / "a") != sha256(tmp_path / "b")
+
+
+def test_who_locks_a_folder_removes_what_a_killed_process_left_half_written(tmp_path):
+    folder = RunFolder(tmp_path / ("a" * 20))
+    kept = {"record.json", "confusion.png", ".DS_Store", ".nfs000000000a1b2c3d", ".gitignore"}
+    with folder.locked(lambda: None), atomic_path(folder.path / "confusion.png") as half:
+        left = {f"{half.name[:-8]}0abc_xyz", half.name}
+    for name in kept | left:
+        (folder.path / name).touch()
+    (folder.path / ".pull-abcd_123").mkdir()
+    (folder.path / ".pull-abcd_123" / "record.json").touch()
+    (folder.path / ".link.abcd_123").symlink_to(tmp_path)
+    with folder.locked(lambda: None):
+        assert {path.name for path in folder.path.iterdir()} == kept
+    assert tmp_path.is_dir()

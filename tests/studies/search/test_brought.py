@@ -17,7 +17,11 @@ def test_a_search_whose_summary_was_copied_here_is_not_made_again(desk, tmp_path
     monkeypatch.setattr("studies.search_results.draw_search", lambda *told: [])
     there = make_search(desk, Budget(trials=3))
     run_out(there, desk)
+    half = desk.results / "searches" / there.digest / ".slices.png.abcd_123"
+    half.parent.mkdir(parents=True)
+    half.touch()  # as a kill leaves it
     publish_search(there, desk.store)
+    assert not half.exists()
     elsewhere = replace(desk, results=tmp_path / "b")
     shutil.copytree(desk.results / "searches", elsewhere.results / "searches")
     here = make_search(elsewhere, Budget(trials=3))
