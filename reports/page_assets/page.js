@@ -133,9 +133,7 @@ function opening(table) {
   const cells = [...table.querySelectorAll("td[data-runs]")];
   if (!cells.length) return;
   fill(table, { role: "grid", "aria-readonly": "true" }, []);
-  const reach = (cell) => {
-    for (const other of cells) other.tabIndex = other === cell ? 0 : -1;
-  };
+  const reach = (cell) => cells.forEach((other) => { other.tabIndex = other === cell ? 0 : -1; });
   reach(cells[0]);
   for (const cell of cells) {
     cell.classList.add("open");
@@ -166,13 +164,15 @@ function beside(cell, key) {
 // #run=KEY and #cell=NAME open beside the page; the back button closes them again.
 let opener = null; // what had the focus before the first of them opened
 let lastRun = null;
-let shown = "";
+let shown = ""; // the hash that was acted on last
+let leaving = false; // closed by hand, and the browser is not back at the page yet
 
 const here = () => [...new URLSearchParams(location.hash.slice(1))].find(([kind]) => kind === "run" || kind === "cell");
 const depth = () => (here() ? history.state?.depth ?? 0 : 0);
 const bare = () => history.replaceState(null, "", location.href.split("#")[0]);
 
 function go(kind, id) {
+  if (leaving) return addEventListener("popstate", () => go(kind, id), { once: true });
   if (!find("drill").open) opener = document.activeElement;
   history.pushState({ depth: depth() + 1 }, "", `#${kind}=${encodeURIComponent(id)}`);
   show();
@@ -185,13 +185,12 @@ function viewOf(kind, id) {
   return [titleOf("Not in this page", kind), make("p", {}, `Nothing of this page is called ${id}.`)];
 }
 
-function show() {
+function show(event) {
   const drill = find("drill");
-  if (drill.open && shown === location.hash) return;
-  shown = location.hash;
+  if (event && shown === location.hash) return; // the second event of one step
+  [shown, leaving] = [location.hash, false];
   const [kind, id] = here() ?? [];
-  if (!kind) drill.close();
-  if (!kind) return;
+  if (!kind) return drill.close();
   find("drill-body").replaceChildren(make("div", {}, viewOf(kind, id)));
   find("drill-back").hidden = depth() < 2;
   if (!drill.open) drill.showModal();
@@ -203,9 +202,10 @@ function show() {
 }
 
 function closed() {
-  if (find("drill").open) return; // opened again before the browser reported that it was closed
-  if (depth()) history.go(-depth());
-  else if (here()) bare();
+  if (find("drill").open || leaving) return; // the event comes late: opened again since, or closed twice
+  leaving = depth() > 0;
+  if (leaving) history.go(-depth());
+  else if (here()) { bare(); show(); }
   (opener?.isConnected ? opener : find("main")).focus({ preventScroll: true });
   opener = null;
 }

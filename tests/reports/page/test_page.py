@@ -255,6 +255,49 @@ def test_back_goes_from_a_run_to_its_number_to_the_page(tab):
     tab.wait(SHUT)
 
 
+# What a slow browser does: it reports a closing at its next picture, and goes back in its history later still.
+DRILL = "document.getElementById('drill')"
+CLOSE = f"{DRILL}.close();"
+CLOSE_TWICE = f"{CLOSE} {DRILL}.dispatchEvent(new Event('close'));"
+LATE = "new Promise((go) => setTimeout(() => requestAnimationFrame(() => setTimeout(go, 100)), 100))"
+
+
+def test_a_closing_that_is_reported_late_or_twice_does_not_leave_the_page(tab):
+    step = (
+        "const step = (n) => new Promise((go) => { addEventListener('popstate', go, { once: true }); history.go(n); });"
+    )
+    tab.click(NUMBER)
+    tab.wait(IS_OPEN)
+    tab.evaluate(
+        f"(async () => {{ {step} await step(-1); await step(1); {CLOSE} }})()"
+    )  # the page saw no picture since
+    tab.evaluate(LATE)
+    tab.wait(SHUT)
+    tab.click(NUMBER)
+    tab.wait(IS_OPEN)
+    tab.evaluate(f"{CLOSE_TWICE} {LATE}")
+    tab.wait(SHUT)
+
+
+def test_an_event_of_the_step_before_does_not_open_again_what_was_closed(tab):
+    tab.click(NUMBER)
+    tab.evaluate(f"{CLOSE_TWICE} dispatchEvent(new Event('hashchange'))")
+    assert not tab.evaluate(IS_OPEN)
+    tab.evaluate(LATE)
+    tab.wait(SHUT)
+
+
+def test_a_number_clicked_before_the_closing_is_over_opens(tab):
+    tab.click(NUMBER)
+    tab.wait(IS_OPEN)
+    for closing in (CLOSE, CLOSE_TWICE):
+        tab.evaluate(f"{closing} document.querySelector('{NUMBER}').click()")
+        tab.evaluate(LATE)
+        tab.wait(f"{IS_OPEN} && location.hash.startsWith('#cell=')")
+    tab.click("#drill-close")
+    tab.wait(SHUT)
+
+
 def test_a_failed_run_shows_its_error_and_is_found_among_all_runs(tab):
     choose(tab, "#list select:last-of-type", "failed")
     assert tab.evaluate("document.querySelectorAll('#list tbody tr').length") == 1
