@@ -13,6 +13,7 @@ from pathlib import Path
 from bench.artifacts import PREDICTIONS_FILE, WEIGHTS_FILE
 from bench.files import sha256
 from bench.metrics import score
+from reports.figures.style import FIGURE_FORMATS
 from reports.formats import split_marks
 from reports.formats.html import render_html_table
 from reports.paper import PAPER_PDF
@@ -20,7 +21,6 @@ from reports.runs import PredictionCache, Run, SearchSummary, StudyResults
 from reports.types import Report
 from reports.write import (
     FIGURE_FOLDER,
-    FIGURE_FORMATS,
     PAGE_FILE,
     TABLE_RENDERERS,
     ReportManifest,

@@ -27,8 +27,8 @@ from reports.dataset import (
 )
 from reports.figures.style import COLOURS, GREY, PAGE_WIDTH, make_figure, render_svg, report_style, wrap_text
 from reports.formats import split_marks
-from reports.formats.html import RenderedFigure, make_html_environment, read_style
-from reports.types import Cell, Column, ReportFigure, Row, Section, Table
+from reports.formats.html import make_html_environment, read_style
+from reports.types import Cell, Column, RenderedFigure, ReportFigure, Row, Section, Table
 
 # seconds
 DURATION_TICKS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 36000)

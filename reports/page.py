@@ -24,9 +24,9 @@ from bench.errors import StoreError
 from bench.files import sha256
 from bench.record import RECORD_FILE, Failure
 from reports.formats import make_printable, split_marks
-from reports.formats.html import ASSET_FOLDER, RenderedFigure, make_html_environment, read_style
+from reports.formats.html import ASSET_FOLDER, make_html_environment, read_style
 from reports.runs import Run
-from reports.types import Report
+from reports.types import RenderedFigure, Report
 
 SCRIPTS = ("curves", "runs", "page")  # in the order of reading
 

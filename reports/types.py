@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,6 +81,18 @@ class ReportFigure:
     caption: str  # sentences: what is shown, what its intervals are
     draw: Callable[[], Figure]
     rows: tuple[dict[str, FigureValue], ...]
+
+
+class RenderedFigure(NamedTuple):
+    """A figure as bytes."""
+
+    media_type: str  # "image/svg+xml" | "image/png"
+    content: bytes
+
+    @property
+    def url(self) -> str:
+        """The figure as an address that holds it."""
+        return f"data:{self.media_type};base64,{b64encode(self.content).decode()}"
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,11 @@ import csv
 import hashlib
 import io
 import json
-import multiprocessing
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +20,10 @@ from filelock import FileLock, Timeout
 from bench.artifacts import PREDICTIONS_FILE
 from bench.errors import ConfigError, StoreError
 from bench.files import atomic_write, parse_json, sha256
-from bench.processes import init_pool_worker
 from bench.record import find_commit, hash_source
-from reports.figures.style import render_png, render_svg, save_figure
+from reports.figures.style import FIGURE_FORMATS, write_figures
 from reports.formats import get_cell_name
-from reports.formats.html import RenderedFigure, render_html_document
+from reports.formats.html import render_html_document
 from reports.formats.latex import render_latex
 from reports.formats.plain import escape_paragraph, guard_formula, render_csv, render_markdown
 from reports.page import render_page
@@ -49,11 +45,6 @@ ReportProgress = Callable[[str, int, int], None]
 
 TABLE_RENDERERS = {"md": render_markdown, "tex": render_latex, "csv": render_csv, "html": render_html_document}
 TABLE_FOLDER, FIGURE_FOLDER = "tables", "figures"
-
-MIN_PARALLEL_FIGURES = 8  # figures from which other processes are worth their start
-MAX_PROCESSES = 4  # of them
-MAX_SVG_BYTES = 150_000  # bytes of an SVG from which the page shows a PNG
-FIGURE_FORMATS = ("pdf", "png")  # what `save_figure` makes of a figure
 
 MANIFEST_FILE, MANIFEST_SCHEMA = "manifest.json", 3  # 2: cells without runs were left out
 REQUEST_FIELDS = ("name", "runs", "preset", "settings")
@@ -220,32 +211,6 @@ def _render_report_markdown(report: Report, paragraphs: Sequence[str]) -> str:
             lines += [f"![{escape_paragraph(picture.title)}]({FIGURE_FOLDER}/{picture.name}.png)", ""]
             lines += [f"*{escape_paragraph(picture.caption)}*", ""]
     return "\n".join([*lines, "## Implementation details", "", *(f"{escape_paragraph(text)}\n" for text in paragraphs)])
-
-
-def write_figures(
-    pictures: Sequence[ReportFigure], folder: Path, progress: Callable[[int], None]
-) -> dict[str, RenderedFigure]:
-    """Write every figure as PDF and PNG into a folder; its name -> what the page shows. Told how many are done."""
-    cores = min(MAX_PROCESSES, os.cpu_count() or 1) if len(pictures) >= MIN_PARALLEL_FIGURES else 1
-    write, shown = partial(write_figure, folder=folder), dict[str, RenderedFigure]()
-    context = multiprocessing.get_context("spawn")  # this process may have threads
-    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=init_pool_worker) if cores > 1 else nullcontext()
-    with pool as group:
-        drawn = group.map(write, pictures) if group is not None else map(write, pictures)
-        for place, picture in enumerate(pictures):
-            progress(place)
-            shown[picture.name] = next(drawn)
-    return shown
-
-
-def write_figure(picture: ReportFigure, folder: Path) -> RenderedFigure:
-    """Write a figure; for the page lines as SVG, sharp at any size, and what would be heavy as a PNG."""
-    figure = picture.draw()
-    save_figure(figure, folder / picture.name)
-    drawn = render_svg(figure).encode()
-    if len(drawn) > MAX_SVG_BYTES:
-        return RenderedFigure("image/png", render_png(figure))
-    return RenderedFigure("image/svg+xml", drawn)
 
 
 @dataclass(frozen=True)

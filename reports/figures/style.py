@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import multiprocessing
+import os
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager, nullcontext
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 from xml.dom import minidom
@@ -25,7 +28,9 @@ from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from bench.files import atomic_path, atomic_write
+from bench.processes import init_pool_worker
 from reports.formats import make_printable
+from reports.types import RenderedFigure, ReportFigure
 
 T = TypeVar("T")
 
@@ -91,6 +96,10 @@ RC_PARAMS: dict[str, Any] = {
 }
 
 MARGIN = 0.05  # inches
+MIN_PARALLEL_FIGURES = 8  # figures from which other processes are worth their start
+MAX_PROCESSES = 4  # of them
+MAX_SVG_BYTES = 150_000  # bytes of an SVG from which the page shows a PNG
+FIGURE_FORMATS = ("pdf", "png")  # what `save_figure` makes of a figure
 
 
 @contextmanager
@@ -227,6 +236,32 @@ def make_limits(values: Sequence[float], edge: float) -> tuple[float, float]:
     least, most = min(values), max(values)
     beside = edge * (most - least) or max(0.05 * abs(most), 0.5)
     return least - beside, most + beside
+
+
+def write_figures(
+    pictures: Sequence[ReportFigure], folder: Path, progress: Callable[[int], None]
+) -> dict[str, RenderedFigure]:
+    """Write every figure as PDF and PNG into a folder; its name -> what the page shows. Told how many are done."""
+    cores = min(MAX_PROCESSES, os.cpu_count() or 1) if len(pictures) >= MIN_PARALLEL_FIGURES else 1
+    write, shown = partial(write_figure, folder=folder), dict[str, RenderedFigure]()
+    context = multiprocessing.get_context("spawn")  # this process may have threads
+    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=init_pool_worker) if cores > 1 else nullcontext()
+    with pool as group:
+        drawn = group.map(write, pictures) if group is not None else map(write, pictures)
+        for place, picture in enumerate(pictures):
+            progress(place)
+            shown[picture.name] = next(drawn)
+    return shown
+
+
+def write_figure(picture: ReportFigure, folder: Path) -> RenderedFigure:
+    """Write a figure; for the page lines as SVG, sharp at any size, and what would be heavy as a PNG."""
+    figure = picture.draw()
+    save_figure(figure, folder / picture.name)
+    drawn = render_svg(figure).encode()
+    if len(drawn) > MAX_SVG_BYTES:
+        return RenderedFigure("image/png", render_png(figure))
+    return RenderedFigure("image/svg+xml", drawn)
 
 
 def save_figure(figure: Figure, stem: Path) -> list[str]:

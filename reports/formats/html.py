@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from functools import cache
 from math import isfinite
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jinja2 import Environment
 from markupsafe import Markup
@@ -17,18 +16,6 @@ from reports.types import Table
 
 ASSET_FOLDER = Path(__file__).parents[1] / "page_assets"
 COLUMN_GAP = 2  # letters between two columns
-
-
-class RenderedFigure(NamedTuple):
-    """A figure as bytes."""
-
-    media_type: str  # "image/svg+xml" | "image/png"
-    content: bytes
-
-    @property
-    def url(self) -> str:
-        """The figure as an address that holds it."""
-        return f"data:{self.media_type};base64,{b64encode(self.content).decode()}"
 
 
 @cache

@@ -15,8 +15,8 @@ from scipy.special import softmax
 
 from bench.artifacts import PREDICTIONS_FILE, read_curves
 from reports.formats import split_marks
-from reports.formats.html import RenderedFigure
 from reports.page import MAX_CURVE_POINTS, make_page_data, render_page, render_page_marked
+from reports.types import RenderedFigure
 from tests.reports.page.made import HOSTILE_TEXTS, card, many, named, report, run
 
 PICTURE = {"curve": RenderedFigure("image/png", b"png")}

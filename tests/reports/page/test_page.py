@@ -6,8 +6,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from reports.formats.html import RenderedFigure
 from reports.page import render_page
+from reports.types import RenderedFigure
 from tests.chromium import PROGRAM, chromium
 from tests.reports.page.made import ARMS, CLASSES, HOSTILE_TEXTS, TITLES, card, many, named, report, run
 

@@ -5,8 +5,8 @@ import shutil
 
 import pytest
 
-from reports.formats.html import RenderedFigure
-from reports.write import FIGURE_FORMATS, write_figure
+from reports.figures.style import FIGURE_FORMATS, write_figure
+from reports.types import RenderedFigure
 from tests.studies.command_line import bench, one_line
 
 TOY = ("--method", "toy", "--dataset", "toy", "--set", "epochs=2", "--threads", "1")
@@ -63,7 +63,7 @@ def test_a_search_goes_from_trials_to_a_table_that_says_what_was_tried(results, 
 
 def _check_report(results, monkeypatch):
     """The runs are told as tuned, with what was tried; the search stands in the appendix and in the figure."""
-    monkeypatch.setattr("reports.write.write_figure", _draw_searches)
+    monkeypatch.setattr("reports.figures.style.write_figure", _draw_searches)
     done = bench("report", "--runs", "dataset=toy", results=results)
     assert done.code == 0, done.out + done.err
     out = results / "reports" / "runs"
