@@ -29,6 +29,7 @@ install_import_hook("methods", "beartype.beartype")  # the shapes in signatures 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = (
     "tests/studies/work/test_survival.py",
+    "tests/test_docs.py",
     "tests/test_readme.py",
     "tests/studies/command/test_kill.py",
     "tests/studies/work/test_outages.py",
