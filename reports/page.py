@@ -60,7 +60,7 @@ def render_page_marked(report: Report, shown: Mapping[str, RenderedFigure]) -> s
             report=report,
             shown=shown,
             title=f"{report.title} (BUILT-IN SAMPLE)" if report.is_sample else report.title,
-            numbers=_count_runs(report.runs),
+            counts=summarise_counts(report.runs),
             data=make_page_data(report),
             style=read_style(),
             script=Markup(script),
@@ -75,16 +75,19 @@ def join_scripts() -> str:
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
-def _count_runs(runs: Sequence[Run]) -> list[tuple[str, str]]:
+def summarise_counts(runs: Sequence[Run]) -> str:
+    """Return the sentence with the counts of methods, data sets, seeds and runs."""
     failed = sum(run.failed for run in runs)
-    counts = {
-        "methods": len({run.label for run in runs}),
-        "data sets": len({run.info.name for run in runs}),
-        "seeds": len({run.record.spec.seed for run in runs}),
-        "finished runs": len(runs) - failed,
-        **({"failed runs": failed} if failed else {}),
-    }
-    return [(f"{count:,}", name if count != 1 else name[:-1]) for name, count in counts.items()]
+    methods = _count_nouns(len({run.label for run in runs}), "method")
+    datasets = _count_nouns(len({run.info.name for run in runs}), "data set")
+    seeds = _count_nouns(len({run.record.spec.seed for run in runs}), "seed")
+    finished = _count_nouns(len(runs) - failed, "finished run")
+    lost = f" and {_count_nouns(failed, 'failed run')}" if failed else ""
+    return f"{methods} on {datasets} with {seeds}: {finished}{lost}."
+
+
+def _count_nouns(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def make_page_data(report: Report) -> str:
