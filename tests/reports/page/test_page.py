@@ -334,7 +334,7 @@ def test_all_runs_are_filtered_by_words(tab):
 
 
 def test_a_picture_is_enlarged_and_runs_no_script_of_its_own(tab):
-    assert tab.evaluate("document.querySelector('.picture img').alt") == "What is shown."
+    assert tab.evaluate("document.querySelector('.picture img').alt") == "A line."
     assert tab.evaluate("document.querySelector('.picture img').naturalWidth") > 0
     tab.click(".enlarge")
     tab.wait("document.getElementById('large').open && document.querySelector('#large img').complete")
@@ -431,10 +431,10 @@ def test_paper_has_every_number_and_warning_and_no_drill_down(tab, tmp_path, run
     ).stdout
     for expected in (
         "BUILT-IN SAMPLE",
-        "Runs of 2 commits",
+        "The runs come from 2 commits",
         "Only 2 seeds",
         "As printed by the authors",
-        "What is shown",
+        "A line",
     ):
         assert expected in text
     for at in range(1, 5):
