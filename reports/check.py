@@ -1,4 +1,4 @@
-"""The check of a written report against the records: every number recomputed, every difference named."""
+"""Check a written report: recompute every number from the stored records and predictions, and list the differences."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from reports.runs import PredictionCache, Run, SearchSummary, StudyResults
 from reports.types import Report
 from reports.write import (
     FIGURE_FOLDER,
+    MANIFEST_FILE,
     PAGE_FILE,
     TABLE_RENDERERS,
     ReportManifest,
@@ -34,13 +35,13 @@ from reports.write import (
     render_texts,
 )
 
-MAX_NAMED_CELLS = 3  # cells of a finding
-MIN_LIKENESS = 0.6  # of two lines of which one is taken for the other, edited
+MAX_NAMED_CELLS = 3  # per finding
+MIN_LIKENESS = 0.6  # similarity from which two lines count as one line, edited
 
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that does not hold: what, and the cells that it concerns."""
+    """A fault of a written report: a message, and the names of the affected cells."""
 
     message: str
     cells: tuple[str, ...] = ()
@@ -61,7 +62,7 @@ def check_report(
     predictions: PredictionCache,
     progress: ReportProgress,
 ) -> list[Finding]:
-    """Everything about a written report that does not hold; none where all does. `report` is composed anew."""
+    """Return the faults of the report in `out`. `report` is composed again from the records."""
     here = {run.record.key: run for run in report.runs}
     findings = [*_check_records(manifest, here)]
     for place, run in enumerate(here.values()):
@@ -75,88 +76,101 @@ def check_report(
 
 
 def _check_records(manifest: ReportManifest, here: Mapping[str, Run]) -> list[Finding]:
-    """Runs that are gone, or are not what they were when the report was written."""
+    """Find runs that are missing or have changed since the report was written."""
     found = []
-    for key, noted in manifest.runs.items():
+    for key, written in manifest.runs.items():
         cells = _list_cells_of_manifest(key, manifest)
         if key not in here:
-            found.append(Finding(f"run {key} is gone, or has no place in the report any more", cells))
+            found.append(
+                Finding(f"run {key} is missing or no longer selected; restore it or write the report again", cells)
+            )
             continue
         now = describe_run(here[key])
-        names = sorted((noted.keys() | now.keys()) - {"mlflow"})
-        if changed := [name for name in names if noted.get(name) != now.get(name)]:
-            found.append(Finding(f"the record of run {key} was changed since ({', '.join(changed)})", cells))
+        names = sorted((written.keys() | now.keys()) - {"mlflow"})
+        if changed := [name for name in names if written.get(name) != now.get(name)]:
+            found.append(
+                Finding(f"record of run {key} changed after the report was written ({', '.join(changed)})", cells)
+            )
     return found
 
 
 def _check_manifest(report: Report, manifest: ReportManifest) -> list[Finding]:
-    """What the manifest does not say, or says otherwise than the report."""
+    """Compare the runs, warnings and tables of the manifest with those of the report."""
     found = []
     for key in (run.record.key for run in report.runs if run.record.key not in manifest.runs):
         cells = [name for table in list_tables(report) for name, cell in table.iter_cells() if key in cell.run_keys]
-        found.append(Finding(f"run {key} is in the report and not in its manifest", tuple(cells)))
+        found.append(
+            Finding(f"run {key} is selected now, but is not in {MANIFEST_FILE}; write the report again", tuple(cells))
+        )
     if manifest.warnings != report.warnings:
-        found.append(Finding("the warnings are others now than the manifest has"))
+        found.append(Finding(f"the warnings differ from those in {MANIFEST_FILE}; write the report again"))
     if manifest.tables != list_table_files(report):
-        found.append(Finding("the tables are others now than the manifest has"))
+        found.append(Finding(f"the list of tables differs from that in {MANIFEST_FILE}; write the report again"))
     return found
 
 
 def _recompute_run(run: Run, cache: PredictionCache) -> list[str]:
-    """What is wrong with a run: files are not those that its record names, or its predictions give other scores."""
+    """Return the faults of a run: missing or changed files, or scores that do not follow from its predictions."""
     record = run.record
     if run.failed:
         return []
     if PREDICTIONS_FILE not in record.files or not (run.folder / PREDICTIONS_FILE).is_file():
-        why = f"{PREDICTIONS_FILE} is not here (`python bench.py sync` brings it)"
+        why = f"{PREDICTIONS_FILE} is missing (`python bench.py sync` downloads it)"
         return [f"run {record.key} cannot be recomputed: {why}"]
-    kept = {name: sha for name, sha in record.files.items() if name != WEIGHTS_FILE}
-    if gone := [name for name in kept if not (run.folder / name).is_file()]:
-        return [f"files of run {record.key} are gone ({', '.join(gone)}; `python bench.py sync` brings them)"]
-    if changed := [name for name, sha in kept.items() if sha256(run.folder / name) != sha]:
-        return [f"files of run {record.key} were changed since its record was written ({', '.join(changed)})"]
+    hashes = {name: sha for name, sha in record.files.items() if name != WEIGHTS_FILE}
+    if missing := [name for name in hashes if not (run.folder / name).is_file()]:
+        return [f"files of run {record.key} are missing ({', '.join(missing)}; `python bench.py sync` downloads them)"]
+    if changed := [name for name, sha in hashes.items() if sha256(run.folder / name) != sha]:
+        return [f"files of run {record.key} changed after its record was written ({', '.join(changed)})"]
     splits = cache.load_splits(run)
     if splits is None:
         return [cache.missing[record.key]]
     scored = {split: score(predictions, run.info) for split, predictions in splits.items()}
-    known = {f"{split}/{name}": value for split, of in scored.items() for name, value in of.items()}
+    known = {f"{split}/{name}": value for split, scores in scored.items() for name, value in scores.items()}
     return [
-        f"run {record.key}: its record says {name} {record.scores.get(name)}, its predictions {known.get(name)}"
+        f"run {record.key}: {name} is {record.scores.get(name)} in its record, {known.get(name)} by its predictions"
         for name in dict.fromkeys([*known, *record.scores])
         if not _are_scores_equal(record.scores.get(name), known.get(name))
     ]
 
 
-def _are_scores_equal(told: float | None, found: float | None) -> bool:
-    """Whether two scores are one, but for what the last bits of another processor's sums may differ."""
-    return told == found or (told is not None and found is not None and isclose(told, found, rel_tol=1e-9))
+def _are_scores_equal(written: float | None, recomputed: float | None) -> bool:
+    """Compare two scores with a tolerance for the rounding of other processors."""
+    if written is None or recomputed is None:
+        return written == recomputed
+    return written == recomputed or isclose(written, recomputed, rel_tol=1e-9)
 
 
 def find_stale_cells(report: Report, manifest: ReportManifest) -> list[Finding]:
-    """Cells that would be written otherwise now."""
+    """Find cells whose text or runs differ from what the records give now."""
     now = map_cells(report)
     found: dict[str, list[str]] = {}
-    other: dict[str, str] = {}  # cells of the same runs with another text
+    other: dict[str, str] = {}  # cells with the same runs and another text
     for name, cell in now.items():
         old = manifest.cells.get(name)
         if old is None:
-            found.setdefault("stale: there is a cell now that was not written", []).append(name)
+            found.setdefault("stale: new cells, not in the written report", []).append(name)
         elif list(cell.run_keys) != (runs := old.get("runs", [])):
-            what = f"stale: made of {len(set(runs))} runs, {len(set(cell.run_keys))} are there now"
+            what = f"stale: computed from {_count_runs(runs)}, now from {_count_runs(cell.run_keys)}"
             found.setdefault(what, []).append(name)
         elif cell.text != old["text"]:
-            other[name] = f"stale: '{old['text']}' was written, '{cell.text}' follows from the records"
+            other[name] = f"stale: written as '{old['text']}', recomputed as '{cell.text}'"
     if other:
-        one = next(iter(other.values()))
-        found[one if len(other) == 1 else "stale: other texts follow from the records now"] = list(other)
+        example = next(iter(other.values()))
+        found[example if len(other) == 1 else f"{example}, and other cells that differ"] = list(other)
     gone = [name for name in manifest.cells if name not in now]
     if gone:
-        found["stale: there is no such cell any more"] = gone
+        found["stale: cells that no longer exist"] = gone
     return [Finding(what, tuple(cells)) for what, cells in found.items()]
 
 
+def _count_runs(keys: Sequence[str]) -> str:
+    count = len(set(keys))
+    return f"{count} run{'' if count == 1 else 's'}"
+
+
 def _check_files(report: Report, wanted: Mapping[str, str], manifest: ReportManifest, out: Path) -> list[Finding]:
-    """Files that are gone, were edited since they were written, or would be written otherwise now."""
+    """Find files that are missing, were edited, or differ from what the records give now."""
     tables = {
         get_table_path(table, kind): partial(render, table, marks=True)
         for table in list_tables(report)
@@ -166,23 +180,27 @@ def _check_files(report: Report, wanted: Mapping[str, str], manifest: ReportMani
     for path, sha in manifest.files.items():
         place = (out / path).resolve()
         if not place.is_relative_to(out.resolve()) or not place.is_file():
-            found.append(Finding(f"{path} is not there any more"))
+            found.append(Finding(f"{path} is missing; write the report again"))
         elif sha256(place) != sha:
-            found.append(Finding(f"{path} was edited", _list_edited_cells(place, path, tables, report)))
+            found.append(
+                Finding(f"{path} was edited after it was written", _list_edited_cells(place, path, tables, report))
+            )
         elif path in wanted and _read_text(place) != wanted[path]:
-            found.append(Finding(f"{path} is stale", _list_edited_cells(place, path, tables, report)))
+            found.append(
+                Finding(f"{path} is stale; write the report again", _list_edited_cells(place, path, tables, report))
+            )
         elif path == PAGE_FILE and (cells := _list_edited_cells(place, path, tables, report)):
-            found.append(Finding(f"{path} does not say what the tables do", cells))
+            found.append(Finding(f"{path} differs from the tables; write the report again", cells))
     drawn = [f"{FIGURE_FOLDER}/{picture.name}.{kind}" for picture in list_figures(report) for kind in FIGURE_FORMATS]
     there = [PAPER_PDF] if (out / PAPER_PDF).is_file() else []
-    lacking = [path for path in dict.fromkeys((*wanted, *drawn, PAGE_FILE, *there)) if path not in manifest.files]
-    return [*found, *(Finding(f"{path} is not in the manifest") for path in lacking)]
+    unlisted = [path for path in dict.fromkeys((*wanted, *drawn, PAGE_FILE, *there)) if path not in manifest.files]
+    return [*found, *(Finding(f"{path} is not in {MANIFEST_FILE}; write the report again") for path in unlisted)]
 
 
 def _list_edited_cells(
     place: Path, path: str, tables: Mapping[str, Callable[[], str]], report: Report
 ) -> tuple[str, ...]:
-    """Return the cells of an edited table, or of the tables of an edited page."""
+    """Return the names of edited cells of a table's file, or of all tables of the page."""
     try:
         text = _read_text(place)
     except ValueError:
@@ -203,13 +221,13 @@ def _list_edited_cells(
     return tuple(found)
 
 
-def _count_equal(one: str, other: str) -> int:
-    """Return how many characters are the same before the first that differs."""
-    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+def _count_equal(first: str, second: str) -> int:
+    """Return the length of the common prefix."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(first, second, strict=False)))
 
 
 def _read_text(place: Path) -> str:
-    """A text with its line ends as they are."""
+    """Read a text without converting its line ends."""
     return place.read_bytes().decode()
 
 
@@ -218,8 +236,9 @@ def _list_cells_of_manifest(key: str, manifest: ReportManifest) -> tuple[str, ..
 
 
 def find_edited_cells(marked: str, text: str) -> list[str]:
-    """Return what in a text is not as it was written: names of cells, or "line 12", a line with a change that belongs
-    to no cell (in a heading, a footnote, an added line). `marked` is what was written, with marks around its cells."""
+    """Return the names of edited cells, and "line 12" for an edit outside of cells (heading, footnote, new line).
+
+    `marked` is the text as it was written, with marks around its cells."""
     written, spans = split_marks(marked)
     if text == written:
         return []
@@ -243,7 +262,7 @@ def find_edited_cells(marked: str, text: str) -> list[str]:
 
 
 def _align_lines(before: Sequence[str], now: Sequence[str]) -> Iterator[tuple[int | None, int | None]]:
-    """Return the places of lines that differ, old and new; None where a line has no counterpart."""
+    """Yield the indices of lines that differ, old and new; None for a line without a counterpart."""
     for tag, start, end, first, last in SequenceMatcher(None, before, now, autojunk=False).get_opcodes():
         if tag == "equal":
             continue
@@ -252,9 +271,9 @@ def _align_lines(before: Sequence[str], now: Sequence[str]) -> Iterator[tuple[in
             yield from zip(olds, news, strict=True)
             continue
         pairs: dict[int, int] = {}
-        alike = [(_measure_likeness(before[old], now[new]), old, new) for old in olds for new in news]
-        for likeness, old, new in sorted(alike, reverse=True):
-            fits = all((old < one) == (new < other) for one, other in pairs.items())
+        candidates = [(_measure_likeness(before[old], now[new]), old, new) for old in olds for new in news]
+        for likeness, old, new in sorted(candidates, reverse=True):
+            fits = all((old < paired_old) == (new < paired_new) for paired_old, paired_new in pairs.items())
             if likeness > MIN_LIKENESS and old not in pairs and new not in pairs.values() and fits:
                 pairs[old] = new
         yield from ((old, pairs.get(old)) for old in olds)
@@ -262,6 +281,6 @@ def _align_lines(before: Sequence[str], now: Sequence[str]) -> Iterator[tuple[in
 
 
 def _measure_likeness(old: str, new: str) -> float:
-    """Return how much of two lines is the same, from 0 to 1."""
+    """Return the similarity of two lines, from 0 to 1."""
     matcher = SequenceMatcher(None, old, new, autojunk=False)
     return matcher.ratio() if matcher.quick_ratio() > MIN_LIKENESS else 0.0

@@ -20,88 +20,88 @@ from bench.types import CLIP_LOSING_ISSUES, VALIDATION_FOLDS, ClipSummary, DataI
 from reports.formats import make_printable
 
 REMEDIES = {
-    "bare names": "used; a clip name under two classes can stand there but once",
-    "black": "used; the picture says nothing",
-    "case": "taken for the class of that name",
-    "class": "not read: the card has no such class",
+    "bare names": "used; a clip name in two classes can be listed only once",
+    "black": "used; all frames are black",
+    "case": "read as the class of that name",
+    "class": "skipped: unknown class",
     "columns": "not used",
-    "container": "read as what it is, whatever its name says",
-    "damaged": "the rest is used",
-    "duplicate": "kept once",
-    "empty": "the clip is used without that file",
+    "container": "read by its content, not by its extension",
+    "damaged": "the readable part is used",
+    "duplicate": "used once",
+    "empty": "the clip is used without this file",
     "encoding": "read in the encoding that fits",
-    "frames": "gaps show the frame before; pictures without a place are left out",
-    "label": "left out: no class of the card",
-    "leak": "kept in the later split alone, so that nothing tested is trained on",
-    "length": "the clip is as long as the longer of picture and sound",
-    "link": "not followed: it leaves the folder, or leads nowhere",
-    "missing": "left out: listed, but no picture or sound is there",
-    "name": "not read: rename it",
-    "no file": "what the row names is not there; the rest of the clip is used",
-    "no picture": "used without picture",
-    "no sound": "used without sound",
+    "frames": "gaps repeat the previous frame; images without an index are skipped",
+    "label": "skipped: unknown class",
+    "leak": "kept only in the later split, so that no test clip is in train",
+    "length": "the clip is as long as the longer of video and audio",
+    "link": "not followed: it is broken or leads out of the folder",
+    "missing": "skipped: listed, but no video or audio file was found",
+    "name": "skipped: rename it",
+    "no file": "the listed file is missing; the rest of the clip is used",
+    "no picture": "used without video",
+    "no sound": "used without audio",
     "no words": "used without words",
-    "one frame": "used; the frame is shown throughout",
-    "outside": "words that begin outside the clip are left out",
-    "overlap": "all words are kept, in order of time",
-    "picture": "used without the picture, which cannot be decoded",
-    "rotated": "shown upright",
-    "same content": "told; on two sides of a split it is a leak",
-    "silent": "used; the sound says nothing",
-    "sound": "used without the sound, which cannot be decoded",
-    "straddles": "clips are not grouped, since the lists part the groups that names tell",
-    "subset": "left out: no split is known of it",
-    "time stamps": "frames go on one mean step later",
+    "one frame": "used; the frame is repeated",
+    "outside": "words that begin outside the clip are dropped",
+    "overlap": "all words are used, in order of time",
+    "picture": "used without video, which cannot be decoded",
+    "rotated": "rotated upright",
+    "same content": "reported only; across splits it is a leak",
+    "silent": "used; the audio is silent",
+    "sound": "used without audio, which cannot be decoded",
+    "straddles": "clips are not grouped: the lists split the groups given by the names",
+    "subset": "skipped: not in any split",
+    "time stamps": "frames continue one mean step later",
     "transcript": "used without words",
     "transcribe": "used without words",
-    "truncated": "what can be read is used",
-    "two classes": "kept under each class, never parted by a split",
+    "truncated": "the readable part is used",
+    "two classes": "used in both classes, always in the same split",
     "two files": "the first by name is used",
-    "unlisted": "not read: no list names it",
-    "unreadable": "left out: nothing of it can be decoded",
-    "warning": "used all the same",
+    "unlisted": "skipped: not in any list",
+    "unreadable": "skipped: cannot be decoded",
+    "warning": "used",
 }
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-MODALITIES = ("picture", "sound", "words")
-MAX_LOST_SHARE = 0.1  # share of the listed clips; more than this lost, and scores are hardly those of the data set
+MODALITIES = ("video", "audio", "words")
+MAX_LOST_SHARE = 0.1  # share of listed clips that may be lost without a warning
 SENTIMENT_SIGNS = {-1: "−", 0: "0", 1: "+"}
 
 EXAMPLES_PER_KIND = 2  # of each kind
-MAX_EXAMPLE_LENGTH = 72  # signs of an example
+MAX_EXAMPLE_LENGTH = 72  # characters of an example
 
 
 def describe_remedy(kind: str) -> str:
-    """What becomes of a problem of a kind; of an unknown kind its own reason says it."""
-    return REMEDIES.get(kind, "see the reason of each")
+    """Return how the program handles problems of a kind."""
+    return REMEDIES.get(kind, "see the reasons")
 
 
 @dataclass(frozen=True)
 class ClassCounts:
-    """Clips counted, those that are lost apart from the others."""
+    """Counts of the clips of a class; lost clips are counted separately."""
 
     name: str
     sentiment_sign: str
     splits: dict[Split, int]  # usable clips
     lost: int  # listed, but missing or unreadable
     groups: int
-    readable: int  # prepared and readable
-    seconds: float  # of those
-    with_modality: tuple[int, ...]  # of those, with picture, sound, words
+    readable: int  # prepared and readable clips
+    seconds: float  # of the readable clips
+    with_modality: tuple[int, ...]  # readable clips with video, audio, words
 
     @property
     def counts(self) -> dict[str, int]:
-        """Usable clips by split, and the lost ones."""
+        """Return the numbers of usable clips by split, and of lost clips."""
         return {str(split): count for split, count in self.splits.items()} | {"lost": self.lost}
 
     @property
     def clips(self) -> int:
-        """The usable clips of all splits."""
+        """Return the number of usable clips of all splits."""
         return sum(self.splits.values())
 
 
 def count_by_class(facts: DatasetSummary) -> list[ClassCounts]:
-    """A row for each class, in the card's order."""
+    """Return the counts of each class, in the order of the data set's classes."""
     lost, rows = find_lost_keys(facts), []
     for label, (name, sign) in enumerate(zip(facts.info.classes, facts.info.sentiment, strict=True)):
         clips = [clip for clip in facts.clips if clip.target == label]
@@ -110,7 +110,7 @@ def count_by_class(facts: DatasetSummary) -> list[ClassCounts]:
 
 
 def count_all_classes(facts: DatasetSummary) -> ClassCounts:
-    """All classes as one row."""
+    """Return the counts over all classes."""
     return _count_clips("all", "", facts.clips, find_lost_keys(facts))
 
 
@@ -131,30 +131,30 @@ def _count_clips(name: str, sign: str, clips: Sequence[ClipSummary], lost: froze
 
 
 def find_lost_keys(facts: DatasetSummary) -> frozenset[str]:
-    """The keys of listed clips that are missing or unreadable."""
-    told = {problem.where for problem in facts.issues if problem.what in CLIP_LOSING_ISSUES}
-    return frozenset(clip.key for clip in facts.clips if clip.key in told and clip.seconds is None)
+    """Return the keys of listed clips that are missing or unreadable."""
+    reported = {problem.where for problem in facts.issues if problem.what in CLIP_LOSING_ISSUES}
+    return frozenset(clip.key for clip in facts.clips if clip.key in reported and clip.seconds is None)
 
 
 def has_val(facts: DatasetSummary) -> bool:
-    """Whether the lists state a val split; otherwise it is cut from train by the seed."""
+    """Return whether the lists define a val split; otherwise each run splits it from train by its seed."""
     return any(clip.split == "val" for clip in facts.clips)
 
 
 def list_splits(facts: DatasetSummary) -> tuple[Split, ...]:
-    """The splits that the lists state."""
+    """Return the splits that the lists define."""
     return SPLITS if has_val(facts) else ("train", "test")
 
 
 def group_by_kind(problems: Sequence[DataIssue]) -> list[tuple[str, list[DataIssue]]]:
-    """Problems of each kind in their order, the most frequent kind first."""
+    """Group problems by kind, the most frequent kind first."""
     ordered = sorted(problems, key=lambda problem: problem.what)
     kinds = [(kind, list(found)) for kind, found in groupby(ordered, key=lambda problem: problem.what)]
     return sorted(kinds, key=lambda row: -len(row[1]))
 
 
 def find_blocking_issues(facts: DatasetSummary) -> list[str]:
-    """What forbids a run, a line each."""
+    """Return the reasons that make a run impossible."""
     usable = count_all_classes(facts).splits
     lines = [f"the {split} split has no usable clip" for split in list_splits(facts) if not usable[split]]
     if usable["train"]:
@@ -162,13 +162,12 @@ def find_blocking_issues(facts: DatasetSummary) -> list[str]:
         lines += [f"class '{row.name}' has no training clip" for row in rows if not row.splits["train"]]
         groups = len({clip.group for clip in facts.clips if clip.split == "train"})
         if not has_val(facts) and groups < VALIDATION_FOLDS:
-            cut = f"is cut into {VALIDATION_FOLDS} folds of whole groups"
-            lines.append(f"the training list has {groups} groups, and {cut}")
+            lines.append(f"the training list has {groups} groups, fewer than the {VALIDATION_FOLDS} validation folds")
     return lines
 
 
 def find_weaknesses(facts: DatasetSummary) -> list[str]:
-    """What does not forbid a run but makes its scores worth less, a line each."""
+    """Return the reasons that make scores less reliable without preventing a run."""
     rows, everything = count_by_class(facts), count_all_classes(facts)
     lines = [
         f"class '{row.name}' has no {split} clip"
@@ -183,7 +182,7 @@ def find_weaknesses(facts: DatasetSummary) -> list[str]:
         groups = Counter(label for label, _ in pairs)
         lines += [
             f"class '{name}' has {groups[label]} training group{'s' * (groups[label] > 1)}: "
-            f"some of the {VALIDATION_FOLDS} validation folds are without it"
+            f"some of the {VALIDATION_FOLDS} validation folds lack it"
             for label, name in enumerate(facts.info.classes)
             if 0 < groups[label] < VALIDATION_FOLDS
         ]
@@ -191,16 +190,16 @@ def find_weaknesses(facts: DatasetSummary) -> list[str]:
         lines.append(f"{everything.lost} of {len(facts.clips)} listed clips are missing or unreadable")
     if everything.readable:
         absent = [name for name, count in zip(MODALITIES, everything.with_modality, strict=True) if not count]
-        lines += [f"no clip has {name if name == 'words' else f'a {name}'}" for name in absent]
+        lines += [f"no clip has {name}" for name in absent]
     return lines
 
 
 @dataclass(frozen=True)
 class LocalDataset:
-    """A data set as `list datasets` shows it; None where it is not known on this machine."""
+    """A row of `list datasets`; None for numbers that are unknown on this machine."""
 
     name: str
-    location: str  # "data/ekman6", "--data", ...; empty = not here
+    location: str  # "data/ekman6", "--data", ...; empty if the data set is not on this machine
     listed: int | None = None
     usable: int | None = None
     hours: float | None = None
@@ -209,7 +208,7 @@ class LocalDataset:
 
 
 def make_counts_table(facts: DatasetSummary) -> Table:
-    """Usable clips by class and split, with their groups and hours; the last line holds the totals."""
+    """Return usable clips by class and split, with groups and hours; the last row holds the totals."""
     info, rows, everything = facts.info, count_by_class(facts), count_all_classes(facts)
     name = f"{info.title} -- BUILT-IN SAMPLE, not the real data" if facts.is_sample else info.title
     style, splits = "yellow" if facts.is_sample else "bold", list_splits(facts)
@@ -221,8 +220,8 @@ def make_counts_table(facts: DatasetSummary) -> Table:
     for row in rows:
         sign = row.sentiment_sign.replace("\u2212", "-")
         table.add_row(Text(make_printable(row.name)), sign, *_format_counts(row, splits).values())
-    notes = [] if has_val(facts) else ["val is cut from train, by the seed of a run"]
-    notes += [] if everything.readable else ["hours are known once clips are prepared"]
+    notes = [] if has_val(facts) else ["val is split from train by the seed of a run"]
+    notes += [] if everything.readable else ["hours are known after `prepare`"]
     table.caption = "; ".join(notes) or None
     return table
 
@@ -234,21 +233,21 @@ def _format_counts(row: ClassCounts, splits: Sequence[Split]) -> dict[str, str]:
 
 
 def render_issues(facts: DatasetSummary, csv: Path | None) -> RenderableType:
-    """Problems by kind with their first examples, and where the list of them all is."""
+    """Return a table of problems by kind with examples, and the path of the CSV that lists all problems."""
     if not facts.issues:
         return Text("no problems found", style="green")
     title = f"problems with {facts.info.title}" + (" (BUILT-IN SAMPLE)" if facts.is_sample else "")
     table = Table(title=Text(make_printable(title)), title_style="yellow", show_lines=True)
     table.add_column("kind", no_wrap=True)
-    table.add_column("how many", justify="right")
-    table.add_column("the first of them", overflow="fold")
-    table.add_column("what is done", overflow="fold")
+    table.add_column("count", justify="right")
+    table.add_column("examples", overflow="fold")
+    table.add_column("handling", overflow="fold")
     for kind, found in group_by_kind(facts.issues):
         examples = [_shorten_example(f"{problem.where}: {problem.why}") for problem in found[:EXAMPLES_PER_KIND]]
         table.add_row(Text(make_printable(kind)), f"{len(found):,}", Text("\n".join(examples)), describe_remedy(kind))
     if csv is None:
         return table
-    return Group(table, Text(f"each of the {len(facts.issues):,} by name: {csv}", overflow="fold"))
+    return Group(table, Text(f"all {len(facts.issues):,} problems: {csv}", overflow="fold"))
 
 
 def _shorten_example(text: str) -> str:
@@ -257,12 +256,12 @@ def _shorten_example(text: str) -> str:
 
 
 def explain_unfitness(facts: DatasetSummary) -> list[str]:
-    """Why a data set is not fit to run, a line each; empty for one that is."""
+    """Return the reasons why a data set cannot be run; empty if it can."""
     return [f"not fit to run: {line}" for line in find_blocking_issues(facts)]
 
 
 def write_issues(problems: Sequence[DataIssue], path: Path) -> None:
-    """Every problem as a row of a CSV in UTF-8; bytes of a name that are not text are spelt out."""
+    """Write all problems to a CSV in UTF-8; undecodable bytes of names are escaped."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("what", "where", "why"))
@@ -271,7 +270,7 @@ def write_issues(problems: Sequence[DataIssue], path: Path) -> None:
 
 
 def make_dataset_list(rows: Sequence[LocalDataset]) -> Table:
-    """What is present of each data set on this machine."""
+    """Return the table of `list datasets`: the data sets present on this machine."""
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     table.add_column("name", overflow="fold", max_width=24)
     table.add_column("where", overflow="fold", min_width=10)
@@ -280,10 +279,12 @@ def make_dataset_list(rows: Sequence[LocalDataset]) -> Table:
     for row in rows:
         numbers = (row.listed, row.usable, row.hours, row.issues, row.prepared)
         cells = ["-" if number is None else _format_number(number) for number in numbers]
-        where = Text(make_printable(row.location)) if row.location else Text("not here", style="dim")
+        where = Text(make_printable(row.location)) if row.location else Text("not found", style="dim")
         table.add_row(Text(make_printable(row.name)), where, *cells)
     if any(not row.location for row in rows):
-        table.caption = "a data set that is not here is run on its BUILT-IN SAMPLE, and says so"
+        table.caption = (
+            "a data set that is not found is replaced by its BUILT-IN SAMPLE in runs, which are marked as such"
+        )
     return table
 
 

@@ -1,4 +1,4 @@
-"""A web page about a data set, of one file and without script: its facts, charts of its clips, and its issues."""
+"""The web page of a data set: facts, charts and problems in one self-contained file without scripts."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ WORD_TICKS = tuple(step * 10**power for power in range(6) for step in (1, 2, 5))
 MAX_BINS = 24
 SPLIT_COLOURS = {"train": COLOURS[0], "val": COLOURS[5], "test": COLOURS[4], "lost": GREY}
 
-MAX_ISSUES_SHOWN = 100  # problems of a kind
-MAX_NAME_LENGTH, MAX_CAPTION_LENGTH = 160, 60  # signs of a name or a reason, and of what stands below a picture
+MAX_ISSUES_SHOWN = 100  # per kind
+MAX_NAME_LENGTH, MAX_CAPTION_LENGTH = 160, 60  # characters of a name or reason, and of the caption of a frame
 THUMBNAILS_PER_CLASS = 12
 
-ISSUES_FILE = "problems.csv"  # the list beside the page that holds every problem
+ISSUES_FILE = "problems.csv"  # next to the page; lists all problems
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
 UNPREPARED = ("Not known: no clip is prepared.",)
 
 
 def make_dataset_page(facts: DatasetSummary) -> str:
-    """Return the page as HTML: no script, nothing fetched, every name escaped."""
+    """Return the page as HTML. It has no script, loads nothing, and escapes every name."""
     title = f"{facts.info.title} (BUILT-IN SAMPLE)" if facts.is_sample else facts.info.title
     added = [_make_added_section(section) for section in facts.sections]
     sections = [_make_classes(facts), _make_lengths(facts), _make_words(facts), _make_modalities(facts), *added]
-    drawn = {figure.name: render_svg(figure.draw()).encode() for one in sections for figure in one.figures}
+    drawn = {figure.name: render_svg(figure.draw()).encode() for section in sections for figure in section.figures}
     marked = (
         make_html_environment()
         .get_template("dataset.html")
@@ -80,8 +80,8 @@ def _summarise(facts: DatasetSummary) -> str:
     prepared = f"{everything.readable:,} are prepared" if everything.readable else "none is prepared yet"
     expected = facts.info.clips
     differs = expected is not None and expected != listed and not facts.is_sample
-    told = f" The data set is said to have {expected:,}." if differs else ""
-    return f"{listed:,} clips are listed{lost}; {prepared}.{told}"
+    official = f" The official number is {expected:,}." if differs else ""
+    return f"{listed:,} clips are listed{lost}; {prepared}.{official}"
 
 
 def _list_numbers(facts: DatasetSummary) -> list[tuple[str, str]]:
@@ -93,13 +93,13 @@ def _list_numbers(facts: DatasetSummary) -> list[tuple[str, str]]:
     ]
     if everything.readable:
         numbers += [
-            (format_duration(everything.seconds), "in all"),
+            (format_duration(everything.seconds), "in total"),
             (format_duration(median(clip.seconds or 0.0 for clip in opened)), "median clip"),
-            (f"{sum(clip.words for clip in opened) / len(opened):.1f}", "words a clip"),
+            (f"{sum(clip.words for clip in opened) / len(opened):.1f}", "words per clip"),
         ]
     if facts.store_bytes:
         hours = everything.seconds / 3600
-        density = f", {_format_size(facts.store_bytes / hours)} an hour" if hours else ""
+        density = f", {_format_size(facts.store_bytes / hours)} per hour" if hours else ""
         numbers.append((_format_size(facts.store_bytes), f"prepared{density}"))
     return numbers
 
@@ -107,13 +107,13 @@ def _list_numbers(facts: DatasetSummary) -> list[tuple[str, str]]:
 def _describe(facts: DatasetSummary) -> dict[str, str]:
     info = facts.info
     return {
-        "language of words": info.language,
-        "splits": info.splits if has_val(facts) else f"{info.splits}; val is cut from train by the seed of a run",
+        "language": info.language,
+        "splits": info.splits if has_val(facts) else f"{info.splits}; val is split from train by the seed of a run",
         "group": info.group,
         "fold": f"{facts.fold}, of {info.folds[0]} to {info.folds[-1]}: {info.fold}" if len(info.folds) > 1 else "",
         "licence": info.licence,
-        "to obtain it": info.obtain,
-        "to cite": info.cite,
+        "access": info.obtain,
+        "citation": info.cite,
     }
 
 
@@ -121,7 +121,7 @@ def _make_classes(facts: DatasetSummary) -> Section:
     rows, everything, splits = count_by_class(facts), count_all_classes(facts), list_splits(facts)
     lost = ["lost"] if everything.lost else []
     heads = [*splits, "groups", *lost, "hours"]
-    caption = "Usable clips." + (" Lost: listed, but missing or unreadable." if lost else "")
+    caption = "Number of usable clips." + (" Lost: listed, but missing or unreadable." if lost else "")
     lines = [_make_row(f"{row.name} ({row.sentiment_sign})", _format_counts(row, heads)) for row in rows]
     total = _make_row("all", _format_counts(everything, heads), rule=True)
     table = _make_table("classes", caption, ["class (sentiment)", *heads], [*lines, total])
@@ -141,14 +141,16 @@ def _make_lengths(facts: DatasetSummary) -> Section:
     if not known:
         return Section("lengths", "Length of clips", UNPREPARED)
     (short, shortest), (long, longest) = min(known), max(known)
-    told = (
-        f"The longest is {_shorten(longest)} with {format_duration(long)}, "
-        f"the shortest {_shorten(shortest)} with {format_duration(short)}."
+    extremes = (
+        f"The longest is {_shorten(longest)} ({format_duration(long)}), "
+        f"the shortest {_shorten(shortest)} ({format_duration(short)})."
     )
     seconds = [value for value, _ in known]
     caption = f"Clips by length; median {format_duration(median(seconds))}."
     draw = partial(draw_histogram, seconds, DURATION_TICKS, format_duration)
-    return Section("lengths", "Length of clips", (told,), (), (ReportFigure("lengths", "Lengths", caption, draw, ()),))
+    return Section(
+        "lengths", "Length of clips", (extremes,), (), (ReportFigure("lengths", "Lengths", caption, draw, ()),)
+    )
 
 
 def _make_words(facts: DatasetSummary) -> Section:
@@ -157,24 +159,26 @@ def _make_words(facts: DatasetSummary) -> Section:
         return Section("words", "Words", UNPREPARED)
     spoken = [clip.words for clip in opened if clip.words]
     silent = len(opened) - len(spoken)
-    rest = f"; the others have {sum(spoken):,} in all" if spoken else ""
-    told = f"{_format_percent(silent / len(opened))} of the clips ({silent:,} of {len(opened):,}) have no words{rest}."
+    rest = f"; the others have {sum(spoken):,} in total" if spoken else ""
+    summary = (
+        f"{_format_percent(silent / len(opened))} of the clips ({silent:,} of {len(opened):,}) have no words{rest}."
+    )
     if not spoken:
-        return Section("words", "Words", (told,))
-    caption = f"Clips with words, by how many they have; median {median(spoken):,.0f}."
+        return Section("words", "Words", (summary,))
+    caption = f"Clips with words by number of words; median {median(spoken):,.0f}."
     draw = partial(draw_histogram, spoken, WORD_TICKS, "{:,.0f}".format)
-    return Section("words", "Words", (told,), (), (ReportFigure("words", "Words", caption, draw, ()),))
+    return Section("words", "Words", (summary,), (), (ReportFigure("words", "Words", caption, draw, ()),))
 
 
 def _make_modalities(facts: DatasetSummary) -> Section:
     everything = count_all_classes(facts)
     if not everything.readable:
-        return Section("modalities", "Picture, sound, words", UNPREPARED)
+        return Section("modalities", "Modalities", UNPREPARED)
     lines = [_make_row(row.name, _format_shares(row)) for row in count_by_class(facts)]
     lines.append(_make_row("all", _format_shares(everything), rule=True))
-    caption = "Share of the readable clips of a class that have each."
+    caption = "Share of the readable clips that have each modality."
     table = _make_table("modalities", caption, ["class", *MODALITIES], lines)
-    return Section("modalities", "Picture, sound, words", (), (table,))
+    return Section("modalities", "Modalities", (), (table,))
 
 
 def _format_shares(row: ClassCounts) -> list[str]:
@@ -182,7 +186,7 @@ def _format_shares(row: ClassCounts) -> list[str]:
 
 
 def _make_added_section(extra: FactsSection) -> Section:
-    """Return what a method finds in the data, class by class, and why."""
+    """Return a section that a method adds: a table with a row per class and a column of reasons."""
 
     def make_row(row: ClassFacts) -> Row:
         cells = [cell if isinstance(cell, str) else _format_percent(cell) for cell in row.cells]
@@ -206,13 +210,13 @@ def _make_table(
     words: Sequence[str] = (),
     notes: tuple[str, ...] = (),
 ) -> Table:
-    """Return a table whose columns hold numbers, but for the first and those of `words`."""
+    """Return a table whose columns are numeric, except for the first and those in `words`."""
     columns = [Column(str(at), head, numeric=at > 0 and head not in words) for at, head in enumerate(heads)]
     return Table(name, "", caption, tuple(columns), tuple(rows), notes)
 
 
 def _list_stills(facts: DatasetSummary) -> dict[str, list[dict[str, str]]]:
-    """Return name, caption and picture of a few clips of each class; nothing where no class has any."""
+    """Return name, caption and frame of a few clips of each class; empty if no class has any."""
     found = {
         name: [
             {
@@ -232,8 +236,8 @@ def _summarise_problems(facts: DatasetSummary) -> str:
         return "None found."
     lost = len(find_lost_keys(facts))
     return (
-        f"{len(facts.issues):,} in all, {lost:,} of which cost a listed clip; every one is named in {ISSUES_FILE} "
-        "beside this page."
+        f"{len(facts.issues):,} in total; {lost:,} listed clips are lost. "
+        f"All are listed in {ISSUES_FILE} next to this page."
     )
 
 
@@ -243,7 +247,7 @@ def _list_problems(facts: DatasetSummary) -> list[dict[str, Any]]:
             "name": kind,
             "count": len(found),
             "remedy": describe_remedy(kind),
-            "examples": [(_shorten(one.where), _shorten(one.why)) for one in found[:MAX_ISSUES_SHOWN]],
+            "examples": [(_shorten(problem.where), _shorten(problem.why)) for problem in found[:MAX_ISSUES_SHOWN]],
         }
         for kind, found in group_by_kind(facts.issues)
     ]
@@ -251,7 +255,7 @@ def _list_problems(facts: DatasetSummary) -> list[dict[str, Any]]:
 
 @report_style()
 def draw_classes(rows: Sequence[ClassCounts], parts: Sequence[str]) -> Figure:
-    """Draw a bar for each class, of its splits and its lost clips."""
+    """Draw a stacked bar per class: its clips by split, and its lost clips."""
     figure = make_figure(PAGE_WIDTH, 0.7 + 0.2 * len(rows))
     axes: Any = figure.subplots()
     left = np.zeros(len(rows))
@@ -268,7 +272,7 @@ def draw_classes(rows: Sequence[ClassCounts], parts: Sequence[str]) -> Figure:
 
 @report_style()
 def draw_histogram(values: Sequence[float], ticks: Sequence[float], name: Callable[[float], str]) -> Figure:
-    """Draw how many values lie in each bin of a logarithmic axis, and their median; `name` writes a value."""
+    """Draw a histogram with a logarithmic axis and the median; `name` formats a value."""
     shown = np.maximum(np.array(values, dtype=np.float64), ticks[0])
     low, high = float(shown.min()), float(shown.max()) * 1.001
     edges = np.geomspace(low, high, MAX_BINS + 1)
@@ -289,7 +293,7 @@ def draw_histogram(values: Sequence[float], ticks: Sequence[float], name: Callab
 
 
 def format_duration(seconds: float) -> str:
-    """Return a length as a person says it."""
+    """Return a duration in seconds, minutes or hours."""
     if seconds < 9.95:
         return f"{seconds:.1f}".removesuffix(".0") + " s"
     if seconds < 60:

@@ -1,6 +1,6 @@
-"""A report as one web page that needs no other file: tables that sort, and the runs behind every number.
+"""The web page of a report: one self-contained file with sortable tables and the runs of every number.
 
-The data of its runs are JSON, packed by gzip, which the page's script unpacks.
+The page holds the data of its runs as gzipped JSON in base64, which its script unpacks.
 """
 
 from __future__ import annotations
@@ -28,30 +28,30 @@ from reports.formats.html import ASSET_FOLDER, make_html_environment, read_style
 from reports.runs import Run
 from reports.types import RenderedFigure, Report
 
-SCRIPTS = ("curves", "runs", "page")  # in the order of reading
+SCRIPTS = ("curves", "runs", "page")  # concatenated in this order
 
-MAX_CURVE_POINTS = 100  # of a curve; fewer, down to MIN_CURVE_POINTS, where all would be more than MAX_TOTAL_POINTS
+MAX_CURVE_POINTS = 100  # per curve; reports of many runs use fewer, but at least MIN_CURVE_POINTS
 MIN_CURVE_POINTS, MAX_TOTAL_POINTS = 30, 40_000
-MAX_PROBLEMS = 20  # that a run names; all are counted
-TRACEBACK_HEAD, TRACEBACK_TAIL, MAX_LINE_CHARS = 6, 14, 400  # lines of a traceback, and letters of a line
+MAX_PROBLEMS = 20  # listed per run; all are counted
+TRACEBACK_HEAD, TRACEBACK_TAIL, MAX_LINE_CHARS = 6, 14, 400  # lines of a traceback, characters of a line
 
 COLUMNS = ("curves", "epochs", "values", "clips", "predicted", "sure")
-"""What is kept by kind, not by run: numbers of one kind side by side pack to two thirds."""
+"""Fields stored by column, not by run: numbers of one kind next to each other compress to two thirds of the size."""
 
 ClipLists = dict[tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]], int]
-"""Classes, keys of clips and their true classes -> place of this list in the page's data."""
+"""Classes, clip keys and true classes -> index of this list in the page's data."""
 
 
 def render_page(report: Report, shown: Mapping[str, RenderedFigure]) -> str:
-    """Return the page as HTML: nothing is fetched, every name is escaped, one script runs, known by its hash.
+    """Return the page as HTML. It loads nothing, escapes every name, and allows one script by its hash.
 
-    `shown` are the drawn figures by name. Curves and predictions are read from the runs' folders.
+    `shown` maps names of figures to drawn figures. Curves and predictions are read from the folders of the runs.
     """
     return split_marks(render_page_marked(report, shown))[0]
 
 
 def render_page_marked(report: Report, shown: Mapping[str, RenderedFigure]) -> str:
-    """Return the page with the cells of its tables between marks."""
+    """Return the page with marks around the cells of its tables."""
     script = join_scripts()
     return (
         make_html_environment()
@@ -60,7 +60,7 @@ def render_page_marked(report: Report, shown: Mapping[str, RenderedFigure]) -> s
             report=report,
             shown=shown,
             title=f"{report.title} (BUILT-IN SAMPLE)" if report.is_sample else report.title,
-            numbers=_count_runs(report.runs),
+            counts=summarise_counts(report.runs),
             data=make_page_data(report),
             style=read_style(),
             script=Markup(script),
@@ -70,25 +70,28 @@ def render_page_marked(report: Report, shown: Mapping[str, RenderedFigure]) -> s
 
 
 def join_scripts() -> str:
-    """Return the script of every page, the same for all reports."""
+    """Return the script of the page, which is the same for all reports."""
     parts = "\n".join((ASSET_FOLDER / f"{name}.js").read_text() for name in SCRIPTS)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
-def _count_runs(runs: Sequence[Run]) -> list[tuple[str, str]]:
+def summarise_counts(runs: Sequence[Run]) -> str:
+    """Return the sentence with the counts of methods, data sets, seeds and runs."""
     failed = sum(run.failed for run in runs)
-    counts = {
-        "methods": len({run.label for run in runs}),
-        "data sets": len({run.info.name for run in runs}),
-        "seeds": len({run.record.spec.seed for run in runs}),
-        "finished runs": len(runs) - failed,
-        **({"failed runs": failed} if failed else {}),
-    }
-    return [(f"{count:,}", name if count != 1 else name[:-1]) for name, count in counts.items()]
+    methods = _count_nouns(len({run.label for run in runs}), "method")
+    datasets = _count_nouns(len({run.info.name for run in runs}), "data set")
+    seeds = _count_nouns(len({run.record.spec.seed for run in runs}), "seed")
+    finished = _count_nouns(len(runs) - failed, "finished run")
+    lost = f" and {_count_nouns(failed, 'failed run')}" if failed else ""
+    return f"{methods} on {datasets} with {seeds}: {finished}{lost}."
+
+
+def _count_nouns(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def make_page_data(report: Report) -> str:
-    """Return the data of a page's runs: JSON, packed by gzip, as base64. The same runs give the same bytes."""
+    """Return the data of the runs as gzipped JSON in base64. The same runs give the same bytes."""
     points = min(MAX_CURVE_POINTS, max(MIN_CURVE_POINTS, MAX_TOTAL_POINTS // max(1, len(report.runs))))
     names = Counter[str]()
     lists: ClipLists = {}
@@ -100,7 +103,7 @@ def make_page_data(report: Report) -> str:
         runs.append({"id": identity, **_describe_run(run, report.tracking_url)})
         columns.append([*_list_curves(run, points), *_list_predictions(run, lists)])
     data = {
-        "lists": [_make_all_printable(dict(zip(("classes", "keys", "labels"), found, strict=True))) for found in lists],
+        "lists": [_make_all_printable(dict(zip(("classes", "keys", "labels"), clips, strict=True))) for clips in lists],
         "runs": _make_all_printable(runs),
         "columns": dict(zip(COLUMNS, zip(*columns, strict=True), strict=False)),
     }
@@ -114,7 +117,7 @@ def _describe_run(run: Run, tracking_url: str) -> dict[str, Any]:
     record_file = f"sha256 {sha256(path)}" if path.exists() else "not on this machine"
     tags = {
         "BUILT-IN SAMPLE": spec.data == "sample",
-        "chosen on test": spec.protocol == "best-on-test",
+        "epoch selected on test": spec.protocol == "best-on-test",
         "uncommitted code": record.provenance.get("dirty") is True,
     }
     prints = {"key": record.key, "split": spec.split, "content": spec.content, "record file": record_file}
@@ -124,7 +127,7 @@ def _describe_run(run: Run, tracking_url: str) -> dict[str, Any]:
         "title": run.info.title,
         "fold": spec.fold,
         "seed": spec.seed,
-        "tags": [tag for tag, holds in tags.items() if holds],
+        "tags": [tag for tag, applies in tags.items() if applies],
         "facts": _list_facts(run),
         "chosen": record.chosen,
         "link": _make_link(run, tracking_url),
@@ -140,8 +143,9 @@ def _describe_run(run: Run, tracking_url: str) -> dict[str, Any]:
 
 
 def _list_facts(run: Run) -> dict[str, str]:
-    """Return what a run was, as a person reads it."""
-    record, spec, made = run.record, run.record.spec, run.record.provenance
+    """Return the summary of a run as texts by name."""
+    record, spec, provenance = run.record, run.record.spec, run.record.provenance
+    uncommitted = ", with uncommitted changes" if provenance.get("dirty") is True else ""
     seconds = ", ".join(f"{name} {_format_seconds(value)}" for name, value in record.seconds.items())
     return {
         "arm": run.arm,
@@ -151,16 +155,16 @@ def _list_facts(run: Run) -> dict[str, str]:
         "seed": str(spec.seed),
         "protocol": spec.protocol + ("" if spec.stop is None else f", stopped after {spec.stop} epochs"),
         "stage": spec.stage,
-        "preset": record.preset + (f", with {run.hand_set}" if run.hand_set else ""),
-        "values": run.tuning
-        + (f", of {run.configurations_tried} configurations tried" if run.configurations_tried > 1 else ""),
-        "asked for by": run.request,
-        "chosen epoch": "" if record.chosen is None else str(record.chosen),
+        "preset": record.preset + (f", set by hand: {run.hand_set}" if run.hand_set else ""),
+        "hyper-parameters": run.tuning
+        + (f", best of {run.configurations_tried} configurations" if run.configurations_tried > 1 else ""),
+        "requested by": run.request,
+        "selected epoch": "" if record.chosen is None else str(record.chosen),
         "attempt": str(record.attempt) if record.attempt > 1 else "",
-        "took": f"{_format_seconds(sum(record.seconds.values()))} ({seconds})" if seconds else "",
-        "commit": f"{made.get('commit', '')}{', with uncommitted changes' if made.get('dirty') is True else ''}",
-        "host": str(made.get("host") or ""),
-        "device": str(made.get("device") or ""),
+        "duration": f"{_format_seconds(sum(record.seconds.values()))} ({seconds})" if seconds else "",
+        "commit": f"{provenance.get('commit', '')}{uncommitted}",
+        "host": str(provenance.get("host") or ""),
+        "device": str(provenance.get("device") or ""),
     }
 
 
@@ -169,7 +173,7 @@ def _format_seconds(value: float) -> str:
 
 
 def _make_link(run: Run, tracking_url: str) -> str | None:
-    """Return the address of a run in MLflow; None for one that is not there, and where MLflow has no web address."""
+    """Return the address of a run in MLflow; None if the run is not in MLflow or MLflow has no web address."""
     if urlsplit(tracking_url).scheme not in ("http", "https") or not run.mlflow_experiment or not run.mlflow_run_id:
         return None
     experiment, identity = (
@@ -189,16 +193,16 @@ def _shorten_failure(failure: Failure) -> dict[str, str]:
 
 
 def _list_curves(run: Run, points: int) -> tuple[Any, list[list[int]], list[list[float | None]]]:
-    """Return stage and name of each curve, or why there are none; its epochs, at most `points`; its values there."""
+    """Return the stage and name of each curve, or a message if there are none; at most `points` epochs; the values."""
     try:
-        found = read_curves(run.folder)
-    except StoreError:  # which names a place on this machine: no matter of a page
+        stored = read_curves(run.folder)
+    except StoreError:  # its message holds a path of this machine
         return f"{CURVES_FILE} cannot be read", [], []
-    if not found:
-        stored = (run.folder / CURVES_FILE).exists()
-        return "this method is not trained in epochs" if stored else _explain_absence(run, CURVES_FILE), [], []
+    if not stored:
+        exists = (run.folder / CURVES_FILE).exists()
+        return "this method does not train in epochs" if exists else _explain_absence(run, CURVES_FILE), [], []
     curves: dict[tuple[str, str], dict[int, float]] = {}
-    for stage, epoch, values in found:
+    for stage, epoch, values in stored:
         for name, value in values.items():
             curves.setdefault((stage, name), {})[epoch] = value
     kept = [_pick_epochs(name, curve, points, run.record.chosen) for (_, name), curve in curves.items()]
@@ -210,7 +214,7 @@ def _list_curves(run: Run, points: int) -> tuple[Any, list[list[int]], list[list
 
 
 def _pick_epochs(name: str, curve: Mapping[int, float], points: int, chosen: int | None) -> list[int]:
-    """Return at most `points` epochs evenly along the curve, and of scores on val the epoch that val chose."""
+    """Return at most `points` evenly spaced epochs, and the selected epoch of scores on val."""
     epochs = sorted(curve)
     even = np.linspace(0, len(epochs) - 1, min(len(epochs), points)).round().astype(int)
     best = {(chosen or 0) - 1} & set(epochs) if name.startswith("val/") else set()
@@ -218,8 +222,8 @@ def _pick_epochs(name: str, curve: Mapping[int, float], points: int, chosen: int
 
 
 def _list_predictions(run: Run, lists: ClipLists) -> tuple[int | str, list[int], list[int]]:
-    """Return the place of the list of test clips, or why there is none; the predicted classes; their probabilities in
-    thousandths."""
+    """Return the index of the list of test clips, or a message if there are no predictions; the predicted classes;
+    their probabilities in thousandths."""
     if not (run.folder / PREDICTIONS_FILE).is_file():
         return _explain_absence(run, PREDICTIONS_FILE), [], []
     try:
@@ -227,14 +231,14 @@ def _list_predictions(run: Run, lists: ClipLists) -> tuple[int | str, list[int],
     except StoreError:
         return f"{PREDICTIONS_FILE} cannot be read", [], []
     if found is None:
-        return f"{PREDICTIONS_FILE} holds no test clip", [], []
+        return f"{PREDICTIONS_FILE} has no test clips", [], []
     place = lists.setdefault((run.info.classes, found.keys, tuple(found.targets.tolist())), len(lists))
     sure = softmax(found.scores.astype(np.float64), axis=1)[np.arange(len(found.keys)), found.predicted]
     return place, found.predicted.tolist(), (1000 * sure).round().astype(int).tolist()
 
 
 def _explain_absence(run: Run, file: str) -> str:
-    return "a failed run keeps none" if run.failed else f"{file} is not on this machine"
+    return "failed runs store none" if run.failed else f"{file} is not on this machine"
 
 
 def _round_digits(value: float | None, digits: int) -> float | None:
@@ -242,7 +246,7 @@ def _round_digits(value: float | None, digits: int) -> float | None:
 
 
 def _make_all_printable(value: Any) -> Any:
-    """Return the same with every text printable: control and direction characters spelt out, line ends kept."""
+    """Return the value with control and direction characters of its texts spelt out; line ends stay."""
     if isinstance(value, str):
         return value if value.isprintable() else "\n".join(make_printable(line) for line in value.split("\n"))
     if isinstance(value, dict):

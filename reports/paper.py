@@ -1,6 +1,6 @@
 """The LaTeX document of a report: tables, figures, implementation details, and macros for numbers in running text.
 
-The macro `\\martEkmanAccE` is the number that the table of scores prints there.
+Example of a macro: `\\martEkmanAccE` is Acc E of `mart` on Ekman-6, as printed in the table of scores.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from reports.types import Report
 
 DIGIT_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
 EPOCH_SENTENCES = {
-    "clean": "Epochs were chosen on a validation fold; each run scored the test list once, after training.",
-    "refit": "Runs marked as refit trained on the validation fold too, for as many epochs as others had chosen on it.",
-    "best-on-test": "Those marked EPOCH CHOSEN ON TEST had it chosen on the test list instead.",
+    "clean": "Epochs were selected on a validation fold; each run was evaluated on the test list once, after training.",
+    "refit": "Runs marked as refit also trained on the validation fold, for the number of epochs selected before.",
+    "best-on-test": "Runs marked EPOCH CHOSEN ON TEST selected their epoch on the test list instead.",
 }
-"""Protocol -> what a paper has to say of it."""
+"""Protocol -> its sentence in the implementation details."""
 
 PAPER_SOURCE, PAPER_PDF = "paper.tex", "paper.pdf"
 LATEX_TIMEOUT = 300  # seconds
@@ -37,32 +37,32 @@ LATEX_COMMANDS = {
     "pdflatex": ("-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "-output-directory"),
     "tectonic": ("--untrusted", "--outdir"),
 }
-TWO_PASS_COMMANDS = ("pdflatex",)  # labels are known in the second pass
+TWO_PASS_COMMANDS = ("pdflatex",)  # the second pass resolves the labels
 
 
 class Macro(NamedTuple):
     """A command that prints a number."""
 
-    name: str  # without the backslash: letters alone
-    text: str  # as the table of scores prints it
-    runs: str  # their keys, and how many of how many there are where some lack it
+    name: str  # letters only, without the backslash
+    text: str  # as printed in the table of scores
+    runs: str  # keys of the runs, and "(2/3 runs" where some lack the score
 
 
 def render_document(report: Report) -> str:
-    """Return the document, which takes in the report's own files."""
+    """Return the LaTeX document, which includes the other files of the report."""
     return make_latex_environment().get_template("paper.tex").render(report=report)
 
 
 def render_details(paragraphs: Sequence[str]) -> str:
-    """Return the implementation details that the document takes in."""
+    """Return the implementation details as LaTeX, which the document includes."""
     return make_latex_environment().get_template("details.tex").render(paragraphs=paragraphs)
 
 
 def render_macros(studies: Sequence[StudyResults], warnings: Sequence[str] = ()) -> str:
-    """Return one line for each number, below the warnings.
+    """Return the macros, one per line, below the warnings.
 
-    Where two studies have different numbers under one name, that of the later is preceded by its study's; digits of
-    data sets and arms are spelt where they alone make the difference.
+    If two studies give one name to different numbers, the name of the later study is prepended to its macro. Digits
+    in names of data sets and arms are spelt out if the names differ only in digits.
     """
     found: dict[str, Macro] = {}
     for study in studies:
@@ -76,7 +76,7 @@ def render_macros(studies: Sequence[StudyResults], warnings: Sequence[str] = ())
 
 
 def _list_macros(run_table: RunTable) -> Iterator[Macro]:
-    """Yield the mean, the standard deviation and the count of runs of each cell of the table of scores."""
+    """Yield the mean, standard deviation and number of runs of each cell of the table of scores."""
     titles = _make_distinct(
         [make_macro_name(title) for title in run_table.dataset_titles.values()],
         [make_macro_name(dataset, spelt=True) for dataset in run_table.dataset_titles],
@@ -104,7 +104,7 @@ def _list_macros(run_table: RunTable) -> Iterator[Macro]:
 
 
 def _make_distinct(names: Sequence[str], spelt: Sequence[str]) -> list[str]:
-    """Each name once: spelt where two are alike, and with a letter more where that does not tell them apart."""
+    """Make names unique: take the spelt name for duplicates, and append a letter if that is a duplicate too."""
     once = [other if names.count(name) > 1 else name for name, other in zip(names, spelt, strict=True)]
     return [
         f"{name}{chr(ord('A') + once[:place].count(name))}" if once.count(name) > 1 else name
@@ -113,7 +113,7 @@ def _make_distinct(names: Sequence[str], spelt: Sequence[str]) -> list[str]:
 
 
 def make_macro_name(name: str, first: bool = True, spelt: bool = False) -> str:
-    """A name as LaTeX takes it for a command: its Latin letters, each word with a capital; digits dropped or spelt."""
+    """Return the Latin letters of a name in camel case, as a command name; digits are dropped or `spelt`."""
     text = "".join(DIGIT_WORDS[int(sign)] if sign in "0123456789" else sign for sign in name) if spelt else name
     words = re.findall(r"[A-Za-z]+", text)
     joined = "".join(word[0].upper() + word[1:] for word in words) or "X"
@@ -121,46 +121,48 @@ def make_macro_name(name: str, first: bool = True, spelt: bool = False) -> str:
 
 
 def describe_implementation(runs: Sequence[Run], searches: Sequence[SearchSummary], full: str) -> tuple[str, ...]:
-    """Paragraphs: data and protocol, training, searches, machines and code. Numbers are those of finished runs."""
-    good = [run for run in runs if not run.failed]
-    if not good:
-        return ("No run is finished.",)
+    """Return the paragraphs on data and protocol, training, searches, machines and code, from the finished runs."""
+    finished = [run for run in runs if not run.failed]
+    if not finished:
+        return ("No run has finished.",)
     paragraphs = [
-        _describe_data(good),
-        _describe_training(good, full),
+        _describe_data(finished),
+        _describe_training(finished, full),
         _describe_searches(searches),
-        _describe_machines(good, len(runs) - len(good)),
+        _describe_machines(finished, len(runs) - len(finished)),
     ]
     return tuple(text for text in paragraphs if text)
 
 
 def _describe_data(runs: Sequence[Run]) -> str:
-    told = []
+    datasets = []
     for name, title in find_dataset_titles(runs).items():
         here = [run for run in runs if run.record.spec.dataset == name]
         trained = _format_range(run.record.notes.get("clips/train") for run in here)
         tested = _format_range(run.record.scores.get("test/n") for run in here)
         folds = len({run.record.spec.fold for run in here})
-        sizes = f"{f'{trained} clips for training and ' if trained else ''}{tested} for test"
-        told.append(
+        sizes = f"{f'{trained} clips for training and ' if trained else ''}{tested} for testing"
+        datasets.append(
             f"{title} ({sizes}"
             f"{f', {folds} folds' if folds > 1 else ''.join(f', {text}' for text in describe_single_fold(here))})"
         )
-    sample = " The data are the built-in sample, not the real data set." if any(_is_sample(run) for run in runs) else ""
+    sample = (
+        " The data are the built-in sample, not the real data sets." if any(_is_sample(run) for run in runs) else ""
+    )
     seeds = sorted({run.record.spec.seed for run in runs})
     count = f"{len(seeds)} seeds ({', '.join(map(str, seeds))})" if len(seeds) > 1 else f"one seed ({seeds[0]})"
-    each: dict[str, set[int]] = {}
+    seeds_of: dict[str, set[int]] = {}
     for run in runs:
-        each.setdefault(f"{run.label} {run.record.spec.dataset} {run.record.spec.fold}", set()).add(
+        seeds_of.setdefault(f"{run.label} {run.record.spec.dataset} {run.record.spec.fold}", set()).add(
             run.record.spec.seed
         )
-    whole = all(len(of) == len(seeds) for of in each.values())
-    ran = "Every method was run with" if whole else "Methods were run with up to"
-    return f"We used {'; '.join(told)}.{sample} {ran} {count}. {_describe_epoch_choice(runs)}"
+    complete = all(len(found) == len(seeds) for found in seeds_of.values())
+    ran = "Every method was run with" if complete else "Methods were run with up to"
+    return f"We used {'; '.join(datasets)}.{sample} {ran} {count}. {_describe_epoch_choice(runs)}"
 
 
 def _describe_epoch_choice(runs: Sequence[Run]) -> str:
-    """What chose epochs, for each protocol that is there."""
+    """Return the sentences on the selection of epochs, one per protocol of the runs."""
     there = {run.record.spec.protocol for run in runs}
     return " ".join(text for protocol, text in EPOCH_SENTENCES.items() if protocol in there)
 
@@ -170,7 +172,7 @@ def _is_sample(run: Run) -> bool:
 
 
 def _describe_training(runs: Sequence[Run], full: str) -> str:
-    """The values of the full method, or of the first that has any."""
+    """Describe the hyper-parameters of the full method, or of the first arm that shows any."""
     arms = [full, *(run.arm for run in runs if _list_shown_fields(run)), runs[0].arm]
     mine = next(found for arm in arms if (found := [run for run in runs if run.arm == arm]))
     configs = [run.record.spec.config for run in mine]
@@ -179,73 +181,77 @@ def _describe_training(runs: Sequence[Run], full: str) -> str:
     presets = _join_values(run.record.preset for run in runs)
     weights = sorted({f"{name} {sha[:HASH_LENGTH]}" for run in runs for name, sha in run.record.spec.weights.items()})
     files = f" Files (sha256): {', '.join(weights)}." if weights else " No published weights were loaded."
-    return f"Preset {presets}; {mine[0].arm}: {', '.join(values) or 'no values to tell of'}.{files}"
+    return f"Preset {presets}; {mine[0].arm}: {', '.join(values) or 'no hyper-parameters'}.{files}"
 
 
 def _list_shown_fields(run: Run) -> list[str]:
-    """The fields of a run's config that its method wants named."""
+    """Return the config fields of a run that its method lists in `shown_fields`."""
     return [name for name in run.method.shown_fields if name in run.record.spec.config]
 
 
 def _describe_searches(searches: Sequence[SearchSummary]) -> str:
     if not searches:
-        return "No values were searched."
-    tried = _format_range(float(search.configurations_tried) for search in searches)
+        return "No hyper-parameters were searched."
+    sizes = _format_range(float(search.configurations_tried) for search in searches)
     samplers = _join_values(search.sampler for search in searches)
     pruners = _join_values(search.pruner for search in searches)
     several = "searches" if len(searches) > 1 else "search"
     return (
-        f"Values were searched on validation folds alone ({len(searches)} {several} of {tried} configurations, sampler "
-        f"{samplers}, pruner {pruners}); the winners were run anew with other seeds."
+        f"Hyper-parameters were searched on validation folds ({len(searches)} {several} of {sizes} configurations, "
+        f"sampler {samplers}, pruner {pruners}); the best configurations were run again with other seeds."
     )
 
 
 def _describe_machines(runs: Sequence[Run], failed: int) -> str:
-    def facts(of: Callable[[Run], object]) -> str:
-        return _join_values(str(of(run)) for run in runs)
+    def join(read: Callable[[Run], object]) -> str:
+        return _join_values(str(read(run)) for run in runs)
 
     spent = sum(sum(run.record.seconds.values()) for run in runs) / SECONDS_PER_HOUR
-    lost = f" {failed} {'runs' if failed > 1 else 'run'} failed: counted, not averaged." if failed else ""
-    commits = facts(lambda run: str(run.record.provenance.get("commit", "unknown"))[:HASH_LENGTH])
-    torch = facts(lambda run: run.record.provenance.get("torch", "unknown"))
-    device = facts(lambda run: run.record.provenance.get("device", "unknown"))
-    processor = facts(lambda run: run.record.provenance.get("processor", "unknown"))
-    which = "The finished run" if len(runs) == 1 else f"The {len(runs)} finished runs"
+    lost = (
+        f" {failed} {'runs' if failed > 1 else 'run'} failed and {'are' if failed > 1 else 'is'} not in any mean."
+        if failed
+        else ""
+    )
+    commits = join(lambda run: str(run.record.provenance.get("commit", "unknown"))[:HASH_LENGTH])
+    torch = join(lambda run: run.record.provenance.get("torch", "unknown"))
+    device = join(lambda run: run.record.provenance.get("device", "unknown"))
+    processor = join(lambda run: run.record.provenance.get("processor", "unknown"))
+    subject = "The finished run" if len(runs) == 1 else f"The {len(runs)} finished runs"
     dirty = sum(bool(run.record.provenance.get("dirty")) for run in runs)
-    changed = f" with changes that were not committed ({dirty} of {len(runs)} runs)" if dirty else ""
-    made = f"on {device} ({processor}), with PyTorch {torch}, at commit {commits}{changed}"
-    return f"{which} took {format_quantity(spent)} hours in all {made}.{lost}"
+    changed = f" with uncommitted changes ({dirty} of {len(runs)} runs)" if dirty else ""
+    machine = f"on {device} ({processor}), with PyTorch {torch}, at commit {commits}{changed}"
+    return f"{subject} took {format_quantity(spent)} hours in total {machine}.{lost}"
 
 
-def _join_values(found: Iterable[object]) -> str:
-    return " / ".join(dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in found))
+def _join_values(values: Iterable[object]) -> str:
+    return " / ".join(dict.fromkeys(f"{value:g}" if isinstance(value, float) else str(value) for value in values))
 
 
-def _format_range(found: Iterable[float | None]) -> str:
-    known = sorted({value for value in found if value is not None})
+def _format_range(values: Iterable[float | None]) -> str:
+    known = sorted({value for value in values if value is not None})
     if not known:
         return ""
     return f"{known[0]:,.0f}" if len(known) == 1 else f"{known[0]:,.0f} to {known[-1]:,.0f}"
 
 
 def find_latex() -> str | None:
-    """The LaTeX that is installed: pdflatex, or else tectonic; None without either."""
+    """Return the installed LaTeX command: pdflatex, else tectonic, else None."""
     return next((name for name in LATEX_COMMANDS if shutil.which(name)), None)
 
 
 def compile_paper(out: Path, latex: str) -> None:
-    """Compile a report's document, beside it, with everything but the PDF left elsewhere.
+    """Compile the document of a report to a PDF next to it, with all temporary files in another folder.
 
-    Raises StoreError with LaTeX's own complaint where it cannot be compiled.
+    Raises StoreError with LaTeX's first error message if the document cannot be compiled.
     """
     with tempfile.TemporaryDirectory() as name:
-        words = [latex, *LATEX_COMMANDS[latex], name, PAPER_SOURCE]
+        command = [latex, *LATEX_COMMANDS[latex], name, PAPER_SOURCE]
         for _ in range(2 if latex in TWO_PASS_COMMANDS else 1):
             try:
-                done = subprocess.run(words, cwd=out, capture_output=True, timeout=LATEX_TIMEOUT, check=False)
+                done = subprocess.run(command, cwd=out, capture_output=True, timeout=LATEX_TIMEOUT, check=False)
             except subprocess.TimeoutExpired:
                 raise StoreError(
-                    f"{latex} took more than {LATEX_TIMEOUT} s over {out / PAPER_SOURCE}; compile it by hand"
+                    f"{latex} took more than {LATEX_TIMEOUT} s for {out / PAPER_SOURCE}; compile it by hand"
                 ) from None
             if done.returncode:
                 raise StoreError(
@@ -254,8 +260,8 @@ def compile_paper(out: Path, latex: str) -> None:
         atomic_write(out / PAPER_PDF, (Path(name) / PAPER_PDF).read_bytes())
 
 
-def _find_latex_error(said: bytes) -> str:
-    """The first line in which LaTeX says what is wrong."""
-    lines = said.decode(errors="replace").splitlines()
-    wrong = [line for line in lines if line.startswith(("!", "error:"))]
-    return (wrong or [line for line in lines if line.strip()][-1:] or ["it said nothing"])[0]
+def _find_latex_error(output: bytes) -> str:
+    """Return the first error line of LaTeX's output, or else its last line."""
+    lines = output.decode(errors="replace").splitlines()
+    errors = [line for line in lines if line.startswith(("!", "error:"))]
+    return (errors or [line for line in lines if line.strip()][-1:] or ["no output"])[0]

@@ -1,5 +1,6 @@
-"""The writing of a report: texts, figures, the page, and last of all the manifest, with the sha256 of every file and
-the runs, commits, splits and configs behind every number."""
+"""Write a report: texts, figures, the page, and last the manifest.
+
+The manifest holds the sha256 of every file, and the runs, commits, splits and configs of every number."""
 
 from __future__ import annotations
 
@@ -41,34 +42,35 @@ from reports.types import Cell, FigureValue, Report, ReportFigure, Table
 PAGE_FILE = "index.html"
 
 ReportProgress = Callable[[str, int, int], None]
-"""Told what is done, how much of it, and of how much."""
+"""Callback with the name of a step, the number of finished parts and their total."""
 
 TABLE_RENDERERS = {"md": render_markdown, "tex": render_latex, "csv": render_csv, "html": render_html_document}
 TABLE_FOLDER, FIGURE_FOLDER = "tables", "figures"
 
-MANIFEST_FILE, MANIFEST_SCHEMA = "manifest.json", 3  # 2: cells without runs were left out
+MANIFEST_FILE, MANIFEST_SCHEMA = "manifest.json", 3  # schema 2 lacked the cells without runs
 REQUEST_FIELDS = ("name", "runs", "preset", "settings")
 REWRITE_HINT = "move that folder away and write the report again"
 
 
 def check_folder(out: Path) -> None:
-    """Raise ConfigError where a report would be written among files that are not a report's."""
+    """Raise ConfigError if `out` is a file, or a folder with files that do not belong to a report."""
     if out.exists() and not out.is_dir():
-        raise ConfigError(f"--out {out} is a file; name a folder for the report")
+        raise ConfigError(f"--out: {out} is a file; name a folder")
     if out.is_dir() and any(out.iterdir()) and read_manifest(out) is None:
-        raise ConfigError(f"--out {out} holds files that are no report's; name an empty or a new folder")
+        raise ConfigError(f"--out: {out} holds files that are not a report; name a new or empty folder")
 
 
 @contextmanager
 def report_lock(out: Path) -> Iterator[None]:
-    """A block that one command at a time enters for a report's folder; raises StoreError for a second one, which would
-    write its own files among those that the first vouches for."""
+    """Lock a report's folder against other commands. Raises StoreError if another command holds the lock."""
     name = hashlib.sha256(str(out.resolve()).encode()).hexdigest()[:16]
     lock = FileLock(Path(tempfile.gettempdir()) / f"report-{os.getuid()}-{name}.lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise StoreError(f"another command writes the report in {out}; wait for it, or name another --out") from None
+        raise StoreError(
+            f"another command is writing the report in {out}; wait until it ends or name another --out"
+        ) from None
     try:
         yield
     finally:
@@ -84,25 +86,27 @@ def write_report(
     progress: ReportProgress,
     latex: str | None = None,
 ) -> None:
-    """Write a report into a folder. While that goes on the manifest says so, and a report that was interrupted is not
-    taken for one; files that only an older manifest named are deleted before the last. `latex` prints the document;
-    where it cannot the report is written without, and StoreError is raised."""
+    """Write a report into a folder.
+
+    The manifest is marked as unfinished until all files are written, so that an interrupted report is recognised.
+    Files that only an older manifest lists are deleted. `latex` is the command that compiles the document; if it
+    fails, the report is written without the PDF, and StoreError is raised at the end."""
     check_folder(out)
     contents = {path: text.encode() for path, text in render_texts(report, studies, searches).items()}
-    pictures = list_figures(report)
-    drawn = [f"{FIGURE_FOLDER}/{picture.name}.{kind}" for picture in pictures for kind in FIGURE_FORMATS]
+    figures = list_figures(report)
+    drawn = [f"{FIGURE_FOLDER}/{figure.name}.{kind}" for figure in figures for kind in FIGURE_FORMATS]
     with report_lock(out):
         old = read_manifest(out)
         later = [*drawn, PAGE_FILE, *([PAPER_PDF] if latex is not None else [])]
         atomic_write(out / MANIFEST_FILE, make_unfinished_manifest(asked, old, [*contents, *later]).encode())
         for path, content in contents.items():
             atomic_write(out / path, content)
-        shown = write_figures(pictures, out / FIGURE_FOLDER, lambda done: progress("figures", done, len(pictures)))
-        progress("figures", len(pictures), len(pictures))
-        atomic_write(out / PAGE_FILE, render_page(report, shown).encode())
+        rendered = write_figures(figures, out / FIGURE_FOLDER, lambda done: progress("figures", done, len(figures)))
+        progress("figures", len(figures), len(figures))
+        atomic_write(out / PAGE_FILE, render_page(report, rendered).encode())
         failure = _compile_paper(out, latex, progress) if latex is not None else None
-        printed = [PAPER_PDF] if latex is not None and failure is None else []
-        files = {path: sha256(out / path) for path in (*contents, *drawn, PAGE_FILE, *printed)}
+        compiled = [PAPER_PDF] if latex is not None and failure is None else []
+        files = {path: sha256(out / path) for path in (*contents, *drawn, PAGE_FILE, *compiled)}
         _delete_old_files(out, {PAPER_PDF, *(old.files if old is not None else ())}, files)
         atomic_write(out / MANIFEST_FILE, make_manifest(report, asked, files).encode())
     if failure is not None:
@@ -110,7 +114,7 @@ def write_report(
 
 
 def _compile_paper(out: Path, latex: str, progress: ReportProgress) -> StoreError | None:
-    """Print the document; why it could not be, for the report is whole without it."""
+    """Compile the document; return the error instead of raising it, since the report is complete without the PDF."""
     progress(latex, 0, 1)
     try:
         compile_paper(out, latex)
@@ -122,7 +126,7 @@ def _compile_paper(out: Path, latex: str, progress: ReportProgress) -> StoreErro
 
 
 def _delete_old_files(out: Path, before: Iterable[str], files: Iterable[str]) -> None:
-    """Delete what an older report had and this one has not, and what a killed command left half written."""
+    """Delete files that only the older report has, and temporary files of a killed command."""
     for path in set(before) - set(files):
         _delete_file(out, path)
     for path in files:
@@ -131,23 +135,23 @@ def _delete_old_files(out: Path, before: Iterable[str], files: Iterable[str]) ->
 
 
 def _delete_file(out: Path, path: str) -> None:
-    """Delete a file of an older report, never one outside its folder."""
+    """Delete a file of an older report; paths outside of its folder are ignored."""
     place = (out / path).resolve()
     if place.is_relative_to(out.resolve()) and place.is_file():
         place.unlink()
 
 
 def render_texts(report: Report, studies: Sequence[StudyResults], searches: Sequence[SearchSummary]) -> dict[str, str]:
-    """Path in the report's folder -> text."""
+    """Return the texts of the report by path in its folder."""
     found = {
-        get_table_path(table, kind): form(table)
+        get_table_path(table, kind): render(table)
         for table in list_tables(report)
-        for kind, form in TABLE_RENDERERS.items()
+        for kind, render in TABLE_RENDERERS.items()
     }
     found |= {
-        f"{FIGURE_FOLDER}/{picture.name}.csv": _render_figure_csv(picture, report.warnings)
-        for picture in list_figures(report)
-        if picture.rows
+        f"{FIGURE_FOLDER}/{figure.name}.csv": _render_figure_csv(figure, report.warnings)
+        for figure in list_figures(report)
+        if figure.rows
     }
     paragraphs = describe_implementation(report.runs, searches, studies[0].reference_method if studies else "")
     found["macros.tex"] = render_macros(studies, report.warnings)
@@ -158,36 +162,36 @@ def render_texts(report: Report, studies: Sequence[StudyResults], searches: Sequ
 
 
 def get_table_path(table: Table, kind: str) -> str:
-    """Where a table stands in one of its formats."""
+    """Return the path of a table in one of its formats."""
     return f"{TABLE_FOLDER}/{table.name}.{kind}"
 
 
 def list_tables(report: Report) -> list[Table]:
-    """All tables."""
+    """Return the tables of all sections."""
     return [table for section in report.sections for table in section.tables]
 
 
 def map_cells(report: Report) -> dict[str, Cell]:
-    """Return every cell of every table by its name, names of lines too."""
+    """Return every cell of every table by its name, including the cells of the first column."""
     return {
-        get_cell_name(table, line, at): cell
+        get_cell_name(table, row, at): cell
         for table in list_tables(report)
-        for line in table.rows
-        for at, cell in enumerate(line.cells)
+        for row in table.rows
+        for at, cell in enumerate(row.cells)
     }
 
 
 def list_figures(report: Report) -> list[ReportFigure]:
-    """All figures."""
-    return [picture for section in report.sections for picture in section.figures]
+    """Return the figures of all sections."""
+    return [figure for section in report.sections for figure in section.figures]
 
 
-def _render_figure_csv(picture: ReportFigure, warnings: Sequence[str]) -> str:
-    """A figure's numbers as CSV, with ten digits: more would differ from one processor to another."""
-    text, names = io.StringIO(), list(dict.fromkeys(name for row in picture.rows for name in row))
+def _render_figure_csv(figure: ReportFigure, warnings: Sequence[str]) -> str:
+    """Return the numbers of a figure as CSV, with 10 digits: further digits differ between processors."""
+    text, names = io.StringIO(), list(dict.fromkeys(name for row in figure.rows for name in row))
     note = [guard_formula(" ".join(warnings))] if warnings else []
     rows = [[*map(guard_formula, names), *(["note"] if warnings else [])]]
-    rows += [[*(_format_value(row.get(name)) for name in names), *note] for row in picture.rows]
+    rows += [[*(_format_value(row.get(name)) for name in names), *note] for row in figure.rows]
     csv.writer(text, lineterminator="\n").writerows(rows)
     return text.getvalue()
 
@@ -199,7 +203,7 @@ def _format_value(value: FigureValue) -> str:
 
 
 def _render_report_markdown(report: Report, paragraphs: Sequence[str]) -> str:
-    """The whole report as one page of Markdown."""
+    """Return the whole report as one page of Markdown."""
     warnings = [f"> **{escape_paragraph(warning)}**\n>" for warning in report.warnings]
     lines = [f"# {escape_paragraph(report.title)}", "", *warnings, "", escape_paragraph(report.summary)]
     for section in report.sections:
@@ -207,27 +211,27 @@ def _render_report_markdown(report: Report, paragraphs: Sequence[str]) -> str:
         lines += [f"{escape_paragraph(text)}\n" for text in section.paragraphs]
         for table in section.tables:
             lines += [render_markdown(table), ""]
-        for picture in section.figures:
-            lines += [f"![{escape_paragraph(picture.title)}]({FIGURE_FOLDER}/{picture.name}.png)", ""]
-            lines += [f"*{escape_paragraph(picture.caption)}*", ""]
+        for figure in section.figures:
+            lines += [f"![{escape_paragraph(figure.title)}]({FIGURE_FOLDER}/{figure.name}.png)", ""]
+            lines += [f"*{escape_paragraph(figure.caption)}*", ""]
     return "\n".join([*lines, "## Implementation details", "", *(f"{escape_paragraph(text)}\n" for text in paragraphs)])
 
 
 @dataclass(frozen=True)
 class ReportManifest:
-    """A manifest as it was written."""
+    """Content of a manifest."""
 
-    asked: dict[str, Any]  # what the command named: report, runs, preset, settings
-    runs: dict[str, dict[str, Any]]  # key -> what the run was
-    cells: dict[str, dict[str, Any]]  # cell -> its text, and the keys of its runs where it has some
+    asked: dict[str, Any]  # arguments of the command: report, runs, preset, settings
+    runs: dict[str, dict[str, Any]]  # key -> description of the run
+    cells: dict[str, dict[str, Any]]  # cell -> its text, and the keys of its runs if it has any
     files: dict[str, str]  # path -> sha256
-    finished: bool  # False: the writing was interrupted
+    finished: bool  # False while the report is being written, or after an interruption
     warnings: tuple[str, ...] = ()
     tables: dict[str, list[str]] = field(default_factory=dict)  # table -> its files
 
 
 def make_manifest(report: Report, asked: Mapping[str, Any], files: Mapping[str, str]) -> str:
-    """The manifest's text. A cell names its runs by key; what these were stands once for all cells."""
+    """Return the text of the manifest. Cells list the keys of their runs; each run is described once."""
     head, dirty = find_commit()
     found = {
         "schema": MANIFEST_SCHEMA,
@@ -248,12 +252,12 @@ def make_manifest(report: Report, asked: Mapping[str, Any], files: Mapping[str, 
 
 
 def list_table_files(report: Report) -> dict[str, list[str]]:
-    """The files of each table."""
+    """Return the paths of the files of each table."""
     return {table.name: [get_table_path(table, kind) for kind in TABLE_RENDERERS] for table in list_tables(report)}
 
 
 def make_unfinished_manifest(asked: Mapping[str, Any], old: ReportManifest | None, files: Iterable[str]) -> str:
-    """The manifest of a report that is being written: it names its files, old and new, and vouches for none."""
+    """Return the manifest of a report that is being written: paths of old and new files, without hashes."""
     known = dict.fromkeys([*(old.files if old is not None else ()), *files], "")
     found = {
         "schema": MANIFEST_SCHEMA,
@@ -267,8 +271,8 @@ def make_unfinished_manifest(asked: Mapping[str, Any], old: ReportManifest | Non
 
 
 def describe_run(run: Run) -> dict[str, Any]:
-    """What a run was, and by which files."""
-    spec, made = run.record.spec, run.record.provenance
+    """Return the description of a run for the manifest, with the hashes of its files."""
+    spec, provenance = run.record.spec, run.record.provenance
     return {
         "record": run.record_sha256,
         "predictions": run.record.files.get(PREDICTIONS_FILE),
@@ -276,26 +280,28 @@ def describe_run(run: Run) -> dict[str, Any]:
         "preset": run.record.preset,
         "config": hashlib.sha256(json.dumps(spec.config, sort_keys=True).encode()).hexdigest(),
         **{name: getattr(spec, name) for name in ("split", "content", "weights")},
-        "commit": made.get("commit"),
-        "dirty": made.get("dirty"),
+        "commit": provenance.get("commit"),
+        "dirty": provenance.get("dirty"),
         "mlflow": run.mlflow_run_id,
         "failed": run.failed,
     }
 
 
 def read_manifest(folder: Path) -> ReportManifest | None:
-    """The manifest of a report's folder; None where there is none. Raises StoreError for one that cannot be read."""
+    """Return the manifest of a folder, or None without one. Raises StoreError if it cannot be read."""
     path = folder / MANIFEST_FILE
     if not path.is_file():
         return None
     try:
         raw = parse_json(path.read_text())
         if raw["schema"] != MANIFEST_SCHEMA:
-            raise StoreError(f"{path} has schema {raw['schema']}, this version reads {MANIFEST_SCHEMA}; {REWRITE_HINT}")
+            raise StoreError(
+                f"{path}: schema {raw['schema']}, but this version reads {MANIFEST_SCHEMA}; {REWRITE_HINT}"
+            )
         asked, runs, cells, files = (dict(raw[name]) for name in ("asked", "runs", "cells", "files"))
         _ = [*map(dict, runs.values())], [(cell["text"], list(cell.get("runs", ()))) for cell in cells.values()]
         _ = [asked[name] for name in REQUEST_FIELDS]
         warnings, tables = tuple(map(str, raw.get("warnings", ()))), dict(raw.get("tables", {}))
         return ReportManifest(asked, runs, cells, files, bool(raw["finished"]), warnings, tables)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is no manifest of a report ({type(error).__name__}); {REWRITE_HINT}") from None
+        raise StoreError(f"{path}: not a valid manifest ({type(error).__name__}); {REWRITE_HINT}") from None

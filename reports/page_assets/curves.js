@@ -1,12 +1,12 @@
-// Curves of a run as two small drawings: its scores, and its losses with whatever else a stage noted.
+// Learning curves of a run as two plots: scores, and losses with all other values that a stage logged.
 
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#8a8a85"]; // Okabe and Ito, 2008
 const DASHES = [null, "6 3", "2 3"];
-const [WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM] = [720, 230, 58, 706, 24, 200]; // of a drawing, and the edges of its panel
+const [WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM] = [720, 230, 58, 706, 24, 200]; // size of a plot and edges of its axes
 
 function curvesPart(run) {
   if (typeof run.curves === "string") return make("p", { class: "note" }, `No curves: ${run.curves}.`);
-  const stages = new Map(); // stage -> where it begins on an axis that runs through all, and how many epochs it has
+  const stages = new Map(); // stage -> its first place on the common epoch axis, and its number of epochs
   run.curves.forEach(([stage], place) => {
     stages.set(stage, { count: Math.max(stages.get(stage)?.count ?? 0, run.epochs[place].at(-1) + 1) });
   });
@@ -25,7 +25,7 @@ function curvesPart(run) {
     panel("losses", curves.filter(({ score }) => !score), /\/loss$/, shared)];
 }
 
-// "val/acc_e" as it is said: "val Acc E".
+// "val/acc_e" -> "val Acc E".
 function curveName(name) {
   const [split, ...rest] = name.split("/");
   return SCORES.has(rest.join("/")) ? `${split} ${SCORES.get(rest.join("/"))}` : name;
@@ -38,80 +38,80 @@ function panel(title, curves, first, shared) {
   if (!picked.size) picked.add(names[0]);
   const lookOf = (name) => ({ stroke: COLOURS[names.indexOf(name) % COLOURS.length], "stroke-width": 2,
     "stroke-dasharray": DASHES[Math.floor(names.indexOf(name) / COLOURS.length) % DASHES.length] });
-  const board = make("div", { class: "board", tabindex: "0", role: "group" });
+  const graph = make("div", { class: "graph", tabindex: "0", role: "group" });
   const readout = make("p", { class: "note readout", "aria-live": "polite" });
-  const plotAgain = () => plot(board, readout, title, curves.filter(({ name }) => picked.has(name)), lookOf, shared);
-  const chips = names.map((name) => {
+  const redraw = () => plot(graph, readout, title, curves.filter(({ name }) => picked.has(name)), lookOf, shared);
+  const boxes = names.map((name) => {
     const box = make("input", { type: "checkbox", checked: picked.has(name) ? "" : null });
     on(box, "change", () => {
       picked[box.checked ? "add" : "delete"](name);
-      plotAgain();
+      redraw();
     });
     const line = draw("line", { x1: 0, x2: 22, y1: 5, y2: 5, ...lookOf(name) });
     const sample = draw("svg", { viewBox: "0 0 22 10", "aria-hidden": "true" }, line);
     return make("label", { class: "chip" }, box, sample, curveName(name));
   });
-  plotAgain();
-  return make("div", { class: "panel" }, make("h4", {}, title), board, readout, make("div", { class: "chips" }, chips));
+  redraw();
+  return make("div", { class: "panel" }, make("h4", {}, title), graph, readout, make("div", { class: "chips" }, boxes));
 }
 
-function plot(board, readout, title, curves, lookOf, { stages, last, chosen, split }) {
+function plot(graph, readout, title, curves, lookOf, { stages, last, chosen, split }) {
   const { low, high, ticks } = scaleOf(curves.flatMap(({ values }) => values));
   const x = (epoch) => LEFT + ((RIGHT - LEFT) * epoch) / Math.max(1, last);
   const y = (value) => BOTTOM - ((BOTTOM - TOP) * (value - low)) / (high - low);
-  const upright = (at, attributes) => draw("line", { y1: TOP, y2: BOTTOM, x1: at, x2: at, ...attributes });
+  const vertical = (at, attributes) => draw("line", { y1: TOP, y2: BOTTOM, x1: at, x2: at, ...attributes });
   const parts = ticks.map((tick) => [draw("line", { x1: LEFT, x2: RIGHT, y1: y(tick), y2: y(tick), class: "rule" }),
     draw("text", { x: LEFT - 8, y: y(tick) + 4, "text-anchor": "end" }, number(tick))]);
   for (const [stage, { start, count }] of stages) {
-    if (start) parts.push(upright(x(start - 0.5), { class: "stage" }));
-    parts.push(draw("text", { x: x(start), y: HIGH - 8 }, `${stage}, ${some(count, "epoch")}`));
+    if (start) parts.push(vertical(x(start - 0.5), { class: "stage" }));
+    parts.push(draw("text", { x: x(start), y: HIGH - 8 }, `${stage}, ${plural(count, "epoch")}`));
   }
   if (chosen !== null) {
     const side = x(chosen) > WIDE / 2 ? { x: x(chosen) - 6, "text-anchor": "end" } : { x: x(chosen) + 6 };
-    const said = draw("text", { ...side, y: TOP - 8, class: "chosen" }, `chosen on ${split}`);
-    parts.push(upright(x(chosen), { class: "chosen" }), said);
+    const label = draw("text", { ...side, y: TOP - 8, class: "chosen" }, `selected on ${split}`);
+    parts.push(vertical(x(chosen), { class: "chosen" }), label);
   }
   for (const { name, epochs, values } of curves) {
     const points = epochs.map((epoch, at) => `${x(epoch).toFixed(1)},${y(values[at]).toFixed(1)}`);
-    if (points.length === 1) points.push(`${x(epochs[0]) + 3},${y(values[0])}`); // one epoch is a short line
+    if (points.length === 1) points.push(`${x(epochs[0]) + 3},${y(values[0])}`); // draw a single epoch as a short line
     parts.push(draw("polyline", { points: points.join(" "), fill: "none", ...lookOf(name) }));
   }
-  const cursor = upright(LEFT, { class: "cursor", visibility: "hidden" });
+  const cursor = vertical(LEFT, { class: "cursor", visibility: "hidden" });
   const summary = curves.map(({ name, values }) => {
     const best = /acc|f1|bal|recall/.test(name) ? Math.max(...values) : Math.min(...values);
     return `${curveName(name)} ${number(values[0], 3)} → ${number(values.at(-1), 3)}, best ${number(best, 3)}`;
-  }).join(" · ") || "choose a curve below";
-  board.replaceChildren(draw("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, "aria-hidden": "true" }, parts, cursor));
-  board.setAttribute("aria-label", `${title}: ${summary}. Arrow keys read the values.`);
+  }).join(" · ") || "select a curve below";
+  graph.replaceChildren(draw("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, "aria-hidden": "true" }, parts, cursor));
+  graph.setAttribute("aria-label", `${title}: ${summary}. Press the arrow keys to read the values.`);
   readout.textContent = summary;
 
-  let at = -1; // the epoch that the pointer or the arrow keys read out
+  let at = -1; // the epoch shown in the readout
   const read = (epoch) => {
     at = Math.max(0, Math.min(last, epoch));
     fill(cursor, { visibility: "visible", x1: x(at), x2: x(at) }, []);
     const [stage, { start }] = [...stages].filter(([, found]) => found.start <= at).at(-1);
     const values = curves.filter((curve) => curve.stage === stage).map(({ name, epochs, values: heights }) => {
-      const far = epochs.map((one) => Math.abs(one - at));
-      return `${curveName(name)} ${number(heights[far.indexOf(Math.min(...far))], 3)}`;
+      const distances = epochs.map((other) => Math.abs(other - at));
+      return `${curveName(name)} ${number(heights[distances.indexOf(Math.min(...distances))], 3)}`;
     });
     readout.textContent = [`${stage}, epoch ${at - start + 1}`, ...values].join(" · ");
   };
-  board.onpointermove = (event) => {
-    const box = board.firstChild.getBoundingClientRect();
+  graph.onpointermove = (event) => {
+    const box = graph.firstChild.getBoundingClientRect();
     read(Math.round(((((event.clientX - box.left) / box.width) * WIDE - LEFT) / (RIGHT - LEFT)) * Math.max(1, last)));
   };
-  board.onpointerleave = () => {
+  graph.onpointerleave = () => {
     cursor.setAttribute("visibility", "hidden");
     readout.textContent = summary;
   };
-  board.onkeydown = (event) => {
+  graph.onkeydown = (event) => {
     if (event.key !== "ArrowRight" && event.key !== "ArrowLeft") return;
     event.preventDefault();
     read(at + (event.key === "ArrowRight" ? 1 : -1));
   };
 }
 
-// Lowest and highest value with round numbers between them.
+// The limits of an axis that holds all values, and its round ticks.
 function scaleOf(values) {
   const [least, most] = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
   const span = most - least || Math.abs(most) || 1;

@@ -1,7 +1,7 @@
-// The page: elements, the data of its runs, tables that sort and open, and where the reader is.
-// Elements are made of attributes and plain text: nothing here or elsewhere parses HTML.
+// Elements, the data of the runs, sortable tables with clickable numbers, and the dialogs with their browser history.
+// Elements are built from attributes and plain text: no script of the page parses HTML.
 
-let clipLists = []; // classes, keys and labels of the test clips that several runs share
+let clipLists = []; // test clips shared by several runs: their classes, keys and labels
 let runs = new Map(); // id -> run
 
 const find = (id) => document.getElementById(id);
@@ -22,66 +22,66 @@ function on(element, event, act) {
   return element;
 }
 
-const choice = (said, options, chosen) => on(make("select", { "aria-label": said },
-  options.map(([value, name]) => make("option", { value }, name))), "change", (event) => chosen(event.target.value));
-const searchField = (said, typed) => on(make("input", { type: "search", placeholder: said, "aria-label": said }),
-  "input", (event) => typed(event.target.value.toLowerCase()));
+const choice = (label, options, onChange) => on(make("select", { "aria-label": label },
+  options.map(([value, name]) => make("option", { value }, name))), "change", (event) => onChange(event.target.value));
+const searchField = (label, onInput) => on(make("input", { type: "search", placeholder: label, "aria-label": label }),
+  "input", (event) => onInput(event.target.value.toLowerCase()));
 
-// The text of an element without its footnotes' letters.
+// The text of an element without footnote letters.
 const plain = (element) => [...element.childNodes].filter(({ nodeName }) => nodeName !== "SUP")
   .map((node) => node.textContent).join("").trim();
 
 const percent = (value) => (value ?? null) === null ? "–" : (100 * value).toFixed(1);
 const many = (count) => count.toLocaleString("en");
-const some = (count, what) => `${many(count)} ${what}${count === 1 ? "" : "s"}`;
+const plural = (count, noun) => `${many(count)} ${noun}${count === 1 ? "" : "s"}`;
 const rounded = (value, digits) => (Number.isInteger(value) ? many(value) : String(Number(value.toPrecision(digits))));
 const number = (value, digits = 4) => (value ?? null) === null ? "–" : rounded(value, digits);
 
-// A table of a head and of rows whose cells are texts or elements; columns named in `right` hold numbers.
+// A table whose cells are texts or elements; the columns listed in `right` are aligned to the right.
 function tableOf(heads, rows, right) {
   const side = (at) => (right.includes(at) ? "n" : null);
-  const head = make("tr", {}, heads.map((said, at) => make("th", { scope: "col", class: side(at) }, said)));
+  const head = make("tr", {}, heads.map((text, at) => make("th", { scope: "col", class: side(at) }, text)));
   const body = rows.map((cells) => make("tr", {}, cells.map((cell, at) => make("td", { class: side(at) }, cell))));
   return make("table", {}, make("thead", {}, head), make("tbody", {}, body));
 }
 
-// Terms and what they are; what is empty is left out.
+// Names and values as a description list without the empty values.
 function termsOf(values, textOf = (value) => value) {
-  const told = Object.entries(values).map(([name, value]) => [make("dt", {}, name), make("dd", {}, textOf(value))]);
-  return make("dl", {}, told.filter(([, text]) => text.childNodes.length && text.textContent !== ""));
+  const terms = Object.entries(values).map(([name, value]) => [make("dt", {}, name), make("dd", {}, textOf(value))]);
+  return make("dl", {}, terms.filter(([, text]) => text.childNodes.length && text.textContent !== ""));
 }
 
-// Rows in a table of which the first are shown, and as many more at each press.
+// A table of the first `step` rows with a button that shows `step` more.
 function lazily(heads, rows, rowOf, right, step) {
-  if (!rows.length) return make("p", { class: "note" }, "Nothing is of that kind.");
+  if (!rows.length) return make("p", { class: "note" }, "No matches.");
   const box = make("div", {});
   const show = (count) => {
     const table = make("div", { class: "scroll" }, tableOf(heads, rows.slice(0, count).map(rowOf), right));
-    const more = on(make("button", { type: "button" }, "more"), "click", () => show(count + step));
-    const told = make("p", { class: "note shown" }, `${many(count)} of ${many(rows.length)} shown `, more);
-    box.replaceChildren(table, ...(count < rows.length ? [told] : []));
+    const more = on(make("button", { type: "button" }, "Show more"), "click", () => show(count + step));
+    const footer = make("p", { class: "note shown" }, `${many(count)} of ${many(rows.length)} shown `, more);
+    box.replaceChildren(table, ...(count < rows.length ? [footer] : []));
     if (count > step) more.focus();
   };
   show(step);
   return box;
 }
 
-// A list under the fields that filter it. `passes` tells which rows stay, `sum` what is said of them.
-function filtered(rows, fieldsOf, passes, sum, listOf) {
+// A list below filter fields. `passes(row, filter)` selects the rows; `summarise` describes the selected rows.
+function filtered(rows, fieldsOf, passes, summarise, listOf) {
   const list = make("div", {});
   const count = make("p", { class: "note count", role: "status" });
-  const asked = {};
-  const ask = (change) => {
-    const found = rows.filter((row) => passes(row, Object.assign(asked, change)));
-    count.textContent = sum(found);
-    list.replaceChildren(listOf(found));
+  const filter = {};
+  const update = (change) => {
+    const selected = rows.filter((row) => passes(row, Object.assign(filter, change)));
+    count.textContent = summarise(selected);
+    list.replaceChildren(listOf(selected));
   };
-  ask({});
-  return [make("div", { class: "filters" }, fieldsOf(ask)), count, list];
+  update({});
+  return [make("div", { class: "filters" }, fieldsOf(update)), count, list];
 }
 
 async function readRuns() {
-  const packed = Uint8Array.from(atob(find("data").textContent), (sign) => sign.charCodeAt(0));
+  const packed = Uint8Array.from(atob(find("data").textContent), (letter) => letter.charCodeAt(0));
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const data = JSON.parse(await new Response(unpacked).text());
   for (const [name, column] of Object.entries(data.columns)) {
@@ -90,11 +90,11 @@ async function readRuns() {
   [clipLists, runs] = [data.lists, new Map(data.runs.map((run) => [run.id, run]))];
 }
 
-// What stands over a column: "Ekman-6 Acc E".
+// The full heading of a column: "Ekman-6 Acc E".
 const headingOf = (table, at) => table.querySelector(`th[data-column="${at}"]`).dataset.label;
 const nameOf = (table) => plain(table.caption.querySelector("b") ?? table.caption).replace(/\.$/, "") || "table";
 
-// A press of a heading sorts; lines between two rules stay together, so that published numbers never mix with ours.
+// A click on a heading sorts. Rows between two rules stay together, so that published numbers never mix with ours.
 function sortable(table) {
   const blocks = [];
   for (const row of table.tBodies[0].rows) {
@@ -105,8 +105,8 @@ function sortable(table) {
   const sort = (head) => {
     const at = Number(head.dataset.column);
     const numeric = Boolean(table.querySelector(`tbody td:nth-child(${at + 1})[data-value]`));
-    const turns = numeric ? ["descending", "ascending", null] : ["ascending", "descending", null];
-    const turn = turns[(turns.indexOf(head.getAttribute("aria-sort")) + 1) % 3];
+    const cycle = numeric ? ["descending", "ascending", null] : ["ascending", "descending", null];
+    const turn = cycle[(cycle.indexOf(head.getAttribute("aria-sort")) + 1) % 3];
     table.querySelector("[aria-sort]")?.removeAttribute("aria-sort");
     if (turn) head.setAttribute("aria-sort", turn);
     for (const { rule, rows } of blocks) {
@@ -114,34 +114,34 @@ function sortable(table) {
       for (const row of sorted) row.classList.toggle("rule", rule && row === sorted[0]);
       table.tBodies[0].append(...sorted);
     }
-    const said = turn ? `sorted by ${headingOf(table, at)}, ${turn}` : "in its first order";
-    find("said").textContent = `${nameOf(table)}: ${said}`;
+    const order = turn ? `sorted by ${headingOf(table, at)}, ${turn}` : "original order";
+    find("announcement").textContent = `${nameOf(table)}: ${order}`;
   };
   for (const button of table.querySelectorAll("thead button")) on(button, "click", () => sort(button.parentElement));
 }
 
-// Rows by a column; what has no value comes last whichever way, equal ones keep their order.
+// Rows sorted by a column. Rows without a value come last in both directions; equal rows keep their order.
 function ordered(rows, at, numeric, sign) {
   const keyOf = (row) => (numeric ? row.cells[at].dataset.value ?? "" : plain(row.cells[at]));
-  const compare = (one, other) => (numeric ? one - other : one.localeCompare(other, "en", { numeric: true }));
-  const known = rows.filter((row) => keyOf(row) !== "").sort((one, other) => sign * compare(keyOf(one), keyOf(other)));
+  const compare = (a, b) => (numeric ? a - b : a.localeCompare(b, "en", { numeric: true }));
+  const known = rows.filter((row) => keyOf(row) !== "").sort((a, b) => sign * compare(keyOf(a), keyOf(b)));
   return [...known, ...rows.filter((row) => keyOf(row) === "")];
 }
 
-// One number of a table is reached by Tab, the others from it by arrow keys; Enter or a click opens its runs.
-function opening(table) {
+// A table is one tab stop: arrow keys move between its numbers, and Enter or a click opens the runs of a number.
+function clickable(table) {
   const cells = [...table.querySelectorAll("td[data-runs]")];
   if (!cells.length) return;
   fill(table, { role: "grid", "aria-readonly": "true" }, []);
-  const reach = (cell) => cells.forEach((other) => { other.tabIndex = other === cell ? 0 : -1; });
-  reach(cells[0]);
+  const setTabStop = (cell) => cells.forEach((other) => { other.tabIndex = other === cell ? 0 : -1; });
+  setTabStop(cells[0]);
   for (const cell of cells) {
     cell.classList.add("open");
-    cell.title = `${some(cell.dataset.runs.split(" ").length, "run")} behind this number`;
-    on(cell, "focus", () => reach(cell));
+    cell.title = `Show the runs of this number (${cell.dataset.runs.split(" ").length})`;
+    on(cell, "focus", () => setTabStop(cell));
     on(cell, "click", () => go("cell", cell.dataset.cell));
     on(cell, "keydown", (event) => {
-      const next = beside(cell, event.key);
+      const next = cellForKey(cell, event.key);
       if (next === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
       event.preventDefault();
       if (next === cell) go("cell", cell.dataset.cell);
@@ -150,22 +150,22 @@ function opening(table) {
   }
 }
 
-// The number that a key leads to: the same for Enter, null at the edge, undefined for other keys.
-function beside(cell, key) {
+// The cell that a key leads to: the same cell for Enter, null at the edge, undefined for other keys.
+function cellForKey(cell, key) {
   const opens = (other) => other?.classList.contains("open");
-  const line = [...cell.parentElement.cells].filter(opens);
-  const column = [...cell.closest("tbody").rows].map((row) => row.cells[cell.cellIndex]).filter(opens);
-  const [across, down] = [line.indexOf(cell), column.indexOf(cell)];
-  const ways = { Enter: cell, " ": cell, Home: line[0], End: line.at(-1), ArrowLeft: line[across - 1],
-    ArrowRight: line[across + 1], ArrowUp: column[down - 1], ArrowDown: column[down + 1] };
-  return key in ways ? ways[key] ?? null : undefined;
+  const row = [...cell.parentElement.cells].filter(opens);
+  const column = [...cell.closest("tbody").rows].map((other) => other.cells[cell.cellIndex]).filter(opens);
+  const [across, down] = [row.indexOf(cell), column.indexOf(cell)];
+  const targets = { Enter: cell, " ": cell, Home: row[0], End: row.at(-1), ArrowLeft: row[across - 1],
+    ArrowRight: row[across + 1], ArrowUp: column[down - 1], ArrowDown: column[down + 1] };
+  return key in targets ? targets[key] ?? null : undefined;
 }
 
-// #run=KEY and #cell=NAME open beside the page; the back button closes them again.
-let opener = null; // what had the focus before the first of them opened
+// #run=KEY and #cell=NAME open the dialog `drill`; the browser's back button closes it again.
+let opener = null; // the element that had the focus before the dialog opened
 let lastRun = null;
-let shown = ""; // the hash that was acted on last
-let leaving = false; // closed by hand, and the browser is not back at the page yet
+let shown = ""; // the hash of the current view
+let leaving = false; // the dialog was closed, but the browser has not gone back to the page's own history entry yet
 
 const here = () => [...new URLSearchParams(location.hash.slice(1))].find(([kind]) => kind === "run" || kind === "cell");
 const depth = () => (here() ? history.state?.depth ?? 0 : 0);
@@ -182,12 +182,12 @@ function viewOf(kind, id) {
   const cell = [...document.querySelectorAll("td[data-runs]")].find((found) => found.dataset.cell === id);
   if (kind === "run" && runs.has(id)) return runView(runs.get(id));
   if (kind === "cell" && cell) return cellView(cell);
-  return [titleOf("Not in this page", kind), make("p", {}, `Nothing of this page is called ${id}.`)];
+  return [titleOf("Not on this page", kind), make("p", {}, `This page has no ${kind} named ${id}.`)];
 }
 
 function show(event) {
   const drill = find("drill");
-  if (event && shown === location.hash) return; // the second event of one step
+  if (event && shown === location.hash) return; // one step fires popstate and hashchange
   [shown, leaving] = [location.hash, false];
   const [kind, id] = here() ?? [];
   if (!kind) return drill.close();
@@ -202,7 +202,7 @@ function show(event) {
 }
 
 function closed() {
-  if (find("drill").open || leaving) return; // the event comes late: opened again since, or closed twice
+  if (find("drill").open || leaving) return; // a late event: the dialog is open again, or was closed twice
   leaving = depth() > 0;
   if (leaving) history.go(-depth());
   else if (here()) { bare(); show(); }
@@ -211,15 +211,15 @@ function closed() {
 }
 
 function startRuns() {
-  for (const table of document.querySelectorAll("figure.grid table")) opening(table);
+  for (const table of document.querySelectorAll("figure.grid table")) clickable(table);
   find("list").append(...listAll());
   on(find("drill-back"), "click", () => history.back());
   on(find("drill"), "close", closed);
   for (const event of ["popstate", "hashchange"]) on(window, event, show);
   if (!here()) return;
-  const wanted = location.hash;
-  bare(); // the page itself comes before what is open
-  history.pushState({ depth: 1 }, "", wanted);
+  const target = location.hash;
+  bare(); // a history entry of the page itself, so that "back" closes the dialog
+  history.pushState({ depth: 1 }, "", target);
   show();
 }
 
@@ -236,8 +236,8 @@ function start() {
       find("large").showModal();
     });
   }
-  const sorry = "The runs need a newer browser: Chrome 92, Firefox 113 or Safari 16.4. Tables and figures are whole.";
-  readRuns().then(startRuns, () => find("list").append(make("p", { class: "warning" }, sorry)));
+  const message = "The list of runs needs Chrome 92, Firefox 113 or Safari 16.4. Tables and figures are complete.";
+  readRuns().then(startRuns, () => find("list").append(make("p", { class: "warning" }, message)));
 }
 
 start();

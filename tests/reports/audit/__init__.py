@@ -1,1 +1,1 @@
-"""Tests of what a written report is made of, and whether it still is."""
+"""Tests of writing and checking reports."""

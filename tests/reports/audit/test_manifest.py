@@ -1,4 +1,4 @@
-"""The manifest tells of every number which runs it is made of, and of every run and file what it was."""
+"""Tests that the manifest lists the runs of every number and describes every run and file."""
 
 from __future__ import annotations
 
@@ -57,17 +57,17 @@ def test_every_cell_is_there_with_its_text_and_its_runs_where_it_has_some(built,
     assert all(cell.get("runs", True) for cell in raw["cells"].values()) and len(wanted) > 10
 
 
-def test_every_run_tells_what_it_was_and_by_which_files(built, raw):
+def test_every_run_is_described_with_its_files(built, raw):
     for run in built.report.runs:
-        told, spec = raw["runs"][run.record.key], run.record.spec
-        assert told["record"] == run.record_sha256 and len(told["record"]) == 64
-        assert told["predictions"] == run.record.files.get(PREDICTIONS_FILE)
-        assert told["failed"] == (run.record.error is not None)
+        described, spec = raw["runs"][run.record.key], run.record.spec
+        assert described["record"] == run.record_sha256 and len(described["record"]) == 64
+        assert described["predictions"] == run.record.files.get(PREDICTIONS_FILE)
+        assert described["failed"] == (run.record.error is not None)
         for name in ("method", "version", "dataset", "data", "fold", "seed", "protocol", "split", "content", "weights"):
-            assert told[name] == getattr(spec, name), name
-        assert (told["commit"], told["dirty"]) == (run.record.provenance["commit"], False)
-        assert told["preset"] == "quick" and len(told["config"]) == 64
-    assert len({told["config"] for told in raw["runs"].values()}) == 2  # one an arm
+            assert described[name] == getattr(spec, name), name
+        assert (described["commit"], described["dirty"]) == (run.record.provenance["commit"], False)
+        assert described["preset"] == "quick" and len(described["config"]) == 64
+    assert len({described["config"] for described in raw["runs"].values()}) == 2  # one per arm
 
 
 def test_every_table_is_there_in_every_format(built, raw):
@@ -76,11 +76,11 @@ def test_every_table_is_there_in_every_format(built, raw):
     }
 
 
-def test_who_made_it_and_what_it_warns_of_is_told(built, raw):
+def test_provenance_and_warnings_are_listed(built, raw):
     assert raw["warnings"] == list(built.report.warnings) and set(raw["made_by"]) == {"commit", "dirty", "source"}
 
 
-def test_a_manifest_that_is_begun_names_old_and_new_files_and_vouches_for_none(built, tmp_path):
+def test_an_unfinished_manifest_lists_old_and_new_files_without_hashes(built, tmp_path):
     (tmp_path / MANIFEST_FILE).write_text(make_manifest(built.report, WORDS, FILES))
     old = read_manifest(tmp_path)
     (tmp_path / MANIFEST_FILE).write_text(make_unfinished_manifest(WORDS, old, ["macros.tex", "new.md"]))
@@ -108,21 +108,21 @@ BROKEN = {
     "a cell without text": json.dumps({**GOOD, "cells": {"t/l/c": {"runs": []}}}),
     **{f"no {name}": json.dumps({n: v for n, v in GOOD.items() if n != name}) for name in GOOD},
     **{
-        f"not asked: {name}": json.dumps({**GOOD, "asked": {n: v for n, v in WORDS.items() if n != name}})
+        f"no argument: {name}": json.dumps({**GOOD, "asked": {n: v for n, v in WORDS.items() if n != name}})
         for name in REQUEST_FIELDS
     },
 }
 
 
 @pytest.mark.parametrize("content", [*BROKEN.values(), b"\xff\xfe\x80"], ids=[*BROKEN, "no text"])
-def test_a_broken_manifest_is_one_clear_line_that_says_what_to_do(tmp_path, content):
+def test_a_broken_manifest_gives_one_line_with_the_next_step(tmp_path, content):
     (tmp_path / MANIFEST_FILE).write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(StoreError) as told:
+    with pytest.raises(StoreError) as raised:
         read_manifest(tmp_path)
-    assert str(tmp_path / MANIFEST_FILE) in str(told.value) and "\n" not in str(told.value)
-    assert "move that folder away" in str(told.value)
+    assert str(tmp_path / MANIFEST_FILE) in str(raised.value) and "\n" not in str(raised.value)
+    assert "move that folder away" in str(raised.value)
 
 
-def test_a_good_manifest_is_not_taken_for_a_broken_one(tmp_path):
+def test_a_valid_manifest_is_read(tmp_path):
     (tmp_path / MANIFEST_FILE).write_text(json.dumps(GOOD))
     assert read_manifest(tmp_path).asked == WORDS

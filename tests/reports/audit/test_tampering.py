@@ -1,4 +1,4 @@
-"""Whatever one edits in a written report, or in what it is made of, is named; every cell by its name."""
+"""Tests that each kind of edit of a written report or of its runs is found, with the names of the cells."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ CELL = "ablation_scores/mart/ekman6/acc_e"
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """Results with a report of every kind of table and a figure in `out`."""
+    """Write results with a report of every kind of table and a figure in `out`."""
     results = results_of(tmp_path_factory.mktemp("whole"), "mbt", "mart")
     write(composed(results, "ablation", (FIGURE,)), results / "out")
     return results
 
 
 def text_of(out: Path) -> str:
-    """What the tables print in the cell."""
+    """Return the text of the cell."""
     return json.loads((out / MANIFEST_FILE).read_text())["cells"][CELL]["text"]
 
 
 def other_digit(text: str) -> str:
-    """The text with another first digit."""
+    """Return the text with another first digit."""
     found = re.search(r"\d", text)
     assert found is not None
     return text[: found.start()] + str((int(found[0]) + 1) % 10) + text[found.end() :]
@@ -106,7 +106,7 @@ def edit_prediction(results: Path) -> None:
     table.to_parquet(path, index=False)
 
 
-CASES: dict[str, tuple[Callable[[Path], None], str, bool]] = {  # edit, what is said, whether the cell is named
+CASES: dict[str, tuple[Callable[[Path], None], str, bool]] = {  # edit, part of the message, True if the cell is named
     "Markdown": (edit_table("md", r"^\| mart "), "tables/ablation_scores.md was edited", True),
     "LaTeX": (edit_table("tex", f"% {CELL}:"), "tables/ablation_scores.tex was edited", True),
     "CSV": (edit_table("csv", "^mart,"), "tables/ablation_scores.csv was edited", True),
@@ -119,7 +119,7 @@ CASES: dict[str, tuple[Callable[[Path], None], str, bool]] = {  # edit, what is 
     "report.md": (edit_bytes("report.md"), "report.md was edited", False),
     "macros.tex": (edit_bytes("macros.tex"), "macros.tex was edited", False),
     "record": (edit_record, "record of run", True),
-    "prediction": (edit_prediction, "were changed since its record was written", True),
+    "prediction": (edit_prediction, "changed after its record was written", True),
 }
 
 

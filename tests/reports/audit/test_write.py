@@ -1,4 +1,4 @@
-"""A report is written whole or says that it is not; what it replaces goes, and nothing else."""
+"""Tests that a report is written completely or marked as unfinished, and replaces only files of an older report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.reports.made import make_run
 
 
 class Killed(BaseException):
-    """What ends a process between two files."""
+    """Exception that stops the writing between two files."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def built(plain):
 
 @pytest.fixture(scope="module")
 def larger(tmp_path_factory):
-    """A report with a table and figures that the other does not have."""
+    """Compose a report with a table and figures that the other does not have."""
     results = results_of(tmp_path_factory.mktemp("larger"), "majority", "probe", seeds=1)
     make_run(results, "probe", "iemocap", fold=1, clips=30)
     return composed(results, figures=("comparison_results", "comparison_learning"))
@@ -38,14 +38,14 @@ def larger(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def large(larger, tmp_path_factory):
-    """The folder of the larger report as it was written: a test that changes it takes a copy."""
+    """Write the larger report; tests that change its folder take a copy."""
     out = tmp_path_factory.mktemp("large") / "out"
     write(larger, out)
     return out
 
 
 def killed_after(files, monkeypatch):
-    """Let the writing end when so many files are there."""
+    """Stop the writing after this number of files."""
     done = []
 
     def count(path, content):
@@ -79,11 +79,11 @@ def test_the_same_report_has_the_same_files(built, larger, large, tmp_path):
             assert (first / path).read_bytes() == (tmp_path / "second" / path).read_bytes(), path
 
 
-def test_a_report_that_replaces_another_removes_what_was_only_in_that_and_nothing_of_others(built, large, tmp_path):
+def test_a_report_that_replaces_another_removes_only_files_of_that_report(built, large, tmp_path):
     out = copied(large, tmp_path / "out")
     before = files_in(out)
-    (out / "notes.txt").write_text("mine")
-    (out / "tables" / "mine.tex").write_text("mine")
+    (out / "notes.txt").write_text("private")
+    (out / "tables" / "mine.tex").write_text("private")
     write(built, out)
     manifest = read_manifest(out)
     assert before - set(manifest.files) - {MANIFEST_FILE}
@@ -92,7 +92,7 @@ def test_a_report_that_replaces_another_removes_what_was_only_in_that_and_nothin
 
 
 @pytest.mark.parametrize("files", [1, 2, 5, 9, -2, -1])
-def test_a_write_that_is_killed_is_told_and_writing_again_mends_it(built, tmp_path, monkeypatch, files):
+def test_a_killed_write_is_reported_and_writing_again_repairs_it(built, tmp_path, monkeypatch, files):
     write(built, tmp_path / "count")
     out, whole = tmp_path / "out", len(files_in(tmp_path / "count"))
     with monkeypatch.context() as patch:
@@ -119,8 +119,8 @@ def test_a_write_that_is_killed_before_its_first_file_leaves_the_old_report(buil
 @pytest.mark.parametrize("files", [1, 4, 12])
 def test_a_killed_write_over_an_old_report_forgets_none_of_its_files(built, large, tmp_path, monkeypatch, files):
     out = copied(large, tmp_path / "out")
-    (out / "notes.txt").write_text("mine")
-    for _ in range(2):  # twice, as a person may
+    (out / "notes.txt").write_text("private")
+    for _ in range(2):  # a user may interrupt it twice
         with monkeypatch.context() as patch:
             killed_after(files, patch)
             with pytest.raises(Killed):
@@ -164,7 +164,7 @@ def test_a_write_that_is_killed_before_old_files_are_deleted_leaves_none_behind(
 def test_what_an_old_manifest_names_outside_its_folder_or_a_folder_is_never_deleted(built, larger, tmp_path, path):
     out, secret = tmp_path / "out", tmp_path / "secret"
     write(built, out)
-    secret.write_text("mine")
+    secret.write_text("private")
     path = path.replace("{absolute}", str(secret))
     if path == "link":
         (out / "link").symlink_to(secret)
@@ -172,28 +172,28 @@ def test_what_an_old_manifest_names_outside_its_folder_or_a_folder_is_never_dele
     manifest["files"][path] = "0" * 64
     (out / MANIFEST_FILE).write_text(json.dumps(manifest))
     write(built, out)
-    assert secret.read_text() == "mine" and (out / "tables").is_dir()
+    assert secret.read_text() == "private" and (out / "tables").is_dir()
     assert check(built, out) == []
 
 
-def test_progress_tells_of_every_figure(larger, tmp_path):
-    told_of = []
-    write(larger, tmp_path, lambda *told: told_of.append(told))
-    assert told_of == [("figures", place, 2) for place in range(3)]
+def test_progress_reports_every_figure(larger, tmp_path):
+    calls = []
+    write(larger, tmp_path, lambda *call: calls.append(call))
+    assert calls == [("figures", place, 2) for place in range(3)]
 
 
 def test_a_folder_with_files_of_others_is_refused_and_stays_as_it_is(built, tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="holds files that are no report's"):
+    (tmp_path / "notes.txt").write_text("private")
+    with pytest.raises(ConfigError, match="holds files that are not a report"):
         write(built, tmp_path)
     assert files_in(tmp_path) == {"notes.txt"}
 
 
 def test_a_file_is_refused(built, tmp_path):
-    (tmp_path / "out").write_text("mine")
+    (tmp_path / "out").write_text("private")
     with pytest.raises(ConfigError, match="is a file"):
         write(built, tmp_path / "out")
-    assert (tmp_path / "out").read_text() == "mine"
+    assert (tmp_path / "out").read_text() == "private"
 
 
 def test_new_and_empty_folders_and_those_of_reports_are_taken(built, tmp_path):
@@ -212,10 +212,10 @@ def test_the_page_shows_the_figures_that_are_drawn(large):
 def test_two_commands_do_not_write_one_report_at_once(tmp_path):
     with (
         report_lock(tmp_path / "out"),
-        pytest.raises(StoreError, match="another command writes the report"),
+        pytest.raises(StoreError, match="another command is writing the report"),
         report_lock(tmp_path / "out"),
     ):
-        raise AssertionError("both are in")
+        raise AssertionError("both commands hold the lock")
     with report_lock(tmp_path / "out"), report_lock(tmp_path / "other"):
         pass
 
@@ -223,15 +223,17 @@ def test_two_commands_do_not_write_one_report_at_once(tmp_path):
 def test_an_older_printed_paper_goes_with_the_report_that_replaces_it(built, tmp_path):
     write(built, tmp_path / "out")
     (tmp_path / "out" / "paper.pdf").write_bytes(b"an older report")
-    assert [one.message for one in check(built, tmp_path / "out")] == ["paper.pdf is not in the manifest"]
+    assert [one.message for one in check(built, tmp_path / "out")] == [
+        "paper.pdf is not in manifest.json; write the report again"
+    ]
     write(built, tmp_path / "out")
     assert not (tmp_path / "out" / "paper.pdf").exists() and check(built, tmp_path / "out") == []
 
 
-def test_what_a_killed_command_left_half_written_goes_with_the_next_write(built, tmp_path):
+def test_temporary_files_of_a_killed_command_are_deleted_by_the_next_write(built, tmp_path):
     write(built, tmp_path / "out")
     left, mine = tmp_path / "out" / "tables" / ".comparison_scores.md.ab12", tmp_path / "out" / "tables" / ".mine"
     left.write_text("half")
-    mine.write_text("a person's")
+    mine.write_text("private")
     write(built, tmp_path / "out")
     assert not left.exists() and mine.exists()

@@ -1,4 +1,4 @@
-"""A report of made runs, composed, written with a figure or none, and checked."""
+"""Compose, write and check reports of synthetic runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from studies.select import ReportQuery
 from studies.studies import STUDIES
 from tests.reports.made import make_run
 
-FIGURE = "ablation_results"  # the one that is drawn: each takes half a second
+FIGURE = "ablation_results"  # only one figure is drawn: each takes half a second
 
 
 def results_of(folder: Path, *arms: str, seeds: int = 2) -> Path:
-    """A results folder with runs of a few clips. Of arms that nothing is held against, as probe and majority, a report
-    takes no time: comparisons are what takes long."""
+    """Write a results folder with runs of a few clips.
+
+    A report of arms without comparisons, such as probe and majority, is fast; comparisons take most of the time."""
     for arm in arms:
         for seed in range(seeds):
             make_run(folder, arm, seed=seed, clips=30, request={})
@@ -27,7 +28,7 @@ def results_of(folder: Path, *arms: str, seeds: int = 2) -> Path:
 
 
 def composed(results: Path, name: str = "comparison", figures: tuple[str, ...] = ()) -> BuiltReport:
-    """The report, with these figures alone."""
+    """Build the report with these figures only."""
     built = build_report(results, name, STUDIES[name], ReportQuery(), MlflowStore(results), "http://127.0.0.1:5000")
     sections = tuple(
         replace(section, figures=tuple(picture for picture in section.figures if picture.name in figures))
@@ -36,14 +37,14 @@ def composed(results: Path, name: str = "comparison", figures: tuple[str, ...] =
     return replace(built, report=replace(built.report, sections=sections))
 
 
-def write(built: BuiltReport, out: Path, progress=lambda *told: None) -> None:
-    """Write it."""
+def write(built: BuiltReport, out: Path, progress=lambda *call: None) -> None:
+    """Write the report."""
     asked = {"name": built.report.name, "runs": "", "preset": "", "settings": []}
     write_report(built.report, built.results, built.searches, asked, out, progress)
 
 
 def check(built: BuiltReport, out: Path) -> list[Finding]:
-    """Hold a written report against one that is composed anew."""
+    """Check a written report against one that is composed again."""
     manifest = read_manifest(out)
     assert manifest is not None and manifest.finished
     return check_report(
@@ -52,10 +53,10 @@ def check(built: BuiltReport, out: Path) -> list[Finding]:
 
 
 def copied(folder: Path, place: Path) -> Path:
-    """A copy that a test may spoil."""
+    """Return a copy that a test may change."""
     return Path(shutil.copytree(folder, place))
 
 
-def told(findings: list[Finding], what: str) -> list[Finding]:
-    """The findings that say this."""
-    return [finding for finding in findings if what in finding.message]
+def find_messages(findings: list[Finding], text: str) -> list[Finding]:
+    """Return the findings whose message contains the text."""
+    return [finding for finding in findings if text in finding.message]

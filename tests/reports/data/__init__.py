@@ -1,1 +1,1 @@
-"""Tests of reports/data."""
+"""Tests of the summary and the page of a data set."""

@@ -1,4 +1,4 @@
-"""Facts of data sets that do not exist."""
+"""Summaries of synthetic data sets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CARD = DatasetInfo(
     emotions={"anger": frozenset({"anger"}), "joy": frozenset({"joy", "trust"})},
     language="en",
     licence="on request",
-    cite="Nobody et al., 2020",
+    cite="Doe et al., 2020",
     obtain="ask",
     unreached=("calm",),
     reasons={"joy": "joy is joy"},
@@ -30,13 +30,13 @@ def clip(label: int, number: int, split: str = "train", seconds: float | None = 
 
 
 def clips(each: int = 6, **fields: Any) -> tuple[ClipSummary, ...]:
-    """`each` training clips and two test clips of every class."""
+    """Return `each` training clips and two test clips of every class."""
     places = [(label, number) for label in range(3) for number in range(each + 2)]
     return tuple(clip(label, number, "train" if number < each else "test", **fields) for label, number in places)
 
 
 def heard(card: DatasetInfo, **cells: tuple[str | float, ...]) -> FactsSection:
-    """A section that a method adds; `cells` are those of a class."""
+    """Return a section that a method adds; `cells` maps a class to its cells."""
     rows = tuple(ClassFacts(name, cells.get(name, ("12", 0.5)), f"why {name}") for name in card.classes)
     return FactsSection(
         "heard", f"Heard in {card.title}", ("entries", "share"), rows, "What is meant.", "Nothing for", card.classes[-1]
@@ -56,7 +56,7 @@ def facts(**fields: Any) -> DatasetSummary:
 
 
 def missing(found: DatasetSummary, *keys: str) -> DatasetSummary:
-    """The same data set without the media of some clips."""
-    told = tuple(DataIssue("missing", key, "listed, but no picture or sound was found") for key in keys)
+    """Return the same data set without the media of some clips."""
+    problems = tuple(DataIssue("missing", key, "listed, but no picture or sound was found") for key in keys)
     rows = tuple(replace(row, seconds=None, present=(False,) * 3) if row.key in keys else row for row in found.clips)
-    return replace(found, clips=rows, issues=(*found.issues, *told))
+    return replace(found, clips=rows, issues=(*found.issues, *problems))

@@ -23,7 +23,7 @@ VOID = {"meta", "img"}
 
 
 class Parsed(HTMLParser):
-    """The tags, the text, and the cells of each table of a page; fails where a tag is not closed."""
+    """Parser of a page's tags, text and table cells; fails on tags that are not closed."""
 
     def __init__(self, content: str):
         super().__init__()
@@ -62,27 +62,27 @@ class Parsed(HTMLParser):
             self.tables[self._table][-1][-1] += data
 
 
-def test_clips_are_counted_by_class_and_split_with_a_line_of_totals():
+def test_clips_are_counted_by_class_and_split_with_a_row_of_totals():
     found = Parsed(make_dataset_page(missing(facts(), "joy/0"))).tables["classes"]
     assert found[0] == ["class (sentiment)", "train", "test", "groups", "lost", "hours"]
     assert ["joy (+)", "5", "2", "7", "1", "0.01"] in found and ["calm (0)", "6", "2", "8", "0", "0.01"] in found
     assert found[-1] == ["all", "17", "6", "23", "1", "0.03"]
 
 
-def test_val_has_a_column_where_the_lists_state_it():
-    assert "cut from train" in Parsed(make_dataset_page(facts())).text
+def test_val_has_a_column_if_the_lists_define_it():
+    assert "split from train" in Parsed(make_dataset_page(facts())).text
     stated = Parsed(make_dataset_page(facts(clips=(*clips(), clip(0, 99, "val")))))
     assert stated.tables["classes"][0][:4] == ["class (sentiment)", "train", "val", "test"]
-    assert "cut from train" not in stated.text
+    assert "split from train" not in stated.text
 
 
-def test_the_card_stands_on_the_page():
+def test_the_page_lists_the_facts_of_the_data_set():
     text = Parsed(make_dataset_page(facts())).text
-    for told in (CARD.title, CARD.language, CARD.licence, CARD.cite, CARD.obtain, CARD.splits):
-        assert told in text
+    for fact in (CARD.title, CARD.language, CARD.licence, CARD.cite, CARD.obtain, CARD.splits):
+        assert fact in text
     many = replace(CARD, folds=(1, 2, 3), fold="session left out", clips=99)
     text = Parsed(make_dataset_page(replace(facts(), info=many, fold=2))).text
-    assert "2, of 1 to 3: session left out" in text and "said to have 99" in text
+    assert "2, of 1 to 3: session left out" in text and "official number is 99" in text
 
 
 @pytest.mark.parametrize("ticks", [DURATION_TICKS, WORD_TICKS])
@@ -103,13 +103,13 @@ def test_bars_of_classes_hold_their_clips_by_split_and_the_lost_ones():
 def test_the_longest_and_the_median_clip_are_named():
     long = clip(1, 77, seconds=7200.0)
     text = Parsed(make_dataset_page(facts(clips=(*clips(), long)))).text
-    assert "joy/77 with 2 h" in text and "median 4 s" in text
+    assert "joy/77 (2 h)" in text and "median 4 s" in text
 
 
-def test_words_tell_how_many_clips_have_none():
+def test_clips_without_words_are_counted():
     silent = [replace(row, words=0) for row in clips()[:6]]
     text = Parsed(make_dataset_page(facts(clips=(*silent, *clips()[6:])))).text
-    assert "25 % of the clips (6 of 24) have no words; the others have 54 in all" in text
+    assert "25 % of the clips (6 of 24) have no words; the others have 54 in total" in text
 
 
 def test_modalities_are_shares_of_the_readable_clips():
@@ -126,22 +126,22 @@ def test_a_section_that_a_method_adds_has_its_table_its_reasons_and_what_they_me
     assert "heard" not in Parsed(make_dataset_page(facts(sections=()))).tables
 
 
-def test_stills_are_shown_with_the_clip_they_are_of():
+def test_frames_are_shown_with_the_names_of_their_clips():
     found = Parsed(make_dataset_page(facts(thumbnails={"joy": (Thumbnail("joy/1", b"\xff\xd8one"),)})))
     (image,) = [values for _, values in found.tags if str(values.get("src")).startswith("data:image/jpeg")]
     assert image["alt"] == "joy/1"
     assert base64.b64decode(image["src"].removeprefix("data:image/jpeg;base64,")) == b"\xff\xd8one"
-    assert found.text.count("No picture.") == 2
+    assert found.text.count("No frame.") == 2
 
 
 def test_problems_of_a_kind_are_named_up_to_a_hundred():
-    told = tuple(DataIssue("silent", f"joy/{number}", "no sound") for number in range(250))
-    found = Parsed(make_dataset_page(facts(issues=told)))
+    problems = tuple(DataIssue("silent", f"joy/{number}", "no sound") for number in range(250))
+    found = Parsed(make_dataset_page(facts(issues=problems)))
     assert [tag for tag, _ in found.tags].count("li") == 100
     assert "and 150 more in problems.csv" in found.text and "joy/99" in found.text and "joy/100" not in found.text
 
 
-def test_fitness_is_said_with_its_reasons():
+def test_fitness_is_shown_with_reasons():
     assert "Fit to run" in Parsed(make_dataset_page(facts())).text
     text = Parsed(
         make_dataset_page(facts(clips=tuple(row for row in clips() if row.target or row.split == "test")))
@@ -150,17 +150,20 @@ def test_fitness_is_said_with_its_reasons():
 
 
 def named(name: str) -> str:
-    """The page of a data set in which everything bears one name."""
+    """Return the page of a data set in which every text is `name`."""
     card = replace(CARD, title=name, classes=(name, "joy", "calm"), cite=name, licence=name, language=name, obtain=name)
     card = replace(card, group=name, fold=name, folds=(1, 2), splits=name)
     section = heard(card, joy=(name, name))
     section = replace(section, title=name, headings=(name, name), meaning=name, lead=name, names=name)
     rows = tuple(replace(row, key=f"{name}/{at}", group=name) for at, row in enumerate(clips()))
-    told = tuple(DataIssue(name, f"{name}/\x1b\u202e\udcff", name) for _ in range(3))
+    problems = tuple(DataIssue(name, f"{name}/\x1b\u202e\udcff", name) for _ in range(3))
     stills = {name: (Thumbnail(f"{name}/{name}", b"x"),)}
     return make_dataset_page(
         replace(
-            facts(clips=rows, issues=told, thumbnails=stills, is_sample=True), info=card, fold=1, sections=(section,)
+            facts(clips=rows, issues=problems, thumbnails=stills, is_sample=True),
+            info=card,
+            fold=1,
+            sections=(section,),
         )
     )
 
@@ -203,7 +206,7 @@ def test_the_page_fetches_nothing_and_runs_nothing():
     assert all(source.startswith(("data:image/jpeg;", "data:image/svg+xml;")) for source in sources)
 
 
-def test_the_sample_is_called_so_at_the_top_and_over_every_section():
+def test_the_sample_is_marked_at_the_top_and_in_every_section():
     content = make_dataset_page(facts(is_sample=True))
     assert content.count("BUILT-IN SAMPLE") == 3 + content.count("<section")
     assert "BUILT-IN SAMPLE" not in make_dataset_page(facts())
@@ -220,7 +223,7 @@ def test_the_sample_is_called_so_at_the_top_and_over_every_section():
     ],
     ids=["no clips", "nothing prepared", "nothing present", "no length", "all missing"],
 )
-def test_a_data_set_with_little_to_tell_has_a_page_all_the_same(found):
+def test_a_data_set_with_few_facts_still_has_a_page(found):
     assert "<h1>" in make_dataset_page(found) and Parsed(make_dataset_page(found)).text
 
 
@@ -228,7 +231,7 @@ def test_thirty_thousand_clips_make_a_small_page():
     rows = tuple(
         clip(at % 3, at, "train" if at % 5 else "test", 0.1 + at % 997, words=at % 313) for at in range(31_182)
     )
-    told = tuple(DataIssue(kind, row.key, "of a reason " * 20) for kind in "abcdefgh" for row in rows[::4])
-    content = make_dataset_page(facts(clips=rows, issues=told))
+    problems = tuple(DataIssue(kind, row.key, "of a reason " * 20) for kind in "abcdefgh" for row in rows[::4])
+    content = make_dataset_page(facts(clips=rows, issues=problems))
     assert len(content.encode()) < 1_000_000
     assert Parsed(content).tables["classes"][-1][1:4] == ["24,945", "6,237", "31,182"]

@@ -44,10 +44,10 @@ def test_clips_are_counted_by_class_and_split_and_in_all():
     assert table[-1] == ["all", "", "18", "6", "24", "-", "0.03"]
 
 
-def test_val_is_a_column_only_where_the_lists_state_it():
-    assert "val is cut from train" in shown(make_counts_table(facts()))
+def test_val_is_a_column_only_if_the_lists_define_it():
+    assert "val is split from train" in shown(make_counts_table(facts()))
     stated = shown(make_counts_table(facts(clips=(*clips(), clip(0, 99, "val")))))
-    assert "val is cut" not in stated and ["anger", "-", "6", "1", "2", "9", "-", "0.01"] in rows(stated)
+    assert "val is split" not in stated and ["anger", "-", "6", "1", "2", "9", "-", "0.01"] in rows(stated)
 
 
 def test_a_missing_clip_counts_as_lost_and_not_as_usable():
@@ -57,41 +57,41 @@ def test_a_missing_clip_counts_as_lost_and_not_as_usable():
 
 def test_nothing_prepared_has_no_hours():
     text = shown(make_counts_table(facts(clips=clips(seconds=None))))
-    assert "hours are known" in text and ["all", "", "18", "6", "24", "-", "-"] in rows(text)
+    assert "`prepare`" in text and ["all", "", "18", "6", "24", "-", "-"] in rows(text)
 
 
-def test_the_sample_is_called_the_sample():
+def test_the_sample_is_marked_as_the_sample():
     found = facts(is_sample=True, issues=(DataIssue("black", "joy/1", "black"),))
     assert "BUILT-IN SAMPLE" in shown(make_counts_table(found)) and "BUILT-IN SAMPLE" in shown(
         render_issues(found, None)
     )
 
 
-def test_problems_are_told_by_kind_the_most_frequent_first(tmp_path):
-    told = [DataIssue("silent", f"joy/{n}", "no sound above -60 dB") for n in range(3)]
+def test_problems_are_listed_by_kind_the_most_frequent_first(tmp_path):
+    problems = [DataIssue("silent", f"joy/{n}", "no sound above -60 dB") for n in range(3)]
     text = shown(
-        render_issues(facts(issues=(DataIssue("black", "joy/9", "black"), *told)), tmp_path / "problems.csv"), 300
+        render_issues(facts(issues=(DataIssue("black", "joy/9", "black"), *problems)), tmp_path / "problems.csv"), 300
     )
     kinds = [row[:2] for row in rows(text) if row[0]]
-    assert kinds == [["kind", "how many"], ["silent", "3"], ["black", "1"]]
+    assert kinds == [["kind", "count"], ["silent", "3"], ["black", "1"]]
     assert "joy/1" in text and "joy/2" not in text and REMEDIES["silent"] in text and "problems.csv" in text
 
 
-def test_no_problems_are_said_to_be_none():
+def test_a_data_set_without_problems_is_reported():
     assert shown(render_issues(facts(), None)).strip() == "no problems found"
 
 
 def test_names_with_markup_and_control_characters_are_shown_as_they_are():
-    told = DataIssue("link", "[red]joy[/red]/\x1b[2J\udcff", "it leaves")
-    assert "[red]joy[/red]/\\x1b[2J\\udcff" in shown(render_issues(facts(issues=(told,)), None))
+    problem = DataIssue("link", "[red]joy[/red]/\x1b[2J\udcff", "it leaves")
+    assert "[red]joy[/red]/\\x1b[2J\\udcff" in shown(render_issues(facts(issues=(problem,)), None))
 
 
-def test_every_kind_of_problem_that_the_code_tells_has_an_explanation():
+def test_every_kind_of_problem_in_the_code_has_a_remedy():
     calls = [
         node.args[0]
         for path in (ROOT / "datasets").rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Problem" and node.args
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "DataIssue" and node.args
     ]
     assert {kind.value for kind in calls if isinstance(kind, ast.Constant)} <= set(REMEDIES)
 
@@ -120,7 +120,7 @@ def test_few_groups_many_losses_and_absent_modalities_are_doubts():
         == "3 of 24 listed clips are missing or unreadable"
     )
     assert find_weaknesses(facts(clips=clips(present=(True, False, False)))) == [
-        "no clip has a sound",
+        "no clip has audio",
         "no clip has words",
     ]
     untested = facts(clips=tuple(row for row in clips() if (row.target, row.split) != (1, "test")))
@@ -128,8 +128,8 @@ def test_few_groups_many_losses_and_absent_modalities_are_doubts():
 
 
 def test_the_list_of_problems_reads_back_whatever_the_names(tmp_path):
-    told = [DataIssue("link", 'a,"b"\nc', "=1+1; ünï"), DataIssue("missing", "d\udcff", "")]
-    write_issues(told, tmp_path / "new" / "problems.csv")
+    problems = [DataIssue("link", 'a,"b"\nc', "=1+1; ünï"), DataIssue("missing", "d\udcff", "")]
+    write_issues(problems, tmp_path / "new" / "problems.csv")
     with (tmp_path / "new" / "problems.csv").open(encoding="utf-8", newline="") as file:
         assert list(csv.reader(file)) == [
             ["what", "where", "why"],
@@ -144,11 +144,11 @@ def test_a_list_that_cannot_be_written_is_an_error_of_one_line(tmp_path):
         write_issues([], tmp_path / "file" / "problems.csv")
 
 
-def test_what_is_present_is_listed_and_what_is_not_says_so():
+def test_present_and_missing_data_sets_are_listed():
     here = LocalDataset("ekman6", "data/ekman6", 1637, 1620, 12.5, 31, 1620)
     table = [
         re.split(r"\s{2,}", line.strip())
         for line in shown(make_dataset_list([here, LocalDataset("perr", "")])).splitlines()
     ]
     assert ["ekman6", "data/ekman6", "1,637", "1,620", "12.50", "31", "1,620"] in table
-    assert ["perr", "not here", "-", "-", "-", "-", "-"] in table
+    assert ["perr", "not found", "-", "-", "-", "-", "-"] in table

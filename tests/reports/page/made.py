@@ -1,4 +1,4 @@
-"""Reports of runs that never ran, with real files beside their records."""
+"""Reports of synthetic runs with real files next to their records."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ HOSTILE_TEXTS = (
 
 def card(name: str = "ekman6", classes: tuple[str, ...] = CLASSES, title: str = "") -> DatasetInfo:
     signs = tuple(-1 if at < 3 else 1 for at in range(len(classes)))
-    return DatasetInfo(name, title or TITLES[name], classes, signs, {}, "en", "on request", "Nobody, 2020", "ask")
+    return DatasetInfo(name, title or TITLES[name], classes, signs, {}, "en", "on request", "Doe, 2020", "ask")
 
 
 def run(folder: Path, facts: DatasetInfo, arm: str, seed: int, clips: int = 20, **more: Any) -> Run:
-    """A finished run with its files, or a failed one where `failed` is given. `name` is put into every text."""
+    """Return a finished run with its files, or a failed run if `failed` is given. `name` appears in every text."""
     failed, name, width = more.pop("failed", ""), more.pop("name", ""), more.pop("width", len(facts.classes))
     config = {"lr": 2e-4, "epochs": 20 + seed % 2, "mask": "affective", "weights_video": "", "words": name or "plain"}
     spec = RunSpec(arm.split("-")[0], 3, config, facts.name, "real", "f" * 64, "c" * 64, 0, seed)
@@ -81,7 +81,7 @@ def run(folder: Path, facts: DatasetInfo, arm: str, seed: int, clips: int = 20, 
 
 
 def _curves(acc: float, epochs: int) -> str:
-    """The text of both stages' curves."""
+    """Return the text of the curves of both stages."""
     points = []
     for epoch in range(epochs):
         fall = math.exp(-3 * epoch / epochs)
@@ -92,7 +92,7 @@ def _curves(acc: float, epochs: int) -> str:
 
 @cache
 def _pretrained(epochs: int) -> str:
-    """The points of the first stage, which are the same for every run."""
+    """Return the points of the first stage, which are the same for every run."""
     stage = "pretrain"
     points = [{"stage": stage, "epoch": at, "values": _losses(stage, at, epochs)} for at in range(epochs)]
     return json.dumps(points)[1:-1]
@@ -122,11 +122,11 @@ def _predictions(place: Path, classes: tuple[str, ...], label: np.ndarray, logit
 
 
 def grid(runs: list[Run], name: str = "comparison", title: str = "Comparison", caption: str = "") -> Table:
-    """Means of Acc E and F1 E by arm and data set, a published line below a rule, and a gap in it."""
+    """Return a table of means of Acc E and F1 E by arm and data set, with published rows that lack some values."""
     cards = {one.info.name: one.info for one in runs}
     scores = {"acc_e": "Acc E", "f1_e": "F1 E"}
     columns = [Column("method", "method", numeric=False)]
-    columns += [Column(f"{key}/{score}", told, cards[key].title) for key in cards for score, told in scores.items()]
+    columns += [Column(f"{key}/{score}", title, cards[key].title) for key in cards for score, title in scores.items()]
     lines = []
     for arm in dict.fromkeys(one.arm for one in runs):
         cells = [Cell(arm)]
@@ -145,37 +145,37 @@ def grid(runs: list[Run], name: str = "comparison", title: str = "Comparison", c
             cells = list(lines[row].cells)
             cells[at] = replace(cells[at], mark=mark)  # type: ignore[arg-type]
             lines[row] = Row(lines[row].id, tuple(cells))
-    told = [
+    published = [
         Cell(f"{50 + at:.1f}", "", 50.0 + at, (), ("As printed by the authors.",)) for at in range(len(columns) - 2)
     ]
-    lines.append(Row("published/mart", (Cell("MART, published"), Cell("–"), *told), rule_above=True))
+    lines.append(Row("published/mart", (Cell("MART, published"), Cell("–"), *published), rule_above=True))
     lines.append(Row("published/mbt", (Cell("MBT, published"), *[Cell("41.0", "", 41.0)] * (len(columns) - 1))))
-    said = caption or "Test split, percent, mean ± deviation over seeds. Best bold, second best underlined."
+    caption = caption or "Test split, percent, mean ± deviation over seeds. Best bold, second best underlined."
     warnings = ("Only 2 seeds: no difference can reach p = 0.05.",)
-    return Table(name, title, said, tuple(columns), tuple(lines), ("Published numbers had other splits.",), warnings)
+    return Table(name, title, caption, tuple(columns), tuple(lines), ("Published numbers had other splits.",), warnings)
 
 
 def report(runs: list[Run], **more: Any) -> Report:
-    """A report of one table and one picture."""
+    """Return a report of one table and one figure."""
     name = more.pop("name", "")
-    picture = ReportFigure("curve", name or "Differences", name or "What is shown.", lambda: None, ())  # type: ignore
+    picture = ReportFigure("curve", name or "Differences", name or "A line.", lambda: None, ())  # type: ignore
     text = (name or "Does MART beat the supervised model it starts from, and everything simpler, on each data set?",)
     grids = more.pop("grids", (grid(runs, title=name or "Comparison", caption=name),))
     section = Section("comparison", name or "Comparison", text, grids, (picture,))
-    warned = (name or "Runs of 2 commits stand in one table.",)
-    lead = name or "Six methods on five data sets, each with several seeds. Every number opens the runs it is made of."
-    values = {"is_sample": False, "warnings": warned, **more}
+    warnings = (name or "The runs come from 2 commits.",)
+    lead = name or "Six methods on five data sets, each with several seeds. Click a number to see its runs."
+    values = {"is_sample": False, "warnings": warnings, **more}
     return Report("comparison", name or "Comparison of methods", lead, (section,), tuple(runs), **values)
 
 
 def many(folder: Path, arms: tuple[str, ...], names: tuple[str, ...], seeds: int, clips: int, **more: Any) -> list[Run]:
-    """Runs of every arm on every data set with every seed."""
+    """Return runs of every arm on every data set with every seed."""
     cards = [card(name) for name in names]
     return [run(folder, one, arm, seed, clips, **more) for one in cards for arm in arms for seed in range(seeds)]
 
 
 def named(folder: Path, text: str) -> Report:
-    """A report in which everything bears one name."""
+    """Return a report in which every text is `text`."""
     facts = card(classes=(text, "joy"), title=text)
     runs = [run(folder, facts, arm, 0, name=text) for arm in ("mart", text)]
     runs.append(run(folder, facts, text, 1, name=text, failed=text))

@@ -1,4 +1,4 @@
-"""What a page holds of its runs is what their files say, small, and harmless whatever they are called."""
+"""Tests that the data in a page equal the files of its runs, are small, and are escaped."""
 
 import base64
 import gzip
@@ -23,7 +23,7 @@ PICTURE = {"curve": RenderedFigure("image/png", b"png")}
 
 
 class Tags(HTMLParser):
-    """The tags of a page with the names of their attributes, its text, and every address in it."""
+    """Parser of a page's tags with names of attributes, its text, and all its addresses."""
 
     def __init__(self, content):
         super().__init__()
@@ -45,8 +45,8 @@ def unpack(text):
 def held(runs, **more):
     data = json.loads(unpack(make_page_data(report(runs, **more))))
     for name, column in data["columns"].items():
-        for told, value in zip(data["runs"], column, strict=True):
-            told[name] = value
+        for stored, value in zip(data["runs"], column, strict=True):
+            stored[name] = value
     return data
 
 
@@ -55,19 +55,21 @@ def test_predictions_of_any_number_of_classes_come_back(tmp_path, classes):
     facts = card(classes=tuple(f"kind {at}" for at in range(classes)))
     one = run(tmp_path, facts, "mart", 0, clips=2 * classes)
     data = held([one])
-    told = data["runs"][0]
+    described = data["runs"][0]
     listed, stored = (
-        data["lists"][told["clips"]],
+        data["lists"][described["clips"]],
         pandas.read_parquet(one.folder / PREDICTIONS_FILE).query("split == 'test'"),
     )
     assert listed["classes"] == list(facts.classes) and listed["keys"] == stored["clip"].tolist()
     assert "hidden/val" not in listed["keys"]
     assert listed["labels"] == [at % classes for at in range(2 * classes)]
     assert (
-        [listed["classes"][at] for at in told["predicted"]] == stored["predicted"].tolist() != stored["label"].tolist()
+        [listed["classes"][at] for at in described["predicted"]]
+        == stored["predicted"].tolist()
+        != stored["label"].tolist()
     )
     sure = softmax(stored[[f"score/{name}" for name in facts.classes]].to_numpy(np.float64), axis=1).max(axis=1)
-    np.testing.assert_allclose(np.array(told["sure"]) / 1000, sure, atol=0.00051)
+    np.testing.assert_allclose(np.array(described["sure"]) / 1000, sure, atol=0.00051)
 
 
 def test_runs_on_the_same_clips_share_their_list(tmp_path):
@@ -78,31 +80,33 @@ def test_runs_on_the_same_clips_share_their_list(tmp_path):
 def test_a_curve_keeps_its_ends_its_chosen_epoch_and_its_values_and_few_points(tmp_path):
     one = run(tmp_path, card(), "mart", 0, epochs=1000)
     stored = {(stage, epoch): values for stage, epoch, values in read_curves(one.folder)}
-    told = held([one])["runs"][0]
-    assert len(told["curves"]) == 9
-    for (stage, name), epochs, values in zip(told["curves"], told["epochs"], told["values"], strict=True):
+    described = held([one])["runs"][0]
+    assert len(described["curves"]) == 9
+    for (stage, name), epochs, values in zip(
+        described["curves"], described["epochs"], described["values"], strict=True
+    ):
         assert epochs[0] == 0 and epochs[-1] == 999 and MAX_CURVE_POINTS <= len(epochs) <= MAX_CURVE_POINTS + 1
         assert 11 in epochs or not name.startswith("val/")
         np.testing.assert_allclose(values, [stored[stage, epoch][name] for epoch in epochs], rtol=6e-4)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"[{}]", b"not even json"])
-def test_files_that_are_absent_or_broken_are_told(tmp_path, content):
+def test_missing_or_broken_files_are_reported(tmp_path, content):
     one = run(tmp_path, card(), "mart", 0)
     for name in ("curves.json", "predictions.parquet"):
         (one.folder / name).unlink()
         if content is not None:
             (one.folder / name).write_bytes(content)
-    (told,) = held([one])["runs"]
-    said = "is not on this machine" if content is None else "cannot be read"
-    assert said in told["curves"] and said in told["clips"]
+    (described,) = held([one])["runs"]
+    message = "is not on this machine" if content is None else "cannot be read"
+    assert message in described["curves"] and message in described["clips"]
 
 
 def test_a_record_file_is_named_by_its_sha_and_one_that_is_elsewhere_is_not(tmp_path):
     one, failed = run(tmp_path, card(), "mart", 0), run(tmp_path, card(), "mart", 1, failed="broke")
     expected = [hashlib.sha256((found.folder / name).read_bytes()).hexdigest()
                 for found, name in ((one, "record.json"), (failed, "failed-1.json"))]  # fmt: skip
-    assert [told["prints"]["record file"] for told in held([one, failed])["runs"]] == [
+    assert [described["prints"]["record file"] for described in held([one, failed])["runs"]] == [
         f"sha256 {sha}" for sha in expected
     ]
     (one.folder / "record.json").unlink()
@@ -111,7 +115,7 @@ def test_a_record_file_is_named_by_its_sha_and_one_that_is_elsewhere_is_not(tmp_
 
 def test_a_config_comes_back(tmp_path):
     runs = many(tmp_path, ("mart", "mbt"), ("ekman6",), 3, 6)
-    assert [told["config"] for told in held(runs)["runs"]] == [one.record.spec.config for one in runs]
+    assert [described["config"] for described in held(runs)["runs"]] == [one.record.spec.config for one in runs]
 
 
 def test_the_same_runs_give_the_same_bytes(tmp_path):
@@ -119,12 +123,12 @@ def test_the_same_runs_give_the_same_bytes(tmp_path):
     assert render_page(found, PICTURE) == render_page(found, PICTURE)
 
 
-def test_a_finished_run_answers_for_a_key_before_a_failed_one(tmp_path):
+def test_a_finished_run_has_the_key_before_a_failed_one(tmp_path):
     one = run(tmp_path, card(), "mart", 0)
     failed = run(tmp_path, card(), "mart", 0, failed="broke")
     found = held([failed, one])["runs"]
     key = one.record.key
-    assert [(told["id"], told["error"] is None) for told in found] == [(key, True), (f"{key}~2", False)]
+    assert [(described["id"], described["error"] is None) for described in found] == [(key, True), (f"{key}~2", False)]
 
 
 @pytest.mark.parametrize("address", ["javascript:alert(1)//", "file:///etc", "", "data:text/html,x"])
@@ -161,21 +165,21 @@ def test_no_name_becomes_a_tag_an_attribute_or_a_part_of_a_template(tmp_path, te
     assert not any(value.startswith("javascript:") for value in hostile.addresses)
 
 
-def test_cells_of_the_page_stand_between_marks(tmp_path):
+def test_cells_of_the_page_are_between_marks(tmp_path):
     found = report([run(tmp_path, card(), "mart", 0)])
     text, spans = split_marks(render_page_marked(found, PICTURE))
     assert text == render_page(found, PICTURE) and "\x02" not in text
-    spoken = {span.name: text[span.start : span.end] for span in spans}
+    marked = {span.name: text[span.start : span.end] for span in spans}
     (table,) = found.sections[0].tables
     for name, cell in table.iter_cells():
-        assert f'data-cell="{name}"' in spoken[name] and cell.text in spoken[name]
+        assert f'data-cell="{name}"' in marked[name] and cell.text in marked[name]
 
 
 def test_numbers_that_are_none_do_not_break_the_page(tmp_path):
     one = run(tmp_path, card(), "mart", 0)
     record = replace(one.record, notes={"odd": float("nan")}, scores={"test/acc_e": None, "val/acc_e": float("inf")})
-    (told,) = held([replace(one, record=record)])["runs"]
-    assert told["scores"] == {"test/acc_e": None, "val/acc_e": None} and told["notes"] == {"odd": None}
+    (described,) = held([replace(one, record=record)])["runs"]
+    assert described["scores"] == {"test/acc_e": None, "val/acc_e": None} and described["notes"] == {"odd": None}
 
 
 def test_the_rules_name_the_one_script_by_its_hash(tmp_path):
@@ -186,7 +190,7 @@ def test_the_rules_name_the_one_script_by_its_hash(tmp_path):
     assert "unsafe-eval" not in content and "innerHTML" not in content and "insertAdjacentHTML" not in content
 
 
-def test_the_sample_is_called_so_at_the_top_and_over_every_section(tmp_path):
+def test_the_sample_is_marked_at_the_top_and_in_every_section(tmp_path):
     runs = [run(tmp_path, card(), "mart", 0)]
     content = render_page(report(runs, is_sample=True), PICTURE).split("<script")[0]
     assert content.count("BUILT-IN SAMPLE") == 2 + content.count("<section")

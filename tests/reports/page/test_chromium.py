@@ -1,4 +1,4 @@
-"""A browser for tests never outlives them."""
+"""Tests that a browser never outlives its test."""
 
 import os
 import subprocess
@@ -24,7 +24,7 @@ with chromium():
 
 
 def browsers(folder):
-    """The processes of browsers whose profile lies in the folder."""
+    """Return the browser processes whose profile is in the folder."""
     return [
         one
         for one in psutil.process_iter(["cmdline"])
@@ -34,7 +34,7 @@ def browsers(folder):
 
 @pytest.fixture
 def short():
-    """A folder with a short name: a browser's socket has no long one."""
+    """Yield a folder with a short name: the socket of a browser limits the length of the path."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         yield Path(name)
 

@@ -1,4 +1,4 @@
-"""What a reader does with a report's page: sorting, opening, filtering, going back, printing."""
+"""Tests of a report's page in a browser: sorting, opening, filtering, going back, printing."""
 
 import json
 import subprocess
@@ -49,7 +49,7 @@ def path(runs, tmp_path_factory):
 
 @pytest.fixture
 def tab(browser, path):
-    """The page just opened; what was wrong with it fails the test that ends."""
+    """Open the page; fail the finished test on an exception, a console message or a network request."""
     browser.view(1280, 900)
     browser.open(path)
     browser.wait(READY)
@@ -61,7 +61,7 @@ def tab(browser, path):
 
 
 def column(tab, at):
-    """The words of a column of the comparison, from the top, without footnotes."""
+    """Return the texts of a column of the comparison, from the top, without footnotes."""
     return tab.evaluate(
         "[...document.querySelectorAll('#table-comparison tbody tr')].map((row) =>"
         f" [...row.cells[{at}].childNodes].filter((node) => node.nodeName !== 'SUP')"
@@ -74,7 +74,7 @@ def numbers(column):
 
 
 def shown(tab):
-    """The rows of the test predictions that are in the document: clip, true, predicted, probability."""
+    """Return the rows of the test predictions in the document: clip, true, predicted, probability."""
     return tab.evaluate(
         "[...document.querySelectorAll('.clips tbody tr')].map((row) =>"
         " [...row.cells].map((cell) => cell.textContent.replace(' (wrong)', '')))"
@@ -82,7 +82,7 @@ def shown(tab):
 
 
 def choose(tab, selector, value):
-    """Choose an option as a reader does."""
+    """Select an option of a <select> element."""
     tab.evaluate(f'document.querySelector("{selector}").value = "{value}"')
     tab.evaluate(f"document.querySelector(\"{selector}\").dispatchEvent(new Event('change'))")
 
@@ -117,7 +117,10 @@ def test_a_sort_is_announced_and_names_sort_by_letters(tab):
     tab.click("#table-comparison thead th button")
     assert column(tab, 0)[:4] == ["probe", "mbt-long", "mbt", "mart"]
     tab.click(HEAD.format(4))
-    assert tab.evaluate("document.getElementById('said').textContent") == "Comparison: sorted by PERR F1 E, descending"
+    assert (
+        tab.evaluate("document.getElementById('announcement').textContent")
+        == "Comparison: sorted by PERR F1 E, descending"
+    )
 
 
 def test_a_number_opens_its_runs_and_a_run_and_focus_returns(tab):
@@ -167,13 +170,22 @@ def test_the_skip_link_is_the_first_stop(tab):
     tab.wait(f"{FOCUS}.id === 'main'")
 
 
-def test_a_run_tells_what_it_was(tab, runs):
+def test_a_run_shows_its_record(tab, runs):
     first = runs[0].record
     tab.evaluate(f"location.hash = '#run={first.key}'")
     tab.wait(IS_OPEN)
     text = tab.evaluate("document.getElementById('drill-body').textContent")
-    for told in (first.key, first.provenance["commit"], "node7", "version 3", "f" * 64, "c" * 64, "epochs20", "joy/7"):
-        assert str(told) in text
+    for text_part in (
+        first.key,
+        first.provenance["commit"],
+        "node7",
+        "version 3",
+        "f" * 64,
+        "c" * 64,
+        "epochs20",
+        "joy/7",
+    ):
+        assert str(text_part) in text
     link = tab.evaluate("(({href, rel}) => [href, rel])(document.querySelector('#drill a[target]'))")
     assert link == [f"http://127.0.0.1:5000/#/experiments/3/runs/{'a' * 32}", "noreferrer"]
     row = "[...document.querySelectorAll('#drill tr')].find((row) => row.cells[0].textContent === 'Acc E')"
@@ -190,7 +202,7 @@ def test_curves_are_drawn_and_chosen(tab, runs):
     assert f"{best:.1f}" in tab.evaluate("document.querySelector('.readout').textContent")
     tab.click(".panel:nth-of-type(2) .chip:nth-child(2) input")
     assert tab.evaluate(drawn.format(2)) == 4
-    tab.evaluate("document.querySelector('.board').focus()")
+    tab.evaluate("document.querySelector('.graph').focus()")
     tab.press("ArrowRight")
     assert "pretrain, epoch 1" in tab.evaluate("document.querySelector('.readout').textContent")
 
@@ -212,18 +224,18 @@ def test_predictions_are_filtered_and_their_numbers_are_those_of_the_file(tab, r
     assert len(shown(tab)) == 200
     tab.click(".shown button")
     assert len(shown(tab)) == 240 and tab.evaluate("document.querySelector('.shown button')") is None
-    choose(tab, "#drill [aria-label='which clips']", "wrong")
+    choose(tab, "#drill [aria-label='correct or wrong']", "wrong")
     assert tab.evaluate("document.querySelector('.clips .count').textContent").startswith(f"{240 - right} clips, 0")
     assert all(row[1] != row[2] for row in shown(tab))
-    choose(tab, "#drill [aria-label='which clips']", "right")
+    choose(tab, "#drill [aria-label='correct or wrong']", "correct")
     choose(tab, "#drill [aria-label='true class']", 3)
     joys = int(((test.label == "joy") & (test.predicted == "joy")).sum())
     assert [row[1:3] for row in shown(tab)] == [["joy", "joy"]] * joys
-    choose(tab, "#drill [aria-label='which clips']", "")
+    choose(tab, "#drill [aria-label='correct or wrong']", "")
     assert [row[0] for row in shown(tab)] == test["clip"][test.label == "joy"].tolist()
     tab.evaluate("document.querySelector('#drill input[type=search]').focus()")
     tab.press(*"zzz")
-    assert shown(tab) == [] and "Nothing" in tab.evaluate("document.querySelector('.clips').textContent")
+    assert shown(tab) == [] and "No matches" in tab.evaluate("document.querySelector('.clips').textContent")
 
 
 def test_a_link_to_a_run_opens_it_and_back_closes_it(tab, path, runs):
@@ -235,7 +247,7 @@ def test_a_link_to_a_run_opens_it_and_back_closes_it(tab, path, runs):
     for unknown in ("nonsense%E0%A4%A", "<img>", "", "__proto__"):
         tab.open(path, f"#run={unknown}")
         tab.wait(IS_OPEN)
-        assert "Not in this page" in tab.evaluate("document.getElementById('drill-body').textContent")
+        assert "Not on this page" in tab.evaluate("document.getElementById('drill-body').textContent")
         tab.press("Escape")
         tab.wait(SHUT)
 
@@ -255,7 +267,7 @@ def test_back_goes_from_a_run_to_its_number_to_the_page(tab):
     tab.wait(SHUT)
 
 
-# What a slow browser does: it reports a closing at its next picture, and goes back in its history later still.
+# A slow browser reports the closing at its next frame, and goes back in its history later still.
 DRILL = "document.getElementById('drill')"
 CLOSE = f"{DRILL}.close();"
 CLOSE_TWICE = f"{CLOSE} {DRILL}.dispatchEvent(new Event('close'));"
@@ -270,7 +282,7 @@ def test_a_closing_that_is_reported_late_or_twice_does_not_leave_the_page(tab):
     tab.wait(IS_OPEN)
     tab.evaluate(
         f"(async () => {{ {step} await step(-1); await step(1); {CLOSE} }})()"
-    )  # the page saw no picture since
+    )  # no frame was drawn in between
     tab.evaluate(LATE)
     tab.wait(SHUT)
     tab.click(NUMBER)
@@ -306,7 +318,7 @@ def test_a_failed_run_shows_its_error_and_is_found_among_all_runs(tab):
     assert (
         "Failed: out of memory" in text and "CUDA out of memory" in text and "Traceback" in text and "lines ..." in text
     )
-    assert "a failed run keeps none" in text
+    assert "failed runs store none" in text
     tab.press("Escape")
     tab.wait(SHUT)
     assert tab.evaluate(f"{FOCUS}.matches('#list a')")
@@ -322,7 +334,7 @@ def test_all_runs_are_filtered_by_words(tab):
 
 
 def test_a_picture_is_enlarged_and_runs_no_script_of_its_own(tab):
-    assert tab.evaluate("document.querySelector('.picture img').alt") == "What is shown."
+    assert tab.evaluate("document.querySelector('.picture img').alt") == "A line."
     assert tab.evaluate("document.querySelector('.picture img').naturalWidth") > 0
     tab.click(".enlarge")
     tab.wait("document.getElementById('large').open && document.querySelector('#large img').complete")
@@ -344,7 +356,7 @@ def test_nothing_is_wider_than_a_phone(tab, runs):
 
 
 def test_what_the_page_may_not_do_is_refused(browser, path):
-    """The rules hold: a script that is not the page's own does not run."""
+    """Check the content security policy: only the page's own script runs."""
     browser.open(path)
     browser.evaluate(
         "document.body.append(Object.assign(document.createElement('script'), {textContent: 'window.ran = 1'}))"
@@ -387,12 +399,12 @@ def test_hostile_names_are_text(browser, tmp_path, text):
     assert [url for url in browser.requests if not url.startswith("data:")] == [written.as_uri()]
 
 
-def test_a_browser_that_cannot_unpack_the_runs_says_so_and_shows_the_rest(browser, path):
+def test_a_browser_that_cannot_unpack_the_runs_shows_a_message_and_the_rest(browser, path):
     hidden = browser.call("Page.addScriptToEvaluateOnNewDocument", source="delete window.DecompressionStream")
     try:
         browser.open(path)
         browser.wait("document.querySelector('#list .warning')")
-        assert "newer browser" in browser.evaluate("document.getElementById('list').textContent")
+        assert "needs Chrome" in browser.evaluate("document.getElementById('list').textContent")
         browser.click(HEAD.format(1))
         assert browser.evaluate("document.querySelector('[aria-sort]').ariaSort") == "descending"
         assert browser.exceptions == [] and browser.console == []
@@ -407,7 +419,7 @@ def test_without_script_tables_and_figures_are_whole(browser, path):
         html = browser.evaluate("document.documentElement.outerHTML")
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
-    assert "The list needs the page" in html and html.count("<td") > 20 and 'src="data:image/svg+xml' in html
+    assert "needs JavaScript" in html and html.count("<td") > 20 and 'src="data:image/svg+xml' in html
 
 
 def test_paper_has_every_number_and_warning_and_no_drill_down(tab, tmp_path, runs):
@@ -417,17 +429,22 @@ def test_paper_has_every_number_and_warning_and_no_drill_down(tab, tmp_path, run
     text = subprocess.run(
         ["pdftotext", "-layout", tmp_path / "page.pdf", "-"], capture_output=True, text=True, check=True
     ).stdout
-    for told in ("BUILT-IN SAMPLE", "Runs of 2 commits", "Only 2 seeds", "As printed by the authors", "What is shown"):
-        assert told in text
+    for expected in (
+        "BUILT-IN SAMPLE",
+        "The runs come from 2 commits",
+        "Only 2 seeds",
+        "As printed by the authors",
+        "A line",
+    ):
+        assert expected in text
     for at in range(1, 5):
         assert all(number.split()[0] in text for number in column(tab, at))
-    assert runs[0].record.key not in text and "Press a heading" not in text
+    assert runs[0].record.key not in text and "Click a column" not in text
 
 
 @pytest.fixture(scope="module")
 def big(tmp_path_factory):
-    """The page of 16 methods on 5 data sets with 8 seeds: 640 runs. How fast it is made, `python -m tests.speed report`
-    tells."""
+    """Return the page of 640 runs: 16 methods, 5 data sets, 8 seeds; `python -m tests.speed report` times it."""
     folder = tmp_path_factory.mktemp("big")
     arms = (*ARMS, *(f"{arm}-2" for arm in ARMS))
     runs = many(folder / "runs", arms, tuple(TITLES), 8, 500, epochs=100)
@@ -441,7 +458,7 @@ def test_640_runs_make_less_than_2_mb(big):
     assert big.stat().st_size < 2_000_000
 
 
-def test_640_runs_open_and_nothing_complains(browser, big):
+def test_640_runs_open_without_errors(browser, big):
     browser.open(big)
     browser.wait(READY)
     assert browser.evaluate("document.querySelector('#list .count').textContent") == "640 runs"

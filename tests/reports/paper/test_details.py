@@ -1,4 +1,4 @@
-"""The paragraph of implementation details says what the runs were, and nothing that they were not."""
+"""Tests that the implementation details describe the runs and nothing else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tests.reports.tables.by_hand import by_hand
 from tests.reports.tables.cases import EIGHT, SEEDS, summaries
 
 
-def bare(arm="mart", seed=0, fold=0, **told):
-    return by_hand(None, arm, seed, fold, files=False, **told)
+def bare(arm="mart", seed=0, fold=0, **fields):
+    return by_hand(None, arm, seed, fold, files=False, **fields)
 
 
 def text(runs, searches=(), full="mart"):
@@ -19,13 +19,13 @@ def text(runs, searches=(), full="mart"):
 
 
 def numbers(found):
-    """The numbers of a text, in their order; a sign that ends a sentence is none of theirs."""
+    """Return the numbers of a text in their order, without the full stop of a sentence."""
     return re.findall(r"\d+(?:[.,]\d+)*", found)
 
 
-def test_nothing_is_said_of_runs_that_failed_alone():
-    (told,) = describe_implementation([bare(error="stopped")], (), "mart")
-    assert "No run" in told and not numbers(told)
+def test_failed_runs_alone_give_no_details():
+    (details,) = describe_implementation([bare(error="stopped")], (), "mart")
+    assert "No run" in details and not numbers(details)
 
 
 def test_clips_seeds_and_folds_are_those_of_the_runs():
@@ -39,26 +39,26 @@ def test_clips_seeds_and_folds_are_those_of_the_runs():
 
 
 def test_one_seed_is_one_seed():
-    told = text([bare(seed=4)])
-    assert "Every method" in told and "one seed (4)" in told
+    details = text([bare(seed=4)])
+    assert "Every method" in details and "one seed (4)" in details
 
 
-def test_methods_that_lack_a_seed_are_not_said_to_have_it():
-    told = text([bare(seed=0), bare(seed=1), bare("mbt", 1)])
-    assert "up to 2 seeds (0, 1)" in told and "Every method" not in told
+def test_a_missing_seed_of_a_method_is_reported():
+    details = text([bare(seed=0), bare(seed=1), bare("mbt", 1)])
+    assert "up to 2 seeds (0, 1)" in details and "Every method" not in details
     assert "up to" not in text([bare(seed=0), bare(seed=1), bare("mbt", 0), bare("mbt", 1)])
 
 
-def test_the_sample_is_called_the_sample():
+def test_the_sample_is_named():
     assert "built-in sample" in text([bare(spec={"data": "sample"})]) and "sample" not in text([bare()])
 
 
-def test_runs_whose_epoch_test_chose_are_not_said_to_be_clean():
+def test_runs_with_the_epoch_of_test_are_not_described_as_clean():
     clean, flagged = bare(), bare(spec={"protocol": "best-on-test"})
-    assert "chosen on the test list" not in text([clean]) and "chosen on a validation fold" in text([clean])
-    assert "chosen on a validation fold" not in text([flagged]) and "chosen on the test list" in text([flagged])
+    assert "epoch on the test list" not in text([clean]) and "selected on a validation fold" in text([clean])
+    assert "selected on a validation fold" not in text([flagged]) and "epoch on the test list" in text([flagged])
     both = text([clean, flagged])
-    assert "chosen on a validation fold" in both and "chosen on the test list" in both
+    assert "selected on a validation fold" in both and "epoch on the test list" in both
     assert "EPOCH CHOSEN ON TEST" in both
     refit = text([bare(spec={"protocol": "refit"})])
     assert "refit" in refit and "validation fold" in refit and "test list" not in refit
@@ -71,37 +71,39 @@ def test_values_are_those_of_the_full_method_in_the_order_of_the_field():
         bare(config=config),
         bare(seed=1, config={**config, "lr": 0.1}),
     ]
-    told = describe_implementation(runs, (), "mart")[1]
-    assert "quick" in told and "mart: batch 8, lr 0.0015 / 0.1, epochs 4, width 64." in told and "mbt" not in told
-    assert "No published weights" in told
+    details = describe_implementation(runs, (), "mart")[1]
+    assert (
+        "quick" in details and "mart: batch 8, lr 0.0015 / 0.1, epochs 4, width 64." in details and "mbt" not in details
+    )
+    assert "No published weights" in details
 
 
 def test_without_the_full_method_values_are_those_of_the_first_arm_that_has_any_and_of_no_other():
     runs = [bare("majority"), bare("mbt", config={"lr": 0.5}), bare("probe", config={"lr": 0.25})]
-    told = describe_implementation(runs, (), "mart")[1]
-    assert "mbt: lr 0.5." in told and "0.25" not in told and "probe" not in told
+    details = describe_implementation(runs, (), "mart")[1]
+    assert "mbt: lr 0.5." in details and "0.25" not in details and "probe" not in details
     alone = describe_implementation(runs[:1], (), "mart")[1]
-    assert "majority: no values" in alone and not numbers(alone)
+    assert "majority: no hyper-parameters" in alone and not numbers(alone)
 
 
-def test_weights_and_presets_are_told():
+def test_weights_and_presets_are_listed():
     weights = {"weights": {"weights_video": "abcdef0123456789"}}
-    told = describe_implementation([bare(record={"preset": "paper"}, spec=weights), bare(seed=1)], (), "mart")[1]
-    assert "paper / quick" in told and "mart: " in told and "weights_video abcdef01" in told
-    assert "No published weights" not in told
+    details = describe_implementation([bare(record={"preset": "paper"}, spec=weights), bare(seed=1)], (), "mart")[1]
+    assert "paper / quick" in details and "mart: " in details and "weights_video abcdef01" in details
+    assert "No published weights" not in details
 
 
 def test_searches_are_counted():
     both = summaries()
-    assert "No values were searched" in text([bare()])
+    assert "No hyper-parameters were searched" in text([bare()])
 
-    def told(searches):
+    def read(searches):
         found = describe_implementation([bare()], searches, "mart")[2]
         return numbers(found), "tpe / random" in found, "tpe" in found and "median" in found
 
-    assert told(both) == (["2", "2", "4"], False, True)  # searches, and configurations of each
-    assert told(both[:1]) == (["1", "4"], False, True)
-    assert told([both[0], replace(both[1], sampler="random", configurations_tried=4)]) == (["2", "4"], True, True)
+    assert read(both) == (["2", "2", "4"], False, True)  # searches, and configurations of each
+    assert read(both[:1]) == (["1", "4"], False, True)
+    assert read([both[0], replace(both[1], sampler="random", configurations_tried=4)]) == (["2", "4"], True, True)
 
 
 def test_hours_machines_and_commits_are_those_of_the_finished_runs():
@@ -109,9 +111,14 @@ def test_hours_machines_and_commits_are_those_of_the_finished_runs():
     runs = [bare(seed=seed, provenance=machine) for seed in range(10)]
     runs += [bare("mbt", error="stopped", provenance={"commit": "0" * 40, "torch": "1"})]
     hours = sum(3600 + 360 * seed + 36 for seed in range(10)) / 3600
-    told = describe_implementation(runs, (), "mart")[3]
-    assert "10 finished runs" in told and f"{hours:.1f} hours" in told and "1 run failed" in told
-    assert "cuda (a card)" in told and "PyTorch 2.11.0" in told and "1a2b3c4d" in told and "00000000" not in told
-    assert numbers(told.replace("1a2b3c4d", "")) == ["10", f"{hours:.1f}", "2.11.0", "1"]
+    details = describe_implementation(runs, (), "mart")[3]
+    assert "10 finished runs" in details and f"{hours:.1f} hours" in details and "1 run failed" in details
+    assert (
+        "cuda (a card)" in details
+        and "PyTorch 2.11.0" in details
+        and "1a2b3c4d" in details
+        and "00000000" not in details
+    )
+    assert numbers(details.replace("1a2b3c4d", "")) == ["10", f"{hours:.1f}", "2.11.0", "1"]
     assert "2 runs failed" in text([*runs, bare("probe", error="stopped")])
     assert "failed" not in text(runs[:-1])

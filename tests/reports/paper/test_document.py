@@ -1,4 +1,4 @@
-"""The document takes every table and every figure of its report in, once."""
+"""Tests that the document includes every table and figure of its report once."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def report(tmp_path_factory):
     search = make_search(results, "mart")
     for arm in ("mbt", "mart-mask-random", "mart"):
         for seed in range(2):
-            told = {"set": search["winner"]["params"], "request": {"winner": search}} if arm != "mbt" else {}
-            make_run(results, arm, seed=seed, clips=60, notes={"a": 1.0}, **told)
+            fields = {"set": search["winner"]["params"], "request": {"winner": search}} if arm != "mbt" else {}
+            make_run(results, arm, seed=seed, clips=60, notes={"a": 1.0}, **fields)
     make_run(results, "mart-no-masking", clips=60, error="it cost 100 % & {failed}")
     return build_report(
         results, "paper", STUDIES["paper"], ReportQuery(), MlflowStore(results), "http://127.0.0.1:5000"
     ).report
 
 
-def test_every_table_and_figure_is_taken_in_once_and_no_other(report):
+def test_every_table_and_figure_is_included_once_and_no_other(report):
     text = render_document(report)
     tables = re.findall(r"\\input\{tables/([^}]*)\}", text)
     figures = re.findall(r"\\shown\{figures/([^}]*)\.pdf\}", text)
@@ -54,7 +54,7 @@ def test_macros_come_first_and_details_last_and_every_section_has_its_heading(re
     assert headings == [report.title, *(section.title for section in report.sections), "Implementation details"]
 
 
-def test_figures_have_labels_of_their_own(report):
+def test_figures_have_unique_labels(report):
     labels = re.findall(r"\\label\{fig:([^}]*)\}", render_document(report))
     assert len(set(labels)) == len(labels) == len(list_figures(report))
 
@@ -73,7 +73,7 @@ HOSTILE = (
 
 
 def everywhere(text: str) -> Report:
-    """A report whose every text is this one."""
+    """Return a report in which every text is `text`."""
     picture = ReportFigure("f", text, text, Figure, ())
     grid = Table("t", text, text, (Column("m", text),), (Row("r", (Cell(text, footnotes=(text,)),)),), (text,), (text,))
     section = Section("s", text, (text, text), (grid,), (picture,))

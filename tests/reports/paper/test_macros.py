@@ -1,4 +1,4 @@
-"""Macros are commands that LaTeX takes, each once, and print what the table of scores prints."""
+"""Tests that macros are valid LaTeX commands, unique, and equal to the table of scores."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def part(frame: RunTable, name: str = "comparison") -> StudyResults:
 
 
 def read(text: str) -> dict[str, tuple[str, list[str]]]:
-    """Name -> what it prints, and its runs. Every line but the head's has to be a command, and no name twice."""
+    """Return the text and the runs of each macro. Fails on lines that are no command and on duplicate names."""
     lines = [line for line in text.splitlines() if not line.startswith("%")]
     found = [LINE.fullmatch(line) for line in lines]
     assert all(found), [line for line, one in zip(lines, found, strict=True) if not one]
@@ -31,8 +31,8 @@ def read(text: str) -> dict[str, tuple[str, list[str]]]:
     return {one[1]: (one[2], one[3].split()) for one in found if one}
 
 
-def bare(arm="mart", seed=0, fold=0, **told):
-    return by_hand(None, arm, seed, fold, files=False, **told)
+def bare(arm="mart", seed=0, fold=0, **fields):
+    return by_hand(None, arm, seed, fold, files=False, **fields)
 
 
 def card(name: str, title: str) -> DatasetInfo:
@@ -40,7 +40,7 @@ def card(name: str, title: str) -> DatasetInfo:
 
 
 def shown(frame: RunTable) -> list[tuple[str, str, str, tuple[str, ...]]]:
-    """Mean, deviation, how many and runs of each cell that has a number, in the order of the macros."""
+    """Return mean, deviation and runs of each cell that has a number, in the order of the macros."""
     grid = make_scores_table(frame, "s", "S")
     found = []
     for place in range(1, len(grid.columns)):
@@ -52,7 +52,7 @@ def shown(frame: RunTable) -> list[tuple[str, str, str, tuple[str, ...]]]:
     return found
 
 
-def test_every_cell_of_the_table_of_scores_has_a_macro_of_its_text_and_runs(tmp_path):
+def test_every_cell_of_the_table_of_scores_has_a_macro_with_its_text_and_runs(tmp_path):
     frame = mixed(tmp_path)
     found = read(render_macros([part(frame)]))
     means = [(name, *found[name]) for name in found if f"{name}N" in found]
@@ -90,7 +90,7 @@ def test_data_sets_whose_names_differ_in_digits_alone_are_spelt():
 @pytest.mark.parametrize(
     "names", [("my-clips", "my_clips", "my clips"), ("データ", "映像", "123"), ("a1", "a2", "aOne"), ("x", "X", "8")]
 )
-def test_data_sets_that_spelling_does_not_tell_apart_still_have_names_of_their_own(names):
+def test_data_sets_with_equal_spelt_names_still_have_unique_names(names):
     runs = [bare(card=card(name, name), skill=0.2 + 0.2 * place) for place, name in enumerate(names)]
     found = read(render_macros([part(frame_of(*runs))]))
     means = {tuple(keys) for name, (_, keys) in found.items() if name.endswith("AccE")}
@@ -108,7 +108,7 @@ def test_data_sets_that_spelling_does_not_tell_apart_still_have_names_of_their_o
         ("EPOCH CHOSEN ON TEST", "refit on train + val"),
     ],
 )
-def test_lines_of_one_arm_have_names_of_their_own(apart):
+def test_rows_of_one_arm_have_unique_names(apart):
     runs = [bare(run={"label_suffix": text}, config={"x": text}, skill=0.2 + 0.3 * n) for n, text in enumerate(apart)]
     found = read(render_macros([part(frame_of(*runs))]))
     assert {tuple(keys) for name, (_, keys) in found.items() if name.endswith("AccE")} == {
@@ -122,7 +122,7 @@ def test_shared_and_per_arm_are_read_in_the_name():
     assert {"martSharedEkmanAccE", "martPerArmEkmanAccE"} <= found.keys()
 
 
-def test_a_number_that_two_studies_share_stands_once_and_others_have_their_studys_name():
+def test_a_number_shared_by_two_studies_has_one_macro_and_others_have_the_name_of_their_study():
     mart, mbt = [bare(seed=seed, skill=0.5) for seed in SEEDS], [bare("mbt", seed, skill=0.3) for seed in SEEDS]
     first, same = part(frame_of(*mart, *mbt)), part(frame_of(*mart, *mbt), "ablation")
     assert render_macros([first, same]) == render_macros([first])

@@ -124,7 +124,7 @@ def test_a_check_from_the_front_door_that_finds_something_exits_with_3(results):
     tamper(folder, record, **{"test/acc_e": 0.99})
     done = process("bench.py", "report", "comparison", "--check", "--results", results)
     assert done.code == 3, done.err
-    assert f"the record of run {record.key} was changed" in done.out and CELL in done.out
+    assert f"record of run {record.key} changed" in done.out and CELL in done.out
     assert "does not hold" in done.out and done.err == ""
 
 
@@ -201,7 +201,7 @@ def test_an_empty_results_folder_is_one_line(report, tmp_path):
 
 def test_a_file_or_a_folder_of_others_is_not_written_over(kept, report, tmp_path):
     (tmp_path / "file").write_text("mine")
-    for out, part in ((tmp_path / "file", "is a file"), (tmp_path, "no report's")):
+    for out, part in ((tmp_path / "file", "is a file"), (tmp_path, "not a report")):
         assert one_line(report("comparison", "--out", out, "--results", kept[0]), "--out", part)
     assert [path.name for path in tmp_path.iterdir()] == ["file"] and (tmp_path / "file").read_text() == "mine"
 
@@ -213,7 +213,7 @@ def test_a_deleted_prediction_or_run_is_found(results, report):
     assert code == 3 and f"run {record.key} cannot be recomputed" in said and CELL in said
     shutil.rmtree(folder)
     code, said, _ = report("comparison", "--check", "--results", results)
-    assert code == 3 and f"run {record.key} is gone" in said and CELL in said
+    assert code == 3 and f"run {record.key} is missing" in said and CELL in said
 
 
 @pytest.mark.slow
