@@ -35,7 +35,7 @@ def test_a_study_asks_a_question_of_arms_and_data_sets_that_there_are(name):
     for study in STUDIES[name]:
         assert study.question.endswith("?") and len(study.question) < 200
         assert set(study.arms) <= set(get_arms()) and set(study.datasets) <= set(DATASETS)
-        assert study.reference_method in METHODS and {*study.controls, *study.remarked} <= set(get_arms())
+        assert study.reference_method in METHODS and {*study.controls, *study.footnoted} <= set(get_arms())
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -68,7 +68,7 @@ def test_arms_of_per_arm_tuning_have_searches_of_their_own_and_the_full_method_s
 def test_an_arm_without_ranges_is_run_as_it_is():
     plan = make_plan(order(part("majority", "mbt", tuning="per-arm"), budget=TRIALS))
     assert {cell.tuned_by for cell in plan.runs if cell.arm == "majority"} == {""}
-    with pytest.raises(ConfigError, match="nothing of majority can be searched"):
+    with pytest.raises(ConfigError, match="majority: no free config field has a search range"):
         make_plan(order(part("majority", tuning="per-arm"), budget=TRIALS))
 
 
@@ -81,7 +81,7 @@ def test_tuned_values_reach_the_fields_that_an_arm_has_and_does_not_pin():
 
 
 def test_a_search_on_the_test_list_is_refused():
-    with pytest.raises(ConfigError, match="a search on the test list is refused"):
+    with pytest.raises(ConfigError, match="a search cannot use the test split"):
         make_plan(order(part("mbt", tuning="per-arm", protocol="best-on-test"), budget=TRIALS))
 
 

@@ -50,7 +50,7 @@ def test_a_wrong_name_proposes_the_right_one():
 
 @pytest.mark.parametrize(("name", "seeds"), [("median", 3), ("hyperband", 2), ("halving", 2), ("wilcoxon", 1)])
 def test_a_pruner_that_cannot_read_the_trials_is_refused(name, seeds):
-    with pytest.raises(ConfigError, match=f"pruner '{name}' compares .*; say auto or none"):
+    with pytest.raises(ConfigError, match=f"pruner '{name}' needs .*; choose auto or none"):
         make_pruner(name, 20, seeds)
 
 

@@ -126,7 +126,7 @@ def test_sample_is_left_out_where_real_is_there(tmp_path, study, made):
     made(tmp_path, ["mart"])
     found = chosen(tmp_path, study)
     assert arms(found) == ["mart"] and found.runs[0].record.spec.data == "real"
-    assert left(found) == {"on the built-in sample": 3}
+    assert left(found) == {"made on the built-in sample": 3}
 
 
 def test_sample_is_taken_where_it_is_asked_for(tmp_path, made):
@@ -142,7 +142,7 @@ def test_the_preset_of_most_arms_wins_and_the_other_is_told(tmp_path, made):
     made(tmp_path, ["mart"], preset="paper", seed=2)
     found = chosen(tmp_path)
     assert (found.preset, found.settings, len(found.runs)) == ("quick", (), 3)
-    assert left(found) == {"with preset paper": 4}
+    assert left(found) == {"preset paper": 4}
 
 
 def test_of_two_presets_with_as_many_arms_paper_wins_though_quick_has_more_runs(tmp_path, made):
@@ -150,7 +150,7 @@ def test_of_two_presets_with_as_many_arms_paper_wins_though_quick_has_more_runs(
         made(tmp_path, ["mbt", "mart"], seed=seed)
     made(tmp_path, ["mbt", "mart"], preset="paper")
     found = chosen(tmp_path)
-    assert found.preset == "paper" and left(found) == {"with preset quick": 6}
+    assert found.preset == "paper" and left(found) == {"preset quick": 6}
 
 
 def test_the_values_that_most_arms_have_win_and_the_others_are_told(tmp_path, made):
@@ -158,10 +158,10 @@ def test_the_values_that_most_arms_have_win_and_the_others_are_told(tmp_path, ma
     made(tmp_path, ["mbt", "mart"])
     found = chosen(tmp_path)
     assert found.settings == (("epochs", "3"),) and labels(found) == ["mbt", "mbt-long", "mart"]
-    assert left(found) == {"with preset quick": 2}
+    assert left(found) == {"preset quick": 2}
     made(tmp_path, ["mbt-long"])
     found = chosen(tmp_path)
-    assert found.settings == () and left(found) == {"with preset quick, epochs=3": 3}
+    assert found.settings == () and left(found) == {"preset quick, epochs=3": 3}
 
 
 def test_values_that_only_some_arms_can_have_are_one_set_with_those_that_cannot(tmp_path, made):
@@ -209,9 +209,9 @@ def test_a_preset_and_settings_that_are_asked_for_are_taken(tmp_path, preset, se
 def test_what_no_run_has_leaves_nothing_and_tells_what_there_is(tmp_path, made):
     made(tmp_path, ["mart", "mbt"])
     found = chosen(tmp_path, preset="paper")
-    assert found.runs == () and left(found) == {"with preset quick": 2}
+    assert found.runs == () and left(found) == {"preset quick": 2}
     found = chosen(tmp_path, settings={"epochs": "5"})
-    assert found.runs == () and left(found) == {"with preset quick": 2}
+    assert found.runs == () and left(found) == {"preset quick": 2}
 
 
 def test_a_setting_of_a_wrong_value_is_a_mistake(tmp_path, made):
@@ -255,7 +255,7 @@ def test_doubles_on_other_clips_are_told_and_the_more_usual_clips_kept(tmp_path,
     found = chosen(tmp_path, study)
     assert sorted(run.record.key for run in found.runs) == sorted(record.key for record in usual)
     other = next(path.name for path in (tmp_path / "runs").iterdir() if path.name not in {r.key for r in usual})
-    assert [(key, "in whose place stands another" in why) for key, why in found.excluded] == [(other, True)]
+    assert [(key, "duplicate of another run" in why) for key, why in found.excluded] == [(other, True)]
 
 
 def tuned(results, arm, winner, **values):
@@ -271,7 +271,7 @@ def test_shared_and_per_arm_lines_of_one_arm_are_told_apart(tmp_path):
     found = chosen(tmp_path)
     assert labels(found) == ["mart-no-masking (shared)", "mart-no-masking (per-arm)", "mart (per-arm)"]
     assert found.settings == () and {run.configurations_tried for run in found.runs} == {6}
-    assert "shared (as searched for mart): mart-no-masking." in found.tuning_note
+    assert "shared (values searched for mart): mart-no-masking." in found.tuning_note
     assert {run.search for run in found.runs} == {shared["digest"], own["digest"]}
 
 
@@ -286,7 +286,7 @@ def test_an_arm_that_has_nothing_to_search_is_not_called_untuned(tmp_path, made)
     tuned(tmp_path, "mart", make_search(tmp_path, "mart", params={"lr": 0.0015}))
     found = chosen(tmp_path, "comparison")
     assert labels(found) == ["majority", "mbt (untuned)", "mart (per-arm)"]
-    assert "untuned (as the preset has them): mbt." in found.tuning_note
+    assert "untuned (values of the preset): mbt." in found.tuning_note
 
 
 def test_where_all_lines_are_tuned_one_way_none_says_so(tmp_path):
@@ -309,7 +309,7 @@ def test_of_a_search_that_went_on_the_last_winner_counts(tmp_path):
             tuned(tmp_path, "mart", winner, seed=seed, request={"winner": winner, "time": time})
     found = chosen(tmp_path)
     assert [(run.record.spec.seed, run.configurations_tried) for run in found.runs] == [(0, 20)]
-    assert left(found) == {"with values of a search that went on": 3}
+    assert left(found) == {"superseded by better values of the continued search": 3}
 
 
 def test_the_same_winner_of_a_larger_search_is_one_line_with_how_many_it_tried_last(tmp_path):
@@ -345,7 +345,7 @@ def test_what_a_study_was_asked_for_is_told_by_the_requests_for_all_its_runs(tmp
     for study, seeds in (("ablation", (0, 1)), ("ablation", (1, 2)), ("comparison", range(9)), ("", range(9))):
         make_run(tmp_path, "mart", clips=12, request={"study": study, "plan": plan(seeds=seeds)})
     make_run(tmp_path, "mbt", clips=12, request={"study": "ablation", "plan": plan((3,), dataset="iemocap")})
-    assert chosen(tmp_path).asked == {"ekman6": {(0, 0), (0, 1), (0, 2)}, "iemocap": {(3, 0)}}
+    assert chosen(tmp_path).planned == {"ekman6": {(0, 0), (0, 1), (0, 2)}, "iemocap": {(3, 0)}}
 
 
 def test_what_was_asked_with_other_values_or_another_preset_is_asked_for_apart(tmp_path):
@@ -353,12 +353,12 @@ def test_what_was_asked_with_other_values_or_another_preset_is_asked_for_apart(t
     make_run(tmp_path, "mbt", clips=12, request={"study": "ablation", "plan": plan()})
     make_run(tmp_path, "mart", clips=12, set=SETS, request={"study": "ablation", "plan": plan(seeds=range(9))})
     make_run(tmp_path, "mart", preset="paper", clips=12, request={"study": "ablation", "plan": plan(seeds=range(8))})
-    assert chosen(tmp_path).asked == {"ekman6": {(0, 0)}}
+    assert chosen(tmp_path).planned == {"ekman6": {(0, 0)}}
     lie = {"study": "ablation", "plan": plan(seeds=range(7)), "settings": {}}
     make_run(tmp_path, "mart", clips=12, seed=1, set=SETS, request=lie)
-    assert chosen(tmp_path, preset="quick").asked == {"ekman6": {(0, 0)}}
-    assert len(chosen(tmp_path, settings={"epochs": "3"}).asked["ekman6"]) == 9
-    assert len(chosen(tmp_path, preset="paper").asked["ekman6"]) == 8
+    assert chosen(tmp_path, preset="quick").planned == {"ekman6": {(0, 0)}}
+    assert len(chosen(tmp_path, settings={"epochs": "3"}).planned["ekman6"]) == 9
+    assert len(chosen(tmp_path, preset="paper").planned["ekman6"]) == 8
 
 
 def test_a_protocol_that_is_not_clean_is_part_of_every_label(tmp_path, made):

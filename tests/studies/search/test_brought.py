@@ -39,5 +39,5 @@ def test_a_summary_that_is_none_is_said(desk):
     path = desk.results / "searches" / search.digest / "search.json"
     path.parent.mkdir(parents=True)
     path.write_text("{}")
-    with pytest.raises(StoreError, match="is no summary of a search"):
+    with pytest.raises(StoreError, match="not a valid search summary"):
         import_summary(search, desk.results)
