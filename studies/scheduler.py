@@ -33,7 +33,7 @@ from studies.storage import (
     requeue_orphans,
 )
 
-RUNS_STUDY = "cells"  # name of the Optuna study with the runs of all studies: a shared run is executed once
+RUNS_STUDY = "cells"  # Optuna study with the runs of all studies
 RUN_KEY_ATTR, RUN_NAME_ATTR, SELECTED_EPOCH_ATTR, RESULTS_ATTR = "key", "cell", "chosen", "results"
 NON_RETRYABLE: tuple[FailureKind, ...] = ("nan", "data")  # failures that would recur
 

@@ -159,7 +159,7 @@ class Storage:
         except RetryError as error:
             reason = get_first_line(error.last_attempt.exception())
             raise StoreError(
-                f"database {hide_password(self.url)} still unavailable after {MAX_OUTAGE:.0f} s ({reason})"
+                f"database {hide_password(self.url)}: unavailable for {MAX_OUTAGE:.0f} s ({reason})"
             ) from None
 
     def read_trials(self, study: Study) -> list[FrozenTrial]:
@@ -314,7 +314,7 @@ def enqueue(
 
 
 def lease_waiting(storage: Storage, study: Study, **notes: object) -> Lease:
-    """Lease the first queued trial, of which there must be one. Its owner is stored before it counts as running.
+    """Lease the first queued trial; there must be one. Its owner is stored before it counts as running.
 
     The caller holds the lock.
     """
@@ -381,7 +381,7 @@ class _ReadOnlyStorage:
 def requeue_orphans(storage: Storage, study: Study) -> None:
     """Mark the running trials of dead processes as failed and queue them again, at most every ORPHAN_CHECK_INTERVAL.
 
-    The caller holds the lock. So a running trial of this process that is not leased was created just before an outage.
+    The caller holds the lock. So a running trial of this process without a lease was created just before an outage.
     """
     now = time.monotonic()
     if now - storage.last_orphan_check.get(study.study_name, -ORPHAN_CHECK_INTERVAL) < ORPHAN_CHECK_INTERVAL:

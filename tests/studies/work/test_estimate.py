@@ -10,7 +10,7 @@ from tests.toys import TOY, TOY_DATA, ToyConfig
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.2, "1 seconds"), (80, "80 seconds"), (600, "10 minutes"), (7200, "2.0 hours"), (9e5, "10 days")],
+    [(0.2, "1 second"), (80, "80 seconds"), (600, "10 minutes"), (7200, "2.0 hours"), (9e5, "10 days")],
 )
 def test_durations_are_said_as_people_say_them(seconds, words):
     assert format_duration(seconds) == words

@@ -119,7 +119,7 @@ def test_a_killed_worker_is_replaced_and_its_trial_runs_again_with_the_same_valu
 
 def test_the_error_of_a_worker_ends_the_command_with_its_text(tmp_path):
     wrong = Resources(tmp_path, storage="nonsense")
-    with pytest.raises(StoreError, match="--storage 'nonsense' is no database"):
+    with pytest.raises(StoreError, match="--storage 'nonsense': expects postgresql://"):
         launchers.run_worker_processes(StudyRequest("", (), (0,)), wrong, 2, lambda: False)
     check_nobody_is_left()
 
