@@ -1,1 +1,1 @@
-"""The layer that decides which runs are made: studies, plans, searches, workers, reports and the command line."""
+"""Studies, plans, searches, workers, reports and the command line: the layer that decides which runs to execute."""

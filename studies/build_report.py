@@ -1,6 +1,4 @@
-"""A report built from its name: the studies it covers, the runs that answer them, and the warnings that apply to all
-of them.
-"""
+"""Build a report: the runs of its studies, its sections, warnings and omissions."""
 
 from __future__ import annotations
 
@@ -37,12 +35,12 @@ from studies.select import (
 )
 from studies.studies import RUNS, Study
 
-UNNAMED_REPORT = RUNS.name  # of a report of runs that no study names
+UNNAMED_REPORT = RUNS.name  # name of a report on arbitrary runs, without a study
 
 
 @dataclass(frozen=True)
 class BuiltReport:
-    """A report with what its files are written from."""
+    """A report, and the results, searches and predictions from which its files are written."""
 
     report: Report
     results: tuple[StudyResults, ...]
@@ -53,7 +51,7 @@ class BuiltReport:
 def build_report(
     results: Path, name: str, studies: Sequence[Study], query: ReportQuery, store: MlflowStore, tracking: str
 ) -> BuiltReport:
-    """Everything of a report but its files. Raises StoreError where no run answers it."""
+    """Build a report without writing files. Raises StoreError if no run belongs to it."""
     records, passed = read_records(results)
     found, old = select_current(records)
     summaries, broken = read_searches(results)
@@ -62,7 +60,7 @@ def build_report(
     left_out = [pair for _, choice in choices for pair in choice.excluded]
     if not studies:
         choice = select_any_runs(found, query, store)
-        unnamed = replace(RUNS, question=f"Runs with {query.run_filter}, side by side.")
+        unnamed = replace(RUNS, question=f"Comparison of all runs with {query.run_filter}.")
         parts, left_out = [_make_results(unnamed, choice)] if choice.runs else [], list(choice.excluded)
     if not parts:
         raise StoreError(_explain_empty(results, name, found, [*old, *_count_excluded(left_out, set())]))
@@ -73,31 +71,31 @@ def build_report(
     titles = {run.record.spec.dataset: run.info.title for run in runs}
     sections = [compose_study(part, cache) for part in parts]
     sections += [section for section in (compose_searches(used, titles), compose_clips(parts)) if section is not None]
-    told = dict.fromkeys(line for group in parts for line in group.run_table.extra_warnings)
-    absent = dict.fromkeys(
+    notes = dict.fromkeys(line for group in parts for line in group.run_table.extra_warnings)
+    missing = dict.fromkeys(
         line for study, choice in choices if (line := _describe_missing(study, choice, query.run_filter))
     )
-    left = tuple(
+    omissions = tuple(
         f"{line}." for line in dict.fromkeys([*passed, *broken, *old, *_describe_unknown_requests(parts), *lines])
     )
     lead = " ".join(dict.fromkeys(group.question for group in parts))
     sample = any(group.run_table.is_sample for group in parts)
-    warnings = (*find_inconsistencies(runs), *told, *absent)
-    title = f"{name.capitalize()}: a report of {len(runs)} {'runs' if len(runs) > 1 else 'run'}"
-    report = Report(name, title, lead, tuple(sections), runs, sample, warnings, left, tracking)
+    warnings = (*find_inconsistencies(runs), *notes, *missing)
+    title = f"{name.capitalize()}: report on {_count_of_runs(len(runs))}"
+    report = Report(name, title, lead, tuple(sections), runs, sample, warnings, omissions, tracking)
     return BuiltReport(report, tuple(parts), used, cache)
 
 
 def _count_excluded(left_out: Sequence[tuple[str, str]], used: set[str]) -> list[str]:
-    """What is left out of all parts of a report: how many runs, for each reason."""
+    """Return a line per reason with the number of runs that no part of the report uses."""
     reasons = Counter(why for key, why in dict.fromkeys(left_out) if key not in used)
-    return [f"{count} {'runs' if count > 1 else 'run'} {why} left out" for why, count in reasons.items()]
+    return [f"{_count_of_runs(count)} left out: {why}" for why, count in reasons.items()]
 
 
 def _make_results(study: Study, choice: SelectedRuns) -> StudyResults:
-    wanted = count_expected_runs(choice.runs, choice.asked)
-    remarks = {run.arm: find_arm(run.arm).title for run in choice.runs if run.arm in study.remarked}
-    frame = RunTable(choice.runs, wanted, remarks, choice.tuning_note, choice.warnings)
+    expected = count_expected_runs(choice.runs, choice.planned)
+    footnotes = {run.arm: find_arm(run.arm).title for run in choice.runs if run.arm in study.footnoted}
+    frame = RunTable(choice.runs, expected, footnotes, choice.tuning_note, choice.warnings)
     papers, figures = _list_papers(study, choice.runs), find_arm(study.reference_method).method.load_figures()
     return StudyResults(
         study.name, study.question, study.table, study.reference_method, study.controls, frame, papers, figures
@@ -105,23 +103,23 @@ def _make_results(study: Study, choice: SelectedRuns) -> StudyResults:
 
 
 def _describe_missing(study: Study, choice: SelectedRuns, only: RunFilter) -> str:
-    """Which arms, protocols and data sets that a filter lets through have no run at all, not even a failed one."""
+    """List the arms, protocols and data sets of a study that pass the filter but have no run, not even a failed one."""
     specs = [run.record.spec for run in choice.runs]
-    there = {run.arm for run in choice.runs} | {spec.protocol for spec in specs} | {spec.dataset for spec in specs}
-    wanted = [arm for arm in study.arms if only.may_match(arm=arm)]
-    wanted += [protocol for protocol in study.protocols if only.may_match(protocol=protocol)]
-    lacking = [name for name in (*wanted, *choice.asked) if name not in there]
-    return f"{study.name.capitalize()} lacks runs of {', '.join(lacking)}." if lacking else ""
+    present = {run.arm for run in choice.runs} | {spec.protocol for spec in specs} | {spec.dataset for spec in specs}
+    expected = [arm for arm in study.arms if only.may_match(arm=arm)]
+    expected += [protocol for protocol in study.protocols if only.may_match(protocol=protocol)]
+    absent = [name for name in (*expected, *choice.planned) if name not in present]
+    return f"{study.name.capitalize()} has no runs of {', '.join(absent)}." if absent else ""
 
 
 def _list_papers(study: Study, runs: Sequence[Run]) -> tuple[Path, ...]:
-    """The published numbers to print: those of the full method first."""
+    """Return the files of published numbers, those of the reference method first."""
     methods = (find_arm(study.reference_method).method, *(run.method for run in runs))
     return tuple(dict.fromkeys(method.paper for method in methods if method.paper is not None))
 
 
 def _collect_runs(groups: Sequence[StudyResults]) -> tuple[Run, ...]:
-    """The runs of all parts, each key once."""
+    """Return the runs of all parts without duplicates."""
     found: dict[str, Run] = {}
     for run in (run for group in groups for run in group.run_table.runs):
         found.setdefault(run.record.key, run)
@@ -129,16 +127,20 @@ def _collect_runs(groups: Sequence[StudyResults]) -> tuple[Run, ...]:
 
 
 def _describe_unknown_requests(groups: Sequence[StudyResults]) -> list[str]:
-    """How many runs stored no request, so that what they are called is no more than likely."""
+    """Return a line with the number of runs without a stored request, whose arm is only inferred, or no line."""
     count = sum(run.request == UNKNOWN for run in _collect_runs(groups))
-    runs = f"{count} {'runs' if count > 1 else 'run'} of an {UNKNOWN}"
-    return [f"{runs}, in whose places they are by method and config alone"] if count else []
+    verbs = "has no stored request; it is" if count == 1 else "have no stored request; they are"
+    return [f"{_count_of_runs(count)} {verbs} matched to study arms by method and config"] if count else []
+
+
+def _count_of_runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
 
 
 def _explain_empty(results: Path, name: str, found: Sequence[StoredRecord], why: Sequence[str]) -> str:
-    """Why there is nothing to report, and what to do."""
-    passed = f" ({'; '.join(dict.fromkeys(why))})" if why else ""
+    """Explain why a report would be empty, and what to do."""
+    reasons = f" ({'; '.join(dict.fromkeys(why))})" if why else ""
     if not found and not why:
-        return f"no finished run under {results / 'runs'}; `python bench.py study {name or 'ablation'}` makes some"
-    what = f"no run under {results / 'runs'} is one of '{name}'" if name != UNNAMED_REPORT else "--runs takes no run"
-    return f"{what}; {len(found)} runs are there{passed}"
+        return f"no finished run under {results / 'runs'}; start with `python bench.py study {name or 'ablation'}`"
+    what = "--runs: no matching run" if name == UNNAMED_REPORT else f"no run of study '{name}'"
+    return f"{what} among the {_count_of_runs(len(found))} under {results / 'runs'}{reasons}"

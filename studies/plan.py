@@ -1,6 +1,6 @@
-"""The plan of a study request: every run once, the search that each run waits for, and the key that it will have.
+"""Plan the runs of a study request: each run once, with the search it waits for and its key.
 
-A study request and its resources are plain values, so that they can be sent to other processes and machines.
+A study request and its resources are plain values that can be sent to other processes and machines.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from studies.studies import RUNS
 
 @dataclass(frozen=True)
 class ArmGroup:
-    """Arms on data sets, under one protocol and one way of tuning: a study, or what was named by hand."""
+    """Arms on data sets with one protocol and one kind of tuning: a study, or arms named on the command line."""
 
     arms: tuple[str, ...]
     datasets: tuple[str, ...]
-    folds: tuple[int, ...] | None = None  # None: the first of each data set; () every one
+    folds: tuple[int, ...] | None = None  # None: the first of each data set; (): all
     tuning: Tuning = "none"
     reference_method: str = RUNS.reference_method
     protocol: EvaluationProtocol = "clean"
-    settings: tuple[str, ...] = ()  # beside those of the order
-    study: str = ""  # that asks for it
+    settings: tuple[str, ...] = ()  # in addition to those of the request
+    study: str = ""  # the requesting study; "" for none
 
 
 @dataclass(frozen=True)
 class StudyRequest:
-    """All that decides which runs are made. Two machines with equal orders share the work through the storage."""
+    """All that determines which runs are executed. Machines with equal requests share the work through the storage."""
 
     name: str
     groups: tuple[ArmGroup, ...]
@@ -62,13 +62,13 @@ class StudyRequest:
     budget: Budget = field(default_factory=Budget)
     search_options: SearchOptions = field(default_factory=SearchOptions)
     shard: tuple[int, int] = (1, 1)  # i of n, from 1
-    retries: int = 1  # of a cell that broke, by one command
-    typed: str = ""  # the command, as it was typed
+    retries: int = 1  # of a failed run, per command
+    typed: str = ""  # the command line as the user typed it
 
 
 @dataclass(frozen=True)
 class Resources:
-    """Where the work is done, also in plain values."""
+    """Where runs are executed and stored."""
 
     results: Path
     tracking_uri: str | None = None
@@ -78,12 +78,12 @@ class Resources:
     threads: int = 2
     loaders: int = 0
     keep_weights: bool = True
-    command_id: str = ""  # names the command, so that its processes count its own retries
+    command_id: str = ""  # identifies the command, whose processes count retries together
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """One arm on one data set, fold and seed. `tuned_by` is the arm whose search gives it values; "" for none."""
+    """One arm on one data set, fold and seed. `tuned_by` is the arm whose search provides the values; "" for none."""
 
     dataset: str
     fold: int
@@ -95,14 +95,14 @@ class PlannedRun:
 
     @property
     def search_run(self) -> PlannedRun | None:
-        """The cell that stands for the search it waits for: its arm, without a seed."""
+        """Return the run that identifies the search it waits for, or None if it is not tuned."""
         if not self.tuned_by:
             return None
         return replace(self, arm=self.tuned_by, seed=FIRST_TRIAL_SEED, protocol="clean")
 
     @property
     def tuning_label(self) -> Tuning:
-        """Whose tuned values it runs with."""
+        """Return the kind of tuning that provides the config values."""
         return "none" if not self.tuned_by else "per-arm" if self.tuned_by == self.arm else "shared"
 
     def __str__(self) -> str:
@@ -113,24 +113,24 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of an order in the order they are made, each once however many studies want it."""
+    """The runs of a request in order of execution, each once even if several studies share it."""
 
     request: StudyRequest
     runs: tuple[PlannedRun, ...]
     datasets: Mapping[str, Dataset]
-    wanted_by: Mapping[PlannedRun, tuple[str, ...]]  # the studies that a cell is of; "" for a command that names none
-    requested: Mapping[str, RequestedPlan]  # study -> all its runs, those of other shards among them
+    studies_of: Mapping[PlannedRun, tuple[str, ...]]  # the studies of each run; "" for a command without a study
+    requested: Mapping[str, RequestedPlan]  # study -> all its runs, including other shards
     _resolved: dict[tuple[object, ...], tuple[Arm, Config]] = field(default_factory=dict, compare=False)
 
     @property
     def searches(self) -> tuple[PlannedRun, ...]:
-        """The searches that cells wait for, each once."""
+        """Return the searches that runs wait for, each once."""
         return tuple(dict.fromkeys(run.search_run for run in self.runs if run.search_run is not None))
 
     def request_for(
         self, run: PlannedRun, params: Mapping[str, Any] | None = None, stop: int | None = None
     ) -> RunRequest:
-        """What the runner is asked for a cell: its values, and those of the search that it shares fields with."""
+        """Return the request for a planned run, with the searched values of fields that its arm does not pin."""
         arm, config = self._resolve_arm(run, params or {})
         return RunRequest(
             arm=arm.name,
@@ -146,8 +146,10 @@ class Plan:
         )
 
     def requests(self, run: PlannedRun, search: str = "", tried: int = 1) -> tuple[StoredRequest, ...]:
-        """Return why a cell is run, for each study that wants it. `search` is the digest of the search that gave it its
-        values."""
+        """Return the request to store for each study of a run.
+
+        `search` is the digest of the search that provided its values, `tried` the number of its configurations.
+        """
         _, config = self._resolve_arm(run, {})
         settings = find_changes(run.arm, self.request.preset, config.model_dump(mode="json")) or ()
         return tuple(
@@ -163,32 +165,31 @@ class Plan:
                 settings=dict(settings),
                 command=self.request.typed,
             )
-            for study in self.wanted_by[run]
+            for study in self.studies_of[run]
         )
 
     def _resolve_arm(self, run: PlannedRun, params: Mapping[str, Any]) -> tuple[Arm, Config]:
-        """The arm and its values, made once for all of its seeds."""
-        which = (run.arm, run.settings, *sorted(params.items()))
-        if which not in self._resolved:
+        """Return the arm and its config, cached for all seeds."""
+        cache_key = (run.arm, run.settings, *sorted(params.items()))
+        if cache_key not in self._resolved:
             arm = find_arm(run.arm)
             config = resolve_config(arm, self.request.preset, self._parse_settings(run))
             searched = {name: value for name, value in params.items() if name in arm.free_fields}
-            self._resolved[which] = arm, config.override(searched)
-        return self._resolved[which]
+            self._resolved[cache_key] = arm, config.override(searched)
+        return self._resolved[cache_key]
 
     def _parse_settings(self, run: PlannedRun) -> dict[str, str]:
         return parse_overrides([*run.settings, *self.request.settings])
 
     def row_label(self, run: PlannedRun) -> str:
-        """The arm's name in tables, with whose tuned values it has and what a part of the study sets; the same in every
-        shard."""
+        """Return the label of a table row: the arm, its tuning and the settings of its group; equal in every shard."""
         more: list[str] = [run.tuning_label] if run.tuned_by and self.request.name else []
         if run.settings and len({group.settings for group in self.request.groups}) > 1:
             more.append(", ".join(run.settings))
         return f"{run.arm} ({'; '.join(more)})" if more else run.arm
 
     def fixed_fields(self, run: PlannedRun) -> set[str]:
-        """The config fields that a search of the cell's arm leaves alone."""
+        """Return the config fields that a search of the run's arm must not change."""
         return find_arm(run.arm).overrides.keys() | self._parse_settings(run).keys()
 
 
@@ -201,7 +202,7 @@ def resolve_requests(
     fold: int | None = None,
     data: Path | None = None,
 ) -> list[RunRequest]:
-    """Every (data set, arm, seed) that the comma-separated names stand for; raises ConfigError for a wrong one."""
+    """Return a request per data set, arm and seed for comma-separated names. Raises ConfigError for an invalid name."""
     arms = [find_arm(name) for name in split_names(methods, "--method")]
     chosen = [find_dataset(name, data) for name in split_names(datasets, "--dataset")]
     check_unique_names(chosen)
@@ -217,40 +218,36 @@ def resolve_requests(
 
 
 def make_plan(request: StudyRequest) -> Plan:
-    """Every cell of an order, its shard's alone; a refit is planned with the clean runs it takes its epochs from.
+    """Plan the runs of a request's shard; a refit comes with the clean runs that determine its epochs.
 
-    Raises ConfigError for a search that is asked for where nothing can be searched, or on the test list.
+    Raises ConfigError for a search budget without anything to search, or with the best-on-test protocol.
     """
     tuned = [group for group in request.groups if group.tuning != "none"]
     if request.budget.is_set and not tuned:
-        raise ConfigError(
-            "nothing here is tuned, its values are as they are set; leave --trials, --hours, --target out"
-        )
+        raise ConfigError("--trials, --hours, --target: nothing is tuned here; omit them")
     if request.budget.is_set and any(group.protocol == "best-on-test" for group in tuned):
-        raise ConfigError("a search on the test list is refused: choosing on test takes no --trials, --hours, --target")
-    wanted: dict[PlannedRun, dict[str, None]] = {}
+        raise ConfigError("--trials, --hours, --target: a search cannot use the test split; omit them")
+    studies: dict[PlannedRun, dict[str, None]] = {}
     planned: dict[str, list[PlannedRun]] = {}
     for group in request.groups:
         for run in _plan_group(request, group):
-            wanted.setdefault(run, {})[group.study] = None
+            studies.setdefault(run, {})[group.study] = None
             planned.setdefault(group.study, []).append(run)
-    runs = tuple(wanted)
+    runs = tuple(studies)
     if request.budget.is_set and not any(run.tuned_by for run in runs):
         arms = ", ".join(dict.fromkeys(run.arm for run in runs))
-        raise ConfigError(
-            f"nothing of {arms} can be searched: no field that is left free has a range; leave --trials out"
-        )
+        raise ConfigError(f"--trials, --hours, --target: {arms}: no free config field has a search range; omit them")
     datasets = {name: find_dataset(name, request.data) for name in dict.fromkeys(run.dataset for run in runs)}
     requested = {
-        study: summarize_runs((datasets[run.dataset].info.name, run.fold, run.seed, run.protocol) for run in of)
-        for study, of in planned.items()
+        study: summarize_runs((datasets[run.dataset].info.name, run.fold, run.seed, run.protocol) for run in group)
+        for study, group in planned.items()
     }
-    wanted_by = {run: tuple(of) for run, of in wanted.items()}
-    return Plan(request, _select_shard(runs, *request.shard), datasets, wanted_by, requested)
+    studies_of = {run: tuple(names) for run, names in studies.items()}
+    return Plan(request, _select_shard(runs, *request.shard), datasets, studies_of, requested)
 
 
 def summarize_runs(runs: Iterable[tuple[str, int, int, EvaluationProtocol]]) -> RequestedPlan:
-    """Return the plan of runs: (data set, fold, seed, protocol) of each."""
+    """Summarise runs, given as (data set, fold, seed, protocol), for storage in requests."""
     folds: dict[str, set[int]] = {}
     seeds: set[int] = set()
     protocols: dict[EvaluationProtocol, None] = {}
@@ -258,7 +255,7 @@ def summarize_runs(runs: Iterable[tuple[str, int, int, EvaluationProtocol]]) -> 
         folds.setdefault(dataset, set()).add(fold)
         seeds.add(seed)
         protocols[protocol] = None
-    named = {dataset: tuple(sorted(of)) for dataset, of in folds.items()}
+    named = {dataset: tuple(sorted(numbers)) for dataset, numbers in folds.items()}
     return RequestedPlan(named, tuple(sorted(seeds)), tuple(protocols))
 
 
@@ -272,40 +269,40 @@ def _plan_group(request: StudyRequest, group: ArmGroup) -> Iterator[PlannedRun]:
 
 
 def _select_folds(group: ArmGroup, info: DatasetInfo, data: Path | None) -> tuple[int, ...]:
-    """The folds of a data set that are wanted; the built-in sample, which stands in where it is not found, has one."""
+    """Return the requested folds; one if the built-in sample replaces a data set whose folder is not found."""
     if group.folds is None or (not group.folds and info.name in SOURCES and find_data_folder(info, data) is None):
         return info.folds[:1]
     return group.folds or info.folds
 
 
 def _find_tuned_arm(request: StudyRequest, group: ArmGroup, arm: str) -> str:
-    """Whose search gives an arm its values: nobody's where it has nothing to search."""
+    """Return the arm whose search provides an arm's values, or "" if it has nothing to search."""
     if not request.budget.is_set or group.tuning == "none":
         return ""
-    own = find_arm(arm)
+    found = find_arm(arm)
     settings = parse_overrides([*group.settings, *request.settings])
-    if not find_search_ranges(resolve_config(own, request.preset, settings), {*own.overrides, *settings}):
+    if not find_search_ranges(resolve_config(found, request.preset, settings), {*found.overrides, *settings}):
         return ""
     return arm if group.tuning == "per-arm" else group.reference_method
 
 
-def _select_shard(runs: tuple[PlannedRun, ...], number: int, of: int) -> tuple[PlannedRun, ...]:
-    """The cells of one shard: what hangs together (a search, the clean runs of a refit) is never parted."""
+def _select_shard(runs: tuple[PlannedRun, ...], number: int, count: int) -> tuple[PlannedRun, ...]:
+    """Select the runs of one shard. Runs of one search, and a refit with its clean runs, stay in one shard."""
     refit = {replace(run, protocol="clean") for run in runs if run.protocol == "refit"}
     units: dict[PlannedRun, int] = {}
-    kept = []
+    selected = []
     for run in runs:
         clean = replace(run, protocol="clean")
         unit = run.search_run or (replace(clean, seed=0) if clean in refit else run)
-        if units.setdefault(unit, len(units)) % of == number - 1:
-            kept.append(run)
-    return tuple(kept)
+        if units.setdefault(unit, len(units)) % count == number - 1:
+            selected.append(run)
+    return tuple(selected)
 
 
 class RunKeyResolver:
-    """Remembers the fingerprints of data sets and files, so that thousands of runs cost a few looks at them.
+    """Computes run specs and caches the fingerprints of data sets and files.
 
-    A data set is asked once for each clip size, fold and validation fold; no clip of any split is kept.
+    A data set is loaded once per clip size, fold and validation fold; its clips are not cached.
     """
 
     def __init__(self, environment: RunEnvironment) -> None:
@@ -314,7 +311,7 @@ class RunKeyResolver:
         self._content_hashes: dict[frozenset[tuple[str, Path]], dict[str, str]] = {}
 
     def make_spec(self, request: RunRequest) -> RunSpec:
-        """What the run is. Raises DataError where its data cannot be had, ConfigError for a file that is not there."""
+        """Return the spec of a request. Raises DataError for missing data, ConfigError for a missing file."""
         files = frozenset(request.config.get_files().items())
         if files not in self._content_hashes:
             self._content_hashes[files] = hash_config_files(request.config)
@@ -322,8 +319,14 @@ class RunKeyResolver:
 
     def _load_splits(self, request: RunRequest) -> DatasetSplits:
         sampling = request.method.sampling(request.config, False)
-        which = (request.dataset.info.name, sampling.size, sampling.mels, request.fold, request.seed % VALIDATION_FOLDS)
-        if which not in self._splits:
+        key = (
+            request.dataset.info.name,
+            sampling.size,
+            sampling.mels,
+            request.fold,
+            request.seed % VALIDATION_FOLDS,
+        )
+        if key not in self._splits:
             splits = seal_test(load_splits(request, self._environment))
-            self._splits[which] = replace(splits, train=NO_CLIPS, val=NO_CLIPS, truth={}, issues=())
-        return self._splits[which]
+            self._splits[key] = replace(splits, train=NO_CLIPS, val=NO_CLIPS, truth={}, issues=())
+        return self._splits[key]

@@ -1,6 +1,6 @@
-"""Names of a command line resolved to run requests: arms, data sets, folds, seeds and config values.
+"""Resolve the names on a command line: arms, data sets, folds and config values.
 
-It imports nothing heavy, so that `python bench.py list` is fast.
+Nothing heavy is imported, so that `python bench.py list` is fast.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from methods import METHODS, VARIANTS
 
 T = TypeVar("T")
 Settings = tuple[tuple[str, str], ...]
-"""Values set by hand, as (field, text), by field."""
+"""Config values set by the user: (field, text) pairs, sorted by field."""
 
 
 @dataclass(frozen=True)
 class Arm:
-    """A named variant of a method: what stands in a table's first column."""
+    """A named variant of a method, as listed in the first column of a table."""
 
     name: str
     method: Method
@@ -35,13 +35,13 @@ class Arm:
 
     @property
     def free_fields(self) -> set[str]:
-        """The fields of its config that it does not pin."""
+        """Return the config fields that the arm does not pin."""
         return self.method.config.model_fields.keys() - self.overrides.keys()
 
 
 @cache
 def get_arms() -> dict[str, Arm]:
-    """Every name that `--method` takes: the methods themselves and their pinned variants."""
+    """Return every arm that `--method` accepts: the methods and their pinned variants, by name."""
     arms = {name: Arm(name, method, {}, method.title) for name, method in METHODS.items()}
     for name, pinned in VARIANTS.items():
         arms[name] = Arm(name, METHODS[pinned.method], dict(pinned.overrides), pinned.title)
@@ -49,24 +49,26 @@ def get_arms() -> dict[str, Arm]:
 
 
 def find_arm(name: str) -> Arm:
-    """The arm of this name; raises ConfigError that proposes the nearest."""
+    """Return the arm of this name. Raises ConfigError with the nearest name for an unknown one."""
     return get_or_suggest(name, get_arms(), "method")
 
 
 def find_source(name: str, data: Path | None = None) -> DatasetSource:
-    """Where the clips of a data set are listed: one of the registry, or one's own at that place, beside which no other
-    place of `data` may stand."""
+    """Return the source that lists a data set's clips: a registered one, or a custom one at a path.
+
+    Raises ConfigError for an unknown name, several names, or a path combined with `data`.
+    """
     if name not in SOURCES and is_path(name):
         if data is not None:
-            raise ConfigError(f"--dataset {name} says where the data are; leave --data out")
+            raise ConfigError(f"--data: not allowed with --dataset {name}, which is a path already")
         return make_manifest_source(Path(name), [source.info for source in SOURCES.values()])
     if "," in name:
-        raise ConfigError(f"one data set at a time here, not '{name}'")
+        raise ConfigError(f"--dataset: expects one data set, not '{name}'")
     return _find_registered(name, SOURCES)
 
 
 def find_dataset(name: str, data: Path | None = None) -> Dataset:
-    """The data set of the registry, or one's own at that place; raises ConfigError for a name that is neither."""
+    """Return a registered data set, or the custom one at a path. Raises ConfigError for a name that is neither."""
     if name not in DATASETS and is_path(name):
         return make_dataset(find_source(name, data))
     return _find_registered(name, DATASETS)
@@ -74,50 +76,50 @@ def find_dataset(name: str, data: Path | None = None) -> Dataset:
 
 def _find_registered(name: str, known: Mapping[str, T]) -> T:
     if name not in known and Path(name).is_dir():
-        raise ConfigError(
-            f"unknown data set '{name}'; say ./{name} if you mean the folder, or {propose_name(name, known)}"
-        )
+        raise ConfigError(f"unknown data set '{name}'; write ./{name} for the folder, or {propose_name(name, known)}")
     return get_or_suggest(name, known, "data set")
 
 
 def check_unique_names(datasets: Sequence[Dataset]) -> None:
-    """Raise ConfigError where two data sets have one name: their runs could not be told apart."""
+    """Raise ConfigError if two data sets share a name: their runs would be indistinguishable."""
     names = [dataset.info.name for dataset in datasets]
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"two of the data sets are called '{twice}'; give their files or folders different names")
+    duplicate = next((name for name in names if names.count(name) > 1), None)
+    if duplicate is not None:
+        raise ConfigError(f"--dataset: two data sets are named '{duplicate}'; rename one of the files or folders")
 
 
 def choose_fold(info: DatasetInfo, fold: int | None) -> int:
-    """The fold that is asked for, or the first; raises ConfigError for one that the data set does not have."""
+    """Return the requested fold, or the first. Raises ConfigError for one that the data set does not have."""
     if fold is None:
         return info.folds[0]
     if info.folds == (0,):
-        raise ConfigError(f"{info.title} has one split and no folds; leave --fold out")
+        raise ConfigError(f"--fold: {info.title} has one split and no folds; omit the option")
     if fold not in info.folds:
         raise ConfigError(
-            f"{info.title} has no fold {fold}; --fold is one of {info.folds[0]} to {info.folds[-1]} ({info.fold})"
+            f"--fold: {info.title} has no fold {fold}; choose {info.folds[0]} to {info.folds[-1]} ({info.fold})"
         )
     return fold
 
 
 def split_names(text: str, option: str) -> list[str]:
-    """The names between commas, each once; raises ConfigError where there are none."""
+    """Return the comma-separated names without duplicates. Raises ConfigError if there are none."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise ConfigError(f"{option} wants at least one name; `python bench.py list` shows them")
+        raise ConfigError(f"{option}: needs at least one name; `python bench.py list` lists them")
     return list(dict.fromkeys(names))
 
 
 def resolve_config(arm: Arm, preset: str, overrides: dict[str, str]) -> Config:
-    """An arm's values under a preset. A field that its method lacks, but another arm's has, is left out."""
+    """Return an arm's config under a preset, with overrides. Overrides of fields that its method lacks are ignored."""
     config = arm.method.config.from_preset(preset).override(arm.overrides)
     return config.override({name: v for name, v in overrides.items() if name in arm.method.config.model_fields})
 
 
 def find_changes(arm: str, preset: str, values: Mapping[str, Any]) -> Settings | None:
-    """Return the values of a config, as JSON has them, that differ from those of an arm under a preset. Return None for
-    an arm or a preset that is not known, and where a value contradicts the arm."""
+    """Return the config values (in JSON form) that differ from those of an arm under a preset.
+
+    Return None for an unknown arm or preset, and if a value contradicts one that the arm pins.
+    """
     base = get_preset_values(arm, preset)
     if base is None or any(values.get(name) != base[name] for name in get_arms()[arm].overrides):
         return None
@@ -126,7 +128,7 @@ def find_changes(arm: str, preset: str, values: Mapping[str, Any]) -> Settings |
 
 @cache
 def get_preset_values(arm: str, preset: str) -> dict[str, Any] | None:
-    """Return the values of an arm under a preset, as JSON has them. Return None where either is not known."""
+    """Return the values of an arm under a preset in JSON form, or None if either is unknown."""
     found = get_arms().get(arm)
     try:
         return resolve_config(found, preset, {}).model_dump(mode="json") if found else None
@@ -135,12 +137,12 @@ def get_preset_values(arm: str, preset: str) -> dict[str, Any] | None:
 
 
 def check_fields(arms: list[Arm], overrides: dict[str, str]) -> None:
-    """Raise ConfigError for a setting that no arm knows, or that one of them pins."""
+    """Raise ConfigError for a setting that no arm has, or that one of them pins."""
     known = {name for arm in arms for name in arm.method.config.model_fields}
     pinned = {name: arm.name for arm in arms for name in arm.overrides}
     for name in overrides:
         if name not in known:
             tail = propose_name(name, known) if known else f"{', '.join(arm.name for arm in arms)} has no fields to set"
-            raise ConfigError(f"unknown config field '{name}' in --set; {tail}")
+            raise ConfigError(f"--set: unknown config field '{name}'; {tail}")
         if name in pinned:
-            raise ConfigError(f"--set {name} contradicts {pinned[name]}, which pins it; use the base method instead")
+            raise ConfigError(f"--set {name}: {pinned[name]} pins this field; use the base method instead")

@@ -1,4 +1,4 @@
-"""A hyper-parameter search with Optuna: search ranges, samplers, pruners, the budget, and the trials so far."""
+"""Hyper-parameter search with Optuna: ranges, samplers, pruners, budgets and trials."""
 
 from __future__ import annotations
 
@@ -39,70 +39,77 @@ from studies.storage import (
 SAMPLERS = {"tpe": "TPESampler", "random": "RandomSampler", "gp": "GPSampler"}
 
 PRUNERS = ("auto", "median", "hyperband", "halving", "wilcoxon", "none")
-HYPERBAND_MIN_TRIALS = 40  # from here on each of Hyperband's three brackets at the paper's 150 epochs gets ten or more
-WARMUP_EPOCHS = 10  # epochs in which nobody is given up
-STARTUP_TRIALS = 3  # finished trials before a median may speak
-WILCOXON_P = 0.2  # the p-value under which a trial is worse than the best one
+HYPERBAND_MIN_TRIALS = 40  # then each of Hyperband's three brackets (paper preset, 150 epochs) has ten or more
+WARMUP_EPOCHS = 10  # epochs without pruning
+STARTUP_TRIALS = 3  # finished trials before the median pruner starts
+WILCOXON_P = 0.2  # a trial is pruned if it is worse than the best one at this p-value
 
-MAX_CONSECUTIVE_FAILURES = 10  # trials in a row that fail: the search is over, whatever its budget
-FIRST_TRIAL_SEED = 1000  # of trials: final runs have seeds of their own, and no run is both
+MAX_CONSECUTIVE_FAILURES = 10  # failed trials in a row that end the search, whatever its budget
+FIRST_TRIAL_SEED = 1000  # seeds of trials start here; final runs start at 0, so that no run is both
 
 
 def find_search_ranges(config: Config, fixed: Collection[str]) -> dict[str, SearchRange]:
-    """Field name -> range, of the fields that change a number here and that nobody has fixed (an arm's own values, and
-    what was set by hand)."""
+    """Return field name -> range for the fields that affect results under this config and are not fixed.
+
+    `fixed` holds the fields pinned by the arm or set by the user.
+    """
     return {name: search for name, search in config.get_search_ranges().items() if name not in fixed}
 
 
 def make_distributions(config: Config, ranges: dict[str, SearchRange]) -> dict[str, BaseDistribution]:
-    """Field name -> distribution; a range is widened to hold the config's own value, which is tried first."""
+    """Return field name -> distribution. Ranges are widened to include the config's value, which is the first trial."""
     return {name: _make_distribution(search, getattr(config, name)) for name, search in ranges.items()}
 
 
 def get_config_values(config: Config, ranges: dict[str, SearchRange]) -> dict[str, Any]:
-    """The config's own values of the searched fields: under the paper preset, the paper's."""
+    """Return the config's values of the searched fields (those of the paper under the paper preset)."""
     return {name: getattr(config, name) for name in ranges}
 
 
-def _make_distribution(search: SearchRange, own: Any) -> BaseDistribution:
+def _make_distribution(search: SearchRange, default: Any) -> BaseDistribution:
     if search.choices:
-        return CategoricalDistribution(tuple(dict.fromkeys((*search.choices, own))))
-    assert search.low is not None and search.high is not None  # a range has both ends
-    low, high = min(search.low, own), max(search.high, own)
-    if isinstance(own, int) and not isinstance(own, bool):
+        return CategoricalDistribution(tuple(dict.fromkeys((*search.choices, default))))
+    assert search.low is not None and search.high is not None  # without choices a range has both bounds
+    low, high = min(search.low, default), max(search.high, default)
+    if isinstance(default, int) and not isinstance(default, bool):
         return IntDistribution(int(low), int(high), log=search.log)
     return FloatDistribution(low, high, log=search.log and low > 0)
 
 
 def make_sampler(name: str, study: str, trials: int) -> BaseSampler:
-    """A sampler for the next trial of a study that has so many. It is seeded by both: one made anew, in another process
-    or after a stop, does not repeat what was drawn, and the same history is gone on with in the same way."""
+    """Make the sampler for the next trial of a study that has `trials` trials.
+
+    The seed follows from both arguments: a sampler made in another process or after an interruption does not repeat
+    earlier draws, and the same history continues in the same way.
+    """
     seed = int.from_bytes(hashlib.sha256(f"{study}\x1f{trials}".encode()).digest()[:4], "big")
     made: BaseSampler = getattr(optuna.samplers, get_or_suggest(name, SAMPLERS, "sampler"))(seed=seed)
     return made
 
 
 def choose_pruner(name: str, trials: int, seeds: int) -> str:
-    """What `auto` stands for in a search of so many trials (0 = open) with so many runs each. Raises ConfigError for a
-    pruner that cannot read what such trials report: an accuracy an epoch, or with several runs one a run."""
+    """Return the name of the pruner; `auto` depends on the number of trials (0 = open) and of seeds per trial.
+
+    Raises ConfigError for a pruner that does not fit the values that trials report: one accuracy per epoch with one
+    seed, one per seed with several.
+    """
     get_or_suggest(name, dict.fromkeys(PRUNERS), "pruner")
     if name == "auto":
         return "wilcoxon" if seeds > 1 else "hyperband" if trials >= HYPERBAND_MIN_TRIALS else "median"
     if name != "none" and (name == "wilcoxon") != (seeds > 1):
-        many = f"epochs, and a trial of {seeds} runs has none"
-        reads = "runs of a trial, and here each has one" if seeds == 1 else many
-        raise ConfigError(f"pruner '{name}' compares {reads}; say auto or none")
+        needs = "several seeds per trial" if seeds == 1 else f"one seed per trial, not {seeds}"
+        raise ConfigError(f"pruner '{name}' needs {needs}; choose auto or none")
     return name
 
 
 def make_pruner(name: str, trials: int, seeds: int) -> BasePruner:
-    """The pruner of a search that maximises val/acc_e, reported by epoch or by seed, both counted from 0.
+    """Make the pruner of a search that maximises val/acc_e, reported per epoch or per seed (both from 0).
 
-    The settings have reasons; docs/speed.md tells what they save. In its first epochs a model is at chance while the
-    step size rises, and val has few clips: nobody is given up before epoch 10, a quarter of the quick preset's. A
-    median is taken of three trials, the fewest of which one lucky trial is not the median. Wilcoxon gives a trial up
-    when three seeds are all worse than the best trial's (p = 1/8): the 0.1 of Optuna wants four, the last of most; two
-    never tell.
+    See docs/speed.md for what pruning saves. During the learning-rate warm-up a model is at chance, and val has few
+    clips: no trial is pruned before epoch 10, a quarter of the epochs of the quick preset. The median needs three
+    trials, the fewest with which one lucky trial is not the median. Wilcoxon prunes a trial if three seeds are all
+    worse than those of the best trial (p = 1/8); Optuna's default p = 0.1 would need four seeds, often the last one,
+    and two seeds are never significant.
     """
     match choose_pruner(name, trials, seeds):
         case "median":
@@ -121,7 +128,7 @@ def make_pruner(name: str, trials: int, seeds: int) -> BasePruner:
 
 @dataclass(frozen=True)
 class Budget:
-    """When a search ends: after so many trials, so many hours of trials (of all workers together), or at a score."""
+    """Limits of a search: number of trials, hours of trials (summed over workers), or a target score."""
 
     trials: int | None = None
     hours: float | None = None
@@ -129,32 +136,32 @@ class Budget:
 
     @property
     def is_set(self) -> bool:
-        """Whether anything is to be searched."""
+        """Return whether any limit is set, that is, whether to search at all."""
         return (self.trials, self.hours, self.target) != (None, None, None)
 
 
 @dataclass(frozen=True)
 class SearchOptions:
-    """How a search goes about."""
+    """Sampler, pruner and runs per trial of a search."""
 
     sampler: str = "tpe"
     pruner: str = "auto"
-    seeds: int = 1  # runs of a trial, each on a validation fold of its own; a trial's score is their mean
+    seeds: int = 1  # runs per trial, each on another validation fold; the score is their mean
 
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The best finished trial; of equals the earliest, so that the method's own values win a tie."""
+    """The best finished trial; the earliest of equal ones, so that the preset's values win a tie."""
 
     number: int
     value: float  # val/acc_e
     params: dict[str, Any]
-    keys: list[str]  # of its runs
+    keys: list[str]  # keys of its runs
 
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """How many configurations a search tried, and what came of them."""
+    """Number of configurations that a search tried, by outcome."""
 
     finished: int
     pruned: int
@@ -162,12 +169,12 @@ class TrialCounts:
 
     @property
     def total(self) -> int:
-        """All configurations that were looked at."""
+        """Return the number of all configurations."""
         return self.finished + self.pruned + self.failed
 
 
 class HyperparameterSearch:
-    """A search in its database. `base` is the run that its trials vary: the same arm, fold and data."""
+    """A search in its database. `base` is the run whose config the trials vary; arm, fold and data are the same."""
 
     def __init__(
         self,
@@ -186,18 +193,18 @@ class HyperparameterSearch:
         self.title = f"search {base.arm} {self.digest[:6]}"
         self.name = f"{spec.dataset}/{base.arm}/{base.preset}/fold {base.fold}/{self.digest}"
         self._study: Study | None = None
-        self._imported: tuple[BestTrial | None, TrialCounts] | None = None  # its end, from another machine
+        self._imported: tuple[BestTrial | None, TrialCounts] | None = None  # result from another machine
 
     @property
     def study(self) -> Study:
-        """Optuna's study."""
+        """Return the Optuna study, created on first use."""
         if self._study is None:
             pruner = make_pruner(self.options.pruner, self.budget.trials or 0, self.options.seeds)
             self._study = self.storage.open_study(self.name, pruner=pruner)
         return self._study
 
     def retry_crashed(self) -> None:
-        """Let what crashed under an earlier command be tried again, where the search is not over or found nothing."""
+        """Queue again the trials that crashed under an earlier command, if the search is not over or has no result."""
         trials = self.get_trials()
         crashed = any(trial.user_attrs.get(ERROR_KIND_ATTR) in CRASH_KINDS for trial in select_counted(trials))
         if crashed and (self.find_best_trial() is None or not self._is_budget_spent(trials)):
@@ -205,17 +212,17 @@ class HyperparameterSearch:
 
     @property
     def is_imported(self) -> bool:
-        """Whether its end came from another machine."""
+        """Return whether the result was imported from another machine."""
         return self._imported is not None
 
     def import_result(self, winner: BestTrial | None, tried: TrialCounts) -> None:
-        """Believe what another machine found, where the budget asks no more and the database here knows less."""
+        """Use another machine's result if it has enough trials for the budget, and more than the database here."""
         enough = self.budget.trials is not None and tried.total >= self.budget.trials
         if enough and tried.total > self.count_trials().total:
             self._imported = winner, tried
 
     def lease_next(self) -> Lease | None:
-        """The next trial to run, or None where none is left for this process to begin."""
+        """Lease the next trial. Return None if there is none for this process to start."""
         return None if self.is_imported else self.storage.with_lock(self._lease_next)
 
     def _lease_next(self) -> Lease | None:
@@ -226,26 +233,28 @@ class HyperparameterSearch:
         is_filled = self.budget.trials is not None and begun >= self.budget.trials
         if self._is_budget_spent(trials) or (is_filled and not waiting):
             return None
-        drawn = make_distributions(self.base_request.config, self.ranges)
+        distributions = make_distributions(self.base_request.config, self.ranges)
         if not trials:
-            enqueue(self.study, get_config_values(self.base_request.config, self.ranges), drawn, origin="own values")
+            enqueue(
+                self.study, get_config_values(self.base_request.config, self.ranges), distributions, origin="own values"
+            )
         if waiting or not trials:
             return lease_waiting(self.storage, self.study, **{COMMAND_ATTR: self.command_id})
         self.study.sampler = make_sampler(self.options.sampler, self.name, len(trials))
-        return lease_new(self.storage, self.study, drawn, **{COMMAND_ATTR: self.command_id})
+        return lease_new(self.storage, self.study, distributions, **{COMMAND_ATTR: self.command_id})
 
     def is_over(self) -> bool:
-        """Whether it has had enough, and nothing of it is under way."""
+        """Return whether the budget is spent and no trial is running."""
         trials = self.get_trials()
         running = any(trial.state.name == "RUNNING" for trial in trials)
         return self.is_imported or (self._is_budget_spent(trials) and not running)
 
     def get_trials(self) -> list[FrozenTrial]:
-        """All trials so far."""
+        """Return all trials so far."""
         return self.storage.read_trials(self.study)
 
     def find_best_trial(self) -> BestTrial | None:
-        """The best trial that finished; None where none did."""
+        """Return the best finished trial, or None if there is none."""
         if self._imported is not None:
             return self._imported[0]
         done = [trial for trial in self.get_trials() if trial.state.name == "COMPLETE" and trial.value is not None]
@@ -256,29 +265,31 @@ class HyperparameterSearch:
         return BestTrial(best.number, best.value or 0.0, dict(best.params), keys)
 
     def compute_seconds(self) -> float:
-        """How long its trials took so far, of all workers together."""
+        """Return the seconds of all trials so far, summed over workers."""
         return sum(_compute_trial_seconds(trial) for trial in self.get_trials())
 
     def count_trials(self) -> TrialCounts:
-        """What came of the configurations so far; one that was interrupted and run again counts once."""
+        """Count the configurations so far by outcome. One that was interrupted and repeated counts once."""
         if self._imported is not None:
             return self._imported[1]
         states = [trial.state.name for trial in select_counted(self.get_trials())]
         return TrialCounts(states.count("COMPLETE"), states.count("PRUNED"), states.count("FAIL"))
 
     def trial_history(self) -> list[dict[str, Any]]:
-        """Every configuration that was tried, in the order they were begun: what it scored on val, if it was finished,
-        and the seconds that all trials had taken when it ended."""
-        found, spent = [], 0.0
+        """Return every configuration in order of start.
+
+        Each has its number, state, val score (None unless finished), and `spent`: the seconds of all trials up to it.
+        """
+        history, spent = [], 0.0
         for trial in select_counted(self.get_trials()):
             spent += _compute_trial_seconds(trial)
             state = trial.state.name.lower()
             value = trial.value if state == "complete" else None
-            found.append({"number": trial.number, "state": state, "value": value, "spent": round(spent, 3)})
-        return found
+            history.append({"number": trial.number, "state": state, "value": value, "spent": round(spent, 3)})
+        return history
 
     def list_failures(self) -> list[str]:
-        """Why trials failed."""
+        """Return a line for each failed trial, with its reason."""
         return [
             f"trial {trial.number}: {trial.user_attrs.get(ERROR_KIND_ATTR)}: {trial.user_attrs.get('message', '')}"
             for trial in select_counted(self.get_trials())
@@ -286,7 +297,7 @@ class HyperparameterSearch:
         ]
 
     def _is_budget_spent(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether no further configuration may be begun."""
+        """Return whether no further configuration may start."""
         budget, counted = self.budget, select_counted(trials)
         last = [trial.state.name for trial in counted[-MAX_CONSECUTIVE_FAILURES:]]
         if last == ["FAIL"] * MAX_CONSECUTIVE_FAILURES:
@@ -300,20 +311,22 @@ class HyperparameterSearch:
         )
 
     def _compute_digest(self) -> str:
-        """Of all that makes another search: the method's version, values, ranges, data and the runs of a trial. Neither
-        budget nor sampler nor pruner count: a search can be gone on with under others."""
+        """Hash all that identifies a search: method version, config, ranges, data and seeds per trial.
+
+        Budget, sampler and pruner are left out: a search can be continued with others.
+        """
         spec = self.spec
         values = [spec.method, spec.version, spec.config, spec.weights, spec.data, spec.split, spec.content, spec.fold]
-        what = {
+        identity = {
             "spec": values,
             "ranges": {name: (s.low, s.high, s.log, s.choices) for name, s in self.ranges.items()},
             "seeds": self.options.seeds,
         }
-        return hashlib.sha256(json.dumps(what, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def _compute_trial_seconds(trial: FrozenTrial) -> float:
-    """How long a trial took, or has taken so far."""
+    """Return the seconds that a trial took, or has taken so far."""
     if trial.datetime_start is None:
         return 0.0
     return ((trial.datetime_complete or datetime.now()) - trial.datetime_start).total_seconds()

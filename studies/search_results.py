@@ -1,4 +1,4 @@
-"""The results of a search: its summary file in the results folder, its figures, and its MLflow run."""
+"""Publish the results of a search: summary file, figures and MLflow run."""
 
 from __future__ import annotations
 
@@ -32,35 +32,35 @@ _log = logging.getLogger(__name__)
 
 
 def start_search_run(search: HyperparameterSearch, store: ExperimentTracker) -> None:
-    """The MLflow run under which the trials will stand."""
+    """Start the parent MLflow run of a search's trials."""
     params = {
         "search": search.name,
         "sampler": search.options.sampler,
         "pruner": search.options.pruner,
         "runs of a trial": search.options.seeds,
-        **{f"range of {name}": _format_range(one) for name, one in search.ranges.items()},
+        **{f"range of {name}": _format_range(limits) for name, limits in search.ranges.items()},
     }
     store.start_parent_run(search.spec.dataset, search.spec.data, search.title, params)
 
 
 def publish_search(search: HyperparameterSearch, store: ExperimentTracker) -> None:
-    """Write what a search tried and found, draw it, and close its MLflow run; nothing where all that is done."""
+    """Write the summary and figures of a search and finish its MLflow run. Do nothing if all are up to date."""
     if search.is_imported:
         return
-    place = get_search_folder(store.results, search)
-    with lock_folder(place, lambda: None):
-        _publish_search(search, store, place)
+    folder = get_search_folder(store.results, search)
+    with lock_folder(folder, lambda: None):
+        _publish_search(search, store, folder)
 
 
-def _publish_search(search: HyperparameterSearch, store: ExperimentTracker, place: Path) -> None:
-    found = _make_summary(search)
-    known = json.loads((place / SUMMARY_FILE).read_text()) if (place / SUMMARY_FILE).exists() else {}
-    if known == {**found, "published": True}:
+def _publish_search(search: HyperparameterSearch, store: ExperimentTracker, folder: Path) -> None:
+    summary = _make_summary(search)
+    known = json.loads((folder / SUMMARY_FILE).read_text()) if (folder / SUMMARY_FILE).exists() else {}
+    if known == {**summary, "published": True}:
         return
     sample = " (BUILT-IN SAMPLE)" if search.spec.data == "sample" else ""
     title = f"{search.title} on {search.base_request.dataset.info.title}{sample}: val Acc E"
-    pictures = draw_search(search.study, place, title)
-    _write_summary(place, found, published=False)
+    figures = draw_search(search.study, folder, title)
+    _write_summary(folder, summary, published=False)
     winner, tried = search.find_best_trial(), search.count_trials()
     status: ParentStatus = "FAILED" if winner is None else "FINISHED" if search.is_over() else "KILLED"
     metrics = {f"tried/{name}": float(count) for name, count in vars(tried).items()}
@@ -72,14 +72,17 @@ def _publish_search(search: HyperparameterSearch, store: ExperimentTracker, plac
         for key in [*(before - set(winner.keys)), *winner.keys]:
             tag = {"bench.winner": "true" if key in winner.keys else "false"}
             store.tag_run(RunFolder(store.results / "runs" / key), tag)
-    files = [*pictures, place / SUMMARY_FILE]
+    files = [*figures, folder / SUMMARY_FILE]
     store.finish_parent_run(search.spec.dataset, search.spec.data, search.title, status, metrics, files, tags)
     if store.unavailable_reason is None:
-        _write_summary(place, found, published=True)
+        _write_summary(folder, summary, published=True)
 
 
 def import_summary(search: HyperparameterSearch, results: Path) -> None:
-    """Let a search that another machine made, and whose summary was copied here, count as made."""
+    """Use the result of another machine's search if its summary was copied here.
+
+    Raises StoreError if the summary cannot be read.
+    """
     path = get_search_folder(results, search) / SUMMARY_FILE
     if not path.exists():
         return
@@ -88,11 +91,11 @@ def import_summary(search: HyperparameterSearch, results: Path) -> None:
         winner = BestTrial(**found["winner"]) if found["winner"] is not None else None
         search.import_result(winner, TrialCounts(**found["tried"]))
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} is no summary of a search ({type(error).__name__}); move it away") from None
+        raise StoreError(f"{path}: not a valid search summary ({type(error).__name__}); move the file away") from None
 
 
 def get_search_folder(results: Path, search: HyperparameterSearch) -> Path:
-    """Where the summary and the pictures of a search are."""
+    """Return the folder of a search's summary and figures."""
     return results / "searches" / search.digest
 
 
@@ -108,7 +111,7 @@ def _make_summary(search: HyperparameterSearch) -> dict[str, Any]:
         "sampler": search.options.sampler,
         "pruner": search.options.pruner,
         "seeds": search.options.seeds,
-        "ranges": {name: _format_range(one) for name, one in search.ranges.items()},
+        "ranges": {name: _format_range(limits) for name, limits in search.ranges.items()},
         "base": search.spec.config,
         "weights": search.spec.weights,
         "tried": vars(search.count_trials()),
@@ -123,12 +126,12 @@ def _format_range(search: Any) -> list[Any]:
     return list(search.choices) or [search.low, search.high, "log" if search.log else "linear"]
 
 
-def _write_summary(folder: Path, found: dict[str, Any], published: bool) -> None:
-    atomic_write(folder / SUMMARY_FILE, (json.dumps({**found, "published": published}, indent=1) + "\n").encode())
+def _write_summary(folder: Path, summary: dict[str, Any], published: bool) -> None:
+    atomic_write(folder / SUMMARY_FILE, (json.dumps({**summary, "published": published}, indent=1) + "\n").encode())
 
 
 def draw_search(study: Study, folder: Path, title: str) -> list[Path]:
-    """Draw what can be drawn of a search into a folder; the pictures. Some want more trials than there are."""
+    """Draw the figures of a search into a folder and return their paths. Figures that need more trials are skipped."""
     matplotlib.use("Agg")
     made = []
     with warnings.catch_warnings():
@@ -137,13 +140,13 @@ def draw_search(study: Study, folder: Path, title: str) -> list[Path]:
             try:
                 _save_figure(getattr(drawing, plot)(study), folder / name, title)
                 made.append(folder / name)
-            except Exception as error:  # a picture is not worth the tables that come after it
+            except Exception as error:  # a missing figure must not prevent the tables
                 _log.warning("no %s: %s", name, error)
     return made
 
 
 def _save_figure(axes: Any, path: Path, title: str) -> None:
-    """Write a picture whole, headed by what it is of."""
+    """Write a figure atomically, under a title."""
     figure = axes.figure if hasattr(axes, "figure") else axes.flat[0].figure
     figure.suptitle(title, fontsize=10, y=1.04)
     with atomic_path(path) as temporary:

@@ -1,9 +1,8 @@
-"""The database that processes share, and the leases on its trials.
+"""Shared Optuna database, and the leases on its trials.
 
-The database is Optuna's: SQLite in the results folder, or PostgreSQL. An outage is waited for, and a lock keeps
-processes that write at the same time apart. A lease is a trial that one process works on: it sends heartbeats and
-is finished once. The next process finds the trials of a process that died, marks them, and queues them again with
-the same values.
+The database is SQLite in the results folder, or PostgreSQL. Calls wait for the end of an outage, and writes hold a
+lock across processes. A lease is a trial that one process works on: it sends heartbeats and is finished once. Trials
+of a process that died are marked by the next process, and queued again with the same values.
 """
 
 from __future__ import annotations
@@ -37,29 +36,29 @@ from bench.databases import make_sqlite_url, open_database, read_sqlite_path
 from bench.errors import ConfigError, StoreError
 from bench.record import FailureKind, get_process_id, process_is_alive
 
-MAX_OUTAGE = 900.0  # seconds that a database which went away is waited for
-HEARTBEAT = 30  # seconds between signs of life of a trial
-HEARTBEAT_TIMEOUT = 600  # seconds without one until it counts as dead
-ADVISORY_LOCK_ID = int.from_bytes(hashlib.sha256(b"mart-bench").digest()[:7], "big")  # of PostgreSQL's advisory lock
+MAX_OUTAGE = 900.0  # longest outage of the database, in seconds
+HEARTBEAT = 30  # seconds between heartbeats of a trial
+HEARTBEAT_TIMEOUT = 600  # seconds without a heartbeat after which a trial counts as dead
+ADVISORY_LOCK_ID = int.from_bytes(hashlib.sha256(b"mart-bench").digest()[:7], "big")  # id of PostgreSQL's advisory lock
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
-ORPHAN_CHECK_INTERVAL = 2.0  # seconds between two looks for the dead, by one process
-MAX_DEATHS = 10  # processes that may die over one piece of work before it counts as what kills them
+ORPHAN_CHECK_INTERVAL = 2.0  # seconds between two checks for dead processes, per process
+MAX_DEATHS = 10  # dead processes after which their trial is considered the cause, and fails
 CRASH_KINDS: tuple[FailureKind, ...] = ("other", "out of memory")
-MAX_TRIES = 3  # of one configuration that crashes, by one command after the other
+MAX_TRIES = 3  # attempts at a crashing configuration, one per command
 COMMAND_ATTR, TRIES_ATTR = "command", "tries"
 DIED_MESSAGE = "the process that ran it died"
 DEATHS_ATTR = "deaths"
 HOST_ATTR, PROCESS_ATTR = "host", "process"
 ERROR_KIND_ATTR, ERROR_MESSAGE_ATTR, RETRY_OF_ATTR = "kind", "message", "retry of"
-OUTAGE_ERRORS = (StorageInternalError, DBAPIError, psycopg.Error)  # what an absent database raises, by layer
-_leased: set[tuple[str, int]] = set()  # study and number of the trials that this process works at
+OUTAGE_ERRORS = (StorageInternalError, DBAPIError, psycopg.Error)  # raised by an unavailable database, by layer
+_leased: set[tuple[str, int]] = set()  # (study, trial number) leased by this process
 
 
 def make_storage_url(results: Path, url: str | None) -> str:
-    """The database's address as SQLAlchemy wants it. Raises ConfigError for one that is neither of the two kinds."""
+    """Return the SQLAlchemy URL of the database. Raises ConfigError unless it is SQLite or PostgreSQL."""
     if url is None:
         return make_sqlite_url(results / "optuna.db")
     kind, _, rest = url.partition("://")
@@ -67,25 +66,23 @@ def make_storage_url(results: Path, url: str | None) -> str:
         return f"postgresql+psycopg://{rest}"
     if kind == "sqlite" and rest.startswith("/") and not rest.endswith("/"):
         return make_sqlite_url(Path(rest[1:]))
-    raise ConfigError(
-        f"--storage '{url}' is no database for this; for example postgresql://user@host/name or sqlite:////path/optuna.db"
-    )
+    raise ConfigError(f"--storage '{url}': expects postgresql://user@host/name or sqlite:////path/optuna.db")
 
 
 class Storage:
-    """A connection to the database, made when it is first needed."""
+    """A connection to the database, opened on first use. `waits`: an outage at the start is waited for too."""
 
     def __init__(self, url: str, notice: Callable[[str], None] = lambda text: None, waits: bool = False) -> None:
         self.url, self._notify = url, notice
-        self.file = read_sqlite_path(url)  # of this machine alone; None for a server
-        self._waits_at_start = waits  # for a database that is away from the beginning, as it may be for a late worker
+        self.file = read_sqlite_path(url)  # SQLite file; None for a server
+        self._waits_at_start = waits
         self._connection: RDBStorage | None = None
-        self._lock_connection: Any = None  # the connection that holds PostgreSQL's advisory lock
+        self._lock_connection: Any = None  # connection that holds PostgreSQL's advisory lock
         self._has_lock = False
-        self.last_orphan_check: dict[str, float] = {}  # study -> when it was last looked through for the dead
+        self.last_orphan_check: dict[str, float] = {}  # study -> time of the last check for dead processes
 
     def open_study(self, name: str, pruner: Any = None, maximize: bool = True) -> Study:
-        """The Optuna study of this name; made where there is none."""
+        """Return the Optuna study of this name, creating it if necessary."""
         return self.retrying(
             lambda: optuna.create_study(
                 storage=self.open(),
@@ -97,13 +94,13 @@ class Storage:
         )
 
     def open(self) -> RDBStorage:
-        """Connect. Raises StoreError in one line where the database cannot be reached."""
+        """Connect on first use and return the storage. Raises StoreError if the database cannot be reached."""
         if self._connection is None:
             optuna.logging.set_verbosity(optuna.logging.ERROR)
             warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used")
             warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
             try:
-                with self._lock():  # several processes would race in making its tables
+                with self._lock():  # or several processes would race to create the tables
                     if self.file is None:
                         self._connection = self._connect(self.url)
                     else:
@@ -116,8 +113,10 @@ class Storage:
         return self._connection
 
     def with_lock(self, call: Callable[[], T]) -> T:
-        """The answer of a call that no other process makes meanwhile, on this machine or, with PostgreSQL, on any. The
-        lock falls when the database goes away: then the call is made again from its start."""
+        """Call while holding a lock: across this machine with SQLite, across all machines with PostgreSQL.
+
+        An outage releases the lock; the call is then repeated from its start.
+        """
 
         def locked() -> T:
             self.open()
@@ -131,22 +130,22 @@ class Storage:
         return self.retrying(locked)
 
     def check_lock(self) -> None:
-        """Before something is written: raise, as for an outage, where the lock was lost unnoticed."""
+        """Raise the database's error if the lock was lost unnoticed. Call this before writing."""
         if self._lock_connection is not None:
             self._lock_connection.execute("SELECT 1")
 
     def retrying(self, call: Callable[[], T]) -> T:
-        """The answer of a call, waiting while the database is away. Raises StoreError when that lasts too long."""
-        if self._has_lock:  # the waiting is done where the lock is taken again
+        """Call, and repeat the call during an outage. Raises StoreError after MAX_OUTAGE."""
+        if self._has_lock:  # with_lock retries from taking the lock
             return call()
-        said = False
+        is_reported = False
 
         def report(state: RetryCallState) -> None:
-            nonlocal said
-            _log.warning("database away", exc_info=state.outcome.exception() if state.outcome else None)
-            if not said and (state.seconds_since_start or 0) > 2:
-                said = True
-                self._notify(f"the database {hide_password(self.url)} is away; waiting for it")
+            nonlocal is_reported
+            _log.warning("database unavailable", exc_info=state.outcome.exception() if state.outcome else None)
+            if not is_reported and (state.seconds_since_start or 0) > 2:
+                is_reported = True
+                self._notify(f"database {hide_password(self.url)} unavailable; retrying")
 
         retrying = Retrying(
             retry=retry_if_exception(_is_outage),
@@ -159,14 +158,16 @@ class Storage:
             return retrying(call)
         except RetryError as error:
             reason = get_first_line(error.last_attempt.exception())
-            raise StoreError(f"the database {hide_password(self.url)} stayed away ({reason})") from None
+            raise StoreError(
+                f"database {hide_password(self.url)}: unavailable for {MAX_OUTAGE:.0f} s ({reason})"
+            ) from None
 
     def read_trials(self, study: Study) -> list[FrozenTrial]:
-        """All trials of a study, waiting while the database is away."""
+        """Return all trials of a study, retrying during an outage."""
         return self.retrying(lambda: study.get_trials(deepcopy=False))
 
     def get_trial_id(self, study: Study, number: int) -> int:
-        """Return the id that the database has for a trial of a study."""
+        """Return the database id of a trial of a study."""
         database = self.open()
         return database.get_trial_id_from_study_id_trial_number(
             database.get_study_id_from_name(study.study_name), number
@@ -174,7 +175,7 @@ class Storage:
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
-        """Hold a file's lock, or PostgreSQL's advisory lock on a connection of its own, with which it falls."""
+        """Hold a file lock, or PostgreSQL's advisory lock on a separate connection, which releases it if it closes."""
         if self.file is not None:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             with FileLock(self.file.with_suffix(".lock")):
@@ -194,7 +195,7 @@ class Storage:
         finally:
             try:
                 guard.execute("SELECT pg_advisory_unlock(%s)", (ADVISORY_LOCK_ID,))
-            except OUTAGE_ERRORS:  # the server went away, and the lock with it
+            except OUTAGE_ERRORS:  # the server is gone, which released the lock
                 self._lock_connection = None
 
     def _connect(self, url: str) -> RDBStorage:
@@ -212,13 +213,13 @@ class Storage:
 
 
 def hide_password(url: str) -> str:
-    """An address without its password."""
+    """Return a URL without user and password."""
     kind, slashes, rest = url.partition("://")
     return f"{kind}{slashes}{rest.rpartition('@')[2]}"
 
 
 def _is_outage(error: BaseException) -> bool:
-    """Return whether an error comes from a database that is away, and not from data that it refuses."""
+    """Return whether an error means that the database is unavailable, not that it rejects data."""
     if not isinstance(error, OUTAGE_ERRORS):
         return False
     inner = error.__cause__ if isinstance(error, StorageInternalError) else error
@@ -226,14 +227,14 @@ def _is_outage(error: BaseException) -> bool:
 
 
 def get_first_line(error: BaseException | None) -> str:
-    """Return an error's first line, or its type where it has no text."""
+    """Return the first line of an error, or its type if it has no text."""
     return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 class Lease:
-    """Work under way. It is finished by exactly one of complete, prune, fail and release.
+    """A running trial, finished by exactly one of complete, prune, fail and release.
 
-    What it writes is dropped where its trial was finished by another: a lease that looked dead from afar was given on.
+    Its writes are ignored if another process has finished the trial because its heartbeats did not arrive.
     """
 
     def __init__(self, storage: Storage, study: Study, trial_id: int) -> None:
@@ -243,14 +244,14 @@ class Lease:
         self._trial_id = trial_id
         self._reported_steps: set[int] = set()
         _leased.add((study.study_name, self.number))
-        with suppress(Exception):  # the first sign of life: without one it would never count as dead elsewhere
+        with suppress(Exception):  # a trial without any heartbeat never counts as dead on other machines
             self._send_heartbeat()
         self._stopped = threading.Event()
-        self._heartbeat_thread = threading.Thread(target=self._send_heartbeats, daemon=True, name="signs of life")
+        self._heartbeat_thread = threading.Thread(target=self._send_heartbeats, daemon=True, name="heartbeat")
         self._heartbeat_thread.start()
 
     def report(self, value: float, step: int) -> bool:
-        """Tell a value of an epoch or a seed once; whether the pruner gives the trial up."""
+        """Report the value of an epoch or seed, once per step. Return whether to prune the trial."""
         if step in self._reported_steps:
             return False
         self._reported_steps.add(step)
@@ -260,32 +261,32 @@ class Lease:
         return False
 
     def set_attributes(self, **attributes: object) -> None:
-        """Keep facts with the trial."""
+        """Store user attributes of the trial."""
         for name, value in attributes.items():
             with suppress(UpdateFinishedTrialError):
                 self.storage.retrying(partial(self.trial.set_user_attr, name, value))
 
     def complete(self, value: float) -> None:
-        """Finished, with a score."""
+        """Finish the trial with a score."""
         self._finish(TrialState.COMPLETE, value)
 
     def prune(self) -> None:
-        """Given up by the search."""
+        """Finish the trial as pruned."""
         self._finish(TrialState.PRUNED)
 
     def fail(self, kind: FailureKind, message: str) -> None:
-        """Ended without a score."""
+        """Finish the trial as failed."""
         self.set_attributes(**{ERROR_KIND_ATTR: kind, ERROR_MESSAGE_ATTR: message[:2000]})
         self._finish(TrialState.FAIL)
 
     def release(self) -> None:
-        """Interrupted: somebody else, or the next command, runs it again with the same values."""
+        """Return an interrupted trial: another process or the next command repeats it with the same values."""
         self.storage.with_lock(lambda: requeue(self.storage, self.study, self.number))
         self._stop_heartbeat()
 
     def _finish(self, state: TrialState, value: float | None = None) -> None:
         finish = partial(self.study.tell, self.trial, value, state=state, skip_if_finished=True)
-        self.storage.retrying(finish)  # where it was finished before, only the answer was lost
+        self.storage.retrying(finish)  # a repeated call finds it finished: only the reply was lost
         self._stop_heartbeat()
 
     def _send_heartbeat(self) -> None:
@@ -293,7 +294,7 @@ class Lease:
 
     def _send_heartbeats(self) -> None:
         while not self._stopped.wait(HEARTBEAT):
-            with suppress(Exception):  # the database is away: the next sign of life will do
+            with suppress(Exception):  # database unavailable: the next heartbeat follows
                 self._send_heartbeat()
 
     def _stop_heartbeat(self) -> None:
@@ -305,7 +306,7 @@ class Lease:
 def enqueue(
     study: Study, params: Mapping[str, Any], distributions: Mapping[str, BaseDistribution], **notes: Any
 ) -> None:
-    """Let values wait to be run, all of them in the database at once."""
+    """Queue a configuration in one database transaction."""
     waiting = TrialState.WAITING
     study.add_trial(
         create_trial(state=waiting, params=dict(params), distributions=dict(distributions), user_attrs=notes)
@@ -313,8 +314,10 @@ def enqueue(
 
 
 def lease_waiting(storage: Storage, study: Study, **notes: object) -> Lease:
-    """Claim the trial that waits in front; it names its owner before it counts as under way. To be called alone, where
-    one waits."""
+    """Lease the first queued trial; there must be one. Its owner is stored before it counts as running.
+
+    The caller holds the lock.
+    """
     found = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))[0]
     trial_id = storage.get_trial_id(study, found.number)
     storage.check_lock()
@@ -325,8 +328,10 @@ def lease_waiting(storage: Storage, study: Study, **notes: object) -> Lease:
 
 
 def lease_new(storage: Storage, study: Study, distributions: Mapping[str, BaseDistribution], **notes: object) -> Lease:
-    """Claim a new trial, whose values the study's sampler draws; it stands in the database at once with its owner and
-    all of its values. To be called alone."""
+    """Lease a new trial with values drawn by the study's sampler.
+
+    The trial, its owner and its values are stored in one transaction. The caller holds the lock.
+    """
     drawn = _draw_params(study, distributions) if distributions else {}
     template = create_trial(
         state=TrialState.RUNNING,
@@ -344,10 +349,10 @@ def _describe_owner() -> dict[str, str]:
 
 
 def _draw_params(study: Study, distributions: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """What the sampler draws for the next trial, by its public steps: together where it can, else one by one."""
+    """Draw the values of the next trial through the sampler's public methods: jointly if possible, else one by one."""
     blank = create_trial(state=TrialState.RUNNING)
     blank.number = len(study.get_trials(deepcopy=False))
-    study = copy(study)  # its storage is Optuna's cache of ours, which no public name gives
+    study = copy(study)  # no public attribute holds Optuna's cached storage
     study._storage = _ReadOnlyStorage(study._storage)  # type: ignore[assignment]
     space = study.sampler.infer_relative_search_space(study, blank)
     drawn = study.sampler.sample_relative(study, blank, {n: d for n, d in space.items() if n in distributions})
@@ -358,22 +363,26 @@ def _draw_params(study: Study, distributions: Mapping[str, BaseDistribution]) ->
 
 
 class _ReadOnlyStorage:
-    """The storage, for a sampler that draws for a trial which is not in it yet: what it would note there, for others
-    that draw meanwhile, these read from the trial's values."""
+    """Storage for a sampler that draws for a trial that is not stored yet.
+
+    Attributes that the sampler would set on it for concurrent samplers are dropped: those read the trial's values.
+    """
 
     def __init__(self, storage: Any) -> None:
         self._storage = storage
 
     def set_trial_system_attr(self, trial: int, name: str, value: object) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._storage, name)
 
 
 def requeue_orphans(storage: Storage, study: Study) -> None:
-    """Mark what dead processes left, and queue it again; a look every few seconds is enough. To be called alone: then
-    a trial that this process claimed without knowing of it was made just before the database went away."""
+    """Mark the running trials of dead processes as failed and queue them again, at most every ORPHAN_CHECK_INTERVAL.
+
+    The caller holds the lock. So a running trial of this process without a lease was created just before an outage.
+    """
     now = time.monotonic()
     if now - storage.last_orphan_check.get(study.study_name, -ORPHAN_CHECK_INTERVAL) < ORPHAN_CHECK_INTERVAL:
         return
@@ -383,17 +392,19 @@ def requeue_orphans(storage: Storage, study: Study) -> None:
         if (study.study_name, trial.number) in _leased or trial.user_attrs.get(HOST_ATTR) != socket.gethostname():
             continue
         if storage.file is None and process and process.rpartition(":")[2] != get_process_id().rpartition(":")[2]:
-            continue  # another boot, or another machine of this name: its signs of life tell
+            continue  # another boot, or a machine of the same name: heartbeats decide
         if process == get_process_id() or not process_is_alive(process):
             requeue(storage, study, trial.number, died=True)
     fail_stale_trials(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
-        if ERROR_KIND_ATTR not in trial.user_attrs:  # another machine's, without a sign of life: not queued yet
+        if (
+            ERROR_KIND_ATTR not in trial.user_attrs
+        ):  # of another machine, failed for missing heartbeats and not queued yet
             enqueue_copy(study, trial)
 
 
 def requeue(storage: Storage, study: Study, number: int, died: bool = False) -> None:
-    """End a running trial as interrupted; its values wait to be run again, unless too many processes `died` of them."""
+    """Mark a running trial as interrupted and queue its values again, unless too many processes died running them."""
     trial = next(trial for trial in study.get_trials(deepcopy=False) if trial.number == number)
     if trial.state.is_finished():
         return
@@ -410,30 +421,29 @@ def requeue(storage: Storage, study: Study, number: int, died: bool = False) -> 
 
 
 def enqueue_copy(study: Study, trial: FrozenTrial, **notes: object) -> None:
-    """Queue the values of a trial again, once; a cell has none."""
+    """Queue the values of a trial again, at most once. Trials of planned runs have no values and are not queued."""
     queued = {other.user_attrs.get(RETRY_OF_ATTR) for other in study.get_trials(deepcopy=False)}
     if not trial.params or trial.number in queued:
         return
-    own = (HOST_ATTR, PROCESS_ATTR, ERROR_KIND_ATTR, ERROR_MESSAGE_ATTR, RETRY_OF_ATTR)
-    kept = {name: value for name, value in trial.user_attrs.items() if name not in own}
-    enqueue(study, trial.params, trial.distributions, **{**kept, **notes, RETRY_OF_ATTR: trial.number})
+    dropped = (HOST_ATTR, PROCESS_ATTR, ERROR_KIND_ATTR, ERROR_MESSAGE_ATTR, RETRY_OF_ATTR)
+    copied = {name: value for name, value in trial.user_attrs.items() if name not in dropped}
+    enqueue(study, trial.params, trial.distributions, **{**copied, **notes, RETRY_OF_ATTR: trial.number})
 
 
 def select_counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
-    """The trials that a budget counts: finished, whatever came of them, but not those that were interrupted or that
-    were queued again."""
-    again = {trial.user_attrs.get(RETRY_OF_ATTR) for trial in trials}
+    """Select the trials that count for a budget: finished ones, except interrupted ones and those queued again."""
+    requeued = {trial.user_attrs.get(RETRY_OF_ATTR) for trial in trials}
     return [
         trial
         for trial in trials
         if trial.state.is_finished()
-        and trial.number not in again
+        and trial.number not in requeued
         and (trial.state.name != "FAIL" or trial.user_attrs.get(ERROR_KIND_ATTR, "interrupted") != "interrupted")
     ]
 
 
 def enqueue_crashed(study: Study, command: str) -> None:
-    """Queue again what crashed under other commands: the reason may be gone by now. To be called alone."""
+    """Queue the trials that crashed under other commands again: the cause may be fixed. The caller holds the lock."""
     for trial in select_counted(study.get_trials(deepcopy=False)):
         tries = trial.user_attrs.get(TRIES_ATTR, 1)
         crashed = trial.state.name == "FAIL" and trial.user_attrs.get(ERROR_KIND_ATTR) in CRASH_KINDS

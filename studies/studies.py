@@ -1,4 +1,4 @@
-"""The named studies: the question of each, and the arms, data sets, folds and protocols whose runs answer it."""
+"""The named studies: a question each, with the arms, data sets, folds and protocols whose runs answer it."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ ALL_DATASETS = ("ekman6", "videoemotion8", "perr", "iemocap", "affwild2")
 
 @dataclass(frozen=True)
 class Study:
-    """A named question. `required_settings` are arms that need a config value from the user, with that field."""
+    """A named study. `required_settings` lists the arms that need a config value from the user, with the field."""
 
     name: str
     question: str
     arms: tuple[str, ...]
-    datasets: tuple[str, ...] = ("ekman6",)  # that of the paper's ablations
-    every_fold: bool = False  # all folds of a data set that has folds, or its first
+    datasets: tuple[str, ...] = ("ekman6",)  # the data set of the paper's ablations
+    every_fold: bool = False  # run all folds of a data set, or only its first
     tuning: Tuning = "shared"
-    reference_method: str = "mart"  # whose values are shared where tuning is, and that others are held against
-    controls: tuple[str, ...] = ("mbt", "mbt-long")  # arms that others are held against too
-    remarked: tuple[str, ...] = ("mart-released",)  # arms that a table has to explain
-    table: str = "scores"  # "scores", "optimism", or a kind of table that methods describe their parts for
+    reference_method: str = "mart"  # others are compared to it, and use its values if tuning is "shared"
+    controls: tuple[str, ...] = ("mbt", "mbt-long")  # further arms that the others are compared to
+    footnoted: tuple[str, ...] = ("mart-released",)  # arms that a table explains in a footnote
+    table: str = "scores"  # "scores", "optimism", or the name of a table for which methods describe their components
     protocols: tuple[EvaluationProtocol, ...] = ("clean",)
     required_settings: tuple[tuple[str, str], ...] = ()  # (arm, config field)
-    quick_overrides: tuple[str, ...] = ()  # settings of all arms under the quick preset, as --set has them
+    quick_overrides: tuple[str, ...] = ()  # settings of all arms under the quick preset, written as for --set
 
 
 RUNS = Study("runs", "", arms=())
-"""What a report of runs that no study names has in common with one of a study."""
+"""Placeholder study of a report on arbitrary runs (`report --runs` without a study name)."""
 
 COMPARISON = Study(
     "comparison",
-    "Does MART beat the supervised model it starts from, and everything simpler, on each data set (Tables 1 and 2)?",
+    "Does MART outperform its supervised backbone and simpler baselines on each data set (Tables 1 and 2)?",
     arms=("majority", "probe", "mbt", "mbt-long", "mart-released", "mart"),
     datasets=ALL_DATASETS,
     every_fold=True,
@@ -47,23 +47,26 @@ COMPARISON = Study(
 _PARTS_LEFT_OUT = ("mart-no-masking", "mart-no-verification", "mart-sentiment-only", "mart-emotion-only")
 ABLATION = Study(
     "ablation",
-    "Which part of MART is its gain due to (Table 3, and verification stopped after sentiment and after emotion)?",
-    # mbt-long is the control: as many steps as MART, on the label loss alone
+    "Which components of MART contribute to its accuracy (Table 3; also verification by sentiment or by emotion only)?",
+    # mbt-long is the control: as many training steps as MART, with the label loss only
     arms=("mbt", "mbt-long", *_PARTS_LEFT_OUT, "mart"),
     table="components",
 )
 
 MASKING = Study(
     "masking",
-    "Does it matter which tokens are hidden (Table 4)?",
+    "How does the masking strategy affect accuracy (Table 4)?",
     arms=("mart-mask-frame", "mart-mask-random", "mart-mask-tube", "mart-mask-attention", "mart-no-masking", "mart"),
-    quick_overrides=("patch=12", "audio_patch=16"),  # its one patch a frame leaves a tube nothing to choose from
+    quick_overrides=(
+        "patch=12",
+        "audio_patch=16",
+    ),  # the preset has one patch per frame: a single tube
     table="masking",
 )
 
 TARGET = Study(
     "target",
-    "Does it matter what is recovered of the hidden tokens (Table 5)?",
+    "How does the reconstruction target of the masked tokens affect accuracy (Table 5)?",
     arms=("mart-target-kl", "mart-target-pixel", "mart-target-hog", "mart-target-clip", "mart"),
     required_settings=(("mart-target-clip", "weights_teacher"),),
     table="target",
@@ -71,29 +74,29 @@ TARGET = Study(
 
 VERIFICATION = Study(
     "verification",
-    "Does checking a cue against the picture and the sound help, and up to which stage (Fig. 5)?",
+    "Does verifying cues against video and audio improve accuracy, and how much does each stage add (Fig. 5)?",
     arms=("mart-no-verification", "mart-sentiment-only", "mart-emotion-only", "mart"),
     table="verification",
 )
 
 MODALITIES = Study(
     "modalities",
-    "What do picture and sound each bring, to the supervised model and to MART?",
+    "How much do video and audio each contribute, in the supervised model and in MART?",
     arms=("mbt-video", "mbt-audio", "mbt", "mart-video", "mart-audio", "mart"),
     table="modalities",
 )
 
 OPTIMISM = Study(
     "optimism",
-    "What is it worth, in points, to choose the epoch on the test list, as the field's released code does?",
+    "By how many points does selecting the epoch on the test split, as published code does, inflate accuracy?",
     arms=("mbt", "mart"),
     tuning="none",
-    protocols=("clean", "best-on-test"),  # each run twice with one seed and the same clips; the second is flagged
+    protocols=("clean", "best-on-test"),  # the same seeds and clips under both; best-on-test is flagged
     table="optimism",
 )
 
 PAPER_STUDIES: tuple[Study, ...] = (COMPARISON, ABLATION, MASKING, TARGET, VERIFICATION, MODALITIES)
-# name -> its studies; `paper` is all studies of the paper at once, each run made once
+# name -> its studies; `paper` combines all studies of the paper and executes each run once
 STUDIES: dict[str, tuple[Study, ...]] = {study.name: (study,) for study in (*PAPER_STUDIES, OPTIMISM)} | {
     "paper": PAPER_STUDIES
 }

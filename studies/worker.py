@@ -1,4 +1,4 @@
-"""A worker: leases trials and planned runs, and executes them, until nothing is left.
+"""Workers: lease trials and planned runs, and execute them until none are left.
 
 A trial is trained on train and scored on val; the test split stays sealed.
 """
@@ -25,7 +25,7 @@ from studies.scheduler import SELECTED_EPOCH_ATTR, Scheduler
 from studies.search import FIRST_TRIAL_SEED, HyperparameterSearch
 from studies.storage import Lease, Storage, make_storage_url
 
-IDLE_PAUSE = 0.5  # seconds between looks at what other processes have under way
+IDLE_PAUSE = 0.5  # seconds between checks while other processes work
 
 T = TypeVar("T")
 _log = logging.getLogger("bench")
@@ -34,8 +34,10 @@ _log = logging.getLogger("bench")
 def run_until_done(
     scheduler: Scheduler, environment: RunEnvironment, print_line: Callable[[str], None], once: bool = False
 ) -> bool:
-    """Run what is left of a plan, one piece after the other until all is done or lost (only one, if `once`); whether
-    there was a piece to run at the end."""
+    """Execute the trials and runs of a plan one by one, until all are done or have failed.
+
+    If `once`, execute at most one. Return whether the last attempt found work.
+    """
     while True:
         ran = _run_next_trial(scheduler, environment, print_line) or _run_next_planned(
             scheduler, environment, print_line
@@ -46,11 +48,11 @@ def run_until_done(
             scheduler.refresh()
             if not scheduler.remaining:
                 return False
-            time.sleep(IDLE_PAUSE)  # others have what we wait for
+            time.sleep(IDLE_PAUSE)  # other processes work on the rest
 
 
 def publish_remaining(scheduler: Scheduler, environment: RunEnvironment) -> None:
-    """Publish the records that were not published when they were made; a tracker that was away is tried once more."""
+    """Publish the records that are not published yet. An unavailable tracker is contacted once more."""
     if environment.store.unavailable_reason is not None:
         environment.store.retry()
     for _, folder in scheduler.iterate_done():
@@ -62,7 +64,7 @@ def publish_remaining(scheduler: Scheduler, environment: RunEnvironment) -> None
 
 
 def _run_next_trial(scheduler: Scheduler, environment: RunEnvironment, print_line: Callable[[str], None]) -> bool:
-    """Run a trial of the first search that has one left; whether there was one."""
+    """Run a trial of the first search that has one left. Return whether there was one."""
     for search in scheduler.searches:
         lease = None if search.is_over() else search.lease_next()
         if lease is not None:
@@ -76,7 +78,7 @@ def _run_next_trial(scheduler: Scheduler, environment: RunEnvironment, print_lin
 
 
 def _run_next_planned(scheduler: Scheduler, environment: RunEnvironment, print_line: Callable[[str], None]) -> bool:
-    """Run a planned run that is ready; whether there was one."""
+    """Execute a planned run that is ready. Return whether there was one."""
     found = scheduler.lease_next()
     if found is None:
         return False
@@ -98,8 +100,10 @@ def _run_next_planned(scheduler: Scheduler, environment: RunEnvironment, print_l
 
 
 def _execute_leased(work: Callable[[], T], lease: Lease) -> T | BenchError:
-    """Return what leased work gives, or the error that failed it. What interrupts it gives the lease back, to be run
-    again with the same values."""
+    """Return the result of leased work, or the user error that failed it.
+
+    Any other exception releases the lease, so that the work is repeated with the same values.
+    """
     try:
         return work()
     except (ConfigError, DataError) as error:
@@ -111,7 +115,7 @@ def _execute_leased(work: Callable[[], T], lease: Lease) -> T | BenchError:
 
 
 def run_trial(search: HyperparameterSearch, lease: Lease, environment: RunEnvironment) -> str:
-    """Run a leased trial and return a line on what came of it: a score, given up, or failed."""
+    """Run a leased trial and return a line with its outcome: scored, pruned or failed."""
     outcome = _execute_leased(lambda: _run_trial_seeds(search, lease, environment), lease)
     return outcome if isinstance(outcome, str) else f"trial {lease.number} failed: {outcome}"
 
@@ -126,22 +130,22 @@ def _run_trial_seeds(search: HyperparameterSearch, lease: Lease, environment: Ru
         lease.set_attributes(keys=keys)
         if error is not None and error.kind == "pruned":
             lease.prune()
-            return f"trial {lease.number} given up {error.message} (run {key})"
+            return f"trial {lease.number} pruned {error.message} (run {key})"
         if error is not None:
             lease.fail(error.kind, error.message)
             return f"trial {lease.number} failed: {error.kind}: {error.message} (run {key})"
         value = outcome.record.scores["val/acc_e"]
-        assert value is not None  # a trial that ends well has been scored on val
+        assert value is not None  # a trial that finished was scored on val
         values.append(value)
         if search.options.seeds > 1 and lease.report(value, part) and part + 1 < search.options.seeds:
             lease.prune()
-            return f"trial {lease.number} given up after {part + 1} of {search.options.seeds} seeds"
+            return f"trial {lease.number} pruned after {part + 1} of {search.options.seeds} seeds"
     lease.complete(fmean(values))
     return f"trial {lease.number}: val Acc E {100 * fmean(values):.1f}"
 
 
 def _execute_trial(search: HyperparameterSearch, lease: Lease, part: int, environment: RunEnvironment) -> RunResult:
-    """One run of the trial, on the validation fold of its seed."""
+    """Execute one run of a trial, on the validation fold of its seed."""
 
     def watch(epoch: int, value: float) -> None:
         if lease.report(value, epoch):
@@ -159,7 +163,7 @@ def _execute_trial(search: HyperparameterSearch, lease: Lease, part: int, enviro
 
 
 def make_environment(request: StudyRequest, resources: Resources, screen: ProgressReporter) -> RunEnvironment:
-    """Where this process makes runs."""
+    """Return the environment in which this process executes runs."""
     return RunEnvironment(
         results=resources.results,
         store=MlflowStore(resources.results, resources.tracking_uri),
@@ -177,13 +181,19 @@ def make_environment(request: StudyRequest, resources: Resources, screen: Progre
 def make_scheduler(
     request: StudyRequest, resources: Resources, environment: RunEnvironment, waits: bool = False
 ) -> Scheduler:
-    """The plan as it stands now; a worker `waits` for a database that is away when it starts."""
+    """Return a scheduler with the current state of the plan.
+
+    If `waits`, a database that is unavailable at the start is waited for.
+    """
     storage = Storage(make_storage_url(resources.results, resources.storage), environment.reporter.notify, waits)
     return Scheduler(make_plan(request), environment, storage, resources.command_id)
 
 
 def run_worker(request: StudyRequest, resources: Resources, once: bool = False) -> bool:
-    """Work without a screen until nothing is left, or for one piece, if `once`; whether there was a piece to run."""
+    """Work without a terminal until nothing is left, or on one trial or run if `once`.
+
+    Return whether the last attempt found work.
+    """
     with logs_to(resources.results / "log"):
         environment = make_environment(request, resources, LogReporter())
         return run_until_done(
@@ -195,18 +205,18 @@ def run_worker(request: StudyRequest, resources: Resources, once: bool = False) 
 
 
 class LogReporter:
-    """A Screen whose notices are log lines; problems with the data stand in the records anyway."""
+    """A ProgressReporter that writes to the log. Issues with the data are left out: records hold them."""
 
     def start_run(self, title: str) -> None:
-        """A run begins."""
+        """Log the title of a run."""
         _log.info("%s", title)
 
     def report_progress(self, what: str, done: int, total: int) -> None:
-        """Nobody looks."""
+        """Do nothing: a worker has no terminal."""
 
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
-        """The process that was started by hand says it."""
+        """Do nothing: the parent process reports it."""
 
     def notify(self, text: str) -> None:
-        """One line for the log."""
+        """Log a notice."""
         _log.warning("%s", text)

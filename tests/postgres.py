@@ -1,4 +1,4 @@
-"""A real PostgreSQL server for tests."""
+"""PostgreSQL server for tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.servers import Server, free_port
 
-# what is committed outlives the server, as it should; only a power cut could take it
+# fsync is off: committed data survive a kill of the server, but not a power failure
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -27,7 +27,7 @@ SETTINGS = {
 
 
 class Postgres(Server):
-    """PostgreSQL on a cluster of its own, its superuser `postgres` let in without a password."""
+    """A PostgreSQL server with a new cluster, whose superuser `postgres` needs no password."""
 
     def __init__(self, binaries: Path, folder: Path, user: str) -> None:
         self.port = free_port()
@@ -42,7 +42,7 @@ class Postgres(Server):
         super().__init__(command, folder / "log", self._answers, ending=signal.SIGINT, user=user)
 
     def fresh(self) -> str:
-        """The address of a new, empty database."""
+        """Create an empty database and return its URL."""
         import psycopg
 
         name = f"test{next(self._number)}"
@@ -51,7 +51,7 @@ class Postgres(Server):
         return self._address(name)
 
     def kill(self, how: signal.Signals = signal.SIGQUIT) -> None:
-        """End it at once: no checkpoint, all connections cut; the next start recovers from the log."""
+        """Kill the server without a checkpoint; the next start recovers from the log."""
         super().kill(how)
 
     def _address(self, name: str) -> str:
@@ -71,7 +71,7 @@ class Postgres(Server):
 
 
 def find_binaries() -> Path | None:
-    """The newest folder with PostgreSQL's programs: those of the PATH, else Debian's."""
+    """Return the folder of PostgreSQL's programs: from PATH, or else Debian's newest version."""
     found = shutil.which("postgres")
     folders = [Path(found).resolve().parent] if found else []
     folders += sorted(Path("/usr/lib/postgresql").glob("[0-9]*/bin"), key=lambda bin: float(bin.parent.name))[::-1]
@@ -79,7 +79,7 @@ def find_binaries() -> Path | None:
 
 
 def need_binaries() -> Path:
-    """PostgreSQL's programs; where there are none a test is skipped, or fails if it is the CI that lacks them."""
+    """Return the folder of PostgreSQL's programs. Without them skip the test, or fail it on the CI."""
     if (binaries := find_binaries()) is not None:
         return binaries
     missing = "PostgreSQL is not installed (Debian: apt-get install postgresql)"
@@ -90,14 +90,14 @@ def need_binaries() -> Path:
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
-    """A real PostgreSQL server (half a second to start), one a test process; a test asks for `postgres.fresh()`."""
+    """Run one PostgreSQL server per test process (0.5 s to start); tests create databases with `postgres.fresh()`."""
     with running(need_binaries()) as server:
         yield server
 
 
 @contextmanager
 def running(binaries: Path) -> Iterator[Postgres]:
-    """A server that ends with the block."""
+    """Run a server for the duration of the block."""
     with tempfile.TemporaryDirectory(prefix="postgres-") as name:
         user = "postgres" if os.geteuid() == 0 else ""  # it refuses to run as root
         if user:

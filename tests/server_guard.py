@@ -1,7 +1,7 @@
-"""Run a server and end it with the process that asked for it, however that ends.
+"""Run a server, and end it when the process that started it ends in any way.
 
-Usage: `server_guard.py PID SIGNAL USER COMMAND...`. SIGTERM ends it too. The server is sent SIGNAL, and what is left of
-it after some seconds is killed.
+Usage: `server_guard.py PID SIGNAL USER COMMAND...`. SIGTERM also ends the guard. The server
+receives SIGNAL, and is killed with its children if it does not end within PATIENCE.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ PATIENCE = 15.0  # seconds
 
 
 def die_with_guard() -> None:
-    """Asks Linux for SIGQUIT when the guard itself is killed."""
+    """Request SIGQUIT from Linux for when the guard is killed."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGQUIT)  # PR_SET_PDEATHSIG
 

@@ -1,6 +1,6 @@
-"""Real servers for tests: on a port of this machine, stopped and started at will, ended with the tests that asked.
+"""Servers for tests, on a local port; they can be stopped and restarted, and end with the tests.
 
-`mlflow_server` is the one of MLflow; tests/postgres.py has the one of PostgreSQL.
+The fixture `mlflow_server` runs MLflow; tests/postgres.py runs PostgreSQL.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ GUARD = Path(__file__).with_name("server_guard.py")
 
 
 def free_port() -> int:
-    """A port below the range that Linux takes for outgoing connections: a stopped server finds its port free again."""
+    """Return a free port below Linux's range for outgoing connections, so that it stays free while a server is down."""
     while True:
         port = random.SystemRandom().randrange(20_000, 32_000)
         with socket.socket() as probe:
@@ -36,7 +36,7 @@ def free_port() -> int:
 
 @dataclass
 class Server:
-    """A server process under guard. `ready` says whether it answers; `ending` is the signal that ends it in order."""
+    """A server process run by server_guard.py. `ready` returns whether it responds; `ending` is its shutdown signal."""
 
     command: list[str]
     log: Path
@@ -47,8 +47,8 @@ class Server:
     _guard: subprocess.Popen[bytes] | None = None
 
     def start(self, seconds: float = 120) -> None:
-        """Start it where it was, and wait until it answers."""
-        assert self._guard is None, "the server runs already"
+        """Start the server with its existing data, and wait until it responds."""
+        assert self._guard is None, "the server is already running"
         words = [str(os.getpid()), str(int(self.ending)), self.user, *self.command]
         with self.log.open("ab") as log:
             self._guard = subprocess.Popen(
@@ -68,15 +68,15 @@ class Server:
             time.sleep(0.03)
 
     def stop(self) -> None:
-        """End it in order; its data and its port are kept."""
+        """Shut the server down; its data and port stay the same."""
         if self._guard is not None:
             self._guard.terminate()
             self._guard.wait()
             self._guard = None
 
     def kill(self, how: signal.Signals = signal.SIGKILL) -> None:
-        """End it at once, in the middle of whatever it does."""
-        assert self._guard is not None, "the server does not run"
+        """Kill the server and its children."""
+        assert self._guard is not None, "the server is not running"
         server, *parts = psutil.Process(self._guard.pid).children(recursive=True)
         server.send_signal(how)
         self._guard.wait()
@@ -86,7 +86,7 @@ class Server:
 
 
 class MlflowServer(Server):
-    """`mlflow server` on a SQLite store; its address is `url`."""
+    """`mlflow server` on a SQLite store, at `url`."""
 
     def __init__(self, folder: Path) -> None:
         port = free_port()
@@ -107,7 +107,7 @@ class MlflowServer(Server):
 
 @pytest.fixture(scope="session")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory, ready_mlflow: Path) -> Iterator[MlflowServer]:
-    """A real MLflow server (6 s to start, 430 MB): shared by the tests of a session, so use names of your own."""
+    """Run one MLflow server per session (6 s to start, 430 MB); tests need distinct names in it."""
     folder = tmp_path_factory.mktemp("mlflow_server")
     shutil.copy(ready_mlflow, folder / "mlflow.db")
     server = MlflowServer(folder)

@@ -1,4 +1,4 @@
-"""The servers of the tests keep what they promise."""
+"""Tests of the test servers."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ def plain(url):
 
 
 @pytest.mark.parametrize("end", ["stop", "kill"])
-def test_a_row_survives_postgresql_going_and_coming_back(postgres, end):
+def test_a_row_survives_a_restart_of_postgresql(postgres, end):
     url = plain(postgres.fresh())
     with psycopg.connect(url) as connection:
         connection.execute("CREATE TABLE kept (n integer)")
@@ -61,7 +61,7 @@ def test_optuna_keeps_a_study_in_postgresql(postgres):
 
 
 @pytest.mark.slow
-def test_an_mlflow_run_survives_its_server_going_and_coming_back(mlflow_server):
+def test_an_mlflow_run_survives_a_restart_of_its_server(mlflow_server):
     client = MlflowClient(mlflow_server.url)
     run = client.create_run(client.create_experiment("kept")).info.run_id
     client.log_metric(run, "accuracy", 0.5)

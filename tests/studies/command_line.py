@@ -1,4 +1,4 @@
-"""Run the command line in the process of the tests, or in a new one for what only that can show."""
+"""Run the command line in the test process, or in a new process where necessary."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class CommandResult:
 
 
 def bench(*words: object, results: Path | None = None, data: Path | None = None) -> CommandResult:
-    """Run `python bench.py WORDS` in this process, with the toys registered and no real data but in BENCH_DATA=`data`.
+    """Run `python bench.py WORDS` in this process, with the toys registered and real data only in BENCH_DATA=`data`.
 
-    A new process would import for 3 to 5 s, and so would the pool that decodes clips; here neither is started.
+    No process is started: a new one, and the pool that decodes clips, would each import for 3 to 5 s.
     """
     out, err = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, _as_it_was(), redirect_stdout(out), redirect_stderr(err):
@@ -55,9 +55,9 @@ def bench(*words: object, results: Path | None = None, data: Path | None = None)
 def process(
     *words: object, cwd: Path = ROOT, data: Path | None = None, first: Callable[[], object] | None = None
 ) -> CommandResult:
-    """Run Python with these words in a new process, which calls `first` before it starts.
+    """Run Python with these arguments in a new process, which calls `first` before it starts.
 
-    It shows what nothing else can: what a fresh process loads, its working folder, its two streams, and its exit code.
+    Only this shows what a new process imports, its working folder, its two output streams and its exit code.
     """
     env = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
     env.pop("BENCH_DATA", None)
@@ -76,7 +76,7 @@ def process(
 
 
 def one_line(answer: CommandResult, *parts: str) -> bool:
-    """Check that a command ended as a user's mistake: exit code 2, and one line on stderr that holds all of `parts`."""
+    """Check for a user error: exit code 2, and one line on stderr that contains all of `parts`."""
     assert answer.code == 2, answer.err
     assert answer.err.count("\n") == 1 and answer.err.startswith("error: "), answer.err
     for part in parts:

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of studies."""
+"""Fixtures for tests of studies."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from studies.storage import Storage, make_storage_url
 
 @pytest.fixture(scope="session")
 def ready_optuna(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty database of searches; copying it into a results folder is faster than making one."""
+    """Create an empty Optuna database; copying it into a results folder is faster than creating one."""
     folder = tmp_path_factory.mktemp("optuna")
     Storage(make_storage_url(folder, None)).open()
     return folder / "optuna.db"

@@ -1,4 +1,4 @@
-"""A plan has every cell once, shards that neither overlap nor miss any, and searches that cells share rightly."""
+"""Tests of plans: every run once, disjoint and complete shards, and shared searches."""
 
 from itertools import chain
 
@@ -31,11 +31,11 @@ def test_an_arm_of_two_studies_is_planned_once():
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_a_study_asks_a_question_of_arms_and_data_sets_that_there_are(name):
+def test_a_study_has_a_question_and_known_arms_and_data_sets(name):
     for study in STUDIES[name]:
         assert study.question.endswith("?") and len(study.question) < 200
         assert set(study.arms) <= set(get_arms()) and set(study.datasets) <= set(DATASETS)
-        assert study.reference_method in METHODS and {*study.controls, *study.remarked} <= set(get_arms())
+        assert study.reference_method in METHODS and {*study.controls, *study.footnoted} <= set(get_arms())
 
 
 @pytest.mark.parametrize("name", STUDIES)
@@ -57,7 +57,7 @@ def test_arms_of_shared_tuning_share_the_search_of_the_full_method():
     assert (search.arm, search.seed) == ("mart", FIRST_TRIAL_SEED)
 
 
-def test_arms_of_per_arm_tuning_have_searches_of_their_own_and_the_full_method_shares_its():
+def test_per_arm_tuning_has_one_search_per_arm_and_the_full_method_shares_its_search():
     arms = ("mbt", "mart-no-masking", "mart")
     plan = make_plan(order(part(*arms, tuning="shared"), part(*arms, tuning="per-arm"), budget=TRIALS))
     assert {search.arm for search in plan.searches} == set(arms)
@@ -65,10 +65,10 @@ def test_arms_of_per_arm_tuning_have_searches_of_their_own_and_the_full_method_s
     assert len([cell for cell in plan.runs if cell.arm == "mbt"]) == 2 * len(SEEDS)
 
 
-def test_an_arm_without_ranges_is_run_as_it_is():
+def test_an_arm_without_ranges_is_not_tuned():
     plan = make_plan(order(part("majority", "mbt", tuning="per-arm"), budget=TRIALS))
     assert {cell.tuned_by for cell in plan.runs if cell.arm == "majority"} == {""}
-    with pytest.raises(ConfigError, match="nothing of majority can be searched"):
+    with pytest.raises(ConfigError, match="majority: no free config field has a search range"):
         make_plan(order(part("majority", tuning="per-arm"), budget=TRIALS))
 
 
@@ -81,7 +81,7 @@ def test_tuned_values_reach_the_fields_that_an_arm_has_and_does_not_pin():
 
 
 def test_a_search_on_the_test_list_is_refused():
-    with pytest.raises(ConfigError, match="a search on the test list is refused"):
+    with pytest.raises(ConfigError, match="a search cannot use the test split"):
         make_plan(order(part("mbt", tuning="per-arm", protocol="best-on-test"), budget=TRIALS))
 
 
@@ -90,7 +90,7 @@ def test_a_refit_is_planned_with_the_clean_runs_it_takes_its_epochs_from():
     assert [cell.protocol for cell in plan.runs] == ["clean"] * 3 + ["refit"] * 3
 
 
-def test_all_folds_are_planned_where_a_study_wants_them_and_the_data_are_there(monkeypatch):
+def test_all_folds_are_planned_if_requested_and_the_data_exist(monkeypatch):
     wanted = order(part("mbt", datasets=("iemocap", "ekman6"), folds=()))
     assert {cell.fold for cell in make_plan(wanted).runs if cell.dataset == "iemocap"} == {1}  # the sample has one
     monkeypatch.setattr("studies.plan.find_data_folder", lambda card, data: data or ".")
@@ -100,7 +100,7 @@ def test_all_folds_are_planned_where_a_study_wants_them_and_the_data_are_there(m
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 @pytest.mark.parametrize("budget", [Budget(), TRIALS])
-def test_shards_are_disjoint_complete_and_part_nothing_that_hangs_together(count, budget):
+def test_shards_are_disjoint_and_complete_and_do_not_split_dependent_runs(count, budget):
     parts = (
         part("majority", "mbt", "mart", datasets=("ekman6", "iemocap"), tuning="per-arm"),
         part("mbt", protocol="refit", tuning="per-arm"),

@@ -1,4 +1,4 @@
-"""Pruners: what auto stands for, what they refuse, and whom they spare."""
+"""Tests of pruners: the choice of auto, invalid combinations, and which trials are pruned."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from studies.search import PRUNERS, choose_pruner, make_pruner
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def given_up(trials: list[list[float]], name: str, seeds: int = 1) -> list[int | None]:
-    """After how many reports each trial was given up; None for one that was not."""
+def find_pruned(trials: list[list[float]], name: str, seeds: int = 1) -> list[int | None]:
+    """Return after how many reports each trial was pruned, or None if it was not."""
     study = optuna.create_study(direction="maximize", pruner=make_pruner(name, len(trials), seeds), study_name="s")
     ends: list[int | None] = []
     for values in trials:
@@ -31,7 +31,7 @@ def given_up(trials: list[list[float]], name: str, seeds: int = 1) -> list[int |
     return ends
 
 
-def test_auto_goes_by_the_size_of_the_search_and_the_runs_of_a_trial():
+def test_auto_depends_on_the_number_of_trials_and_seeds():
     assert [choose_pruner("auto", trials, 1) for trials in (0, 20, 39, 40, 100)] == ["median"] * 3 + ["hyperband"] * 2
     assert choose_pruner("auto", 100, 3) == "wilcoxon"
 
@@ -49,27 +49,27 @@ def test_a_wrong_name_proposes_the_right_one():
 
 
 @pytest.mark.parametrize(("name", "seeds"), [("median", 3), ("hyperband", 2), ("halving", 2), ("wilcoxon", 1)])
-def test_a_pruner_that_cannot_read_the_trials_is_refused(name, seeds):
-    with pytest.raises(ConfigError, match=f"pruner '{name}' compares .*; say auto or none"):
+def test_a_pruner_that_does_not_fit_the_trials_is_refused(name, seeds):
+    with pytest.raises(ConfigError, match=f"pruner '{name}' needs .*; choose auto or none"):
         make_pruner(name, 20, seeds)
 
 
 @pytest.mark.parametrize("name", ["median", "halving", "hyperband"])
-def test_nobody_is_given_up_in_the_first_epochs(name):
-    ends = given_up([[0.5] * 40] * 4 + [[0.1] * 40] * 8, name)
+def test_no_trial_is_pruned_in_the_first_epochs(name):
+    ends = find_pruned([[0.5] * 40] * 4 + [[0.1] * 40] * 8, name)
     assert all(end is None or end > 10 for end in ends) and any(ends)
 
 
-def test_a_bad_trial_is_given_up_by_the_median_of_three():
-    assert given_up([[0.5] * 40] * 2 + [[0.1] * 40] * 2, "median") == [None, None, None, 11]
+def test_a_bad_trial_is_pruned_by_the_median_of_three():
+    assert find_pruned([[0.5] * 40] * 2 + [[0.1] * 40] * 2, "median") == [None, None, None, 11]
 
 
-def test_a_tie_is_no_reason_to_give_a_trial_up():
-    assert given_up([[0.5] * 40] * 8, "median") == [None] * 8
+def test_a_tie_does_not_prune_a_trial():
+    assert find_pruned([[0.5] * 40] * 8, "median") == [None] * 8
 
 
-def test_three_seeds_that_are_all_worse_give_a_trial_up():
+def test_three_worse_seeds_prune_a_trial():
     best = [0.6, 0.5, 0.7, 0.6, 0.6]
     worse = [value - 0.1 for value in best]
     mixed = [0.55, 0.6, 0.65, 0.6, 0.55]
-    assert given_up([best, worse, mixed], "wilcoxon", seeds=5) == [None, 3, None]
+    assert find_pruned([best, worse, mixed], "wilcoxon", seeds=5) == [None, 3, None]

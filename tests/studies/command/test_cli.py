@@ -15,7 +15,7 @@ MISTAKES = {
     "value": (["--method", "toy", "--dataset", "toy", "--set", "epochs=many"], ["'epochs'", "'many'"]),
     "bounds": (["--method", "toy", "--dataset", "toy", "--set", "epochs=0"], ["'epochs'", "'0'"]),
     "choice": (["--method", "mart", "--dataset", "toy", "--set", "mask=afective"], ["'mask'", "affective"]),
-    "pinned": (["--method", "mart-no-masking", "--dataset", "toy", "--set", "mask=random"], ["contradicts", "mask"]),
+    "pinned": (["--method", "mart-no-masking", "--dataset", "toy", "--set", "mask=random"], ["pins this", "mask"]),
     "preset": (["--method", "toy", "--dataset", "toy", "--preset", "quik"], ["preset 'quik'", "quick"]),
     "seed": (["--method", "toy", "--dataset", "toy", "--seed", "-1"], ["--seed"]),
     "nothing": (["--dataset", "toy"], ["--method"]),

@@ -110,7 +110,7 @@ MISTAKES = {
     "no such data set": (["check", "--dataset", "ekmann6"], "did you mean 'ekman6'"),
     "nothing there": (["prepare", "--dataset", "perr"], "no PERR (ERATO) was found"),
     "no manifest": (["check", "--dataset", "none/manifest.csv"], "there is no"),
-    "data twice": (["check", "--dataset", "./docs", "--data", "docs"], "leave --data out"),
+    "data twice": (["check", "--dataset", "./docs", "--data", "docs"], "not allowed with --dataset"),
     "preset": (["prepare", "--dataset", "ekman6", "--preset", "quik"], "quick"),
     "fold": (["check", "--dataset", "ekman6", "--fold", "1"], "has one split and no folds"),
     "fold out of range": (["--method", "mbt", "--dataset", "iemocap", "--fold", "6"], "1 to 5 (session left out)"),

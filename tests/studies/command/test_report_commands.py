@@ -91,7 +91,7 @@ def test_a_report_is_written_from_the_front_door_and_says_where_it_is(kept):
     place = results / "reports" / "comparison"
     assert json.loads((place / MANIFEST_FILE).read_text())["finished"]
     assert str(place / "index.html") in said and "3 runs" in said and "--check" in said
-    assert "lacks runs of" in said
+    assert "has no runs of" in said
 
 
 def test_a_report_loads_nothing_heavy(kept):
@@ -174,7 +174,7 @@ MISTAKES = {
     "nothing": ([], ["a report of what", "comparison", "--runs"]),
     "field": (["comparison", "--runs", "datset=ekman6"], ["'datset'", "did you mean 'dataset'"]),
     "filter": (["comparison", "--runs", "ekman6"], ["--runs", "'ekman6'", "dataset=ekman6"]),
-    "no run is taken": (["--runs", "dataset=perr"], ["--runs takes no run", "3 runs are there"]),
+    "no run is taken": (["--runs", "dataset=perr"], ["--runs: no matching run", "3 runs under"]),
     "no run of the study": (["verification"], ["no run", "'verification'"]),
     "preset": (["comparison", "--preset", "papr"], ["'papr'", "did you mean 'paper'"]),
     "no run with the preset": (["comparison", "--preset", "paper"], ["no run", "preset quick"]),

@@ -22,10 +22,13 @@ MISTAKES = {
     "storage": ([*TOY, "--trials", "3", "--storage", "mongo://x"], ["--storage 'mongo://x'", "postgresql://"]),
     "launcher": ([*TOY, "--workers", "2", "--launcher", "slurm"], ["unknown launcher 'slurm'", "ray"]),
     "protocol": ([*TOY, "--protocol", "refitt"], ["unknown protocol", "'refit'"]),
-    "on test": ([*TOY, "--trials", "3", "--protocol", "best-on-test"], ["a search on the test list is refused"]),
+    "on test": ([*TOY, "--trials", "3", "--protocol", "best-on-test"], ["a search cannot use the test split"]),
     "fresh": ([*TOY, "--trials", "3", "--fresh"], ["--fresh repeats single runs"]),
-    "nothing to search": (["--method", "majority", "--dataset", "toy", "--trials", "3"], ["nothing of majority"]),
-    "searched field is set": ([*TOY, "--set", "lr=0.1", "--trials", "3"], ["nothing of toy can be searched"]),
+    "nothing to search": (
+        ["--method", "majority", "--dataset", "toy", "--trials", "3"],
+        ["majority: no free config field"],
+    ),
+    "searched field is set": ([*TOY, "--set", "lr=0.1", "--trials", "3"], ["toy: no free config field"]),
     "no database there": (
         [*TOY, "--trials", "3", "--storage", "postgresql://nobody@127.0.0.1:9/x"],
         ["cannot reach the database", "127.0.0.1:9"],

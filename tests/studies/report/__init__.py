@@ -1,1 +1,1 @@
-"""Tests of which runs answer a study, and under which names."""
+"""Tests of selecting and labelling the runs of a report."""

@@ -1,4 +1,4 @@
-"""Collections of garbage as in the tests of reports: those of studies' reports adjust by Holm as often."""
+"""Garbage collection settings of tests/reports, since these tests also apply Holm's correction often."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A report from its name: which studies and runs it is of, what is told of those left out, what broken files do."""
+"""Tests of building a report: its studies and runs, reported omissions, and broken files."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def built(results, name="ablation", runs="", **wish):
 
 
 def cells(found):
-    """Name -> text of every cell of a report."""
+    """Return cell name -> text for all tables of a report."""
     return {name: cell.text for grid in list_tables(found.report) for name, cell in grid.iter_cells()}
 
 
 def ask_for(results, study, seeds, datasets=None):
-    """Store with every run that a study asks for all these."""
+    """Store with every run a request of the study for these seeds and data sets."""
     plan = RequestedPlan(datasets or {"ekman6": (0,)}, tuple(seeds), ("clean",))
     for folder in map(RunFolder, (results / "runs").iterdir()):
         add_requests(folder, [request_for(folder.read_record(), study=study, plan=plan)])
 
 
 def warned(found, *places):
-    """What is told of one of these files or folders."""
+    """Return the warnings and omissions that mention one of these files or folders."""
     return [
         line
         for line in (*found.report.warnings, *found.report.omissions)
@@ -53,7 +53,7 @@ def warned(found, *places):
 
 
 def notes(found):
-    """Everything that is said under tables."""
+    """Return all footnotes, notes and warnings of tables."""
     return [note for grid in list_tables(found.report) for note in (*grid.footnotes, *grid.notes, *grid.warnings)]
 
 
@@ -78,14 +78,14 @@ def test_a_report_of_the_whole_paper_has_a_section_for_each_study_that_has_runs_
     assert len({picture.name for picture in list_figures(found.report)}) == len(list_figures(found.report))
 
 
-def test_runs_that_no_study_names_have_a_report_of_their_own(tmp_path):
+def test_runs_without_a_study_have_a_report(tmp_path):
     make_run(tmp_path, "probe", clips=12)
     make_run(tmp_path, "mart", clips=12, dataset="iemocap")
     found = built(tmp_path, "", runs="dataset=ekman6")
     assert [run.arm for run in found.report.runs] == ["probe"] and found.results[0].name == "runs"
 
 
-def test_a_seed_that_was_asked_for_and_is_missing_makes_cells_say_how_many_runs_there_are(tmp_path):
+def test_cells_show_the_number_of_runs_if_a_requested_seed_is_missing(tmp_path):
     for seed in range(2):
         make_run(tmp_path, "mart", clips=12, seed=seed)
     make_run(tmp_path, "mbt", clips=12)
@@ -96,20 +96,20 @@ def test_a_seed_that_was_asked_for_and_is_missing_makes_cells_say_how_many_runs_
     assert "(1/5 runs)" in cells(built(tmp_path))["ablation_scores/mbt/ekman6/acc_e"]
 
 
-def test_what_another_study_was_asked_for_does_not_make_a_table_wait(tmp_path):
+def test_requests_of_another_study_do_not_make_a_table_incomplete(tmp_path):
     make_run(tmp_path, "mart", clips=12)
     ask_for(tmp_path, "ablation", seeds=[0])
     ask_for(tmp_path, "comparison", seeds=range(5))
     assert "runs)" not in cells(built(tmp_path))["ablation_scores/mart/ekman6/acc_e"]
 
 
-def test_what_was_asked_with_the_values_of_the_runs_makes_the_table_wait(tmp_path):
+def test_requests_with_the_same_settings_make_a_table_incomplete(tmp_path):
     make_run(tmp_path, "mart", clips=12, set={"epochs": 3})
     ask_for(tmp_path, "ablation", seeds=[1])
     assert "(1/2 runs)" in cells(built(tmp_path))["ablation_scores/mart/ekman6/acc_e"]
 
 
-def test_a_failed_run_takes_its_line_out_of_the_numbers_that_are_complete(tmp_path):
+def test_a_failed_run_makes_its_row_incomplete(tmp_path):
     make_run(tmp_path, "mart", clips=12)
     make_run(tmp_path, "mart", clips=12, seed=1, error="out of memory")
     found = built(tmp_path)
@@ -117,31 +117,31 @@ def test_a_failed_run_takes_its_line_out_of_the_numbers_that_are_complete(tmp_pa
     assert any("out of memory" in note or "failed" in note for note in notes(found))
 
 
-def test_what_is_left_out_is_told(tmp_path):
+def test_omitted_runs_are_reported(tmp_path):
     make_run(tmp_path, "mart", clips=12)
     make_run(tmp_path, "mart", clips=12, version=90)
     make_run(tmp_path, "mart", clips=12, data="sample")
     warnings = built(tmp_path).report.omissions
-    assert any("version 90 of mart" in line for line in warnings)
-    assert any("1 run on the built-in sample left out" in line for line in warnings)
+    assert any("mart version 90" in line for line in warnings)
+    assert any("1 run left out: made on the built-in sample" in line for line in warnings)
 
 
-def test_arms_of_a_study_that_have_no_run_are_told(tmp_path):
+def test_arms_of_a_study_without_runs_are_reported(tmp_path):
     for arm in ("mart", "mart-no-masking", "mart-sentiment-only", "mart-no-verification"):
         make_run(tmp_path, arm, clips=12)
     (line,) = built(tmp_path, "verification").report.warnings
-    assert "erification lacks runs of mart-emotion-only" in line
+    assert "erification has no runs of mart-emotion-only" in line
     make_run(tmp_path, "mart-emotion-only", clips=12)
     assert built(tmp_path, "verification").report.warnings == ()
 
 
-def test_a_report_of_the_sample_says_so(tmp_path):
+def test_a_report_on_the_sample_is_marked(tmp_path):
     make_run(tmp_path, "mart", clips=12, data="sample")
     found = built(tmp_path)
     assert found.report.is_sample and any("BUILT-IN SAMPLE" in line for line in found.report.warnings)
 
 
-def test_searches_that_gave_values_have_a_section_and_others_have_none(tmp_path):
+def test_only_searches_that_provided_values_have_a_section(tmp_path):
     winner = make_search(tmp_path, "mart", params={"lr": 0.0015})
     make_search(tmp_path, "mart", params={"lr": 0.0015}, dataset="perr")
     make_search(tmp_path, "probe", params={"lr": 0.0015})
@@ -155,25 +155,25 @@ def test_searches_that_gave_values_have_a_section_and_others_have_none(tmp_path)
 
 
 @pytest.mark.parametrize(
-    ("name", "make", "told"),
+    ("name", "make", "expected"),
     [
         ("ablation", lambda _: None, ["no finished run", "bench.py study ablation"]),
-        ("ablation", lambda r: make_run(r, "probe", clips=12), ["no run", "'ablation'", "1 runs are there"]),
-        ("ablation", lambda r: make_run(r, "mart", clips=12, version=90), ["version 90 of mart"]),
-        ("", lambda r: make_run(r, "mart", clips=12, dataset="perr"), ["--runs takes no run", "1 runs are there"]),
+        ("ablation", lambda r: make_run(r, "probe", clips=12), ["no run of study", "'ablation'", "1 run under"]),
+        ("ablation", lambda r: make_run(r, "mart", clips=12, version=90), ["mart version 90"]),
+        ("", lambda r: make_run(r, "mart", clips=12, dataset="perr"), ["--runs: no matching run", "1 run under"]),
     ],
     ids=["empty", "others", "old", "filtered"],
 )
-def test_where_there_is_nothing_to_report_one_line_says_why(tmp_path, name, make, told):
+def test_an_empty_report_is_explained_in_one_line(tmp_path, name, make, expected):
     make(tmp_path)
     with pytest.raises(StoreError) as error:
         built(tmp_path, name, runs="" if name else "dataset=ekman6")
-    assert all(part in str(error.value) for part in told) and "\n" not in str(error.value)
+    assert all(part in str(error.value) for part in expected) and "\n" not in str(error.value)
 
 
-def test_a_preset_that_no_run_has_is_told_with_what_there_is(tmp_path):
+def test_a_preset_without_runs_is_reported_with_the_existing_runs(tmp_path):
     make_run(tmp_path, "mart", clips=12)
-    with pytest.raises(StoreError, match="1 run with preset quick left out"):
+    with pytest.raises(StoreError, match="1 run left out: preset quick"):
         built(tmp_path, preset="paper")
 
 
@@ -251,7 +251,7 @@ SEARCHES = {
 
 
 @pytest.mark.parametrize("broken", SEARCHES.values(), ids=SEARCHES)
-def test_a_broken_search_is_passed_over_and_told(tmp_path, broken):
+def test_a_broken_search_is_skipped_and_reported(tmp_path, broken):
     make_run(tmp_path, "mart", clips=12)
     make_search(tmp_path, "mart")
     (path,) = (tmp_path / "searches").glob("*/search.json")
@@ -269,7 +269,7 @@ def test_runs_whose_requests_are_not_known_are_counted(tmp_path):
     for seed in range(2):
         make_run(tmp_path, "mart", clips=12, seed=seed)
     make_run(tmp_path, "mbt", clips=12, request={})
-    assert any("2 runs of an unknown request" in line for line in built(tmp_path).report.omissions)
+    assert any("2 runs have no stored request" in line for line in built(tmp_path).report.omissions)
     assert {run.arm: run.request for run in built(tmp_path).report.runs} == {
         "mart": "unknown request",
         "mbt": "a command",
@@ -281,7 +281,7 @@ def test_runs_whose_requests_are_not_known_are_counted(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"{}\n", b"\xff\xfe\n", b"[" * 100_000 + b"\n", b'{"study": 3}\n'], ids=range(4))
-def test_broken_requests_are_told_in_one_line_and_the_run_is_of_an_unknown_request(tmp_path, content):
+def test_broken_requests_are_reported_in_one_line_and_the_request_is_unknown(tmp_path, content):
     record = make_run(tmp_path, "mart", clips=12)
     path = tmp_path / "runs" / record.key / REQUESTS
     path.write_bytes(content)
@@ -318,7 +318,7 @@ def test_names_and_messages_with_markup_newlines_and_letters_of_any_script_survi
             RunFolder(folder).write_record(replace(record, provenance=facts))
     found = built(results, "comparison")
     out = tmp_path / "out"
-    write_report(found.report, found.results, found.searches, {}, out, lambda *told: None)
+    write_report(found.report, found.results, found.searches, {}, out, lambda *expected: None)
     page = (out / "index.html").read_text()
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page and "中文" in page
     for path, text in render_texts(found.report, found.results, found.searches).items():
@@ -330,7 +330,7 @@ def test_names_and_messages_with_markup_newlines_and_letters_of_any_script_survi
 
 
 def test_a_message_that_is_no_proper_text_survives_a_whole_report(tmp_path):
-    """A path that is no UTF-8 stands in an error as half a sign, which no file can hold."""
+    """Report a message with a lone surrogate (from a path that is not UTF-8), which no file can hold."""
     results = results_of(tmp_path / "results", "probe", seeds=1)
     make_run(results, "probe", clips=12, seed=1, error="cannot read clip \udce9.mp4")
     write(composed(results), tmp_path / "out")
@@ -338,7 +338,7 @@ def test_a_message_that_is_no_proper_text_survives_a_whole_report(tmp_path):
     assert r"\udce9.mp4" in (tmp_path / "out" / "tables" / "comparison_scores.md").read_text()
 
 
-def test_only_the_searches_that_gave_a_run_its_values_are_told(tmp_path):
+def test_only_searches_that_provided_values_are_reported(tmp_path):
     shared = make_search(tmp_path, "mart", params={"lr": 0.0015})
     make_search(tmp_path, "mart", params={"lr": 0.0015}, preset="paper")
     own = make_search(tmp_path, "mart-no-masking", params={"lr": 0.0007})
@@ -353,7 +353,7 @@ def test_only_the_searches_that_gave_a_run_its_values_are_told(tmp_path):
     assert [(one.arm, one.preset) for one in found.searches] == [("mart", "quick"), ("mart-no-masking", "quick")]
 
 
-def test_the_values_of_a_table_are_told_in_its_caption(tmp_path):
+def test_the_caption_of_a_table_states_the_tuning(tmp_path):
     make_run(tmp_path, "mart", clips=12, set={"epochs": 3})
     captions = [grid.caption for grid in list_tables(built(tmp_path).report)]
     assert any("quick" in caption and "epochs=3" in caption for caption in captions)
@@ -365,7 +365,7 @@ def test_the_values_of_a_table_are_told_in_its_caption(tmp_path):
     assert any("searched on val" in caption and "6 configurations" in caption for caption in captions)
 
 
-def test_a_filter_is_told_and_what_it_shuts_out_is_not_called_lacking(tmp_path):
+def test_a_filter_is_reported_and_excluded_arms_are_not_reported_as_missing(tmp_path):
     for seed in range(2):
         make_run(tmp_path, "mart", clips=12, seed=seed)
         make_run(tmp_path, "mbt", clips=12, seed=seed)
@@ -374,21 +374,21 @@ def test_a_filter_is_told_and_what_it_shuts_out_is_not_called_lacking(tmp_path):
     narrowed = [note for note in notes(found) if "NARROWED" in note]
     assert narrowed and all("arm=m*t, seed=0, dataset=ekman6" in note and "2 other runs" in note for note in narrowed)
     assert not any("lacks" in line for line in found.report.warnings)
-    assert not any("runs)" in text for text in cells(found).values())  # the one seed that is wanted is there
-    assert any("lacks runs of mbt-long" in line and "perr" in line for line in built(tmp_path).report.warnings)
+    assert not any("runs)" in text for text in cells(found).values())  # the one requested seed exists
+    assert any("no runs of mbt-long" in line and "perr" in line for line in built(tmp_path).report.warnings)
 
 
 def test_a_single_fold_of_several_is_named_in_captions_and_in_the_details(tmp_path):
     for arm in ("mart", "mbt"):
         make_run(tmp_path, arm, dataset="iemocap", fold=2, clips=12)
     found = built(tmp_path, "comparison")
-    told = re.compile(r"[Ff]old 2 of the 5 of IEMOCAP")
+    expected = re.compile(r"[Ff]old 2 of the 5 of IEMOCAP")
     (caption,) = [grid.caption for grid in list_tables(found.report) if grid.name == "comparison_scores"]
-    assert told.search(caption)
-    assert told.search(render_texts(found.report, found.results, found.searches)["details.tex"])
+    assert expected.search(caption)
+    assert expected.search(render_texts(found.report, found.results, found.searches)["details.tex"])
 
 
-def test_more_than_three_data_sets_stand_in_two_tables_of_scores(tmp_path):
+def test_more_than_three_data_sets_are_split_into_two_score_tables(tmp_path):
     names = ("ekman6", "videoemotion8", "perr", "iemocap")
     for dataset in names:
         make_run(tmp_path, "majority", dataset=dataset, clips=16)
@@ -402,7 +402,7 @@ def test_more_than_three_data_sets_stand_in_two_tables_of_scores(tmp_path):
 
 
 @pytest.mark.parametrize(("where", "value"), [("notes", float("inf")), ("seconds", None), ("scores", 10**400)])
-def test_a_record_whose_numbers_are_none_is_passed_over_and_told(tmp_path, where, value):
+def test_a_record_with_invalid_numbers_is_skipped_and_reported(tmp_path, where, value):
     kept = make_run(tmp_path, "mart", clips=12)
     broken = make_run(tmp_path, "mbt", clips=12)
     path = tmp_path / "runs" / broken.key / "record.json"
@@ -413,7 +413,7 @@ def test_a_record_whose_numbers_are_none_is_passed_over_and_told(tmp_path, where
     assert [run.record.key for run in found.report.runs] == [kept.key] and warned(found, path)
 
 
-def test_code_that_was_not_committed_is_told_in_the_details(tmp_path):
+def test_uncommitted_code_is_reported_in_the_details(tmp_path):
     make_run(tmp_path, "mart", clips=12, provenance={"dirty": True})
     found = built(tmp_path)
     details = render_texts(found.report, found.results, found.searches)["details.tex"]

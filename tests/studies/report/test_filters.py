@@ -1,4 +1,4 @@
-"""A filter takes the runs for which all its terms hold; what is no filter is one clear line."""
+"""Tests of run filters: all terms must match, and invalid filters give one clear line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TAKEN = [
 ]
 REFUSED = [
     "dataset=ekman6",
-    "arm=mart",  # the whole name
+    "arm=mart",  # matches the whole name only
     "arm=MART*",
     "seed=1",
     "seed=12,fold=2",
@@ -45,32 +45,32 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("text", TAKEN)
-def test_a_run_for_which_all_terms_hold_is_taken(record, text):
+def test_a_run_is_selected_if_all_terms_match(record, text):
     assert parse_filter(text).matches(record, "mart-no-masking")
 
 
 @pytest.mark.parametrize("text", REFUSED)
-def test_a_run_for_which_one_term_does_not_hold_is_not_taken(record, text):
+def test_a_run_is_not_selected_if_one_term_does_not_match(record, text):
     assert not parse_filter(text).matches(record, "mart-no-masking")
 
 
-def test_a_run_is_taken_by_the_name_that_a_report_has_for_it_and_by_its_key(record):
+def test_a_run_is_selected_by_its_arm_in_the_report_and_by_its_key(record):
     assert parse_filter("arm=mart").matches(record, "mart")
     assert parse_filter(f"key={record.key[:6]}*").matches(record, "mart")
 
 
-def test_a_filter_without_terms_takes_everything(record):
+def test_a_filter_without_terms_matches_everything(record):
     assert RunFilter().matches(record, "whatever")
 
 
 @pytest.mark.parametrize("field", FILTER_FIELDS)
-def test_every_field_can_be_asked_for(record, field):
+def test_every_field_can_be_used(record, field):
     assert parse_filter(f"{field}=*").matches(record, "mart")
     assert not parse_filter(f"{field}=nothing").matches(record, "mart")
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "expected"),
     [
         ("datset=ekman6", "did you mean 'dataset'"),
         ("arms=mart", "did you mean 'arm'"),
@@ -83,7 +83,7 @@ def test_every_field_can_be_asked_for(record, field):
         ("", "got ''"),
     ],
 )
-def test_what_is_no_filter_is_one_clear_line(text, told):
+def test_an_invalid_filter_gives_one_clear_line(text, expected):
     with pytest.raises(ConfigError) as error:
         parse_filter(text)
-    assert told in str(error.value) and "--runs" in str(error.value) and "\n" not in str(error.value)
+    assert expected in str(error.value) and "--runs" in str(error.value) and "\n" not in str(error.value)

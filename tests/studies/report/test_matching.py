@@ -1,4 +1,4 @@
-"""Which arm a record is of: that of a stored request for it, or else the arm whose preset its config is nearest to."""
+"""Tests of assigning records to arms: by stored request, or else by the preset nearest to the config."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ABLATION = STUDIES["ablation"][0]
 
 
 def matches(results, record, arms=ARMS, study=""):
-    """(arm, preset, tuning, settings) of each way in which a record is of one of the arms."""
+    """Return (arm, preset, tuning, settings) for each match of a record."""
     (found,) = [one for one in read_records(results)[0] if one.record.key == record.key]
     found = replace(found, record=record)
     return [
@@ -52,8 +52,8 @@ def test_a_stored_request_for_the_base_method_keeps_its_name_and_what_was_set(tm
     assert matches(tmp_path, record, ["mart-no-masking"]) == []
 
 
-def test_a_run_that_two_arms_ask_for_answers_as_either(tmp_path):
-    """The full method with its mask pinned to what a search chose is what the pinned arm is with that search."""
+def test_a_run_requested_by_two_arms_matches_both(tmp_path):
+    """Match a run of the full method also as the pinned arm if a search selected the pinned value."""
     values = dict(find_arm("mart-mask-random").overrides)
     winner = make_search(tmp_path, "mart", params={**values, "lr": 0.0015})
     record = make_run(
@@ -67,7 +67,7 @@ def test_a_run_that_two_arms_ask_for_answers_as_either(tmp_path):
     assert matches(tmp_path, record, ["mart-mask-random"]) == [("mart-mask-random", "quick", "shared", ())]
 
 
-def test_the_requests_of_the_study_itself_go_before_others(tmp_path):
+def test_requests_of_the_study_are_preferred(tmp_path):
     winner = make_search(tmp_path, "mart", params={"lr": 0.0015})
     record = make_run(tmp_path, "mart", set={"lr": 0.0015}, error="stopped", request={})
     assert matches(tmp_path, record, ABLATION.arms, "ablation") == [("mart", "quick", "none", (("lr", "0.0015"),))]
@@ -76,15 +76,15 @@ def test_the_requests_of_the_study_itself_go_before_others(tmp_path):
     assert len(matches(tmp_path, record, STUDIES["comparison"][0].arms, "comparison")) == 2
 
 
-def test_a_run_that_is_the_same_under_two_presets_answers_under_each_that_it_was_asked_for_with(tmp_path):
+def test_a_run_equal_under_two_presets_matches_each_requested_preset(tmp_path):
     record = make_run(tmp_path, "probe", error="stopped", request={})
     ask_again(tmp_path, record, preset="paper", study="comparison")
-    told = matches(tmp_path, record, ["probe"])
-    assert [(arm, preset) for arm, preset, *_ in told] == [("probe", "quick"), ("probe", "paper")]
+    expected = matches(tmp_path, record, ["probe"])
+    assert [(arm, preset) for arm, preset, *_ in expected] == [("probe", "quick"), ("probe", "paper")]
 
 
 @pytest.mark.parametrize("arm", PINNED)
-def test_a_record_with_another_value_than_an_arm_pins_is_not_that_arm_whatever_was_stored(tmp_path, arm):
+def test_a_record_that_contradicts_a_pinned_value_never_matches_that_arm(tmp_path, arm):
     record = make_run(tmp_path, arm, error="stopped")
     for field in find_arm(arm).overrides:
         other = replace(record, spec=replace(record.spec, config={**record.spec.config, field: "another"}))
@@ -108,13 +108,13 @@ def test_a_record_with_another_value_than_an_arm_pins_is_not_that_arm_whatever_w
     ],
     ids=str,
 )
-def test_a_stored_request_that_contradicts_its_record_is_not_believed(tmp_path, facts):
+def test_a_stored_request_that_contradicts_its_record_is_ignored(tmp_path, facts):
     record = make_run(tmp_path, "mart", set={"lr": 0.1}, error="stopped")
     ask_again(tmp_path, record, **{"settings": {"lr": "0.1"}, **facts})
     assert matches(tmp_path, record) == [("mart", "quick", "none", (("lr", "0.1"),))]
 
 
-def test_an_unknown_request_of_a_preset_or_method_that_is_not_known_is_of_no_arm(tmp_path):
+def test_a_record_of_an_unknown_preset_or_method_matches_no_arm(tmp_path):
     record = make_run(tmp_path, "mart", error="stopped")
     assert matches(tmp_path, replace(record, preset="tiny")) == []
     assert matches(tmp_path, replace(record, spec=replace(record.spec, method="gone"))) == []
@@ -122,12 +122,12 @@ def test_an_unknown_request_of_a_preset_or_method_that_is_not_known_is_of_no_arm
 
 @pytest.mark.parametrize("request_", [None, {}], ids=["unknown", "stored"])
 @pytest.mark.parametrize("arm", ["mart", "mbt", "mbt-long", "mart-no-masking"])
-def test_values_set_by_hand_are_told_by_field(tmp_path, arm, request_):
+def test_user_settings_are_listed_by_field(tmp_path, arm, request_):
     record = make_run(tmp_path, arm, set={"lr": 0.1, "epochs": 3}, error="stopped", request=request_)
     assert matches(tmp_path, record) == [(arm, "quick", "none", (("epochs", "3"), ("lr", "0.1")))]
 
 
-def test_a_file_is_told_by_its_sha256(tmp_path):
+def test_a_file_is_identified_by_its_sha256(tmp_path):
     lexicon = tmp_path / "words.json"
     lexicon.write_text("{}")
     sha = sha256(lexicon)
@@ -139,7 +139,7 @@ def test_a_file_is_told_by_its_sha256(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ({"lr": "0.10"}, (("lr", "0.1"),)),
         ({"lr": "1e-1"}, (("lr", "0.1"),)),
@@ -152,13 +152,13 @@ def test_a_file_is_told_by_its_sha256(tmp_path):
     ],
     ids=str,
 )
-def test_a_command_and_its_record_tell_the_same_of_values_set_by_hand(tmp_path, given, told):
+def test_a_command_and_its_record_give_equal_settings(tmp_path, given, expected):
     record = make_run(tmp_path, "mart", set=given, error="stopped")
-    assert normalise_settings(["mart"], "quick", given) == told
-    assert [settings for arm, _, _, settings in matches(tmp_path, record) if arm == "mart"] == [told]
+    assert normalise_settings(["mart"], "quick", given) == expected
+    assert [settings for arm, _, _, settings in matches(tmp_path, record) if arm == "mart"] == [expected]
 
 
-def test_settings_are_told_by_whichever_arm_has_the_field():
+def test_settings_are_normalised_by_an_arm_that_has_the_field():
     given = {"pretrain_epochs": "2", "lr": "0.1"}
     assert normalise_settings(["mbt", "mart"], "quick", given) == (("lr", "0.1"), ("pretrain_epochs", "2"))
     assert normalise_settings(["mbt"], "quick", given) == (("lr", "0.1"),)

@@ -1,4 +1,4 @@
-"""A second method that pre-trains is reported by what its Method value says: reports know neither it nor MART."""
+"""A second pre-training method is reported through its Method value: reports contain no code for it or for MART."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ TABLE = NoteTable(
     flag=SEEN,
 )
 PRINTED = {
-    "source": "Nobody: Crops, 2031",
+    "source": "Doe: Crops, 2031",
     "protocol": "five folds: as its section 4 says",
     "tables": {
         "crops": {"of": "Table 9", "dataset": "ekman6", "lines": {"cropper": {"acc_e": 61.5, "recall/joy": 70.25}}},
@@ -85,7 +85,7 @@ STUDY = Study(
 
 @dataclass(frozen=True)
 class Reported:
-    """The report of the study."""
+    """The report of the study, with its tables by name."""
 
     built: BuiltReport
 
@@ -99,13 +99,13 @@ def reported(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reported]:
     results = tmp_path_factory.mktemp("results")
     paper = results / "crops.json"
     paper.write_text(json.dumps(PRINTED))
-    said = {"describe": describe_crops, "measures": (SEEN,), "note_tables": (TABLE,), "paper": paper}
+    reporting = {"describe": describe_crops, "measures": (SEEN,), "note_tables": (TABLE,), "paper": paper}
     cropper = Method(
-        "cropper", 1, "crops", CropConfig, never, never, sample, shown_fields=("crop", "pretrain_epochs"), **said
+        "cropper", 1, "crops", CropConfig, never, never, sample, shown_fields=("crop", "pretrain_epochs"), **reporting
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(METHODS, "cropper", cropper)
-        patch.setitem(METHODS, "plain", Method("plain", 1, "nothing more to say", PlainConfig, never, never, sample))
+        patch.setitem(METHODS, "plain", Method("plain", 1, "a plain method", PlainConfig, never, never, sample))
         patch.setitem(VARIANTS, "cropper-whole", Variant("cropper", {"crop": 1.0}, "crops as large as the picture"))
         notes = {"cropper": {"pretrain/seen": 0.25, "pretrain/guessed": 0.5}, "cropper-whole": {"pretrain/seen": 1.0}}
         forget_arms()
@@ -143,7 +143,7 @@ def test_the_cost_table_has_the_measures_of_every_method_and_none_of_a_method_th
     assert [column.id for column in grid.columns[2:5]] == ["seen", "coverage", "kept"]  # in the order of their runs
     assert cells(grid, "seen", "coverage", "kept") == {
         "plain": ["–", "–", "–"],
-        "cropper-whole": ["100", "–", "–"],  # its records have such a note, which means nothing there
+        "cropper-whole": ["100", "–", "–"],  # its records have such a note, which this method does not report
         "mart": ["–", "77.6", "22.8"],
         "cropper": ["25.0", "–", "–"],
     }
@@ -159,21 +159,21 @@ def test_the_cost_figure_has_an_axis_for_its_measure(reported):
     assert {label for group, label in shown if group == "cues kept, percent"} == {"mart"}
 
 
-def test_its_paper_stands_beside_its_numbers(reported):
+def test_its_published_numbers_are_listed_next_to_its_scores(reported):
     grid = reported.grids["crops_crops_ekman6_published"]
     assert [line.id for line in grid.rows] == ["published/cropper", "ours/cropper", "gap/cropper"]
     printed = grid.rows[0].cells
     assert [cell.text for cell in printed] == ["cropper", "published (five folds)", "70.25", "61.50"]
     assert printed[-1].footnotes == ("a slip of the pen",)
     ours = cells(reported.grids["crops_crops_ekman6"], "acc_e")["cropper"]
-    assert [grid.rows[1].cells[-1].text] == ours and "Nobody: Crops, 2031; five folds" in grid.notes[0]
+    assert [grid.rows[1].cells[-1].text] == ours and "Doe: Crops, 2031; five folds" in grid.notes[0]
 
 
 def test_no_paper_is_printed_for_a_kind_of_table_that_it_lacks(reported):
     assert [name for name in reported.grids if "published" in name] == ["crops_crops_ekman6_published"]
 
 
-def test_what_it_notes_has_a_table_on_the_screen(reported):
+def test_its_notes_have_a_terminal_table(reported):
     console = Console(width=140, record=True)
     console.print(render_records([run for part in reported.built.results for run in part.run_table.runs]))
     text = console.export_text()

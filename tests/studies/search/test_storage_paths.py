@@ -1,4 +1,4 @@
-"""A study's database in a results folder of any name."""
+"""The Optuna database works in a results folder of any name."""
 
 import pytest
 

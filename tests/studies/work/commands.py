@@ -1,4 +1,4 @@
-"""The real command line as a process that can be killed, and what must hold of its results whatever happened to it."""
+"""Run the command line as a process that can be killed, and check its results afterwards."""
 
 from __future__ import annotations
 
@@ -25,27 +25,27 @@ from studies.storage import Storage, make_storage_url, select_counted
 from tests.conftest import ROOT
 
 TOY = ("--method", "toy", "--dataset", "toy", "--set", "epochs=2", "--set", "pause=0.01")
-MARK = "BENCH_TEST_MARK"  # in the environment of a command and of all that it starts
+MARK = "BENCH_TEST_MARK"  # environment variable of a command and of all processes it starts
 
 
 @dataclass
 class Command:
-    """A command under way; its words go to a file."""
+    """A running command, whose output goes to a file."""
 
     process: subprocess.Popen[bytes]
     said: Path
     mark: str
 
     def output(self) -> str:
-        """What it has said."""
+        """Return the output so far."""
         return self.said.read_text()
 
     def workers(self) -> list[psutil.Process]:
-        """Its workers that live."""
+        """Return its running workers."""
         return [other for other in self.family() if "spawn_main" in " ".join(_words(other))]
 
     def family(self) -> list[psutil.Process]:
-        """Every process that it started, and they started, and that lives, itself left out."""
+        """Return its running descendants, found by MARK, without itself."""
         sign = f"{MARK}={self.mark}".encode()
         return [
             psutil.Process(int(entry.name))
@@ -54,17 +54,17 @@ class Command:
         ]
 
     def kill(self) -> None:
-        """Kill the command itself, and see that nobody outlives it by more than seconds."""
+        """Kill the command, and check that its descendants end within seconds."""
         self.process.kill()
         self.process.wait()
         self.is_gone()
 
     def is_gone(self, seconds: float = 30) -> None:
-        """See that nobody is left."""
+        """Check that no descendant is left."""
         wait_for(lambda: not self.family(), seconds=seconds)
 
     def ends(self, code: int = 0, seconds: float = 280) -> str:
-        """Wait for its end, with this exit code and nobody left behind; what it said."""
+        """Wait for the end with this exit code and no descendant left. Return the output."""
         self.process.wait(seconds)
         assert self.process.returncode == code, self.output()
         self.is_gone()
@@ -72,13 +72,13 @@ class Command:
 
 
 class Commands:
-    """Starts commands, and ends what a test leaves."""
+    """Starts commands, and kills those that a test leaves running."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._all = folder, list[Command]()
 
     def start(self, results: Path, *words: str) -> Command:
-        """The command line with the toys in its registries, on a results folder."""
+        """Start the command line, with the toys registered, on a results folder."""
         mark, said = uuid4().hex, self.folder / f"said-{len(self._all)}"
         env = {**os.environ, "BENCH_RESULTS": str(results), "OMP_NUM_THREADS": "1", MARK: mark}
         with said.open("wb") as file:
@@ -95,7 +95,7 @@ class Commands:
         return self._all[-1]
 
     def end(self) -> None:
-        """End all of them."""
+        """Kill all commands and their descendants."""
         for command in self._all:
             for process in [command.process, *command.family()]:
                 process.kill()
@@ -110,68 +110,73 @@ def commands(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Commands]:
 
 
 def wait_for(condition: Callable[[], object], command: Command | None = None, seconds: float = 120) -> None:
-    """Wait until a condition holds, as long as the command lives."""
+    """Wait until a condition holds. Fail if the command ends before."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if condition():
             return
         assert command is None or command.process.poll() is None, command.output()
         time.sleep(0.02)
-    raise AssertionError(f"waited {seconds:g} seconds in vain" + (f": {command.output()}" if command else ""))
+    raise AssertionError(f"timeout after {seconds:g} seconds" + (f": {command.output()}" if command else ""))
 
 
 def kill(process: psutil.Process, how: signal.Signals = signal.SIGKILL) -> None:
-    """Send a signal to a process that may be gone."""
+    """Send a signal to a process that may have ended."""
     with suppress(psutil.NoSuchProcess):
         process.send_signal(how)
 
 
 def trials_of(results: Path, url: str | None = None) -> dict[str, list[Any]]:
-    """Study -> its trials."""
+    """Return study name -> its trials."""
     import optuna
 
     storage = Storage(make_storage_url(results, url)).open()
-    return {one.study_name: storage.get_all_trials(one._study_id) for one in optuna.get_all_study_summaries(storage)}
+    return {
+        study.study_name: storage.get_all_trials(study._study_id) for study in optuna.get_all_study_summaries(storage)
+    }
 
 
 def the_search(results: Path, url: str | None = None) -> list[Any]:
-    """The trials of the one search."""
+    """Return the trials of the only search."""
     (trials,) = [found for name, found in trials_of(results, url).items() if name != RUNS_STUDY]
     return trials
 
 
 def records(results: Path, stage: str = "final") -> list[dict[str, Any]]:
-    """The records of runs of a stage that ended well."""
+    """Return the records of successful runs of a stage."""
     found = [json.loads(path.read_text()) for path in sorted(results.glob("runs/*/record.json"))]
     return [record for record in found if record["spec"]["stage"] == stage and record["error"] is None]
 
 
-def check_search(results: Path, asked: int, url: str | None = None) -> None:
-    """A search is whole: as many trials as were asked for, each configuration once, nothing under way, and the best is
-    what its summary names."""
+def check_search(results: Path, requested: int, url: str | None = None) -> None:
+    """Check that a search is complete: all requested trials, each configuration once, none running, and the best one in
+    the summary.
+    """
     trials = the_search(results, url)
     states = Counter(trial.state.name for trial in trials)
     assert not states["RUNNING"] and not states["WAITING"], states
     counted = select_counted(trials)
     assert all(trial.state.name in ("COMPLETE", "PRUNED") for trial in counted)
-    assert len(counted) == asked, states
+    assert len(counted) == requested, states
     drawn = {json.dumps(trial.params, sort_keys=True) for trial in counted}
-    assert len(drawn) == asked, "a configuration counts twice"
-    assert {json.dumps(trial.params, sort_keys=True) for trial in trials if trial.params} <= drawn, "one was lost"
+    assert len(drawn) == requested, "a configuration counts twice"
+    assert {json.dumps(trial.params, sort_keys=True) for trial in trials if trial.params} <= drawn, (
+        "a configuration is missing"
+    )
     best = max((t for t in counted if t.state.name == "COMPLETE"), key=lambda trial: (trial.value, -trial.number))
     (summary,) = results.glob("searches/*/search.json")
-    told = json.loads(summary.read_text())
-    assert told["winner"] == {
+    stored = json.loads(summary.read_text())
+    assert stored["winner"] == {
         "number": best.number,
         "value": best.value,
         "params": best.params,
         "keys": best.user_attrs["keys"],
     }
-    assert sum(told["tried"].values()) == asked
+    assert sum(stored["tried"].values()) == requested
 
 
 def check_runs(results: Path, seeds: int, url: str | None = None) -> None:
-    """The final runs are whole: one record and one MLflow run for each seed, nothing under way."""
+    """Check that final runs are complete: one record and one MLflow run per seed, none running."""
     made = records(results)
     assert sorted(record["spec"]["seed"] for record in made) == list(range(seeds))
     cells = trials_of(results, url).get(RUNS_STUDY, [])
@@ -197,7 +202,7 @@ def _words(process: psutil.Process) -> list[str]:
 
 
 def _environment(entry: Path) -> list[bytes]:
-    """Of a process that lives: a dead one that nobody has waited for has none."""
+    """Return the environment of a process, or nothing for a zombie."""
     try:
         return (entry / "environ").read_bytes().split(b"\0")
     except OSError:

@@ -1,4 +1,4 @@
-"""A Ray cluster of two machines, both played by this one: work is shared, survives, ends, and leaves nobody behind."""
+"""Tests with a Ray cluster of two simulated machines: work is shared and survives failures, and no process is left."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ SMALL = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 80_000_000}
 
 
 class Machines:
-    """A cluster of a head, which listens for Ray Client too, and a second machine, for as long as tests want it."""
+    """A cluster of a head that also serves Ray Client, and a second machine, shared by tests."""
 
     def __init__(self) -> None:
         self._cluster: Any = None
@@ -56,7 +56,7 @@ class Machines:
         return f"ray://127.0.0.1:{self._port}"
 
     def start(self) -> None:
-        """Start what is not there: the head takes 5 s."""
+        """Start the machines that are not running; the head takes 5 s."""
         if self._cluster is None:
             from ray.cluster_utils import Cluster
 
@@ -66,28 +66,28 @@ class Machines:
             self._second = self._add()
 
     def lose_second(self) -> None:
-        """The second machine dies."""
+        """Kill the second machine."""
         self._cluster.remove_node(self._second, allow_graceful=False)
         self._second = None
 
     def end(self) -> None:
-        """End both, and see that nobody is left."""
+        """Stop both machines, and check that no process is left."""
         if self._cluster is not None:
             self._cluster.shutdown()
             self._cluster = self._second = None
-            wait_for(lambda: not carriers(self._mark), seconds=30)
+            wait_for(lambda: not find_marked(self._mark), seconds=30)
 
     def _add(self, **how: Any) -> Any:
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv(MARK, self._mark)
             patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-            patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")  # or the server of Ray Client may hang: see docs/clusters.md
+            patch.setenv("GRPC_ENABLE_FORK_SUPPORT", "0")  # or the Ray Client server may hang: see docs/clusters.md
             return self._cluster.add_node(**SMALL, **how)
 
 
 @pytest.fixture
 def toys(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ray's workers know the toys."""
+    """Register the toys in Ray's workers."""
     monkeypatch.setenv("RAY_RUNTIME_ENV_HOOK", f"{__name__}.with_toys")
 
 
@@ -100,7 +100,7 @@ def shared_machines() -> Iterator[Machines]:
 
 @pytest.fixture
 def machines(shared_machines: Machines, monkeypatch: pytest.MonkeyPatch, toys: None) -> Machines:
-    """Two machines that `--launcher ray` finds; those of the test before, as far as they live."""
+    """Provide two machines that `--launcher ray` finds, reusing those of the previous test."""
     shared_machines.start()
     monkeypatch.setenv("RAY_ADDRESS", shared_machines.address)
     return shared_machines
@@ -108,22 +108,22 @@ def machines(shared_machines: Machines, monkeypatch: pytest.MonkeyPatch, toys: N
 
 @pytest.fixture
 def no_machines(shared_machines: Machines) -> None:
-    """No cluster: a command that starts one of its own might join it."""
+    """Stop the cluster, which a command that starts one might join."""
     shared_machines.end()
 
 
 def with_toys(env: dict[str, Any] | None) -> dict[str, Any]:
-    """Ray calls it with the environment that a command asks for."""
-    return {**(env or {}), "worker_process_setup_hook": f"{__name__}.learn_toys"}
+    """Add the worker setup hook to the runtime environment of a command (called by Ray)."""
+    return {**(env or {}), "worker_process_setup_hook": f"{__name__}.register_toys"}
 
 
-def learn_toys() -> None:
-    """Ray calls it in each new worker."""
+def register_toys() -> None:
+    """Register the toys in a new worker (called by Ray)."""
     import tests.toy_bench  # noqa: F401
 
 
-def carriers(mark: str) -> list[psutil.Process]:
-    """The processes that were started with this mark, and live."""
+def find_marked(mark: str) -> list[psutil.Process]:
+    """Return the running processes with this mark."""
     found = []
     for process in psutil.process_iter():
         try:
@@ -134,13 +134,13 @@ def carriers(mark: str) -> list[psutil.Process]:
 
 
 def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return int(one.getsockname()[1])
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
-def at_work(results: Path) -> set[int]:
-    """The machines (processes that started the workers) that run something now."""
+def find_busy_machines(results: Path) -> set[int]:
+    """Return the machines (parent processes of workers) that currently run something."""
     time.sleep(0.3)
     if not (results / "optuna.db").exists():
         return set()
@@ -155,21 +155,21 @@ def at_work(results: Path) -> set[int]:
 
 
 def wait_for_both(command: Command, results: Path) -> None:
-    wait_for(lambda: len(at_work(results)) == 2, command)
+    wait_for(lambda: len(find_busy_machines(results)) == 2, command)
 
 
 @pytest.mark.slow
-def test_two_machines_share_a_search_and_do_every_trial_and_cell_once(commands, machines, results):
+def test_two_machines_share_a_search_and_execute_every_trial_and_run_once(commands, machines, results):
     command = commands.start(results, *SLOW, "--seeds", "4", "--trials", "4", "--launcher", "ray")
     wait_for_both(command, results)
-    said = command.ends()
+    output = command.ends()
     check_search(results, 4)
     check_runs(results, 4)
-    assert "ray" not in said.lower(), said
+    assert "ray" not in output.lower(), output
 
 
 @pytest.mark.slow
-def test_what_a_machine_that_dies_was_doing_is_done_by_the_other(commands, machines, results):
+def test_the_work_of_a_dead_machine_is_done_by_the_other(commands, machines, results):
     command = commands.start(results, *SLOW, "--seeds", "5", "--launcher", "ray")
     wait_for_both(command, results)
     machines.lose_second()
@@ -183,13 +183,13 @@ def test_what_a_machine_that_dies_was_doing_is_done_by_the_other(commands, machi
 def test_a_cluster_is_reached_through_ray_client_too(commands, machines, results, tmp_path_factory):
     data = write_tree(tmp_path_factory.mktemp("data"), INFO, 5, 1, layout="video", seconds=0.1)
     words = ("--method", "majority", "--dataset", "ekman6", "--data", str(data), "--seeds", "2", "--threads", "1")
-    said = commands.start(results, *words, "--launcher", machines.client).ends()
+    output = commands.start(results, *words, "--launcher", machines.client).ends()
     check_runs(results, 2)
-    assert "ray" not in said.lower(), said
+    assert "ray" not in output.lower(), output
 
 
 @pytest.mark.slow
-def test_an_interrupted_command_gives_its_work_back_and_the_cluster_lives_on(commands, machines, results):
+def test_an_interrupted_command_releases_its_work_and_the_cluster_keeps_running(commands, machines, results):
     command = commands.start(results, *SLOW, "--seeds", "4", "--launcher", "ray")
     wait_for_both(command, results)
     command.process.send_signal(signal.SIGINT)
@@ -201,26 +201,26 @@ def test_an_interrupted_command_gives_its_work_back_and_the_cluster_lives_on(com
 
 @pytest.mark.slow
 def test_a_run_that_fits_on_no_machine_is_refused_in_one_line(commands, machines, results):
-    said = commands.start(results, *SLOW, "--threads", "7", "--launcher", "ray").ends(2)
-    assert "error: no machine of the Ray cluster has 7 CPUs" in said
+    output = commands.start(results, *SLOW, "--threads", "7", "--launcher", "ray").ends(2)
+    assert "error: no machine of the Ray cluster has 7 CPUs" in output
     assert not records(results)
 
 
 @pytest.mark.slow
 def test_the_cluster_that_a_command_starts_ends_with_it(commands, toys, no_machines, results):
     command = commands.start(results, *SLOW, "--seeds", "4", "--launcher", "ray")
-    wait_for(lambda: at_work(results), command)
+    wait_for(lambda: find_busy_machines(results), command)
     command.process.send_signal(signal.SIGTERM)
     command.ends(130)
 
 
 @pytest.mark.parametrize("launcher", ["ray://127.0.0.1:9", "ray://127.0.0.1:99999", "ray://nowhere"])
-def test_a_wrong_address_is_told_in_one_line_within_seconds(launcher, tmp_path):
+def test_an_invalid_address_is_reported_in_one_line_within_seconds(launcher, tmp_path):
     began = time.monotonic()
-    with pytest.raises(ConfigError, match=launcher) as told:
+    with pytest.raises(ConfigError, match=launcher) as error:
         run_on_ray(StudyRequest("", (), ()), Resources(tmp_path), launcher, 1, lambda: True)
-    assert time.monotonic() - began < 30  # Ray itself would try for a minute
-    assert "\n" not in str(told.value)
+    assert time.monotonic() - began < 30  # Ray itself retries for a minute
+    assert "\n" not in str(error.value)
 
 
 HANGS = ConnectionAbortedError(
@@ -238,29 +238,29 @@ OTHER_VERSION = RuntimeError("Version mismatch: the cluster was started with ano
         ([OTHER_VERSION], 1, r"ray://head:10001 \(Version mismatch: .* another Python\)$"),
     ],
 )
-def test_only_a_client_server_that_did_not_start_is_asked_again(answers, attempts, message, tmp_path, monkeypatch):
-    asked = []
+def test_only_a_client_server_that_did_not_start_is_retried(answers, attempts, message, tmp_path, monkeypatch):
+    addresses = []
 
-    def init(address, **how):
-        asked.append(address)
-        if answer := answers[len(asked) - 1]:
+    def init(address, **options):
+        addresses.append(address)
+        if answer := answers[len(addresses) - 1]:
             raise answer
 
     monkeypatch.setattr(cluster, "_check_reachable", lambda address: None)
     ray = SimpleNamespace(init=init)
     with pytest.raises(ConfigError, match=message) if message else nullcontext():
         cluster._connect(ray, "ray://head:10001", Resources(tmp_path))
-    assert len(asked) == attempts
+    assert len(addresses) == attempts
 
 
-def test_without_ray_one_line_says_how_to_get_it(monkeypatch, tmp_path):
+def test_without_ray_one_line_shows_how_to_install_it(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(ConfigError, match="pip install"):
         run_on_ray(StudyRequest("", (), ()), Resources(tmp_path), "ray", 1, lambda: True)
 
 
-def test_only_tasks_that_have_not_ended_are_cancelled_and_forced_only_when_asked_in_vain():
-    """Ray aborts the process that cancels a task whose result just came."""
+def test_only_running_tasks_are_cancelled_and_forced_only_if_they_do_not_end():
+    """Cancel only running tasks: Ray aborts a process that cancels a task whose result just arrived."""
     ended, cancelled = {"done"}, []
 
     def cancel(task, force):

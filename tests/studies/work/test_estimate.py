@@ -1,4 +1,4 @@
-"""How long a plan takes is told from runs that were timed here."""
+"""Tests of time estimates from earlier runs."""
 
 import pytest
 
@@ -10,9 +10,9 @@ from tests.toys import TOY, TOY_DATA, ToyConfig
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.2, "1 seconds"), (80, "80 seconds"), (600, "10 minutes"), (7200, "2.0 hours"), (9e5, "10 days")],
+    [(0.2, "1 second"), (80, "80 seconds"), (600, "10 minutes"), (7200, "2.0 hours"), (9e5, "10 days")],
 )
-def test_durations_are_said_as_people_say_them(seconds, words):
+def test_durations_are_readable(seconds, words):
     assert format_duration(seconds) == words
 
 
@@ -23,10 +23,10 @@ def test_timings_are_medians_of_a_method_on_a_data_set_or_else_on_any():
     assert get_seconds(timings, "mbt", "paper", "ekman6") is None
 
 
-def test_timings_are_read_from_records_and_a_broken_one_stands_in_nobodys_way(results, quiet):
-    desk = RunEnvironment(results, MlflowStore(results), quiet, lambda *given: [], threads=1)
-    ask = RunRequest("toy", TOY, ToyConfig(epochs=1), "quick", TOY_DATA, 0)
-    spent = sum(execute(ask, desk).record.seconds.values())
+def test_timings_are_read_from_records_and_a_broken_one_is_skipped(results, quiet):
+    environment = RunEnvironment(results, MlflowStore(results), quiet, lambda *given: [], threads=1)
+    request = RunRequest("toy", TOY, ToyConfig(epochs=1), "quick", TOY_DATA, 0)
+    spent = sum(execute(request, environment).record.seconds.values())
     broken = results / "runs" / "0broken"
     broken.mkdir()
     (broken / "record.json").write_text("{")

@@ -1,4 +1,4 @@
-"""Servers that go away for a while: work waits, goes on, and is neither lost nor doubled."""
+"""Tests of server outages: work waits and resumes, and is neither lost nor repeated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from bench.mlflow import MlflowStore
 from bench.record import get_process_id
-from studies import storage as claims
+from studies import storage as leases
 from studies.storage import Storage
 from tests.studies.command_line import bench
 from tests.studies.work.commands import (
@@ -35,14 +35,14 @@ def running_postgres(postgres):
 
 
 def cut(url: str) -> None:
-    """Cut every connection to a database, as its server does when it goes away."""
+    """Terminate all connections to a database, as in an outage."""
     plain = url.replace("+psycopg", "")
     with psycopg.connect(plain.rpartition("/")[0] + "/postgres", autocommit=True) as connection:
         query = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s"
         connection.execute(query, (plain.rpartition("/")[2],))
 
 
-def test_what_is_done_alone_is_done_again_from_its_start_when_the_lock_was_lost(postgres):
+def test_a_locked_call_is_repeated_from_its_start_if_the_lock_is_lost(postgres):
     url = postgres.fresh()
     storage, calls = Storage(url), []
 
@@ -56,31 +56,31 @@ def test_what_is_done_alone_is_done_again_from_its_start_when_the_lock_was_lost(
     assert storage.with_lock(call) == 2
 
 
-def test_a_trial_whose_answer_was_lost_is_queued_again_with_its_values(tmp_path):
+def test_a_trial_whose_reply_was_lost_is_queued_again_with_its_values(tmp_path):
     import optuna
 
     storage = Storage(f"sqlite:///{tmp_path / 'optuna.db'}")
     study, ranges = storage.open_study("one"), {"lr": optuna.distributions.FloatDistribution(0.1, 1.0)}
-    claims.enqueue(study, {"lr": 0.3}, ranges)
-    claim = storage.with_lock(lambda: claims.lease_waiting(storage, study))
-    claims.requeue_orphans(storage, study)
-    assert [trial.state.name for trial in study.trials] == ["RUNNING"], "a claim that is worked at was taken away"
-    claim._stop_heartbeat()  # what the database holds, this process now knows nothing of
+    leases.enqueue(study, {"lr": 0.3}, ranges)
+    lease = storage.with_lock(lambda: leases.lease_waiting(storage, study))
+    leases.requeue_orphans(storage, study)
+    assert [trial.state.name for trial in study.trials] == ["RUNNING"], "a trial in progress was queued again"
+    lease._stop_heartbeat()  # from now on this process has no lease of the trial
     assert study.trials[0].user_attrs["process"] == get_process_id()
     storage.last_orphan_check.clear()
-    claims.requeue_orphans(storage, study)
+    leases.requeue_orphans(storage, study)
     assert [(trial.state.name, trial.params) for trial in study.trials] == [
         ("FAIL", {"lr": 0.3}),
         ("WAITING", {"lr": 0.3}),
     ]
-    again = storage.with_lock(lambda: claims.lease_waiting(storage, study))
+    again = storage.with_lock(lambda: leases.lease_waiting(storage, study))
     assert again.params == {"lr": 0.3}
     again.complete(0.5)
-    assert len(claims.select_counted(study.trials)) == 1
+    assert len(leases.select_counted(study.trials)) == 1
 
 
 @pytest.mark.slow
-def test_four_workers_wait_for_postgresql_and_go_on(commands, results, running_postgres):
+def test_four_workers_wait_for_postgresql_and_resume(commands, results, running_postgres):
     url = running_postgres.fresh()
     words = (*TOY, "--seeds", "2", "--workers", "4", "--trials", "24", "--storage", url)
     command = commands.start(results, *words)
@@ -89,7 +89,7 @@ def test_four_workers_wait_for_postgresql_and_go_on(commands, results, running_p
         wait_for(lambda made=made: len(list(results.glob("runs/*/record.json"))) > made, command)
         running_postgres.kill() if abrupt else running_postgres.stop()
         if lost:
-            kill(command.workers()[0])  # the one in its place finds no database
+            kill(command.workers()[0])  # its replacement finds no database
         time.sleep(3)
         running_postgres.start()
     command.ends()
@@ -131,7 +131,7 @@ def test_two_machines_on_one_postgresql_share_the_work(commands, results, tmp_pa
 
 
 @pytest.mark.slow
-def test_mlflow_going_away_loses_nothing(commands, results, mlflow_server):
+def test_an_mlflow_outage_loses_nothing(commands, results, mlflow_server):
     uri = ("--tracking-uri", mlflow_server.url)
     words = (*TOY, "--set", "ema=0.4", "--seeds", "3", "--workers", "2", "--trials", "6", *uri)
     command = commands.start(results, *words)
