@@ -12,12 +12,12 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from bench.files import atomic_write
 from bench.types import CLIP_LOSING_ISSUES, VALIDATION_FOLDS, ClipSummary, DataIssue, DatasetSummary, Split
 from reports.formats import make_printable
+from reports.formats.plain import FittedTable
 
 REMEDIES = {
     "bare names": "used; a clip name under two classes can stand there but once",
@@ -208,16 +208,17 @@ class LocalDataset:
     prepared: int | None = None  # clips
 
 
-def make_counts_table(facts: DatasetSummary) -> Table:
+def make_counts_table(facts: DatasetSummary) -> FittedTable:
     """Usable clips by class and split, with their groups and hours; the last line holds the totals."""
     info, rows, everything = facts.info, count_by_class(facts), count_all_classes(facts)
     name = f"{info.title} -- BUILT-IN SAMPLE, not the real data" if facts.is_sample else info.title
     style, splits = "yellow" if facts.is_sample else "bold", list_splits(facts)
-    table = Table(title=Text(make_printable(name)), title_style=style, show_footer=True)
-    table.add_column("class", "all", overflow="fold")
-    table.add_column("sentiment", justify="center")
+    table = FittedTable(title=Text(make_printable(name)), title_style=style, show_footer=True)
+    table.drop_first = ("sentiment", "groups", "hours")
+    table.add_column("class", "all", no_wrap=True)
+    table.add_column("sentiment", justify="center", no_wrap=True)
     for head, cell in _format_counts(everything, splits).items():
-        table.add_column(head, cell, justify="right")
+        table.add_column(head, cell, justify="right", no_wrap=True)
     for row in rows:
         sign = row.sentiment_sign.replace("\u2212", "-")
         table.add_row(Text(make_printable(row.name)), sign, *_format_counts(row, splits).values())
@@ -238,11 +239,11 @@ def render_issues(facts: DatasetSummary, csv: Path | None) -> RenderableType:
     if not facts.issues:
         return Text("no problems found", style="green")
     title = f"problems with {facts.info.title}" + (" (BUILT-IN SAMPLE)" if facts.is_sample else "")
-    table = Table(title=Text(make_printable(title)), title_style="yellow", show_lines=True)
+    table = FittedTable(title=Text(make_printable(title)), title_style="yellow", show_lines=True)
     table.add_column("kind", no_wrap=True)
-    table.add_column("how many", justify="right")
-    table.add_column("the first of them", overflow="fold")
-    table.add_column("what is done", overflow="fold")
+    table.add_column("count", justify="right", no_wrap=True)
+    table.add_column("first examples", overflow="fold")
+    table.add_column("treatment", overflow="fold")
     for kind, found in group_by_kind(facts.issues):
         examples = [_shorten_example(f"{problem.where}: {problem.why}") for problem in found[:EXAMPLES_PER_KIND]]
         table.add_row(Text(make_printable(kind)), f"{len(found):,}", Text("\n".join(examples)), describe_remedy(kind))
@@ -270,13 +271,14 @@ def write_issues(problems: Sequence[DataIssue], path: Path) -> None:
     atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
-def make_dataset_list(rows: Sequence[LocalDataset]) -> Table:
+def make_dataset_list(rows: Sequence[LocalDataset]) -> FittedTable:
     """What is present of each data set on this machine."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("name", overflow="fold", max_width=24)
-    table.add_column("where", overflow="fold", min_width=10)
+    table = FittedTable(box=SIMPLE_HEAD, pad_edge=False)
+    table.keys = 2
+    table.add_column("name", no_wrap=True)
+    table.add_column("where", overflow="fold")
     for head in ("listed", "usable", "hours", "problems", "prepared"):
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         numbers = (row.listed, row.usable, row.hours, row.issues, row.prepared)
         cells = ["-" if number is None else _format_number(number) for number in numbers]

@@ -73,7 +73,7 @@ def test_problems_are_told_by_kind_the_most_frequent_first(tmp_path):
         render_issues(facts(issues=(DataIssue("black", "joy/9", "black"), *told)), tmp_path / "problems.csv"), 300
     )
     kinds = [row[:2] for row in rows(text) if row[0]]
-    assert kinds == [["kind", "how many"], ["silent", "3"], ["black", "1"]]
+    assert kinds == [["kind", "count"], ["silent", "3"], ["black", "1"]]
     assert "joy/1" in text and "joy/2" not in text and REMEDIES["silent"] in text and "problems.csv" in text
 
 
