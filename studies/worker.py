@@ -204,6 +204,10 @@ class LogReporter:
     def report_progress(self, what: str, done: int, total: int) -> None:
         """Nobody looks."""
 
+    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+        """Log a finished epoch."""
+        _log.info("%s: epoch %d/%d %s", stage, epoch, epochs, values)
+
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         """The process that was started by hand says it."""
 
