@@ -75,8 +75,13 @@ def test_without_a_terminal_training_prints_one_line_an_epoch(now):
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(9, ""), (22, ", about 20 s left"), (58, ", about 1 min left"), (1800, ", about 30 min left")]
-    + [(7200, ", about 2.0 h left")],
+    [
+        (9, ""),
+        (22, ", about 20 s left"),
+        (58, ", about 1 min left"),
+        (1800, ", about 30 min left"),
+        (7200, ", about 2.0 h left"),
+    ],
 )
 def test_the_time_left_has_a_fitting_unit(seconds, text):
     assert screen._format_time_left(seconds) == text
