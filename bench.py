@@ -11,8 +11,8 @@ FOLDER = os.path.dirname(os.path.abspath(__file__))
 # Import names of the dependencies in pyproject.toml. Any other missing module is a bug, and keeps its traceback.
 REQUIRED = (
     "torch torchvision torchaudio timm transformers lightning_fabric einops jaxtyping safetensors numpy av PIL "
-    "pydantic typer rich mlflow pandas pyarrow sklearn matplotlib jinja2 pylatexenc nltk senticnet nrclex filelock optuna "
-    "sqlalchemy tenacity psycopg psutil pynvml scipy statsmodels scikit_posthocs"
+    "pydantic typer rich mlflow pandas pyarrow sklearn matplotlib jinja2 pylatexenc nltk senticnet nrclex filelock "
+    "optuna sqlalchemy tenacity psycopg psutil pynvml scipy statsmodels scikit_posthocs"
 ).split()
 
 

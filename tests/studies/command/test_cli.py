@@ -21,8 +21,8 @@ MISTAKES = {
     "nothing": (["--dataset", "toy"], ["--method"]),
     "option": (["--metod", "toy"], ["--metod", "--method"]),
     "command": (["lst"], ["lst"]),
-    "before": (["--seed", "3", "list"], ["--seed", "list", "behind"]),
-    "before, renamed": (["--set", "lr=1", "list"], ["--set", "behind"]),
+    "before": (["--seed", "3", "list"], ["--seed", "list", "after the command"]),
+    "before, renamed": (["--set", "lr=1", "list"], ["--set", "after the command"]),
     "infinite": (["--method", "toy", "--dataset", "toy", "--set", "lr=inf"], ["'lr'"]),
     "json": (["--method", "toy", "--dataset", "toy", "--json", "/"], ["--json", "file"]),
     "uri": (["--method", "toy", "--dataset", "toy", "--tracking-uri", "foo://x"], ["--tracking-uri", "http"]),
@@ -99,9 +99,9 @@ def test_a_run_prints_a_table_and_where_to_look(results):
 
 def test_running_again_does_nothing_and_fresh_repeats(results):
     words = ("--method", "toy", "--dataset", "toy")
-    assert "finished before" not in bench(*words, results=results).out
-    assert "finished before" in bench(*words, results=results).out
-    assert "finished before" not in bench(*words, "--fresh", results=results).out
+    assert "already finished" not in bench(*words, results=results).out
+    assert "already finished" in bench(*words, results=results).out
+    assert "already finished" not in bench(*words, "--fresh", results=results).out
 
 
 def test_a_failed_run_is_told_and_exit_code_3(results):
@@ -113,10 +113,10 @@ def test_a_failed_run_is_told_and_exit_code_3(results):
 def test_mlflow_unreachable_is_exit_code_3_and_sync_brings_it_in(results):
     words = ("--method", "toy", "--dataset", "toy", "--results", str(results))
     done = process("-m", "tests.toy_bench", *words, "--tracking-uri", "http://127.0.0.1:9")
-    assert done.code == 3 and "nothing is lost" in done.out and "Acc E" in done.out
+    assert done.code == 3 and "the records are saved" in done.out and "Acc E" in done.out
     assert done.err == ""  # what MLflow has to say stands in results/log
     done = bench("sync", results=results)
-    assert done.code == 0 and "1 records pushed" in done.out
+    assert done.code == 0 and "1 record pushed" in done.out
 
 
 def test_the_bare_command_works_from_any_directory(tmp_path):

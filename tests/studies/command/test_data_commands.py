@@ -147,7 +147,7 @@ def test_folds_that_overlap_are_said_to(results):
     assert first.code == 0 and "of its folds" not in first.out
     said = bench(*words, "--fold", "1")
     assert said.code == 0 and "test clips of its folds overlap" in said.out
-    assert "fold 1" in said.out and "finished before" in said.out
+    assert "fold 1" in said.out and "already finished" in said.out
 
 
 @pytest.mark.slow

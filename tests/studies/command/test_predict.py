@@ -148,7 +148,7 @@ def test_a_run_is_named_by_the_start_of_its_key(predict, finished, tmp_path):
 def test_a_start_that_fits_several_runs_is_no_name(predict, copy, tmp_path):
     shutil.copytree(copy, copy.with_name(f"{copy.name[:5]}0"))
     done = predict(tmp_path / "clip.mp4", "--run", copy.name[:5], results=copy.parents[1])
-    assert mistake(done, "fits 2 runs", copy.name)
+    assert mistake(done, "matches 2 runs", copy.name)
 
 
 def test_real_data_come_before_a_newer_sample_and_a_sample_is_told_loudly(predict, copy, tmp_path):

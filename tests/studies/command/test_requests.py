@@ -74,7 +74,7 @@ def test_a_search_and_its_trials(results):
 
 def test_two_studies_that_ask_for_one_run_are_both_stored_and_both_reported(results):
     run(results, "study", "first", "--seeds", "1", *OF_STUDY)
-    assert "1 of them done" in run(results, "study", "second", "--seeds", "2", *OF_STUDY)
+    assert "1 done" in run(results, "study", "second", "--seeds", "2", *OF_STUDY)
     by_arm = {stored[0].arm + str(len(stored)): told(stored) for stored in requests(results)}
     of_first = ("none", "", {"epochs": "1"}, (0,))
     of_second = ("none", "", {"epochs": "1"}, (0, 1))
