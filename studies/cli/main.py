@@ -5,6 +5,7 @@ This module imports nothing heavy, so that `--help` answers at once.
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench.config import propose_name
 from bench.errors import BenchError, ConfigError
 from bench.requests import format_command
 from studies.cli.options import (
@@ -255,11 +257,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _format_usage_error(error: typer.TyperException, words: Sequence[str]) -> str:
-    """Return typer's message as one line, with the help command of the command that was called."""
+    """Return typer's message as one line that names the option first and ends with the help command."""
     message = error.format_message() if hasattr(error, "format_message") else str(error)
-    names = {item.name or item.callback.__name__ for item in app.registered_commands if item.callback is not None}
+    message = " ".join(message.split()).rstrip(".")
+    message = re.sub(r"^Invalid value for '?([^':]+)'?: Input", r"\1: input", message)
+    message = re.sub(r"^No such option: (\S+) \(Possible options: (.*)\)", r"\1: no such option (similar: \2)", message)
+    message = re.sub(r"^No such option: (\S+)", r"\1: no such option", message)
+    message = message.replace(", unable to parse string as an integer", "").replace(
+        ", unable to parse string as a number", ""
+    )
+    names = [item.name or item.callback.__name__ for item in app.registered_commands if item.callback is not None]
+    if unknown := re.match(r"No such command '(.*?)'", message):
+        message = f"unknown command '{unknown[1]}' (methods go after --method); {propose_name(unknown[1], names)}"
     command = f" {words[0]}" if words and words[0] in names else ""
-    return f"{' '.join(message.split()).rstrip('.')}; see `python bench.py{command} --help`"
+    return f"{message[0].lower()}{message[1:]}; see `python bench.py{command} --help`"
 
 
 def _raise_interrupt(number: int, frame: object) -> None:

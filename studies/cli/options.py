@@ -166,6 +166,8 @@ def check_destinations(results: Path, tracking_uri: str | None, json_file: Path 
     if json_file is not None and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
         what = "is a folder" if json_file.is_dir() else "is in a folder that does not exist"
         raise ConfigError(f"--json: '{json_file}' {what}; name a file in an existing folder")
+    if results.exists() and not results.is_dir():
+        raise ConfigError(f"--results: '{results}' is a file; name a folder")
     probe = results / ".writable"
     atomic_write(probe, b"")
     probe.unlink(missing_ok=True)

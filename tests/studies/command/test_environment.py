@@ -25,7 +25,7 @@ def run(folder, *words, python=BARE, cwd=None):
 
 @pytest.fixture
 def checkout(tmp_path):
-    """A copy of bench.py with a command line whose first import fails; no environment next to it."""
+    """Copy bench.py next to a command line whose first import fails, without an environment."""
     shutil.copy(ROOT / "bench.py", tmp_path)
     (tmp_path / "studies" / "cli").mkdir(parents=True)
     (tmp_path / "studies" / "cli" / "main.py").write_text("import typer\n")

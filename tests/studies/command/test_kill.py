@@ -1,4 +1,4 @@
-"""Kill it anywhere: nothing is lost, nothing doubled, nobody left behind."""
+"""Commands killed at any point: no result is lost or doubled, no process is left running."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def start(results, *words):
 
 
 def finish(results, *words):
-    """The next command, in this process: only what is killed needs one of its own."""
+    """Run the next command in this process; only killed commands need a process."""
     done = bench(*words, results=results)
     assert done.code == 0, done.out + done.err
     return done.out
@@ -120,7 +120,7 @@ def test_a_run_killed_while_it_is_published_is_published_once_by_the_next_comman
         assert len(client.get_metric_history(run.info.run_id, name)) == (6 if name == "warm/loss" else 1)
 
 
-def test_a_terminated_run_says_how_to_go_on(results, undisturbed):
+def test_a_terminated_run_reports_how_to_resume(results, undisturbed):
     process = start(results, *WORDS)
     wait_for(partial(_has_checkpoint, results, "warm"), process)
     process.terminate()

@@ -1,4 +1,4 @@
-"""From nothing to a printed report: a study on a few clips of the sample; `make paper-demo` makes a larger one."""
+"""From an empty folder to a printed report: a study on a few sample clips (`make paper-demo` runs a larger one)."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def bars(reporter):
 
 @pytest.fixture
 def now(monkeypatch):
-    """The seconds of the clock, in a list."""
+    """Replace the clock by the number of seconds in a list."""
     found = [100.0]
     monkeypatch.setattr(screen.time, "monotonic", lambda: found[0])
     return found

@@ -1,4 +1,4 @@
-"""Studies and searches as a person meets them: plans, one-line mistakes, tables that say what they hold."""
+"""Studies and searches on the command line: plans, one-line errors and tables."""
 
 import json
 import shutil
@@ -62,7 +62,7 @@ def test_a_search_goes_from_trials_to_a_table_that_says_what_was_tried(results, 
 
 
 def _check_report(results, monkeypatch):
-    """The runs are told as tuned, with what was tried; the search stands in the appendix and in the figure."""
+    """Check that a report marks the runs as tuned, and shows the search in its appendix and figure."""
     monkeypatch.setattr("reports.figures.style.write_figure", _draw_searches)
     done = bench("report", "--runs", "dataset=toy", results=results)
     assert done.code == 0, done.out + done.err
@@ -85,7 +85,7 @@ def _draw_searches(picture, folder):
 
 
 def _check_mlflow(results):
-    """One parent a search; below it its trials and final runs; all of them ended, the winner's tagged."""
+    """Check for one parent run per search with its trials and final runs, all of them ended, the winner's tagged."""
     from bench.mlflow import MlflowStore
 
     client = MlflowStore(results).connect()
