@@ -1,5 +1,5 @@
-# Set-up, tests and checks. `make run`, `make test` and `make paper-demo` work on a fresh clone: they
-# make .venv first. `make check` runs all.
+# Installation, tests and checks. Every target works on a fresh clone: it installs .venv first.
+# `make check` runs all checks and tests.
 
 PYTHON ?= $(shell for p in python3 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && { echo $$p; break; }; done)
@@ -35,8 +35,8 @@ lint: $(VENV)/installed
 types: $(VENV)/installed
 	$(BIN)/mypy $(FOLDERS)
 
-# A small study of everything on the built-in sample, its report as a page and a PDF, and the check of every number.
-# BENCH_DATA names an empty folder: real data that may lie elsewhere are left alone.
+# Run all studies on the built-in sample, write the report as a page and a PDF, and recompute every number.
+# BENCH_DATA is an empty folder, so that real data on this machine are not used.
 DEMO := results/paper-demo
 paper-demo: export BENCH_DATA := $(DEMO)/no-data
 paper-demo: $(VENV)/installed
@@ -49,11 +49,11 @@ paper-demo: $(VENV)/installed
 speed: $(VENV)/installed
 	$(BIN)/python -m tests.speed
 
-# What a rebuild must keep: old results, every method's scores, runs that are killed, and the speed of a step.
+# Regression checks: old results, every method's scores, resuming killed runs, and the time of a training step.
 guard: $(VENV)/installed
 	$(BIN)/python -m tests.guard
 
-# Resolve the newest versions that pyproject.toml allows into requirements.lock (Linux x86-64, Python 3.11 and 3.12).
+# Write the newest versions that pyproject.toml allows to requirements.lock (Linux x86-64, Python 3.11 and 3.12).
 lock:
 	rm -rf $(VENV)/lock && $(PYTHON) -m venv $(VENV)/lock
 	$(VENV)/lock/bin/pip install --quiet ".[test]"
@@ -61,11 +61,11 @@ lock:
 	rm -rf $(VENV)/lock
 
 $(VENV)/installed: requirements.lock
-	@test -n "$(PYTHON)" || { echo "no Python 3.11 or 3.12 found; install one, or say make PYTHON=/path/to/python3.12"; exit 1; }
+	@test -n "$(PYTHON)" || { echo "error: no Python 3.11 or 3.12 found; install one, or run: make PYTHON=/path/to/python3.12 $@"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	@echo "installing the packages of requirements.lock: about 3 minutes and 6 GB the first time"
+	@echo "installing the packages of requirements.lock (6 GB, about 3 minutes)"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements.lock
-	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null || true  # on every core; pip itself takes one
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib >/dev/null || true  # uses every core; pip would use one
 	@touch $@
 
 clean:

@@ -111,6 +111,9 @@ class Tracker(Protocol):
     def report_progress(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` batches of the stage are through."""
 
+    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+        """Report `epoch` of `epochs` finished epochs with the numbers of the last one, none when a stage starts."""
+
     def notify(self, text: str) -> None:
         """One line that the person who waits should know."""
 

@@ -33,6 +33,9 @@ class ProgressReporter(Protocol):
     def report_progress(self, what: str, done: int, total: int) -> None:
         """Show that `done` of `total` pieces of some long work are done."""
 
+    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+        """Show that `epoch` of `epochs` epochs are finished, with the numbers of the last; none when a stage starts."""
+
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         """Show what data are used, and what is wrong with them."""
 
@@ -145,11 +148,7 @@ class RunTracker:
 
     def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
         """Keep the numbers of an epoch once, and publish them; what is no number is left out."""
-        self._curves[stage, epoch] = {
-            f"{self._selection_name}/{name.removeprefix('val/')}" if name.startswith("val/") else name: value
-            for name, value in values.items()
-            if math.isfinite(value)
-        }
+        self._curves[stage, epoch] = self._name_selection_split(values)
         self._live_run.log_epoch(stage, epoch, self._curves[stage, epoch])
         if self._pruning_callback is not None and "val/acc_e" in values:
             self._pruning_callback(epoch, values["val/acc_e"])
@@ -158,9 +157,21 @@ class RunTracker:
         """Keep the seconds spent so far before each checkpoint, so that they are never those of an older one."""
         atomic_write(self._folder.checkpoints / SECONDS_FILE, json.dumps(self._timer.get_seconds()).encode())
 
+    def _name_selection_split(self, values: dict[str, float]) -> dict[str, float]:
+        """Return the finite values, those of val under the name of the split they were computed on."""
+        return {
+            f"{self._selection_name}/{name.removeprefix('val/')}" if name.startswith("val/") else name: value
+            for name, value in values.items()
+            if math.isfinite(value)
+        }
+
     def report_progress(self, stage: str, done: int, total: int) -> None:
         """Move the bar."""
         self._reporter.report_progress(stage, done, total)
+
+    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+        """Show the numbers of a finished epoch."""
+        self._reporter.report_epoch(stage, epoch, epochs, self._name_selection_split(values))
 
     def notify(self, text: str) -> None:
         """One line for the person who waits."""

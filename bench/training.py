@@ -77,6 +77,7 @@ def train_stage(
     if select is not None and ctx.stop is not None:
         select, last = None, min(ctx.stop, last)
     run, pace = _StageRun(objective, clips, sampling, stage, rng, ctx), Throttle()
+    ctx.tracker.report_epoch(stage.name, run.state.epoch, last, {})
     for epoch in range(run.state.epoch, last):
         values = run.train_epoch(epoch)
         with run.averaged_weights():
@@ -91,6 +92,7 @@ def train_stage(
                 ctx.tracker.before_checkpoint()
                 run.save()
         with ctx.timer("log"):
+            ctx.tracker.report_epoch(stage.name, epoch + 1, last, values)
             ctx.tracker.log_epoch(stage.name, epoch, values)
     run.restore_best()
     if select is not None:

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from bench.files import atomic_write
 from bench.types import CLIP_LOSING_ISSUES, VALIDATION_FOLDS, ClipSummary, DataIssue, DatasetSummary, Split
 from reports.formats import make_printable
+from reports.formats.plain import FittedTable
 
 REMEDIES = {
     "bare names": "used; a clip name in two classes can be listed only once",
@@ -207,16 +207,17 @@ class LocalDataset:
     prepared: int | None = None  # clips
 
 
-def make_counts_table(facts: DatasetSummary) -> Table:
+def make_counts_table(facts: DatasetSummary) -> FittedTable:
     """Return usable clips by class and split, with groups and hours; the last row holds the totals."""
     info, rows, everything = facts.info, count_by_class(facts), count_all_classes(facts)
     name = f"{info.title} -- BUILT-IN SAMPLE, not the real data" if facts.is_sample else info.title
     style, splits = "yellow" if facts.is_sample else "bold", list_splits(facts)
-    table = Table(title=Text(make_printable(name)), title_style=style, show_footer=True)
-    table.add_column("class", "all", overflow="fold")
-    table.add_column("sentiment", justify="center")
+    table = FittedTable(title=Text(make_printable(name)), title_style=style, show_footer=True)
+    table.drop_first = ("sentiment", "groups", "hours")
+    table.add_column("class", "all", no_wrap=True)
+    table.add_column("sentiment", justify="center", no_wrap=True)
     for head, cell in _format_counts(everything, splits).items():
-        table.add_column(head, cell, justify="right")
+        table.add_column(head, cell, justify="right", no_wrap=True)
     for row in rows:
         sign = row.sentiment_sign.replace("\u2212", "-")
         table.add_row(Text(make_printable(row.name)), sign, *_format_counts(row, splits).values())
@@ -237,9 +238,9 @@ def render_issues(facts: DatasetSummary, csv: Path | None) -> RenderableType:
     if not facts.issues:
         return Text("no problems found", style="green")
     title = f"problems with {facts.info.title}" + (" (BUILT-IN SAMPLE)" if facts.is_sample else "")
-    table = Table(title=Text(make_printable(title)), title_style="yellow", show_lines=True)
+    table = FittedTable(title=Text(make_printable(title)), title_style="yellow", show_lines=True)
     table.add_column("kind", no_wrap=True)
-    table.add_column("count", justify="right")
+    table.add_column("count", justify="right", no_wrap=True)
     table.add_column("examples", overflow="fold")
     table.add_column("handling", overflow="fold")
     for kind, found in group_by_kind(facts.issues):
@@ -269,13 +270,14 @@ def write_issues(problems: Sequence[DataIssue], path: Path) -> None:
     atomic_write(path, text.getvalue().encode("utf-8", "backslashreplace"))
 
 
-def make_dataset_list(rows: Sequence[LocalDataset]) -> Table:
+def make_dataset_list(rows: Sequence[LocalDataset]) -> FittedTable:
     """Return the table of `list datasets`: the data sets present on this machine."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column("name", overflow="fold", max_width=24)
-    table.add_column("where", overflow="fold", min_width=10)
+    table = FittedTable(box=SIMPLE_HEAD, pad_edge=False)
+    table.keys = 2
+    table.add_column("name", no_wrap=True)
+    table.add_column("where", overflow="fold")
     for head in ("listed", "usable", "hours", "problems", "prepared"):
-        table.add_column(head, justify="right")
+        table.add_column(head, justify="right", no_wrap=True)
     for row in rows:
         numbers = (row.listed, row.usable, row.hours, row.issues, row.prepared)
         cells = ["-" if number is None else _format_number(number) for number in numbers]

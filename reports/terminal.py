@@ -1,4 +1,4 @@
-"""Tables on the screen at the end of a command."""
+"""Result tables printed on the terminal at the end of a command, fitted to its width."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from functools import partial
 from statistics import fmean
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.markup import escape
 
 from bench.method import Measure, Method, NoteTable
 from bench.protocol import describe_protocol
 from reports.comparisons import compare_family
+from reports.formats import make_printable
+from reports.formats.plain import FittedTable
 from reports.runs import Extract, Mean, Run, RunGroup, RunTable, is_from_scratch
 from reports.tables.columns import (
     METRIC_TITLES,
@@ -28,11 +30,12 @@ from reports.tables.scores import get_test_percent
 NO_VALUE = "-"
 
 COLUMNS = {name: METRIC_TITLES[name] for name in ("acc_e", "f1_e", "acc_s", "f1_s")} | {"bal_e": "bal. Acc E"}
+DROP_FIRST = ("s/run", "clips", COLUMNS["bal_e"], COLUMNS["f1_s"])  # what a narrow terminal leaves out of the scores
 
 
 @dataclass(frozen=True)
 class NoteRow:
-    """What the runs of one line noted beside their scores: means in percent."""
+    """The values that the runs of one row logged next to their scores: means in percent."""
 
     label: str
     method: Method
@@ -40,7 +43,7 @@ class NoteRow:
 
 
 def group_by_dataset(runs: Sequence[Run]) -> list[RunTable]:
-    """Runs by data set, each called by what has to be said wherever its numbers stand."""
+    """Group runs by data set, real or sample; add protocol, preset and initialisation to their labels."""
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.record.spec.dataset, run.record.spec.data), []).append(run)
@@ -48,38 +51,44 @@ def group_by_dataset(runs: Sequence[Run]) -> list[RunTable]:
 
 
 def _add_labels(runs: Sequence[Run]) -> list[Run]:
-    """Tell runs of other protocols, presets and starts apart from those of the same arm."""
-    several, named = len({run.record.preset for run in runs}) > 1, []
+    """Append to each label what distinguishes runs of one arm: protocol, training from scratch, preset."""
+    several, labelled = len({run.record.preset for run in runs}) > 1, []
     for run in runs:
         parts = (describe_protocol(run.record.spec), "from scratch" * is_from_scratch(run), run.record.preset * several)
-        named.append(replace(run, label_suffix="; ".join(filter(None, parts))))
-    return named
+        labelled.append(replace(run, label_suffix="; ".join(filter(None, parts))))
+    return labelled
 
 
-def _make_table(title: str, words: Sequence[str], numbers: Sequence[str], style: str | None = None) -> Table:
-    """Return an empty table with columns of words, then of numbers."""
-    table = Table(title=title, title_style=style)
-    for name in words:
-        table.add_column(name, overflow="fold")
+def _make_table(title: str, names: Sequence[str], numbers: Sequence[str], style: str | None = None) -> FittedTable:
+    """Return an empty table with columns of names, which are always shown, then of numbers."""
+    table = FittedTable(title=escape(title), title_style=style)
+    table.keys, table.hint = len(names), "see records"
+    for name in names:
+        table.add_column(name, no_wrap=name != "method")  # a label may wrap before "(refit on train + val)"
     for name in numbers:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(escape(make_printable(name)), justify="right", no_wrap=True)
     return table
 
 
+def _add_row(table: FittedTable, *cells: str) -> None:
+    """Add a row of texts of unknown origin."""
+    table.add_row(*(escape(make_printable(cell)) for cell in cells))
+
+
 def group_runs(run_table: RunTable) -> list[RunGroup]:
-    """Return the runs of each line of a frame of one data set."""
+    """Return the runs of each row of a table of one data set."""
     (dataset,) = run_table.dataset_titles
     return run_table.group_by_label(dataset)
 
 
 def format_column(groups: Sequence[RunGroup], read: Extract) -> list[str]:
-    """Print a column as the tables do, without what these say of missing runs."""
+    """Format a column with the digits of the report's tables, without their remarks on missing runs."""
     numbers, places = average_groups(groups, read)
     return [NO_VALUE if number is None else format_mean(number, places) for number in numbers]
 
 
 def average_notes(run_table: RunTable) -> list[NoteRow]:
-    """Average the notes of each line."""
+    """Average the logged values of each row over its runs."""
     rows = []
     for label, group in zip(run_table.labels, group_runs(run_table), strict=True):
         names = dict.fromkeys(name for run in group.runs for name in run.record.notes)
@@ -89,66 +98,68 @@ def average_notes(run_table: RunTable) -> list[NoteRow]:
 
 
 def render_records(runs: Sequence[Run]) -> RenderableType:
-    """For each data set its scores, its classes, and what else the methods note."""
-    parts: list[Table] = []
+    """Return, for each data set, the tables of scores, of recall by class, and of the methods' logged values."""
+    parts: list[FittedTable] = []
     for run_table in group_by_dataset(runs):
         parts += [_make_scores_table(run_table), *_make_recall_tables(run_table)]
         parts += _make_note_tables(average_notes(run_table))
     return Group(*parts)
 
 
-def _make_scores_table(run_table: RunTable) -> Table:
+def _make_scores_table(run_table: RunTable) -> FittedTable:
     (title,) = run_table.dataset_titles.values()
-    name = f"{title} -- BUILT-IN SAMPLE, not the real data" if run_table.is_sample else title
+    title = f"{make_printable(title)}{' -- BUILT-IN SAMPLE, not the real data' * run_table.is_sample}"
     presets = ", ".join(dict.fromkeys(run.record.preset for run in run_table.runs))
     headings, style = (*COLUMNS.values(), "clips", "runs", "s/run"), "yellow" if run_table.is_sample else "bold"
-    table = _make_table(f"{name}\ntest split, percent, preset {presets}", ["method"], headings, style)
+    table = _make_table(f"{title}\ntest split, percent, preset {presets}", ["method"], headings, style)
+    table.drop_first = DROP_FIRST
     groups = group_runs(run_table)
     scores = [format_column(groups, partial(get_test_percent, metric)) for metric in COLUMNS]
     for label, group, *cells in zip(run_table.labels, groups, *scores, strict=True):
         clips = int(group.runs[0].record.scores.get("test/n") or 0) if group.runs else 0
         runs = f"{len(group.runs)} ({len(group.failed)} failed)" if group.failed else str(len(group.runs))
         seconds = format_quantity(fmean(sum(run.record.seconds.values()) for run in (*group.runs, *group.failed)))
-        table.add_row(label, *cells, str(clips), runs, seconds)
+        _add_row(table, label, *cells, str(clips), runs, seconds)
     if any(len(group.runs) > 1 for group in groups):
         several = any(len({run.record.spec.fold for run in group.runs}) > 1 for group in groups)
-        over = "folds and seeds together" if several else "seeds"
-        table.caption = f"mean ± standard deviation over {over} (each seed has its own validation fold)"
+        over = "folds and seeds" if several else "seeds"
+        table.caption = f"mean ± standard deviation over {over} (the validation fold depends on the seed)"
     return table
 
 
-def _make_recall_tables(run_table: RunTable) -> list[Table]:
-    """The table of recall by class; none where no run has any."""
+def _make_recall_tables(run_table: RunTable) -> list[FittedTable]:
+    """Return the table of recall by class, or none where no run has any recall."""
     names = [name.removeprefix("test/") for run in run_table.runs for name in run.record.scores]
     classes = [name for name in dict.fromkeys(names) if name.startswith("recall/")]
     if not classes:
         return []
     headings = [name.removeprefix("recall/") for name in classes]
     table, groups = _make_table("recall by class, percent", ["method"], headings), group_runs(run_table)
+    table.split = True
     recalls = [format_column(groups, partial(get_test_percent, name)) for name in classes]
     for row in zip(run_table.labels, *recalls, strict=True):
-        table.add_row(*row)
+        _add_row(table, *row)
     return [table]
 
 
-def _make_note_tables(rows: list[NoteRow]) -> list[Table]:
-    """The tables of notes, each of the rows whose methods have it and that noted any of it."""
+def _make_note_tables(rows: list[NoteRow]) -> list[FittedTable]:
+    """Return the tables of logged values that the methods define, each with the rows that have any of its values."""
     found: dict[NoteTable, list[NoteRow]] = {}
     for row in rows:
         for table in row.method.note_tables:
             if any(name in row.notes for _, names in table.rows for name in names):
                 found.setdefault(table, []).append(row)
-    return [_make_note_table(table, of) for table, of in found.items()]
+    return [_make_note_table(table, group) for table, group in found.items()]
 
 
-def _make_note_table(noted: NoteTable, rows: list[NoteRow]) -> Table:
+def _make_note_table(noted: NoteTable, rows: list[NoteRow]) -> FittedTable:
     table = _make_table(noted.title, ["method", *noted.labels], noted.headings)
     for row in rows:
         few = noted.flag is not None and _is_below_least(row, noted.flag)
-        for words, names in noted.rows:
-            numbers = [row.notes.get(name) for name in names]  # printed as in the table of costs: with three digits
+        for labels, names in noted.rows:
+            numbers = [row.notes.get(name) for name in names]  # three digits, as in the report's table of costs
             cells = [NO_VALUE if number is None else format_quantity(number.mean) for number in numbers]
-            table.add_row(f"{row.label} (!)" if few else row.label, *words, *cells)
+            _add_row(table, f"{row.label} (!)" if few else row.label, *labels, *cells)
         if len(noted.rows) > 1:
             table.add_section()
         if few and noted.flag is not None:
@@ -157,68 +168,77 @@ def _make_note_table(noted: NoteTable, rows: list[NoteRow]) -> Table:
 
 
 def _is_below_least(row: NoteRow, measure: Measure) -> bool:
-    """Return whether a row has less of a measure than it ought to have."""
+    """Return whether a row has less of a measure than its method requires."""
     number = row.notes.get(measure.note)
     return number is not None and measure.least is not None and number.mean / 100 * measure.unit < measure.least
 
 
 @dataclass(frozen=True)
 class ArmProgress:
-    """Cells of one arm on one data set: how many are done, left and lost."""
+    """Planned runs of one arm on one data set: how many are done, left and failed."""
 
     dataset: str
     arm: str
-    tuning: str  # how they come by their values
+    tuning: str  # where their config values come from
     done: int
     remaining: int
     failed: int
 
 
-def make_plan_table(rows: Sequence[ArmProgress]) -> Table:
-    """What a study has done and will do."""
-    table = _make_table("plan", ("data set", "arm", "values"), ("done", "left", "failed"), "bold")
+def make_plan_table(rows: Sequence[ArmProgress]) -> FittedTable:
+    """Return a table of the planned runs of a study: done, left and failed."""
+    table = _make_table("plan", ("data set", "arm", "values"), ("left", "done", "failed"), "bold")
+    table.hint = ""
     for row in rows:
-        table.add_row(row.dataset, row.arm, row.tuning, str(row.done), str(row.remaining), str(row.failed or "-"))
+        _add_row(table, row.dataset, row.arm, row.tuning, str(row.remaining), str(row.done), str(row.failed or "-"))
     return table
 
 
-def make_gap_table(runs: Sequence[Run]) -> Table | None:
-    """Val beside test: how much better a method looks on the split that chose its epochs and values."""
-    title, numbers = "what val promised and test held: Acc E, percent", ("val", "test", "gap", "configurations tried")
+def make_gap_table(runs: Sequence[Run]) -> FittedTable | None:
+    """Return a table of val minus test: the optimism of the split that selected epochs and values; None if empty."""
+    title, numbers = "val against test: Acc E, percent", ("val", "test", "gap", "configurations tried")
     table = _make_table(title, ("data set", "method"), numbers, "bold")
     for run_table in group_by_dataset(runs):
         groups = group_runs(run_table)
-        columns = [format_column(groups, partial(Run.get_percent, name="acc_e", split=one)) for one in ("val", "test")]
+        columns = [
+            format_column(groups, partial(Run.get_percent, name="acc_e", split=part)) for part in ("val", "test")
+        ]
         for label, group, val, test in zip(run_table.labels, groups, *columns, strict=True):
-            found = group.compute_mean(compute_val_test_gap)  # runs whose epoch val did not choose have none
-            if found is not None:
-                tried = max(run.configurations_tried for run in group.runs)
-                table.add_row(_format_dataset(run_table), label, val, test, format_difference(found), str(tried))
+            gap = group.compute_mean(compute_val_test_gap)  # None for runs whose epoch was not selected on val
+            if gap is not None:
+                trials = max(run.configurations_tried for run in group.runs)
+                _add_row(table, _format_dataset(run_table), label, val, test, format_difference(gap), str(trials))
     if not table.row_count:
         return None
-    table.caption = "val chose the epoch and, where more than one configuration was tried, the values"
+    table.drop_first = ("configurations tried", "val", "test")
+    table.caption = "the epoch was selected on val; so were the values where more than one configuration was tried"
     return table
 
 
-def make_optimism_table(runs: Sequence[Run]) -> Table | None:
-    """What choosing the epoch on the test list adds, in points: pairs of one seed, a 95 % interval of their mean."""
-    title = "what choosing the epoch on the test list is worth: Acc E, points"
+def make_optimism_table(runs: Sequence[Run]) -> FittedTable | None:
+    """Return a table of the gain in points from selecting the epoch on the test list; None without pairs.
+
+    Runs are paired by seed; the interval of the mean difference is a 95 % t-interval.
+    """
+    title = "gain from selecting the epoch on the test list: Acc E, points"
     table = _make_table(title, ("data set", "method"), ("gain and 95 % interval", "pairs"), "bold")
     for run_table in group_by_dataset(runs):
         protocols: dict[str, dict[str, str]] = {}
         for run in run_table.runs:
             protocols.setdefault(run.arm, {})[run.record.spec.protocol] = run.label
-        both = [of for of in protocols.values() if {"clean", "best-on-test"} <= of.keys()]
-        for one in compare_family(run_table, [(of["best-on-test"], of["clean"]) for of in both], None):
-            text = format_interval(one.paired_test.mean, one.paired_test.low, one.paired_test.high, one.paired_test.std)
-            table.add_row(_format_dataset(run_table), one.reference, text, str(one.paired_test.n_pairs))
+        both = [labels for labels in protocols.values() if {"clean", "best-on-test"} <= labels.keys()]
+        pairs = [(labels["best-on-test"], labels["clean"]) for labels in both]
+        for comparison in compare_family(run_table, pairs, None):
+            test = comparison.paired_test
+            text = format_interval(test.mean, test.low, test.high, test.std)
+            _add_row(table, _format_dataset(run_table), comparison.reference, text, str(test.n_pairs))
     if not table.row_count:
         return None
-    table.caption = "the same training twice: val chooses the epoch, or the test list does; t-interval over the pairs"
+    table.caption = "the same training with the epoch selected on test and on val; t-interval over pairs of one seed"
     return table
 
 
 def _format_dataset(run_table: RunTable) -> str:
-    """The data set, told from the sample that stands in for it."""
+    """Return the name of the data set, marked where its runs used the built-in sample."""
     (dataset,) = run_table.dataset_titles
     return f"{dataset}: BUILT-IN SAMPLE" if run_table.is_sample else dataset

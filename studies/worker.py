@@ -214,6 +214,10 @@ class LogReporter:
     def report_progress(self, what: str, done: int, total: int) -> None:
         """Do nothing: a worker has no terminal."""
 
+    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+        """Log a finished epoch."""
+        _log.info("%s: epoch %d/%d %s", stage, epoch, epochs, values)
+
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         """Do nothing: the parent process reports it."""
 

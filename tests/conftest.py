@@ -72,6 +72,9 @@ class Quiet:
     def report_progress(self, stage: str, done: int, total: int) -> None:
         pass
 
+    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+        pass
+
     def notify(self, text: str) -> None:
         self.notices.append(text)
 

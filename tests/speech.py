@@ -63,6 +63,9 @@ class Titles:
     def report_progress(self, what: str, done: int, total: int) -> None:
         pass
 
+    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+        pass
+
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         pass
 

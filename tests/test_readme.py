@@ -32,7 +32,7 @@ def test_the_first_command_goes_the_whole_way_on_the_built_in_sample_and_says_so
     assert done.returncode == 0, done.stdout + done.stderr
     for part in ("BUILT-IN SAMPLE", "not the real data", "Acc E", "recall by class", "E3 degree", "records:"):
         assert part in done.stdout
-    assert done.stderr == "" and "finished before" in run(first, tmp_path / "results", tmp_path).stdout
+    assert done.stderr == "" and "already finished" in run(first, tmp_path / "results", tmp_path).stdout
 
 
 def test_every_option_and_command_of_the_readme_is_known():

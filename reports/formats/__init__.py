@@ -17,6 +17,12 @@ def make_printable(text: str) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun: "1 run", "2 runs", "1,200 clips", "2 searches", "3 classes"."""
+    ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
+    return f"{count:,} {noun}{ending}"
+
+
 def get_cell_name(table: Table, line: Row, column: int) -> str:
     """The name of a cell: `<table>/<line>/<column>`, of the name of a line `<table>/<line>`."""
     return f"{table.name}/{line.id}/{table.columns[column].id}" if column else f"{table.name}/{line.id}"

@@ -1,4 +1,4 @@
-"""A table as plain text: Markdown of GitHub's kind, or comma-separated values."""
+"""Tables as plain text: Markdown of GitHub's kind, comma-separated values, and tables fitted to a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,15 @@ import csv
 import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import replace
+
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
+from rich.table import Column as TerminalColumn
+from rich.table import Table as TerminalTable
+from rich.text import Text
 
 from reports.formats import (
     assign_footnote_letters,
@@ -18,6 +27,8 @@ from reports.formats import (
 )
 from reports.types import Cell, Column, Row, Table
 
+MEASURED_WIDTH = 10_000  # of a line on which every table has its natural width
+MAX_WORD = 32  # longest word of a text that is not broken on the terminal
 ACTIVE_CHARS = re.compile(r"[\\`*_\[\]<>|~&$#]")  # what Markdown, its tables, or GitHub's mathematics may act on
 BLOCK_START = re.compile(r"^(\d*)(?=[-+=.)])")  # before what makes a paragraph a list, a rule or a heading
 
@@ -115,3 +126,108 @@ def _join_csv_row(values: Sequence[str]) -> str:
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(values)
     return line.getvalue()
+
+
+class FittedTable(TerminalTable):
+    """Terminal table that never breaks a name or a number: where it is too wide, it leaves out its last columns.
+
+    The first `keys` columns are always shown. `drop_first` names headings that are left out before the others, the
+    first of them first. With `split`, no column is left out: the rest follows as tables below. Columns without
+    `no_wrap` may wrap between words, those with the overflow "fold" also within long words, say paths. Print it with
+    `crop=False`: a single name may still be longer than a line.
+    """
+
+    keys: int = 1
+    drop_first: tuple[str, ...] = ()
+    split: bool = False
+    hint: str = ""  # where the columns that are left out can be read
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for table, width in fit_table(self, console, options):
+            yield from TerminalTable.__rich_console__(table, console, options.update_width(width))
+
+
+def fit_table(table: FittedTable, console: Console, options: ConsoleOptions) -> list[tuple[FittedTable, int]]:
+    """Return the tables that show `table` in the width of `options`, each with the width it needs.
+
+    One table without its least important columns, or with `table.split` several with some of the columns each.
+    """
+    width, keys = options.max_width, list(range(table.keys))
+    order = sorted(range(table.keys, len(table.columns)), key=lambda place: _rank_column(table, place))
+
+    def measure(places: Sequence[int], wrap_keys: bool) -> int:
+        candidate = copy(table)
+        candidate.columns, candidate.min_width = _take_columns(table, places, wrap_keys), None
+        return Measurement.get(console, options.update_width(MEASURED_WIDTH), candidate).maximum
+
+    wrap_keys = bool(order) and measure([*keys, order[0]], False) > width
+    parts: list[list[int]] = [[]]
+    for place in order:
+        if parts[-1] and measure(sorted([*keys, *parts[-1], place]), wrap_keys) > width:
+            if not table.split:
+                break
+            parts.append([])
+        parts[-1].append(place)
+    found = []
+    for number, part in enumerate(parts):
+        shown, places = copy(table), sorted([*keys, *part])
+        needed = max(width, measure(places, wrap_keys))
+        shown.columns = _take_columns(table, places, wrap_keys)
+        _widen_columns(shown.columns, needed - measure(places, wrap_keys))
+        shown.title = f"{table.title} (continued)" if number and table.title else table.title
+        captions = [str(table.caption)] if table.caption and part == parts[-1] else []
+        if not table.split and len(part) < len(order):
+            absent = ", ".join(_format_header(table, place) for place in sorted(set(order) - set(part)))
+            captions.append(f"not shown at {width} columns: {absent}; {table.hint or 'use a wider terminal'}")
+        shown.caption = "\n".join(captions) or None
+        texts = [*str(shown.title or "").splitlines(), *(shown.caption or "").split()]
+        shown.min_width = min(needed, max(map(cell_len, texts), default=0))
+        found.append((shown, needed))
+    return found
+
+
+def _rank_column(table: FittedTable, place: int) -> tuple[int, int]:
+    """Return a sort key that is greater for a column that is left out earlier."""
+    heading, early = _format_header(table, place), table.drop_first
+    return (len(early) - early.index(heading), 0) if heading in early else (0, place)
+
+
+def _take_columns(table: FittedTable, places: Sequence[int], wrap_keys: bool) -> list[TerminalColumn]:
+    """Return some columns of a table, numbered again, those that may wrap as narrow as their longest word.
+
+    With `wrap_keys` the names of rows may wrap, too. Where the overflow is "fold", words longer than MAX_WORD break.
+    """
+    found = []
+    for number, place in enumerate(places):
+        column, is_key = table.columns[place], place < table.keys
+        column = replace(column, _index=number, no_wrap=column.no_wrap and not (wrap_keys and is_key))
+        if not column.no_wrap:
+            longest = max(map(cell_len, " ".join(_list_texts(column)).split()), default=1)
+            column.width = min(longest, MAX_WORD) if column.overflow == "fold" else longest
+        found.append(column)
+    return found
+
+
+def _widen_columns(columns: Sequence[TerminalColumn], left: int) -> None:
+    """Share what is left of a line among the columns that wrap, the narrowest first, as far as their texts need it."""
+    natural = {
+        place: max(cell_len(line) for text in _list_texts(column) for line in text.splitlines() or [""])
+        for place, column in enumerate(columns)
+        if not column.no_wrap
+    }
+    for _ in range(left):
+        open_places = [place for place, most in natural.items() if (columns[place].width or 0) < most]
+        if not open_places:
+            return
+        narrowest = columns[min(open_places, key=lambda place: columns[place].width or 0)]
+        narrowest.width = (narrowest.width or 0) + 1
+
+
+def _list_texts(column: TerminalColumn) -> list[str]:
+    """Return the texts of a column as they are shown, without markup."""
+    cells = (column.header, *column.cells, column.footer)
+    return [Text.from_markup(cell).plain if isinstance(cell, str) else str(cell) for cell in cells]
+
+
+def _format_header(table: FittedTable, place: int) -> str:
+    return _list_texts(table.columns[place])[0]

@@ -1,1 +1,1 @@
-"""The command line: `main` has every command, each other module runs some of them."""
+"""The command line: `main` defines the commands, the other modules run them."""

@@ -1,4 +1,4 @@
-"""The command `list`: methods, data sets and studies, and which data are on this machine."""
+"""The command `list`: methods, data sets and studies, and the data on this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Column, Table
+from rich.text import Text
 
 from bench.config import propose_name
 from bench.errors import BenchError, ConfigError
@@ -16,45 +16,51 @@ from datasets.prepare import STORE_MANIFEST, StoreRow, read_store_manifest
 from datasets.registry import DATASETS, SOURCES
 from datasets.summary import locate_dataset
 from reports.dataset import LocalDataset, make_dataset_list
+from reports.formats.plain import FittedTable
+from studies.cli.progress import print_table
 from studies.requests import get_arms
 from studies.studies import STUDIES
 
 
 def print_list(what: str, results: Path) -> None:
-    """Print what there is, one line each. Raises ConfigError for an unknown kind."""
+    """Print the names of a kind, or of all kinds, with a description each. Raises ConfigError for an unknown kind."""
     if what not in ("", "methods", "datasets", "studies"):
-        raise ConfigError(f"unknown list '{what}'; {propose_name(what, ['methods', 'datasets', 'studies'])}")
+        raise ConfigError(f"list: unknown kind '{what}'; {propose_name(what, ['methods', 'datasets', 'studies'])}")
     console = Console()
     if what in ("", "methods"):
-        console.print(_make_listing("method", {name: arm.title for name, arm in get_arms().items()}))
+        print_table(console, _make_listing("method", {name: arm.title for name, arm in get_arms().items()}))
     if what == "":
         infos = {name: entry.info for name, entry in DATASETS.items()}
         rows = {name: f"{info.title}: {', '.join(info.classes)}" for name, info in infos.items()}
-        console.print(_make_listing("data set", rows))
+        print_table(console, _make_listing("data set", rows))
     if what in ("", "studies"):
         all_of = {name: f"all of {', '.join(study.name for study in studies)}" for name, studies in STUDIES.items()}
         questions = {name: studies[0].question for name, studies in STUDIES.items() if len(studies) == 1}
-        console.print(_make_listing("study", all_of | questions))
+        print_table(console, _make_listing("study", all_of | questions))
     if what == "datasets":
-        console.print(make_dataset_list(_list_local(results)))
+        print_table(console, make_dataset_list(_list_local(results)))
 
 
-def _make_listing(kind: str, rows: Mapping[str, str]) -> Table:
-    table = Table(Column(kind, style="bold"), "", box=None, pad_edge=False)
-    for name, line in rows.items():
-        table.add_row(name, line)
+def _make_listing(kind: str, rows: Mapping[str, str]) -> FittedTable:
+    table = FittedTable(box=None, pad_edge=False)
+    table.add_column(kind, style="bold", no_wrap=True)
+    table.add_column("")
+    for name, description in rows.items():
+        table.add_row(name, Text(description))
     return table
 
 
 def _list_local(results: Path) -> list[LocalDataset]:
-    """A row for each data set of the registry, and for each of one's own that was prepared here."""
+    """Return a row for each registered data set, and for each custom data set that was prepared here."""
     rows = [_describe_local(name, results / "prepared" / name) for name in SOURCES]
-    own = sorted(path for path in (results / "prepared").glob("own-*") if path.is_dir())
-    return rows + [replace(_summarise_rows(path.name, _read_last_manifest(path)), location="prepared") for path in own]
+    custom = sorted(path for path in (results / "prepared").glob("own-*") if path.is_dir())
+    return rows + [
+        replace(_summarise_rows(path.name, _read_last_manifest(path)), location="prepared") for path in custom
+    ]
 
 
 def _describe_local(name: str, store: Path) -> LocalDataset:
-    """What is listed and found, and what the store knows; of a tree that cannot be read, why."""
+    """Return the counts of a data set in its folder and in the store of prepared clips, or why it cannot be read."""
     source, rows = SOURCES[name], _read_last_manifest(store)
     row = _summarise_rows(name, rows)
     try:
@@ -64,19 +70,19 @@ def _describe_local(name: str, store: Path) -> LocalDataset:
     except BenchError as error:
         return replace(row, location=f"not usable: {error}")
     keys = {clip.key for clip in found.listing.available}
-    here = [row for row in rows if row.key in keys]
-    prepared, folder = _summarise_rows(name, here), found.folder
+    current = [row for row in rows if row.key in keys]
+    prepared, folder = _summarise_rows(name, current), found.folder
     return replace(
         prepared,
         location=str(folder.relative_to(PROJECT_ROOT) if folder.is_relative_to(PROJECT_ROOT) else folder),
         listed=len(found.listing.listed),
-        usable=len(found.listing.available) - sum(not row.readable for row in here),
+        usable=len(found.listing.available) - sum(not row.readable for row in current),
         issues=len(found.listing.issues) + (prepared.issues or 0),
     )
 
 
 def _summarise_rows(name: str, rows: Sequence[StoreRow]) -> LocalDataset:
-    """Clips, hours and problems of prepared clips."""
+    """Return the clips, hours and issues of prepared clips."""
     if not rows:
         return LocalDataset(name, "")
     seconds = sum(row.seconds for row in rows if row.readable)
@@ -85,6 +91,6 @@ def _summarise_rows(name: str, rows: Sequence[StoreRow]) -> LocalDataset:
 
 
 def _read_last_manifest(store: Path) -> list[StoreRow]:
-    """What was ever prepared in the form that was prepared last."""
-    ledgers = sorted(store.glob(f"*/{STORE_MANIFEST}"), key=lambda path: path.stat().st_mtime)
-    return list(read_store_manifest(ledgers[-1].parent).values()) if ledgers else []
+    """Return all rows of the manifest that was written last, whatever its clip size."""
+    manifests = sorted(store.glob(f"*/{STORE_MANIFEST}"), key=lambda path: path.stat().st_mtime)
+    return list(read_store_manifest(manifests[-1].parent).values()) if manifests else []

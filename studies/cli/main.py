@@ -1,10 +1,11 @@
-"""The command line: every command with its options, each run by a module that is imported when it is called.
+"""The command line: all commands and their options; each command's module is imported when it is called.
 
-Nothing heavy is imported here, so that `--help` answers at once.
+This module imports nothing heavy, so that `--help` answers at once.
 """
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from bench.config import propose_name
 from bench.errors import BenchError, ConfigError
 from bench.requests import format_command
 from studies.cli.options import (
@@ -22,6 +24,7 @@ from studies.cli.options import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
     EXIT_MISTAKE,
+    OUTPUT,
     Data,
     Fold,
     Interrupted,
@@ -34,9 +37,9 @@ from studies.cli.options import (
 )
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False)
-Seed = Annotated[int, typer.Option(min=0, help="First seed; validation fold = seed mod 5.")]
+Seed = Annotated[int, typer.Option(min=0, help="First seed. It also selects the validation fold: seed mod 5.")]
 DatasetName = Annotated[
-    str, typer.Option("--dataset", help="A name of `list datasets`, a manifest.csv, or a folder of <Class>/<clip>.mp4.")
+    str, typer.Option("--dataset", help="Name (see `list datasets`), a manifest.csv, or a folder of CLASS/CLIP.mp4.")
 ]
 
 
@@ -45,16 +48,18 @@ DatasetName = Annotated[
 def run(
     context: typer.Context,
     *,
-    method: Annotated[str, typer.Option(help="Methods to run, with commas between.")] = "",
-    dataset: Annotated[str, typer.Option(help="Data sets to run them on, with commas between.")] = "",
+    method: Annotated[str, typer.Option(help="Methods, separated by commas (see `list methods`).")] = "",
+    dataset: Annotated[str, typer.Option(help="Data sets, separated by commas (see `list datasets`).")] = "",
     fold: Fold = None,
     seed: Seed = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds.")] = 1,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Run again even where a finished record is there.")] = False,
-    protocol: Annotated[str, typer.Option(help="clean, refit, or best-on-test (flagged for ever).")] = "clean",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 1,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Repeat runs that are already finished.")] = False,
+    protocol: Annotated[str, typer.Option(help="clean, refit or best-on-test (marked in all results).")] = "clean",
     options: RunOptions,
 ) -> None:
-    """Train, select on val, score test once, and print a table. With --trials, search the values on val first.
+    """Train methods on data sets, score them on the test split, and print tables.
+
+    Epochs are selected on val. With --trials, --hours or --target, hyper-parameters are first searched on val.
 
     Example: python bench.py --method mart,mbt --dataset ekman6 --seeds 3
     """
@@ -62,10 +67,10 @@ def run(
         for option in context.command.params:
             source = context.get_parameter_source(option.name or "")
             if source is not None and source.name == "COMMANDLINE":
-                raise ConfigError(f"{option.opts[0]} stands before '{context.invoked_subcommand}'; put it behind")
+                raise ConfigError(f"{option.opts[0]}: options go after the command name '{context.invoked_subcommand}'")
         return
     if not method or not dataset:
-        raise ConfigError("--method and --dataset are both wanted; `python bench.py list` shows what there is")
+        raise ConfigError("--method and --dataset are both required; `python bench.py list` shows the names")
     from studies.cli.run_study import run_methods
 
     options = replace(options, typed=str(context.obj or ""))
@@ -74,10 +79,12 @@ def run(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, datasets or studies; all when left out.")] = "",
+    what: Annotated[str, typer.Argument(help="methods, datasets or studies. Default: all three.")] = "",
     results: Results = DEFAULT_RESULTS,
 ) -> None:
-    """What there is, with one line each; of data sets, what is on this machine.
+    """List methods, data sets and studies.
+
+    `list datasets` also shows which data sets are on this machine.
 
     Example: python bench.py list datasets
     """
@@ -91,18 +98,16 @@ def list_(
 def study(
     context: typer.Context,
     *,
-    name: Annotated[str, typer.Argument(help="A name of `list studies`.")] = "",
-    datasets: Annotated[str, typer.Option(help="Data sets, with commas between; default: the study's own.")] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="How many seeds each arm is run with.")] = 5,
+    name: Annotated[str, typer.Argument(help="Name of a study (see `list studies`).")] = "",
+    datasets: Annotated[str, typer.Option(help="Data sets, separated by commas. Default: those of the study.")] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds per arm.")] = 5,
     seed: Seed = 0,
-    tuning: Annotated[
-        str, typer.Option(help="shared, per-arm, or both with a comma between; default: the study's own.")
-    ] = "",
-    shard: Annotated[str, typer.Option(help="i/n: only this part, for machines without a shared database.")] = "1/1",
-    retries: Annotated[int, typer.Option(min=0, help="How often a run that broke is tried again.")] = 1,
+    tuning: Annotated[str, typer.Option(help="shared, per-arm or shared,per-arm. Default: that of the study.")] = "",
+    shard: Annotated[str, typer.Option(help="Part i/n of the runs, for machines without a shared database.")] = "1/1",
+    retries: Annotated[int, typer.Option(min=0, help="Retries of a failed run.")] = 1,
     options: RunOptions,
 ) -> None:
-    """Run a named study, or go on with it: what is done is skipped, what failed is tried again.
+    """Run a study, or resume it: finished runs are skipped.
 
     Example: python bench.py study ablation --seeds 10 --trials 20 --workers 2
     """
@@ -114,36 +119,36 @@ def study(
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(help="A name of `list studies`; left out: the runs that --runs takes.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Folder of the report; default: reports/NAME in --results.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Recompute every number of a written report.")] = False,
-    pdf: Annotated[
-        bool, typer.Option("--pdf", help="Print the LaTeX too, where pdflatex or tectonic is there.")
-    ] = False,
-    runs: Annotated[str, typer.Option(help="Only these runs: dataset=ekman6,arm=mart*,seed=0.")] = "",
-    preset: Annotated[str, typer.Option(help="quick or paper; default: the one that most arms have runs with.")] = "",
+    name: Annotated[str, typer.Argument(help="Name of a study. Without it, the runs selected by --runs.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Folder of the report. Default: reports/NAME in --results.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Recompute every number of an existing report.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Also write a PDF (needs pdflatex or tectonic).")] = False,
+    runs: Annotated[str, typer.Option(help="Filter of runs, e.g. dataset=ekman6,arm=mart*,seed=0.")] = "",
+    preset: Annotated[str, typer.Option(help="quick or paper. Default: the preset of most arms.")] = "",
     settings: Settings = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: Tracking = None,
 ) -> None:
-    """Tables, statistics, figures and a web page of a study, from its records alone; nothing is run.
+    """Write tables, statistics, figures and a web page from finished runs.
+
+    Nothing is trained: a report is made from stored records and predictions alone.
 
     Example: python bench.py report ablation --out paper/ablation
     """
     from studies.cli.runs import check_report_folder, write_report_folder
 
-    asked = {"name": name, "runs": runs, "preset": preset, "settings": settings or []}
+    query = {"name": name, "runs": runs, "preset": preset, "settings": settings or []}
     try:
         if check:
-            raise typer.Exit(check_report_folder(Console(), asked, out, results, tracking_uri))
-        write_report_folder(Console(), asked, out, pdf, results, tracking_uri)
+            raise typer.Exit(check_report_folder(Console(), query, out, results, tracking_uri))
+        write_report_folder(Console(), query, out, pdf, results, tracking_uri)
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; the report is not finished, the same command writes it anew") from None
+        raise Interrupted("interrupted; the report is not finished, run the same command again") from None
 
 
 @app.command()
 def check(dataset: DatasetName, data: Data = None, fold: Fold = None) -> None:
-    """Whether a data set is fit to run, in seconds: nothing is decoded.
+    """Check in seconds whether a data set can be used; nothing is decoded.
 
     Example: python bench.py check --dataset clips/manifest.csv
     """
@@ -157,13 +162,14 @@ def prepare(
     dataset: DatasetName,
     data: Data = None,
     fold: Fold = None,
-    preset: Annotated[str, typer.Option(help="Whose clip size is prepared: quick, paper, or quick,paper.")] = "quick",
+    preset: Annotated[str, typer.Option(help="Clip size: quick, paper or quick,paper.")] = "quick",
     transcribe: Annotated[
-        Path | None, typer.Option(help="Folder of a faster-whisper model: write srt files where there are none.")
+        Path | None,
+        typer.Option(help="Folder of a faster-whisper model: transcribe clips without subtitles."),
     ] = None,
     results: Results = DEFAULT_RESULTS,
 ) -> None:
-    """Decode and check every clip into the prepared store, and write a page about the data set.
+    """Decode and check every clip once, and write a page about the data set.
 
     Example: python bench.py prepare --dataset ekman6 --data DIR --preset paper
     """
@@ -174,14 +180,19 @@ def prepare(
 
 @app.command()
 def predict(
-    videos: Annotated[list[Path], typer.Argument(help="Files of video, of sound or of pictures alone.")],
-    key: Annotated[str | None, typer.Option("--run", help="Key of a run, or its start; default: the newest.")] = None,
-    transcript: Annotated[Path | None, typer.Option(help="Subtitles (.srt) of the one video.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder of the pictures; default: predictions in --results.")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the predictions to a file too.")] = None,
+    videos: Annotated[list[Path], typer.Argument(help="Video or audio files.")],
+    key: Annotated[str | None, typer.Option("--run", help="Run key or its beginning. Default: the newest run.")] = None,
+    transcript: Annotated[Path | None, typer.Option(help="Subtitles (.srt) of the video.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the figures. Default: predictions in --results.", rich_help_panel=OUTPUT),
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the predictions to this file.", rich_help_panel=OUTPUT)
+    ] = None,
     results: Results = DEFAULT_RESULTS,
 ) -> None:
-    """What a finished run's model says of any video.
+    """Run a trained model on any video or audio file.
 
     Example: python bench.py predict clip.mp4 other.flv
     """
@@ -194,9 +205,12 @@ def predict(
 def sync(
     results: Results = DEFAULT_RESULTS,
     tracking_uri: Tracking = None,
-    pull: Annotated[bool, typer.Option("--pull", help="Only bring what others published; publish nothing.")] = False,
+    pull: Annotated[bool, typer.Option("--pull", help="Only download records; publish nothing.")] = False,
 ) -> None:
-    """Exchange records with MLflow, both ways."""
+    """Exchange records with an MLflow server.
+
+    Example: python bench.py sync --tracking-uri http://HOST:5000
+    """
     from studies.cli.runs import sync_records
 
     raise typer.Exit(sync_records(Console(), results, tracking_uri, pull))
@@ -207,10 +221,13 @@ def ui(
     results: Results = DEFAULT_RESULTS,
     tracking_uri: Tracking = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on localhost.")] = 5000,
-    searches: Annotated[bool, typer.Option("--searches", help="Optuna's dashboard of the searches instead.")] = False,
+    searches: Annotated[bool, typer.Option("--searches", help="Open Optuna's dashboard instead of MLflow.")] = False,
     storage: StorageUrl = None,
 ) -> None:
-    """Open MLflow's pages, or those of the searches, on localhost."""
+    """Open MLflow, or Optuna's dashboard, on localhost.
+
+    Example: python bench.py ui --port 5001
+    """
     from studies.cli.runs import open_dashboard, open_mlflow
 
     if searches:
@@ -219,19 +236,19 @@ def ui(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command as a function of its words: the exit code; mistakes become one line on stderr."""
+    """Run a command line and return its exit code; invalid input prints a one-line error to stderr."""
     signal.signal(signal.SIGTERM, _raise_interrupt)
     words = list(arguments) if arguments is not None else sys.argv[1:]
     message = ""
     try:
-        code = app(args=words, standalone_mode=False, obj=format_command(words))
+        code = app(args=words, prog_name="python bench.py", standalone_mode=False, obj=format_command(words))
         if code == EXIT_INTERRUPTED:  # typer turns a KeyboardInterrupt into this code
-            again = " (with --fresh, finished runs again)" if "--fresh" in words else ""
-            message = f"interrupted; the state is kept, the same command goes on where it was{again}"
+            again = " (with --fresh, finished runs are repeated)" if "--fresh" in words else ""
+            message = f"interrupted; progress is saved, the same command resumes{again}"
     except BenchError as error:
         code, message = EXIT_MISTAKE, f"error: {' '.join(str(error).split())}"
     except typer.TyperException as error:
-        code, message = EXIT_MISTAKE, f"error: {_format_usage_error(error)}"
+        code, message = EXIT_MISTAKE, f"error: {_format_usage_error(error, words)}"
     except Interrupted as stop:
         code, message = EXIT_INTERRUPTED, str(stop)
     if message:
@@ -239,10 +256,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return int(code or EXIT_DONE)
 
 
-def _format_usage_error(error: typer.TyperException) -> str:
-    """Typer's own complaint as one line."""
+def _format_usage_error(error: typer.TyperException, words: Sequence[str]) -> str:
+    """Return typer's message as one line that names the option first and ends with the help command."""
     message = error.format_message() if hasattr(error, "format_message") else str(error)
-    return f"{' '.join(message.split()).rstrip('.')}; `python bench.py --help` shows the options"
+    message = " ".join(message.split()).rstrip(".")
+    message = re.sub(r"^Invalid value for '?([^':]+)'?: Input", r"\1: input", message)
+    message = re.sub(r"^No such option: (\S+) \(Possible options: (.*)\)", r"\1: no such option (similar: \2)", message)
+    message = re.sub(r"^No such option: (\S+)", r"\1: no such option", message)
+    message = message.replace(", unable to parse string as an integer", "").replace(
+        ", unable to parse string as a number", ""
+    )
+    names = [item.name or item.callback.__name__ for item in app.registered_commands if item.callback is not None]
+    if unknown := re.match(r"No such command '(.*?)'", message):
+        message = f"unknown command '{unknown[1]}' (methods go after --method); {propose_name(unknown[1], names)}"
+    command = f" {words[0]}" if words and words[0] in names else ""
+    return f"{message[0].lower()}{message[1:]}; see `python bench.py{command} --help`"
 
 
 def _raise_interrupt(number: int, frame: object) -> None:

@@ -1,4 +1,4 @@
-"""Options that several commands share, their checks, and the exit codes."""
+"""Options shared by several commands, their checks, and the exit codes."""
 
 from __future__ import annotations
 
@@ -17,20 +17,46 @@ from bench.errors import ConfigError
 from bench.files import atomic_write
 
 EXIT_DONE = 0
-EXIT_MISTAKE = 2  # the user's: one line says what, where, what next
-EXIT_INCOMPLETE = 3  # finished, but runs failed or records wait
-EXIT_INTERRUPTED = 130  # the state is kept
+EXIT_MISTAKE = 2  # invalid input: one line on stderr
+EXIT_INCOMPLETE = 3  # finished, but runs failed or records were not published
+EXIT_INTERRUPTED = 130  # finished epochs, trials and runs are saved
+
+SEARCH = "Hyper-parameter search"  # panels of the options in the help
+MACHINE = "Machine"
+OUTPUT = "Output"
 
 DEFAULT_RESULTS = Path(__file__).resolve().parents[2] / "results"
-Results = Annotated[Path, typer.Option(envvar="BENCH_RESULTS", help="Folder of records, checkpoints and MLflow.")]
-Tracking = Annotated[str | None, typer.Option(help="MLflow server or database; default: one inside --results.")]
-Data = Annotated[Path | None, typer.Option(help="Folder of the real data (else BENCH_DATA, data/NAME, sample).")]
-Fold = Annotated[int | None, typer.Option(help="Official list, or the group left out for test; default: the first.")]
-Settings = Annotated[list[str] | None, typer.Option("--set", help="A config value: --set lr=0.001.")]
-StorageUrl = Annotated[
-    str | None, typer.Option("--storage", help="Database that machines share: postgresql://...; default: in --results.")
+Results = Annotated[
+    Path,
+    typer.Option(
+        envvar="BENCH_RESULTS",
+        help="Folder of records, checkpoints and MLflow data.",
+        show_default="results",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-# threads of torch on the CPU: fixed, since they change the last bits
+Tracking = Annotated[
+    str | None,
+    typer.Option(help="MLflow server or database. Default: a database in --results.", rich_help_panel=OUTPUT),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the data set. Default: $BENCH_DATA, else data/NAME, else the built-in sample."),
+]
+Fold = Annotated[
+    int | None,
+    typer.Option(help="Official split, or the group held out for testing. Default: the first."),
+]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="Config value, e.g. --set lr=0.001. Repeatable.")]
+StorageUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--storage",
+        help="Database shared by machines, e.g. postgresql://HOST/NAME. Default: a file in --results.",
+        rich_help_panel=MACHINE,
+    ),
+]
+# CPU threads of torch are fixed per preset: they change the last bits of results
 PRESET_THREADS = {"quick": 2, "paper": os.cpu_count() or 2}
 TRACKING_SCHEMES = {"http", "https", "sqlite", "postgresql", "postgresql+psycopg", "mysql", "mysql+pymysql"}
 TRACKING_SCHEMES |= {"mssql", "databricks"}
@@ -38,32 +64,56 @@ TRACKING_SCHEMES |= {"mssql", "databricks"}
 
 @dataclass(frozen=True)
 class RunOptions:
-    """The options that `study` and the command without a name share, as they were given."""
+    """The options shared by `study` and the command without a name, with the values given."""
 
     data: Data = None
-    preset: Annotated[str, typer.Option(help="quick: small model, any CPU. paper: the paper's sizes.")] = "quick"
+    preset: Annotated[
+        str, typer.Option(help="quick: small models, runs on any CPU. paper: the sizes of the paper.")
+    ] = "quick"
     settings: Settings = None
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Configurations a search tries on val before the final runs.")
+        int | None,
+        typer.Option(min=1, help="Configurations to try on val before the final runs.", rich_help_panel=SEARCH),
     ] = None
-    hours: Annotated[float | None, typer.Option(min=0.001, help="End a search after so many hours of trials.")] = None
+    hours: Annotated[
+        float | None, typer.Option(min=0.001, help="Stop a search after this many hours.", rich_help_panel=SEARCH)
+    ] = None
     target: Annotated[
-        float | None, typer.Option(min=0.001, max=1, help="End a search at this val Acc E (a fraction).")
+        float | None,
+        typer.Option(min=0.001, max=1, help="Stop a search at this val Acc E, e.g. 0.6.", rich_help_panel=SEARCH),
     ] = None
-    sampler: Annotated[str, typer.Option(help="tpe, random or gp.")] = "tpe"
-    pruner: Annotated[str, typer.Option(help="auto, median, hyperband, halving, wilcoxon or none.")] = "auto"
-    trial_seeds: Annotated[int, typer.Option(min=1, help="Runs of a trial, each on a validation fold of its own.")] = 1
-    workers: Annotated[int, typer.Option(min=1, help="Processes that share the work; GPUs are dealt out one each.")] = 1
+    sampler: Annotated[str, typer.Option(help="tpe, random or gp.", rich_help_panel=SEARCH)] = "tpe"
+    pruner: Annotated[
+        str, typer.Option(help="auto, median, hyperband, halving, wilcoxon or none.", rich_help_panel=SEARCH)
+    ] = "auto"
+    trial_seeds: Annotated[
+        int,
+        typer.Option(min=1, help="Runs per trial, each with another validation fold.", rich_help_panel=SEARCH),
+    ] = 1
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Processes that share the runs, one GPU each.", rich_help_panel=MACHINE),
+    ] = 1
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of a process on the CPU; default: as the preset.")
+        int | None,
+        typer.Option(min=1, help="CPU threads per process. Default: set by the preset.", rich_help_panel=MACHINE),
     ] = None
-    devices: Annotated[int, typer.Option(min=1, help="GPUs (or CPU processes) that share each run.")] = 1
+    devices: Annotated[
+        int, typer.Option(min=1, help="GPUs (or CPU processes) per run, data-parallel.", rich_help_panel=MACHINE)
+    ] = 1
+    loaders: Annotated[
+        int,
+        typer.Option(min=0, help="Data loader processes. Does not change results.", rich_help_panel=MACHINE),
+    ] = 0
+    launcher: Annotated[
+        str, typer.Option(help="processes, ray (local cluster) or ray://HEAD:PORT.", rich_help_panel=MACHINE)
+    ] = "processes"
     storage: StorageUrl = None
-    launcher: Annotated[str, typer.Option(help="processes, ray (a cluster here) or ray://HEAD:PORT.")] = "processes"
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan, and run nothing.")] = False
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write the records to a file too.")] = None
-    weights: Annotated[bool, typer.Option(help="Keep the finished model's weights.")] = True
-    loaders: Annotated[int, typer.Option(min=0, help="Loader processes; changes no number.")] = 0
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the records to this file.", rich_help_panel=OUTPUT)
+    ] = None
+    weights: Annotated[bool, typer.Option(help="Save the weights of each model.", rich_help_panel=OUTPUT)] = True
     results: Results = DEFAULT_RESULTS
     tracking_uri: Tracking = None
     shard: str = "1/1"
@@ -72,9 +122,9 @@ class RunOptions:
 
 
 def share_run_options(**defaults: object) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command the annotated fields of RunOptions as options, which it takes as one parameter, `options`.
+    """Add the annotated fields of RunOptions to a command, which takes them as one parameter, `options`.
 
-    `defaults` are those that differ for this command.
+    `defaults` replaces default values for this command.
     """
     hints = get_type_hints(RunOptions, include_extras=True)
     shared = [
@@ -89,11 +139,11 @@ def share_run_options(**defaults: object) -> Callable[[Callable[..., None]], Cal
     ]
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        own = [one for one in signature(command, eval_str=True).parameters.values() if one.name != "options"]
+        own = [item for item in signature(command, eval_str=True).parameters.values() if item.name != "options"]
 
         @wraps(command)
         def run(**given: Any) -> None:
-            values = {one.name: given.pop(one.name) for one in shared}
+            values = {item.name: given.pop(item.name) for item in shared}
             command(**given, options=RunOptions(**values))
 
         cast(Any, run).__signature__ = Signature([*own, *shared])  # read by typer
@@ -103,32 +153,38 @@ def share_run_options(**defaults: object) -> Callable[[Callable[..., None]], Cal
 
 
 class Interrupted(Exception):
-    """Ctrl-C: the message says what is kept."""
+    """Interruption by Ctrl-C or SIGTERM; the message states what was saved."""
 
 
 def check_destinations(results: Path, tracking_uri: str | None, json_file: Path | None = None) -> None:
-    """Raise at once for what could not be written in the end."""
+    """Check that all outputs can be written. Raises ConfigError for an option, StoreError for the results folder."""
     if tracking_uri is not None and tracking_uri.partition("://")[0] not in TRACKING_SCHEMES:
         raise ConfigError(
-            f"--tracking-uri '{tracking_uri}' is neither a server nor a database; for example http://127.0.0.1:5000"
-            " or sqlite:////path/mlflow.db"
+            f"--tracking-uri: not a server or database: '{tracking_uri}'; use e.g. http://127.0.0.1:5000 or "
+            "sqlite:////path/mlflow.db"
         )
     if json_file is not None and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
-        raise ConfigError(f"--json {json_file} is no file that can be written: name a file in a folder that is there")
+        what = "is a folder" if json_file.is_dir() else "is in a folder that does not exist"
+        raise ConfigError(f"--json: '{json_file}' {what}; name a file in an existing folder")
+    if results.exists() and not results.is_dir():
+        raise ConfigError(f"--results: '{results}' is a file; name a folder")
     probe = results / ".writable"
     atomic_write(probe, b"")
     probe.unlink(missing_ok=True)
 
 
 def choose_device() -> str:
-    """The GPU where there is one."""
+    """Return "cuda" where a GPU is available, else "cpu"."""
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def choose_threads(preset: str, threads: int | None, workers: int, devices: int) -> int:
-    """Threads of one process: what was asked for, or those of the preset as far as all processes find a core each."""
+    """Return the CPU threads of one process: the given number, or the preset's, reduced where workers share the cores.
+
+    Raises ConfigError for an unknown preset.
+    """
     most = get_or_suggest(preset, PRESET_THREADS, "preset")
     if threads is not None:
         return threads

@@ -1,4 +1,4 @@
-"""A data set checked without decoding, or prepared clip by clip."""
+"""The commands `check` (without decoding) and `prepare` (decode every clip)."""
 
 from __future__ import annotations
 
@@ -18,48 +18,49 @@ from methods import METHODS
 from methods.mart.lexicon import survey_cues
 from reports.dataset import explain_unfitness, find_weaknesses, make_counts_table, render_issues, write_issues
 from reports.dataset_page import ISSUES_FILE, make_dataset_page
+from reports.formats import plural
 from studies.cli.options import EXIT_DONE, EXIT_MISTAKE, Interrupted, check_destinations
-from studies.cli.progress import TerminalReporter, print_line
+from studies.cli.progress import TerminalReporter, print_line, print_table
 from studies.requests import choose_fold, find_source, split_names
 
-PREPARED_METHOD = "mart"  # whose presets say at which size clips are prepared
+PREPARED_METHOD = "mart"  # its presets set the size of prepared clips
 
 
 def check_dataset(dataset: str, data: Path | None, fold: int | None) -> int:
-    """Say what a data set lists and holds, and whether it is fit to run; no clip is decoded. The exit code."""
+    """Print the counts and issues of a data set without decoding a clip; return the exit code."""
     source, console = find_source(dataset, data), Console()
-    facts = locate_dataset(source, data, choose_fold(source.info, fold)).summarise_listing()
-    console.print(make_counts_table(facts))
-    console.print(render_issues(facts, None))
-    if not _print_verdict(console, facts):
+    summary = locate_dataset(source, data, choose_fold(source.info, fold)).summarise_listing()
+    print_table(console, make_counts_table(summary))
+    print_table(console, render_issues(summary, None))
+    if not _print_verdict(console, summary):
         return EXIT_MISTAKE
-    print_line(console, "fit to run; `python bench.py prepare` with the same words decodes every clip", "green")
+    print_line(console, "fit to run; next: `python bench.py prepare` with the same options decodes every clip", "green")
     return EXIT_DONE
 
 
 def prepare_dataset(
     dataset: str, data: Path | None, fold: int | None, preset: str, transcribe: Path | None, results: Path
 ) -> int:
-    """Decode every clip into the store of each preset, tell what is wrong, and write the page and the list of problems.
+    """Decode every clip at the size of each preset, print the issues, write a page and a CSV, and return the exit code.
 
-    Sources are looked at anew: a clip that changed is prepared again. With the folder of a recogniser's model, clips
-    without a transcript are given one first. The exit code.
+    Clips whose files changed are prepared again. `transcribe` is the folder of a speech recognition model, with which
+    clips without a transcript are transcribed first.
     """
     source, console = find_source(dataset, data), Console()
     specs = [_find_prepare_spec(name) for name in split_names(preset, "--preset")]
     check_destinations(results, None)
-    chosen = choose_fold(source.info, fold)
+    selected = choose_fold(source.info, fold)
     try:
-        facts = _prepare_clips(console, source, data, chosen, specs, transcribe, results)
-        place = results / "datasets" / source.info.name
-        write_issues(facts.issues, place / ISSUES_FILE)
-        atomic_write(place / "index.html", make_dataset_page(facts).encode())
+        summary = _prepare_clips(console, source, data, selected, specs, transcribe, results)
+        folder = results / "datasets" / source.info.name
+        write_issues(summary.issues, folder / ISSUES_FILE)
+        atomic_write(folder / "index.html", make_dataset_page(summary).encode())
     except KeyboardInterrupt:
-        raise Interrupted("interrupted; what is prepared is kept, the same command goes on where it was") from None
-    console.print(make_counts_table(facts))
-    console.print(render_issues(facts, place / ISSUES_FILE))
-    fit = _print_verdict(console, facts)
-    print_line(console, f"page: {place / 'index.html'}")
+        raise Interrupted("interrupted; prepared clips are saved, the same command resumes") from None
+    print_table(console, make_counts_table(summary))
+    print_table(console, render_issues(summary, folder / ISSUES_FILE))
+    fit = _print_verdict(console, summary)
+    print_line(console, f"page: {folder / 'index.html'}")
     return EXIT_DONE if fit else EXIT_MISTAKE
 
 
@@ -72,37 +73,37 @@ def _prepare_clips(
     model: Path | None,
     results: Path,
 ) -> DatasetSummary:
-    """Decode every clip in each form, and return what the last of them holds."""
+    """Decode every clip at each size, and return the summary of the last one."""
     with TerminalReporter(console) as screen:
         found = locate_dataset(source, data, fold)
-        screen.notify(f"{source.info.title}: {len(found.listing.available)} clips of {found.folder}")
-        heard: list[DataIssue] = []
+        screen.notify(f"{source.info.title}: {plural(len(found.listing.available), 'clip')} in {found.folder}")
+        issues: list[DataIssue] = []
         if model is not None:
             clips, language = found.listing.available, source.info.language
-            heard = transcribe_clips(clips, found.root, model, language, screen.report_progress)
+            issues = transcribe_clips(clips, found.root, model, language, screen.report_progress)
             found = locate_dataset(source, data, fold)
         for spec in specs:
             surveyed = summarise_dataset(found, spec, results, screen.report_progress)
         return replace(
             surveyed.summary,
-            issues=(*heard, *surveyed.summary.issues),
+            issues=(*issues, *surveyed.summary.issues),
             thumbnails=read_thumbnails(surveyed, screen.report_progress),
             sections=(survey_cues(source.info, surveyed.iter_words()),),
         )
 
 
-def _print_verdict(console: Console, facts: DatasetSummary) -> bool:
-    """Say what forbids a run, and what makes its scores worth less; whether it can be run."""
-    unfit = explain_unfitness(facts)
+def _print_verdict(console: Console, summary: DatasetSummary) -> bool:
+    """Print what prevents a run and what weakens its scores; return whether the data set can be run."""
+    unfit = explain_unfitness(summary)
     for line in unfit:
         print_line(console, line, "red")
-    for line in find_weaknesses(facts):
+    for line in find_weaknesses(summary):
         print_line(console, line, "yellow")
     return not unfit
 
 
 def _find_prepare_spec(preset: str) -> PrepareSpec:
-    """The size at which a preset opens clips."""
+    """Return the clip size of a preset."""
     method = METHODS[PREPARED_METHOD]
     sampling = method.sampling(method.config.from_preset(preset), True)
     return PrepareSpec.for_size(sampling.size, sampling.mels)

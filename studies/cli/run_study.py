@@ -1,4 +1,4 @@
-"""A study request run under progress bars, and its results as tables, JSON and an exit code."""
+"""Run methods or a study with progress on the terminal; print the results as tables and write JSON."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from bench.record import Record, RunFolder
 from bench.requests import StoredRequest, Tuning, add_requests, lacks_requests, name_files, read_requests
 from bench.tracker import ExperimentTracker, ParentStatus
 from bench.types import DatasetInfo
+from reports.formats import plural
 from reports.runs import Run
 from reports.terminal import ArmProgress, make_gap_table, make_optimism_table, make_plan_table, render_records
 from studies.cli.options import (
@@ -32,7 +33,7 @@ from studies.cli.options import (
     choose_device,
     choose_threads,
 )
-from studies.cli.progress import TerminalReporter, print_line, print_unavailable
+from studies.cli.progress import TerminalReporter, print_line, print_table, print_unavailable
 from studies.launchers import run_plan
 from studies.plan import ArmGroup, PlannedRun, Resources, StudyRequest, resolve_requests, summarize_runs
 from studies.requests import check_fields, check_unique_names, find_arm, find_changes, find_dataset, split_names
@@ -45,18 +46,18 @@ from studies.worker import make_environment, make_scheduler, publish_remaining
 
 
 def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: str, options: RunOptions) -> int:
-    """Run a named study and return the exit code. Raises ConfigError for a wrong name."""
+    """Run a named study and return the exit code. Raises ConfigError for an unknown name."""
     if not name:
-        raise ConfigError(f"which study? one of {', '.join(STUDIES)}; `python bench.py list studies` tells of each")
+        raise ConfigError(f"study: no name given; known: {', '.join(STUDIES)} (see `python bench.py list studies`)")
     studies, console = get_or_suggest(name, STUDIES, "study"), Console()
     given = parse_overrides(options.settings or [])
-    wanting = dict(pair for study in studies for pair in study.required_settings if pair[1] not in given)
-    for arm, field in wanting.items():
-        print_line(console, f"{arm} is left out: it wants --set {field}=...", "yellow")
+    lacking = dict(pair for study in studies for pair in study.required_settings if pair[1] not in given)
+    for arm, field in lacking.items():
+        print_line(console, f"{arm} is left out: it needs --set {field}=...", "yellow")
     check_fields([find_arm(arm) for study in studies for arm in study.arms], given)
-    groups = _make_arm_groups(studies, datasets, tuning, wanting, options)
+    groups = _make_arm_groups(studies, datasets, tuning, lacking, options)
     if tuning and (options.trials, options.hours, options.target) == (None, None, None):
-        raise ConfigError(f"--tuning {tuning} wants a search: say --trials 20, or --hours, or --target")
+        raise ConfigError(f"--tuning {tuning}: needs a search; add --trials 20, --hours or --target")
     request = _make_study_request(name, groups, seeds, options)
     return _run_study_request(console, request, _make_resources(options), options)
 
@@ -64,54 +65,57 @@ def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: st
 def run_methods(
     method: str, dataset: str, fold: int | None, protocol: str, seeds: range, fresh: bool, options: RunOptions
 ) -> int:
-    """Run methods that are named on the command line and return the exit code. Raises ConfigError for a wrong name."""
+    """Run the methods named on the command line and return the exit code. Raises ConfigError for an unknown name."""
     requests = resolve_requests(method, dataset, options.preset, options.settings or [], seeds, fold, options.data)
-    chosen = get_or_suggest(protocol, {name: name for name in PROTOCOLS}, "protocol")
-    requests = [replace(request, protocol=chosen) for request in requests]
+    known = get_or_suggest(protocol, {name: name for name in PROTOCOLS}, "protocol")
+    requests = [replace(request, protocol=known) for request in requests]
     check_destinations(options.results, options.tracking_uri, options.json_file)
     console = Console()
     arms = tuple(dict.fromkeys(request.arm for request in requests))
     folds = None if fold is None else (fold,)
-    group = ArmGroup(arms, tuple(split_names(dataset, "--dataset")), folds, "per-arm", protocol=chosen)
+    group = ArmGroup(arms, tuple(split_names(dataset, "--dataset")), folds, "per-arm", protocol=known)
     request = _make_study_request("", (group,), tuple(seeds), options)
     resources = _make_resources(options)
     shared = options.workers > 1 or options.launcher != "processes" or options.storage
-    if request.budget.is_set or chosen == "refit" or shared or options.dry_run:
+    if request.budget.is_set or known == "refit" or shared or options.dry_run:
         if fresh:
-            raise ConfigError("--fresh repeats single runs; leave it out of a search, a refit, or work that is shared")
+            raise ConfigError(
+                "--fresh: not possible with --trials, --hours, --target, --workers, --launcher, --storage, --dry-run "
+                "or --protocol refit"
+            )
         return _run_study_request(console, request, resources, options)
     with TerminalReporter(console) as screen:
         environment = replace(make_environment(request, resources, screen), fresh=fresh)
         _warn_overlap([request.dataset.info for request in requests] if folds else [], screen)
         requests = _add_requests(requests, options.typed)
-        outcomes, mistake = _run_requests(requests, environment)
+        outcomes, error = _run_requests(requests, environment)
     code = _print_results(console, requests, outcomes, environment, options.json_file) if outcomes else EXIT_DONE
-    if mistake is not None:
-        raise mistake
+    if error is not None:
+        raise error
     return code
 
 
 def _make_arm_groups(
-    studies: tuple[Study, ...], datasets: str, tuning: str, wanting: dict[str, str], options: RunOptions
+    studies: tuple[Study, ...], datasets: str, tuning: str, lacking: dict[str, str], options: RunOptions
 ) -> tuple[ArmGroup, ...]:
-    """What studies run, for each of their protocols and ways of tuning. Raises ConfigError for a wrong name."""
+    """Return the arms of studies, for each protocol and kind of tuning. Raises ConfigError for an unknown name."""
     named = split_names(datasets, "--datasets") if datasets else []
     check_unique_names([find_dataset(dataset, options.data) for dataset in named])
-    known: dict[str, Tuning] = {way: way for way in TUNINGS}
-    ways = [get_or_suggest(way, known, "tuning") for way in split_names(tuning, "--tuning")] if tuning else []
+    known: dict[str, Tuning] = {kind: kind for kind in TUNINGS}
+    tunings = [get_or_suggest(kind, known, "tuning") for kind in split_names(tuning, "--tuning")] if tuning else []
     return tuple(
         ArmGroup(
-            arms=tuple(arm for arm in study.arms if arm not in wanting),
+            arms=tuple(arm for arm in study.arms if arm not in lacking),
             datasets=tuple(named) or study.datasets,
             folds=() if study.every_fold else None,
-            tuning=way,
+            tuning=kind,
             reference_method=study.reference_method,
             protocol=protocol,
             settings=study.quick_overrides if options.preset == "quick" else (),
             study=study.name,
         )
         for study in studies
-        for way in ways or [study.tuning]
+        for kind in tunings or [study.tuning]
         for protocol in study.protocols
     )
 
@@ -135,11 +139,11 @@ def _make_study_request(
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
-    """`2/5` as (2, 5); raises ConfigError for what is no part of a whole."""
-    number, _, of = text.partition("/")
-    if not (number.isdigit() and of.isdigit() and 1 <= int(number) <= int(of)):
-        raise ConfigError(f"--shard '{text}' is no part of a whole; for example --shard 2/5")
-    return int(number), int(of)
+    """Return "2/5" as (2, 5). Raises ConfigError for anything else than i/n with 1 <= i <= n."""
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise ConfigError(f"--shard: '{text}' is not i/n with 1 <= i <= n; e.g. --shard 2/5")
+    return int(number), int(count)
 
 
 def _make_resources(options: RunOptions) -> Resources:
@@ -156,46 +160,46 @@ def _make_resources(options: RunOptions) -> Resources:
 
 
 def _add_requests(requests: list[RunRequest], typed: str) -> list[RunRequest]:
-    """The runs, each with why it is run: a command that names no study."""
+    """Attach to each run the request it comes from: a command without a study."""
     plan = summarize_runs(
         (request.dataset.info.name, request.fold, request.seed, request.protocol) for request in requests
     )
-    found = []
+    complete = []
     for request in requests:
         settings = find_changes(request.arm, request.preset, request.config.model_dump(mode="json")) or ()
         stored = StoredRequest("", request.arm, request.preset, plan, settings=dict(settings), command=typed)
-        found.append(replace(request, requests=(stored,)))
-    return found
+        complete.append(replace(request, requests=(stored,)))
+    return complete
 
 
 def _warn_overlap(infos: Iterable[DatasetInfo], screen: TerminalReporter) -> None:
-    """Say of which data sets, whose folds were asked for, the folds test the same clips."""
+    """Warn of data sets whose folds share test clips."""
     for title in sorted({info.title for info in infos if info.overlap}):
-        screen.notify(f"{title}: the test clips of its folds overlap, so runs of several are not independent")
+        screen.notify(f"{title}: the test clips of its folds overlap, so runs on different folds are not independent")
 
 
 def _run_requests(requests: list[RunRequest], environment: RunEnvironment) -> tuple[list[RunResult], BenchError | None]:
-    """Run what is asked, one after the other, until a mistake of the user's ends it."""
+    """Execute runs one after the other; return the results, and the user's error that ended them early, if any."""
     outcomes: list[RunResult] = []
-    mistake: BenchError | None = None
+    failure: BenchError | None = None
     with logs_to(environment.results / "log"):
         environment.store.end_orphaned_runs()
         for request in requests:
             try:
                 outcomes.append(execute(request, environment))
             except BenchError as error:
-                mistake = error
+                failure = error
                 break
             environment.reporter.notify(_format_summary_line(outcomes[-1]))
-        return publish_waiting(outcomes, environment), mistake
+        return publish_waiting(outcomes, environment), failure
 
 
 def _run_study_request(console: Console, request: StudyRequest, resources: Resources, options: RunOptions) -> int:
-    """Check what a request names, run it (or only print its plan), say what came of it; the exit code."""
+    """Check a request, run it (with --dry-run only print its plan), print its results, and return the exit code."""
     get_or_suggest(request.search_options.sampler, SAMPLERS, "sampler")
     get_or_suggest(request.search_options.pruner, dict.fromkeys(PRUNERS), "pruner")
     if options.launcher != "processes" and options.launcher.partition("://")[0] != "ray":
-        raise ConfigError(f"unknown launcher '{options.launcher}'; known: processes, ray, ray://HEAD:PORT")
+        raise ConfigError(f"--launcher: unknown launcher '{options.launcher}'; known: processes, ray, ray://HEAD:PORT")
     make_storage_url(resources.results, resources.storage)
     check_destinations(resources.results, resources.tracking_uri, options.json_file)
     resources = replace(resources, results=resources.results.resolve(), command_id=secrets.token_hex(6))
@@ -225,18 +229,18 @@ def _run_study_request(console: Console, request: StudyRequest, resources: Resou
                 publish_search(search, environment.store)
             elsewhere = scheduler.list_made_elsewhere()
             if isinstance(environment.store, MlflowStore) and resources.tracking_uri is not None and elsewhere:
-                sync(environment.store, push=False, keys=elsewhere)  # what other machines made
+                sync(environment.store, push=False, keys=elsewhere)  # runs of other machines
     if options.dry_run:
-        console.print(make_plan_table(_count_planned(scheduler)))
+        print_table(console, make_plan_table(_count_planned(scheduler)))
         _print_failed(console, scheduler)
         return EXIT_DONE
     return _print_study_results(console, scheduler, environment.store, options.json_file)
 
 
 def _start_mlflow_runs(scheduler: Scheduler, store: ExperimentTracker) -> None:
-    """Begin the MLflow runs of the study, one in each data set's experiment, and of its searches."""
+    """Start the MLflow runs of the study, one in each data set's experiment, and of its searches."""
     request = scheduler.plan.request
-    asked = {
+    params = {
         "seeds": request.seeds,
         "preset": request.preset,
         "budget": request.budget,
@@ -244,21 +248,21 @@ def _start_mlflow_runs(scheduler: Scheduler, store: ExperimentTracker) -> None:
     }
     for dataset, data in sorted(scheduler.experiments):
         if request.name and scheduler.remaining:
-            store.start_parent_run(dataset, data, request.name, asked)
+            store.start_parent_run(dataset, data, request.name, params)
     for search in scheduler.searches:
         if not search.is_over():
             start_search_run(search, store)
 
 
 def _read_done(scheduler: Scheduler) -> Iterator[tuple[PlannedRun, RunFolder, Record]]:
-    """The runs whose records are here."""
+    """Yield the finished runs whose records are on this machine."""
     for run, folder in scheduler.iterate_done():
         if folder is not None and (record := folder.read_record()) is not None:
             yield run, folder, record
 
 
 def _store_requests(scheduler: Scheduler) -> None:
-    """Store with the runs that were made before why they are asked for now."""
+    """Store the current request with runs that were finished earlier."""
     for run, folder, record in _read_done(scheduler):
         requests = name_files(scheduler.requests(run), record.spec.weights)
         if lacks_requests(read_requests(folder)[0], requests):
@@ -267,7 +271,7 @@ def _store_requests(scheduler: Scheduler) -> None:
 
 
 def _finish_mlflow_runs(scheduler: Scheduler, store: ExperimentTracker, status: ParentStatus) -> None:
-    """Close the study's MLflow runs; those of searches that were interrupted too."""
+    """Close the study's MLflow runs, and those of interrupted searches."""
     metrics = {"runs/done": float(scheduler.done_count), "runs/failed": float(len(scheduler.failed_runs))}
     for dataset, data in sorted(scheduler.experiments):
         if scheduler.plan.request.name:
@@ -278,29 +282,29 @@ def _finish_mlflow_runs(scheduler: Scheduler, store: ExperimentTracker, status: 
 
 
 def _format_tunings(request: StudyRequest) -> str:
-    """Whose values the arms run with."""
+    """Return where the arms' tuned values come from."""
     return ", ".join(dict.fromkeys(group.tuning for group in request.groups)) if request.budget.is_set else "none"
 
 
 def _summarise_plan(scheduler: Scheduler) -> str:
-    """What will be done, in a line."""
+    """Return the plan as one line: runs, finished runs, searches."""
     request, total = scheduler.plan.request, len(scheduler.plan.runs)
     budget = request.budget
     shard = f", shard {request.shard[0]} of {request.shard[1]}" if request.shard != (1, 1) else ""
     searches = ""
     if scheduler.plan.searches:
-        ends = [f"{budget.trials} trials"] if budget.trials else []
-        ends += [f"{budget.hours:g} hours"] if budget.hours else []
-        ends += [f"val Acc E {100 * budget.target:g}"] if budget.target else []
+        limits = [plural(budget.trials, "trial")] if budget.trials else []
+        limits += [f"{budget.hours:g} h"] if budget.hours else []
+        limits += [f"val Acc E {100 * budget.target:g} %"] if budget.target else []
         tried = sum(search.count_trials().total for search in scheduler.searches)
-        searches = f", {len(scheduler.plan.searches)} searches of {' or '.join(ends)} ({tried} tried)"
+        searches = f", {plural(len(scheduler.plan.searches), 'search')} of {' or '.join(limits)} ({tried} finished)"
         searches += f", values {_format_tunings(request)}" if request.name else ""
     done, failed = scheduler.done_count, len(scheduler.failed_runs)
-    return f"{request.name or 'asked for'}{shard}: {total} runs, {done} of them done, {failed} impossible{searches}"
+    return f"{request.name or 'plan'}{shard}: {plural(total, 'run')}, {done} done, {failed} failed{searches}"
 
 
 def _update_bars(screen: TerminalReporter, scheduler: Scheduler) -> None:
-    """Move the bars of the whole plan."""
+    """Update the bars of the whole plan."""
     trials = scheduler.plan.request.budget.trials
     if scheduler.searches and trials:
         tried = sum(min(trials, search.count_trials().total) for search in scheduler.searches)
@@ -309,20 +313,20 @@ def _update_bars(screen: TerminalReporter, scheduler: Scheduler) -> None:
 
 
 def _count_planned(scheduler: Scheduler) -> list[ArmProgress]:
-    """The plan by data set and arm."""
+    """Count the planned runs by data set and arm."""
     plan, left = scheduler.plan, set(scheduler.remaining)
     counts: dict[tuple[str, str, str], list[int]] = {}
     for run in plan.runs:
         values = run.tuning_label if run.tuned_by else plan.request.preset
         count = counts.setdefault((run.dataset, plan.row_label(run), values), [0, 0, 0])
         count[1 if run in left else 2 if run in scheduler.failed_runs else 0] += 1
-    return [ArmProgress(*which, *count) for which, count in counts.items()]
+    return [ArmProgress(*group, *count) for group, count in counts.items()]
 
 
 def _print_study_results(
     console: Console, scheduler: Scheduler, store: ExperimentTracker, json_file: Path | None
 ) -> int:
-    """The tables of an order that was carried out, what failed and why, and where its records are."""
+    """Print the tables of a finished request, its failures and where its records are; return the exit code."""
     plan = scheduler.plan
 
     def label(run: PlannedRun, record: Record) -> Run:
@@ -335,10 +339,10 @@ def _print_study_results(
     runs = [run for run, _ in done]
     failed = [label(run, record) for run, record in scheduler.find_failed_records()]
     if runs or failed:
-        console.print(render_records([*runs, *failed]))
+        print_table(console, render_records([*runs, *failed]))
     for table in (make_gap_table(runs), make_optimism_table(runs)):
         if table is not None:
-            console.print(table)
+            print_table(console, table)
     print_line(console, f"records: {store.results / 'runs'}")
     if plan.request.name in STUDIES:
         print_line(console, f"tables and figures: python bench.py report {plan.request.name}")
@@ -350,8 +354,8 @@ def _print_study_results(
         _write_json(json_file, rows)
     missing = scheduler.done_count - len(runs)
     if missing:
-        brings = "`python bench.py sync` with their --tracking-uri brings them"
-        print_line(console, f"{missing} runs were made on other machines; {brings}", "yellow")
+        fetch = "fetch their records with `python bench.py sync --tracking-uri URI`"
+        print_line(console, f"{plural(missing, 'run')} finished on other machines; {fetch}", "yellow")
     _print_failed(console, scheduler)
     if store.unavailable_reason:
         return print_unavailable(console, store.unavailable_reason)
@@ -359,10 +363,10 @@ def _print_study_results(
 
 
 def _print_failed(console: Console, scheduler: Scheduler) -> None:
-    """What failed, and why; what failed for one reason in one line."""
+    """Print the failed runs, one line per reason."""
     reasons: dict[tuple[str, str], list[PlannedRun]] = {}
-    for run, why in scheduler.failed_runs.items():
-        reasons.setdefault((why.kind, why.message), []).append(run)
+    for run, failure in scheduler.failed_runs.items():
+        reasons.setdefault((failure.kind, failure.message), []).append(run)
     for (kind, message), runs in reasons.items():
         more = f" and {len(runs) - 1} more" if len(runs) > 1 else ""
         print_line(console, f"failed: {runs[0]}{more}: {kind}: {message}", "red")
@@ -375,31 +379,31 @@ def _print_results(
     environment: RunEnvironment,
     json_file: Path | None,
 ) -> int:
-    """Print the tables, and write the records where they were asked for; the exit code."""
+    """Print the tables and the failed runs, write the records to `json_file`, and return the exit code."""
     results = environment.results
     runs = [
         _label_run(results, outcome.record, request.dataset.info, request.arm, request.preset, request.arm)
-        for outcome, request in zip(outcomes, requests, strict=False)  # a mistake may have ended them early
+        for outcome, request in zip(outcomes, requests, strict=False)  # an error may have ended them early
     ]
-    console.print(render_records(runs))
+    print_table(console, render_records(runs))
     print_line(console, f"records: {results / 'runs'}")
-    print_line(console, "curves, pictures and parameters: python bench.py ui")
+    print_line(console, "curves, figures and parameters: python bench.py ui")
     if json_file is not None:
         rows = [_to_json(run.record, outcome.run_id) for run, outcome in zip(runs, outcomes, strict=True)]
         _write_json(json_file, rows)
     errors = [(outcome.record, outcome.record.error) for outcome in outcomes if outcome.record.error is not None]
     for record, error in errors:
-        what = f"{record.arm} seed {record.spec.seed}: {error.kind}: {error.message}"
-        print_line(console, f"failed: {what}; traceback in {results / 'runs' / record.key}", "red")
+        failure = f"{record.arm} seed {record.spec.seed}: {error.kind}: {error.message}"
+        print_line(console, f"failed: {failure}; traceback in {results / 'runs' / record.key}", "red")
     if any(outcome.record.error is None and outcome.run_id is None for outcome in outcomes):
-        return print_unavailable(console, environment.store.unavailable_reason or "MLflow did not take a record")
+        return print_unavailable(console, environment.store.unavailable_reason or "MLflow rejected a record")
     return EXIT_INCOMPLETE if errors else EXIT_DONE
 
 
 def _format_summary_line(outcome: RunResult) -> str:
-    """A run that is done, in one line."""
+    """Return the result of a run as one line."""
     if outcome.already_done:
-        return f"finished before, nothing to do (run {outcome.record.key}; --fresh repeats it)"
+        return f"already finished (run {outcome.record.key}; --fresh repeats it)"
     if outcome.record.error is not None:
         return f"failed: {outcome.record.error.kind}: {outcome.record.error.message}"
     return f"done in {sum(outcome.record.seconds.values()):.0f} s (run {outcome.record.key})"
@@ -408,13 +412,13 @@ def _format_summary_line(outcome: RunResult) -> str:
 def _label_run(
     results: Path, record: Record, info: DatasetInfo, arm: str, preset: str, label: str, tried: int = 1
 ) -> Run:
-    """A run under the names it was asked for by: a pinned name or a preset is only a label."""
+    """Return a run under the arm and preset of the request: a record can be of another variant with equal values."""
     record = replace(record, arm=arm, preset=preset)
     return Run(record, results / "runs" / record.key, info, label, find_arm(arm).method, configurations_tried=tried)
 
 
 def _to_json(record: Record, run_id: str | None) -> dict[str, Any]:
-    """A record as `--json` writes it."""
+    """Return a record in the form that `--json` writes."""
     spec = record.spec
     return {
         "key": record.key,

@@ -1,4 +1,4 @@
-"""Runs made by hand for tests of what the screen shows."""
+"""Hand-made runs for tests of terminal tables."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ CARD = DatasetInfo(
 
 
 def run(arm: str = "mbt", seed: int = 0, acc: float | None = 0.5, **values: Any) -> Run:
-    """A run of `record(...)` with another protocol, score on val or number of configurations tried, where these are
-    given."""
+    """Return a run of `record(...)` with the given protocol, val score and number of configurations tried."""
     protocol, val, tried = (
         values.pop(name, none) for name, none in (("protocol", "clean"), ("val", None), ("tried", 1))
     )
@@ -28,7 +27,7 @@ def run(arm: str = "mbt", seed: int = 0, acc: float | None = 0.5, **values: Any)
 
 
 def record(arm: str = "mbt", seed: int = 0, acc: float | None = 0.5, **values: Any) -> Record:
-    """A finished record with one score and one class, or a failed one where `acc` is None."""
+    """Return a finished record with one score and one class, or a failed one if `acc` is None."""
     data = values.pop("data", "real")
     config, weights = values.pop("config", {}), values.pop("weights", {})
     spec = RunSpec(arm, 1, config, "toy", data, "f" * 64, "c" * 64, 0, seed, weights=weights)

@@ -28,7 +28,7 @@ NAMES = [*(f"test/{name}" for name in METRIC_TITLES), "val/acc_e"]
 
 @st.composite
 def studied(draw):
-    """Runs of one to three arms, equally many of each, with any scores."""
+    """Draw runs of one to three arms, equally many of each, with any scores."""
     seeds, clips = draw(st.integers(1, 4)), draw(st.sampled_from([10, 400, 5000]))
     return [
         by_hand(None, arm, seed, scores={name: draw(SHARES) for name in NAMES} | {"test/n": clips, "val/n": clips})
@@ -38,12 +38,12 @@ def studied(draw):
 
 
 def column(table: ScreenTable, heading: str) -> list[str]:
-    """The cells of a table on the screen under a heading."""
+    """Return the cells of a terminal table under a heading."""
     return next(list(one.cells) for one in table.columns if one.header == heading)
 
 
 def forms(grid: Table, name: str) -> list[list[str]]:
-    """The cells of a column of a table, read back from each form that it is written in; each minus as the screen's."""
+    """Return the cells of a column, read back from each form of a table, with the minus sign of the terminal."""
     place = [one.id for one in grid.columns].index(name)
     names = [f"{grid.name}/{line.id}/{name}" for line in grid.rows]
     source, page = dict(read_latex(grid)), read_html(render_html_table(grid))

@@ -6,7 +6,7 @@ from tests.reports.screen.records import run
 
 
 def shown(*runs):
-    """Line -> Acc E and the number of runs, of the single data set."""
+    """Return row label -> Acc E and number of runs, of the single data set."""
     (frame,) = group_by_dataset(runs)
     pools = group_runs(frame)
     found = format_column(pools, lambda run: run.get_percent("acc_e"))
@@ -27,7 +27,7 @@ def test_failed_runs_are_counted_and_not_averaged():
     assert shown(run(acc=None)) == {"mbt": ("-", 0)}
 
 
-def test_sample_and_real_never_stand_in_one_table():
+def test_sample_and_real_are_never_in_one_table():
     assert [frame.is_sample for frame in group_by_dataset([run(data="real"), run(data="sample")])] == [False, True]
 
 

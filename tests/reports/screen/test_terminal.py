@@ -18,7 +18,7 @@ def test_scores_classes_and_failures_are_shown():
     assert "SAMPLE" not in text
 
 
-def test_a_table_of_the_sample_says_so_above_and_real_data_stand_apart():
+def test_a_table_of_the_sample_is_marked_and_real_data_are_in_another():
     text = shown(run(data="sample"), run())
     assert text.count("BUILT-IN SAMPLE, not the real data") == 1 and text.count("test split") == 2
 
@@ -30,9 +30,9 @@ def test_few_cues_are_flagged():
     assert "cue" not in shown(run())
 
 
-def test_verification_stands_beside_the_random_dropper():
-    told = {f"pretrain/verify/val/degree/{name}": 0.25 for name in ("precision", "recall", "random_precision")}
-    text = shown(run("mart", notes=told))
+def test_verification_is_shown_next_to_the_random_dropper():
+    shown_text = {f"pretrain/verify/val/degree/{name}": 0.25 for name in ("precision", "recall", "random_precision")}
+    text = shown(run("mart", notes=shown_text))
     assert "E3 degree" in text and text.count("25.0") == 3 and text.count("random") == 3
 
 
@@ -41,6 +41,6 @@ def test_the_paper_s_sizes_from_scratch_are_marked():
     assert "from scratch" not in shown(run(config={"weights_video": ""}))
 
 
-def test_a_protocol_stands_beside_the_name_wherever_its_numbers_do():
-    told = shown(run(), run(acc=0.6, protocol="best-on-test"), run(acc=0.7, protocol="refit"))
-    assert told.count("mbt (EPOCH CHOSEN ON TEST)") == 2 and told.count("mbt (refit on train + val)") == 2
+def test_a_protocol_is_shown_next_to_the_name_in_every_table():
+    shown_text = shown(run(), run(acc=0.6, protocol="best-on-test"), run(acc=0.7, protocol="refit"))
+    assert shown_text.count("mbt (EPOCH CHOSEN ON TEST)") == 2 and shown_text.count("mbt (refit on train + val)") == 2

@@ -1,4 +1,4 @@
-"""The command line as a person meets it: exit codes, one-line mistakes, what is printed."""
+"""The command line: exit codes, one-line errors and output."""
 
 import json
 
@@ -21,8 +21,13 @@ MISTAKES = {
     "nothing": (["--dataset", "toy"], ["--method"]),
     "option": (["--metod", "toy"], ["--metod", "--method"]),
     "command": (["lst"], ["lst"]),
-    "before": (["--seed", "3", "list"], ["--seed", "list", "behind"]),
-    "before, renamed": (["--set", "lr=1", "list"], ["--set", "behind"]),
+    "integer": (
+        ["--method", "toy", "--dataset", "toy", "--seeds", "x"],
+        ["error: --seeds: input should be a valid int"],
+    ),
+    "method as a command": (["mart", "ekman6"], ["unknown command 'mart'", "--method"]),
+    "before": (["--seed", "3", "list"], ["--seed", "list", "after the command"]),
+    "before, renamed": (["--set", "lr=1", "list"], ["--set", "after the command"]),
     "infinite": (["--method", "toy", "--dataset", "toy", "--set", "lr=inf"], ["'lr'"]),
     "json": (["--method", "toy", "--dataset", "toy", "--json", "/"], ["--json", "file"]),
     "uri": (["--method", "toy", "--dataset", "toy", "--tracking-uri", "foo://x"], ["--tracking-uri", "http"]),
@@ -40,7 +45,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(name, results):
 
 def test_a_results_folder_that_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    assert one_line(bench("--method", "toy", "--dataset", "toy", results=tmp_path / "file"), "cannot write")
+    assert one_line(bench("--method", "toy", "--dataset", "toy", results=tmp_path / "file"), "--results", "is a file")
 
 
 def test_an_empty_data_folder_is_one_line(results):
@@ -50,7 +55,7 @@ def test_an_empty_data_folder_is_one_line(results):
 
 
 def bad_tree(root, what):
-    """A data folder with one of the mistakes that a list or an annotation file can hold."""
+    """Write a data folder with one mistake in its list or annotation file."""
     for name in ("joy", "anger"):
         (root / "video" / name).mkdir(parents=True)
         (root / "video" / name / "c.mp4").write_bytes(b"")
@@ -99,12 +104,12 @@ def test_a_run_prints_a_table_and_where_to_look(results):
 
 def test_running_again_does_nothing_and_fresh_repeats(results):
     words = ("--method", "toy", "--dataset", "toy")
-    assert "finished before" not in bench(*words, results=results).out
-    assert "finished before" in bench(*words, results=results).out
-    assert "finished before" not in bench(*words, "--fresh", results=results).out
+    assert "already finished" not in bench(*words, results=results).out
+    assert "already finished" in bench(*words, results=results).out
+    assert "already finished" not in bench(*words, "--fresh", results=results).out
 
 
-def test_a_failed_run_is_told_and_exit_code_3(results):
+def test_a_failed_run_is_reported_with_exit_code_3(results):
     done = bench("--method", "toy", "--dataset", "toy", "--set", "fail=error", results=results)
     assert done.code == 3 and "the toy broke as asked" in done.out
     assert "Traceback" not in done.out + done.err
@@ -113,10 +118,10 @@ def test_a_failed_run_is_told_and_exit_code_3(results):
 def test_mlflow_unreachable_is_exit_code_3_and_sync_brings_it_in(results):
     words = ("--method", "toy", "--dataset", "toy", "--results", str(results))
     done = process("-m", "tests.toy_bench", *words, "--tracking-uri", "http://127.0.0.1:9")
-    assert done.code == 3 and "nothing is lost" in done.out and "Acc E" in done.out
-    assert done.err == ""  # what MLflow has to say stands in results/log
+    assert done.code == 3 and "the records are saved" in done.out and "Acc E" in done.out
+    assert done.err == ""  # MLflow's messages go to results/log
     done = bench("sync", results=results)
-    assert done.code == 0 and "1 records pushed" in done.out
+    assert done.code == 0 and "1 record pushed" in done.out
 
 
 def test_the_bare_command_works_from_any_directory(tmp_path):

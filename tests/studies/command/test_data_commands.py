@@ -1,4 +1,4 @@
-"""check, prepare and list datasets as a person meets them."""
+"""Tests of check, prepare and list datasets."""
 
 import csv
 import random
@@ -21,7 +21,7 @@ from tests.studies.command_line import bench, one_line, process
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    """Thirty-six clips of Ekman-6 in the usual layout, one of them broken, one listed and not there."""
+    """Write 36 clips of Ekman-6 in the usual layout, one of them broken and one listed but missing."""
     root = write_tree(tmp_path_factory.mktemp("data"), INFO, 5, 1, layout="video", seconds=0.3)
     (root / "video/joy/c0.avi").write_bytes(b"no video")
     (root / "video/fear/c1.avi").unlink()
@@ -30,14 +30,14 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def prepared(tree, tmp_path_factory):
-    """A results folder in which these clips were prepared, and what the command answered; to be left as it is."""
+    """Prepare these clips; return the results folder, not to be changed, and the output of the command."""
     results = tmp_path_factory.mktemp("prepared")
     return results, bench("prepare", "--dataset", "ekman6", "--data", tree, "--results", results)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder of one's own: two classes of ten clips."""
+    """Write a custom data set: two classes of ten clips."""
     for shade in range(1, 21):
         name = ("joy", "anger")[shade % 2]
         write_media(tmp_path / "mine" / name / f"{name}{shade}.avi", 0.2, rate=16000, size=(32, 24), shade=shade)
@@ -45,7 +45,7 @@ def folder(tmp_path):
 
 
 def store(results):
-    """Every prepared file's bytes by name, and what the ledger says without the marks of this machine's clock."""
+    """Return every prepared file by name, the manifest without time stamps, and left-over hidden files."""
     (place,) = (path for path in (results / "prepared").glob("*/*") if path.is_dir())
     files = {path.name: path.read_bytes() for path in place.glob("*.safetensors")}
     rows = {key: (row.name, row.content, row.readable, row.problems) for key, row in read_store_manifest(place).items()}
@@ -74,7 +74,7 @@ def test_check_says_what_makes_a_data_set_unfit(tree, tmp_path):
     assert done.code == 2 and "not fit to run" in done.out and "joy" in done.out
 
 
-def test_prepare_tells_every_problem_by_name_and_writes_a_page(prepared, tree):
+def test_prepare_reports_every_problem_by_name_and_writes_a_page(prepared, tree):
     results, done = prepared
     assert done.code == 0 and "unreadable" in done.out and "joy/c0" in done.out
     assert "missing" in done.out
@@ -98,7 +98,7 @@ def test_a_run_starts_from_what_was_prepared(prepared, tree, results, monkeypatc
     assert bench("--method", "majority", "--dataset", "ekman6", "--data", tree, "--results", results).code == 0
 
 
-def test_ones_own_folder_runs_by_its_path_and_its_model_predicts(folder, results):
+def test_a_custom_folder_runs_by_its_path_and_its_model_predicts(folder, results):
     assert bench("check", "--dataset", folder).code == 0
     done = bench("--method", "probe", "--dataset", folder, "--fold", "2", "--results", results)
     assert done.code == 0 and "mine" in done.out
@@ -135,11 +135,11 @@ def test_copies_that_no_run_would_use_are_not_counted_as_usable(prepared, tree, 
     done = bench("prepare", "--dataset", "ekman6", "--data", root, "--results", tmp_path)
     assert done.code == 0
     (joy,) = [line.split() for line in done.out.splitlines() if " joy " in line and "+" in line]
-    assert joy[joy.index("+") + 2] == "3"  # of five, of which one was broken from the beginning
+    assert joy[joy.index("+") + 2] == "3"  # five clips, one of them broken from the beginning
     assert "its copy fear/c5" in (tmp_path / "datasets/ekman6/problems.csv").read_text()
 
 
-def test_folds_that_overlap_are_said_to(results):
+def test_overlapping_folds_are_reported(results):
     card = DATASETS["videoemotion8"].info
     root = write_tree(results / "tree", card, 5, 1, seconds=0.1)
     words = ("--method", "majority", "--dataset", "videoemotion8", "--data", root, "--results", results)
@@ -147,7 +147,7 @@ def test_folds_that_overlap_are_said_to(results):
     assert first.code == 0 and "of its folds" not in first.out
     said = bench(*words, "--fold", "1")
     assert said.code == 0 and "test clips of its folds overlap" in said.out
-    assert "fold 1" in said.out and "finished before" in said.out
+    assert "fold 1" in said.out and "already finished" in said.out
 
 
 @pytest.mark.slow
@@ -190,7 +190,7 @@ def test_two_that_prepare_at_once_do_each_clip_once(tmp_path):
 
 
 def test_a_full_disk_is_one_line_and_leaves_a_store_that_goes_on(folder, tmp_path):
-    """A limit on the size of a file stands in for the disk: the system's answer takes the same way."""
+    """Limit the size of a file instead of filling the disk: the error takes the same path."""
     large = write_media(folder / "joy/joy99.avi", 8.0, rate=16000, size=(320, 240))
     words = ("prepare", "--dataset", folder, "--preset", "paper", "--results", tmp_path / "out")
 

@@ -1,4 +1,4 @@
-"""Kill it anywhere: nothing is lost, nothing doubled, nobody left behind."""
+"""Commands killed at any point: no result is lost or doubled, no process is left running."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def start(results, *words):
 
 
 def finish(results, *words):
-    """The next command, in this process: only what is killed needs one of its own."""
+    """Run the next command in this process; only killed commands need a process."""
     done = bench(*words, results=results)
     assert done.code == 0, done.out + done.err
     return done.out
@@ -111,7 +111,7 @@ def test_a_run_killed_while_it_is_published_is_published_once_by_the_next_comman
     process.send_signal(signal.SIGKILL)
     process.wait()
     output = finish(results, *WORDS, "--json", str(results / "o.json"))
-    assert "finished before" in output and not list(results.glob("runs/*/checkpoints"))
+    assert "already finished" in output and not list(results.glob("runs/*/checkpoints"))
     client, runs = runs_of(results)
     assert [run.info.status for run in runs] == ["FINISHED"]
     run = client.get_run(json.loads((results / "o.json").read_text())[0]["run_id"])
@@ -120,12 +120,12 @@ def test_a_run_killed_while_it_is_published_is_published_once_by_the_next_comman
         assert len(client.get_metric_history(run.info.run_id, name)) == (6 if name == "warm/loss" else 1)
 
 
-def test_a_terminated_run_says_how_to_go_on(results, undisturbed):
+def test_a_terminated_run_reports_how_to_resume(results, undisturbed):
     process = start(results, *WORDS)
     wait_for(partial(_has_checkpoint, results, "warm"), process)
     process.terminate()
     output, _ = process.communicate(timeout=60)
-    assert process.returncode == 130 and "the same command goes on" in output
+    assert process.returncode == 130 and "the same command resumes" in output
     finish(results, *WORDS, "--json", str(results / "o.json"))
     assert json.loads((results / "o.json").read_text())[0]["scores"] == undisturbed
 
@@ -134,8 +134,8 @@ def test_three_processes_at_once_on_a_fresh_folder_succeed_and_make_one_record_a
     three = [start(tmp_path, *WORDS, "--seed", seed) for seed in ("0", "0", "1")]
     outputs = [process.communicate(timeout=300)[0] for process in three]
     assert [process.returncode for process in three] == [0, 0, 0], outputs
-    assert ["finished before" in output for output in outputs[:2]].count(True) == 1
-    assert "finished before" not in outputs[2]
+    assert ["already finished" in output for output in outputs[:2]].count(True) == 1
+    assert "already finished" not in outputs[2]
     _, runs = runs_of(tmp_path)
     assert [run.info.status for run in runs] == ["FINISHED"] * 2
     assert {run.data.tags["bench.seed"] for run in runs} == {"0", "1"}

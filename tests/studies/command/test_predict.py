@@ -1,4 +1,4 @@
-"""`predict` as a person meets it: any file, what is said of it, and every mistake in one line."""
+"""Tests of `predict`: any file, its printed and written results, and one-line errors."""
 
 import json
 import shutil
@@ -27,7 +27,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(tree, tmp_path_factory, ready_mlflow):
-    """A results folder with one finished run of MART, whose lexicon was a file that is gone since."""
+    """Return a results folder with one finished run of MART, whose lexicon file has been deleted."""
     results = tmp_path_factory.mktemp("results")
     shutil.copy(ready_mlflow, results / "mlflow.db")
     lexicon = results / "lexicon.json"
@@ -40,7 +40,7 @@ def finished(tree, tmp_path_factory, ready_mlflow):
 
 @pytest.fixture
 def predict(finished, tmp_path):
-    """The command on files: its exit code, what it printed, what it complained of, and the rows of its json."""
+    """Return a function that runs the command: exit code, stdout, stderr and the rows of its JSON."""
 
     def call(*words, results=finished):
         target = tmp_path / "o.json"
@@ -53,14 +53,14 @@ def predict(finished, tmp_path):
 
 @pytest.fixture
 def copy(finished, tmp_path):
-    """The finished run in a results folder of its own, to be spoilt."""
+    """Return the finished run in a copy of the results folder, which a test may change."""
     shutil.copytree(finished / "runs", tmp_path / "copy" / "runs")
     (folder,) = [path for path in (tmp_path / "copy" / "runs").iterdir() if path.is_dir()]
     return folder
 
 
 def change(folder, **spec):
-    """Another spec for the record, and the key and folder that follow from it: as if it were another run."""
+    """Change the record's spec, its key and its folder, as if it were another run."""
     record = json.loads((folder / "record.json").read_text())
     record["spec"].update(spec)
     record["key"] = RunSpec(**record["spec"]).key
@@ -69,7 +69,7 @@ def change(folder, **spec):
 
 
 def mistake(done, *parts):
-    """Exit code 2, and one line that says all of `parts`."""
+    """Check for exit code 2 and one line with all of `parts`."""
     code, _, complaint, _ = done
     assert code == 2 and complaint.count("\n") == 1 and complaint.startswith("error: "), complaint
     assert all(part in complaint for part in parts), complaint
@@ -121,7 +121,7 @@ def test_two_files_of_one_name_get_two_pictures(predict, tmp_path):
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip-2.png", "clip.png"]
 
 
-def test_a_file_that_cannot_be_read_is_told_and_the_others_go_on(predict, tmp_path):
+def test_an_unreadable_file_is_reported_and_the_others_are_predicted(predict, tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no media at all")
     good = write_media(tmp_path / "good.mp4", 0.5)
     code, shown, _, rows = predict(tmp_path / "broken.mp4", good, tmp_path)
@@ -148,10 +148,10 @@ def test_a_run_is_named_by_the_start_of_its_key(predict, finished, tmp_path):
 def test_a_start_that_fits_several_runs_is_no_name(predict, copy, tmp_path):
     shutil.copytree(copy, copy.with_name(f"{copy.name[:5]}0"))
     done = predict(tmp_path / "clip.mp4", "--run", copy.name[:5], results=copy.parents[1])
-    assert mistake(done, "fits 2 runs", copy.name)
+    assert mistake(done, "matches 2 runs", copy.name)
 
 
-def test_real_data_come_before_a_newer_sample_and_a_sample_is_told_loudly(predict, copy, tmp_path):
+def test_real_data_come_before_a_newer_sample_and_a_sample_is_reported(predict, copy, tmp_path):
     clip, other = write_media(tmp_path / "clip.mp4", 0.5), copy.with_name("0sample")
     shutil.copytree(copy, other)
     change(other, data="sample")
@@ -161,7 +161,7 @@ def test_real_data_come_before_a_newer_sample_and_a_sample_is_told_loudly(predic
     assert shown.count("BUILT-IN SAMPLE") >= 2 and row["data"] == "sample"
 
 
-def test_a_record_that_cannot_be_read_stands_in_nobody_s_way(predict, copy, tmp_path):
+def test_an_unreadable_record_is_skipped(predict, copy, tmp_path):
     other = copy.with_name("0broken")
     shutil.copytree(copy, other)
     (other / "record.json").write_text("{}")
@@ -170,7 +170,7 @@ def test_a_record_that_cannot_be_read_stands_in_nobody_s_way(predict, copy, tmp_
     assert mistake(predict(clip, "--run", "0broken", results=copy.parents[1]), "is not a record")
 
 
-def test_pictures_want_a_folder(predict, copy):
+def test_figures_need_a_folder(predict, copy):
     assert mistake(predict("clip.mp4", "--out", copy / "record.json", results=copy.parents[1]), "--out", "is a file")
 
 
@@ -179,7 +179,7 @@ def test_without_a_run_it_says_how_to_make_one(predict, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
-def test_dropped_lost_and_changed_weights_are_told(predict, copy):
+def test_dropped_missing_and_changed_weights_are_reported(predict, copy):
     record, weights = json.loads((copy / "record.json").read_text()), copy / "weights.safetensors"
     data = bytearray(weights.read_bytes())
     data[-1] ^= 1
@@ -210,7 +210,7 @@ def test_a_transcript_is_read_unless_the_run_s_own_lexicon_is_gone(predict, copy
     assert mistake(predict(clip, "--transcript", tmp_path / "gone.srt"), "gone.srt")
 
 
-def test_ctrl_c_is_told_in_one_line(predict, monkeypatch):
+def test_ctrl_c_is_reported_in_one_line(predict, monkeypatch):
     def stop(*words):
         raise KeyboardInterrupt
 

@@ -1,4 +1,4 @@
-"""`report` as a person meets it: exit codes, one-line mistakes, what it touches, and what it does not load."""
+"""Tests of `report`: exit codes, one-line errors, the files it writes and the modules it does not import."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LOADED = (
 
 
 def snapshot(folder):
-    """Path -> content and time of every file, and every folder."""
+    """Return path -> content and time of every file, and every folder."""
     return {
         str(path.relative_to(folder)): (sha256(path), path.stat().st_mtime_ns) if path.is_file() else None
         for path in folder.rglob("*")
@@ -34,7 +34,7 @@ def snapshot(folder):
 
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory):
-    """Results with a report in its default folder, what a process said that wrote it, and what was there before."""
+    """Return results with a report in its default folder, the files before it, and the output of its command."""
     results = results_of(tmp_path_factory.mktemp("results"), "majority", "probe", seeds=1)
     make_run(results, "probe", dataset="iemocap", fold=1, clips=30, request={})
     before = snapshot(results)
@@ -45,7 +45,7 @@ def kept(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def elsewhere(kept, tmp_path_factory):
-    """A report of one run in another folder, and what was in the results before."""
+    """Return a report of one run in another folder, and the files of the results before it."""
     before, out = snapshot(kept[0]), tmp_path_factory.mktemp("elsewhere") / "a" / "b [b] 中文"
     assert bench("report", "--runs", "arm=probe,dataset=ekman6", "--out", out, "--results", kept[0]).code == 0
     return out, before
@@ -53,13 +53,13 @@ def elsewhere(kept, tmp_path_factory):
 
 @pytest.fixture
 def results(kept, tmp_path):
-    """A copy that a test may spoil."""
+    """Return a copy that a test may change."""
     return copied(kept[0], tmp_path / "results")
 
 
 @pytest.fixture
 def report():
-    """Runs the command: exit code, stdout, stderr."""
+    """Return a function that runs the command: exit code, stdout, stderr."""
 
     def run(*words):
         done = bench("report", *words)
@@ -69,7 +69,7 @@ def report():
 
 
 def one_line(answer, *parts):
-    """A mistake: exit code 2, and one line on stderr that says all of `parts`."""
+    """Check for exit code 2 and one line on stderr with all of `parts`."""
     code, out, err = answer
     assert (code, out) == (2, "") and err.count("\n") == 1 and err.startswith("error: "), (code, out, err)
     for part in parts:
@@ -78,7 +78,7 @@ def one_line(answer, *parts):
 
 
 def probe(results):
-    """Folder and record of a run on Ekman-6."""
+    """Return folder and record of a run on Ekman-6."""
     for path in (results / "runs").glob(f"*/{RECORD_FILE}"):
         record = RunFolder(path.parent).read_record()
         if (record.arm, record.spec.dataset) == ("probe", "ekman6"):
@@ -100,14 +100,14 @@ def test_a_report_loads_nothing_heavy(kept):
 
 def test_a_report_touches_nothing_of_the_results_but_its_own_folder(kept):
     results, before, _ = kept
-    after = {path: told for path, told in snapshot(results).items() if path.split("/")[0] != "reports"}
+    after = {path: state for path, state in snapshot(results).items() if path.split("/")[0] != "reports"}
     assert after == before
 
 
 def test_a_report_and_its_check_elsewhere_touch_nothing_of_the_results(kept, elsewhere, report):
     out, before = elsewhere
     code, said, _ = report("--check", "--out", out, "--results", kept[0])
-    assert code == 0 and "every number follows" in said and str(out) in said
+    assert code == 0 and "every number was recomputed" in said and str(out) in said
     assert snapshot(kept[0]) == before
     assert json.loads((out / MANIFEST_FILE).read_text())["asked"]["runs"] == "arm=probe,dataset=ekman6"
 
@@ -115,7 +115,7 @@ def test_a_report_and_its_check_elsewhere_touch_nothing_of_the_results(kept, els
 def test_a_check_of_a_fresh_report_says_that_all_holds(kept, report):
     before = snapshot(kept[0])
     code, said, _ = report("comparison", "--check", "--results", kept[0])
-    assert code == 0 and "every number follows" in said and "3 runs" in said
+    assert code == 0 and "every number was recomputed" in said and "3 runs" in said
     assert snapshot(kept[0]) == before
 
 
@@ -125,10 +125,10 @@ def test_a_check_from_the_front_door_that_finds_something_exits_with_3(results):
     done = process("bench.py", "report", "comparison", "--check", "--results", results)
     assert done.code == 3, done.err
     assert f"record of run {record.key} changed" in done.out and CELL in done.out
-    assert "does not hold" in done.out and done.err == ""
+    assert "1 difference" in done.out and done.err == ""
 
 
-def test_a_check_tells_the_first_findings_and_how_many_there_are(results, report):
+def test_a_check_prints_the_first_findings_and_their_number(results, report):
     out = results / "reports" / "comparison"
     files = [path for path in out.rglob("*") if path.is_file() and path.name != MANIFEST_FILE]
     for path in files:
@@ -136,10 +136,10 @@ def test_a_check_tells_the_first_findings_and_how_many_there_are(results, report
     code, said, _ = report("comparison", "--check", "--results", results)
     lines = said.splitlines()
     assert code == 3 and len(lines) == 22 and lines[-2] == f"... and {len(files) - 20} more"
-    assert lines[-1] == f"{out} does not hold: {len(files)} findings"
+    assert lines[-1] == f"{out}: {len(files)} differences"
 
 
-def test_a_report_that_a_person_stops_is_told_and_exits_with_130(kept, report, tmp_path, monkeypatch):
+def test_an_interrupted_report_is_reported_with_exit_code_130(kept, report, tmp_path, monkeypatch):
     def stop(*_):
         raise KeyboardInterrupt
 
@@ -150,7 +150,7 @@ def test_a_report_that_a_person_stops_is_told_and_exits_with_130(kept, report, t
     assert code == 130 and "not finished" in err and not json.loads((out / MANIFEST_FILE).read_text())["finished"]
 
 
-def test_a_check_needs_no_name_where_the_folder_tells(kept, report):
+def test_a_check_reads_the_name_from_the_folder(kept, report):
     out = kept[0] / "reports" / "comparison"
     assert report("--check", "--out", out, "--results", kept[0])[0] == 0
     assert one_line(report("ablation", "--check", "--out", out, "--results", kept[0]), "'comparison'", "'ablation'")
@@ -171,7 +171,7 @@ def test_a_broken_manifest_is_one_line(results, report):
 
 MISTAKES = {
     "study": (["comparisn"], ["'comparisn'", "did you mean 'comparison'"]),
-    "nothing": ([], ["a report of what", "comparison", "--runs"]),
+    "nothing": ([], ["no study given", "comparison", "--runs"]),
     "field": (["comparison", "--runs", "datset=ekman6"], ["'datset'", "did you mean 'dataset'"]),
     "filter": (["comparison", "--runs", "ekman6"], ["--runs", "'ekman6'", "dataset=ekman6"]),
     "no run is taken": (["--runs", "dataset=perr"], ["--runs: no matching run", "3 runs under"]),
@@ -240,14 +240,14 @@ def test_the_whole_paper_compiles_and_holds_whatever_data_sets_and_machines_are_
         assert "<x>" not in path.read_text()
 
 
-def test_a_check_takes_what_was_asked_when_the_report_was_written(kept, elsewhere, report):
+def test_a_check_uses_the_query_of_the_written_report(kept, elsewhere, report):
     words = ("--check", "--out", elsewhere[0], "--results", kept[0])
     assert report(*words, "--runs", "arm=probe,dataset=ekman6")[0] == 0
     code, _, err = report(*words, "--runs", "arm=majority")
-    assert code == 2 and "was asked for otherwise (arm=probe,dataset=ekman6)" in err and "leave --runs out" in err
+    assert code == 2 and "written with --runs arm=probe,dataset=ekman6" in err and "omit --runs" in err
 
 
 def test_a_check_against_other_results_is_one_line(elsewhere, report, tmp_path):
     make_run(tmp_path, "probe", clips=12, seed=77)
     code, _, err = report("--check", "--out", elsewhere[0], "--results", tmp_path)
-    assert code == 2 and f"none of the runs of {elsewhere[0]} is under {tmp_path}" in err
+    assert code == 2 and f"{tmp_path} has none of the runs of the report in {elsewhere[0]}" in err

@@ -1,4 +1,4 @@
-"""Studies and searches as a person meets them: plans, one-line mistakes, tables that say what they hold."""
+"""Studies and searches on the command line: plans, one-line errors and tables."""
 
 import json
 import shutil
@@ -13,17 +13,17 @@ TOY = ("--method", "toy", "--dataset", "toy", "--set", "epochs=2", "--threads", 
 
 MISTAKES = {
     "study": (["study", "ablatoin"], ["unknown study 'ablatoin'", "did you mean 'ablation'"]),
-    "no study": (["study"], ["which study?", "ablation"]),
+    "no study": (["study"], ["no name given", "ablation"]),
     "tuning": (["study", "ablation", "--tuning", "sharde"], ["unknown tuning", "did you mean 'shared'"]),
     "data set": (["study", "ablation", "--datasets", "ekman"], ["unknown data set 'ekman'", "'ekman6'"]),
-    "shard": (["study", "ablation", "--shard", "3/2"], ["--shard '3/2'", "--shard 2/5"]),
+    "shard": (["study", "ablation", "--shard", "3/2"], ["--shard", "'3/2'", "--shard 2/5"]),
     "sampler": ([*TOY, "--trials", "3", "--sampler", "tbe"], ["unknown sampler", "'tpe'"]),
     "pruner": ([*TOY, "--trials", "3", "--pruner", "medain"], ["unknown pruner", "'median'"]),
     "storage": ([*TOY, "--trials", "3", "--storage", "mongo://x"], ["--storage 'mongo://x'", "postgresql://"]),
     "launcher": ([*TOY, "--workers", "2", "--launcher", "slurm"], ["unknown launcher 'slurm'", "ray"]),
     "protocol": ([*TOY, "--protocol", "refitt"], ["unknown protocol", "'refit'"]),
     "on test": ([*TOY, "--trials", "3", "--protocol", "best-on-test"], ["a search cannot use the test split"]),
-    "fresh": ([*TOY, "--trials", "3", "--fresh"], ["--fresh repeats single runs"]),
+    "fresh": ([*TOY, "--trials", "3", "--fresh"], ["--fresh: not possible with --trials"]),
     "nothing to search": (
         ["--method", "majority", "--dataset", "toy", "--trials", "3"],
         ["majority: no free config field"],
@@ -33,7 +33,7 @@ MISTAKES = {
         [*TOY, "--trials", "3", "--storage", "postgresql://nobody@127.0.0.1:9/x"],
         ["cannot reach the database", "127.0.0.1:9"],
     ),
-    "no search yet": (["ui", "--searches"], ["no search was made", "--trials"]),
+    "no search yet": (["ui", "--searches"], ["no search in", "--trials"]),
 }
 
 
@@ -59,13 +59,13 @@ def test_a_search_goes_from_trials_to_a_table_that_says_what_was_tried(results, 
     assert 0 < found["trials"][0]["spent"] < found["trials"][1]["spent"] < found["trials"][2]["spent"]
     assert {path.name for path in summary.parent.glob("*.png")} >= {"history.png", "slices.png", "timeline.png"}
     again = bench(*TOY, "--trials", "3", "--seeds", "2", results=results)
-    assert again.code == 0 and "2 runs, 2 of them done" in again.out
+    assert again.code == 0 and "2 runs, 2 done" in again.out
     _check_mlflow(results)
     _check_report(results, monkeypatch)
 
 
 def _check_report(results, monkeypatch):
-    """The runs are told as tuned, with what was tried; the search stands in the appendix and in the figure."""
+    """Check that a report marks the runs as tuned, and shows the search in its appendix and figure."""
     monkeypatch.setattr("reports.figures.style.write_figure", _draw_searches)
     done = bench("report", "--runs", "dataset=toy", results=results)
     assert done.code == 0, done.out + done.err
@@ -75,7 +75,7 @@ def _check_report(results, monkeypatch):
     assert "toy on Toy clips" in spaces and "0.001 to 1, log" in spaces
     assert len((out / "figures" / "searches.csv").read_text().splitlines()) == 1 + 3
     checked = bench("report", "--check", "--runs", "dataset=toy", results=results)
-    assert checked.code == 0 and "every number follows" in checked.out, checked.out + checked.err
+    assert checked.code == 0 and "every number was recomputed" in checked.out, checked.out + checked.err
 
 
 def _draw_searches(picture, folder):
@@ -88,7 +88,7 @@ def _draw_searches(picture, folder):
 
 
 def _check_mlflow(results):
-    """One parent a search; below it its trials and final runs; all of them ended, the winner's tagged."""
+    """Check for one parent run per search with its trials and final runs, all of them ended, the winner's tagged."""
     from bench.mlflow import MlflowStore
 
     client = MlflowStore(results).connect()
@@ -105,7 +105,7 @@ def _check_mlflow(results):
 
 def test_a_dry_run_prints_the_plan_and_runs_nothing(results):
     done = bench(*TOY, "--trials", "5", "--seeds", "4", "--dry-run", results=results)
-    assert done.code == 0 and "4 runs, 0 of them done" in done.out and "1 searches of 5 trials" in done.out
+    assert done.code == 0 and "4 runs, 0 done" in done.out and "1 search of 5 trials" in done.out
     assert not list(results.glob("runs/*/record.json"))
 
 
@@ -124,7 +124,7 @@ def test_what_is_done_and_not_published_is_published_by_the_next_command(results
     assert bench(*TOY, *shared, results=results).code == 0
     uri = f"sqlite:///{shutil.copy(ready_mlflow, results / 'other.db')}"
     again = bench(*TOY, *shared, "--tracking-uri", uri, results=results)
-    assert again.code == 0 and "2 of them done" in again.out
+    assert again.code == 0 and "2 done" in again.out
     assert len(list(MlflowStore(results, uri).search_runs("tags.`bench.record` != ''"))) == 2
 
 

@@ -163,7 +163,7 @@ def test_an_interrupted_search_shows_how_to_resume_and_leaves_no_process(command
             os.killpg(command.process.pid, how)  # as a terminal does
         else:
             command.process.send_signal(how)
-        assert "the same command goes on where it was" in command.ends(130, seconds=40)
+        assert "the same command resumes" in command.ends(130, seconds=40)
     commands.start(results, *words).ends()
     check_search(results, 9)
     check_runs(results, 2)
