@@ -216,7 +216,7 @@ def test_the_number_of_classes_does_not_shift_the_encoders():
 @pytest.mark.parametrize(
     ("values", "says"),
     [
-        ({"heads": 3}, "width 16 is no multiple of heads 3"),
+        ({"heads": 3}, "width 16 is not a multiple of heads 3"),
         ({"fusion_depth": 3}, "fusion_depth 3 exceeds depth 2"),
         ({"size": 20}, "multiples of tubelet 2 and patch 8"),
         ({"frames": 3}, "multiples of tubelet 2 and patch 8"),

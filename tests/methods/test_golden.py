@@ -155,4 +155,4 @@ def test_the_released_model_s_numbers_are_reproduced(name: str, golden: Golden) 
 def test_the_whole_checkpoint_is_taken(golden: Golden) -> None:
     mbt, pretraining = golden.told
     assert "missing: none" in mbt
-    assert "weights_all: " in pretraining and "left over" not in pretraining
+    assert "weights_all: " in pretraining and "unused" not in pretraining

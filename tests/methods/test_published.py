@@ -76,7 +76,7 @@ def test_a_pre_trained_videomae_leaves_its_decoder(tmp_path):
     assert told.unused == ("encoder_to_decoder.weight", "mask_token", "decoder.norm.weight")
     assert str(told) == (
         "weights_video: 28 of 29 parameters from pt.pth; missing: video_tokens.class_token; "
-        "left over: encoder_to_decoder, mask_token, decoder.norm"
+        "unused: encoder_to_decoder, mask_token, decoder.norm"
     )
 
 
@@ -241,15 +241,19 @@ def test_a_missing_tensor_is_told(tmp_path):
 @pytest.mark.parametrize(
     ("field", "file", "name"),
     [
-        ("weights_video", vit((3, 2, 8, 8), width=16), "blocks.0.norm1.weight is [16], this config wants [32]"),
+        ("weights_video", vit((3, 2, 8, 8), width=16), "blocks.0.norm1.weight is [16], this config expects [32]"),
         ("weights_video", videomae((3, 2, 2, 8, 8)), "patch_embed.proj.weight is [32, 3, 2, 2, 8, 8]"),
         (
             "weights_video",
             vit((1, 8, 8)),
-            "patch_embed.proj.weight is [32, 1, 8, 8], this config wants [32, 3, any, any]",
+            "patch_embed.proj.weight is [32, 1, 8, 8], this config expects [32, 3, any, any]",
         ),
-        ("weights_audio", videomae(), "patch_embed.proj.weight is [32, 3, 2, 8, 8], this config wants [32, 1, 16, 16]"),
-        ("weights_audio", {**deit(), **made(pos_embed=(1, 2 + 7, 32))}, "pos_embed is [1, 9, 32], this config wants"),
+        (
+            "weights_audio",
+            videomae(),
+            "patch_embed.proj.weight is [32, 3, 2, 8, 8], this config expects [32, 1, 16, 16]",
+        ),
+        ("weights_audio", {**deit(), **made(pos_embed=(1, 2 + 7, 32))}, "pos_embed is [1, 9, 32], this config expects"),
         ("weights_audio", {**deit(), **made(dist_token=(1, 1, 8))}, "dist_token is [1, 1, 8]"),
         ("weights_all", {**authors(GRID), **made(vit__bottleneck=(1, 5, 32))}, "vit.bottleneck is [1, 5, 32]"),
     ],

@@ -100,6 +100,6 @@ def test_a_lexicon_that_is_none_says_so_in_one_line(tmp_path: Path, content: str
     file = tmp_path / "own.json"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ConfigError, match="is neither nrc nor senticnet") as caught:
+    with pytest.raises(ConfigError, match="is neither nrc, senticnet nor") as caught:
         load_lexicon(str(file))
     assert "\n" not in str(caught.value)

@@ -58,5 +58,5 @@ def test_a_decoder_puts_visible_tokens_at_their_places() -> None:
 
 
 def test_a_decoder_whose_heads_do_not_fit_says_so() -> None:
-    with pytest.raises(ConfigError, match="decoder_width 10 is no multiple of decoder_heads 4"):
+    with pytest.raises(ConfigError, match="decoder_width 10 is not a multiple of decoder_heads 4"):
         RecoveryDecoder(SMALL.override({"decoder_width": 10, "decoder_heads": 4}), tokens=5, values=6, classes=3)

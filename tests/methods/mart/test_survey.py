@@ -38,6 +38,6 @@ def test_clips_with_a_cue_of_their_class_and_all_cues_are_counted():
 
 def test_what_speaks_for_a_class_is_named_with_its_reason_and_what_nothing_reaches():
     found = survey_cues(CARD, [])
-    assert [row.why for row in found.classes] == ["fear", "joy, trust: joy is joy", "no emotion speaks for it"]
+    assert [row.why for row in found.classes] == ["fear", "joy, trust: joy is joy", "no emotion of the lexicon"]
     assert found.names == "calm" and found.lead
     assert survey_cues(replace(CARD, unreached=()), []).lead == ""

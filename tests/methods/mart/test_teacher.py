@@ -93,7 +93,7 @@ def test_a_file_that_holds_no_tower_says_so_in_one_line(kind: str, tmp_path: Pat
     if kind == "odd":
         save_file({"norm1.weight": torch.zeros(3)}, file)
     wanted = (
-        "target=clip .* --set weights_teacher=FILE" if kind == "none" else "^weights_teacher: .*'.*tower.safetensors'"
+        "target=clip .*--set weights_teacher=FILE" if kind == "none" else "^weights_teacher: .*'.*tower.safetensors'"
     )
     with pytest.raises(ConfigError, match=wanted) as caught:
         load_teacher("" if kind == "none" else str(file))

@@ -148,11 +148,11 @@ FAULTS: dict[str, tuple[Any, str]] = {
         lambda place: [(place / name).unlink(missing_ok=True) for name in ("tokenizer.json", "vocab.txt")],
         "lacks tokenizer.json or vocab.txt",
     ),
-    "no sizes": (lambda place: (place / "config.json").unlink(), "is no BERT"),
-    "another": (lambda place: change(place, {"model_type": "gpt2"}), "is no BERT .*gpt2"),
+    "no sizes": (lambda place: (place / "config.json").unlink(), "is not a BERT"),
+    "another": (lambda place: change(place, {"model_type": "gpt2"}), "is not a BERT .*gpt2"),
     "other sizes": (lambda place: change(place, {"num_hidden_layers": 3}), "is not the BERT of its config.json"),
-    "few words": (lambda place: change(place, {"vocab_size": 9}), "is no BERT .*pieces in its vocabulary"),
-    "torn": (lambda place: (place / "model.safetensors").write_bytes(b"torn"), "is damaged, or holds objects"),
+    "few words": (lambda place: change(place, {"vocab_size": 9}), "is not a BERT .*pieces in its vocabulary"),
+    "torn": (lambda place: (place / "model.safetensors").write_bytes(b"torn"), "is damaged or contains objects"),
 }
 
 

@@ -158,7 +158,7 @@ def test_an_authors_checkpoint_fills_the_pre_training(tmp_path: Path) -> None:
             torch.testing.assert_close(value, before[name] + 1, msg=name)
         elif not name.startswith("decoder."):
             torch.testing.assert_close(value, before[name], msg=name)
-    assert len(told) == 1 and "left over" not in told[0]
+    assert len(told) == 1 and "unused" not in told[0]
 
 
 def test_a_head_for_other_classes_is_left_over_and_another_shape_is_an_error(tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_a_head_for_other_classes_is_left_over_and_another_shape_is_an_error(tmp
     state, told = published(model), list[str]()
     torch.save({**state, "tacl.v_fc.fc2.weight": torch.zeros(8, 16)}, tmp_path / "eight.pth")
     load_released_weights(model, tmp_path / "eight.pth", told.append)
-    assert "left over" in told[0] and "tacl.head.video.2.weight" in told[0]
+    assert "unused" in told[0] and "tacl.head.video.2.weight" in told[0]
     torch.save({**state, "decoder_embd.weight": torch.zeros(5, 7)}, tmp_path / "wrong.pth")
     with pytest.raises(ConfigError, match=r"wrong.pth: decoder.enter.weight is \[5, 7\], this config wants \[16, 16\]"):
         load_released_weights(model, tmp_path / "wrong.pth", told.append)
