@@ -1,4 +1,4 @@
-"""The formula of a step's useful work against products counted one by one."""
+"""Formula for the FLOP of a training step, compared with PyTorch's counter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDER = {"width": 64, "decoder_width": 64, "audio_stride": 8, "contrast_width": 
 
 
 def counted(model: nn.Module, batch: Batch) -> int:
-    """Every product of a step; attention as the two products that it is."""
+    """Count the FLOP of all products of a step, with attention as two products."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         losses = model(batch)
         torch.stack([term.sum() for term in losses.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]

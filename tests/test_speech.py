@@ -1,4 +1,4 @@
-"""Real acted speech on the road that all data take: actors are left out, and sound alone is enough."""
+"""Acted speech as an ordinary data set: actors are left out, and audio without video is enough."""
 
 import numpy as np
 import pandas
