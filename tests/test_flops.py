@@ -33,8 +33,8 @@ def counted(model: nn.Module, batch: Batch) -> int:
 def test_the_formula_counts_a_step_of_mart(progress: float) -> None:
     config = SMALL.override({**WIDER, "verify": "none"})
     batch = one_clip(spoken_batch(config, progress), 0)
-    wanted = counted(objective(config), batch)
-    assert flops.pre_training(config, 2, compute_mask_ratio(config, progress)) == pytest.approx(wanted, rel=0.02)
+    expected = counted(objective(config), batch)
+    assert flops.pre_training(config, 2, compute_mask_ratio(config, progress)) == pytest.approx(expected, rel=0.02)
 
 
 def test_the_formula_counts_a_released_step() -> None:

@@ -55,7 +55,7 @@ def test_the_degree_is_the_percentile_of_the_polaritys_size() -> None:
 
 
 def test_senticnets_mood_tags_are_displaced_and_know_no_surprise() -> None:
-    """Why emotions come from EmoLex: the package tags its words with their neighbours' moods."""
+    """Pin why emotions come from EmoLex: the package tags words with the moods of neighbouring entries."""
     from senticnet.senticnet6 import senticnet
 
     moods = {word: set(senticnet[word][4:6]) for word in ("fear", "anger", "disgust", "joy")}
@@ -79,7 +79,7 @@ def test_the_senticnet_lexicon_takes_the_displaced_tags() -> None:
 
 
 def test_a_lexicon_can_be_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "own.json"
+    file = tmp_path / "custom.json"
     file.write_text(json.dumps({"well done": {"polarity": 0.5, "emotions": ["joy", "pride"]}}))
     entry = load_lexicon(str(file)).find_entry("well_done")
     assert entry is not None and entry.emotions == {"joy"} and entry.polarity == 0.5
@@ -96,8 +96,8 @@ def test_a_lexicon_can_be_a_file(tmp_path: Path) -> None:
         '{"a good deal too good": {"polarity": 1, "emotions": ["joy"]}}',
     ],
 )
-def test_a_lexicon_that_is_none_says_so_in_one_line(tmp_path: Path, content: str | None) -> None:
-    file = tmp_path / "own.json"
+def test_an_invalid_lexicon_raises_a_one_line_error(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "custom.json"
     if content is not None:
         file.write_text(content)
     with pytest.raises(ConfigError, match="is neither nrc, senticnet nor") as caught:
