@@ -36,7 +36,7 @@ VARIANTS: dict[str, Variant] = {
     "mbt-audio": Variant("mbt", {"modalities": "audio"}, "MBT on audio only"),
     "mart-video": Variant("mart", {"modalities": "video"}, "MART on video only"),
     "mart-audio": Variant("mart", {"modalities": "audio"}, "MART on audio only"),
-    "mart-no-masking": Variant("mart", {"mask": "none"}, "MART without masking, hence without recovery"),
+    "mart-no-masking": Variant("mart", {"mask": "none"}, "MART, no masking and no recovery"),
     "mart-no-verification": Variant("mart", {"verify": "none"}, "MART without verification of cues"),
     "mart-sentiment-only": Variant("mart", {"verify": "sentiment"}, "MART, cues verified by sentiment only (E1)"),
     "mart-emotion-only": Variant("mart", {"verify": "emotion"}, "MART, cues verified up to emotion (E1, E2)"),

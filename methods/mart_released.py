@@ -292,7 +292,7 @@ def load_released_weights(objective: nn.Module, path: Path, notice: Callable[[st
     for name, tensor in state.items():
         if name not in own or own[name].shape != tensor.shape:
             expected = list(own[name].shape) if name in own else "no such tensor"
-            raise ConfigError(f"{path.name}: {name} is {list(tensor.shape)}, this config expects {expected}")
+            raise ConfigError(f"weights_all: {path.name}: {name} is {list(tensor.shape)}, expected {expected}")
     objective.load_state_dict(state, strict=False)
     unused = f"; unused, other number of classes: {', '.join(heads)}" if heads else ""
     notice(f"weights_all: {len(state)} parameters of the pre-training from {path.name}{unused}")

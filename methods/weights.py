@@ -44,7 +44,7 @@ def load_tensors(path: Path, field: str) -> dict[str, Tensor]:
 
 
 class Checkpoint:
-    """Tensors of a published file, with a record of those that were used."""
+    """Tensors of a published file, with a record of those that were used; `file` opens its error messages."""
 
     def __init__(self, file: str, tensors: dict[str, Tensor]) -> None:
         self.file, self.tensors = file, tensors

@@ -28,7 +28,7 @@ class MartConfig(PretrainConfig):
     file_fields: ClassVar[tuple[str, ...]] = (*PretrainConfig.file_fields, "weights_teacher")
 
     def get_files(self) -> dict[str, Path]:
-        """Return the files that a run reads: weights, teacher, and a lexicon that is no built-in one."""
+        """Return the files that a run reads: weights, teacher, and a custom lexicon."""
         return super().get_files() | ({} if self.lexicon in BUILTIN_LEXICA else {"lexicon": Path(self.lexicon)})
 
     lexicon: str = Field(

@@ -135,8 +135,8 @@ class MartObjective(nn.Module):
         if self.uses_recovery:
             check_mask_groups(config.mask, predictor.mbt.video_grid, time_axis=0)
             check_mask_groups(config.mask, predictor.mbt.audio_grid, time_axis=1)
-            self.picture_target = target.make_picture_target(config)
-            sizes = (classes, self.picture_target.size, target.recovers_sound)
+            self.video_target = target.make_video_target(config)
+            sizes = (classes, self.video_target.size, target.recovers_audio)
             self.decoders = make_decoders(config, predictor.mbt, *sizes, rng)
 
     def forward(self, batch: Batch) -> Losses:
@@ -246,10 +246,10 @@ class MartObjective(nn.Module):
             for name, where in hidden.items()
         }
         seen = self.predictor.mbt.encode(tokens, VisibleTokens(visible["video"], visible["audio"]))
-        own, present = {"video": seen.video, "audio": seen.audio}, tokens.present.float()
+        encoded, present = {"video": seen.video, "audio": seen.audio}, tokens.present.float()
         patches, scores = {}, []
         for name, decoder in self.decoders.items():
-            patches[name], score = decoder(own[name], visible[name])
+            patches[name], score = decoder(encoded[name], visible[name])
             scores.append(score * present[:, MODALITIES.index(name), None, None])
         return patches, torch.stack(scores).sum(0)
 
@@ -280,7 +280,7 @@ class MartObjective(nn.Module):
     ) -> dict[str, Float[Tensor, " B"]]:
         """Return modality -> patch loss; add to `notes` the share of masked audio that no visible patch overlaps."""
         config, inputs = self.config, batch.inputs
-        video = self.picture_target.compute(inputs.video)
+        video = self.video_target.compute(inputs.video)
         losses = {"video": patch_loss(patches["video"], video, hidden["video"][..., None].expand_as(video))}
         if "audio" in patches:
             audio = compute_audio_target(scale_mel(inputs.audio), config.audio_patch, config.audio_stride)

@@ -116,8 +116,8 @@ class PatchTarget(NamedTuple):
 class RecoveryTarget:
     """Target, recovered modalities and loss weights of a value of the config field `target`."""
 
-    make_picture_target: Callable[[MartConfig], PatchTarget]
-    recovers_sound: bool  # recover audio patches too
+    make_video_target: Callable[[MartConfig], PatchTarget]
+    recovers_audio: bool  # recover audio patches too
     get_loss_weights: Callable[[MartConfig], tuple[float, float]]  # of patches, of the emotion distribution
 
 
@@ -167,9 +167,9 @@ def compute_hog_target(video: UInt8[Tensor, "B S T H W 3"], tubelet: int, patch:
     """Compute the gradient histograms of each patch, flattened over its frames, cells and colours."""
     clips, segments = video.shape[:2]
     cell = choose_cell_size(patch)
-    found = compute_gradient_histograms(rearrange(video, "B S t h w c -> (B S t) c h w").float() / 255, cell)
+    histograms = compute_gradient_histograms(rearrange(video, "B S t h w c -> (B S t) c h w").float() / 255, cell)
     sizes = {"B": clips, "S": segments, "a": tubelet, "b": patch // cell, "d": patch // cell}
-    return rearrange(found, "(B S t a) c o (h b) (w d) -> B S (t h w) (a b d c o)", **sizes)
+    return rearrange(histograms, "(B S t a) c o (h b) (w d) -> B S (t h w) (a b d c o)", **sizes)
 
 
 def choose_cell_size(patch: int) -> int:
@@ -194,8 +194,8 @@ def compute_gradient_histograms(frames: Float[Tensor, "n c H W"], cell: int) -> 
         reduce(size * (bins == orientation), "n c (h a) (w b) -> n c h w", "mean", a=cell, b=cell)
         for orientation in range(HOG_ORIENTATIONS)
     ]
-    found = torch.stack(counted, 2)
-    return found / (found.square().sum(2, keepdim=True) + 1e-10).sqrt()
+    histograms = torch.stack(counted, 2)
+    return histograms / (histograms.square().sum(2, keepdim=True) + 1e-10).sqrt()
 
 
 def _normalise(patches: Tensor, axis: int) -> Tensor:
@@ -208,27 +208,27 @@ class RecoveryDecoder(nn.Module):
 
     def __init__(self, config: MartConfig, tokens: int, values: int, classes: int) -> None:
         super().__init__()
-        own, heads = config.decoder_width, config.decoder_heads
-        if own % heads:
-            raise ConfigError(f"decoder_width {own} is not a multiple of decoder_heads {heads}")
+        width, heads = config.decoder_width, config.decoder_heads
+        if width % heads:
+            raise ConfigError(f"decoder_width {width} is not a multiple of decoder_heads {heads}")
         self.recompute = config.recompute
-        self.enter = nn.Linear(config.width, own)
-        self.mask_token = nn.Parameter(torch.zeros(own))
-        self.register_buffer("position", sinusoidal_positions(tokens, own), persistent=False)
+        self.enter = nn.Linear(config.width, width)
+        self.mask_token = nn.Parameter(torch.zeros(width))
+        self.register_buffer("position", sinusoidal_positions(tokens, width), persistent=False)
         self.position: Tensor
-        self.blocks = make_blocks(own, config.decoder_depth, heads, compiled=config.compile)
-        self.norm = nn.LayerNorm(own, NORM_EPS)
-        self.patches = nn.Linear(own, values)
-        self.classes = nn.Linear(own, classes)
+        self.blocks = make_blocks(width, config.decoder_depth, heads, compiled=config.compile)
+        self.norm = nn.LayerNorm(width, NORM_EPS)
+        self.patches = nn.Linear(width, values)
+        self.classes = nn.Linear(width, classes)
 
     def forward(
-        self, visible: Float[Tensor, "B S n D"], places: Int[Tensor, "B S n"]
+        self, visible: Float[Tensor, "B S n D"], indices: Int[Tensor, "B S n"]
     ) -> tuple[Float[Tensor, "B S N Q"], Float[Tensor, "B S C"]]:
         """Return the predicted patches and the modality's term of the emotion scores."""
         clips, segments = visible.shape[:2]
-        entered = self.enter(visible)
-        full = self.mask_token.to(entered.dtype).expand(clips, segments, self.position.shape[1], -1)
-        full = full.scatter(2, places[..., None].expand_as(entered), entered)
+        embedded = self.enter(visible)
+        full = self.mask_token.to(embedded.dtype).expand(clips, segments, self.position.shape[1], -1)
+        full = full.scatter(2, indices[..., None].expand_as(embedded), embedded)
         tokens = rearrange(full, "B S n w -> (B S) n w") + self.position
         for block in self.blocks:
             tokens = run_block(block, tokens, self.recompute)
@@ -258,8 +258,8 @@ def find_uncovered_audio(
 ) -> Bool[Tensor, "B S N Q"]:
     """Return True for values of masked patches that no visible patch overlaps; the others could be copied."""
     clips = len(hidden)
-    seen = rearrange((~hidden).float(), "B S n -> (B S) 1 n").expand(-1, patch * patch, -1)
-    covered = functional.fold(seen, (mels, frames), patch, stride=stride) > 0
+    visible = rearrange((~hidden).float(), "B S n -> (B S) 1 n").expand(-1, patch * patch, -1)
+    covered = functional.fold(visible, (mels, frames), patch, stride=stride) > 0
     copyable = rearrange(functional.unfold(covered.float(), patch, stride=stride), "(B S) q n -> B S n q", B=clips)
     return (copyable == 0) & hidden[..., None]
 

@@ -113,14 +113,14 @@ class MbtConfig(Config):
 def make_sampling(config: MbtConfig, training: bool) -> Sampling:
     """Return how clips are sampled: random moments and crops in training, fixed ones at test."""
     segments = config.segments if training else config.test_segments
-    seen = (*MODALITY_CHOICES[config.modalities], "words")
-    return Sampling(segments, config.frames, config.stride, config.size, config.mels, training, seen)
+    modalities = (*MODALITY_CHOICES[config.modalities], "words")
+    return Sampling(segments, config.frames, config.stride, config.size, config.mels, training, modalities)
 
 
 def describe_modalities(config: Mapping[str, Any]) -> dict[str, ConfigParts]:
     """Return which of video and audio a config uses, for the table of modalities."""
-    seen = MODALITY_CHOICES[config.get("modalities", "both")]
-    return {"modalities": ConfigParts({"video": "video" in seen, "audio": "audio" in seen})}
+    modalities = MODALITY_CHOICES[config.get("modalities", "both")]
+    return {"modalities": ConfigParts({"video": "video" in modalities, "audio": "audio" in modalities})}
 
 
 class PretrainConfig(MbtConfig):

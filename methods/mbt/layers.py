@@ -171,8 +171,8 @@ def prepend_special_tokens(
 
 def sinusoidal_positions(count: int, width: int) -> Float[Tensor, "1 N D"]:
     """Return fixed positions: alternating sines and cosines of falling frequency (Vaswani et al., 2017)."""
-    place = torch.arange(count, dtype=torch.float64)[:, None]
-    angle = place / 10000 ** (2 * (torch.arange(width) // 2) / width)
+    position = torch.arange(count, dtype=torch.float64)[:, None]
+    angle = position / 10000 ** (2 * (torch.arange(width) // 2) / width)
     table = torch.where(torch.arange(width) % 2 == 0, angle.sin(), angle.cos())
     return table.float()[None]
 
@@ -249,8 +249,8 @@ def return_freed_memory() -> None:
 
 
 @torch.no_grad()
-def compute_class_attention(block: Any, tokens: Float[Tensor, "b n D"], special: int, own: int) -> Float[Tensor, "b N"]:
-    """Compute the attention of the first `special` tokens to the patches (tokens `special` to `own`) in a block.
+def compute_class_attention(block: Any, tokens: Float[Tensor, "b n D"], special: int, end: int) -> Float[Tensor, "b N"]:
+    """Compute the attention of the first `special` tokens to the patches (tokens `special` to `end`) in a block.
 
     Mean over heads and special tokens, without gradient. Queries are computed for the special tokens only.
     """
@@ -261,5 +261,5 @@ def compute_class_attention(block: Any, tokens: Float[Tensor, "b n D"], special:
     k = linear(normed, weight[width : 2 * width], bias[width : 2 * width])
     q, k = (rearrange(x, "b n (h d) -> b h n d", h=attention.num_heads) for x in (q, k))
     maps = (q * attention.scale @ k.transpose(-2, -1)).softmax(-1)
-    found: Tensor = maps[..., special:own].mean((1, 2))
-    return found
+    attention_map: Tensor = maps[..., special:end].mean((1, 2))
+    return attention_map

@@ -168,8 +168,8 @@ class Mbt(nn.Module):
         self, video_class: Float[Tensor, "B *S D"], audio_class: Float[Tensor, "B *S D"], present: Tensor
     ) -> tuple[Float[Tensor, "B *S C"], Float[Tensor, "B *S C"]]:
         """Return the scores of the video and the audio head, zeros for a missing modality; fc(z) is their sum."""
-        here = present.to(video_class.dtype).view(len(present), -1, *(1,) * (video_class.ndim - 1))  # (B, 3, 1 ...)
-        return self.video_head(video_class) * here[:, 0], self.audio_head(audio_class) * here[:, 1]
+        mask = present.to(video_class.dtype).view(len(present), -1, *(1,) * (video_class.ndim - 1))  # (B, 3, 1 ...)
+        return self.video_head(video_class) * mask[:, 0], self.audio_head(audio_class) * mask[:, 1]
 
 
 def _fuse_bottlenecks(

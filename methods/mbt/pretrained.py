@@ -49,7 +49,10 @@ def resize_patches(weight: Float[Tensor, "D c *old"], size: tuple[int, ...]) -> 
 
 
 def find_audio_grid(patches: int, own: GridSize) -> GridSize | None:
-    """Return (bins, time steps) of AST's positions, trying this model's grid, then AST's bins, then its own bins."""
+    """Return (bins, time steps) of AST's positions: the model's `own` grid, else by AST's bins, else by its bins.
+
+    None if neither number of bins divides the number of patches.
+    """
     if patches == math.prod(own):
         return own
     return next(((bins, patches // bins) for bins in (AST_BINS, own[0]) if patches % bins == 0), None)
@@ -232,14 +235,14 @@ def load_pretrained(mbt: Mbt, config: MbtConfig, notice: Callable[[str], None]) 
 
 def load_into(mbt: Mbt, field: str, naming: KeyMapping, path: Path) -> LoadReport:
     """Load one file into `mbt`."""
-    source = Checkpoint(path.name, load_tensors(path, field))
+    source = Checkpoint(f"{field}: {path.name}", load_tensors(path, field))
     state = naming.read(source, mbt)
     if not state:
-        raise ConfigError(f"{field}: no tensor of {source.file} has an expected name; names are {naming.expected}")
+        raise ConfigError(f"{source.file}: no tensor has an expected name; names are {naming.expected}")
     mbt.load_state_dict(state, strict=False)
     ours = [name for name, _ in mbt.named_parameters() if name.startswith(naming.parameter_prefixes)]
     missing = tuple(name for name in ours if name not in state)
-    return LoadReport(field, source.file, tuple(state), missing, source.list_unused())
+    return LoadReport(field, path.name, tuple(state), missing, source.list_unused())
 
 
 def _summarise_names(names: Iterable[str]) -> str:

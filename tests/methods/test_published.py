@@ -267,7 +267,7 @@ def test_a_shape_that_does_not_fit_raises_a_one_line_error_with_both_shapes(fiel
 @pytest.mark.parametrize("field", KEY_MAPPINGS)
 def test_a_file_without_known_names_reports_the_expected_names(field, tmp_path):
     write(tmp_path / "a.pth", made(layer1__conv__weight=(3, 3)))
-    with pytest.raises(ConfigError, match=f"{field}: no tensor of a.pth .*expected"):
+    with pytest.raises(ConfigError, match=f"{field}: a.pth: no tensor .*expected"):
         taken(field, tmp_path / "a.pth")
 
 

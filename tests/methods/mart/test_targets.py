@@ -90,6 +90,6 @@ def test_cells_fill_a_patch_of_any_size() -> None:
 
 @pytest.mark.parametrize("name", [name for name in RECOVERY_TARGETS if name != "clip"])
 def test_a_target_has_its_stated_number_of_values(name: str) -> None:
-    patches = RECOVERY_TARGETS[name].make_picture_target(SMALL)
+    patches = RECOVERY_TARGETS[name].make_video_target(SMALL)
     video = picture(1, 2, SMALL.frames, SMALL.size, SMALL.size)
     assert patches.compute(video).shape == (1, 2, 2 * 2 * 2, patches.size)

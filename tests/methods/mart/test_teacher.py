@@ -40,7 +40,7 @@ def test_features_are_those_of_the_tubelets_middle_frame_pooled_and_normalised(t
 
 def test_a_smaller_frame_is_resized_to_the_tower_and_its_grid_to_the_models(tmp_path: Path) -> None:
     config = SMALL.override({"weights_teacher": str(tower_file(tmp_path / "tower.safetensors"))})
-    patches = RECOVERY_TARGETS["clip"].make_picture_target(config)
+    patches = RECOVERY_TARGETS["clip"].make_video_target(config)
     assert patches.size == 64
     assert patches.compute(picture(1, 2, 4, 16, 16)).shape == (1, 2, 8, 64)
 
@@ -105,7 +105,7 @@ def test_the_teacher_is_frozen_and_in_no_checkpoint(tmp_path: Path) -> None:
     model = objective(SMALL.override({"target": "clip", "weights_teacher": file}))
     losses = model(spoken_batch())
     torch.stack([term.sum() for term in losses.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
-    teacher = model.picture_target.compute.func  # type: ignore[attr-defined]
+    teacher = model.video_target.compute.func  # type: ignore[attr-defined]
     assert not any(p.requires_grad or p.grad is not None for p in teacher.tower.parameters())
     ours = {id(p) for p in model.parameters()}
     assert not any(id(p) in ours for p in teacher.tower.parameters())
