@@ -57,11 +57,11 @@ def write_clip(sources: list[Path], root: Path, number: int) -> tuple[ClipSource
     frames: list[np.ndarray] = []
     sound = np.zeros(0, dtype=np.float32)
     for source in sources[number:] + sources[:number]:
-        shown, heard = _read_dir(source) if source.is_dir() else _read_media(source)
-        if frames and shown[0].shape != frames[0].shape:
+        new_frames, wave = _read_dir(source) if source.is_dir() else _read_media(source)
+        if frames and new_frames[0].shape != frames[0].shape:
             continue
-        frames += shown
-        sound = np.concatenate([sound, np.resize(heard, len(shown) * 44100 // 30)])
+        frames += new_frames
+        sound = np.concatenate([sound, np.resize(wave, len(new_frames) * 44100 // 30)])
     frames = [frames[index % len(frames)] for index in range(SECONDS * 30)]
     sound = np.resize(sound, SECONDS * 44100)
     tree = root / "imgs" / f"c{number}"

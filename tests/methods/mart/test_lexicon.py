@@ -1,4 +1,4 @@
-"""What is a cue: concepts, stems, degrees, and the facts of the packages that the choices rest on."""
+"""Look-up of cues: concepts, stems and degrees, and the facts about the lexicon packages that it relies on."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ FEW = Lexicon(
 )
 
 
-def said(text: str) -> tuple[Word, ...]:
+def words_of(text: str) -> tuple[Word, ...]:
     return tuple(Word(word, float(i), i + 0.5) for i, word in enumerate(text.split()))
 
 
-def test_the_longest_concept_wins_and_its_words_are_used_up() -> None:
-    cues = FEW.find_cues(said("It was NOT good, at all. Good morning!"), CARD)
+def test_the_longest_concept_wins_and_its_words_belong_to_no_other_cue() -> None:
+    cues = FEW.find_cues(words_of("It was NOT good, at all. Good morning!"), CARD)
     assert [(cue.text, cue.start) for cue in cues] == [("not good at all", 2.0), ("good morning", 6.0)]
     assert [(cue.polarity, sorted(cue.classes)) for cue in cues] == [(-1, [0, 1]), (1, [2])]
 
 
-def test_a_cue_knows_where_its_words_stand_in_the_transcript() -> None:
-    words = said("It was NOT good, at all. Good-morning! they were killing")
+def test_a_cue_has_the_spans_of_its_words_in_the_transcript() -> None:
+    words = words_of("It was NOT good, at all. Good-morning! they were killing")
     text = join_words(words)
     found = [[text[start:end] for start, end in cue.word_spans] for cue in FEW.find_cues(words, CARD)]
     assert found == [["NOT", "good", "at", "all"], ["Good", "morning"], ["killing"]]
 
 
 def test_a_word_that_is_not_listed_is_looked_up_by_its_stem() -> None:
-    assert [cue.text for cue in FEW.find_cues(said("they were killing time"), CARD)] == ["killing"]
+    assert [cue.text for cue in FEW.find_cues(words_of("they were killing time"), CARD)] == ["killing"]
 
 
 def test_a_word_without_polarity_or_without_emotions_is_no_cue() -> None:
-    assert FEW.find_cues(said("rain in the morning"), CARD) == ()
+    assert FEW.find_cues(words_of("rain in the morning"), CARD) == ()
 
 
 def test_the_degree_is_the_percentile_of_the_polaritys_size() -> None:

@@ -109,28 +109,28 @@ def test_hidden_content_does_not_reach_the_second_pass_and_hints_do() -> None:
     mbt, batch = objective(SMALL.override({"fusion_depth": 2})).predictor.mbt, spoken_batch()
     score = torch.zeros(6, 3, 8)
     score[..., 0], score[..., 7] = 2.0, 1.0  # token 0 is the hint, token 7 is masked
-    sound = torch.arange(16).expand(6, 3, 16)
+    audio = torch.arange(16).expand(6, 3, 16)
     hidden = hide_ranked(score, 0.1, 0.05)
-    visible = VisibleTokens(find_visible_tokens(hidden, int((~hidden[0, 0]).sum())), sound)
+    visible = VisibleTokens(find_visible_tokens(hidden, int((~hidden[0, 0]).sum())), audio)
     assert 7 not in visible.video[0, 0].tolist() and 0 in visible.video[0, 0].tolist()
     before = mbt.encode(mbt.embed(batch.inputs), visible)
-    for place, reaches in ((slice(8, 16), False), (slice(0, 8), True)):
+    for area, reaches in ((slice(8, 16), False), (slice(0, 8), True)):
         video = batch.inputs.video.clone()
-        frames = slice(0, 2) if reaches else slice(2, 4)  # token 0: first, top left; token 7: last, low right
-        video[:, :, frames, place, place] = 255
+        frames = slice(0, 2) if reaches else slice(2, 4)  # token 0: first, top left; token 7: last, bottom right
+        video[:, :, frames, area, area] = 255
         after = mbt.encode(mbt.embed(replace(batch.inputs, video=video)), visible)
         changed = not torch.equal(before.video_class, after.video_class)
         assert changed is reaches
         assert torch.equal(before.audio, after.audio) is not reaches  # through the bottleneck
 
 
-def test_masks_want_the_same_words_and_hide_more_as_training_goes_on() -> None:
+def test_the_masked_share_grows_during_training() -> None:
     model = objective(SMALL.override({"verify": "none"}))
     shares = [float(model(spoken_batch(progress=p)).notes["hidden_video"][0]) for p in (0.0, 0.5, 0.99)]
     assert shares == [1 / 8, 3 / 8, 4 / 8]  # ceil of .1, .3, .496 of 8
 
 
-def test_a_mask_of_groups_wants_more_than_one_group() -> None:
+def test_a_mask_of_groups_needs_more_than_one_group() -> None:
     check_mask_groups("tube", (4, 2, 1), 0)
     check_mask_groups("affective", (4, 1, 1), 0)
     for mask, grid, axis in (("tube", (4, 1, 1), 0), ("tube", (1, 5), 1), ("frame", (1, 3, 3), 0)):

@@ -26,12 +26,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bert_folder(tmp_path_factory.mktemp("bert") / "tiny")
 
 
-def said(text: str) -> tuple[Word, ...]:
+def words_of(text: str) -> tuple[Word, ...]:
     return tuple(Word(word, float(i), i + 0.5) for i, word in enumerate(text.split()))
 
 
 def cues_of(*slots: str) -> CueBatch:
-    return CueFinder(load_lexicon("nrc"), CARD)(spoken_inputs(tuple(said(slot) for slot in slots)))
+    return CueFinder(load_lexicon("nrc"), CARD)(spoken_inputs(tuple(words_of(slot) for slot in slots)))
 
 
 def whole_sentence(folder: Path, text: str) -> tuple[list[str], torch.Tensor]:
@@ -55,7 +55,7 @@ def test_a_cue_is_the_mean_over_its_pieces_in_the_whole_sentence(folder: Path) -
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_cue_found_through_its_stem_has_the_pieces_of_the_word_as_said(folder: Path) -> None:
+def test_a_cue_found_through_its_stem_has_the_pieces_of_the_word_as_words_of(folder: Path) -> None:
     cues = cues_of("the terrors")
     pieces, hidden = whole_sentence(folder, "the terrors")
     assert [cue.text for cue in cues.by_segment[0][0]] == ["terrors"] and len(pieces) > 4
@@ -172,7 +172,7 @@ def test_a_folder_without_a_bert_raises_a_one_line_error(fault: str, folder: Pat
 
 
 def test_the_spans_of_a_cue_index_the_transcript_that_bert_reads() -> None:
-    words = said("Joy, the delight!")
+    words = words_of("Joy, the delight!")
     cues = cues_of("Joy, the delight!")
     assert cues.transcripts == ((join_words(words),),)
     assert [cue.word_spans for cue in cues.by_segment[0][0]] == [((0, 3),), ((9, 16),)]
