@@ -1,6 +1,6 @@
-"""The baselines' predictors and how they are fitted.
+"""Predictors of the baselines, and their fit functions.
 
-Key: B clips, S segments, T frames, F sound frames, M mel bins, X features.
+Key: B clips, S segments, T frames, F audio frames, M mel bins, X features, C classes.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from bench.rng import RngTree
 from bench.types import ClipSet, DatasetInfo, Explanation, Inputs, Sampling
 from methods.baselines import ProbeConfig, make_probe_sampling
 
-SOUND_BANDS = 16  # of sound
-MIN_DEVIATION = 1e-4  # a deviation below is rounding, which scaling would blow up
+SOUND_BANDS = 16  # groups of mel bins
+MIN_DEVIATION = 1e-4  # smaller standard deviations are rounding noise, which division would amplify
 INVERSE_PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0)  # sklearn's C
 FEATURE_COUNT = 6 + 6 + 4 + 3 * SOUND_BANDS
 
 
 class MajorityPredictor(nn.Module):
-    """The logarithm of the classes' training shares, for every clip."""
+    """Predictor of log class frequencies of the training split, equal for all clips."""
 
     def __init__(self, shares: list[float]) -> None:
         super().__init__()
@@ -37,11 +37,11 @@ class MajorityPredictor(nn.Module):
         self.share: torch.Tensor
 
     def forward(self, inputs: Inputs) -> Scores:
-        """Score every clip alike."""
+        """Return (B, C) scores, one row repeated for every clip."""
         return Scores(self.share.clamp(min=1e-6).log().expand(len(inputs.words), -1))
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
-        """Explain nothing."""
+        """Return empty explanations."""
         return [Explanation(None, ())] * len(inputs.words)
 
 
@@ -53,13 +53,13 @@ def build_majority(config: Config, info: DatasetInfo) -> MajorityPredictor:
 def fit_majority(
     config: Config, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> MajorityPredictor:
-    """Count the classes; the first of the most frequent ones wins."""
+    """Count the training clips of each class; the first class wins a tie."""
     counts = Counter(clip.target for clip in train.clips)
     return MajorityPredictor([counts[label] / len(train.clips) for label in range(len(info.classes))])
 
 
 def compute_simple_features(inputs: Inputs) -> Float[Tensor, "B X"]:
-    """Means and deviations over a clip: colour, its spread within a frame, change between frames, energy by band."""
+    """Compute means and deviations over a clip of colour, contrast, change between frames, and energy by mel band."""
     video, audio = inputs.video.float() / 255, inputs.audio
     colour = reduce(video, "B S T h w c -> B S c", "mean")
     texture = rearrange(video, "B S T h w c -> B S (T h w) c").std(2)
@@ -77,7 +77,7 @@ def compute_simple_features(inputs: Inputs) -> Float[Tensor, "B X"]:
 
 
 class LinearProbe(nn.Module):
-    """Standardised features and one linear layer."""
+    """Linear classifier on standardised features."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -88,25 +88,26 @@ class LinearProbe(nn.Module):
         self.linear = nn.Linear(FEATURE_COUNT, classes)
 
     def forward(self, inputs: Inputs) -> Scores:
-        """Scores of the clips."""
+        """Return (B, C) scores."""
         return Scores(self.linear((compute_simple_features(inputs) - self.mean) / self.scale))
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
-        """Nothing to tell."""
+        """Return empty explanations."""
         return [Explanation(None, ())] * len(inputs.words)
 
 
 def build_probe(config: ProbeConfig, info: DatasetInfo) -> LinearProbe:
-    """Make a predictor whose weights are to be loaded."""
+    """Build an untrained predictor to load weights into."""
     return LinearProbe(len(info.classes))
 
 
 def fit_logistic_regression(
     config: ProbeConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> LinearProbe:
-    """Fit a multinomial logistic regression with the penalty that is best on val, of equals the strongest.
+    """Fit a multinomial logistic regression per penalty and keep the best on val; ties go to the strongest penalty.
 
-    Penalties are its epochs: where the context says when to stop, that one is taken.
+    Penalties are logged as epochs: if `ctx.stop` is set, only the penalty of that number is fitted and val is not
+    scored.
     """
     (x, y), (x_val, y_val) = (
         _extract_features(clips, make_probe_sampling(config, False), rng, ctx) for clips in (train, val)
@@ -114,19 +115,19 @@ def fit_logistic_regression(
     scaler = StandardScaler().fit(x)
     scaler.scale_ = scaler.scale_.clip(MIN_DEVIATION)
     best, best_score = None, -1.0
-    for place, penalty in enumerate(
+    for number, penalty in enumerate(
         INVERSE_PENALTIES if ctx.stop is None else INVERSE_PENALTIES[ctx.stop - 1 : ctx.stop]
     ):
         model = LogisticRegression(C=penalty, max_iter=5000).fit(scaler.transform(x), y)
         score = model.score(scaler.transform(x_val), y_val) if ctx.stop is None else 0.0
         loss = log_loss(y, model.predict_proba(scaler.transform(x)), labels=model.classes_)
-        told = {"val/acc_e": score} if ctx.stop is None else {}
-        ctx.tracker.log_epoch("probe", place, {"probe/loss": float(loss), **told})
+        val_score = {"val/acc_e": score} if ctx.stop is None else {}
+        ctx.tracker.log_epoch("probe", number, {"probe/loss": float(loss), **val_score})
         if score > best_score:
-            best, best_score, chosen = model, score, place + 1
+            best, best_score, best_number = model, score, number + 1
     assert best is not None
     if ctx.stop is None:
-        ctx.tracker.log_selected_epoch(chosen)
+        ctx.tracker.log_selected_epoch(best_number)
     probe = LinearProbe(len(info.classes))
     with torch.no_grad():
         probe.mean.copy_(torch.from_numpy(scaler.mean_))
@@ -134,7 +135,7 @@ def fit_logistic_regression(
         probe.linear.weight.zero_()
         probe.linear.bias.fill_(-1e3 if len(best.classes_) < len(info.classes) else 0.0)
         rows = torch.from_numpy(best.classes_)
-        two = len(best.classes_) == 2  # sklearn keeps one row for two classes
+        two = len(best.classes_) == 2  # scikit-learn stores one row for two classes
         weight, bias = torch.from_numpy(best.coef_).float(), torch.from_numpy(best.intercept_).float()
         probe.linear.weight[rows] = torch.cat([-weight / 2, weight / 2]) if two else weight
         probe.linear.bias[rows] = torch.cat([-bias / 2, bias / 2]) if two else bias
@@ -142,9 +143,9 @@ def fit_logistic_regression(
 
 
 def _extract_features(clips: ClipSet, opened: Sampling, rng: RngTree, ctx: FitContext):  # type: ignore[no-untyped-def]
-    """(n, X) features and (n,) labels."""
+    """Return the features, (clips, X), and the labels of a split."""
     rows = []
     with ctx.timer("read"):
-        for read in Loader(clips, opened, rng, 16, ctx, shuffle=False).iterate_epoch(0):
-            rows.append(compute_simple_features(read.inputs))
+        for loaded in Loader(clips, opened, rng, 16, ctx, shuffle=False).iterate_epoch(0):
+            rows.append(compute_simple_features(loaded.inputs))
     return torch.cat(rows).numpy(), [clip.target for clip in clips.clips]

@@ -1,9 +1,10 @@
 """MART as its authors released it, trained by this suite's loop (METHOD.md section 9).
 
-Tokens are masked after the encoder, and only those of the picture. Defects of the released training that are no part of
-the method (optimiser, batches) are repaired.
+Tokens are masked after the encoder, and only those of the video. Two defects of the released training are repaired: its
+optimiser lacks the parameters of pre-training, and it is correct for batch size 1 only.
 
-Key: B clips, S segments, K words of a segment, N picture tokens, D width, Q values of a patch, C classes.
+Key: B clips, S segments, T frames, H W pixels, K words of a segment (padded), N video tokens, D width, Q values of a
+patch, C classes.
 """
 
 from __future__ import annotations
@@ -42,10 +43,10 @@ from methods.mbt.supervised import (
 )
 from methods.weights import load_tensors
 
-LEXICON = "nrc"  # gives the word table its rows where no BERT is named
-CLASS_SHARE, TEXT_SHARE = 0.9, 0.1  # of class-token and of text attention in the masking score
-REVEALED_SHARE = 0.1  # of the tokens, highest first, may be drawn as hints; a tenth of the masked number is
-UNMASKED_SEGMENT_CHANCE = 0.5  # chance that nothing of a segment is masked
+LEXICON = "nrc"  # defines the rows of the word table if no BERT is set
+CLASS_SHARE, TEXT_SHARE = 0.9, 0.1  # weights of class-token and text attention in the masking score
+REVEALED_SHARE = 0.1  # hints are drawn from this share of top-ranked tokens, as many as this share of the masked ones
+UNMASKED_SEGMENT_CHANCE = 0.5  # probability that a segment is not masked
 DECODER_EPS = 1e-5
 
 PARAMETER_NAMES = {
@@ -80,12 +81,12 @@ class ReluAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % heads:
-            raise ConfigError(f"width {width} is no multiple of text_heads {heads}")
+            raise ConfigError(f"width {width} is not a multiple of text_heads {heads}")
         self.heads = heads
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, words: Float[Tensor, "B S K D"], tokens: Float[Tensor, "B S N D"]) -> CueFeatures:
-        """Each word's answer from the tokens of its own segment."""
+        """Attend from each word to the tokens of its segment."""
         q, k, v = (
             rearrange(relu(layer(x)), "B S n (h d) -> B S h n d", h=self.heads)
             for layer, x in ((self.query, words), (self.key, tokens), (self.value, tokens))
@@ -96,43 +97,45 @@ class ReluAttention(nn.Module):
 
 
 class WordPredictor(nn.Module):
-    """One modality's answers from the other's: four convolutions of three words, each with a ReLU."""
+    """Predictor of one modality's word features from the other's: four convolutions of kernel 3 with ReLU."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
         self.layers = nn.ModuleList(nn.Conv1d(width, width, 3, padding=1) for _ in range(4))
 
-    def forward(self, answers: Float[Tensor, "B S K D"], here: Bool[Tensor, "B S K"]) -> Float[Tensor, "B S K D"]:
-        """The prediction at each word; what lies past a segment's words stays zero, as the padding is."""
-        clips = len(answers)
-        kept = rearrange(here, "B S k -> (B S) 1 k")
-        x = rearrange(answers, "B S k d -> (B S) d k")
+    def forward(self, features: Float[Tensor, "B S K D"], mask: Bool[Tensor, "B S K"]) -> Float[Tensor, "B S K D"]:
+        """Return the prediction at each word; the input of every layer is zero on padding."""
+        clips = len(features)
+        flat_mask = rearrange(mask, "B S k -> (B S) 1 k")
+        x = rearrange(features, "B S k d -> (B S) d k")
         for layer in self.layers:
-            x = relu(layer(x * kept))
+            x = relu(layer(x * flat_mask))
         return rearrange(x, "(B S) d k -> B S k d", B=clips)
 
 
 def released_contrastive_loss(
-    content: Float[Tensor, "B S K D"], predicted: Float[Tensor, "B S K D"], here: Bool[Tensor, "B S K"]
+    content: Float[Tensor, "B S K D"], predicted: Float[Tensor, "B S K D"], mask: Bool[Tensor, "B S K"]
 ) -> Float[Tensor, " B"]:
-    """mean(pos - logsumexp) of cosines at temperature 1 over all words of a clip, which the released code minimises;
-    0 for a clip without words."""
+    """Compute mean(pos - logsumexp) of cosines at temperature 1 over all words of a clip; 0 for a clip without words.
+
+    The released code minimises this value, so with the opposite sign of a contrastive loss.
+    """
     content, predicted = (normalize(rearrange(x, "B s k d -> B (s k) d"), dim=-1) for x in (content, predicted))
-    words = rearrange(here, "B s k -> B (s k)")
+    words = rearrange(mask, "B s k -> B (s k)")
     cosines = (content @ predicted.transpose(1, 2)).masked_fill(~words[:, None], -torch.inf)
     own = (content * predicted).sum(-1)
-    against = cosines.logsumexp(-1).where(words, 0.0)
-    return ((own - against) * words).sum(-1) / words.sum(-1).clamp(min=1)
+    total = cosines.logsumexp(-1).where(words, 0.0)
+    return ((own - total) * words).sum(-1) / words.sum(-1).clamp(min=1)
 
 
-def mean_over_words(values: Float[Tensor, "B S K D"], here: Bool[Tensor, "B S K"]) -> Float[Tensor, "B D"]:
-    """Mean over the words of a segment, then over the segments that have any; zeros for a clip without words."""
-    weight = _share_among_words(here) / here.any(-1).sum(-1).clamp(min=1)[:, None, None]
+def mean_over_words(values: Float[Tensor, "B S K D"], mask: Bool[Tensor, "B S K"]) -> Float[Tensor, "B D"]:
+    """Average over the words of a segment, then over segments with words; return zeros for a clip without words."""
+    weight = _share_among_words(mask) / mask.any(-1).sum(-1).clamp(min=1)[:, None, None]
     return torch.einsum("bskd,bsk->bd", values, weight)
 
 
 class Tacl(nn.Module):
-    """Words ask both modalities, and each one's answers are predicted from the other's."""
+    """Released TACL: words attend to both modalities, and each modality's features are predicted from the other's."""
 
     def __init__(self, width: int, heads: int, classes: int) -> None:
         super().__init__()
@@ -143,28 +146,32 @@ class Tacl(nn.Module):
         self.head = nn.ModuleDict({name: _make_mlp(width, classes) for name in MODALITIES})
 
     def attend_to_words(self, words: Float[Tensor, "B S K D"], encoded: EncodedSegments) -> dict[str, CueFeatures]:
-        """Modality -> its answers."""
-        asked = self.norm["words"](words)
+        """Return modality -> features and attention of each word."""
+        queries = self.norm["words"](words)
         tokens = {"video": encoded.video, "audio": encoded.audio}
-        return {name: self.ask[name](asked, self.norm[name](tokens[name])) for name in MODALITIES}
+        return {name: self.ask[name](queries, self.norm[name](tokens[name])) for name in MODALITIES}
 
     def project_features(self, answers: dict[str, CueFeatures]) -> dict[str, Float[Tensor, "B S K D"]]:
-        """Modality -> its answers where they are compared."""
+        """Return modality -> word features in the projection space."""
         return {name: self.project[name](answers[name].content) for name in MODALITIES}
 
-    def score_classes(self, own: dict[str, Tensor], here: Bool[Tensor, "B S K"]) -> dict[str, Float[Tensor, "B C"]]:
-        """Modality -> scores of the mean of its projected answers."""
-        return {name: self.head[name](mean_over_words(own[name], here)) for name in MODALITIES}
+    def score_classes(
+        self, projected: dict[str, Tensor], mask: Bool[Tensor, "B S K"]
+    ) -> dict[str, Float[Tensor, "B C"]]:
+        """Return modality -> class scores of its mean projected feature."""
+        return {name: self.head[name](mean_over_words(projected[name], mask)) for name in MODALITIES}
 
-    def compute_contrast(self, own: dict[str, Tensor], here: Bool[Tensor, "B S K"]) -> Float[Tensor, " B"]:
-        """The sum over both directions, on projected answers."""
-        pairs = (("video", "audio"), ("audio", "video"))
-        told = [released_contrastive_loss(own[one], self.predict[one](own[other], here), here) for one, other in pairs]
-        return torch.stack(told).sum(0)
+    def compute_contrast(self, projected: dict[str, Tensor], mask: Bool[Tensor, "B S K"]) -> Float[Tensor, " B"]:
+        """Sum the contrastive loss over both directions."""
+        losses = [
+            released_contrastive_loss(projected[name], self.predict[name](projected[other], mask), mask)
+            for name, other in (("video", "audio"), ("audio", "video"))
+        ]
+        return torch.stack(losses).sum(0)
 
 
 class ReleasedDecoder(nn.Module):
-    """Encoded picture tokens, a mask token in place of the hidden ones, to patches."""
+    """Decoder of encoded video tokens to patches, with a mask token in place of the masked ones."""
 
     def __init__(self, config: ReleasedConfig, tokens: int) -> None:
         super().__init__()
@@ -180,7 +187,7 @@ class ReleasedDecoder(nn.Module):
         self.patches = nn.Linear(own, config.tubelet * config.patch**2 * 3)
 
     def forward(self, tokens: Float[Tensor, "B S N D"], hidden: Bool[Tensor, "B S N"]) -> Float[Tensor, "B S N Q"]:
-        """Predicted patches."""
+        """Return the predicted patches."""
         clips = len(tokens)
         shown = torch.where(hidden[..., None], self.mask_token.to(tokens.dtype), tokens)
         x = rearrange(self.enter(shown), "B S n w -> (B S) n w") + self.position
@@ -191,7 +198,7 @@ class ReleasedDecoder(nn.Module):
 
 
 class ReleasedObjective(nn.Module):
-    """The released objective; all of its parameters learn, which its own optimiser forgot."""
+    """Released pre-training objective; all of its parameters are trained, unlike in the released optimiser."""
 
     def __init__(self, predictor: MbtPredictor, config: ReleasedConfig, info: DatasetInfo, rng: RngTree) -> None:
         super().__init__()
@@ -207,7 +214,7 @@ class ReleasedObjective(nn.Module):
         self.decoder = make_seeded(rng, "released.decoder", partial(ReleasedDecoder, config, tokens))
 
     def forward(self, batch: Batch) -> Losses:
-        """0.05 recovery + contrast + both classifications, one value a clip."""
+        """Compute 0.05 recovery + contrast + both classification losses, each of shape (B,)."""
         mbt, inputs, weight = self.predictor.mbt, batch.inputs, self.config.polarity_weight
         present = inputs.present.float()
         encoded = mbt.encode(mbt.embed(inputs), attention=True, video_norm=False)
@@ -216,11 +223,11 @@ class ReleasedObjective(nn.Module):
         terms: dict[str, Tensor] = {f"cls_{name}": loss for name, loss in named.items()}
         words = self.cue_finder(inputs)
         answers = self.tacl.attend_to_words(self.words(words), encoded)
-        own, spoken = self.tacl.project_features(answers), words.mask.any(-1).any(-1)
-        for index, (name, scores) in enumerate(self.tacl.score_classes(own, words.mask).items()):
+        projected, has_words = self.tacl.project_features(answers), words.mask.any(-1).any(-1)
+        for index, (name, scores) in enumerate(self.tacl.score_classes(projected, words.mask).items()):
             loss = polarity_cross_entropy(scores, batch.target, self.sentiment, weight)
-            terms[f"cue_{name}"] = loss * present[:, index] * spoken
-        terms["tacl"] = self.tacl.compute_contrast(own, words.mask) * present[:, 0] * present[:, 1]
+            terms[f"cue_{name}"] = loss * present[:, index] * has_words
+        terms["tacl"] = self.tacl.compute_contrast(projected, words.mask) * present[:, 0] * present[:, 1]
         attention = encoded.video_attention
         assert attention is not None
         hidden = self.hide_tokens(batch, compute_mask_score(attention, answers["video"].attention, words.mask).detach())
@@ -231,31 +238,31 @@ class ReleasedObjective(nn.Module):
         return Losses(terms, {"hidden_video": share, "coverage": words.mask.any(-1).float().mean(-1)})
 
     def hide_tokens(self, batch: Batch, score: Float[Tensor, "B S N"]) -> Bool[Tensor, "B S N"]:
-        """The masked tokens of an epoch: the highest, less a few hints; by chance nothing in half of the segments."""
+        """Mask the top-ranked tokens except a few random hints; each segment is left unmasked with probability 0.5."""
         segments, tokens = score.shape[1:]
         ratio = 0.1 + 0.8 * min(0.5, batch.epoch / self.config.pretrain_epochs)
         masked, hints = int(ratio * tokens), int(REVEALED_SHARE * ratio * tokens)
-        chance = draw_uniform_scores(self.streams, "video", batch.epoch, batch.keys, segments, tokens + 1)
-        chance = chance.to(score.device, non_blocking=True)
+        uniform = draw_uniform_scores(self.streams, "video", batch.epoch, batch.keys, segments, tokens + 1)
+        uniform = uniform.to(score.device, non_blocking=True)
         rank = score.argsort(dim=-1, descending=True, stable=True).argsort(-1)
-        drawn = chance[..., :tokens].masked_fill(rank >= int(REVEALED_SHARE * tokens), 2.0).argsort(-1).argsort(-1)
-        return (rank < masked) & (drawn >= hints) & (chance[..., tokens:] >= UNMASKED_SEGMENT_CHANCE)
+        drawn = uniform[..., :tokens].masked_fill(rank >= int(REVEALED_SHARE * tokens), 2.0).argsort(-1).argsort(-1)
+        return (rank < masked) & (drawn >= hints) & (uniform[..., tokens:] >= UNMASKED_SEGMENT_CHANCE)
 
 
 def compute_mask_score(
-    attention: Float[Tensor, "B S N"], text: Float[Tensor, "B S K N"], here: Bool[Tensor, "B S K"]
+    attention: Float[Tensor, "B S N"], text: Float[Tensor, "B S K N"], mask: Bool[Tensor, "B S K"]
 ) -> Float[Tensor, "B S N"]:
-    """0.9 class-token attention + 0.1 text attention, mean over the segment's words."""
-    return CLASS_SHARE * attention + TEXT_SHARE * torch.einsum("bskn,bsk->bsn", text, _share_among_words(here))
+    """Compute 0.9 class-token attention + 0.1 text attention averaged over the segment's words."""
+    return CLASS_SHARE * attention + TEXT_SHARE * torch.einsum("bskn,bsk->bsn", text, _share_among_words(mask))
 
 
-def _share_among_words(here: Bool[Tensor, "B S K"]) -> Float[Tensor, "B S K"]:
-    """Weights of the words of a segment that sum to 1; zeros where it has none."""
-    return here / here.sum(-1, keepdim=True).clamp(min=1)
+def _share_among_words(mask: Bool[Tensor, "B S K"]) -> Float[Tensor, "B S K"]:
+    """Return equal weights of a segment's words that sum to 1; zeros if it has none."""
+    return mask / mask.sum(-1, keepdim=True).clamp(min=1)
 
 
 def compute_released_target(video: UInt8[Tensor, "B S T H W 3"], tubelet: int, patch: int) -> Float[Tensor, "B S N Q"]:
-    """Patches of raw pixels, each channel less its mean and over its (unbiased) deviation."""
+    """Cut raw pixels into patches, each channel standardised by its mean and (unbiased) deviation."""
     form = "B S (t a) (h b) (w c) ch -> B S (t h w) (a b c) ch"
     patches = rearrange(video.float(), form, a=tubelet, b=patch, c=patch)
     centred = (patches - patches.mean(-2, keepdim=True)) / (patches.std(-2, keepdim=True) + 1e-6)
@@ -265,7 +272,7 @@ def compute_released_target(video: UInt8[Tensor, "B S T H W 3"], tubelet: int, p
 def recovery_loss(
     predicted: Float[Tensor, "B S N Q"], target: Float[Tensor, "B S N Q"], hidden: Bool[Tensor, "B S N"]
 ) -> Float[Tensor, " B"]:
-    """Squared error, mean over the masked tokens of a clip; 0 where none is masked."""
+    """Average the squared error over the masked tokens of a clip; return 0 if none is masked."""
     error = (predicted - target).square().mean(-1) * hidden
     return error.sum((1, 2)) / hidden.sum((1, 2)).clamp(min=1)
 
@@ -275,24 +282,24 @@ def _make_mlp(width: int, out: int) -> nn.Sequential:
 
 
 def load_released_weights(objective: nn.Module, path: Path, notice: Callable[[str], None]) -> None:
-    """Fill the parts that MBT lacks from a checkpoint of the authors' code; a head for other classes is left.
+    """Load the pre-training modules from a checkpoint of the authors' code; skip heads with other classes.
 
-    Raises ConfigError for a shape that does not fit.
+    Raises ConfigError for any other shape that differs.
     """
     state, own = rename_released_state(load_tensors(path, "weights_all")), objective.state_dict()
     heads = [name for name in state if ".head." in name and own[name].shape != state[name].shape]
     state = {name: tensor for name, tensor in state.items() if name not in heads}
     for name, tensor in state.items():
         if name not in own or own[name].shape != tensor.shape:
-            wants = list(own[name].shape) if name in own else "no such tensor"
-            raise ConfigError(f"{path.name}: {name} is {list(tensor.shape)}, this config wants {wants}")
+            expected = list(own[name].shape) if name in own else "no such tensor"
+            raise ConfigError(f"weights_all: {path.name}: {name} is {list(tensor.shape)}, expected {expected}")
     objective.load_state_dict(state, strict=False)
-    left = f"; left over, since it scores other classes: {', '.join(heads)}" if heads else ""
-    notice(f"weights_all: {len(state)} parameters of the pre-training from {path.name}{left}")
+    unused = f"; unused, other number of classes: {', '.join(heads)}" if heads else ""
+    notice(f"weights_all: {len(state)} parameters of the pre-training from {path.name}{unused}")
 
 
 def rename_released_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our names for the tensors of the words' attention, the contrast and the decoder."""
+    """Rename the published tensors of word attention, contrast and decoder to this module's names."""
     state: dict[str, Tensor] = {}
     for name, tensor in published.items():
         for theirs, ours in PARAMETER_NAMES.items():
@@ -307,7 +314,7 @@ def rename_released_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def fit_released(
     config: ReleasedConfig, info: DatasetInfo, clips: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> Predictor:
-    """The finished predictor; its encoders started from the weights that MBT starts from under the same seed."""
+    """Pre-train, then fine-tune; the encoders start from the same weights as those of MBT for the same seed."""
     predictor = MbtPredictor(Mbt(config, len(info.classes), rng))
     load_pretrained(predictor.mbt, config, ctx.tracker.notify)
     objective = ReleasedObjective(predictor, config, info, rng)

@@ -1,7 +1,7 @@
-"""Learning from real acted speech, actors left out: mbt beside a logistic regression on MFCC statistics.
+"""Cross-validation of mbt on acted speech, with actors left out, against a logistic regression on MFCC statistics.
 
-`python -m tests.speech [FOLDER]` prints the table of docs/speech.md. Nothing of the program is bent for it: the folder
-becomes a data set like any other, and each fold is one run.
+`python -m tests.speech [FOLDER]` prints the table of docs/speech.md. The folder is an ordinary data set, and each fold
+is one run.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from methods import METHODS
 FOLDER = Path(__file__).resolve().parents[2] / "shared" / "data" / "java_sed_audio"
 FOLDS = 5
 SETTINGS: dict[str, object] = {"modalities": "audio", "segments": 3, "test_segments": 3, "scale": "released"}
-STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of the logistic regression, chosen on val
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of the logistic regression, selected on val
 CARD = DatasetInfo(
     name="java-sed",
     title="Java-SED, acted Javanese speech",
@@ -49,13 +49,13 @@ CARD = DatasetInfo(
     language="jv",
     licence="MIT",
     cite="github.com/2black0/sound-emotion-recognition-javanese",
-    obtain="SOURCE.txt in its folder says where it is from",
+    obtain="see SOURCE.txt in its folder",
     unreached=("neutral",),
 )
 
 
 class Titles:
-    """A screen that shows titles and notices, beside the table."""
+    """Progress reporter that prints titles and notices on stderr; the table goes to stdout."""
 
     def start_run(self, title: str) -> None:
         print(title, file=sys.stderr, flush=True)
@@ -74,22 +74,22 @@ class Titles:
 
 
 def speech(folder: Path) -> Dataset:
-    """The folder as a data set; a request's seed says which two actors are for test, the next two are for val."""
+    """Make the folder a data set; a request's seed selects two test actors, and the next two are for val."""
     return Dataset(CARD, lambda request: _load(folder, request))
 
 
 def _load(folder: Path, request: SplitRequest) -> DatasetSplits:
-    form = PrepareSpec.for_size(request.size, request.mels)
+    spec = PrepareSpec.for_size(request.size, request.mels)
     place = request.cache / "prepared" / CARD.name
     clips = split(folder, request.seed % FOLDS)
-    found = {name: prepare_clips(part, form, place, request.report_progress) for name, part in clips.items()}
+    found = {name: prepare_clips(part, spec, place, request.report_progress) for name, part in clips.items()}
     items = [item for part in found.values() for item in part]
     sets = {name: _clip_set(part) for name, part in found.items()}
     return DatasetSplits(
         CARD,
         **sets,
         fingerprint=compute_fingerprint({name: part.clips for name, part in sets.items()}, CARD),
-        content_hash=_content(items, form),
+        content_hash=_content(items, spec),
         issues=tuple(problem for item in items for problem in item.issues),
     )
 
@@ -99,13 +99,13 @@ def _clip_set(items: Sequence[PreparedClip]) -> PreparedClipSet:
     return PreparedClipSet(tuple(clip for clip, _ in usable), tuple(path for _, path in usable))
 
 
-def _content(items: Sequence[PreparedClip], form: PrepareSpec) -> str:
+def _content(items: Sequence[PreparedClip], spec: PrepareSpec) -> str:
     rows = sorted(f"{item.clip.key}\t{item.content}" for item in items if item.path is not None)
-    return hashlib.sha256("\n".join([form.folder_name, *rows]).encode()).hexdigest()
+    return hashlib.sha256("\n".join([spec.folder_name, *rows]).encode()).hexdigest()
 
 
 def split(folder: Path, fold: int) -> dict[str, list[Clip]]:
-    """The clips by whole actors: 2 fold + 1 and 2 fold + 2 for test, the next two for val, the other six for train."""
+    """Split clips by actor: actors 2 fold + 1 and 2 fold + 2 are for test, the next two for val, the rest for train."""
     with (folder / "manifest.csv").open() as file:
         rows = list(csv.DictReader(file))
     actors = sorted({row["group"] for row in rows})
@@ -120,7 +120,7 @@ def split(folder: Path, fold: int) -> dict[str, list[Clip]]:
 
 
 def statistics_of(path: Path) -> np.ndarray:
-    """(80,) mean and deviation over time of 20 MFCCs and of their deltas."""
+    """Return the (80,) means and deviations over time of 20 MFCCs and of their deltas."""
     import torch
     from torchaudio.compliance.kaldi import mfcc
     from torchaudio.functional import compute_deltas
@@ -135,12 +135,12 @@ def statistics_of(path: Path) -> np.ndarray:
 
 
 def table(clips: Sequence[Clip], known: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """(n, 80) statistics and (n,) labels."""
+    """Return the statistics, (n, 80), and the labels, (n,), of clips."""
     return np.stack([known[clip.key] for clip in clips]), np.array([clip.target for clip in clips])
 
 
 def logistic(clips: Mapping[str, Sequence[Clip]], known: Mapping[str, np.ndarray]) -> tuple[float, float, float]:
-    """Logistic regression on the same actors: its C, chosen on val, and its accuracies on val and test."""
+    """Fit a logistic regression on the same split; return its C, selected on val, and its accuracy on val and test."""
     train, val, test = (table(clips[name], known) for name in ("train", "val", "test"))
     fitted = [
         (strength, make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000)).fit(*train))
@@ -151,31 +151,31 @@ def logistic(clips: Mapping[str, Sequence[Clip]], known: Mapping[str, np.ndarray
 
 
 def run(folder: Path, results: Path, fold: int, method: str, **values: object) -> Record:
-    """One fold of a method as one run, on one thread."""
+    """Execute one fold of a method as a run on one thread; raise RuntimeError if it fails."""
     entry = METHODS[method]
     config = entry.config.from_preset("quick").override(values)
-    desk = RunEnvironment(results, MlflowStore(results), Titles(), lambda *_: [], threads=1, keep_weights=False)
-    record = execute(RunRequest(method, entry, config, "quick", speech(folder), fold), desk).record
+    environment = RunEnvironment(results, MlflowStore(results), Titles(), lambda *_: [], threads=1, keep_weights=False)
+    record = execute(RunRequest(method, entry, config, "quick", speech(folder), fold), environment).record
     if record.error is not None:
         raise RuntimeError(record.error.traceback)
     return record
 
 
 def interval(differences: list[float]) -> tuple[float, float, float]:
-    """Mean of paired differences, and its 95 % interval after Student."""
+    """Return the mean of paired differences and its 95 % interval by Student's t."""
     mean, count = statistics.mean(differences), len(differences)
     half = float(student.ppf(0.975, count - 1)) * statistics.stdev(differences) / count**0.5
     return mean, mean - half, mean + half
 
 
 def describe(folder: Path) -> dict[str, np.ndarray]:
-    """Clip key -> its MFCC statistics."""
+    """Return clip key -> MFCC statistics."""
     clips = [clip for part in split(folder, 0).values() for clip in part]
     return {clip.key: statistics_of(clip.sources.audio) for clip in clips if clip.sources.audio is not None}
 
 
 def measure(folder: Path, results: Path) -> dict[str, list[float]]:
-    """Print the folds; the test accuracies by column, percent."""
+    """Print one row per fold; return the test accuracies in percent by column."""
     known = describe(folder)
     found: dict[str, list[float]] = {name: [] for name in ("most frequent", "majority", "logistic", "mbt")}
     print(
@@ -192,16 +192,16 @@ def measure(folder: Path, results: Path) -> dict[str, list[float]]:
             values.append(100 * (value or 0.0))
         actors = ", ".join(sorted({clip.group.removeprefix("actor") for clip in clips["test"]}))
         cells = " | ".join(f"{values[-1]:.1f}" for values in found.values())
-        told = f"{100 * on_val:.1f} ({strength:g}), {100 * (mbt.scores['val/acc_e'] or 0.0):.1f}"
-        print(f"| {fold} | {actors} | {counts.total()} | {cells} | {told} |", flush=True)
+        val = f"{100 * on_val:.1f} ({strength:g}), {100 * (mbt.scores['val/acc_e'] or 0.0):.1f}"
+        print(f"| {fold} | {actors} | {counts.total()} | {cells} | {val} |", flush=True)
     return found
 
 
 def main(folder: Path) -> None:
-    """The table, its means, and the paired difference."""
+    """Print the table, its means and the paired differences."""
     if not (folder / "manifest.csv").is_file():
         raise SystemExit(
-            f"no manifest.csv under {folder}; name the folder of the speech: python -m tests.speech FOLDER"
+            f"no manifest.csv in {folder}; give the folder of the speech clips: python -m tests.speech FOLDER"
         )
     with tempfile.TemporaryDirectory() as results:
         found = measure(folder, Path(results))

@@ -1,4 +1,4 @@
-"""The contract that every registry entry keeps, on small real files: nothing can be added untested."""
+"""Contract of every registry entry, on small real files, so that nothing can be added untested."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ TINY = {
     **{"epochs": 1, "pretrain_epochs": 2, "size": 24, "mels": 32, "segments": 3, "test_segments": 3, "frames": 2},
     **{"width": 16, "heads": 2, "bottleneck": 2, "decoder_width": 16, "decoder_heads": 2, "contrast_width": 8},
 }
-SPAWNED = {"probe"}  # the one whose clips loader processes read here; those of the others do so behind the slow mark
+SPAWNED = {"probe"}  # read by loader processes in the fast tests; the other methods only in the slow ones
 EKMAN6 = DATASETS["ekman6"]
 
 
@@ -55,33 +55,33 @@ def cache(tmp_path_factory, ready_mlflow):
 
 
 def tiny(config):
-    """The config with the shortest schedule and the least of everything that it has."""
+    """Return the config with the shortest schedule and the smallest sizes for the fields that it has."""
     return config.override({name: value for name, value in TINY.items() if name in type(config).model_fields})
 
 
-def ask(method, seed=0):
+def make_request(method, seed=0):
     return RunRequest(method.name, method, tiny(method.config.from_preset("quick")), "quick", EKMAN6, seed)
 
 
 @pytest.fixture(scope="module", params=ENTRIES)
 def finished(request, tree, cache):
-    """A method of the registry, what it was asked, where, and its record."""
+    """Return the request, environment and record of a finished run of a registry method."""
     method = ENTRIES[request.param]
-    desk = RunEnvironment(cache, MlflowStore(cache), Quiet(), save_run_figures, data_folder=tree, threads=1)
-    return ask(method), desk, execute(ask(method), desk).record
+    environment = RunEnvironment(cache, MlflowStore(cache), Quiet(), save_run_figures, data_folder=tree, threads=1)
+    return make_request(method), environment, execute(make_request(method), environment).record
 
 
-def inputs_of(asked, desk, count=3):
-    """A few opened test clips, and the predictor that the run left."""
-    sampling = asked.method.sampling(asked.config, False)
-    corpus = EKMAN6.load(SplitRequest(desk.data_folder, desk.results, sampling.size, sampling.mels, 0))
+def inputs_of(request, environment, count=3):
+    """Return a batch of a few test clips, and the sampling that opened them."""
+    sampling = request.method.sampling(request.config, False)
+    corpus = EKMAN6.load(SplitRequest(environment.data_folder, environment.results, sampling.size, sampling.mels, 0))
     samples = [corpus.test.read(index, sampling, RngTree(0), 0) for index in range(count)]
     return collate(samples), sampling
 
 
-def predictor_of(asked, desk, record):
-    built = asked.method.build(asked.config, EKMAN6.info)
-    built.load_state_dict(load_file(desk.results / "runs" / record.key / "weights.safetensors"))
+def predictor_of(request, environment, record):
+    built = request.method.build(request.config, EKMAN6.info)
+    built.load_state_dict(load_file(environment.results / "runs" / record.key / "weights.safetensors"))
     built.train(False)
     return built
 
@@ -97,13 +97,17 @@ def test_a_run_ends_with_every_score(finished):
 
 
 def repeated(finished, folder, loaders):
-    """The record of another run of what was asked, in a results folder of its own."""
-    asked, desk, _ = finished
-    shutil.copytree(desk.results / "prepared", folder / "prepared")
+    """Execute the same request again in another results folder and return its record."""
+    request, environment, _ = finished
+    shutil.copytree(environment.results / "prepared", folder / "prepared")
     other = replace(
-        desk, results=folder, store=MlflowStore(desk.results), draw_figures=lambda *given: [], loaders=loaders
+        environment,
+        results=folder,
+        store=MlflowStore(environment.results),
+        draw_figures=lambda *given: [],
+        loaders=loaders,
     )
-    return execute(asked, other).record
+    return execute(request, other).record
 
 
 def test_the_same_spec_gives_the_same_scores(finished, tmp_path):
@@ -121,65 +125,65 @@ def test_the_same_spec_gives_the_same_scores_whatever_reads_the_clips(finished, 
     assert again.key == record.key and again.scores == record.scores
 
 
-def test_the_predictor_is_rebuilt_from_its_weights_and_says_the_same(finished):
+def test_the_predictor_rebuilt_from_its_weights_gives_the_same_scores(finished):
     import pandas
 
-    asked, desk, record = finished
-    inputs, _ = inputs_of(asked, desk, 6)
+    request, environment, record = finished
+    inputs, _ = inputs_of(request, environment, 6)
     with torch.inference_mode():
-        scores = predictor_of(asked, desk, record)(inputs).output
-    table = pandas.read_parquet(desk.results / "runs" / record.key / "predictions.parquet")
+        scores = predictor_of(request, environment, record)(inputs).output
+    table = pandas.read_parquet(environment.results / "runs" / record.key / "predictions.parquet")
     stored = table[table.split == "test"][[f"score/{name}" for name in EKMAN6.info.classes]].to_numpy()
     torch.testing.assert_close(scores, torch.tensor(stored), rtol=1e-4, atol=1e-5)
 
 
 def test_a_clip_s_scores_do_not_depend_on_its_neighbours(finished):
-    asked, desk, record = finished
-    predictor, (inputs, _) = predictor_of(asked, desk, record), inputs_of(asked, desk)
+    request, environment, record = finished
+    predictor, (inputs, _) = predictor_of(request, environment, record), inputs_of(request, environment)
     with torch.inference_mode():
         together = predictor(inputs).output
         alone = torch.cat([predictor(slice_batch(inputs, i, i + 1)).output for i in range(3)])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("lost", [(0,), (1,), (2,), (0, 1, 2)])
-def test_absent_modalities_are_borne(finished, lost):
-    asked, desk, record = finished
-    inputs, _ = inputs_of(asked, desk)
+@pytest.mark.parametrize("missing", [(0,), (1,), (2,), (0, 1, 2)])
+def test_missing_modalities_give_finite_scores(finished, missing):
+    request, environment, record = finished
+    inputs, _ = inputs_of(request, environment)
     present = inputs.present.clone()
-    present[:, list(lost)] = False
-    words = tuple(((),) * len(clip) for clip in inputs.words) if 2 in lost else inputs.words
+    present[:, list(missing)] = False
+    words = tuple(((),) * len(clip) for clip in inputs.words) if 2 in missing else inputs.words
     with torch.inference_mode():
-        scores = predictor_of(asked, desk, record)(replace(inputs, present=present, words=words)).output
+        scores = predictor_of(request, environment, record)(replace(inputs, present=present, words=words)).output
     assert scores.shape == (3, 6) and scores.isfinite().all()
 
 
 def test_an_explanation_has_a_curve_of_segments_and_classes_or_none(finished):
-    asked, desk, record = finished
-    inputs, sampling = inputs_of(asked, desk)
-    told = predictor_of(asked, desk, record).explain(inputs)
-    assert len(told) == 3
-    for explanation in told:
+    request, environment, record = finished
+    inputs, sampling = inputs_of(request, environment)
+    explanations = predictor_of(request, environment, record).explain(inputs)
+    assert len(explanations) == 3
+    for explanation in explanations:
         assert explanation.curve is None or explanation.curve.shape == (sampling.segments, 6)
 
 
-def test_what_is_told_of_validation_clips_is_kept_and_drawn_and_listed(finished):
-    _, desk, record = finished
-    folder = desk.results / "runs" / record.key
+def test_explanations_of_validation_clips_are_stored_and_drawn_and_listed(finished):
+    _, environment, record = finished
+    folder = environment.results / "runs" / record.key
     explained = read_explanations(folder)
-    told = {"explained.json", "explained.safetensors"} & set(record.files)
-    assert bool(told) == (explained is not None) == ("emotions.png" in record.files)
+    files = {"explained.json", "explained.safetensors"} & set(record.files)
+    assert bool(files) == (explained is not None) == ("emotions.png" in record.files)
     assert {path.name for path in folder.glob("*.png")} <= set(record.files)
     if explained is not None:
-        corpus = EKMAN6.load(SplitRequest(desk.data_folder, desk.results, 24, 32, 0))
-        keys = {key for found in explained.stages.values() for key in found} | set(explained.shown)
+        corpus = EKMAN6.load(SplitRequest(environment.data_folder, environment.results, 24, 32, 0))
+        keys = {key for stage in explained.stages.values() for key in stage} | set(explained.shown)
         assert keys <= {clip.key for clip in corpus.val.clips} and len(explained.shown) == 4
 
 
-def test_every_arm_is_its_base_method_or_a_variant_that_a_record_can_tell_apart():
+def test_every_arm_has_a_distinct_config():
     configs = {name: arm.method.config.from_preset("quick").override(arm.overrides) for name, arm in get_arms().items()}
-    told = {(arm.method.name, configs[name].model_dump_json()) for name, arm in get_arms().items()}
-    assert len(told) == len(configs)
+    distinct = {(arm.method.name, configs[name].model_dump_json()) for name, arm in get_arms().items()}
+    assert len(distinct) == len(configs)
 
 
 @pytest.mark.parametrize("name", DATASETS)
@@ -198,10 +202,10 @@ def test_a_data_set_gives_disjoint_splits_that_follow_from_the_seed(name, tmp_pa
     root = write_tree(tmp_path_factory.mktemp("splits"), entry.info, 5, 1, seconds=0.1)
     cache = tmp_path_factory.mktemp("cache")
     corpora = [entry.load(SplitRequest(root, cache, 16, 24, seed)) for seed in (0, 0, 1)]
-    stated = entry.info.group == "session"  # the next session is for val, whatever the seed
+    fixed_val = entry.info.group == "session"  # val is the next session for every seed
     assert (
         corpora[0].fingerprint == corpora[1].fingerprint
-        and (corpora[2].fingerprint == corpora[0].fingerprint) == stated
+        and (corpora[2].fingerprint == corpora[0].fingerprint) == fixed_val
     )
     assert corpora[0].content_hash == corpora[1].content_hash
     splits = [corpora[0].train.clips, corpora[0].val.clips, corpora[0].test.clips]
@@ -209,4 +213,4 @@ def test_a_data_set_gives_disjoint_splits_that_follow_from_the_seed(name, tmp_pa
     groups = [{clip.group for clip in clips} for clips in splits]
     assert not groups[0] & groups[1] and not (groups[0] | groups[1]) & groups[2]
     assert {clip.split for clip in splits[2]} == {"test"}
-    assert {clip.split for clip in splits[1]} == ({"val"} if stated else {"train"})
+    assert {clip.split for clip in splits[1]} == ({"val"} if fixed_val else {"train"})

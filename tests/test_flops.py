@@ -1,4 +1,4 @@
-"""The formula of a step's useful work against products counted one by one."""
+"""Formula for the FLOP of a training step, compared with PyTorch's counter."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ WIDER = {"width": 64, "decoder_width": 64, "audio_stride": 8, "contrast_width": 
 
 
 def counted(model: nn.Module, batch: Batch) -> int:
-    """Every product of a step; attention as the two products that it is."""
+    """Count the FLOP of all products of a step, with attention as two products."""
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         losses = model(batch)
         torch.stack([term.sum() for term in losses.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
@@ -33,8 +33,8 @@ def counted(model: nn.Module, batch: Batch) -> int:
 def test_the_formula_counts_a_step_of_mart(progress: float) -> None:
     config = SMALL.override({**WIDER, "verify": "none"})
     batch = one_clip(spoken_batch(config, progress), 0)
-    wanted = counted(objective(config), batch)
-    assert flops.pre_training(config, 2, compute_mask_ratio(config, progress)) == pytest.approx(wanted, rel=0.02)
+    expected = counted(objective(config), batch)
+    assert flops.pre_training(config, 2, compute_mask_ratio(config, progress)) == pytest.approx(expected, rel=0.02)
 
 
 def test_the_formula_counts_a_released_step() -> None:

@@ -1,4 +1,4 @@
-"""Real acted speech on the road that all data take: actors are left out, and sound alone is enough."""
+"""Acted speech as an ordinary data set: actors are left out, and audio without video is enough."""
 
 import numpy as np
 import pandas
@@ -37,7 +37,7 @@ def test_every_actor_is_left_out_once_and_straddles_no_splits(folder):
 
 
 @pytest.mark.slow
-def test_mbt_runs_on_sound_alone_and_scores_actors_it_never_heard(folder, results):
+def test_mbt_runs_on_audio_only_and_scores_unseen_actors(folder, results):
     record = run(folder, results, 0, "mbt", **SETTINGS, epochs=3)
     table = pandas.read_parquet(results / "runs" / record.key / PREDICTIONS_FILE)
     assert np.isfinite(table.filter(like="score/").to_numpy()).all()

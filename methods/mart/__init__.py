@@ -1,1 +1,1 @@
-"""MART (Zhang et al., CVPR 2024), one module for each part of the paper."""
+"""MART (Zhang et al., CVPR 2024): one module per part of the paper."""

@@ -1,6 +1,7 @@
-"""MART and its released variant as registry entries, and what reports print of them.
+"""Registry entries of MART and of its released variant, with their tables in reports.
 
-Columns of ablation tables, measures, tables of notes, and the published numbers.
+These are the columns of ablation tables, the shares of segments with a cue, the scores of verification, and the file of
+published numbers.
 """
 
 from __future__ import annotations
@@ -16,30 +17,29 @@ from methods.mbt.config import ENCODER_WEIGHTS, describe_modalities, make_sampli
 PAPER = Path(__file__).with_name("paper.json")
 SHOWN_FIELDS = ("batch", "lr", "weight_decay", "epochs", "pretrain_epochs", "pretrain_lr", "segments", "size", "width")
 
-FEW_CUES = 10.0  # percent of segments; below it a method that lives on words is hardly itself
-CUE_SHARES = "Cues: share of training segments with an affective cue, and with one that passed verification, percent."
-FOUND_CUES = Measure("coverage", "pretrain/coverage", "a cue", unit=100.0, meaning=CUE_SHARES)
+FEW_CUES = 10.0  # percent of segments; with fewer, MART's masking and contrastive loss are nearly inactive
+CUE_SHARES = "Cues: training segments with an affective cue, and with a cue that passed verification, in percent."
+FOUND_CUES = Measure("coverage", "pretrain/coverage", "with cue", unit=100.0, meaning=CUE_SHARES)
 KEPT_CUES = Measure(
     "kept",
     "pretrain/coverage_kept",
     "kept",
-    "cues kept, percent",
+    "segments with a kept cue, percent",
     unit=100.0,
     meaning=CUE_SHARES,
     least=FEW_CUES,
-    warning=f"fewer than {FEW_CUES:.0f} % of the segments keep a cue: a method that lives on words is hardly itself "
-    "here",
+    warning=f"fewer than {FEW_CUES:.0f} % of the segments keep a cue, so cue-based training is nearly inactive",
 )
 CUE_NOTES = {
-    "pretrain/coverage": "a cue",
+    "pretrain/coverage": "with cue",
     "pretrain/coverage_sentiment": "after E1",
     "pretrain/coverage_emotion": "after E2",
     "pretrain/coverage_degree": "after E3",
     "pretrain/coverage_kept": "kept",
-    "pretrain/fallback": "masked without",
+    "pretrain/fallback": "masked by fallback",
 }
 CUE_TABLE = NoteTable(
-    "segments with an affective cue in the last epoch of pre-training, percent",
+    "segments with an affective cue, last epoch of pre-training, percent",
     labels=(),
     headings=tuple(CUE_NOTES.values()),
     rows=(((), tuple(CUE_NOTES)),),
@@ -50,9 +50,9 @@ LEVELS = {"sentiment": "E1", "emotion": "E2", "degree": "E3"}
 VERIFIED_BY = "Cues are verified by sentiment (E1), emotion (E2) and degree (E3)."
 FOUND_ERRORS = ("dropped", "precision", "random_precision", "recall", "random_recall")
 VERIFICATION_TABLE = NoteTable(
-    "verification on the sample: finding planted wrong words, percent\n"
-    "E1 sentiment, E2 emotion, E3 degree; random = as many dropped by chance",
-    labels=("clips", "stage"),
+    "verification on the sample: detection of planted wrong words, percent\n"
+    "E1 sentiment, E2 emotion, E3 degree; random = as many words dropped at random",
+    labels=("split", "level"),
     headings=tuple(name.partition("_")[0] for name in FOUND_ERRORS),
     rows=tuple(
         ((split, level), tuple(f"pretrain/verify/{split}/{stage}/{name}" for name in FOUND_ERRORS))
@@ -64,7 +64,7 @@ VERIFICATION_TABLE = NoteTable(
 MART_RELEASED = Method(
     name="mart-released",
     version=1,
-    title="MART as its authors' code computes it, with its optimiser and batches repaired",
+    title="MART as in its authors' code, with optimiser and batching repaired",
     config=ReleasedConfig,
     build=Deferred("methods.mbt.supervised:build_mbt"),
     fit=Deferred("methods.mart_released:fit_released"),
@@ -79,7 +79,7 @@ MART_RELEASED = Method(
 
 
 def describe_ablation(config: Mapping[str, Any]) -> dict[str, ConfigParts]:
-    """Say which parts a config has, in the tables of masking, recovery, verification and modalities."""
+    """Return the columns of a config in the tables of masking, recovery, verification and modalities."""
     masking, levels = _describe_masking(config), _list_levels(config)
     return {
         "components": ConfigParts({"masking": masking is not False, "verification": levels}, VERIFIED_BY),
@@ -91,7 +91,7 @@ def describe_ablation(config: Mapping[str, Any]) -> dict[str, ConfigParts]:
 
 
 def _describe_masking(config: Mapping[str, Any]) -> str | bool:
-    """What decides which tokens are hidden, and how many: "affective 10-50 %"; False where none is."""
+    """Return strategy and share of masked tokens, e.g. "affective 10-50 %"; False without masking."""
     if config.get("mask", "none") == "none":
         return False
     low, high = (f"{100 * config[name]:.0f}" for name in ("mask_from", "mask_to"))
@@ -99,7 +99,7 @@ def _describe_masking(config: Mapping[str, Any]) -> str | bool:
 
 
 def _list_levels(config: Mapping[str, Any]) -> str | bool:
-    """The levels of verification that a cue has to pass; False where it has to pass none."""
+    """Return the levels of verification that a cue must pass, e.g. "E1, E2"; False without verification."""
     stages, last = list(LEVELS), config.get("verify", "none")
     return ", ".join(LEVELS[stage] for stage in stages[: stages.index(last) + 1]) if last in LEVELS else False
 

@@ -1,4 +1,4 @@
-"""The pre-training of MART in the order of the paper (METHOD.md sections 2 to 7), and fine-tuning as MBT after it.
+"""Pre-training of MART in the order of the paper (METHOD.md sections 2 to 7), then fine-tuning as for MBT.
 
 Key: B clips, S segments, K cues of a segment, N tokens, D width, C classes.
 """
@@ -67,7 +67,7 @@ from methods.mbt.supervised import (
 
 
 class MartPredictor(MbtPredictor):
-    """MBT, with MART's temporal scores and its verdict on every cue as explanation."""
+    """MBT whose explanations are MART's temporal emotion scores and the verification of every cue."""
 
     def __init__(self, mbt: Mbt, config: MartConfig, info: DatasetInfo) -> None:
         super().__init__(mbt)
@@ -77,34 +77,34 @@ class MartPredictor(MbtPredictor):
 
     @cached_property
     def find_cues(self) -> CueFinder:
-        """Find the cues of a batch; the lexicon is loaded when it is first wanted."""
+        """Return the look-up of a batch's cues; the lexicon is loaded on first use."""
         return CueFinder(load_lexicon(self.config.lexicon), self.info)
 
     def score_segments(self, encoded: EncodedSegments, inputs: Inputs) -> TemporalScores:
-        """Eq. 3 on encoded segments."""
+        """Compute the temporal emotion scores (Eq. 3) of encoded segments."""
         features = (encoded.video_class, encoded.audio_class)
         return compute_temporal_scores(self.mbt, *features, inputs.present, self.config.tcam)
 
     def verify(self, temporal: TemporalScores, cues: CueBatch) -> VerificationLevels:
-        """E1, E2 and E3 of every cue."""
+        """Verify every cue at levels E1, E2 and E3."""
         return verify_cues(temporal.curve.detach(), cues, self.sentiment, self.config.tau_degree)
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
-        """The temporal emotion curve of each clip, and which stages each of its cues passes."""
+        """Return the temporal emotion scores of each clip, (S, C), and the levels that each of its cues passes."""
         encoded, cues = self.mbt.encode(self.mbt.embed(inputs)), self.find_cues(inputs)
         temporal = self.score_segments(encoded, inputs)
-        stages, features = self.verify(temporal, cues), compute_clip_features(encoded)
-        told = []
+        levels, features = self.verify(temporal, cues), compute_clip_features(encoded)
+        explanations = []
         for b, clip in enumerate(cues.by_segment):
-            places = [(s, k, cue) for s, slot in enumerate(clip) for k, cue in enumerate(slot)]
-            verdicts = [CueVerdict(cue.text, cue.start, *(bool(at[b, s, k]) for at in stages)) for s, k, cue in places]
-            told.append(Explanation(temporal.curve[b].cpu(), tuple(verdicts), feature=features[b].cpu()))
-        return told
+            placed = [(s, k, cue) for s, slot in enumerate(clip) for k, cue in enumerate(slot)]
+            verdicts = [CueVerdict(cue.text, cue.start, *(bool(x[b, s, k]) for x in levels)) for s, k, cue in placed]
+            explanations.append(Explanation(temporal.curve[b].cpu(), tuple(verdicts), feature=features[b].cpu()))
+        return explanations
 
 
 @dataclass(frozen=True)
 class CueReading:
-    """What the words of a batch are worth: cues, verdicts, and what each modality answers."""
+    """Cues of a batch, their verification, and the features that they attend to in each modality."""
 
     cues: CueBatch
     levels: VerificationLevels
@@ -114,7 +114,7 @@ class CueReading:
 
 
 class MartObjective(nn.Module):
-    """The pre-training objective; a term whose weight is 0 is not computed."""
+    """Pre-training objective of MART; a term whose weight is 0 is not computed."""
 
     def __init__(self, predictor: MartPredictor, config: MartConfig, info: DatasetInfo, rng: RngTree) -> None:
         super().__init__()
@@ -135,12 +135,12 @@ class MartObjective(nn.Module):
         if self.uses_recovery:
             check_mask_groups(config.mask, predictor.mbt.video_grid, time_axis=0)
             check_mask_groups(config.mask, predictor.mbt.audio_grid, time_axis=1)
-            self.picture_target = target.make_picture_target(config)
-            sizes = (classes, self.picture_target.size, target.recovers_sound)
+            self.video_target = target.make_video_target(config)
+            sizes = (classes, self.video_target.size, target.recovers_audio)
             self.decoders = make_decoders(config, predictor.mbt, *sizes, rng)
 
     def forward(self, batch: Batch) -> Losses:
-        """Every term and note of METHOD.md section 7, one value a clip."""
+        """Compute the loss terms of METHOD.md section 7 and logged measurements, each of shape (B,)."""
         predictor, inputs, config = self.predictor, batch.inputs, self.config
         tokens = predictor.mbt.embed(inputs)
         encoded = predictor.mbt.encode(tokens, attention=self.uses_recovery)
@@ -149,59 +149,62 @@ class MartObjective(nn.Module):
         named = compute_head_losses(heads, batch, predictor.sentiment, config.polarity_weight)
         terms: dict[str, Tensor] = {f"cls_{name}": loss for name, loss in named.items()}
         notes: dict[str, Tensor] = {}
-        read = self._read_cues(batch, encoded, temporal) if self.uses_cues else None
-        if read is not None:
-            terms |= self._compute_cue_losses(batch, read, notes)
-            notes |= measure_cue_coverage(read.cues, read.levels, read.verified)
+        reading = self._read_cues(batch, encoded, temporal) if self.uses_cues else None
+        if reading is not None:
+            terms |= self._compute_cue_losses(batch, reading, notes)
+            notes |= measure_cue_coverage(reading.cues, reading.levels, reading.verified)
         if self.uses_recovery:
-            terms |= self._compute_recovery_losses(batch, tokens, encoded, temporal, read, notes)
+            terms |= self._compute_recovery_losses(batch, tokens, encoded, temporal, reading, notes)
         return Losses(terms, {name: value.detach() for name, value in notes.items()})
 
     def explain(self, batch: Batch) -> list[Explanation]:
-        """What the predictor tells, and what the second pass hides of each clip and recovers of its emotions."""
-        told = self.predictor.explain(batch.inputs)
+        """Return the predictor's explanations, with the masks of each clip and its recovered emotion distribution."""
+        explanations = self.predictor.explain(batch.inputs)
         if not self.uses_recovery:
-            return told
+            return explanations
         tokens = self.predictor.mbt.embed(batch.inputs)
         encoded = self.predictor.mbt.encode(tokens, attention=True)
         temporal = self.predictor.score_segments(encoded, batch.inputs)
-        read = self._read_cues(batch, encoded, temporal) if self.uses_cues else None
-        evidence = {name: self._make_mask_inputs(name, batch, encoded, read) for name in MODALITIES}
-        hidden = {name: self._hide_tokens(of, batch) for name, of in evidence.items()}
+        reading = self._read_cues(batch, encoded, temporal) if self.uses_cues else None
+        inputs = {name: self._make_mask_inputs(name, batch, encoded, reading) for name in MODALITIES}
+        hidden = {name: self._hide_tokens(mask_inputs, batch) for name, mask_inputs in inputs.items()}
         _, scores = self._decode_visible(tokens, hidden, batch.progress)
-        masks = make_mask_snapshots(self.config, batch, evidence, hidden)
+        masks = make_mask_snapshots(self.config, batch, inputs, hidden)
         trained = self.w_kl > 0 and self.config.kl_axis == "class"
-        found = [share.softmax(-1).cpu() if trained else None for share in scores]
-        return [replace(one, recovered=of, masks=mask) for one, of, mask in zip(told, found, masks, strict=True)]
+        recovered = [clip_scores.softmax(-1).cpu() if trained else None for clip_scores in scores]
+        rows = zip(explanations, recovered, masks, strict=True)
+        return [replace(explanation, recovered=shares, masks=mask) for explanation, shares, mask in rows]
 
     def _read_cues(self, batch: Batch, encoded: EncodedSegments, temporal: TemporalScores) -> CueReading:
-        """Look the cues up, verify them, and ask both modalities about them."""
+        """Look up the cues, verify them (all are kept at first), and attend from them to both modalities."""
         cues = self.predictor.find_cues(batch.inputs)
-        stages = self.predictor.verify(temporal, cues)
-        begun = batch.progress >= self.config.verify_after
-        kept = stages.select_passing(self.config.verify if begun else "none", cues)
+        levels = self.predictor.verify(temporal, cues)
+        started = batch.progress >= self.config.verify_after
+        kept = levels.select_passing(self.config.verify if started else "none", cues)
         words = self.words(cues)
         tokens = {"video": encoded.video, "audio": encoded.audio}
         answers = {name: self.asks[name](words, tokens[name]) for name in MODALITIES}
-        return CueReading(cues, stages, kept, words, answers)
+        return CueReading(cues, levels, kept, words, answers)
 
-    def _compute_cue_losses(self, batch: Batch, read: CueReading, notes: dict[str, Tensor]) -> dict[str, Tensor]:
-        """L_cls of the cues' contents and L_tacl (Eqs. 4 and 5)."""
+    def _compute_cue_losses(self, batch: Batch, reading: CueReading, notes: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Compute L_cls of x_vl and x_al, and L_tacl (Eqs. 4 and 5); add alignment and spread to `notes`."""
         config, present = self.config, batch.inputs.present.float()
         terms: dict[str, Tensor] = {}
         if config.w_cue > 0:
             for index, name in enumerate(MODALITIES):
-                loss = self._compute_cue_loss(self.heads[name](read.answers[name].content), batch, read.verified)
+                loss = self._compute_cue_loss(self.heads[name](reading.answers[name].content), batch, reading.verified)
                 terms[f"cue_{name}"] = config.w_cue * loss * present[:, index]
         if config.w_tacl > 0:
             both = present[:, 0] * present[:, 1]
-            x_vl, x_al = (normalize(self.projections[name](read.answers[name].content), dim=-1) for name in MODALITIES)
-            x_l = normalize(self.project_words(read.word_features), dim=-1)
+            x_vl, x_al = (
+                normalize(self.projections[name](reading.answers[name].content), dim=-1) for name in MODALITIES
+            )
+            x_l = normalize(self.project_words(reading.word_features), dim=-1)
             for index, (name, own, other) in enumerate((("video", x_vl, x_al), ("audio", x_al, x_vl))):
-                loss = contrastive_loss(own, other, x_l, read.verified, config.tau, config.negatives)
+                loss = contrastive_loss(own, other, x_l, reading.verified, config.tau, config.negatives)
                 terms[f"tacl_{name}"] = config.w_tacl * loss * both
-                notes[f"alignment_{name}"] = measure_cue_alignment(own, x_l, read.verified, present[:, index])
-                notes[f"spread_{name}"] = measure_feature_spread(own, read.verified, present[:, index])
+                notes[f"alignment_{name}"] = measure_cue_alignment(own, x_l, reading.verified, present[:, index])
+                notes[f"spread_{name}"] = measure_feature_spread(own, reading.verified, present[:, index])
         return terms
 
     def _compute_cue_loss(self, scores: Float[Tensor, "B S K C"], batch: Batch, kept: Tensor) -> Float[Tensor, " B"]:
@@ -215,15 +218,15 @@ class MartObjective(nn.Module):
         tokens: PatchTokens,
         encoded: EncodedSegments,
         temporal: TemporalScores,
-        read: CueReading | None,
+        reading: CueReading | None,
         notes: dict[str, Tensor],
     ) -> dict[str, Tensor]:
-        """Hide tokens, encode the rest, and recover patches and the emotion distribution."""
+        """Mask tokens, encode the rest, and compute the losses of recovered patches and emotion distribution."""
         hidden = {
-            name: self._hide_tokens(self._make_mask_inputs(name, batch, encoded, read), batch) for name in MODALITIES
+            name: self._hide_tokens(self._make_mask_inputs(name, batch, encoded, reading), batch) for name in MODALITIES
         }
         patches, scores = self._decode_visible(tokens, hidden, batch.progress)
-        notes |= self._measure_masks(batch, temporal, read, hidden)
+        notes |= self._measure_masks(batch, temporal, reading, hidden)
         terms: dict[str, Tensor] = {}
         if self.w_patch > 0:
             for name, loss in self._compute_patch_losses(batch, hidden, patches, notes).items():
@@ -235,7 +238,7 @@ class MartObjective(nn.Module):
     def _decode_visible(
         self, tokens: PatchTokens, hidden: dict[str, Tensor], progress: float
     ) -> tuple[dict[str, Tensor], Float[Tensor, "B S C"]]:
-        """What the decoders make of the visible tokens: modality -> patches, and emotion scores."""
+        """Encode and decode the visible tokens; return modality -> patches (B, S, N, Q), and emotion scores."""
         mask, ratio = self.config.mask, compute_mask_ratio(self.config, progress)
         grids = {"video": (self.predictor.mbt.video_grid, 0), "audio": (self.predictor.mbt.audio_grid, 1)}
         visible = {
@@ -243,31 +246,31 @@ class MartObjective(nn.Module):
             for name, where in hidden.items()
         }
         seen = self.predictor.mbt.encode(tokens, VisibleTokens(visible["video"], visible["audio"]))
-        own, present = {"video": seen.video, "audio": seen.audio}, tokens.present.float()
+        encoded, present = {"video": seen.video, "audio": seen.audio}, tokens.present.float()
         patches, scores = {}, []
         for name, decoder in self.decoders.items():
-            patches[name], score = decoder(own[name], visible[name])
+            patches[name], score = decoder(encoded[name], visible[name])
             scores.append(score * present[:, MODALITIES.index(name), None, None])
         return patches, torch.stack(scores).sum(0)
 
-    def _hide_tokens(self, evidence: MaskInputs, batch: Batch) -> Bool[Tensor, "B S N"]:
-        """The hidden tokens of a modality (Eqs. 6 and 7)."""
+    def _hide_tokens(self, inputs: MaskInputs, batch: Batch) -> Bool[Tensor, "B S N"]:
+        """Select the masked tokens of a modality (Eqs. 6 and 7)."""
         ratio = compute_mask_ratio(self.config, batch.progress)
-        return MASK_STRATEGIES[self.config.mask](evidence, ratio, self.config.reveal)
+        return MASK_STRATEGIES[self.config.mask](inputs, ratio, self.config.reveal)
 
     def _make_mask_inputs(
-        self, modality: str, batch: Batch, encoded: EncodedSegments, read: CueReading | None
+        self, modality: str, batch: Batch, encoded: EncodedSegments, reading: CueReading | None
     ) -> MaskInputs:
-        """What may decide which tokens of a modality are hidden."""
+        """Collect the inputs of the masking strategy for a modality; gradients do not pass."""
         mbt, is_video = self.predictor.mbt, modality == "video"
         attention = encoded.video_attention if is_video else encoded.audio_attention
         assert attention is not None
-        chance = draw_uniform_scores(self.streams, modality, batch.epoch, batch.keys, *attention.shape[1:])
+        uniform = draw_uniform_scores(self.streams, modality, batch.epoch, batch.keys, *attention.shape[1:])
         return MaskInputs(
             attention=attention,
-            cue_attention=None if read is None else read.answers[modality].attention.detach(),
-            verified=None if read is None else read.verified,
-            uniform_scores=chance.to(attention.device, non_blocking=True),
+            cue_attention=None if reading is None else reading.answers[modality].attention.detach(),
+            verified=None if reading is None else reading.verified,
+            uniform_scores=uniform.to(attention.device, non_blocking=True),
             grid=mbt.video_grid if is_video else mbt.audio_grid,
             time_axis=0 if is_video else 1,
         )
@@ -275,37 +278,39 @@ class MartObjective(nn.Module):
     def _compute_patch_losses(
         self, batch: Batch, hidden: dict[str, Tensor], patches: dict[str, Tensor], notes: dict[str, Tensor]
     ) -> dict[str, Float[Tensor, " B"]]:
-        """Modality -> patch loss; notes the share of hidden sound that no visible patch gives away."""
+        """Return modality -> patch loss; add to `notes` the share of masked audio that no visible patch overlaps."""
         config, inputs = self.config, batch.inputs
-        video = self.picture_target.compute(inputs.video)
+        video = self.video_target.compute(inputs.video)
         losses = {"video": patch_loss(patches["video"], video, hidden["video"][..., None].expand_as(video))}
         if "audio" in patches:
             audio = compute_audio_target(scale_mel(inputs.audio), config.audio_patch, config.audio_stride)
             frames = inputs.audio.shape[2]
-            free = find_uncovered_audio(hidden["audio"], config.mels, frames, config.audio_patch, config.audio_stride)
-            share = free.float().sum((1, 2, 3)) / (hidden["audio"].sum((1, 2)) * free.shape[-1]).clamp(min=1)
+            uncovered = find_uncovered_audio(
+                hidden["audio"], config.mels, frames, config.audio_patch, config.audio_stride
+            )
+            share = uncovered.float().sum((1, 2, 3)) / (hidden["audio"].sum((1, 2)) * uncovered.shape[-1]).clamp(min=1)
             notes["sound_share"] = share.where(inputs.present[:, 1], torch.nan)
-            losses["audio"] = patch_loss(patches["audio"], audio, free)
+            losses["audio"] = patch_loss(patches["audio"], audio, uncovered)
         return losses
 
     def _measure_masks(
-        self, batch: Batch, temporal: TemporalScores, read: CueReading | None, hidden: dict[str, Tensor]
+        self, batch: Batch, temporal: TemporalScores, reading: CueReading | None, hidden: dict[str, Tensor]
     ) -> dict[str, Tensor]:
-        """How much is hidden, how often for want of cues, and how flat the target is (1 = flat)."""
+        """Measure the masked share, the share of segments masked without a cue, and the target's entropy / log C."""
         target = temporal.curve.softmax(-1)
         notes = {"target_entropy": -(target * target.log()).sum(-1).mean(-1) / math.log(target.shape[-1])}
-        for index, (name, where) in enumerate(hidden.items()):
-            notes[f"hidden_{name}"] = where.float().mean((1, 2)).where(batch.inputs.present[:, index], torch.nan)
-        if read is not None and self.config.mask == "affective":
-            notes["fallback"] = (~read.verified.any(-1)).float().mean(-1)
+        for index, (name, masked) in enumerate(hidden.items()):
+            notes[f"hidden_{name}"] = masked.float().mean((1, 2)).where(batch.inputs.present[:, index], torch.nan)
+        if reading is not None and self.config.mask == "affective":
+            notes["fallback"] = (~reading.verified.any(-1)).float().mean(-1)
         return notes
 
 
-def measure_cue_coverage(cues: CueBatch, stages: VerificationLevels, kept: Tensor) -> dict[str, Float[Tensor, " B"]]:
-    """Share of segments with a cue before and after each stage; share of cues that pass it (NaN without cues)."""
+def measure_cue_coverage(cues: CueBatch, levels: VerificationLevels, kept: Tensor) -> dict[str, Float[Tensor, " B"]]:
+    """Return shares of segments with a cue before and after each level, and of cues that pass (NaN without cues)."""
     notes = {"coverage": cues.mask.any(-1).float().mean(-1), "coverage_kept": kept.any(-1).float().mean(-1)}
     count = cues.mask.sum((1, 2)).float()
-    for name, passed in stages._asdict().items():
+    for name, passed in levels._asdict().items():
         notes[f"coverage_{name}"] = passed.any(-1).float().mean(-1)
         notes[f"pass_{name}"] = passed.sum((1, 2)) / torch.where(count > 0, count, torch.nan)
     return notes
@@ -316,14 +321,14 @@ def _make_pair(rng: RngTree, name: str, make: Callable[[], nn.Module]) -> nn.Mod
 
 
 def build_mart(config: MartConfig, info: DatasetInfo) -> MartPredictor:
-    """Make a predictor whose weights are to be loaded."""
+    """Build an untrained predictor to load weights into."""
     return MartPredictor(Mbt(config, len(info.classes), RngTree(0)), config, info)
 
 
 def fit_mart(
     config: MartConfig, info: DatasetInfo, clips: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> Predictor:
-    """The finished predictor; its encoders started from the weights that MBT starts from under the same seed."""
+    """Pre-train, then fine-tune; the encoders start from the same weights as those of MBT for the same seed."""
     predictor = MartPredictor(Mbt(config, len(info.classes), rng), config, info)
     load_pretrained(predictor.mbt, config, ctx.tracker.notify)
     objective = MartObjective(predictor, config, info, rng).to(ctx.device)
@@ -337,29 +342,36 @@ def fit_mart(
 def _explain_pretraining(
     objective: MartObjective, config: MartConfig, clips: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> dict[str, Explanation]:
-    """What became of the words of every clip, and of a few clips of val what is hidden and recovered in the end."""
+    """Explain the cues of every clip and, for a few clips of val, the final masks and recovered distributions."""
     fixed = make_sampling(config.override({"test_segments": config.segments}), False)
-    told: dict[str, Explanation] = {}
+    explanations: dict[str, Explanation] = {}
     if objective.uses_cues:
         for split in (clips, val):
-            told |= explain(objective.predictor, split, fixed, rng, ctx)
+            explanations |= explain(objective.predictor, split, fixed, rng, ctx)
     if objective.uses_recovery:
-        few = choose_showcase_clips(val.clips)
+        shown = choose_showcase_clips(val.clips)
         with torch.inference_mode(), ctx.timer("explain"):
-            inputs = collate([val.read(index, fixed, rng, 0) for index in few]).to(torch.device(ctx.device))
-            label = torch.tensor([val.clips[index].target for index in few], device=ctx.device)
-            keys = tuple(val.clips[index].key for index in few)
+            inputs = collate([val.read(index, fixed, rng, 0) for index in shown]).to(torch.device(ctx.device))
+            label = torch.tensor([val.clips[index].target for index in shown], device=ctx.device)
+            keys = tuple(val.clips[index].key for index in shown)
             batch = Batch(inputs, label, keys, config.pretrain_epochs - 1, progress=1.0)
-            told |= zip(keys, objective.explain(batch), strict=True)
-    return told
+            explanations |= zip(keys, objective.explain(batch), strict=True)
+    return explanations
 
 
 def _warn_about_words(config: MartConfig, info: DatasetInfo, clips: ClipSet, rng: RngTree, ctx: FitContext) -> None:
-    """Say before training what would silently make MART something else. Clips are opened until one has words."""
+    """Warn before training if MART would run without cues, with a lexicon of another language, or without BERT.
+
+    Reads transcripts until one has words.
+    """
     fixed = replace(make_sampling(config, False), modalities=("words",))
     if not any(bool(clips.read(index, fixed, rng, 0).present[2]) for index in range(len(clips.clips))):
-        ctx.tracker.notify("no training clip has words: MART has no cues, and masks by class-token attention alone")
+        ctx.tracker.notify(
+            "no training clip has a transcript: MART has no cues and masks by class-token attention only"
+        )
     if info.language != "en" and config.lexicon in BUILTIN_LEXICA:
-        ctx.tracker.notify(f"the lexicon is English, the words of {info.title} are '{info.language}'")
+        ctx.tracker.notify(
+            f"lexicon: {config.lexicon} is English, but the transcripts of {info.title} are '{info.language}'"
+        )
     if not config.weights_text and config.width == MartConfig.from_preset("paper").width:
-        ctx.tracker.notify("words are a learned table, no BERT was given (--set weights_text=FOLDER)")
+        ctx.tracker.notify("weights_text: no BERT is set, words are a learned table (--set weights_text=FOLDER)")

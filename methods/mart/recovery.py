@@ -1,10 +1,10 @@
-"""Recovery of hidden tokens: targets, decoders and losses (METHOD.md section 6).
+"""Recovery of masked tokens: targets, decoders and losses (METHOD.md section 6).
 
-Targets are patches of pixels, gradients or features of a frozen teacher, with or instead of the emotion distribution.
-The teacher is the image tower of an image-text model (CLIP, Radford et al., ICML 2021).
+Targets are normalised patches, HOG features or features of a frozen teacher, with or instead of the emotion
+distribution. The teacher is the image tower of an image-text model (CLIP, Radford et al., ICML 2021).
 
-Key: B clips, S segments, T frames, H W pixels, F sound frames, M mel bins, N tokens, n visible ones, D width, W width
-of a decoder, Q values of a patch (or width of the teacher), C classes.
+Key: B clips, S segments, T frames, H W pixels, F audio frames, M mel bins, N tokens, n visible ones, D width, W decoder
+width, Q values of a patch (or width of the teacher), C classes.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from methods.mbt.layers import NORM_EPS, make_blocks, make_seeded, run_block, sc
 from methods.mbt.model import Mbt
 from methods.weights import load_frozen, load_tensors
 
-TEACHER_BATCH = 64  # pictures
-TOWER_HEAD_WIDTH = 64  # width of an attention head in towers up to ViT-L; wider ones have others
+TEACHER_BATCH = 64  # frames
+TOWER_HEAD_WIDTH = 64  # width per attention head, up to ViT-L
 MAX_TOWER_WIDTH = 1024
 
-HOG_ORIENTATIONS = 9  # of 20 degrees; a gradient and its opposite are one
+HOG_ORIENTATIONS = 9  # bins of 20 degrees; opposite gradients share a bin
 HOG_CELL = 8  # pixels
 
 
 class Teacher:
-    """Features of a tubelet's picture; no module, so that the tower is in no checkpoint and no optimiser."""
+    """Frozen image tower; no nn.Module, so that neither checkpoints nor the optimiser include it."""
 
     def __init__(self, tower: VisionTransformer) -> None:
         self.tower = tower
@@ -52,59 +52,61 @@ class Teacher:
 
     @torch.no_grad()
     def __call__(self, video: UInt8[Tensor, "B S T H W 3"], tubelet: int, side: int) -> Float[Tensor, "B S N Q"]:
-        """The patch features of each tubelet's middle frame, pooled to side x side and normalised (layer norm)."""
+        """Return the features of each tubelet's middle frame, pooled to side x side and layer-normalised."""
         clips, segments = video.shape[:2]
         self.tower.to(video.device)
         self.scale = self.scale.to(video.device)
-        pictures = rearrange(video[:, :, tubelet // 2 :: tubelet], "B S t h w c -> (B S t) c h w")
-        told = torch.cat([self._encode_pictures(some, side) for some in torch.split(pictures, TEACHER_BATCH)])
-        features = rearrange(told, "(B S t) q h w -> B S (t h w) q", B=clips, S=segments)
+        frames = rearrange(video[:, :, tubelet // 2 :: tubelet], "B S t h w c -> (B S t) c h w")
+        maps = torch.cat([self._encode_frames(batch, side) for batch in torch.split(frames, TEACHER_BATCH)])
+        features = rearrange(maps, "(B S t) q h w -> B S (t h w) q", B=clips, S=segments)
         return functional.layer_norm(features, (self.width,))
 
-    def _encode_pictures(self, pictures: UInt8[Tensor, "n 3 H W"], side: int) -> Float[Tensor, "n Q h w"]:
+    def _encode_frames(self, frames: UInt8[Tensor, "n 3 H W"], side: int) -> Float[Tensor, "n Q h w"]:
         mean, deviation = self.scale
-        scaled = functional.interpolate(pictures.float() / 255, self.size, mode="bicubic", antialias=True)
+        scaled = functional.interpolate(frames.float() / 255, self.size, mode="bicubic", antialias=True)
         tokens = self.tower.forward_features((scaled - mean) / deviation)[:, self.tower.num_prefix_tokens :].float()
         return functional.adaptive_avg_pool2d(rearrange(tokens, "n (h w) q -> n q h w", h=self.grid[0]), side)
 
 
 def load_teacher(file: str) -> Teacher:
-    """The teacher of a file of timm's or OpenCLIP's names; its sizes are those of the tensors.
+    """Load the teacher from a file with timm's or OpenCLIP's parameter names; its size follows from the tensors.
 
-    Raises ConfigError where there is no file, or none of such a tower.
+    Raises ConfigError if no file is set or it contains no such tower.
     """
     if not file:
-        raise ConfigError("target=clip learns from an image-text tower: name its file, --set weights_teacher=FILE")
+        raise ConfigError("weights_teacher: target=clip needs a CLIP image tower (--set weights_teacher=FILE)")
     tensors = load_tensors(Path(file), "weights_teacher")
-    told = f"weights_teacher: '{file}' holds no image tower of a CLIP (ViT-L or smaller)"
-    width, depth, patch, side = _infer_tower_sizes(tensors, told)
+    error_prefix = f"weights_teacher: '{file}' has no CLIP image tower up to ViT-L"
+    width, depth, patch, side = _infer_tower_sizes(tensors, error_prefix)
     tower = timm.create_model(
         "vit_base_patch16_clip_224",
         **{"img_size": side * patch, "patch_size": patch, "embed_dim": width, "depth": depth},
         num_heads=width // TOWER_HEAD_WIDTH,
         num_classes=0,
     )
-    return Teacher(load_frozen(tower, checkpoint_filter_fn(tensors, tower), told))
+    return Teacher(load_frozen(tower, checkpoint_filter_fn(tensors, tower), error_prefix))
 
 
-def _infer_tower_sizes(tensors: dict[str, Tensor], told: str) -> tuple[int, int, int, int]:
-    """Width, blocks, pixels of a patch's side, patches of a picture's side; of the picture's tower where the file holds
-    both."""
+def _infer_tower_sizes(tensors: dict[str, Tensor], error_prefix: str) -> tuple[int, int, int, int]:
+    """Return width, depth, patch side in pixels and image side in patches of the image tower.
+
+    Raises ConfigError, whose message starts with `error_prefix`, if the tensors fit no ViT up to ViT-L.
+    """
     visual = {name: tensor for name, tensor in tensors.items() if name.startswith("visual.")} or tensors
     own = {name.removeprefix("visual.").removeprefix("trunk."): tensor for name, tensor in visual.items()}
     kernel = own.get("patch_embed.proj.weight", own.get("conv1.weight"))
-    places = own.get("pos_embed", own.get("positional_embedding"))
-    if kernel is None or kernel.ndim != 4 or places is None:
-        raise ConfigError(f"{told}: it has no patch embedding or no positions")
-    width, patch, side = kernel.shape[0], kernel.shape[-1], math.isqrt(places.shape[-2] - 1)
+    positions = own.get("pos_embed", own.get("positional_embedding"))
+    if kernel is None or kernel.ndim != 4 or positions is None:
+        raise ConfigError(f"{error_prefix}: no patch embedding or no positions")
+    width, patch, side = kernel.shape[0], kernel.shape[-1], math.isqrt(positions.shape[-2] - 1)
     depth = sum(name.endswith(("norm1.weight", "ln_1.weight")) for name in own)
-    if width % TOWER_HEAD_WIDTH or width > MAX_TOWER_WIDTH or side**2 + 1 != places.shape[-2]:
-        raise ConfigError(f"{told}: {width} wide, {places.shape[-2]} positions")
+    if width % TOWER_HEAD_WIDTH or width > MAX_TOWER_WIDTH or side**2 + 1 != positions.shape[-2]:
+        raise ConfigError(f"{error_prefix}: width {width}, {positions.shape[-2]} positions")
     return width, depth, patch, side
 
 
 class PatchTarget(NamedTuple):
-    """The target of picture tokens: how many values each has, and which."""
+    """Target of video tokens: number of values per token, and the function that computes them."""
 
     size: int
     compute: Callable[[UInt8[Tensor, "B S T H W 3"]], Float[Tensor, "B S N Q"]]
@@ -112,28 +114,28 @@ class PatchTarget(NamedTuple):
 
 @dataclass(frozen=True)
 class RecoveryTarget:
-    """What a value of `target` asks of the decoders."""
+    """Target, recovered modalities and loss weights of a value of the config field `target`."""
 
-    make_picture_target: Callable[[MartConfig], PatchTarget]
-    recovers_sound: bool  # whether sound patches are recovered too
+    make_video_target: Callable[[MartConfig], PatchTarget]
+    recovers_audio: bool  # recover audio patches too
     get_loss_weights: Callable[[MartConfig], tuple[float, float]]  # of patches, of the emotion distribution
 
 
 def make_pixel_target(config: MartConfig) -> PatchTarget:
-    """Normalised pixels."""
+    """Make the target of normalised pixels."""
     size = config.tubelet * config.patch**2 * 3
     return PatchTarget(size, lambda video: compute_video_target(scale_pixels(video), config.tubelet, config.patch))
 
 
 def make_hog_target(config: MartConfig) -> PatchTarget:
-    """Histograms of oriented gradients (MaskFeat, Wei et al., CVPR 2022)."""
+    """Make the target of histograms of oriented gradients (MaskFeat, Wei et al., CVPR 2022)."""
     cells = (config.patch // choose_cell_size(config.patch)) ** 2
     size = config.tubelet * cells * 3 * HOG_ORIENTATIONS
     return PatchTarget(size, partial(compute_hog_target, tubelet=config.tubelet, patch=config.patch))
 
 
 def make_teacher_target(config: MartConfig) -> PatchTarget:
-    """Features of a frozen image-text teacher."""
+    """Make the target of features of a frozen image-text teacher."""
     teacher, side = load_teacher(config.weights_teacher), config.size // config.patch
     return PatchTarget(teacher.width, partial(teacher, tubelet=config.tubelet, side=side))
 
@@ -148,13 +150,13 @@ RECOVERY_TARGETS: dict[str, RecoveryTarget] = {
 
 
 def compute_video_target(video: Float[Tensor, "B S T H W 3"], tubelet: int, patch: int) -> Float[Tensor, "B S N Q"]:
-    """Patches, each channel normalised by its own mean and variance."""
+    """Cut video into patches, each channel normalised by its own mean and variance."""
     patches = rearrange(video, "B S (t a) (h b) (w c) ch -> B S (t h w) (a b c) ch", a=tubelet, b=patch, c=patch)
     return rearrange(_normalise(patches, -2), "B S n q ch -> B S n (q ch)")
 
 
 def compute_audio_target(audio: Float[Tensor, "B S F M"], patch: int, stride: int) -> Float[Tensor, "B S N Q"]:
-    """Overlapping patches of the log-mel segment, normalised by their own mean and variance."""
+    """Cut log-mel segments into overlapping patches, each normalised by its own mean and variance."""
     clips = len(audio)
     image = rearrange(audio, "B S f m -> (B S) 1 m f")
     patches = rearrange(functional.unfold(image, patch, stride=stride), "(B S) q n -> B S n q", B=clips)
@@ -162,38 +164,38 @@ def compute_audio_target(audio: Float[Tensor, "B S F M"], patch: int, stride: in
 
 
 def compute_hog_target(video: UInt8[Tensor, "B S T H W 3"], tubelet: int, patch: int) -> Float[Tensor, "B S N Q"]:
-    """The histograms of a patch: those of its frames, cells and colours one after the other."""
+    """Compute the gradient histograms of each patch, flattened over its frames, cells and colours."""
     clips, segments = video.shape[:2]
     cell = choose_cell_size(patch)
-    found = compute_gradient_histograms(rearrange(video, "B S t h w c -> (B S t) c h w").float() / 255, cell)
+    histograms = compute_gradient_histograms(rearrange(video, "B S t h w c -> (B S t) c h w").float() / 255, cell)
     sizes = {"B": clips, "S": segments, "a": tubelet, "b": patch // cell, "d": patch // cell}
-    return rearrange(found, "(B S t a) c o (h b) (w d) -> B S (t h w) (a b d c o)", **sizes)
+    return rearrange(histograms, "(B S t a) c o (h b) (w d) -> B S (t h w) (a b d c o)", **sizes)
 
 
 def choose_cell_size(patch: int) -> int:
-    """8 pixels where they fill the patch, else half of it, else all of it."""
+    """Return the side of a HOG cell: 8 pixels if they divide the patch, else half of it, else all of it."""
     if patch % HOG_CELL == 0:
         return HOG_CELL
     return patch // 2 if patch % 2 == 0 else patch
 
 
 def compute_gradient_histograms(frames: Float[Tensor, "n c H W"], cell: int) -> Float[Tensor, "n c 9 h w"]:
-    """Oriented gradients (Dalal and Triggs, CVPR 2005) of each cell and colour, of unit length; zeros where it is flat.
+    """Compute unit-length HOG of each cell and colour (Dalal and Triggs, CVPR 2005); zeros in flat cells.
 
-    Differences of the two neighbours, none at the border of a frame, each counted whole under its orientation.
+    Gradients are central differences, 0 at the frame border; each adds its magnitude to a single orientation bin.
     """
     down = functional.pad(frames[:, :, 2:] - frames[:, :, :-2], (0, 0, 1, 1))
     right = functional.pad(frames[..., 2:] - frames[..., :-2], (1, 1))
     size = torch.hypot(down, right)
-    upper = torch.where((down < 0) | ((down == 0) & (right < 0)), -1.0, 1.0)  # one of the two opposite directions
+    upper = torch.where((down < 0) | ((down == 0) & (right < 0)), -1.0, 1.0)  # maps opposite directions to one
     angle = torch.atan2(down * upper, right * upper)
     bins = (angle * (HOG_ORIENTATIONS / torch.pi)).floor().clamp(0, HOG_ORIENTATIONS - 1)
     counted = [
         reduce(size * (bins == orientation), "n c (h a) (w b) -> n c h w", "mean", a=cell, b=cell)
         for orientation in range(HOG_ORIENTATIONS)
     ]
-    found = torch.stack(counted, 2)
-    return found / (found.square().sum(2, keepdim=True) + 1e-10).sqrt()
+    histograms = torch.stack(counted, 2)
+    return histograms / (histograms.square().sum(2, keepdim=True) + 1e-10).sqrt()
 
 
 def _normalise(patches: Tensor, axis: int) -> Tensor:
@@ -202,31 +204,31 @@ def _normalise(patches: Tensor, axis: int) -> Tensor:
 
 
 class RecoveryDecoder(nn.Module):
-    """Visible tokens, and mask tokens at the hidden places, to patches and to a mean feature."""
+    """Decoder of one modality: visible tokens, and mask tokens elsewhere, to patches and emotion scores."""
 
     def __init__(self, config: MartConfig, tokens: int, values: int, classes: int) -> None:
         super().__init__()
-        own, heads = config.decoder_width, config.decoder_heads
-        if own % heads:
-            raise ConfigError(f"decoder_width {own} is no multiple of decoder_heads {heads}")
+        width, heads = config.decoder_width, config.decoder_heads
+        if width % heads:
+            raise ConfigError(f"decoder_width {width} is not a multiple of decoder_heads {heads}")
         self.recompute = config.recompute
-        self.enter = nn.Linear(config.width, own)
-        self.mask_token = nn.Parameter(torch.zeros(own))
-        self.register_buffer("position", sinusoidal_positions(tokens, own), persistent=False)
+        self.enter = nn.Linear(config.width, width)
+        self.mask_token = nn.Parameter(torch.zeros(width))
+        self.register_buffer("position", sinusoidal_positions(tokens, width), persistent=False)
         self.position: Tensor
-        self.blocks = make_blocks(own, config.decoder_depth, heads, compiled=config.compile)
-        self.norm = nn.LayerNorm(own, NORM_EPS)
-        self.patches = nn.Linear(own, values)
-        self.classes = nn.Linear(own, classes)
+        self.blocks = make_blocks(width, config.decoder_depth, heads, compiled=config.compile)
+        self.norm = nn.LayerNorm(width, NORM_EPS)
+        self.patches = nn.Linear(width, values)
+        self.classes = nn.Linear(width, classes)
 
     def forward(
-        self, visible: Float[Tensor, "B S n D"], places: Int[Tensor, "B S n"]
+        self, visible: Float[Tensor, "B S n D"], indices: Int[Tensor, "B S n"]
     ) -> tuple[Float[Tensor, "B S N Q"], Float[Tensor, "B S C"]]:
-        """Predicted patches, and the modality's share of the emotion scores."""
+        """Return the predicted patches and the modality's term of the emotion scores."""
         clips, segments = visible.shape[:2]
-        entered = self.enter(visible)
-        full = self.mask_token.to(entered.dtype).expand(clips, segments, self.position.shape[1], -1)
-        full = full.scatter(2, places[..., None].expand_as(entered), entered)
+        embedded = self.enter(visible)
+        full = self.mask_token.to(embedded.dtype).expand(clips, segments, self.position.shape[1], -1)
+        full = full.scatter(2, indices[..., None].expand_as(embedded), embedded)
         tokens = rearrange(full, "B S n w -> (B S) n w") + self.position
         for block in self.blocks:
             tokens = run_block(block, tokens, self.recompute)
@@ -234,17 +236,19 @@ class RecoveryDecoder(nn.Module):
         return self.patches(tokens), self.classes(tokens.mean(2))
 
 
-def make_decoders(config: MartConfig, mbt: Mbt, classes: int, picture: int, sound: bool, rng: RngTree) -> nn.ModuleDict:
-    """A decoder of picture patches of `picture` values, and one of sound patches where the target has them."""
+def make_decoders(
+    config: MartConfig, mbt: Mbt, classes: int, video_values: int, audio: bool, rng: RngTree
+) -> nn.ModuleDict:
+    """Make a decoder of video patches with `video_values` values, and one of audio patches if `audio` is set."""
     sizes = {"video": (math.prod(mbt.video_grid), config.tubelet * config.patch**2 * 3)}
-    if sound:
+    if audio:
         sizes["audio"] = (math.prod(mbt.audio_grid), config.audio_patch**2)
     made = {
         name: make_seeded(rng, f"mart.decoder.{name}", partial(RecoveryDecoder, config, *size, classes))
         for name, size in sizes.items()
     }
-    if picture != sizes["video"][1]:  # a last layer of its own: the others start as they do under every target
-        last = make_seeded(rng, "mart.decoder.video.target", lambda: nn.Linear(config.decoder_width, picture))
+    if video_values != sizes["video"][1]:  # seeded apart, so that all other weights are equal for every target
+        last = make_seeded(rng, "mart.decoder.video.target", lambda: nn.Linear(config.decoder_width, video_values))
         made["video"].patches = last
     return nn.ModuleDict(made)
 
@@ -252,18 +256,18 @@ def make_decoders(config: MartConfig, mbt: Mbt, classes: int, picture: int, soun
 def find_uncovered_audio(
     hidden: Bool[Tensor, "B S N"], mels: int, frames: int, patch: int, stride: int
 ) -> Bool[Tensor, "B S N Q"]:
-    """Values of hidden patches that no visible patch overlaps: the others can be copied rather than recovered."""
+    """Return True for values of masked patches that no visible patch overlaps; the others could be copied."""
     clips = len(hidden)
-    seen = rearrange((~hidden).float(), "B S n -> (B S) 1 n").expand(-1, patch * patch, -1)
-    covered = functional.fold(seen, (mels, frames), patch, stride=stride) > 0
-    of_patch = rearrange(functional.unfold(covered.float(), patch, stride=stride), "(B S) q n -> B S n q", B=clips)
-    return (of_patch == 0) & hidden[..., None]
+    visible = rearrange((~hidden).float(), "B S n -> (B S) 1 n").expand(-1, patch * patch, -1)
+    covered = functional.fold(visible, (mels, frames), patch, stride=stride) > 0
+    copyable = rearrange(functional.unfold(covered.float(), patch, stride=stride), "(B S) q n -> B S n q", B=clips)
+    return (copyable == 0) & hidden[..., None]
 
 
 def patch_loss(
     predicted: Float[Tensor, "B S N Q"], target: Float[Tensor, "B S N Q"], counted: Bool[Tensor, "B S N Q"]
 ) -> Float[Tensor, " B"]:
-    """Squared error over the counted values of a segment, mean over segments; 0 where nothing is counted."""
+    """Average the squared error over the counted values of a segment, then over segments; 0 if none is counted."""
     weight = counted.float()
     error = ((predicted - target).square() * weight).sum((2, 3)) / weight.sum((2, 3)).clamp(min=1)
     return error.mean(1)
@@ -272,7 +276,7 @@ def patch_loss(
 def distribution_loss(
     curve: Float[Tensor, "B S C"], scores: Float[Tensor, "B S C"], axis: Literal["class", "time"]
 ) -> Float[Tensor, " B"]:
-    """KL(softmax(D_tcam) || softmax(scores)), mean over segments (axis class) or over classes (axis time)."""
+    """Compute KL(softmax(D_tcam) || softmax(scores)), averaged over segments (axis class) or classes (axis time)."""
     dim = -1 if axis == "class" else 1
     target = curve.detach().softmax(dim)
     return functional.kl_div(scores.log_softmax(dim), target, reduction="none").sum(dim).mean(-1)

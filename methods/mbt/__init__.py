@@ -1,1 +1,1 @@
-"""MBT: transformers of video and audio that exchange information through bottleneck tokens."""
+"""MBT: video and audio transformers that exchange information through bottleneck tokens."""

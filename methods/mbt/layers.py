@@ -1,8 +1,8 @@
 """Layers of MBT: patch embeddings with positions and special tokens, and transformer blocks.
 
-The blocks are those of timm, with less memory, recomputed or compiled.
+The blocks are timm's, changed to use less memory; they can be recomputed in the backward pass or compiled.
 
-Key: B clips, S segments, T frames, H W pixels, F sound frames, M mel bins, N patch tokens, K visible ones, D width,
+Key: B clips, S segments, T frames, H W pixels, F audio frames, M mel bins, N patch tokens, K visible ones, D width,
 h heads; b = B S segments of a batch, n = N plus the special tokens.
 """
 
@@ -27,16 +27,16 @@ from bench.rng import RngTree
 
 Module = TypeVar("Module", bound=nn.Module)
 
-PIXEL_MEAN = 100 / 255  # input scale of the released weights: x / 255 - 100 / 255, no deviation
+PIXEL_MEAN = 100 / 255  # input scale of the released weights: x / 255 - 100 / 255, no division by a deviation
 MEL_MEAN, MEL_SCALE = -6.6268, 2 * 5.3585
 
-NORM_EPS = 1e-6  # of every layer norm of VideoMAE and AST
-M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES = -3, 4_000_000  # of mallopt; bytes
-MIN_RECOMPUTE_SIZE = 1_000_000  # values of a tensor from which on the memory saved is worth the bookkeeping
+NORM_EPS = 1e-6  # of all layer norms in VideoMAE and AST
+M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES = -3, 4_000_000  # mallopt option and its value
+MIN_RECOMPUTE_SIZE = 1_000_000  # values per tensor; recomputing smaller ones saves too little memory
 
 
 def make_seeded(rng: RngTree, name: str, make: Callable[[], Module]) -> Module:
-    """`make()` initialised under a seed of its own name, so that no other module can shift its weights."""
+    """Return `make()` initialised under a seed derived from `name`, so that its weights depend on no other module."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(rng.derive_seed("weights", name))
         module = make()
@@ -45,45 +45,45 @@ def make_seeded(rng: RngTree, name: str, make: Callable[[], Module]) -> Module:
 
 
 def centre_pixels(video: UInt8[Tensor, "b T H W 3"]) -> Float[Tensor, "b T H W 3"]:
-    """Pixels around the segment's own mean colour, a deviation of 64 as one."""
+    """Subtract the segment's mean colour from its pixels and divide by 64."""
     scaled = video.float() / 64
     return scaled - scaled.mean((1, 2, 3), keepdim=True)
 
 
 def centre_mel(audio: Float[Tensor, "b F M"]) -> Float[Tensor, "b F M"]:
-    """Log mel energies around the segment's own mean, over its own deviation: loudness is gone."""
+    """Standardise the log-mel energies of each segment, which removes its loudness."""
     return (audio - audio.mean((1, 2), keepdim=True)) / (audio.std((1, 2), keepdim=True) + 0.1)
 
 
 def scale_pixels(video: UInt8[Tensor, "*axes 3"]) -> Float[Tensor, "*axes 3"]:
-    """Pixels on the scale of the released weights."""
+    """Scale pixels as the released weights expect."""
     return video.float() / 255 - PIXEL_MEAN
 
 
 def scale_mel(audio: Float[Tensor, "*axes M"]) -> Float[Tensor, "*axes M"]:
-    """Log mel energies on the scale of the released weights."""
+    """Scale log-mel energies as the released weights expect."""
     return (audio - MEL_MEAN) / MEL_SCALE
 
 
 class LinearStem(nn.Module):
-    """A tubelet's pixels times a matrix, as ViT has it."""
+    """Linear projection of each tubelet, as in ViT."""
 
     def __init__(self, tubelet: int, patch: int, width: int) -> None:
         super().__init__()
         self.project = nn.Conv3d(3, width, (tubelet, patch, patch), (tubelet, patch, patch))
 
     def forward(self, video: Float[Tensor, "b T H W 3"]) -> Float[Tensor, "b N D"]:
-        """One token a tubelet, along time, then height, then width."""
+        """Return one token per tubelet, ordered by time, height and width."""
         projected = self.project(rearrange(video, "b t h w c -> b c t h w"))
         tokens: Tensor = rearrange(projected, "b d t h w -> b (t h w) d")
         return tokens
 
 
 class LocalStem(nn.Module):
-    """Two convolutions within a tubelet, then the mean and the largest value of each channel.
+    """Two convolutions within each tubelet, then the mean and maximum of each channel.
 
-    Learns forms wherever they stand in the patch from a hundred clips, where a matrix wants thousands; and sees nothing
-    beyond its tubelet, so that a hidden one stays hidden.
+    Learns position-independent shapes from about a hundred clips, where a linear projection needs thousands. Its
+    receptive field ends at the tubelet, so that visible tokens contain nothing of masked ones.
     """
 
     channels = 24
@@ -97,7 +97,7 @@ class LocalStem(nn.Module):
         self.project = nn.Linear(2 * self.channels, width)
 
     def forward(self, video: Float[Tensor, "b T H W 3"]) -> Float[Tensor, "b N D"]:
-        """One token a tubelet, along time, then height, then width."""
+        """Return one token per tubelet, ordered by time, height and width."""
         sizes = {"a": self.tubelet, "x": self.patch, "y": self.patch}
         pieces = rearrange(video, "b (t a) (h x) (w y) c -> (b t h w) (a c) x y", **sizes)
         for convolve, norm in zip((self.edges, self.forms), self.norms, strict=True):
@@ -111,7 +111,7 @@ STEMS: dict[str, type[LinearStem] | type[LocalStem]] = {"linear": LinearStem, "l
 
 
 class VideoTokens(nn.Module):
-    """Tubelets of `tubelet` frames by patch x patch pixels, one class token in front, sinusoidal positions for all."""
+    """Tokens of tubelets (`tubelet` frames, patch x patch pixels) and a class token, with sinusoidal positions."""
 
     def __init__(
         self, frames: int, size: int, tubelet: int, patch: int, width: int, stem: Literal["linear", "local"] = "linear"
@@ -128,51 +128,51 @@ class VideoTokens(nn.Module):
         self.position: Tensor
 
     def forward(self, video: Float[Tensor, "b T H W 3"]) -> Float[Tensor, "b N D"]:
-        """The patch tokens with their positions."""
+        """Return the patch tokens with positions added."""
         tokens: Tensor = self.stem(video) + self.position[:, 1:]
         return tokens
 
     def get_special_tokens(self) -> Float[Tensor, "1 1 D"]:
-        """The class token with its position, the first one."""
+        """Return the class token with its position added."""
         return self.class_token + self.position[:, :1]
 
 
 class AudioTokens(nn.Module):
-    """Overlapping patches of a log-mel segment, learnt positions, a class and a distillation token in front."""
+    """Tokens of overlapping log-mel patches, a class and a distillation token, with learnt positions."""
 
     def __init__(self, mels: int, patch: int, stride: int, width: int, frames: int = 100) -> None:
         super().__init__()
         if mels < patch:
             raise ConfigError(f"audio_patch {patch} is larger than the {mels} mel bins")
-        self.grid = ((mels - patch) // stride + 1, (frames - patch) // stride + 1)  # bins, then time, as AST has them
+        self.grid = ((mels - patch) // stride + 1, (frames - patch) // stride + 1)  # bins, then time, as in AST
         self.project = nn.Conv2d(1, width, patch, stride)
         self.class_tokens = nn.Parameter(torch.zeros(1, 2, width))
         self.position = nn.Parameter(torch.zeros(1, 2 + self.grid[0] * self.grid[1], width))
 
     def forward(self, audio: Float[Tensor, "b F M"]) -> Float[Tensor, "b N D"]:
-        """The patch tokens with their positions."""
+        """Return the patch tokens with positions added."""
         tokens = rearrange(self.project(rearrange(audio, "b f m -> b 1 m f")), "b d m f -> b (m f) d")
         placed: Tensor = tokens + self.position[:, 2:]
         return placed
 
     def get_special_tokens(self) -> Float[Tensor, "1 2 D"]:
-        """The class and the distillation token with their positions."""
+        """Return the class and the distillation token with positions added."""
         return self.class_tokens + self.position[:, :2]
 
 
 def prepend_special_tokens(
     special: Float[Tensor, "1 k D"], tokens: Float[Tensor, "b N D"], visible: Int[Tensor, "b K"] | None
 ) -> Float[Tensor, "b n D"]:
-    """The special tokens, and the patch tokens at the visible places in the order of those places."""
+    """Concatenate the special tokens and the patch tokens at the `visible` indices (all if None)."""
     if visible is not None:
         tokens = tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[-1]))
     return torch.cat([special.expand(len(tokens), -1, -1), tokens], dim=1)
 
 
 def sinusoidal_positions(count: int, width: int) -> Float[Tensor, "1 N D"]:
-    """Fixed positions: sines and cosines of falling frequency in turn (Vaswani et al., 2017)."""
-    place = torch.arange(count, dtype=torch.float64)[:, None]
-    angle = place / 10000 ** (2 * (torch.arange(width) // 2) / width)
+    """Return fixed positions: alternating sines and cosines of falling frequency (Vaswani et al., 2017)."""
+    position = torch.arange(count, dtype=torch.float64)[:, None]
+    angle = position / 10000 ** (2 * (torch.arange(width) // 2) / width)
     table = torch.where(torch.arange(width) % 2 == 0, angle.sin(), angle.cos())
     return table.float()[None]
 
@@ -188,11 +188,13 @@ def _init_weights(module: nn.Module) -> None:
 
 
 class LeanBlock(Block):  # type: ignore[misc]
-    """timm's pre-norm block. Its norms and its GELU, cheap beside the products, are computed again in the backward pass
-    rather than kept, which is a third of what a block would keep."""
+    """Pre-norm block of timm that recomputes its norms and its GELU in the backward pass.
+
+    They are cheap next to the matrix products and make up a third of the block's stored activations.
+    """
 
     def forward(self, x: Float[Tensor, "b n D"]) -> Float[Tensor, "b n D"]:
-        """Attention, then the MLP, each added to what came in."""
+        """Apply attention and the MLP, each with a residual connection."""
         attention, mlp = self.attn, self.mlp
         qkv = self._recompute_in_backward(lambda x: attention.qkv(self.norm1(x)), x)
         q, k, v = rearrange(qkv, "b n (three h d) -> three b h n d", three=3, h=attention.num_heads)
@@ -204,8 +206,10 @@ class LeanBlock(Block):  # type: ignore[misc]
         return through
 
     def _recompute_in_backward(self, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        """part(x), keeping x alone. The backward pass computes anew what comes before the part's product, and stops
-        short of the product itself, whose result nothing there needs."""
+        """Return part(x) and store only x for the backward pass.
+
+        The backward pass recomputes `part` up to its matrix product, whose result it does not need.
+        """
         if x.numel() < MIN_RECOMPUTE_SIZE or not torch.is_grad_enabled() or torch.compiler.is_compiling():
             return part(x)
         drops = self.training and self.mlp.drop1.p > 0
@@ -216,7 +220,7 @@ class LeanBlock(Block):  # type: ignore[misc]
 def make_blocks(
     width: int, depth: int, heads: int, dropout: float = 0.0, compiled: bool = False, eps: float = NORM_EPS
 ) -> nn.ModuleList:
-    """Pre-norm blocks with an MLP four times as wide."""
+    """Make pre-norm blocks whose MLP is four times as wide as the tokens."""
     norm = partial(nn.LayerNorm, eps=eps)
     blocks = [LeanBlock(width, heads, qkv_bias=True, proj_drop=dropout, norm_layer=norm) for _ in range(depth)]
     if compiled:
@@ -226,7 +230,7 @@ def make_blocks(
 
 
 def run_block(block: nn.Module, tokens: Float[Tensor, "b n D"], recompute: bool) -> Float[Tensor, "b n D"]:
-    """Tokens through a block; with `recompute` nothing of its inside is kept, and all is computed again."""
+    """Run a block; with `recompute` its activations are not stored but recomputed in the backward pass."""
     if recompute and torch.is_grad_enabled():
         again: Tensor = checkpoint(block, tokens, use_reentrant=False)
         return again
@@ -235,17 +239,21 @@ def run_block(block: nn.Module, tokens: Float[Tensor, "b n D"], recompute: bool)
 
 
 def return_freed_memory() -> None:
-    """Have large tensors' memory given back to the system when they are freed, where the C library is glibc: it would
-    keep half a gigabyte of it for later at the paper's size, which is 5 % faster."""
+    """Make glibc return the memory of freed large tensors to the system; do nothing with other C libraries.
+
+    At the paper's size glibc would otherwise cache half a gigabyte, which is 5 % faster.
+    """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(M_MMAP_THRESHOLD, MMAP_THRESHOLD_BYTES)
 
 
 @torch.no_grad()
-def compute_class_attention(block: Any, tokens: Float[Tensor, "b n D"], special: int, own: int) -> Float[Tensor, "b N"]:
-    """Attention of the first `special` tokens to the patches (the tokens from there to `own`) in a block, mean over
-    heads and special tokens, without gradient. Queries are made of the special tokens alone."""
+def compute_class_attention(block: Any, tokens: Float[Tensor, "b n D"], special: int, end: int) -> Float[Tensor, "b N"]:
+    """Compute the attention of the first `special` tokens to the patches (tokens `special` to `end`) in a block.
+
+    Mean over heads and special tokens, without gradient. Queries are computed for the special tokens only.
+    """
     attention, width = block.attn, tokens.shape[-1]
     normed = block.norm1(tokens)
     weight, bias = attention.qkv.weight, attention.qkv.bias
@@ -253,5 +261,5 @@ def compute_class_attention(block: Any, tokens: Float[Tensor, "b n D"], special:
     k = linear(normed, weight[width : 2 * width], bias[width : 2 * width])
     q, k = (rearrange(x, "b n (h d) -> b h n d", h=attention.num_heads) for x in (q, k))
     maps = (q * attention.scale @ k.transpose(-2, -1)).softmax(-1)
-    found: Tensor = maps[..., special:own].mean((1, 2))
-    return found
+    attention_map: Tensor = maps[..., special:end].mean((1, 2))
+    return attention_map

@@ -1,4 +1,4 @@
-"""MBT trained on labels alone: the supervised baseline, and the model that MART pre-trains."""
+"""Registry entry of MBT: the supervised baseline, and the model that MART pre-trains."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from methods.mbt.config import ENCODER_WEIGHTS, SHOWN_FIELDS, MbtConfig, describ
 MBT = Method(
     name="mbt",
     version=2,
-    title="picture and sound transformers fused through bottleneck tokens, on labels alone",
+    title="bottleneck transformer of video and audio, trained on labels only",
     config=MbtConfig,
     build=Deferred("methods.mbt.supervised:build_mbt"),
     fit=Deferred("methods.mbt.supervised:fit_mbt"),

@@ -1,9 +1,10 @@
 """MBT and its temporal emotion scores (Eq. 3; METHOD.md sections 1 and 2).
 
-A picture and a sound encoder exchange information through bottleneck tokens in their last blocks. The temporal scores
-are how much of each emotion each segment carries. One implementation serves every size: the config sets it.
+A video and an audio encoder exchange information through bottleneck tokens in their last blocks. The temporal scores
+measure how much of each emotion each segment contains. All sizes come from the config.
 
-Key: B clips, S segments, Nv Na patch tokens, Kv Ka visible ones, D width, C classes.
+Key: B clips, S segments, T frames, Nv Na video and audio patch tokens, Kv Ka visible ones, D width, C classes;
+b = B S segments of a batch.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ INPUT_SCALES = {"released": (scale_pixels, scale_mel), "segment": (centre_pixels
 
 @dataclass(frozen=True)
 class PatchTokens:
-    """The patch tokens of every segment with their positions, and which modalities each clip has."""
+    """Patch tokens of every segment, positions added; `present` marks the modalities of each clip."""
 
     video: Float[Tensor, "B S Nv D"]
     audio: Float[Tensor, "B S Na D"]
@@ -52,7 +53,7 @@ class PatchTokens:
 
 @dataclass(frozen=True)
 class VisibleTokens:
-    """Places of the patch tokens that pass; as many in every segment of a modality."""
+    """Indices of the visible patch tokens, equally many in every segment of a modality."""
 
     video: Int[Tensor, "B S Kv"]
     audio: Int[Tensor, "B S Ka"]
@@ -60,8 +61,11 @@ class VisibleTokens:
 
 @dataclass(frozen=True)
 class EncodedSegments:
-    """What the encoders say of every segment. The attention is that of the class tokens to the patches in the last
-    block, mean over heads (sound: and over its two special tokens); None unless asked for."""
+    """Encoded patch tokens and class features of every segment.
+
+    The attention is that of the class tokens to the patches in the last block, mean over heads (for audio also over the
+    class and distillation token); None unless requested.
+    """
 
     video: Float[Tensor, "B S Nv D"]
     audio: Float[Tensor, "B S Na D"]
@@ -72,12 +76,12 @@ class EncodedSegments:
 
 
 class Mbt(nn.Module):
-    """Both encoders, their fusion and the two heads; fc(z) is the sum of the heads' scores."""
+    """Multimodal bottleneck transformer: two encoders, their fusion and two heads; fc(z) is the sum of the heads."""
 
     def __init__(self, config: MbtConfig, classes: int, rng: RngTree) -> None:
         super().__init__()
         if config.width % config.heads:
-            raise ConfigError(f"width {config.width} is no multiple of heads {config.heads}")
+            raise ConfigError(f"width {config.width} is not a multiple of heads {config.heads}")
         if config.fusion_depth > config.depth:
             raise ConfigError(f"fusion_depth {config.fusion_depth} exceeds depth {config.depth}")
         self.width = width = config.width
@@ -104,7 +108,7 @@ class Mbt(nn.Module):
                 parameter.requires_grad_(False)
 
     def embed(self, inputs: Inputs) -> PatchTokens:
-        """Picture and sound as patch tokens: made once, whichever of them the passes that follow may see."""
+        """Embed video and audio as patch tokens; several encoder passes can share them."""
         clips, segments = inputs.video.shape[:2]
         if "video" in self.active_modalities:
             video = self.video_tokens(self.scale_video(rearrange(inputs.video, "B S t h w c -> (B S) t h w c")))
@@ -124,13 +128,15 @@ class Mbt(nn.Module):
         attention: bool = False,
         video_norm: bool = True,
     ) -> EncodedSegments:
-        """Tokens and class features of every segment. What is absent is masked out of the exchange, and its class
-        features are zeros, so that its parameters stay in the graph and its content has no effect. The released code
-        pre-trains without `video_norm`."""
+        """Encode the (visible) tokens of every segment.
+
+        A missing modality is left out of the fusion and its features are zeros: its content has no effect, and its
+        parameters stay in the graph. The released code pre-trains without `video_norm`.
+        """
         clips, segments = tokens.video.shape[:2]
-        places = (None, None) if visible is None else (visible.video.flatten(0, 1), visible.audio.flatten(0, 1))
-        video = prepend_special_tokens(self.video_tokens.get_special_tokens(), tokens.video.flatten(0, 1), places[0])
-        audio = prepend_special_tokens(self.audio_tokens.get_special_tokens(), tokens.audio.flatten(0, 1), places[1])
+        indices = (None, None) if visible is None else (visible.video.flatten(0, 1), visible.audio.flatten(0, 1))
+        video = prepend_special_tokens(self.video_tokens.get_special_tokens(), tokens.video.flatten(0, 1), indices[0])
+        audio = prepend_special_tokens(self.audio_tokens.get_special_tokens(), tokens.audio.flatten(0, 1), indices[1])
         present = repeat(tokens.present[:, :2].to(video.dtype), "B m -> (B S) m 1 1", S=segments)
         blocks = list(zip(self.video_blocks, self.audio_blocks, strict=True))
         for video_block, audio_block in blocks[: self.first_fusion_block]:
@@ -139,8 +145,8 @@ class Mbt(nn.Module):
         between = self.bottleneck_token.expand(len(video), -1, -1)
         for video_block, audio_block in blocks[self.first_fusion_block :]:
             video_last, audio_last = torch.cat([video, between], 1), torch.cat([audio, between], 1)
-            told = self._run_block("video", video_block, video_last), self._run_block("audio", audio_block, audio_last)
-            video, audio, between = _fuse_bottlenecks(*told, between, present)
+            out = self._run_block("video", video_block, video_last), self._run_block("audio", audio_block, audio_last)
+            video, audio, between = _fuse_bottlenecks(*out, between, present)
         maps: list[Tensor | None] = [None, None]
         if attention:
             passes = ((self.video_blocks, video_last, 1, video), (self.audio_blocks, audio_last, 2, audio))
@@ -155,15 +161,15 @@ class Mbt(nn.Module):
         return EncodedSegments(video[:, :, 1:], audio[:, :, 2:], *classes, *maps)
 
     def _run_block(self, modality: str, block: nn.Module, tokens: Float[Tensor, "b n D"]) -> Float[Tensor, "b n D"]:
-        """Tokens through a block, as they are where the config leaves the modality out."""
+        """Run a block on the tokens; return them unchanged if the config leaves the modality out."""
         return run_block(block, tokens, self.recompute) if modality in self.active_modalities else tokens
 
     def score_classes(
         self, video_class: Float[Tensor, "B *S D"], audio_class: Float[Tensor, "B *S D"], present: Tensor
     ) -> tuple[Float[Tensor, "B *S C"], Float[Tensor, "B *S C"]]:
-        """The two heads' scores, zero for an absent modality; fc(z) is their sum."""
-        here = present.to(video_class.dtype).view(len(present), -1, *(1,) * (video_class.ndim - 1))  # (B, 3, 1 ...)
-        return self.video_head(video_class) * here[:, 0], self.audio_head(audio_class) * here[:, 1]
+        """Return the scores of the video and the audio head, zeros for a missing modality; fc(z) is their sum."""
+        mask = present.to(video_class.dtype).view(len(present), -1, *(1,) * (video_class.ndim - 1))  # (B, 3, 1 ...)
+        return self.video_head(video_class) * mask[:, 0], self.audio_head(audio_class) * mask[:, 1]
 
 
 def _fuse_bottlenecks(
@@ -172,7 +178,7 @@ def _fuse_bottlenecks(
     before: Float[Tensor, "b k D"],
     present: Float[Tensor, "b 2 1 1"],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Take the two bottleneck copies off the ends, and average those of the modalities that are there."""
+    """Split off the two bottleneck copies and average those of the present modalities."""
     count = before.shape[1]
     copies = torch.stack([video[:, -count:], audio[:, -count:]], dim=1)
     between = (copies * present).sum(1) / present.sum(1).clamp(min=1)
@@ -180,7 +186,7 @@ def _fuse_bottlenecks(
 
 
 class TemporalScores(NamedTuple):
-    """Scores of the max-pooled clip by each head, and the curve D_tcam."""
+    """Scores of each head on max-pooled features, and the curve D_tcam (Eq. 3)."""
 
     video: Float[Tensor, "B C"]
     audio: Float[Tensor, "B C"]
@@ -194,9 +200,10 @@ def compute_temporal_scores(
     present: Tensor,
     tcam: Literal["centred", "raw"] = "centred",
 ) -> TemporalScores:
-    """z_v = max over segments; z_e = softmax(fc(z_v)); D_tcam[s] = z_e * fc(z_s).
+    """Compute Eq. 3: z_v = max over segments; z_e = softmax(fc(z_v)); D_tcam[s] = z_e * fc(z_s).
 
-    Cross-entropy leaves an offset of the scores free and the product does not, so fc(z_s) is centred over classes.
+    By default fc(z_s) is centred over classes: cross-entropy ignores a constant added to all logits, the product does
+    not.
     """
     video, audio = mbt.score_classes(video_class.amax(1), audio_class.amax(1), present)
     segments_v, segments_a = mbt.score_classes(video_class, audio_class, present)
@@ -206,7 +213,7 @@ def compute_temporal_scores(
 def weight_segment_scores(
     pooled: Float[Tensor, "B C"], segments: Float[Tensor, "B S C"], tcam: Literal["centred", "raw"]
 ) -> Float[Tensor, "B S C"]:
-    """softmax(pooled) times the (centred) scores of each segment."""
+    """Multiply softmax(pooled) by the (centred) scores of each segment."""
     if tcam == "centred":
         segments = segments - segments.mean(-1, keepdim=True)
     return pooled.softmax(-1)[:, None] * segments

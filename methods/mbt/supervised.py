@@ -1,4 +1,4 @@
-"""Supervised learning of MBT: the polarity-consistent loss, the predictor and fine-tuning (METHOD.md section 1).
+"""Supervised training of MBT: polarity-consistent loss, predictor and fine-tuning (METHOD.md section 1).
 
 Key: B clips, S segments, C classes.
 """
@@ -24,32 +24,32 @@ from methods.mbt.pretrained import load_pretrained
 def polarity_cross_entropy(
     logits: Float[Tensor, "B C"], label: Int[Tensor, " B"], sentiment: Int[Tensor, " C"], weight: float
 ) -> Float[Tensor, " B"]:
-    """Cross-entropy times 1 + weight for a clip whose arg-max class has the wrong polarity (Zhao et al., AAAI 2020)."""
+    """Compute cross-entropy, times 1 + weight if the arg-max class has the wrong polarity (Zhao et al., AAAI 2020)."""
     wrong = sentiment[logits.argmax(-1)] != sentiment[label]
     return nn.functional.cross_entropy(logits, label, reduction="none") * (1 + weight * wrong)
 
 
 class MbtPredictor(nn.Module):
-    """MBT as a predictor: the arg max of the heads' sum on features averaged over segments."""
+    """Predictor of MBT: the sum of the two heads on features averaged over segments."""
 
     def __init__(self, mbt: Mbt) -> None:
         super().__init__()
         self.mbt = mbt
 
     def score_heads(self, inputs: Inputs) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
-        """Each head's scores of the segment-averaged features."""
+        """Return the scores of the video and the audio head on features averaged over segments."""
         encoded = self.mbt.encode(self.mbt.embed(inputs))
         return self.mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
 
     def forward(self, inputs: Inputs) -> Scores:
-        """Scores of clips and segments."""
+        """Return the scores of clips, (B, C), and of segments, (B, S, C)."""
         encoded = self.mbt.encode(self.mbt.embed(inputs))
         video, audio = self.mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
         video_s, audio_s = self.mbt.score_classes(encoded.video_class, encoded.audio_class, inputs.present)
         return Scores(video + audio, video_s + audio_s)
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
-        """Temporal emotion curves (Eq. 3), and the features of the clips."""
+        """Return the temporal emotion scores (Eq. 3), (S, C), and the features of each clip."""
         encoded = self.mbt.encode(self.mbt.embed(inputs))
         curves = compute_temporal_scores(self.mbt, encoded.video_class, encoded.audio_class, inputs.present).curve
         features = compute_clip_features(encoded)
@@ -57,12 +57,12 @@ class MbtPredictor(nn.Module):
 
 
 def compute_clip_features(encoded: EncodedSegments) -> Float[Tensor, "B Z"]:
-    """What the heads score of a clip: the class features of picture and of sound, averaged over segments."""
+    """Concatenate the video and audio class features averaged over segments, Z = 2 D."""
     return torch.cat([encoded.video_class.mean(1), encoded.audio_class.mean(1)], -1)
 
 
 class SupervisedObjective(nn.Module):
-    """Supervised objective of a predictor: both heads, each where its modality is there."""
+    """Supervised objective of a predictor: the loss of each head on clips with its modality."""
 
     def __init__(self, predictor: MbtPredictor, info: DatasetInfo, polarity_weight: float) -> None:
         super().__init__()
@@ -71,7 +71,7 @@ class SupervisedObjective(nn.Module):
         self.sentiment: Tensor
 
     def forward(self, batch: Batch) -> Losses:
-        """One loss a clip and head."""
+        """Compute the loss of each head, one value per clip."""
         heads = self.predictor.score_heads(batch.inputs)
         return Losses(compute_head_losses(heads, batch, self.sentiment, self.polarity_weight), {})
 
@@ -79,7 +79,7 @@ class SupervisedObjective(nn.Module):
 def compute_head_losses(
     heads: tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]], batch: Batch, sentiment: Tensor, weight: float
 ) -> dict[str, Float[Tensor, " B"]]:
-    """The polarity-consistent loss of each head, zero for a clip without its modality."""
+    """Compute the polarity-consistent loss of each head, (B,), zero for clips without its modality."""
     terms = {}
     for index, name in enumerate(("video", "audio")):
         loss = polarity_cross_entropy(heads[index], batch.target, sentiment, weight)
@@ -88,12 +88,12 @@ def compute_head_losses(
 
 
 def make_pretraining_stage(config: PretrainConfig) -> Stage:
-    """The stage in front of fine-tuning."""
+    """Make the pre-training stage."""
     return _make_stage(config, "pretrain", config.pretrain_epochs, config.pretrain_lr)
 
 
 def make_fine_tuning_stage(config: MbtConfig) -> Stage:
-    """The stage on labels, whose weights are averaged."""
+    """Make the fine-tuning stage, with a moving average of the weights."""
     return replace(_make_stage(config, "finetune", config.epochs, config.lr), ema=config.ema, ema_ramp=config.ema_ramp)
 
 
@@ -111,26 +111,26 @@ def fine_tune(
     rng: RngTree,
     ctx: FitContext,
 ) -> Predictor:
-    """Train a predictor on labels; it carries the averaged weights of the best epoch on val."""
+    """Train a predictor on labels; return it with the averaged weights of the best epoch on val."""
     objective = SupervisedObjective(predictor.to(ctx.device), info, config.polarity_weight)
     fixed = make_sampling(config, False)
     select = Validation(predictor, val, fixed, info, rng, ctx)
     train_stage(objective, clips, make_sampling(config, True), make_fine_tuning_stage(config), rng, ctx, select)
-    told = explain(predictor, val, fixed, rng, ctx)
-    told = {key: replace(one, verdicts=()) for key, one in told.items()}  # words are over
-    ctx.tracker.log_explanations("finetune", told)
+    explanations = explain(predictor, val, fixed, rng, ctx)
+    explanations = {key: replace(x, verdicts=()) for key, x in explanations.items()}  # fine-tuning uses no cues
+    ctx.tracker.log_explanations("finetune", explanations)
     return predictor
 
 
 def build_mbt(config: MbtConfig, info: DatasetInfo) -> MbtPredictor:
-    """Make a predictor whose weights are to be loaded."""
+    """Build an untrained predictor to load weights into."""
     return MbtPredictor(Mbt(config, len(info.classes), RngTree(0)))
 
 
 def fit_mbt(
     config: MbtConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> Predictor:
-    """Train on labels; return the predictor of the best epoch on val."""
+    """Train MBT on labels; return the predictor of the best epoch on val."""
     mbt = Mbt(config, len(info.classes), rng)
     load_pretrained(mbt, config, ctx.tracker.notify)
     return fine_tune(MbtPredictor(mbt), config, info, train, val, rng, ctx)

@@ -1,1 +1,1 @@
-"""Checks that a rebuild keeps what works: old results, scores, kills and speed. `make guard` runs them."""
+"""Regression checks of old results, scores, robustness to kills, and speed; run by `make guard`."""

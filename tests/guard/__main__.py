@@ -1,6 +1,7 @@
-"""`python -m tests.guard [PART ...]` runs the named parts, or all, and prints one table; exit code 1 if a check failed.
+"""Run the guard's checks: `python -m tests.guard [PART ...]` runs the named parts, or all, and prints one table.
 
-`scores --store` stores the scores of methods that are new or have a raised version, and `--store-all` those of all.
+The exit code is 1 if a check failed. `scores --store` stores the scores of methods that are new or have a raised
+version, and `--store-all` those of all methods.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ PARTS = ("results", "scores", "kills", "step")
 
 
 def main() -> int:
-    """Run what the command line asks for; the exit code."""
+    """Run the requested parts and return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m tests.guard", description=__doc__)
-    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; all when left out")
-    parser.add_argument("--store", action="store_true", help="scores: store those of new and of raised versions")
-    parser.add_argument("--store-all", action="store_true", help="scores: store all anew, on purpose")
-    parser.add_argument("--cache", type=Path, help="scores: folder that keeps the drawn sample between calls")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="scores: processes of one thread each")
-    parser.add_argument("--minutes", type=float, default=5.0, help="kills: how long new rounds are started")
-    parser.add_argument("--seed", type=int, default=0, help="kills: of the moments and the victims")
-    parser.add_argument("--steps", type=int, default=3, help="step: how many are timed")
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"any of {', '.join(PARTS)}; default: all")
+    parser.add_argument(
+        "--store", action="store_true", help="scores: store the scores of new methods and raised versions"
+    )
+    parser.add_argument("--store-all", action="store_true", help="scores: store the scores of all methods again")
+    parser.add_argument("--cache", type=Path, help="scores: folder that caches the generated sample between calls")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="scores: number of processes, one thread each"
+    )
+    parser.add_argument("--minutes", type=float, default=5.0, help="kills: minutes during which new rounds are started")
+    parser.add_argument("--seed", type=int, default=0, help="kills: seed of the moments and of the killed processes")
+    parser.add_argument("--steps", type=int, default=3, help="step: number of timed steps")
     given = parser.parse_args()
     unknown = [part for part in given.parts if part not in PARTS]
     if unknown:
@@ -39,7 +44,7 @@ def main() -> int:
 
 
 def _runs(given: argparse.Namespace) -> dict[str, Callable[[], list[Check]]]:
-    """Part -> what runs it; a part's modules are imported when it runs."""
+    """Return part -> function that runs it; the modules of a part are imported when it runs."""
 
     def results() -> list[Check]:
         from tests.guard.results import check_results

@@ -1,7 +1,7 @@
-"""Commands that are killed at random moments end as if nothing had been, from the first second on an empty folder on.
+"""Guard of robustness: a command killed at random moments still finishes correctly when it is given again.
 
-A round is a command that starts on a folder without databases, is killed again and again, wholly or in part, and then
-is given once more and left to finish. Its folder is kept where something is wrong with it.
+A round starts a command on a folder without databases, kills it or some of its processes several times, then runs it to
+the end. The folder of a round with faults is not deleted.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from tests.guard.table import Check, say
 from tests.studies.work.commands import TOY, Command, Commands, check_runs, check_search, kill
 
 PART = "kills"
-SEEDS, TRIALS, KILLS = 2, 4, 4  # of a round: runs, trials of a search, and kills at most
-EARLY, BIRTH, LATE = 1.0, 0.8, 8.0  # seconds: of a beginning, of a database's making, of a command killed any time
-PATIENCE = 240.0  # seconds for the last command of a round
-START = 30.0  # seconds that a worker, or a database that is made, is waited for
+SEEDS, TRIALS, KILLS = 2, 4, 4  # per round: runs, trials of a search, and at most so many kills
+EARLY, BIRTH, LATE = 1.0, 0.8, 8.0  # seconds after the start, after a new database, after the start (any moment)
+PATIENCE = 240.0  # timeout in seconds of a command that runs to the end
+START = 30.0  # timeout in seconds for workers or a new database to appear
 VICTIMS = {"runs": ("command", "tree"), "search": ("command", "tree", "worker", "workers"), "sync": ("command", "tree")}
 PLAIN = (*TOY, "--seeds", str(SEEDS))
 WORDS: dict[str, tuple[str, ...]] = {
@@ -34,20 +34,20 @@ WORDS: dict[str, tuple[str, ...]] = {
     "search": (*PLAIN, "--workers", "2", "--trials", str(TRIALS)),
     "sync": ("sync",),
 }
-"""Kind of a round -> the command that is killed."""
+"""Kind of a round -> arguments of the killed command."""
 
 
 @dataclass
 class Round:
-    """What happened in a round."""
+    """Kills and faults of a round."""
 
     kind: str
-    kills: list[str] = field(default_factory=list)  # whom, and after how many seconds
+    kills: list[str] = field(default_factory=list)  # the victim and the seconds since the start
     faults: list[str] = field(default_factory=list)
 
 
 def check_kills(minutes: float, seed: int) -> list[Check]:
-    """Start new rounds for so many minutes, the kinds in turn; a line of the table for each kind."""
+    """Start rounds of alternating kinds for some minutes; return one row of the table per kind."""
     place, end, rounds = Path(tempfile.mkdtemp(prefix="guard-kills-")), time.monotonic() + 60 * minutes, list[Round]()
     spent = Counter[str]()
     say(f"{PART}: seed {seed}, {minutes:g} minutes, folders in {place}")
@@ -56,14 +56,14 @@ def check_kills(minutes: float, seed: int) -> list[Check]:
         since = time.monotonic()
         rounds.append(run_round(kind, place / f"round-{len(rounds)}", random.Random(f"{seed}/{len(rounds)}")))
         spent[kind] += round(time.monotonic() - since)
-        say(f"{PART}: round {len(rounds) - 1}, {kind}: {', '.join(rounds[-1].kills)}: {rounds[-1].faults or 'whole'}")
-    if not any(one.faults for one in rounds):
+        say(f"{PART}: round {len(rounds) - 1}, {kind}: {', '.join(rounds[-1].kills)}: {rounds[-1].faults or 'ok'}")
+    if not any(finished.faults for finished in rounds):
         shutil.rmtree(place)
     return [_summary(kind, rounds, spent[kind], seed) for kind in WORDS]
 
 
 def run_round(kind: str, folder: Path, dice: random.Random) -> Round:
-    """Kill a command some times, let it finish, and look at what it left."""
+    """Kill a command several times, run it to the end, and check the results folder."""
     done, results = Round(kind), folder / "results"
     results.mkdir(parents=True)
     commands = Commands(folder)
@@ -74,7 +74,7 @@ def run_round(kind: str, folder: Path, dice: random.Random) -> Round:
             command = commands.start(results, *WORDS[kind])
             done.kills.append(torment(command, results, kind, dice))
         done.faults += look(commands, results, kind)
-    except Exception as error:  # of the storm itself: a command that outlives its kill, a folder that cannot be read
+    except Exception as error:  # of the round itself, e.g. a process that survives its kill
         done.faults.append(f"{type(error).__name__}: {_line(str(error))}")
     finally:
         commands.end()
@@ -86,7 +86,7 @@ def run_round(kind: str, folder: Path, dice: random.Random) -> Round:
 
 
 def make_records(commands: Commands, results: Path) -> None:
-    """Finish runs, and take away the database that they were published to: `sync` brings them into a new one."""
+    """Finish runs and delete their MLflow database, so that `sync` has to publish them to a new one."""
     commands.start(results, *PLAIN).ends(0, PATIENCE)
     for left in [*results.glob("mlflow.*"), *results.glob("runs/*/mlflow.json")]:
         left.unlink()
@@ -94,10 +94,10 @@ def make_records(commands: Commands, results: Path) -> None:
 
 
 def torment(command: Command, results: Path, kind: str, dice: random.Random) -> str:
-    """Kill a command, its workers or all of it at a random moment; what was killed.
+    """Kill a command, its workers or its process tree at a random moment; return what was killed.
 
-    A third of the moments are in the first second, a third while a database is made where none is there yet. Workers
-    are killed as soon as there are some, or later; the command goes on, and is killed itself a little later.
+    A third of the moments are in the first second, a third right after a new database appears. Workers are killed once
+    they exist; the command then continues and is killed within 3 seconds.
     """
     since, victim = time.monotonic(), dice.choice(VICTIMS[kind])
     moment = dice.choice(("beginning", "birth", "any"))
@@ -108,15 +108,15 @@ def torment(command: Command, results: Path, kind: str, dice: random.Random) -> 
         wait(command, START, lambda: bool(set(results.glob("*.db")) - before))
     wait(command, dice.uniform(0, {"beginning": EARLY, "birth": BIRTH, "any": LATE}[moment]))
     new = sorted(path.name for path in set(results.glob("*.db")) - before)
-    told = f"{victim} after {time.monotonic() - since:.1f} s"
-    told += f" (new: {', '.join(new)})" if new else ""
+    report = f"{victim} after {time.monotonic() - since:.1f} s"
+    report += f" (new: {', '.join(new)})" if new else ""
     if command.process.poll() is not None:
-        return f"nobody (it ended within {time.monotonic() - since:.1f} s)"
+        return f"nothing (it ended within {time.monotonic() - since:.1f} s)"
     if victim in ("worker", "workers"):
         workers = command.workers()
         for worker in workers if victim == "workers" else dice.sample(workers, min(1, len(workers))):
             kill(worker)
-        told += f" ({len(workers)} there)"
+        report += f" ({len(workers)} alive)"
         wait(command, dice.uniform(0, 3))
     victims = command.family() if victim == "tree" else []
     command.process.kill()
@@ -124,18 +124,18 @@ def torment(command: Command, results: Path, kind: str, dice: random.Random) -> 
         kill(process)
     command.process.wait()
     command.is_gone()
-    return told
+    return report
 
 
 def wait(command: Command, seconds: float, until: Callable[[], bool] = lambda: False) -> None:
-    """Wait so long, or until something holds or the command ends."""
+    """Wait until the time is over, `until` returns True, or the command ends."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and command.process.poll() is None and not until():
         time.sleep(0.01)
 
 
 def look(commands: Commands, results: Path, kind: str) -> Iterator[str]:
-    """What is wrong after the command was given once more and left to finish."""
+    """Run the command to the end and yield the faults of its results folder."""
     yield from finish(commands, results, *WORDS[kind])
     if kind == "search":
         yield from broken("check_search", lambda: check_search(results, TRIALS))
@@ -148,19 +148,19 @@ def look(commands: Commands, results: Path, kind: str) -> Iterator[str]:
 
 
 def finish(commands: Commands, results: Path, *words: str) -> Iterator[str]:
-    """What is wrong with a command that is left to finish."""
+    """Run a command to the end; yield a fault if it fails, leaves processes or takes too long."""
     command = commands.start(results, *words)
     try:
         command.ends(0, PATIENCE)
     except AssertionError:
         code = command.process.returncode
-        yield f"`{' '.join(words)}` ended with {code}, not 0, or left somebody: {_line(command.output())}"
+        yield f"`{' '.join(words)}` ended with {code}, not 0, or left processes: {_line(command.output())}"
     except subprocess.TimeoutExpired:
-        yield f"`{' '.join(words)}` was not done after {PATIENCE:g} s: {_line(command.output())}"
+        yield f"`{' '.join(words)}` did not end within {PATIENCE:g} s: {_line(command.output())}"
 
 
 def broken(name: str, check: Callable[[], None]) -> Iterator[str]:
-    """What a check of the tests finds."""
+    """Yield the failure of a check that the tests define."""
     try:
         check()
     except Exception as error:  # an assertion, or a database that cannot be opened
@@ -169,7 +169,7 @@ def broken(name: str, check: Callable[[], None]) -> Iterator[str]:
 
 
 def databases(results: Path) -> Iterator[str]:
-    """What SQLite finds wrong with a database."""
+    """Yield the faults that SQLite's integrity check finds in the databases."""
     for path in sorted(results.glob("*.db")):
         try:
             with closing(sqlite3.connect(path)) as database:
@@ -181,26 +181,26 @@ def databases(results: Path) -> Iterator[str]:
 
 
 def leftovers(results: Path) -> Iterator[str]:
-    """What is half written, or only there to go on from, and was left."""
-    half = sorted(str(path.relative_to(results)) for path in results.rglob(".*") if "reported" not in path.parts)
-    if half:
-        yield f"half-written files are left: {', '.join(half[:5])}{' and more' if len(half) > 5 else ''}"
-    going = [path.parent for path in results.glob("runs/*/checkpoints") if (path.parent / "record.json").exists()]
-    if going:
-        yield f"checkpoints of finished runs are left: {', '.join(path.name for path in going)}"
+    """Yield half-written files, and checkpoints of finished runs, that were not deleted."""
+    partial = sorted(str(path.relative_to(results)) for path in results.rglob(".*") if "reported" not in path.parts)
+    if partial:
+        yield f"half-written files remain: {', '.join(partial[:5])}{' and more' if len(partial) > 5 else ''}"
+    resumable = [path.parent for path in results.glob("runs/*/checkpoints") if (path.parent / "record.json").exists()]
+    if resumable:
+        yield f"checkpoints of finished runs remain: {', '.join(path.name for path in resumable)}"
 
 
 def _summary(kind: str, rounds: list[Round], seconds: int, seed: int) -> Check:
-    mine = [one for one in rounds if one.kind == kind]
-    check = Check(PART, f"{kind}, seed {seed}: rounds that end whole", seconds=seconds)
-    killed = sum(not told.startswith("nobody") for one in mine for told in one.kills)
-    check.found = f"{sum(not one.faults for one in mine)}, {killed} kills"
-    check.wanted = str(len(mine))
-    for one in mine:
-        check.faults += [f"killed {', '.join(one.kills)}: {fault}" for fault in one.faults]
+    matching = [finished for finished in rounds if finished.kind == kind]
+    check = Check(PART, f"{kind}, seed {seed}: rounds without faults", seconds=seconds)
+    killed = sum(not report.startswith("nothing") for finished in matching for report in finished.kills)
+    check.found = f"{sum(not finished.faults for finished in matching)}, {killed} kills"
+    check.expected = str(len(matching))
+    for finished in matching:
+        check.faults += [f"killed {', '.join(finished.kills)}: {fault}" for fault in finished.faults]
     return check
 
 
 def _line(text: str) -> str:
-    """The end of a text on one line."""
+    """Return the last 400 characters of a text on one line."""
     return " ".join(text.split())[-400:]

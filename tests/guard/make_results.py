@@ -1,7 +1,7 @@
-"""Make a results folder of tiny runs, and pack what later versions have to read of it.
+"""Make a results folder of tiny runs, and pack the files that later versions must read.
 
-`python -m tests.guard.make_results ARCHIVE NUMBERS` is here for reference: results-0.1.tar.xz was made by version 0.1
-and stays as it is, since what is checked is that later versions read what 0.1 wrote.
+`python -m tests.guard.make_results ARCHIVE NUMBERS` is for reference: version 0.1 made results-0.1.tar.xz, which must
+not change, since the guard checks that later versions read it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.datasets.trees import tone, write_srt, write_tree
 from tests.guard.results import numbers_of
 
 CLASSES = {"anger": "what a rage", "joy": "what joy", "sadness": "so sad"}
-CLIPS, SECONDS, RATE = 15, 0.6, 16000  # clips of a class; their length in s; samples a second
+CLIPS, SECONDS, RATE = 15, 0.6, 16000  # clips per class; length in s; samples per second
 TINY = (
     *("segments=2", "test_segments=2", "frames=2", "stride=2", "size=12", "patch=12", "mels=16"),
     *("audio_patch=16", "audio_stride=16", "width=8", "depth=1", "heads=2", "fusion_depth=1", "bottleneck=2"),
@@ -36,22 +36,22 @@ TINY = (
 )
 PRETRAINED = ("pretrain_epochs=1", "decoder_width=8", "decoder_heads=2", "contrast_width=4")
 DROPPED, HEAVY = (".lock", ".db-wal", ".db-shm"), "weights.safetensors"
-DOTS = 8  # an inch of a picture: `report --check` wants the pictures to be there, not to be looked at
+DOTS = 8  # per inch: `report --check` only needs the figures to exist
 KEPT = ("runs", "searches", "studies", "mlflow.db", "optuna.db")
 
 
 def write_clip(path: Path, label: int, number: int) -> None:
-    """Write a clip whose grey and whose tone tell its class, though not surely: methods differ, and none is perfect."""
+    """Write a clip whose grey level and tone indicate its class with noise, so that no method is perfect."""
     path.parent.mkdir(parents=True, exist_ok=True)
     dice = np.random.default_rng(100 * label + number)
     middle, shade = 60 + 60 * label + dice.normal(0, 40), round(40 * label + dice.normal(0, 40))
     with av.open(str(path), "w") as container:
         shown, heard = container.add_stream("mpeg4", rate=25), container.add_stream("libmp3lame", rate=RATE)
         shown.width, shown.height, shown.pix_fmt, heard.layout = 32, 24, "yuv420p", "mono"
-        for place in range(round(SECONDS * 25)):
+        for index in range(round(SECONDS * 25)):
             grey = np.clip(middle + dice.normal(0, 20), 0, 255)
             frame = av.VideoFrame.from_ndarray(np.full((24, 32, 3), grey, np.uint8))
-            frame.pts = place
+            frame.pts = index
             container.mux(shown.encode(frame))
         container.mux(shown.encode(None))
         wave = tone(SECONDS, RATE, shade)
@@ -73,12 +73,12 @@ def write_data(folder: Path) -> Path:
 
 
 @contextmanager
-def small_pictures() -> Iterator[None]:
-    """Draw pictures with few dots, so that the archive is small."""
+def small_figures() -> Iterator[None]:
+    """Save figures at a low resolution, so that the archive is small."""
     draw: Any = Figure.savefig
 
-    def savefig(figure: Figure, place: Any, **how: Any) -> None:
-        draw(figure, place, **{**how, "dpi": DOTS})
+    def savefig(figure: Figure, path: Any, **options: Any) -> None:
+        draw(figure, path, **{**options, "dpi": DOTS})
 
     Figure.savefig = savefig
     try:
@@ -87,8 +87,8 @@ def small_pictures() -> Iterator[None]:
         Figure.savefig = draw
 
 
-def orders(own: Path, named: Path) -> Iterator[tuple[int, list[str]]]:
-    """The commands that fill the results folder, each with its exit code."""
+def list_commands(own: Path, named: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the commands that fill the results folder, each with its exit code."""
     tiny = [word for value in TINY for word in ("--set", value)]
     more = [word for value in PRETRAINED for word in ("--set", value)]
     on = ["--dataset", str(own), *tiny, "--threads", "1"]
@@ -101,9 +101,9 @@ def orders(own: Path, named: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def pack(results: Path, clip: Path, archive: Path) -> None:
-    """Pack what later versions read: records and the files beside them, the databases, what is known of the clips.
+    """Pack the files that later versions read: run folders, searches, studies, databases and the clips' ledgers.
 
-    Logs and prepared clips are left out, and the weights of all seeds but the first.
+    Logs, checkpoints, prepared clips, and the weights of all seeds but the first are left out.
     """
 
     def keep(entry: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -129,13 +129,13 @@ def pack(results: Path, clip: Path, archive: Path) -> None:
 
 
 def make(archive: Path, numbers: Path) -> int:
-    """Run everything, pack it and store its numbers; the exit code."""
+    """Run all commands, pack the results and store their numbers; return the exit code."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         own, results = write_data(folder / "moods"), folder / "results"
         named = write_tree(folder / "ekman6", INFO, 5, 1, layout="video", seconds=0.4)
-        for code, words in orders(own, named):
-            with small_pictures():
+        for code, words in list_commands(own, named):
+            with small_figures():
                 found = main([*words, "--results", str(results)])
             if found != code:
                 print(f"{' '.join(words)} ended with {found}, not {code}", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""Results of version 0.1 are listed, reported, checked and predicted from, with the same numbers.
+"""Guard of old results: results of version 0.1 are listed, reported, checked and used to predict, with equal numbers.
 
-The archive holds runs of tiny models: three methods on a data set of the user's own, a search, a study, and two failed
-runs, one on that data set and one on a named one.
+The archive has runs of tiny models: three methods on a custom data set, a search, a study, and two failed runs, one on
+the custom data set and one on Ekman-6.
 """
 
 from __future__ import annotations
@@ -35,109 +35,111 @@ REPORTS: dict[str, tuple[str, ...]] = {
     "runs": ("--runs", "dataset=own-moods"),
     "named data": NAMED,
 }
-"""Name of a report -> what is asked for."""
+"""Name of a report -> its arguments on the command line."""
 _NUMBER = re.compile(r"[-−+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 
 
 def check_results() -> list[Check]:
-    """Unpack the results of version 0.1 and check all that is promised of them."""
+    """Unpack the results of version 0.1 and run all checks on them."""
     with tempfile.TemporaryDirectory(prefix="guard-results-") as name:
-        folder, wanted = unpack(Path(name)), json.loads(NUMBERS.read_text())
-        checks = [check_records(folder, wanted), check_list(folder)]
+        folder, expected = unpack(Path(name)), json.loads(NUMBERS.read_text())
+        checks = [check_records(folder, expected), check_list(folder)]
         for report in REPORTS:
-            checks += [check_report(folder, report, wanted), recompute_report(folder, report)]
-        checks.append(check_predict(folder, wanted))
-        return [*checks, check_trials(folder, wanted), check_sync(folder)]
+            checks += [check_report(folder, report, expected), recompute_report(folder, report)]
+        checks.append(check_predict(folder, expected))
+        return [*checks, check_trials(folder, expected), check_sync(folder)]
 
 
 def unpack(folder: Path) -> Path:
-    """Unpack the archive into a folder; the results folder in it."""
+    """Unpack the archive into a folder and return the results folder in it."""
     with tarfile.open(ARCHIVE) as file:
         file.extractall(folder, filter="data")
     return folder / "results"
 
 
 def command(results: Path, *words: str, code: int = 0) -> str:
-    """Run a command in this process; what it printed. Raises AssertionError where its exit code is another."""
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
+    """Run a command in this process and return its output; raise AssertionError if its exit code differs."""
+    output = io.StringIO()
+    with redirect_stdout(output), redirect_stderr(output):
         try:
             found: int | str = main([*words, "--results", str(results)])
-        except Exception:  # what the command line lets through is a bug, told by its last line
+        except Exception:  # an exception that reaches the command line is a bug: report its last line
             found = traceback.format_exc().splitlines()[-1]
-    assert found == code, f"`{' '.join(words)}` ended with {found}, not {code}: {said.getvalue()[-400:]}"
-    return said.getvalue()
+    assert found == code, f"`{' '.join(words)}` ended with {found}, not {code}: {output.getvalue()[-400:]}"
+    return output.getvalue()
 
 
-def check_records(results: Path, wanted: dict[str, Any]) -> Check:
-    """Check that every record is read with its scores, to the last bit."""
+def check_records(results: Path, expected: dict[str, Any]) -> Check:
+    """Check that every record is read and its scores are equal to the last bit."""
     with timed(PART, "records and their scores") as check:
         found = scores_of(results)
-        check.found, check.wanted = f"{len(found)} runs", f"{len(wanted['runs'])} runs"
-        check.faults += [f"run {key} is not read" for key in wanted["runs"].keys() - found.keys()]
-        for key in found.keys() & wanted["runs"].keys():
-            check.faults += [f"run {key}: {line}" for line in differences(found[key], wanted["runs"][key])]
+        check.found, check.expected = f"{len(found)} runs", f"{len(expected['runs'])} runs"
+        check.faults += [f"run {key} is not read" for key in expected["runs"].keys() - found.keys()]
+        for key in found.keys() & expected["runs"].keys():
+            check.faults += [f"run {key}: {line}" for line in differences(found[key], expected["runs"][key])]
     return check
 
 
 def scores_of(results: Path) -> dict[str, Any]:
-    """Key of each final run -> its scores and, where it failed, of which kind its error was."""
+    """Return the key of each final run -> its scores and, if it failed, the kind of its error."""
     found, passed = read_records(results)
     assert not passed, f"passed over: {'; '.join(passed)}"
-    records = [one.record for one in found]
+    records = [stored.record for stored in found]
     return {r.key: {"scores": r.scores, "error": r.error.kind if r.error else None} for r in records}
 
 
-def differences(found: dict[str, Any], wanted: dict[str, Any]) -> Iterator[str]:
-    """What differs between two runs, score by score."""
-    if found["error"] != wanted["error"]:
-        yield f"its error is {found['error']}, not {wanted['error']}"
-    for name in sorted(found["scores"].keys() | wanted["scores"].keys()):
-        one, other = (run["scores"].get(name, "absent") for run in (found, wanted))
-        if one != other:
-            yield f"{name} is {one}, not {other}"
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> Iterator[str]:
+    """Yield the differences between two runs, score by score."""
+    if found["error"] != expected["error"]:
+        yield f"its error is {found['error']}, not {expected['error']}"
+    for name in sorted(found["scores"].keys() | expected["scores"].keys()):
+        score, stored = (run["scores"].get(name, "absent") for run in (found, expected))
+        if score != stored:
+            yield f"{name} is {score}, not {stored}"
 
 
 def check_list(results: Path) -> Check:
-    """Check that the lists work, and name the data set that was prepared here."""
+    """Check that the lists work and include the custom data set that was prepared in this folder."""
     with timed(PART, "list, list datasets") as check:
         command(results, "list")
-        there = "own-moods" in command(results, "list", "datasets")
-        check.found, check.wanted = ("own-moods" if there else "no own-moods"), "own-moods"
-        if not there:
-            check.faults.append("`list datasets` does not name own-moods, which was prepared in this results folder")
+        is_listed = "own-moods" in command(results, "list", "datasets")
+        check.found, check.expected = ("own-moods" if is_listed else "no own-moods"), "own-moods"
+        if not is_listed:
+            check.faults.append("`list datasets` lacks own-moods, which was prepared in this results folder")
     return check
 
 
-def check_report(results: Path, name: str, wanted: dict[str, Any]) -> Check:
-    """Check that a report is written, shows the stored numbers, and has the failed runs as failed."""
+def check_report(results: Path, name: str, expected: dict[str, Any]) -> Check:
+    """Check that a report is written with the stored numbers and marks the failed runs as failed."""
     with timed(PART, f"report, {name}") as check:
-        current = {method for method, version in wanted["versions"].items() if _version(method) == version}
-        for method in sorted(wanted["versions"].keys() - current):
+        current = {method for method, version in expected["versions"].items() if _version(method) == version}
+        for method in sorted(expected["versions"].keys() - current):
             check.notes.append(f"runs of {method} are left out: its version was raised since 0.1")
-        rows = [row for row in wanted["tables"][name] if row[0] in current]
+        rows = [row for row in expected["tables"][name] if row[0] in current]
         if not rows:
             check.found = "no run is left"
             return check
         out = write_report(results, name)
         found = [row for row in table_of(out) if row[0] in current]
-        count, of = sum(len(row) - 1 for row in found), sum(len(row) - 1 for row in rows)
-        check.found, check.wanted = f"{count} numbers", f"{of} numbers"
+        count, total = sum(len(row) - 1 for row in found), sum(len(row) - 1 for row in rows)
+        check.found, check.expected = f"{count} numbers", f"{total} numbers"
         if found != rows:
-            check.faults.append(f"the main table holds {found}, not {rows}")
-        failed, lost = failed_in(out), [key for key in wanted["failed"][name] if _method(wanted, key) in current]
-        check.found += f", {len(failed)} failed" if lost else ""
-        check.wanted += f", {len(lost)} failed" if lost else ""
-        check.faults += [f"run {key} failed and is not in the report as failed" for key in lost if key not in failed]
+            check.faults.append(f"the main table contains {found}, not {rows}")
+        failed, stored = failed_in(out), [key for key in expected["failed"][name] if _method(expected, key) in current]
+        check.found += f", {len(failed)} failed" if stored else ""
+        check.expected += f", {len(stored)} failed" if stored else ""
+        check.faults += [
+            f"failed run {key} is not marked as failed in the report" for key in stored if key not in failed
+        ]
     return check
 
 
 def recompute_report(results: Path, name: str) -> Check:
-    """Check that `report --check` finds every number of the report that was written."""
+    """Check that `report --check` reproduces every number of the written report."""
     with timed(PART, f"report --check, {name}") as check:
-        check.wanted = "exit code 0"
+        check.expected = "exit code 0"
         if not _out(results, name).exists():
-            check.found = "no report"  # the check before this one says why
+            check.found = "no report"  # the previous check reports why
             return check
         command(results, "report", *_named(name), "--check", "--out", str(_out(results, name)))
         check.found = "exit code 0"
@@ -145,47 +147,47 @@ def recompute_report(results: Path, name: str) -> Check:
 
 
 def write_report(results: Path, name: str) -> Path:
-    """Write a report of the results; its folder."""
+    """Write a report of the results and return its folder."""
     command(results, "report", *REPORTS[name], "--out", str(_out(results, name)))
     return _out(results, name)
 
 
 def table_of(report: Path) -> list[list[Any]]:
-    """The rows of a report's main table: the arm, then every number of its cells, without words and notes."""
+    """Return the rows of a report's main table: the arm, then every number of its cells except notes."""
     (path,) = report.glob("tables/*_scores.csv")
     with path.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
-    cells = [place for place, name in enumerate(header) if place and name != "note"]
-    return [[row[0].split()[0], *(n for place in cells for n in _numbers(row[place]))] for row in rows]
+    cells = [column for column, name in enumerate(header) if column and name != "note"]
+    return [[row[0].split()[0], *(n for column in cells for n in _numbers(row[column]))] for row in rows]
 
 
 def failed_in(report: Path) -> list[str]:
-    """The keys of the runs that a report has as failed."""
+    """Return the keys of the runs that a report marks as failed."""
     runs = json.loads((report / "manifest.json").read_text())["runs"]
     return sorted(key for key, facts in runs.items() if facts["failed"])
 
 
-def check_predict(results: Path, wanted: dict[str, Any]) -> Check:
-    """Check that a stored model says the same of a clip."""
+def check_predict(results: Path, expected: dict[str, Any]) -> Check:
+    """Check that a stored model predicts the stored probabilities of a clip."""
     with timed(PART, "predict") as check:
-        key, stored = wanted["predicted"]["run"], wanted["predicted"]["probabilities"]
-        method = _method(wanted, key)
-        check.wanted = f"{TOLERANCE:g} at most"
-        if _version(method) != wanted["versions"][method]:
+        key, stored = expected["predicted"]["run"], expected["predicted"]["probabilities"]
+        method = _method(expected, key)
+        check.expected = f"{TOLERANCE:g} at most"
+        if _version(method) != expected["versions"][method]:
             check.found = "other version"
-            check.notes.append(f"the version of {method} was raised since 0.1, so its weights are not used any more")
+            check.notes.append(f"the version of {method} was raised since 0.1, so its old weights are not used")
             return check
         found = predict(results, key)
         assert found.keys() == stored.keys(), f"classes {', '.join(found)}, not {', '.join(stored)}"
         apart = max(abs(found[name] - stored[name]) for name in stored)
         check.found = f"{apart:.1g} apart"
         if not apart <= TOLERANCE:
-            check.faults.append(f"run {key} says {found} of the stored clip, not {stored}")
+            check.faults.append(f"run {key} predicts {found} for the stored clip, not {stored}")
     return check
 
 
 def predict(results: Path, key: str) -> dict[str, float]:
-    """Class -> probability of the stored clip, by the model of a run."""
+    """Return class -> probability of the stored clip, predicted by the model of a run."""
     target = results / "predicted.json"
     (clip,) = results.parent.glob("clip.*")
     command(results, "predict", str(clip), "--run", key, "--json", str(target))
@@ -193,19 +195,19 @@ def predict(results: Path, key: str) -> dict[str, float]:
     return dict(row["probabilities"])
 
 
-def check_trials(results: Path, wanted: dict[str, Any]) -> Check:
-    """Check that Optuna, as it is installed now, reads the trials of the search."""
+def check_trials(results: Path, expected: dict[str, Any]) -> Check:
+    """Check that the installed Optuna reads the trials of the search."""
     with timed(PART, "optuna.db") as check:
         found = trials_of(results)
-        count, of = (sum(map(len, studies.values())) for studies in (found, wanted["trials"]))
-        check.found, check.wanted = f"{count} trials", f"{of} trials"
-        if found != wanted["trials"]:
-            check.faults.append(f"optuna.db holds {found}, not {wanted['trials']}")
+        count, total = (sum(map(len, studies.values())) for studies in (found, expected["trials"]))
+        check.found, check.expected = f"{count} trials", f"{total} trials"
+        if found != expected["trials"]:
+            check.faults.append(f"optuna.db contains {found}, not {expected['trials']}")
     return check
 
 
 def trials_of(results: Path) -> dict[str, list[float | None]]:
-    """Optuna's study -> the values of its finished trials."""
+    """Return the name of each Optuna study -> the values of its trials."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     url = f"sqlite:///{results / 'optuna.db'}"
     names = sorted(optuna.get_all_study_names(url))
@@ -213,18 +215,18 @@ def trials_of(results: Path) -> dict[str, list[float | None]]:
 
 
 def check_sync(results: Path) -> Check:
-    """Check that MLflow, as it is installed now, opens the old database, where all records are already."""
+    """Check that the installed MLflow opens the old database, which already has all records."""
     with timed(PART, "sync with mlflow.db") as check:
-        check.wanted = "exit code 0"
+        check.expected = "exit code 0"
         command(results, "sync")
         check.found = "exit code 0"
     return check
 
 
 def numbers_of(results: Path) -> dict[str, Any]:
-    """All that the checks compare, as the present version has it."""
+    """Return all numbers that the checks compare, computed by the present version."""
     runs = scores_of(results)
-    records = [one.record for one in read_records(results)[0]]
+    records = [stored.record for stored in read_records(results)[0]]
     (model,) = [
         r.key for r in records if r.arm == "mbt" and (results / "runs" / r.key / "weights.safetensors").exists()
     ]
@@ -253,12 +255,12 @@ def _out(results: Path, name: str) -> Path:
 
 
 def _named(name: str) -> tuple[str, ...]:
-    """The words of a report that `--check` is given too."""
+    """Return the arguments of a report that `--check` needs too."""
     return () if REPORTS[name][0] == "--runs" else REPORTS[name]
 
 
-def _method(wanted: dict[str, Any], key: str) -> str:
-    return str(wanted["methods"][key])
+def _method(expected: dict[str, Any], key: str) -> str:
+    return str(expected["methods"][key])
 
 
 def _version(method: str) -> int | None:

@@ -1,10 +1,10 @@
-"""Every method still scores what it scored: each arm on the built-in sample, one epoch of each stage, three seeds.
+"""Guard of scores: each arm on the built-in sample, one epoch of each stage, three seeds, against stored scores.
 
-Scores are stored unrounded with the processor, threads and packages they were made with. Where these are the same they
-must be met to the last bit; elsewhere sums may be rounded otherwise, and scores must be met within the tolerance below.
-A method whose `version` was raised has new numbers on purpose, and asks to be stored anew.
+Scores are stored unrounded with the processor, threads and packages that produced them. On the same ones they must be
+equal to the last bit; elsewhere rounding differs, and they must be within the tolerances below. A method whose
+`version` was raised has new numbers on purpose, and its scores must be stored again.
 
-`mart-target-clip` is left out: it wants the file of a teacher.
+`mart-target-clip` is left out, as it needs the file of a teacher.
 """
 
 from __future__ import annotations
@@ -36,40 +36,40 @@ from tests.guard.table import Check, say, timed
 PART = "scores"
 STORED = Path(__file__).with_name("scores.json")
 LOCK = Path(__file__).parents[2] / "requirements.lock"
-DATASET, SEEDS, THREADS = "ekman6", 3, 1  # one thread: sums are then rounded alike however many cores there are
+DATASET, SEEDS, THREADS = "ekman6", 3, 1  # one thread: rounding then does not depend on the number of cores
 LEFT_OUT = ("mart-target-clip",)
 SHORT = {"epochs": "1", "pretrain_epochs": "1"}
-OWN = {"mart-mask-tube": {"patch": "12", "audio_patch": "16"}}  # the preset's one patch leaves a tube nothing to choose
-SAME = ("processor", "threads", "lock", "torch")  # where these are the same, so are the bits
-LOSS = 1e-3  # on another machine: of a loss
-CLIPS = 2  # on another machine: clips of the split (of the class, for a recall) that may be told otherwise
+OWN = {"mart-mask-tube": {"patch": "12", "audio_patch": "16"}}  # the preset has one patch per frame, so one tube
+SAME = ("processor", "threads", "lock", "torch")  # if these are equal, scores are equal to the last bit
+LOSS = 1e-3  # tolerance of a loss on another machine
+CLIPS = 2  # tolerance on another machine: clips of the split (for recall: of the class) with another prediction
 
 Scores = dict[str, dict[int, dict[str, float | None]]]
 """Arm -> seed -> name -> score."""
 
 
 class Unpublished(MlflowStore):
-    """A store that publishes nothing."""
+    """MLflow store that publishes nothing."""
 
     def connect(self) -> Any:
-        """Refuse at once."""
+        """Raise StoreError at once."""
         raise StoreError("these runs are not published")
 
 
 @dataclass(frozen=True)
 class Stored:
-    """The table of stored scores: what made them, and each arm's version, maker and scores."""
+    """Stored scores of each arm, with its version and the environment (maker) that produced them."""
 
     makers: list[dict[str, Any]]
-    arms: dict[str, dict[str, Any]]  # arm -> version, maker (its place in the list), seeds
+    arms: dict[str, dict[str, Any]]  # arm -> version, maker (index into `makers`), seeds
 
     def version(self, arm: str) -> int:
-        """The version of the method that the arm's scores were made with."""
+        """Return the method version of the arm's stored scores."""
         return int(self.arms[arm]["version"])
 
 
 def check_scores(cache: Path | None, workers: int) -> list[Check]:
-    """Run every arm, and hold its scores against the stored ones."""
+    """Run every arm and compare its scores with the stored ones."""
     stored = read_stored()
     checks = [check_names(stored)]
     arms = [arm for arm in arms_to_run() if arm in stored.arms and stored.version(arm) == version_of(arm)]
@@ -85,36 +85,40 @@ def check_scores(cache: Path | None, workers: int) -> list[Check]:
             counts["same bits" if is_same else "within tolerance"] += not faults
         other = [arm for arm in arms if any(stored.makers[stored.arms[arm]["maker"]][n] != maker[n] for n in SAME)]
         check.found = ", ".join(f"{count} {how}" for how, count in counts.items() if count) or "none"
-        check.wanted = "tolerance" if other else "same bits"
+        check.expected = "tolerance" if other else "same bits"
         if other:
-            check.notes.append(f"the machine differs: {_told(stored, other, maker)}; compared within the tolerance")
-        check.notes.append(f"{seconds:.0f} s with {workers} processes of {THREADS} thread, the sample's drawing aside")
+            check.notes.append(
+                f"the machine differs: {_describe_differences(stored, other, maker)}; compared within the tolerance"
+            )
+        check.notes.append(
+            f"{seconds:.0f} s with {workers} processes of {THREADS} thread, without generating the sample"
+        )
     return [*checks, check]
 
 
 def check_names(stored: Stored) -> Check:
-    """Check that the stored arms are those of the registry, each of the version that it has there."""
+    """Check that the stored arms and their versions are those of the registry."""
     with timed(PART, "arms of the registry") as check:
-        wanted = arms_to_run()
-        check.found, check.wanted = f"{len(stored.arms)} stored", f"{len(wanted)} arms"
+        expected = arms_to_run()
+        check.found, check.expected = f"{len(stored.arms)} stored", f"{len(expected)} arms"
         store = "`python -m tests.guard scores --store`"
-        check.faults += [f"{arm} has no stored scores; {store} adds them" for arm in wanted if arm not in stored.arms]
-        gone = [arm for arm in stored.arms if arm not in wanted]
-        check.faults += [f"{arm} is stored and not in the registry; {store} drops it" for arm in gone]
-        for arm in wanted:
+        check.faults += [f"{arm} has no stored scores; {store} adds them" for arm in expected if arm not in stored.arms]
+        gone = [arm for arm in stored.arms if arm not in expected]
+        check.faults += [f"{arm} is stored but not in the registry; {store} removes it" for arm in gone]
+        for arm in expected:
             if arm in stored.arms and stored.version(arm) != version_of(arm):
-                versions = f"version {version_of(arm)}, its stored scores are of {stored.version(arm)}"
+                versions = f"version {version_of(arm)}, its stored scores are of version {stored.version(arm)}"
                 check.faults.append(f"{arm} has {versions}; {store} stores the new ones")
-        check.notes.append(f"{', '.join(LEFT_OUT)} is left out: it wants the file of a teacher")
+        check.notes.append(f"{', '.join(LEFT_OUT)} is left out: it needs the file of a teacher")
     return check
 
 
 def differences(
-    arm: str, found: dict[int, dict[str, float | None]], wanted: dict[str, dict[str, float | None]], exact: bool
+    arm: str, found: dict[int, dict[str, float | None]], expected: dict[str, dict[str, float | None]], exact: bool
 ) -> Iterator[str]:
-    """What differs between the scores of an arm and the stored ones, seed by seed."""
+    """Yield the differences between the scores of an arm and the stored ones, one line per seed."""
     for seed, scores in found.items():
-        stored = wanted[str(seed)]
+        stored = expected[str(seed)]
         lines = [
             f"{name} is {scores.get(name)!r}, not {stored.get(name)!r}"
             for name in sorted(scores.keys() | stored.keys())
@@ -125,53 +129,53 @@ def differences(
             yield f"{arm}, seed {seed}: {lines[0]}{rest}"
 
 
-def is_met(name: str, found: dict[str, float | None], wanted: dict[str, float | None], exact: bool) -> bool:
-    """Whether a score is the stored one: to the last bit, or within the tolerance."""
-    if name not in found or name not in wanted:
+def is_met(name: str, found: dict[str, float | None], expected: dict[str, float | None], exact: bool) -> bool:
+    """Return whether a score equals the stored one, to the last bit or within the tolerance."""
+    if name not in found or name not in expected:
         return False
-    one, other = found[name], wanted[name]
-    if exact or one is None or other is None:
-        return one == other
+    score, stored = found[name], expected[name]
+    if exact or score is None or stored is None:
+        return score == stored
     split, _, kind = name.partition("/")
-    clips, classes = wanted[f"{split}/n"] or 1.0, sum(score.startswith(f"{split}/recall/") for score in wanted)
-    room = {"loss": LOSS, "n": 0.0}.get(kind, CLIPS / clips)
+    clips, classes = expected[f"{split}/n"] or 1.0, sum(key.startswith(f"{split}/recall/") for key in expected)
+    tolerance = {"loss": LOSS, "n": 0.0}.get(kind, CLIPS / clips)
     if kind.startswith("recall/"):
-        room = CLIPS * classes / clips
+        tolerance = CLIPS * classes / clips
     if kind.startswith("f1"):
-        room = 2 * CLIPS / clips  # a clip that is told otherwise counts for two classes
-    return abs(one - other) <= room + 1e-12
+        tolerance = 2 * CLIPS / clips  # a changed prediction affects two classes
+    return abs(score - stored) <= tolerance + 1e-12
 
 
 def store_scores(cache: Path | None, workers: int, everything: bool) -> list[Check]:
-    """Run the arms that are new or have a raised version, or all, and store their scores."""
+    """Run all arms, or those that are new or have a raised version, and store their scores."""
     with timed(PART, "store scores") as check:
         stored = read_stored() if STORED.exists() and not everything else Stored([], {})
-        wanted = arms_to_run()
-        new = [arm for arm in wanted if arm not in stored.arms or stored.version(arm) != version_of(arm)]
+        expected = arms_to_run()
+        new = [arm for arm in expected if arm not in stored.arms or stored.version(arm) != version_of(arm)]
         found, _ = run(new, cache, workers)
-        kept = {arm: told for arm, told in stored.arms.items() if arm in wanted}
+        arms = {arm: entry for arm, entry in stored.arms.items() if arm in expected}
         makers, maker = list(stored.makers), describe_maker()
         if maker not in makers:
             makers.append(maker)
         for arm in new:
-            kept[arm] = {"version": version_of(arm), "maker": makers.index(maker), "seeds": found[arm]}
-        write_stored(Stored(makers, {arm: kept[arm] for arm in wanted}))
-        check.found, check.wanted = f"{len(new)} stored", "-"
+            arms[arm] = {"version": version_of(arm), "maker": makers.index(maker), "seeds": found[arm]}
+        write_stored(Stored(makers, {arm: arms[arm] for arm in expected}))
+        check.found, check.expected = f"{len(new)} stored", "-"
     return [check]
 
 
 def arms_to_run() -> list[str]:
-    """Every method and pinned variant that runs without a file of its own."""
+    """Return the methods and variants that need no external file."""
     return [name for name in get_arms() if name not in LEFT_OUT]
 
 
 def version_of(arm: str) -> int:
-    """The present version of an arm's method."""
+    """Return the present version of an arm's method."""
     return METHODS[find_arm(arm).method.name].version
 
 
 def run(arms: list[str], cache: Path | None, workers: int) -> tuple[Scores, float]:
-    """Run arms with each seed; their scores, and the seconds that it took without the drawing of the sample."""
+    """Run arms with each seed; return their scores, and the seconds without generating the sample."""
     work = [(arm, seed) for seed in range(SEEDS) for arm in arms]
     found: Scores = {arm: {} for arm in arms}
     with results_folder(cache) as folder, small_threads():
@@ -186,47 +190,47 @@ def run(arms: list[str], cache: Path | None, workers: int) -> tuple[Scores, floa
 
 
 def run_one(results: Path, work: tuple[str, int]) -> tuple[str, int, dict[str, float | None]]:
-    """Run an arm with a seed; its scores. Raises RuntimeError where the run failed."""
+    """Run an arm with a seed and return its scores; raise RuntimeError if the run failed."""
     arm, seed = work
-    outcome = execute(make_ask(arm, seed), make_desk(results))
-    error = outcome.record.error
+    result = execute(make_request(arm, seed), make_environment(results))
+    error = result.record.error
     if error is not None:
         raise RuntimeError(f"{arm}, seed {seed}, failed: {error.kind}: {error.message}")
-    return arm, seed, dict(outcome.record.scores)
+    return arm, seed, dict(result.record.scores)
 
 
-def make_ask(arm: str, seed: int) -> RunRequest:
-    """One epoch of each stage of an arm's quick preset."""
+def make_request(arm: str, seed: int) -> RunRequest:
+    """Make the request of an arm's quick preset with one epoch per stage."""
     fields = find_arm(arm).method.config.model_fields
     values = {**{name: value for name, value in SHORT.items() if name in fields}, **OWN.get(arm, {})}
-    (ask,) = resolve_requests(
+    (request,) = resolve_requests(
         arm, DATASET, "quick", [f"{name}={value}" for name, value in values.items()], range(seed, seed + 1)
     )
-    return ask
+    return request
 
 
-def make_desk(results: Path) -> RunEnvironment:
-    """A place for runs that are neither drawn, nor published, nor keep their weights."""
+def make_environment(results: Path) -> RunEnvironment:
+    """Make an environment for runs without figures, publishing and stored weights."""
     return RunEnvironment(
         results, Unpublished(results), LogReporter(), _draw_nothing, threads=THREADS, keep_weights=False
     )
 
 
 def prepare(arms: list[str], results: Path) -> None:
-    """Draw the sample and decode it in every size that the arms want."""
-    desk, sizes = make_desk(results), set()
+    """Generate the sample and prepare it in every size that the arms need."""
+    environment, sizes = make_environment(results), set()
     for arm in arms:
-        ask = make_ask(arm, 0)
-        sampling = ask.method.sampling(ask.config, False)
+        request = make_request(arm, 0)
+        sampling = request.method.sampling(request.config, False)
         if (sampling.size, sampling.mels) not in sizes:
             sizes.add((sampling.size, sampling.mels))
             say(f"{PART}: the sample in {sampling.size} pixels and {sampling.mels} mel bins ...")
-            load_splits(ask, desk)
+            load_splits(request, environment)
 
 
 @contextmanager
 def results_folder(cache: Path | None) -> Iterator[Path]:
-    """A results folder without runs; with a cache the sample stays in it. Real data are left alone."""
+    """Yield a results folder without runs; with `cache` the sample stays in it. Real data are not used."""
     before = os.environ.get("BENCH_DATA")
     with tempfile.TemporaryDirectory(prefix="guard-scores-") as name:
         folder = (cache or Path(name)).resolve()
@@ -244,7 +248,7 @@ def results_folder(cache: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def small_threads() -> Iterator[None]:
-    """Let the libraries of processes that start in the block have one thread each."""
+    """Limit the libraries of processes started in the block to one thread."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, str(THREADS)))
@@ -258,41 +262,44 @@ def small_threads() -> Iterator[None]:
 
 
 def describe_maker() -> dict[str, Any]:
-    """What the bits of scores depend on beside the code, and which commit that was."""
+    """Return the commit, and the facts other than code that rounding depends on."""
     facts = collect_provenance("cpu", THREADS)
-    told = {name: facts[name] for name in ("processor", "threads", "torch", "commit", "dirty")}
-    return {**told, "lock": hashlib.sha256(LOCK.read_bytes()).hexdigest()}
+    chosen = {name: facts[name] for name in ("processor", "threads", "torch", "commit", "dirty")}
+    return {**chosen, "lock": hashlib.sha256(LOCK.read_bytes()).hexdigest()}
 
 
 def read_stored() -> Stored:
-    """The stored scores; each row of numbers under the names of its arm's data set."""
+    """Read the stored scores, with the score names added to each row of numbers."""
     raw = json.loads(STORED.read_text())
     arms = {
-        arm: {**told, "seeds": {seed: dict(zip(raw["names"], row, strict=True)) for seed, row in told["seeds"].items()}}
-        for arm, told in raw["arms"].items()
+        arm: {
+            **entry,
+            "seeds": {seed: dict(zip(raw["names"], row, strict=True)) for seed, row in entry["seeds"].items()},
+        }
+        for arm, entry in raw["arms"].items()
     }
     return Stored(raw["makers"], arms)
 
 
 def write_stored(stored: Stored) -> None:
-    """Write the scores, the numbers of a seed on a line."""
-    rows = [scores for told in stored.arms.values() for scores in told["seeds"].values()]
+    """Write the scores, the numbers of each seed on one line."""
+    rows = [scores for entry in stored.arms.values() for scores in entry["seeds"].values()]
     names = list(rows[0])
     assert all(list(row) == names for row in rows), "arms have different scores"
-    arms = ",\n".join(_as_json(arm, told, names) for arm, told in stored.arms.items())
+    arms = ",\n".join(_as_json(arm, entry, names) for arm, entry in stored.arms.items())
     head = f'"names": {json.dumps(names)},\n"makers": {json.dumps(stored.makers, indent=1)}'
     STORED.write_text(f'{{\n{head},\n"arms": {{\n{arms}\n}}\n}}\n')
 
 
-def _as_json(arm: str, told: dict[str, Any], names: list[str]) -> str:
-    seeds = [f'  "{seed}": {json.dumps([row[name] for name in names])}' for seed, row in told["seeds"].items()]
+def _as_json(arm: str, entry: dict[str, Any], names: list[str]) -> str:
+    seeds = [f'  "{seed}": {json.dumps([row[name] for name in names])}' for seed, row in entry["seeds"].items()]
     body = ",\n".join(seeds)
-    return f' "{arm}": {{"version": {told["version"]}, "maker": {told["maker"]}, "seeds": {{\n{body}}}}}'
+    return f' "{arm}": {{"version": {entry["version"]}, "maker": {entry["maker"]}, "seeds": {{\n{body}}}}}'
 
 
-def _told(stored: Stored, arms: list[str], maker: dict[str, Any]) -> str:
-    """In which of the facts that decide the bits this machine differs from that of the stored scores."""
-    makers = [stored.makers[place] for place in sorted({stored.arms[arm]["maker"] for arm in arms})]
+def _describe_differences(stored: Stored, arms: list[str], maker: dict[str, Any]) -> str:
+    """Describe in which facts that affect rounding this machine differs from that of the stored scores."""
+    makers = [stored.makers[index] for index in sorted({stored.arms[arm]["maker"] for arm in arms})]
     differ = [
         f"{n} {str(maker[n])[:40]}, stored {str(made[n])[:40]}" for made in makers for n in SAME if made[n] != maker[n]
     ]

@@ -1,4 +1,4 @@
-"""One table of what was checked, at most 80 columns wide, and below it a line for each failure."""
+"""Table of the guard's checks, at most 80 columns wide, followed by a line for each failure."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-WIDTHS = {"part": 8, "checked": 27, "found": 16, "wanted": 11, "": 6, "s": 5}
+WIDTHS = {"part": 8, "checked": 27, "found": 16, "expected": 11, "": 6, "s": 5}
 
 
 @dataclass
 class Check:
-    """One line of the table, and why it failed."""
+    """Row of the table, with the reasons for a failure."""
 
     part: str
     what: str
     found: str = "-"
-    wanted: str = "-"
+    expected: str = "-"
     seconds: float = 0.0
     faults: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)  # what a reader should know of a check that passed, too
+    notes: list[str] = field(default_factory=list)  # printed for passed checks too
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was wrong."""
+        """Return whether there are no faults."""
         return not self.faults
 
 
 @contextmanager
 def timed(part: str, what: str) -> Iterator[Check]:
-    """Make a check that takes the seconds of the block; what the block raises is a fault of the check."""
+    """Yield a check and time the block; an exception in the block becomes a fault of the check."""
     say(f"{part}: {what} ...")
     check, since = Check(part, what), time.monotonic()
     try:
         yield check
-    except Exception as error:  # a check that breaks is a failed check, and the others go on
+    except Exception as error:  # a broken check counts as failed, and the others still run
         text = " ".join(str(error).split()) or "no message"
         check.faults.append(f"{type(error).__name__}: {text[-600:]}")
     check.seconds = time.monotonic() - since
 
 
 def say(line: str) -> None:
-    """Show on stderr how far the checks are, so that stdout holds the table alone."""
+    """Print progress on stderr, so that stdout contains only the table."""
     print(line, file=sys.stderr, flush=True)
 
 
 def table(checks: list[Check]) -> str:
-    """The table with the failures, then the notes, below it."""
+    """Format the table, with failures and then notes below it."""
     lines = [_line(list(WIDTHS)), _line(["-" * width for width in WIDTHS.values()])]
     for check in checks:
         state = "ok" if check.ok else "FAILED"
-        lines += _lines([check.part, check.what, check.found, check.wanted, state, f"{check.seconds:.0f}"])
+        lines += _lines([check.part, check.what, check.found, check.expected, state, f"{check.seconds:.0f}"])
     for title, kind in (("FAILED", "faults"), ("note", "notes")):
         lines += [f"{title}: {c.part}: {c.what}: {line}" for c in checks for line in getattr(c, kind)]
     failed = sum(not check.ok for check in checks)
@@ -61,14 +61,14 @@ def table(checks: list[Check]) -> str:
 
 
 def _lines(cells: list[str]) -> list[str]:
-    """A row whose long cells go on in the next lines."""
+    """Format a row, wrapping long cells into further lines."""
     parts = [_cut(cell, width) for cell, width in zip(cells, WIDTHS.values(), strict=True)]
     height = max(map(len, parts))
     return [_line([part[row] if row < len(part) else "" for part in parts]) for row in range(height)]
 
 
 def _cut(text: str, width: int) -> list[str]:
-    """A text in lines of at most so many letters, cut between words where that can be."""
+    """Wrap a text to lines of at most `width` characters, at spaces if possible."""
     lines = [""]
     for word in text.split():
         while len(word) > width:

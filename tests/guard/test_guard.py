@@ -1,4 +1,4 @@
-"""The guard's table, and the stored scores as far as that can be seen without running anything."""
+"""Table and tolerances of the guard, and its stored scores as far as they can be checked without runs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.guard import step
 from tests.guard.scores import check_names, is_met, read_stored
 from tests.guard.table import Check, table
 
-WANTED = {
+EXPECTED = {
     "val/n": 40.0,
     "val/loss": 1.5,
     "val/acc_e": 0.5,
@@ -23,7 +23,7 @@ def test_every_method_has_stored_scores_of_its_present_version():
 
 
 def test_the_table_is_at_most_80_columns_wide():
-    long = Check("results", "a long name " * 9, "found" * 30, "wanted " * 9, 12345.0)
+    long = Check("results", "a long name " * 9, "found" * 30, "expected " * 9, 12345.0)
     lines = table([long, Check("kills", "short")]).splitlines()
     assert all(len(line) <= 80 for line in lines)
 
@@ -35,15 +35,15 @@ def test_each_failure_has_a_line_below_the_table():
 
 @pytest.mark.parametrize(("name", "apart"), [("val/loss", 1e-3), ("val/acc_e", 2 / 40), ("val/recall/joy", 4 / 40)])
 def test_on_another_machine_a_score_may_be_apart_by_its_tolerance_and_no_more(name, apart):
-    near, far = ({**WANTED, name: WANTED[name] + way * apart} for way in (0.99, 1.01))
-    assert is_met(name, near, WANTED, exact=False) and not is_met(name, far, WANTED, exact=False)
-    assert is_met(name, WANTED, WANTED, exact=True) and not is_met(name, near, WANTED, exact=True)
+    near, far = ({**EXPECTED, name: EXPECTED[name] + way * apart} for way in (0.99, 1.01))
+    assert is_met(name, near, EXPECTED, exact=False) and not is_met(name, far, EXPECTED, exact=False)
+    assert is_met(name, EXPECTED, EXPECTED, exact=True) and not is_met(name, near, EXPECTED, exact=True)
 
 
 def test_a_score_that_is_new_or_gone_is_not_met():
-    assert is_met("val/f1_s2", WANTED, WANTED, exact=False)
-    assert not is_met("val/f1_s2", {**WANTED, "val/f1_s2": 0.5}, WANTED, exact=False)
-    assert not is_met("val/new", {**WANTED, "val/new": 0.5}, WANTED, exact=False)
+    assert is_met("val/f1_s2", EXPECTED, EXPECTED, exact=False)
+    assert not is_met("val/f1_s2", {**EXPECTED, "val/f1_s2": 0.5}, EXPECTED, exact=False)
+    assert not is_met("val/new", {**EXPECTED, "val/new": 0.5}, EXPECTED, exact=False)
 
 
 @pytest.mark.parametrize(("more", "ok"), [([0.9] * 4, True), ([0.7, 0.7, 0.9, 0.9], False)])

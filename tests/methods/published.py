@@ -1,4 +1,4 @@
-"""Files of weights in each published naming, written small."""
+"""Small weight files with the parameter names of each published model."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Tensors = dict[str, Tensor]
 
 
 def made(**shapes: tuple[int, ...]) -> Tensors:
-    """Tensors whose values follow from their names, `__` in one for a dot."""
+    """Make tensors whose values depend on their names; `__` in a name becomes a dot."""
     named = {name.replace("__", "."): shape for name, shape in shapes.items()}
     seeds = {name: torch.Generator().manual_seed(zlib.crc32(name.encode())) for name in named}
     return {name: torch.randn(shape, generator=seeds[name]) / 10 for name, shape in named.items()}
 
 
 def layer(name: str, *shape: int) -> Tensors:
-    """A weight and its bias."""
+    """Make a weight and its bias."""
     return made(**{f"{name}.weight": shape, f"{name}.bias": shape[:1]})
 
 
 def vit(patch: tuple[int, ...], width: int = 32, split_bias: bool = False) -> Tensors:
-    """What all published transformers share; `patch` is of (colours, ...)."""
+    """Make the tensors that all published transformers share; `patch` is (colours, ...)."""
     found = layer("patch_embed.proj", width, *patch)
     for block in ("blocks.0", "blocks.1"):
         found |= {**layer(f"{block}.norm1", width), **layer(f"{block}.norm2", width)}
@@ -37,45 +37,45 @@ def vit(patch: tuple[int, ...], width: int = 32, split_bias: bool = False) -> Te
 
 
 def videomae(patch: tuple[int, ...] = (3, 2, 8, 8), width: int = 32) -> Tensors:
-    """A fine-tuned VideoMAE."""
+    """Make a fine-tuned VideoMAE."""
     return {**vit(patch, width, split_bias=True), **layer("fc_norm", width), **layer("head", 400, width)}
 
 
 def pretrained_videomae() -> Tensors:
-    """A VideoMAE with its decoder."""
+    """Make a pre-trained VideoMAE with its decoder."""
     encoder = {**vit((3, 2, 8, 8), split_bias=True), **layer("norm", 32)}
     rest = made(encoder_to_decoder__weight=(16, 32), mask_token=(1, 1, 16), decoder__norm__weight=(16,))
     return {**renamed("encoder.", encoder), **rest}
 
 
 def deit(side: int = 5, patch: tuple[int, ...] = (3, 16, 16), width: int = 32) -> Tensors:
-    """A distilled DeiT for pictures of side x side patches."""
+    """Make a distilled DeiT for images of side x side patches."""
     special = made(cls_token=(1, 1, width), dist_token=(1, 1, width), pos_embed=(1, 2 + side * side, width))
     heads = made(head__weight=(9, width), head_dist__weight=(9, width))
     return {**vit(patch, width), **layer("norm", width), **special, **heads}
 
 
 def ast(grid: tuple[int, int] = (12, 101), width: int = 32) -> Tensors:
-    """An AST as its data-parallel training saved it."""
+    """Make an AST as its data-parallel training saved it."""
     tower = {**deit(patch=(1, 16, 16), width=width), **made(pos_embed=(1, 2 + grid[0] * grid[1], width))}
     return renamed("module.", {**renamed("v.", tower), **layer("mlp_head.0", width), **layer("mlp_head.1", 9, width)})
 
 
 def authors(grid: tuple[int, int], classes: int = 3, width: int = 32) -> Tensors:
-    """A whole checkpoint of the authors' code."""
-    sound = {name.replace("module.", "ast_model."): tensor for name, tensor in ast(grid, width).items()}
-    picture = renamed("vid_model.", {**videomae(width=width), **made(cls_token=(1, 1, width))})
+    """Make a full checkpoint of the authors' code."""
+    audio = {name.replace("module.", "ast_model."): tensor for name, tensor in ast(grid, width).items()}
+    video = renamed("vid_model.", {**videomae(width=width), **made(cls_token=(1, 1, width))})
     heads = {**layer("v_fc", classes, width), **layer("a_fc", classes, width)}
-    model = {**picture, **sound, **made(bottleneck=(1, 2, width)), **heads}
+    model = {**video, **audio, **made(bottleneck=(1, 2, width)), **heads}
     return {**renamed("vit.", model), **layer("tacl.v_norm", width), **layer("decoder_pred", 8, 16)}
 
 
 def renamed(prefix: str, tensors: Tensors) -> Tensors:
-    """The same tensors with a prefix."""
+    """Return the same tensors with a prefix."""
     return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
 def write(path: Path, tensors: Tensors, wrapper: str = "model") -> Path:
-    """The tensors as torch.save writes them, with another value beside them."""
+    """Save tensors with torch.save, with a wrapper dict and another value; return the path."""
     torch.save({wrapper: tensors, "epoch": 3} if wrapper else tensors, path)
     return path

@@ -32,7 +32,7 @@ def encode(mbt, inputs, **options):
 
 
 def disturbed(inputs, video=False, audio=False):
-    """The same clips with the content of a modality replaced; `present` is left alone."""
+    """Return the clips with the content of a modality replaced; `present` is unchanged."""
     return replace(
         inputs,
         video=255 - inputs.video if video else inputs.video,
@@ -41,29 +41,29 @@ def disturbed(inputs, video=False, audio=False):
 
 
 def places(inputs, mbt, order):
-    """The same places of both modalities in every segment, in the order that `order(count)` gives."""
+    """Return the same indices, `order(count)`, of both modalities in every segment."""
     clips, segments = inputs.video.shape[:2]
     counts = (torch.tensor(mbt.video_grid).prod(), torch.tensor(mbt.audio_grid).prod())
     return VisibleTokens(*(order(int(count)).expand(clips, segments, -1) for count in counts))
 
 
-def test_the_paper_s_segment_has_392_picture_and_108_sound_tokens():
+def test_the_paper_s_segment_has_392_video_and_108_audio_tokens():
     paper = MbtConfig()
     video = VideoTokens(paper.frames, paper.size, paper.tubelet, paper.patch, 4)
     audio = AudioTokens(paper.mels, paper.audio_patch, paper.audio_stride, 4)
-    assert video.grid == (8, 7, 7) and audio.grid == (12, 9)  # sound: bins, then time
+    assert video.grid == (8, 7, 7) and audio.grid == (12, 9)  # audio: bins, then time
     assert video(torch.zeros(1, 16, 112, 112, 3)).shape == (1, 392, 4)
     assert audio(torch.zeros(1, 100, 128)).shape == (1, 108, 4)
     assert (video.get_special_tokens().shape[1], audio.get_special_tokens().shape[1]) == (1, 2)
 
 
-def test_the_shapes_are_those_of_the_contract():
+def test_features_attention_and_scores_have_the_documented_shapes():
     mbt, inputs = make(), toy_batch().inputs
-    told = encode(mbt, inputs, attention=True)
-    assert told.video.shape == (3, 2, 4, 16) and told.audio.shape == (3, 2, 12, 16)
-    assert told.video_class.shape == told.audio_class.shape == (3, 2, 16)
-    assert told.video_attention.shape == (3, 2, 4) and told.audio_attention.shape == (3, 2, 12)
-    video, audio = mbt.score_classes(told.video_class, told.audio_class, inputs.present)
+    encoded = encode(mbt, inputs, attention=True)
+    assert encoded.video.shape == (3, 2, 4, 16) and encoded.audio.shape == (3, 2, 12, 16)
+    assert encoded.video_class.shape == encoded.audio_class.shape == (3, 2, 16)
+    assert encoded.video_attention.shape == (3, 2, 4) and encoded.audio_attention.shape == (3, 2, 12)
+    video, audio = mbt.score_classes(encoded.video_class, encoded.audio_class, inputs.present)
     assert video.shape == audio.shape == (3, 2, 3)
     assert encode(mbt, inputs).video_attention is None
 
@@ -75,7 +75,7 @@ def test_inputs_are_on_the_scale_of_the_released_weights():
     assert scale_mel(torch.tensor([[-6.6268, 0.0]]))[0].tolist() == pytest.approx([0.0, 6.6268 / 10.717])
 
 
-def test_a_picture_token_sees_its_own_patch_alone():
+def test_a_video_token_depends_on_its_own_patch_only():
     tokens = VideoTokens(2, 16, 2, 8, 6)
     video = torch.rand(1, 2, 16, 16, 3)
     changed = video.clone()
@@ -84,7 +84,7 @@ def test_a_picture_token_sees_its_own_patch_alone():
     assert moved.tolist() == [False, True, False, False]
 
 
-def test_a_sound_token_sees_its_own_bins_and_frames_alone():
+def test_an_audio_token_depends_on_its_own_bins_and_frames_only():
     tokens = AudioTokens(32, 16, 16, 6)  # grid of 2 x 6
     sound = torch.rand(1, 100, 32)
     changed = sound.clone()
@@ -100,14 +100,14 @@ def test_positions_are_distinct_and_bounded():
     assert table[5, 4] == pytest.approx(float(torch.tensor(5 / 10000 ** (4 / 16)).sin()), abs=1e-6)
 
 
-def test_every_place_visible_is_the_same_as_no_choice():
+def test_all_tokens_visible_is_the_same_as_no_selection():
     mbt, inputs = make(), toy_batch().inputs
     whole, chosen = encode(mbt, inputs), encode(mbt, inputs, visible=places(inputs, mbt, torch.arange))
     for name in ("video", "audio", "video_class", "audio_class"):
         torch.testing.assert_close(getattr(chosen, name), getattr(whole, name), rtol=0, atol=0)
 
 
-def test_tokens_keep_their_positions_wherever_they_are_listed():
+def test_tokens_keep_their_positions_in_any_order():
     mbt, inputs = make(), toy_batch().inputs
     whole = encode(mbt, inputs)
     turned = encode(mbt, inputs, visible=places(inputs, mbt, lambda count: torch.arange(count).flip(0)))
@@ -116,7 +116,7 @@ def test_tokens_keep_their_positions_wherever_they_are_listed():
     torch.testing.assert_close(turned.video_class, whole.video_class, rtol=1e-4, atol=1e-5)
 
 
-def test_what_is_hidden_is_neither_returned_nor_read():
+def test_hidden_tokens_are_neither_returned_nor_read():
     mbt, inputs = make(), toy_batch().inputs
     visible = places(inputs, mbt, lambda count: torch.arange(count - 1))  # the last patch is hidden
     shown = encode(mbt, inputs, visible=visible, attention=True)
@@ -130,7 +130,7 @@ def test_what_is_hidden_is_neither_returned_nor_read():
     torch.testing.assert_close(again.audio_class, shown.audio_class, rtol=0, atol=0)
 
 
-def test_each_segment_may_show_other_places():
+def test_each_segment_can_have_other_visible_tokens():
     tokens = torch.arange(24.0).view(2, 4, 3)
     shown = prepend_special_tokens(torch.full((1, 1, 3), -1.0), tokens, torch.tensor([[3, 0], [1, 2]]))
     assert (shown[:, 0] == -1).all()
@@ -138,34 +138,36 @@ def test_each_segment_may_show_other_places():
     assert shown[..., 0].tolist() == [[9.0, 0.0], [15.0, 18.0]]
 
 
-def test_the_modalities_talk_through_the_bottleneck():
+def test_the_modalities_exchange_information_through_the_bottleneck():
     mbt, inputs = make(), toy_batch().inputs
     before, after = encode(mbt, inputs), encode(mbt, disturbed(inputs, audio=True))
-    torch.testing.assert_close(after.video, before.video, rtol=0, atol=0)  # one fusion block: nothing came back yet
+    torch.testing.assert_close(
+        after.video, before.video, rtol=0, atol=0
+    )  # one fusion block: no information returns yet
     deep = make(TINY.override({"fusion_depth": 2}))
     assert not torch.equal(encode(deep, inputs).video_class, encode(deep, disturbed(inputs, audio=True)).video_class)
 
 
-@pytest.mark.parametrize(("present", "lost"), [(NO_SOUND, "audio"), (NO_PICTURE, "video")])
-def test_the_content_of_an_absent_modality_has_no_effect(present, lost):
+@pytest.mark.parametrize(("present", "missing"), [(NO_SOUND, "audio"), (NO_PICTURE, "video")])
+def test_the_content_of_a_missing_modality_has_no_effect(present, missing):
     mbt = make(TINY.override({"fusion_depth": 2}))
     inputs = toy_batch(present=(BOTH, present)).inputs
-    before, after = encode(mbt, inputs), encode(mbt, disturbed(inputs, **{lost: True}))
+    before, after = encode(mbt, inputs), encode(mbt, disturbed(inputs, **{missing: True}))
     for name in ("video", "audio", "video_class", "audio_class"):
         torch.testing.assert_close(getattr(after, name)[1], getattr(before, name)[1], rtol=0, atol=0)
-    assert getattr(before, f"{lost}_class")[1].abs().max() == 0
+    assert getattr(before, f"{missing}_class")[1].abs().max() == 0
     scores = mbt.score_classes(before.video_class, before.audio_class, inputs.present)
-    assert scores[("video", "audio").index(lost)][1].abs().max() == 0  # the head's bias does not speak either
-    other = scores[("audio", "video").index(lost)]
+    assert scores[("video", "audio").index(missing)][1].abs().max() == 0  # without the head's bias too
+    other = scores[("audio", "video").index(missing)]
     assert other[1].abs().max() > 0
 
 
-def test_the_bottleneck_follows_the_present_modality_where_one_is_absent():
+def test_the_bottleneck_uses_the_present_modality_only():
     mbt = make(TINY.override({"fusion_depth": 2}))
     with torch.no_grad():
         for block in mbt.audio_blocks:
             for parameter in block.parameters():
-                parameter.fill_(float("1e3"))  # an absent sound would drown the picture
+                parameter.fill_(float("1e3"))  # would dominate if missing audio were fused
     alone = toy_batch(present=(NO_SOUND,)).inputs
     other = make(TINY.override({"fusion_depth": 2}))
     torch.testing.assert_close(encode(mbt, alone).video_class, encode(other, alone).video_class, rtol=0, atol=0)
@@ -184,7 +186,7 @@ def test_the_attention_is_that_of_the_last_block_s_class_tokens():
     mbt, inputs, entered = make(), toy_batch().inputs, []
     for blocks in (mbt.video_blocks, mbt.audio_blocks):
         blocks[-1].register_forward_pre_hook(lambda block, given: entered.append((block, given[0])))
-    told, maps = encode(mbt, inputs, attention=True), []
+    encoded, maps = encode(mbt, inputs, attention=True), []
     for block, tokens in entered:
         block.attn.fused_attn = False  # timm then passes its softmax through attn_drop
         block.attn.attn_drop.register_forward_hook(lambda _module, _given, out: maps.append(out))
@@ -192,16 +194,16 @@ def test_the_attention_is_that_of_the_last_block_s_class_tokens():
     video, audio = maps  # (B S, heads, tokens, tokens); class token(s), patches, bottleneck
     expected_v = video.mean(1)[:, 0, 1:5].view(3, 2, 4)
     expected_a = audio.mean(1)[:, :2, 2:14].mean(1).view(3, 2, 12)
-    torch.testing.assert_close(told.video_attention, expected_v)
-    torch.testing.assert_close(told.audio_attention, expected_a)
+    torch.testing.assert_close(encoded.video_attention, expected_v)
+    torch.testing.assert_close(encoded.audio_attention, expected_a)
 
 
-def test_one_seed_gives_one_set_of_weights_whatever_the_generator_holds():
+def test_one_seed_gives_one_set_of_weights_for_any_state_of_the_generator():
     torch.manual_seed(1)
     first = make().state_dict()
     state = torch.get_rng_state()
     second = make().state_dict()
-    assert torch.equal(torch.get_rng_state(), state)  # nor does building move it
+    assert torch.equal(torch.get_rng_state(), state)  # building does not advance the global generator
     assert all(torch.equal(first[name], second[name]) for name in first)
     other = make(seed=1).state_dict()
     assert not torch.equal(first["video_blocks.0.attn.qkv.weight"], other["video_blocks.0.attn.qkv.weight"])
@@ -214,22 +216,22 @@ def test_the_number_of_classes_does_not_shift_the_encoders():
 
 
 @pytest.mark.parametrize(
-    ("values", "says"),
+    ("values", "message"),
     [
-        ({"heads": 3}, "width 16 is no multiple of heads 3"),
+        ({"heads": 3}, "width 16 is not a multiple of heads 3"),
         ({"fusion_depth": 3}, "fusion_depth 3 exceeds depth 2"),
         ({"size": 20}, "multiples of tubelet 2 and patch 8"),
         ({"frames": 3}, "multiples of tubelet 2 and patch 8"),
         ({"audio_patch": 40}, "audio_patch 40 is larger than the 32 mel bins"),
     ],
 )
-def test_sizes_that_do_not_fit_are_the_user_s_mistake(values, says):
-    with pytest.raises(ConfigError, match=says):
+def test_sizes_that_do_not_fit_are_the_user_s_mistake(values, message):
+    with pytest.raises(ConfigError, match=message):
         make(TINY.override(values))
 
 
 @pytest.mark.parametrize("stem", ["linear", "local"])
-def test_a_stem_sees_nothing_beyond_its_tubelet(stem):
+def test_a_stem_depends_on_its_own_tubelet_only(stem):
     tokens = VideoTokens(4, 16, 2, 8, 12, stem).stem  # 2 x 2 x 2 tubelets
     video = torch.rand(1, 4, 16, 16, 3)
     changed = video.clone()
@@ -238,7 +240,7 @@ def test_a_stem_sees_nothing_beyond_its_tubelet(stem):
     assert differs.tolist() == [number == 6 for number in range(8)]
 
 
-def test_a_local_stem_knows_a_form_again_wherever_it_stands():
+def test_a_local_stem_is_invariant_to_the_position_of_a_shape():
     stem = VideoTokens(1, 24, 1, 24, 12, "local").stem
     video = torch.zeros(2, 1, 24, 24, 3)
     video[0, 0, 4:10, 4:10], video[1, 0, 12:18, 8:14] = 1, 1
@@ -246,7 +248,7 @@ def test_a_local_stem_knows_a_form_again_wherever_it_stands():
         assert torch.allclose(*stem(video), atol=1e-5)
 
 
-def test_the_segment_s_own_scale_knows_neither_colour_cast_nor_loudness():
+def test_the_segment_scale_removes_colour_cast_and_loudness():
     video = torch.randint(0, 100, (1, 2, 4, 4, 3), dtype=torch.uint8)
     assert torch.allclose(centre_pixels(video), centre_pixels(video + 50), atol=1e-6)
     audio = torch.randn(1, 100, 8)
@@ -262,9 +264,9 @@ def test_a_modality_that_is_left_out_is_neither_computed_nor_trained(modality, o
         block.register_forward_pre_hook(lambda *_: pytest.fail("it was computed"))
     present = (modality == "video", modality == "audio")
     batch = toy_batch(TINY, (present, present))
-    told = encode(mbt, batch.inputs)
+    encoded = encode(mbt, batch.inputs)
     both = make()
     both.load_state_dict(mbt.state_dict())
     usual = encode(both, batch.inputs)
     for name in ("video_class", "audio_class", modality):
-        torch.testing.assert_close(getattr(told, name), getattr(usual, name))
+        torch.testing.assert_close(getattr(encoded, name), getattr(usual, name))

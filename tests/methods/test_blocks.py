@@ -1,4 +1,4 @@
-"""Blocks give timm's numbers, whatever they save in memory or time."""
+"""Blocks give timm's numbers when they save memory or time."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(autouse=True)
 def lean(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Small tensors are treated as large ones are."""
+    """Recompute small tensors too."""
     monkeypatch.setattr("methods.mbt.layers.MIN_RECOMPUTE_SIZE", 0)
 
 
 def pair() -> tuple[nn.Module, nn.Module]:
-    """A block of ours and timm's with the same weights."""
+    """Make a LeanBlock and timm's block with the same weights."""
     torch.manual_seed(0)
     ours = make_blocks(32, 1, 4)[0]
     theirs = Block(32, 4, qkv_bias=True, norm_layer=partial(nn.LayerNorm, eps=NORM_EPS))
@@ -37,7 +37,7 @@ def pair() -> tuple[nn.Module, nn.Module]:
 
 
 def gradients(block: nn.Module, recompute: bool = False) -> tuple[list[torch.Tensor], int]:
-    """Every gradient of a block on fixed tokens, and the products it took in FLOP."""
+    """Return all gradients of a block on fixed tokens, and the FLOP of its matrix products."""
     tokens = torch.randn(2, 9, 32, generator=torch.Generator().manual_seed(1)).requires_grad_()
     with FlopCounterMode(display=False) as counter:
         run_block(block, tokens, recompute).square().sum().backward()  # type: ignore[no-untyped-call]
@@ -46,8 +46,8 @@ def gradients(block: nn.Module, recompute: bool = False) -> tuple[list[torch.Ten
 
 
 def test_a_block_has_timms_gradients_for_as_many_products() -> None:
-    (ours, products), (theirs, wanted) = (gradients(block) for block in pair())
-    assert len(ours) == len(theirs) and products == wanted
+    (ours, products), (theirs, expected) = (gradients(block) for block in pair())
+    assert len(ours) == len(theirs) and products == expected
     for own, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(own, other)
 
@@ -71,9 +71,9 @@ def test_recomputing_changes_no_score(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile wants a compiler")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
 def test_compiled_blocks_give_the_same_gradients(tmp_path: Path) -> None:
-    """In a process of its own: checked shapes and compiled code do not mix."""
+    """Run in a child process, as shape checks and compiled code do not work together."""
     script = """
 import torch
 from methods.mbt.layers import make_blocks
@@ -93,5 +93,5 @@ for length in (9, 7):
 from torch._dynamo.utils import counters
 assert counters["stats"]["unique_graphs"] > 0
 """
-    told = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
-    assert told.returncode == 0, told.stderr
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr

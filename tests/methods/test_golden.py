@@ -1,6 +1,6 @@
-"""The numbers of the released model, reproduced from fixed weights.
+"""Golden numbers of the released model, reproduced from fixed weights.
 
-MART_GOLDEN names a folder with them; its README gives the rule that weights and inputs follow from.
+MART_GOLDEN is the folder of these numbers; its README states how weights and inputs are generated.
 """
 
 from __future__ import annotations
@@ -45,16 +45,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(not NAMES, reason=f"no golden
 
 @dataclass(frozen=True)
 class Golden:
-    """Full tensors of ours by golden name, what is stored of theirs, and what the loader told."""
+    """Computed tensors and stored parts of the golden ones, by name, with the notices of the loader."""
 
     ours: dict[str, Tensor]
     stored: dict[str, np.ndarray]
     facts: dict[str, Any]
-    told: list[str]
+    notices: list[str]
 
 
 def drawn(name: str, shape: list[int] | tuple[int, ...]) -> Tensor:
-    """The weights that follow from a name."""
+    """Draw the weights of a parameter from a generator seeded by its name."""
     values = 0.02 * torch.randn(shape, generator=generator(name))
     return values + 1 if name.endswith("weight") and len(shape) == 1 else values
 
@@ -65,31 +65,31 @@ def generator(name: str) -> torch.Generator:
 
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Golden]:
-    """The released model filled through the importer from a checkpoint as the authors' code would have saved it."""
+    """Load the released model from a checkpoint in the authors' format and compute all golden tensors."""
     facts = json.loads((GOLDEN / "mart_released.json").read_text())
     shapes = json.loads((GOLDEN / "state_dict.json").read_text())
     checkpoint = tmp_path_factory.mktemp("golden") / "mart.pth"
     torch.save({"model": {name: drawn(name, shape) for name, shape in shapes.items()}}, checkpoint)
-    told: list[str] = []
+    notices: list[str] = []
     config = ReleasedConfig(weights_all=str(checkpoint), freeze_audio=0)
     objective = ReleasedObjective(
         MbtPredictor(Mbt(config, 6, RngTree(0))), config, DATASETS["ekman6"].info, RngTree(0)
     ).eval()
-    load_pretrained(objective.predictor.mbt, config, told.append)
-    load_released_weights(objective, checkpoint, told.append)
+    load_pretrained(objective.predictor.mbt, config, notices.append)
+    load_released_weights(objective, checkpoint, notices.append)
     checkpoint.unlink()
     with torch.inference_mode(), np.load(GOLDEN / "mart_released.npz") as stored:
-        yield Golden(compute(objective, facts["inputs"]), dict(stored), facts, told)
+        yield Golden(compute(objective, facts["inputs"]), dict(stored), facts, notices)
 
 
 def compute(objective: ReleasedObjective, given: dict[str, Any]) -> dict[str, Tensor]:
-    """Every golden tensor from the model."""
+    """Compute every golden tensor with the model."""
     tag, segments, words = given["tag"], given["segments"], given["words"]
     visual = torch.randint(0, 256, (1, segments, 3, 16, 112, 112), generator=generator(f"{tag}/visual"))
     audio = torch.randn((1, 100 * segments, 128), generator=generator(f"{tag}/audio"))
     text = torch.randn((segments, words, 768), generator=generator(f"{tag}/text"))[None]
     mbt = objective.predictor.mbt
-    mbt.scale_audio = lambda sound: sound  # the golden sound is on the model's scale already
+    mbt.scale_audio = lambda sound: sound  # the golden audio is already scaled
     inputs = Inputs(
         video=rearrange(visual, "b s c t h w -> b s t h w c").to(torch.uint8),
         audio=rearrange(audio, "b (s f) m -> b s f m", s=segments),
@@ -153,6 +153,6 @@ def test_the_released_model_s_numbers_are_reproduced(name: str, golden: Golden) 
 
 
 def test_the_whole_checkpoint_is_taken(golden: Golden) -> None:
-    mbt, pretraining = golden.told
+    mbt, pretraining = golden.notices
     assert "missing: none" in mbt
-    assert "weights_all: " in pretraining and "left over" not in pretraining
+    assert "weights_all: " in pretraining and "unused" not in pretraining

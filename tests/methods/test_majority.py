@@ -25,10 +25,10 @@ def test_a_class_without_a_training_clip_stays_finite(tmp_path):
     assert scores.isfinite().all() and (scores.argmax(-1) == 1).all()
 
 
-def test_the_shares_travel_with_the_weights(tmp_path, quiet):
+def test_the_shares_are_saved_with_the_weights(tmp_path, quiet):
     fitted = MAJORITY.fit(MajorityConfig(), CARD, clips(2, 1, 2), clips(1, 1), RngTree(0), FitContext(quiet, tmp_path))
     built = MAJORITY.build(MajorityConfig(), CARD)
     built.load_state_dict(fitted.state_dict())
     inputs = toy_batch().inputs
     assert torch.equal(built(inputs).output, fitted(inputs).output)
-    assert all(told.curve is None and told.verdicts == () for told in built.explain(inputs))
+    assert all(explanation.curve is None and explanation.verdicts == () for explanation in built.explain(inputs))

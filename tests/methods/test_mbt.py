@@ -42,7 +42,7 @@ OTHER = {
     "modalities": "audio",
     "freeze_audio": 1,
 }
-SAVERS = ("recompute", "compile")  # of memory or time; tests/methods/test_blocks.py shows that they change no number
+SAVERS = ("recompute", "compile")  # save memory or time; tests/methods/test_blocks.py shows that they change no number
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def usual(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A published file for each field that names one."""
+    """Write a published file for each field of weights."""
     folder = tmp_path_factory.mktemp("published")
     published = {
         "weights_video": videomae(width=16),
@@ -65,7 +65,7 @@ def files(tmp_path_factory):
 @pytest.mark.parametrize("field", [name for name in MbtConfig.model_fields if name not in SAVERS])
 def test_every_field_changes_something(field, usual, files, tmp_path):
     config = TINY
-    if field == "freeze_audio":  # nothing is frozen but what was loaded
+    if field == "freeze_audio":  # only loaded blocks are frozen
         config = TINY.override({"weights_audio": files["weights_audio"]})
         usual, _ = run_fit(MBT, config, tmp_path / "usual")
     scores, _ = run_fit(MBT, config.override({field: {**OTHER, **files}[field]}), tmp_path / "other")
@@ -88,7 +88,7 @@ def test_the_defaults_are_the_paper_s():
     assert (paper.ema, paper.ema_ramp, paper.polarity_weight) == (0.999, 2000, 0.5)
 
 
-def test_training_draws_and_testing_does_not():
+def test_sampling_is_random_in_training_and_fixed_at_test():
     assert make_sampling(TINY, True).training and not make_sampling(TINY, False).training
     assert (make_sampling(TINY, True).segments, make_sampling(TINY, False).segments) == (2, 3)
 
@@ -103,7 +103,7 @@ def test_micro_batches_give_the_scores_of_the_whole_batch(usual, tmp_path):
     torch.testing.assert_close(parts, usual, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("here", [{}, {"audio": False}, {"video": False}], ids=["both", "picture", "sound"])
+@pytest.mark.parametrize("here", [{}, {"audio": False}, {"video": False}], ids=["both", "video", "audio"])
 def test_colour_and_tone_are_learnt_together_and_alone(here, tmp_path):
     config = TINY.override({"epochs": 12, "batch": 6})
     given = {split: toy_clips(split, count, **here) for split, count in (("train", 8), ("val", 4), ("test", 8))}

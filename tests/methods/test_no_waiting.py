@@ -1,4 +1,4 @@
-"""No step asks the device for a value: on the meta device there is none to be had, and whoever asks fails."""
+"""Training steps never synchronise with the device: on the meta device, which has no values, a read raises."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def on_meta(batch: Batch) -> Batch:
     return replace(batch, inputs=batch.inputs.to(meta), target=batch.target.to(meta))
 
 
-def places_after_a_step(model: nn.Module) -> set[str]:
-    """Where the losses, notes and gradients of a step lie."""
+def devices_after_a_step(model: nn.Module) -> set[str]:
+    """Return the device types of the losses, notes and gradients of a step."""
     losses = model.to("meta")(on_meta(spoken_batch()))
     torch.stack([term.sum() for term in losses.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
     learnt = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
@@ -39,21 +39,21 @@ def places_after_a_step(model: nn.Module) -> set[str]:
     ids=str,
 )
 def test_a_pre_training_step_of_mart_never_waits_for_the_device(values: dict[str, Any]) -> None:
-    assert places_after_a_step(objective(SMALL.override(values))) == {"meta"}
+    assert devices_after_a_step(objective(SMALL.override(values))) == {"meta"}
 
 
-def test_nor_does_one_that_recovers_a_teachers_features(tmp_path: Path) -> None:
+def test_a_step_with_a_teacher_never_waits_for_the_device(tmp_path: Path) -> None:
     config = SMALL.override({"target": "clip", "weights_teacher": str(tower_file(tmp_path / "tower.safetensors"))})
-    assert places_after_a_step(objective(config)) == {"meta"}
+    assert devices_after_a_step(objective(config)) == {"meta"}
 
 
 def test_a_released_step_never_waits_for_the_device() -> None:
     model = ReleasedObjective(MbtPredictor(Mbt(TINY, 3, RngTree(0))), TINY, CARD, RngTree(0))
-    assert places_after_a_step(model) == {"meta"}
+    assert devices_after_a_step(model) == {"meta"}
 
 
 def test_a_fine_tuning_step_never_waits_for_the_device() -> None:
-    assert places_after_a_step(SupervisedObjective(MbtPredictor(Mbt(SMALL, 3, RngTree(0))), CARD, 0.5)) == {"meta"}
+    assert devices_after_a_step(SupervisedObjective(MbtPredictor(Mbt(SMALL, 3, RngTree(0))), CARD, 0.5)) == {"meta"}
 
 
 def test_the_meta_device_has_no_values() -> None:

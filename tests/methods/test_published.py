@@ -1,4 +1,4 @@
-"""Published files in each naming, written small: what is taken, how it is brought to size, and what is refused."""
+"""Loading of published weight files: mapped names, resized tensors, and errors."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from tests.methods.toys import TINY, run_fit, toy_batch, toy_clips
 from tests.toys import CARD
 
 SMALL = TINY.override({"width": 32, "heads": 4, "size": 32, "frames": 4, "mels": 32, "audio_stride": 8})
-GRID = (3, 11)  # of SMALL's sound
+GRID = (3, 11)  # audio grid of SMALL
 RELEASED = Path(os.environ.get("MART_GOLDEN") or Path(__file__).parents[3] / "shared" / "golden") / "state_dict.json"
 
 
@@ -58,10 +58,10 @@ def taken(field, path, model=None):
 
 
 @pytest.mark.parametrize("wrapper", ["model", "module", "state_dict", ""])
-def test_a_fine_tuned_videomae_fills_the_picture_side_but_the_class_token(wrapper, tmp_path):
+def test_a_fine_tuned_videomae_fills_the_video_encoder_except_the_class_token(wrapper, tmp_path):
     file = videomae()
-    told, state = taken("weights_video", write(tmp_path / "ft.pth", file, wrapper))
-    assert told.missing == ("video_tokens.class_token",) and told.unused == ("head.weight", "head.bias")
+    report, state = taken("weights_video", write(tmp_path / "ft.pth", file, wrapper))
+    assert report.missing == ("video_tokens.class_token",) and report.unused == ("head.weight", "head.bias")
     for name, ours in (("patch_embed.proj", "video_tokens.stem.project"), ("fc_norm", "video_norm")):
         assert torch.equal(state[f"{ours}.weight"], file[f"{name}.weight"])
     assert torch.equal(state["video_blocks.1.mlp.fc2.bias"], file["blocks.1.mlp.fc2.bias"])
@@ -71,16 +71,16 @@ def test_a_fine_tuned_videomae_fills_the_picture_side_but_the_class_token(wrappe
 
 
 def test_a_pre_trained_videomae_leaves_its_decoder(tmp_path):
-    told, _ = taken("weights_video", write(tmp_path / "pt.pth", pretrained_videomae()))
-    assert told.missing == ("video_tokens.class_token",)
-    assert told.unused == ("encoder_to_decoder.weight", "mask_token", "decoder.norm.weight")
-    assert str(told) == (
+    report, _ = taken("weights_video", write(tmp_path / "pt.pth", pretrained_videomae()))
+    assert report.missing == ("video_tokens.class_token",)
+    assert report.unused == ("encoder_to_decoder.weight", "mask_token", "decoder.norm.weight")
+    assert str(report) == (
         "weights_video: 28 of 29 parameters from pt.pth; missing: video_tokens.class_token; "
-        "left over: encoder_to_decoder, mask_token, decoder.norm"
+        "unused: encoder_to_decoder, mask_token, decoder.norm"
     )
 
 
-def test_encoders_loaded_by_name_say_what_the_same_tensors_placed_by_hand_say(tmp_path):
+def test_encoders_loaded_by_name_equal_those_filled_by_hand(tmp_path):
     file = videomae()
     by_name, by_hand = mbt(), mbt()
     load_into(by_name, "weights_video", KEY_MAPPINGS["weights_video"], write(tmp_path / "ft.pth", file))
@@ -110,24 +110,24 @@ def test_a_bias_of_the_keys_could_not_have_changed_attention():
     torch.testing.assert_close(block(tokens), before)
 
 
-def test_a_picture_vit_is_laid_over_the_tubelet(tmp_path):
+def test_an_image_vit_is_spread_over_the_tubelet(tmp_path):
     file = vit((3, 8, 8)) | layer("norm", 32) | made(cls_token=(1, 1, 32), pos_embed=(1, 17, 32))
-    told, state = taken("weights_video", write(tmp_path / "vit.pth", file, ""))
-    assert told.missing == () and told.unused == ("pos_embed",)
+    report, state = taken("weights_video", write(tmp_path / "vit.pth", file, ""))
+    assert report.missing == () and report.unused == ("pos_embed",)
     weight = state["video_tokens.stem.project.weight"]
     assert torch.equal(weight, weight[:, :, :1].expand(-1, -1, 2, -1, -1))
     torch.testing.assert_close(weight.sum(2), file["patch_embed.proj.weight"])
 
 
 @pytest.mark.parametrize("patch", [(2, 16, 16), (4, 8, 8), (1, 4, 4), (16, 16)])
-def test_patches_of_another_size_answer_an_even_picture_alike(patch):
+def test_resized_patches_respond_equally_to_a_uniform_image(patch):
     weight = made(weight=(5, 3, *patch))["weight"]
     resized = resize_patches(weight, (2, 8, 8))
     assert resized.shape == (5, 3, 2, 8, 8)
     torch.testing.assert_close(resized.flatten(2).sum(-1), weight.flatten(2).sum(-1))
 
 
-def test_ast_s_positions_are_cut_in_the_middle_of_time():
+def test_ast_s_positions_are_cropped_to_the_middle_time_steps():
     table = torch.arange(12 * 101.0).view(1, -1, 1)  # bin * 101 + time
     cut, grid = crop_positions(table, (12, 101), 9)
     assert grid == (12, 9)
@@ -149,11 +149,11 @@ def test_the_grid_of_positions_follows_from_their_number():
     assert find_square_grid(196) == (14, 14) and find_square_grid(195) is None
 
 
-def test_ast_fills_the_sound_side(tmp_path):
+def test_ast_fills_the_audio_encoder(tmp_path):
     file = ast()
-    told, state = taken("weights_audio", write(tmp_path / "ast.pth", file, ""))
-    assert told.missing == ()
-    assert {name.rpartition(".")[0] for name in told.unused} == {"v.head", "v.head_dist", "mlp_head.0", "mlp_head.1"}
+    report, state = taken("weights_audio", write(tmp_path / "ast.pth", file, ""))
+    assert report.missing == ()
+    assert {name.rpartition(".")[0] for name in report.unused} == {"v.head", "v.head_dist", "mlp_head.0", "mlp_head.1"}
     tokens = torch.cat([file["module.v.cls_token"], file["module.v.dist_token"]], 1)
     assert torch.equal(state["audio_tokens.class_tokens"], tokens)
     position = file["module.v.pos_embed"]
@@ -163,10 +163,10 @@ def test_ast_fills_the_sound_side(tmp_path):
     assert torch.equal(state["audio_tokens.project.weight"], file["module.v.patch_embed.proj.weight"])
 
 
-def test_a_distilled_deit_fills_it_too_its_colours_summed(tmp_path):
+def test_a_distilled_deit_fills_the_audio_encoder_with_its_colours_summed(tmp_path):
     file = deit()
-    told, state = taken("weights_audio", write(tmp_path / "deit.pth", file))
-    assert told.missing == () and told.unused == ("head.weight", "head_dist.weight")
+    report, state = taken("weights_audio", write(tmp_path / "deit.pth", file))
+    assert report.missing == () and report.unused == ("head.weight", "head_dist.weight")
     summed = file["patch_embed.proj.weight"].sum(1, keepdim=True)
     torch.testing.assert_close(state["audio_tokens.project.weight"], summed)
     torch.testing.assert_close(
@@ -174,19 +174,19 @@ def test_a_distilled_deit_fills_it_too_its_colours_summed(tmp_path):
     )
 
 
-def test_a_deit_that_is_not_distilled_lacks_the_sound_s_second_token(tmp_path):
+def test_a_deit_that_is_not_distilled_lacks_the_second_audio_token(tmp_path):
     file = {name: tensor for name, tensor in deit().items() if name != "dist_token"}
-    told, _ = taken("weights_audio", write(tmp_path / "deit.pth", file))
-    assert told.missing == ("audio_tokens.class_tokens", "audio_tokens.position")
-    assert told.unused[:2] == ("cls_token", "pos_embed")
+    report, _ = taken("weights_audio", write(tmp_path / "deit.pth", file))
+    assert report.missing == ("audio_tokens.class_tokens", "audio_tokens.position")
+    assert report.unused[:2] == ("cls_token", "pos_embed")
 
 
 @pytest.mark.parametrize("prefix", ["", "module."])
-def test_the_authors_checkpoint_fills_all_of_it(prefix, tmp_path):
+def test_the_authors_checkpoint_fills_the_whole_model(prefix, tmp_path):
     file = authors(GRID)
-    told, state = taken("weights_all", write(tmp_path / "mart.pth", renamed(prefix, file)))
-    assert told.missing == ()
-    assert {"tacl.v_norm.weight", "decoder_pred.weight", "vit.vid_model.head.weight"} <= set(told.unused)
+    report, state = taken("weights_all", write(tmp_path / "mart.pth", renamed(prefix, file)))
+    assert report.missing == ()
+    assert {"tacl.v_norm.weight", "decoder_pred.weight", "vit.vid_model.head.weight"} <= set(report.unused)
     for name, ours in (
         ("bottleneck", "bottleneck_token"),
         ("vid_model.cls_token", "video_tokens.class_token"),
@@ -196,10 +196,10 @@ def test_the_authors_checkpoint_fills_all_of_it(prefix, tmp_path):
         assert torch.equal(state[ours], file[f"vit.{name}"])
 
 
-def test_heads_of_another_number_of_classes_are_left(tmp_path):
-    told, _ = taken("weights_all", write(tmp_path / "mart.pth", authors(GRID, classes=8)))
-    assert told.missing == ("video_head.weight", "video_head.bias", "audio_head.weight", "audio_head.bias")
-    assert {"vit.v_fc.weight", "vit.a_fc.bias"} <= set(told.unused)
+def test_heads_of_another_number_of_classes_are_not_loaded(tmp_path):
+    report, _ = taken("weights_all", write(tmp_path / "mart.pth", authors(GRID, classes=8)))
+    assert report.missing == ("video_head.weight", "video_head.bias", "audio_head.weight", "audio_head.bias")
+    assert {"vit.v_fc.weight", "vit.a_fc.bias"} <= set(report.unused)
 
 
 @pytest.mark.skipif(not RELEASED.exists(), reason=f"no {RELEASED}")
@@ -220,7 +220,7 @@ def test_safetensors_and_data_parallel_names_are_read(tmp_path):
     assert set(load_tensors(tmp_path / "a.safetensors", "weights_video")) == set(videomae())
 
 
-def test_half_precision_and_the_options_of_a_training_are_borne(tmp_path):
+def test_half_precision_and_saved_training_options_are_accepted(tmp_path):
     halves = {name: tensor.half() for name, tensor in videomae().items()}
     torch.save({"module": halves, "args": argparse.Namespace(lr=0.1)}, tmp_path / "a.pth")
     _, state = taken("weights_video", tmp_path / "a.pth")
@@ -232,38 +232,42 @@ def test_the_format_of_older_torch_is_read(tmp_path):
     assert taken("weights_audio", tmp_path / "old.pth")[0].missing == ()
 
 
-def test_a_missing_tensor_is_told(tmp_path):
+def test_a_missing_tensor_is_reported(tmp_path):
     file = {name: tensor for name, tensor in videomae().items() if name != "blocks.1.mlp.fc1.weight"}
-    told, _ = taken("weights_video", write(tmp_path / "a.pth", file))
-    assert "video_blocks.1.mlp.fc1.weight" in told.missing
+    report, _ = taken("weights_video", write(tmp_path / "a.pth", file))
+    assert "video_blocks.1.mlp.fc1.weight" in report.missing
 
 
 @pytest.mark.parametrize(
     ("field", "file", "name"),
     [
-        ("weights_video", vit((3, 2, 8, 8), width=16), "blocks.0.norm1.weight is [16], this config wants [32]"),
+        ("weights_video", vit((3, 2, 8, 8), width=16), "blocks.0.norm1.weight is [16], this config expects [32]"),
         ("weights_video", videomae((3, 2, 2, 8, 8)), "patch_embed.proj.weight is [32, 3, 2, 2, 8, 8]"),
         (
             "weights_video",
             vit((1, 8, 8)),
-            "patch_embed.proj.weight is [32, 1, 8, 8], this config wants [32, 3, any, any]",
+            "patch_embed.proj.weight is [32, 1, 8, 8], this config expects [32, 3, any, any]",
         ),
-        ("weights_audio", videomae(), "patch_embed.proj.weight is [32, 3, 2, 8, 8], this config wants [32, 1, 16, 16]"),
-        ("weights_audio", {**deit(), **made(pos_embed=(1, 2 + 7, 32))}, "pos_embed is [1, 9, 32], this config wants"),
+        (
+            "weights_audio",
+            videomae(),
+            "patch_embed.proj.weight is [32, 3, 2, 8, 8], this config expects [32, 1, 16, 16]",
+        ),
+        ("weights_audio", {**deit(), **made(pos_embed=(1, 2 + 7, 32))}, "pos_embed is [1, 9, 32], this config expects"),
         ("weights_audio", {**deit(), **made(dist_token=(1, 1, 8))}, "dist_token is [1, 1, 8]"),
         ("weights_all", {**authors(GRID), **made(vit__bottleneck=(1, 5, 32))}, "vit.bottleneck is [1, 5, 32]"),
     ],
 )
-def test_a_shape_that_does_not_fit_is_one_line_with_both(field, file, name, tmp_path):
+def test_a_shape_that_does_not_fit_raises_a_one_line_error_with_both_shapes(field, file, name, tmp_path):
     with pytest.raises(ConfigError) as caught:
         taken(field, write(tmp_path / "file.pth", file))
     assert name in str(caught.value) and "file.pth" in str(caught.value) and "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("field", KEY_MAPPINGS)
-def test_a_file_of_which_nothing_is_taken_says_what_naming_was_expected(field, tmp_path):
+def test_a_file_without_known_names_reports_the_expected_names(field, tmp_path):
     write(tmp_path / "a.pth", made(layer1__conv__weight=(3, 3)))
-    with pytest.raises(ConfigError, match=f"{field}: nothing in a.pth .*expected"):
+    with pytest.raises(ConfigError, match=f"{field}: a.pth: no tensor .*expected"):
         taken(field, tmp_path / "a.pth")
 
 
@@ -306,19 +310,19 @@ def broken(tmp_path):
         "nowhere.safetensors",
     ],
 )
-def test_what_is_no_checkpoint_is_one_line_and_nothing_in_it_runs(name, tmp_path):
+def test_an_invalid_checkpoint_raises_a_one_line_error_and_runs_no_code(name, tmp_path):
     broken(tmp_path)
     with pytest.raises(ConfigError, match=name) as caught:
         taken("weights_video", tmp_path / name)
     assert "\n" not in str(caught.value) and not (tmp_path / "ran").exists()
 
 
-def test_all_is_taken_last_and_the_first_sound_blocks_stay_as_loaded(tmp_path):
+def test_weights_all_is_loaded_last_and_the_first_audio_blocks_are_frozen(tmp_path):
     video, whole = write(tmp_path / "video.pth", videomae()), write(tmp_path / "all.pth", authors(GRID))
-    told, model = [], mbt()
+    notices, model = [], mbt()
     config = SMALL.override({"weights_video": str(video), "weights_all": str(whole), "freeze_audio": 1})
-    load_pretrained(model, config, told.append)
-    assert [line.split(":")[0] for line in told] == ["weights_video", "weights_all"]
+    load_pretrained(model, config, notices.append)
+    assert [line.split(":")[0] for line in notices] == ["weights_video", "weights_all"]
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     assert {name.split(".")[0] for name in frozen} == {"audio_tokens", "audio_blocks"}
     assert not any(name.startswith("audio_blocks.1") for name in frozen)
@@ -327,7 +331,7 @@ def test_all_is_taken_last_and_the_first_sound_blocks_stay_as_loaded(tmp_path):
 @pytest.mark.parametrize(
     "values", [{}, {"weights_video": "video.pth"}, {"weights_audio": "ast.pth", "freeze_audio": 0}]
 )
-def test_nothing_is_frozen_without_published_sound_or_where_none_is_asked_for(values, tmp_path):
+def test_nothing_is_frozen_without_audio_weights_or_with_freeze_audio_0(values, tmp_path):
     for name, file in (("video.pth", videomae()), ("ast.pth", ast())):
         write(tmp_path / name, file)
     files = {n: str(tmp_path / value) if n.startswith("weights") else value for n, value in values.items()}
@@ -336,12 +340,12 @@ def test_nothing_is_frozen_without_published_sound_or_where_none_is_asked_for(va
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
-def test_a_fit_starts_from_the_file_keeps_what_is_frozen_and_goes_on_after_a_kill(tmp_path, quiet):
+def test_a_fit_starts_from_the_file_keeps_frozen_blocks_and_resumes_after_a_kill(tmp_path, quiet):
     from methods.mbt.method import MBT
 
     whole = write(tmp_path / "ast.pth", ast())
     config = SMALL.override({"weights_audio": str(whole), "freeze_audio": 1, "epochs": 2})
-    wanted, _ = run_fit(MBT, config, tmp_path / "wanted")
+    expected, _ = run_fit(MBT, config, tmp_path / "expected")
 
     def stop(stage, epoch, values):
         raise KeyboardInterrupt
@@ -353,7 +357,7 @@ def test_a_fit_starts_from_the_file_keeps_what_is_frozen_and_goes_on_after_a_kil
         MBT.fit(config, CARD, toy_clips("train", 3), toy_clips("val", 2), RngTree(0), ctx)
     assert (ctx.folder / "finetune.pt").exists()
     again, _ = run_fit(MBT, config, ctx.folder)
-    assert torch.equal(again, wanted)
+    assert torch.equal(again, expected)
     del quiet.log_epoch
     ctx = FitContext(quiet, tmp_path / "done", threads=1)
     ctx.folder.mkdir()

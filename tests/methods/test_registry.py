@@ -15,7 +15,7 @@ from tests.methods.toys import TINY, toy_batch
 from tests.toys import CARD
 
 TINY_MART = MartConfig(**TINY.model_dump(), decoder_depth=1, decoder_width=8, decoder_heads=2, contrast_width=8)
-TINY_MART = TINY_MART.override({"frames": 4})  # two moments, of which a mask can choose one
+TINY_MART = TINY_MART.override({"frames": 4})  # two time steps, so that a mask can hide one
 
 
 def pretraining(config):
@@ -24,7 +24,7 @@ def pretraining(config):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_states_what_it_is(name):
+def test_every_method_has_name_version_title_and_valid_presets(name):
     method = METHODS[name]
     assert method.name == name and method.version >= 1 and method.title
     for preset in method.config.presets:
@@ -32,7 +32,7 @@ def test_every_method_states_what_it_is(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_a_method_gives_reports_fits_its_config_and_its_tables(name):
+def test_a_method_s_measures_and_note_tables_fit_its_config(name):
     method = METHODS[name]
     assert set(method.shown_fields) <= set(method.config.model_fields)
     assert method.paper is None or load_published_paper(method.paper).tables
@@ -50,7 +50,7 @@ def test_measures_of_one_name_are_one_measure():
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_what_every_method_names_is_there(name):
+def test_every_lazy_reference_of_a_method_exists(name):
     method, shown = METHODS[name], set(CLIP_FIGURES)
     assert method.load_review() is None or callable(method.load_review())
     for file, figure in method.load_figures().items():
@@ -59,7 +59,7 @@ def test_what_every_method_names_is_there(name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_field_says_what_it_means_and_searches_within_its_bounds(name):
+def test_every_field_has_a_description_and_a_search_range_within_its_bounds(name):
     config = METHODS[name].config
     assert all(field.description for field in config.model_fields.values())
     for field, search in config.get_declared_ranges().items():

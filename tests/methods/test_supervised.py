@@ -73,11 +73,11 @@ def test_the_clip_s_score_is_the_sum_of_the_heads_on_mean_features():
 def test_the_explanation_is_the_centred_curve_of_equation_3():
     model, inputs = predictor(), toy_batch().inputs
     with torch.no_grad():
-        told, encoded = model.explain(inputs), model.mbt.encode(model.mbt.embed(inputs))
+        explanations, encoded = model.explain(inputs), model.mbt.encode(model.mbt.embed(inputs))
         heads = model.mbt.video_head, model.mbt.audio_head
         features = encoded.video_class, encoded.audio_class
         pooled = sum(head(z.amax(1)) for head, z in zip(heads, features, strict=True))
         segments = sum(head(z) for head, z in zip(heads, features, strict=True))
     expected = pooled.softmax(-1)[:, None] * (segments - segments.mean(-1, keepdim=True))
-    assert len(told) == 3 and all(one.verdicts == () for one in told)
-    torch.testing.assert_close(torch.stack([one.curve for one in told]), expected)
+    assert len(explanations) == 3 and all(x.verdicts == () for x in explanations)
+    torch.testing.assert_close(torch.stack([x.curve for x in explanations]), expected)

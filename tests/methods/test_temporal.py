@@ -1,4 +1,4 @@
-"""Eq. 3 against numbers worked by hand."""
+"""Temporal emotion scores (Eq. 3) against hand-computed numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SEGMENTS = torch.tensor([[[1.0, 3.0], [5.0, 1.0]]])
 
 
 class Identity(Mbt):
-    """Heads that hand features on as scores: the picture's whole, of the sound none."""
+    """Model whose heads return the video features as scores and zeros for audio."""
 
     def __init__(self) -> None:
         torch.nn.Module.__init__(self)
@@ -34,7 +34,7 @@ def test_the_raw_curve_keeps_the_offset_of_the_scores() -> None:
     )
 
 
-def test_an_offset_of_the_scores_changes_the_raw_curve_alone() -> None:
+def test_an_offset_of_the_scores_changes_the_raw_curve_only() -> None:
     for kind, same in (("centred", True), ("raw", False)):
         moved = weight_segment_scores(POOLED, SEGMENTS + 7, kind)  # type: ignore[arg-type]
         assert torch.allclose(moved, weight_segment_scores(POOLED, SEGMENTS, kind), atol=1e-5) is same  # type: ignore[arg-type]

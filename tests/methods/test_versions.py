@@ -1,6 +1,6 @@
-"""A method's stored scores: whoever changes its numbers has to raise its version, so that old records answer no more.
+"""Stored scores of each method: a change of numbers must come with a new version, so that old records are not reused.
 
-`python -m tests.methods.test_versions` stores the scores anew.
+`python -m tests.methods.test_versions` stores the scores again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ SHORT = {"epochs": 2, "pretrain_epochs": 4}
 
 
 def scores_of(name: str, folder: Path) -> list[list[float]]:
-    """Test scores of a method that was trained for a moment on toy clips, under its quick preset."""
+    """Train a method briefly on toy clips with its quick preset and return its test scores, rounded."""
     torch.set_num_threads(1)
     method = METHODS[name]
     config = method.config.from_preset("quick")
@@ -36,17 +36,17 @@ def scores_of(name: str, folder: Path) -> list[list[float]]:
 def test_a_method_whose_numbers_change_has_a_new_version(name: str, tmp_path: Path) -> None:
     stored = json.loads(STORED.read_text())[name]
     assert stored["version"] == METHODS[name].version, "store the scores of the new version: see the module's docstring"
-    found, wanted = torch.tensor(scores_of(name, tmp_path)), torch.tensor(stored["scores"])
-    told = (
+    found, expected = torch.tensor(scores_of(name, tmp_path)), torch.tensor(stored["scores"])
+    message = (
         f"the numbers of {name} have changed: raise its `version`, then store its scores (see the module's docstring)"
     )
-    torch.testing.assert_close(found, wanted, rtol=0.01, atol=0.01, msg=told)
+    torch.testing.assert_close(found, expected, rtol=0.01, atol=0.01, msg=message)
 
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        told = {
+        stored = {
             name: {"version": method.version, "scores": scores_of(name, Path(folder) / name)}
             for name, method in METHODS.items()
         }
-    STORED.write_text(json.dumps(told, indent=1) + "\n")
+    STORED.write_text(json.dumps(stored, indent=1) + "\n")

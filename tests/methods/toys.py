@@ -1,4 +1,4 @@
-"""Toy clips of a colour and a tone for each class, and the smallest MBT that can tell them apart."""
+"""Toy clips with a colour and a tone per class, and a minimal MBT that can learn them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ TINY = MbtConfig(
 
 @dataclass(frozen=True)
 class ToyClips:
-    """Clips whose picture is the colour of their class and whose sound is its tone, both through noise."""
+    """Noisy clips whose frames have the colour and whose audio has the mel band of their class."""
 
     clips: tuple[Clip, ...]
     video: bool = True
@@ -67,7 +67,7 @@ class ToyClips:
 
 
 def toy_clips(split: str, per_class: int, **missing: bool) -> ToyClips:
-    """`per_class` clips of each class, named after their split."""
+    """Make `per_class` clips of each class, named after their split."""
     clips = (
         Clip(f"{name}/{split}{i}", label, "test" if split == "test" else "train", f"{split}{i}")
         for i in range(per_class)
@@ -79,7 +79,7 @@ def toy_clips(split: str, per_class: int, **missing: bool) -> ToyClips:
 def toy_batch(
     config: MbtConfig = TINY, present: Sequence[tuple[bool, bool]] = ((True, True),) * 3, training: bool = True
 ) -> Batch:
-    """One clip a row of `present` (video, audio); the classes take turns."""
+    """Make a batch with one clip per row of `present` (video, audio) and alternating classes."""
     clips = toy_clips("batch", len(present))
     read = [
         replace(clips, video=video, audio=audio).read(i, make_sampling(config, training), RngTree(7), 0)
@@ -90,15 +90,15 @@ def toy_batch(
 
 
 def one_clip(inputs: Inputs, index: int) -> Inputs:
-    """A batch of the clip at `index` alone."""
+    """Return the inputs of the clip at `index` as a batch of one."""
     row = slice(index, index + 1)
     return Inputs(inputs.video[row], inputs.audio[row], inputs.words[row], inputs.present[row])
 
 
 def run_fit(method: Any, config: Any, folder: Path, seed: int = 0, **given: Any) -> tuple[torch.Tensor, Quiet]:
-    """Test scores (clips, C) of a method fitted to toy clips, and what its tracker heard.
+    """Fit a method to toy clips; return its test scores, (clips, C), and its tracker.
 
-    `card`, `train`, `val`, `test` and `micro_batch` may be given.
+    `given` can override `card`, `train`, `val`, `test` and `micro_batch`.
     """
     card: DatasetInfo = given.get("card", CARD)
     train, val = given.get("train", toy_clips("train", 3)), given.get("val", toy_clips("val", 2))
@@ -115,6 +115,6 @@ def run_fit(method: Any, config: Any, folder: Path, seed: int = 0, **given: Any)
 
 
 def accuracy(scores: torch.Tensor, clips: ToyClips) -> float:
-    """Share of clips whose largest score is that of their label."""
+    """Return the share of clips whose largest score is that of their label."""
     labels = torch.tensor([clip.target for clip in clips.clips])
     return float((scores.argmax(-1) == labels).float().mean())

@@ -1,1 +1,1 @@
-"""Benchmarks, run by `make speed`; seconds hold for one machine at one time, so compare ratios taken in one run."""
+"""Benchmarks, run by `make speed`; seconds depend on machine and load, so compare ratios within one run."""

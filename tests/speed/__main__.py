@@ -1,4 +1,4 @@
-"""`python -m tests.speed [PART ...]` prints each figure on a line; else all."""
+"""Run benchmarks: `python -m tests.speed [PART ...]` runs the named parts, or all, and prints each figure on a line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PARTS: dict[str, Callable[[], None]] = {
 
 
 def main(names: list[str]) -> None:
-    """Run the named parts, one after the other."""
+    """Run the named parts in sequence; exit with a message for an unknown name."""
     for name in names or list(PARTS):
         if name not in PARTS:
             raise SystemExit(f"unknown part '{name}'; known: {', '.join(PARTS)}")

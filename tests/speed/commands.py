@@ -1,4 +1,4 @@
-"""Benchmarks of the whole command: start-up, memory, and where a run's seconds go."""
+"""Benchmarks of the command line: start-up, memory, and the parts of a run's time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WORK = {"read", "step", "predict", "explain", "prepare"}  # training, validation
 STARTUP = {"open store"}
 
 
-# A process that this one starts would count this one's memory as its own, so a small one stands between.
+# ru_maxrss of a forked child includes the parent's memory, so a small process starts the measured one.
 BETWEEN = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
@@ -26,41 +26,41 @@ sys.stdout.write(f"{done.returncode} {wall} {peak}\\n" + done.stdout.decode())
 
 
 def timed(*words: str) -> tuple[float, float]:
-    """Wall seconds and peak memory (MB) of one command of ours."""
+    """Return the wall seconds and the peak memory (MB) of a command."""
     command = [sys.executable, "-c", BETWEEN, sys.executable, *words]
-    told, _, output = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.partition(
-        "\n"
-    )
-    status, wall, peak = told.split()
+    measured, _, output = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.partition("\n")
+    status, wall, peak = measured.split()
     if int(status):
         raise SystemExit(f"{' '.join(words)} failed:\n{output}")
     return float(wall), float(peak) / 1024
 
 
 def median(*words: str, runs: int = 5) -> float:
-    """Median wall seconds over a few runs, after one that is not counted."""
+    """Return the median wall seconds of some runs after a warm-up run."""
     timed(*words)
     return statistics.median(timed(*words)[0] for _ in range(runs))
 
 
 def measure_start() -> None:
-    """Commands that load nothing heavy."""
+    """Print the seconds of commands that import no heavy packages."""
     print(f"python -c pass                    {median('-c', 'pass'):6.2f} s")
-    print(f"bench.py --help                   {median('bench.py', '--help'):6.2f} s   (wanted: under 0.5)")
-    print(f"bench.py list                     {median('bench.py', 'list'):6.2f} s   (wanted: under 1)")
+    print(f"bench.py --help                   {median('bench.py', '--help'):6.2f} s   (target: under 0.5)")
+    print(f"bench.py list                     {median('bench.py', 'list'):6.2f} s   (target: under 1)")
 
 
 def measure_cell(folder: str) -> None:
-    """The README's command on an empty results folder, a second seed in the same process, and the same again."""
+    """Print the figures of the README's command on an empty results folder, and given again."""
     out = Path(folder) / "out.json"
     cell = (*CELL, "--results", folder, "--json", str(out))
     wall, memory = timed(*cell)
     (first,) = json.loads(out.read_text())
     spent: dict[str, float] = first["seconds"]
-    print(f"the README's command, cold        {wall:6.1f} s   (wanted: under 90)")
-    print(f"  peak memory, main process       {memory:6.0f} MB  (wanted: under 2000)")
+    print(f"the README's command, cold        {wall:6.1f} s   (target: under 90)")
+    print(f"  peak memory, main process       {memory:6.0f} MB  (target: under 2000)")
     start_up = wall - sum(spent.values()) + sum(spent.get(name, 0) for name in STARTUP)
-    print(f"  start-up (imports, MLflow)      {start_up:6.1f} s   (wanted: under 10)")
+    print(f"  start-up (imports, MLflow)      {start_up:6.1f} s   (target: under 10)")
     for name, seconds in sorted(spent.items(), key=lambda item: -item[1]):
         print(f"    {name:<29} {seconds:6.1f} s")
     again, _ = timed(*cell)
@@ -68,18 +68,18 @@ def measure_cell(folder: str) -> None:
 
 
 def measure_share(folder: str) -> None:
-    """What a run costs beside its work, once imports are done: the second of two seeds in one process."""
+    """Print the share of a run's time outside its work, without imports: the second of two seeds in one process."""
     out = Path(folder) / "share.json"
     timed(*CELL, "--results", folder, "--json", str(out), "--seed", "1", "--seeds", "2")
     spent: dict[str, float] = json.loads(out.read_text())[-1]["seconds"]
     rest = {name: seconds for name, seconds in spent.items() if name not in WORK}
     share = sum(rest.values()) / sum(spent.values())
-    told = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in rest.items())
-    print(f"outside training and decoding     {share:6.1%}     (wanted: under 5 %; {told})")
+    parts = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in rest.items())
+    print(f"outside training and decoding     {share:6.1%}     (target: under 5 %; {parts})")
 
 
 def main() -> None:
-    """Print every figure on a line of its own."""
+    """Print each figure on a line."""
     measure_start()
     with tempfile.TemporaryDirectory() as folder:
         measure_cell(folder)

@@ -1,4 +1,4 @@
-"""Benchmark of `sync --pull`: an empty results folder, and a served MLflow that holds 1,000 records."""
+"""Benchmark of `sync --pull` into an empty results folder, from an MLflow server with 1,000 records."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TABLES = {"runs": "run_uuid", "latest_metrics": "run_uuid", "metrics": "run_uuid
 
 
 def one_record(seed: int, card: DatasetInfo) -> Record:
-    """A record of realistic size: the config of the paper's method, the scores of a data set of eight classes."""
+    """Make a record of realistic size: MART's config and the scores of all classes of a data set."""
     names = [f"{split}/{kind}" for split in ("val", "test") for kind in ("acc_e", "f1_e", "bal_e", "acc_s", "f1_s")]
     names += [f"{split}/recall/{name}" for split in ("val", "test") for name in card.classes]
     spec = RunSpec(
@@ -48,7 +48,7 @@ def one_record(seed: int, card: DatasetInfo) -> Record:
 
 
 def one_run(folder: Path, store: MlflowStore, card: DatasetInfo) -> str:
-    """A published run from which the others are copied."""
+    """Publish the run from which the others are copied, and return its MLflow id."""
     record = one_record(0, card)
     run = RunFolder(folder / "runs" / record.key)
     curves = [{"stage": "finetune", "epoch": e, "values": dict.fromkeys(CURVE, 0.5)} for e in range(EPOCHS)]
@@ -61,7 +61,7 @@ def one_run(folder: Path, store: MlflowStore, card: DatasetInfo) -> str:
 
 
 def copy_runs(database: Path, artifacts: Path, template: str, card: DatasetInfo) -> None:
-    """The other runs, row by row of the template's, each with a seed and so a key and record of its own."""
+    """Copy the template's database rows and artifacts for the other runs, each with its own seed, key and record."""
     with sqlite3.connect(database) as connection:
         tables = {t: connection.execute(f"SELECT * FROM {t} WHERE {c} = ?", (template,)) for t, c in TABLES.items()}
         rows = {t: ([column[0] for column in found.description], found.fetchall()) for t, found in tables.items()}
@@ -83,20 +83,20 @@ def copy_runs(database: Path, artifacts: Path, template: str, card: DatasetInfo)
             connection.executemany(
                 "INSERT INTO tags (key, value, run_uuid) VALUES (?, ?, ?)", [(k, v, run_id) for k, v in own.items()]
             )
-        # as a server names them: a folder of this machine would be refused
+        # the server's form of artifact locations: local folders are refused
         connection.execute("UPDATE runs SET artifact_uri = 'mlflow-artifacts:/' || run_uuid || '/artifacts'")
     connection.close()
 
 
 @contextmanager
 def served(store: MlflowStore) -> Iterator[str]:
-    """The address of a server of a database."""
+    """Serve a store with MLflow; yield the server's address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    words = ["-m", "mlflow", "server", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
-    words += ["--artifacts-destination", str(store.artifact_location)]
-    server = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    command = ["-m", "mlflow", "server", "--backend-store-uri", store.uri, "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--artifacts-destination", str(store.artifact_location)]
+    server = subprocess.Popen([sys.executable, *command], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     address = f"http://127.0.0.1:{port}"
     try:
         for _ in range(120):
@@ -112,14 +112,14 @@ def served(store: MlflowStore) -> Iterator[str]:
 
 
 def timed(*words: Any) -> tuple[float, str]:
-    """Wall seconds of one command of ours, and what it said."""
+    """Return the wall seconds and the output of a command."""
     start = time.perf_counter()
     done = subprocess.run([sys.executable, "bench.py", *map(str, words)], capture_output=True, text=True, check=False)
     return time.perf_counter() - start, (done.stdout + done.stderr).strip()
 
 
 def main() -> None:
-    """Print every figure on a line of its own."""
+    """Print each figure on a line."""
     from datasets.registry import DATASETS
 
     card = DATASETS["ekman6"].info
@@ -130,6 +130,6 @@ def main() -> None:
         uri = store.connect().get_run(template).info.artifact_uri
         copy_runs(folder / "mlflow.db", Path(uri.removeprefix("file://")).parents[1], template, card)
         with served(store) as address:
-            for told in ("from an empty folder", "once more"):
-                wall, said = timed("sync", "--pull", "--results", empty, "--tracking-uri", address)
-                print(f"sync --pull of {RUNS:,}, {told:<21} {wall:6.1f} s   {said.splitlines()[0]}", flush=True)
+            for state in ("empty folder", "complete folder"):
+                wall, output = timed("sync", "--pull", "--results", empty, "--tracking-uri", address)
+                print(f"sync --pull of {RUNS:,}, {state:<21} {wall:6.1f} s   {output.splitlines()[0]}", flush=True)

@@ -1,4 +1,4 @@
-"""Benchmark of what the harness costs: a cell against a bare loop over the same model, data and epochs."""
+"""Benchmark of the harness's overhead: a run against a bare loop over the same model, data and epochs."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ from reports.figures.clips import save_run_figures
 from studies.plan import resolve_requests
 from tests.conftest import Quiet
 
-THREADS, TURNS, LONG = 2, 3, 3  # turns of each; the longer run has so many times the epochs
+THREADS, TURNS, LONG = 2, 3, 3  # turns per variant; factor of epochs of the long run
 TEN_MINUTES = 600.0
 
 
-def bare(ask: RunRequest, corpus: DatasetSplits, seed: int) -> float:
-    """Seconds of plain PyTorch: batches, backward, clipping, AdamW, averaged weights, val after each epoch, and test
-    for the best one; nothing is logged, kept or drawn."""
-    config = ask.config
+def bare(request: RunRequest, corpus: DatasetSplits, seed: int) -> float:
+    """Return the seconds of plain PyTorch: training with AdamW and EMA, val after each epoch, test for the best one.
+
+    Nothing is logged, stored or drawn.
+    """
+    config = request.config
     assert isinstance(config, MbtConfig)
     streams, ctx = RngTree(seed), FitContext(Quiet(), Path("."), threads=THREADS)
     since = time.perf_counter()
@@ -46,13 +48,13 @@ def bare(ask: RunRequest, corpus: DatasetSplits, seed: int) -> float:
     val, test = (
         Loader(s, make_sampling(config, False), streams, 16, ctx, shuffle=False) for s in (corpus.val, corpus.test)
     )
-    steps, best, kept = 0, -math.inf, average
+    steps, best, best_weights = 0, -math.inf, average
     for epoch in range(config.epochs):
         objective.train()
-        for read in train.iterate_epoch(epoch):
-            labels = torch.tensor([corpus.train.clips[index].target for index in read.indices])
-            keys = tuple(corpus.train.clips[index].key for index in read.indices)
-            losses = objective(Batch(read.inputs, labels, keys, epoch, 0.0))
+        for loaded in train.iterate_epoch(epoch):
+            labels = torch.tensor([corpus.train.clips[index].target for index in loaded.indices])
+            keys = tuple(corpus.train.clips[index].key for index in loaded.indices)
+            losses = objective(Batch(loaded.inputs, labels, keys, epoch, 0.0))
             torch.stack([term.sum() for term in losses.terms.values()]).sum().div(len(labels)).backward()
             torch.nn.utils.clip_grad_norm_(parameters, config.clip_norm)
             optimizer.step()
@@ -64,9 +66,9 @@ def bare(ask: RunRequest, corpus: DatasetSplits, seed: int) -> float:
         _put(parameters, average)
         accuracy = _accuracy(predictor, val, corpus, "val")
         if accuracy > best:
-            best, kept = accuracy, [p.detach().clone() for p in parameters]
+            best, best_weights = accuracy, [p.detach().clone() for p in parameters]
         _put(parameters, trained)
-    _put(parameters, kept)
+    _put(parameters, best_weights)
     _accuracy(predictor, test, corpus, "test")
     return time.perf_counter() - since
 
@@ -81,42 +83,42 @@ def _accuracy(predictor: MbtPredictor, loader: Loader, corpus: DatasetSplits, sp
     predictor.eval()
     clips = getattr(corpus, split).clips
     with torch.inference_mode():
-        rows = torch.cat([predictor(read.inputs).label for read in loader.iterate_epoch(0)])
+        rows = torch.cat([predictor(loaded.inputs).label for loaded in loader.iterate_epoch(0)])
     labels = torch.tensor([clip.label for clip in clips])
     found = score(Predictions(tuple(clip.key for clip in clips), labels.numpy(), rows.numpy()), corpus.info)
     return float(found["acc_e"] or 0.0)
 
 
 def measure(results: Path, epochs: int, seeds: range) -> tuple[float, float]:
-    """Median seconds of a cell and of the bare loop, in turns."""
-    desk = RunEnvironment(results, MlflowStore(results), Quiet(), partial(save_run_figures), threads=THREADS)
+    """Return the median seconds of a run and of the bare loop, measured in turns."""
+    environment = RunEnvironment(results, MlflowStore(results), Quiet(), partial(save_run_figures), threads=THREADS)
     ours, plain = [], []
-    for ask in resolve_requests("mbt", "ekman6", "quick", [f"epochs={epochs}"], seeds):
-        corpus = load_splits(ask, desk)
+    for request in resolve_requests("mbt", "ekman6", "quick", [f"epochs={epochs}"], seeds):
+        corpus = load_splits(request, environment)
         since = time.perf_counter()
-        record = execute(ask, desk).record
+        record = execute(request, environment).record
         ours.append(time.perf_counter() - since)
         assert record.error is None
-        plain.append(bare(ask, corpus, ask.seed))
+        plain.append(bare(request, corpus, request.seed))
         spent = {name: round(seconds, 2) for name, seconds in record.seconds.items()}
-        print(f"  {epochs} epochs: cell {ours[-1]:.2f} s, bare loop {plain[-1]:.2f} s; {spent}")
+        print(f"  {epochs} epochs: run {ours[-1]:.2f} s, bare loop {plain[-1]:.2f} s; {spent}")
     return statistics.median(ours), statistics.median(plain)
 
 
 def main() -> None:
-    """Print the figures; the first run, which imports and prepares, is not counted."""
+    """Print the figures; the first run, which imports and prepares, is a warm-up."""
     with tempfile.TemporaryDirectory() as name:
         results = Path(name)
         measure(results, 2, range(100, 101))
         quick, quick_bare = measure(results, 40, range(TURNS))
         long, long_bare = measure(results, 40 * LONG, range(1))
-        print(f"harness on the quick preset            {quick / quick_bare - 1:6.1%}   (wanted: under 5 %)")
-        each = ((long - long_bare) - (quick - quick_bare)) / (40 * (LONG - 1))  # of an epoch
+        print(f"harness on the quick preset            {quick / quick_bare - 1:6.1%}   (target: under 5 %)")
+        each = ((long - long_bare) - (quick - quick_bare)) / (40 * (LONG - 1))  # seconds per epoch
         fixed = (quick - quick_bare) - 40 * each
         epochs = TEN_MINUTES / (long_bare / (40 * LONG))
         share = (fixed + epochs * each) / TEN_MINUTES
-        print(f"  {fixed:.2f} s a run and {1000 * each:.1f} ms an epoch")
-        print(f"  of a run of ten minutes, computed    {share:6.1%}   (wanted: under 1 %)")
+        print(f"  {fixed:.2f} s per run and {1000 * each:.1f} ms per epoch")
+        print(f"  share of a ten-minute run, computed   {share:6.1%}   (target: under 1 %)")
 
 
 if __name__ == "__main__":

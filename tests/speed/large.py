@@ -1,4 +1,4 @@
-"""A data set of PERR's size, its files faked small: indexing, checking, and the start of a run on a prepared store."""
+"""Benchmark of a data set of PERR's size with one-byte files: `check`, and a run's start on a prepared store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SIZE, MELS = 112, 128
 
 
 def write_tree(root: Path) -> None:
-    """Clips of one byte under the two lists; dramas are never parted."""
+    """Write one-byte clips and the two lists; the clips of a drama are in one list."""
     rows: dict[str, list[str]] = {"train": [], "test": []}
     for number in range(CLIPS):
         label, name = SOURCE.info.classes[number % 5], f"drama{number % DRAMAS:03d}_{number:05d}"
@@ -39,7 +39,7 @@ def write_tree(root: Path) -> None:
 
 
 def write_store(root: Path, results: Path) -> None:
-    """A store that says of every clip that it is prepared."""
+    """Write a store manifest that lists every clip as prepared."""
     place = results / "prepared" / SOURCE.info.name / PrepareSpec.for_size(SIZE, MELS).folder_name
     place.mkdir(parents=True)
     rows = []
@@ -52,21 +52,21 @@ def write_store(root: Path, results: Path) -> None:
 
 
 def main() -> None:
-    """Print every figure on a line of its own."""
+    """Print each figure on a line."""
     with tempfile.TemporaryDirectory() as name:
         root, results = Path(name) / "data", Path(name) / "results"
         write_tree(root)
         wall, memory = timed("bench.py", "check", "--dataset", SOURCE.info.name, "--data", str(root))
         print(
-            f"check, {CLIPS} clips             {wall:7.1f} s   (wanted: under 60; {memory:.0f} MB, wanted: under 1000)"
+            f"check, {CLIPS} clips             {wall:7.1f} s   (target: under 60; {memory:.0f} MB, target: under 1000)"
         )
         write_store(root, results)
         dataset = make_dataset(SOURCE)
-        import datasets.splits  # noqa: F401  # imports are not counted
+        import datasets.splits  # noqa: F401  # import before the timer starts
 
         start = time.perf_counter()
         corpus = dataset.load(SplitRequest(root, results, SIZE, MELS, 0))
         wall = time.perf_counter() - start
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         counted = sum(len(clips.clips) for clips in (corpus.train, corpus.val, corpus.test))
-        print(f"start on a store of {counted} clips    {wall:7.1f} s   (wanted: under 5; {peak:.0f} MB with imports)")
+        print(f"start on a store of {counted} clips    {wall:7.1f} s   (target: under 5; {peak:.0f} MB with imports)")

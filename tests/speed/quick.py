@@ -1,4 +1,4 @@
-"""The quick preset's steps a second, and the share of a step that is spent outside the model."""
+"""Benchmark of the quick preset: steps per second, and the share of a step outside the model."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from methods.mbt.model import Mbt
 from methods.mbt.supervised import SupervisedObjective, make_fine_tuning_stage, make_pretraining_stage
 from tests.conftest import Quiet
 
-PASSES = 4  # over the batches that are there already
+PASSES = 4  # over batches in memory
 
 
 def measure(
     name: str, objective: nn.Module, corpus: DatasetSplits, stage: Stage, config: MartConfig, folder: Path
 ) -> None:
-    """Time the loop as it is, and the same steps of the same model on batches that are there already."""
+    """Time the training loop, and the same steps of the same model on batches in memory."""
     clips, streams = corpus.train, RngTree(0)
     opened = make_sampling(config, True)
     batches = -(-len(clips.clips) // stage.batch)
@@ -38,18 +38,18 @@ def measure(
     ctx = FitContext(Quiet(), folder / name)
     train_stage(objective, clips, opened, stage, streams, ctx)
     whole = (time.perf_counter() - start) / steps
-    reads = [
+    loaded = [
         LoadedBatch(tuple(rows), collate([clips.read(row, opened, streams, 0) for row in rows]))
         for rows in torch.randperm(len(clips.clips)).split(stage.batch)
     ]
     optimizer, average = _make_optimizer(objective.train(), stage), _Ema(objective) if stage.ema else None
     start = time.perf_counter()
     for epoch in range(PASSES):
-        for read in reads:
-            label = torch.tensor([clips.clips[row].target for row in read.indices])
-            keys = tuple(clips.clips[row].key for row in read.indices)
-            told = objective(Batch(read.inputs, label, keys, epoch, epoch / PASSES))
-            torch.stack([term.sum() for term in told.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
+        for batch in loaded:
+            label = torch.tensor([clips.clips[row].target for row in batch.indices])
+            keys = tuple(clips.clips[row].key for row in batch.indices)
+            losses = objective(Batch(batch.inputs, label, keys, epoch, epoch / PASSES))
+            torch.stack([term.sum() for term in losses.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(objective.parameters(), stage.clip_norm)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
@@ -59,13 +59,13 @@ def measure(
     spent = ", ".join(f"{part} {1e3 * seconds / steps:.1f} ms" for part, seconds in ctx.timer.get_seconds().items())
     print(
         f"quick, {name:<26}{1 / whole:7.1f} steps/s  {1 - model / whole:6.1%} outside the model "
-        f"(wanted: under 15 %; model {1e3 * model:.1f} ms; loop: {spent})",
+        f"(target: under 15 %; model {1e3 * model:.1f} ms; loop: {spent})",
         flush=True,
     )
 
 
 def main() -> None:
-    """Both stages on the built-in sample."""
+    """Print the figures of both stages on the built-in sample."""
     torch.set_num_threads(2)
     config = MartConfig.from_preset("quick")
     with tempfile.TemporaryDirectory() as name:

@@ -1,7 +1,7 @@
-"""Reading a training sample from the prepared store against reading it as the authors' tools do, and preparing it.
+"""Benchmark of data loading: the prepared store against reading as in the authors' tools, and preparation itself.
 
-Clips of 60 seconds and 240 lines, joined from real ones where they are at hand, otherwise from the drawn sample. Every
-figure is a ratio, or stands beside what it is compared with, taken in turns in one process.
+Clips are 60 seconds long and 240 pixels high, joined from real clips if available, else from the sample. Every
+figure is a ratio or is printed next to its reference, measured in turns in one process.
 """
 
 from __future__ import annotations
@@ -39,35 +39,35 @@ SHARED = Path(os.environ.get("BENCH_SHARED", Path(__file__).resolve().parents[3]
 SECONDS, LINES, CLIPS = 60, 240, 4
 PAPER = Sampling(segments=12, frames=16, stride=1, size=112, mels=128, training=True)
 QUICK = replace(PAPER, size=24, mels=64)
-TURNS, READS, WARM, BATCH = 12, 240, 80, 4  # samples of each way; of the loaders, of their start, and of a batch
+TURNS, READS, WARM, BATCH = 12, 240, 80, 4  # samples per way; per loader, for its warm-up, and per batch
 
 
 def footage(folder: Path) -> tuple[str, list[Path]]:
-    """Where the pictures and sounds come from, and the files of each clip."""
+    """Return a description of the source clips, and their files."""
     acted = sorted((SHARED / "cremad_clips" / "media").glob("*.flv"))
     heads = sorted((SHARED / "grid_clips").glob("*.mpg"))
     if acted and heads:
         return "real clips, joined and looped", [*acted, *heads]
     root = ensure_sample(INFO, folder, lambda *_: None, clips=2, training=1)
-    return "drawn sample clips, enlarged and looped", sorted((root / "imgs").glob("*/*"))
+    return "generated sample clips, enlarged and looped", sorted((root / "imgs").glob("*/*"))
 
 
 def write_clip(sources: list[Path], root: Path, number: int) -> tuple[ClipSources, ClipSources]:
-    """One clip as a tree of JPEGs with mp3 and srt, as the authors' tools write it, and as a video."""
+    """Write a clip as JPEGs with mp3 and srt, as the authors' tools do, and as a video; return the files of both."""
     frames: list[np.ndarray] = []
     sound = np.zeros(0, dtype=np.float32)
     for source in sources[number:] + sources[:number]:
-        shown, heard = _read_dir(source) if source.is_dir() else _read_media(source)
-        if frames and shown[0].shape != frames[0].shape:
+        new_frames, wave = _read_dir(source) if source.is_dir() else _read_media(source)
+        if frames and new_frames[0].shape != frames[0].shape:
             continue
-        frames += shown
-        sound = np.concatenate([sound, np.resize(heard, len(shown) * 44100 // 30)])
-    frames = [frames[place % len(frames)] for place in range(SECONDS * 30)]
+        frames += new_frames
+        sound = np.concatenate([sound, np.resize(wave, len(new_frames) * 44100 // 30)])
+    frames = [frames[index % len(frames)] for index in range(SECONDS * 30)]
     sound = np.resize(sound, SECONDS * 44100)
     tree = root / "imgs" / f"c{number}"
     tree.mkdir(parents=True)
     for place, frame in enumerate(frames, 1):
-        Image.fromarray(frame).save(tree / f"{place:06d}.jpg")  # Pillow's own quality: 75, colours halved
+        Image.fromarray(frame).save(tree / f"{place:06d}.jpg")  # Pillow's defaults: quality 75, 4:2:0
     words = write_srt(root / f"c{number}.srt", "lay blue at c two now so very happy " * 20, 0.1, SECONDS - 0.1)
     audio, video = root / f"c{number}.mp3", root / f"c{number}.mp4"
     with av.open(str(audio), "w") as written:
@@ -84,7 +84,7 @@ def write_clip(sources: list[Path], root: Path, number: int) -> tuple[ClipSource
 
 
 def read_as_authors(files: ClipSources, sampling: Sampling, rng: np.random.Generator) -> tuple[Any, ...]:
-    """The same sample from the tree: 192 JPEGs resized and cropped, all the sound filtered, the subtitle parsed."""
+    """Read the same sample from the tree: resize and crop 192 JPEGs, filter the whole audio, parse the subtitles."""
     assert files.frames is not None and files.audio is not None and files.transcript is not None
     words, _ = read_transcript(files.transcript, "")
     with av.open(str(files.audio)) as container:
@@ -108,7 +108,7 @@ def read_as_authors(files: ClipSources, sampling: Sampling, rng: np.random.Gener
 
 
 def measure_reading(clips: PreparedClipSet, trees: list[ClipSources], sampling: Sampling, name: str) -> None:
-    """Both ways in turns on one thread; the best of each clip counts."""
+    """Print the speed-up of the store over the authors' tools, by the best time of each clip, on one thread."""
     opening.STORE = NO_CACHE
     ours, theirs, rng = [9.0] * len(trees), [9.0] * len(trees), np.random.default_rng(0)
     for turn in range(TURNS):
@@ -118,13 +118,11 @@ def measure_reading(clips: PreparedClipSet, trees: list[ClipSources], sampling: 
                 theirs[number] = min(theirs[number], _timed(lambda: read_as_authors(tree, sampling, rng)))  # noqa: B023
     ratio = sum(theirs) / sum(ours)
     mine, other = (1e3 * sum(spent) / len(trees) for spent in (ours, theirs))
-    print(
-        f"{name}, sample from the store    {ratio:6.1f} times as fast  ({mine:.1f} against {other:.1f} ms; wanted: 8)"
-    )
+    print(f"{name}, sample from the store    {ratio:6.1f} times as fast  ({mine:.1f} and {other:.1f} ms; target: 8)")
 
 
 def measure_loaders(clips: PreparedClipSet) -> None:
-    """Samples a second of one loader process and of two, in turns."""
+    """Print the speed-up of two loader processes over one, in turns."""
     best = {1: 0.0, 2: 0.0}
     times = (READS + WARM) // len(clips.paths)
     many = PreparedClipSet(clips.clips * times, clips.paths * times)
@@ -135,35 +133,35 @@ def measure_loaders(clips: PreparedClipSet) -> None:
             for _ in range(WARM // BATCH):
                 next(batches)
             best[count] = max(best[count], READS / _timed(lambda: deque(batches, maxlen=0)))  # noqa: B023
-    told = f"{best[1]:.0f} and {best[2]:.0f} samples/s; wanted: 1.8"
-    print(f"two loader processes against one  {best[2] / best[1]:6.2f} times as fast  ({told})", flush=True)
+    rates = f"{best[1]:.0f} and {best[2]:.0f} samples/s; target: 1.8"
+    print(f"two loader processes against one  {best[2] / best[1]:6.2f} times as fast  ({rates})", flush=True)
 
 
 def measure_size(prepared: list[Path], trees: list[ClipSources]) -> None:
-    """Bytes of an hour in the store and in the tree."""
+    """Print the megabytes per hour of video in the store and in the tree."""
     hours = len(trees) * SECONDS / 3600
     store = sum(path.stat().st_size for path in prepared) / hours / 1e6
     frames, sound = (sum(sizes) / hours / 1e6 for sizes in zip(*map(_sizes, trees), strict=True))
     print(
-        f"store, MB an hour of video        {store:6.0f}           (JPEG tree {frames:.0f}, mp3 {sound:.0f}: "
+        f"store, MB per hour of video        {store:6.0f}           (JPEG tree {frames:.0f}, mp3 {sound:.0f}: "
         f"{(frames + sound) / store:.1f} times as much)"
     )
 
 
 def main() -> None:
-    """Print every figure on a line of its own."""
+    """Print each figure on a line."""
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        told, sources = footage(folder)
+        description, sources = footage(folder)
         written = [write_clip(sources, folder, 3 * number) for number in range(CLIPS)]
-        print(f"{CLIPS} clips of {SECONDS} s and {LINES} lines: {told}")
+        print(f"{CLIPS} clips of {SECONDS} s and {LINES} lines: {description}")
         trees, videos = [list(files) for files in zip(*written, strict=True)]
         for kind, files in (("JPEG tree and mp3", trees), ("H.264 and mp3", videos)):
             clips = tuple(Clip(f"joy/c{n}", 0, "train", f"c{n}", file) for n, file in enumerate(files))
             spent = _timed(lambda: prepare_clips(clips, PrepareSpec.for_size(112, 128), folder / kind, lambda *_: None))  # noqa: B023
             rate = SECONDS * CLIPS / spent
-            print(f"preparing, {kind:<22}{rate:6.0f} times real time (processes' start in it; wanted: 20)", flush=True)
+            print(f"preparing, {kind:<22}{rate:6.0f} times real time (including start-up; target: 20)", flush=True)
         clips = tuple(Clip(f"joy/c{n}", 0, "train", f"c{n}", file) for n, file in enumerate(trees))
         for label, sampling in (("paper", PAPER), ("quick", QUICK)):
             done = prepare_clips(
@@ -178,7 +176,7 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class _Cold:
-    """Clips that are never kept in memory."""
+    """Clips that are never cached in memory."""
 
     inner: PreparedClipSet
 

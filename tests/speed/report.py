@@ -1,4 +1,4 @@
-"""Benchmark of a large report: 5 data sets, 16 methods, 8 seeds, 500 predictions each; written, and checked."""
+"""Benchmark of writing and checking a large report: 5 data sets, 16 methods, 8 seeds, 500 predictions each."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tests.reports.made import make_run
 
 ROOT = Path(__file__).resolve().parents[2]
 METHODS, SEEDS, CLIPS = 16, 8, 500
-LOOK = 0.25  # seconds between looks at the memory
+POLL = 0.25  # seconds between memory measurements
 
 
 def make_results(results: Path) -> int:
-    """The records of all runs; how many there are."""
+    """Write the records of all runs and return their number."""
     arms = [name for name in get_arms() if name != "mart-target-clip"][:METHODS]
     made = [
         make_run(results, arm, dataset, seed=seed, clips=CLIPS)
@@ -33,36 +33,36 @@ def make_results(results: Path) -> int:
 
 
 def timed(*words: str) -> tuple[float, float]:
-    """Seconds and peak memory (MB) of a command with all its processes; what they share is counted once."""
-    since, most = time.perf_counter(), 0.0
+    """Return the seconds and the peak memory (MB) of a command and its processes, shared memory counted once."""
+    since, peak = time.perf_counter(), 0.0
     process = psutil.Popen([sys.executable, "bench.py", "report", *words], cwd=ROOT, stdout=subprocess.DEVNULL)
     while process.poll() is None:
-        most = max(most, memory_of(process))
-        time.sleep(LOOK)
+        peak = max(peak, memory_of(process))
+        time.sleep(POLL)
     if process.returncode:
         raise SystemExit(f"report {' '.join(words)} ended with {process.returncode}")
-    return time.perf_counter() - since, most
+    return time.perf_counter() - since, peak
 
 
 def memory_of(process: psutil.Process) -> float:
-    """MB that a process and its descendants hold now (proportional set size)."""
+    """Return the memory of a process and its descendants in MB (proportional set size)."""
     total = 0
-    for one in [process, *process.children(recursive=True)]:
-        with suppress(psutil.Error):  # it may just end
-            total += one.memory_full_info().pss
+    for member in [process, *process.children(recursive=True)]:
+        with suppress(psutil.Error):  # the process may have ended
+            total += member.memory_full_info().pss
     return total / 1e6
 
 
 def main() -> None:
-    """Print the figures on lines."""
+    """Print each figure on a line."""
     with tempfile.TemporaryDirectory() as name:
         results, out = Path(name) / "results", Path(name) / "report"
         runs = make_results(results)
         words = ("--runs", "dataset=*", "--results", str(results), "--out", str(out))
         seconds, memory = timed(*words)
         page = (out / "index.html").stat().st_size / 1e6
-        print(f"report of {runs} runs        {seconds:5.1f} s   (wanted: under 20)")
-        print(f"its memory                {memory:5.0f} MB  (wanted: under 1000)")
-        print(f"its page                  {page:5.2f} MB  (wanted: under 5)")
+        print(f"report of {runs} runs        {seconds:5.1f} s   (target: under 20)")
+        print(f"peak memory               {memory:5.0f} MB  (target: under 1000)")
+        print(f"size of the page          {page:5.2f} MB  (target: under 5)")
         seconds, _ = timed(*words, "--check")
-        print(f"its check                 {seconds:5.1f} s   (wanted: under 30)")
+        print(f"check of the report       {seconds:5.1f} s   (target: under 30)")

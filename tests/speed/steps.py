@@ -1,4 +1,4 @@
-"""One kind of training step in a process of its own, timed between matrix products of the same run, told as JSON.
+"""Time one kind of training step, with matrix products before and after each step, and print the result as JSON.
 
 `python -m tests.speed.steps mart --steps 5 --set recompute=true`
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import resource
 import statistics
@@ -15,7 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as bench.py has it
+os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as in bench.py
 
 import torch
 from timm.models.vision_transformer import Block
@@ -36,7 +37,7 @@ from methods.mbt.supervised import MbtPredictor, SupervisedObjective
 from tests.methods.mart.toys import CARD, MART, spoken_clips
 from tests.speed import flops
 
-WORDS, CUES = 3, 2  # said in the fullest segment of the toys, and those of them that are cues
+WORDS, CUES = 3, 2  # words and cues in the toy segment with the most words
 CLIP_NORM = 5.0
 CUDA = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if CUDA else "cpu")
@@ -44,7 +45,7 @@ DEVICE = torch.device("cuda" if CUDA else "cpu")
 
 @dataclass(frozen=True)
 class Timed:
-    """Seconds of each step, its useful work, and its share of the rate of products around it."""
+    """Seconds of each step, its FLOP, and its rate as a share of the surrounding matrix products' rate."""
 
     seconds: list[float]
     flop: int
@@ -55,25 +56,25 @@ class Timed:
 
     @property
     def step(self) -> float:
-        """Median seconds of a step."""
+        """Return the median seconds of a step."""
         return statistics.median(self.seconds)
 
     @property
     def share(self) -> float:
-        """Median share of the product's rate."""
+        """Return the median share of the product's rate."""
         return statistics.median(self.shares)
 
 
 class Plain(nn.Module):
-    """timm's blocks put together for the products of a MART step, and nothing else: two passes and two decoders."""
+    """Blocks of timm for the matrix products of a MART step only: two encoder passes and two decoders."""
 
     def __init__(self, config: MartConfig, ratio: float) -> None:
         super().__init__()
-        of_video, of_audio = flops.grids(config)
-        video, audio = of_video[0] * of_video[1] * of_video[2], of_audio[0] * of_audio[1]
+        video_grid, audio_grid = flops.grids(config)
+        video, audio = math.prod(video_grid), math.prod(audio_grid)
         seen = (
-            count_visible_tokens(config.mask, ratio, of_video, 0),
-            count_visible_tokens(config.mask, ratio, of_audio, 1),
+            count_visible_tokens(config.mask, ratio, video_grid, 0),
+            count_visible_tokens(config.mask, ratio, audio_grid, 1),
         )
         self.apart, self.between = config.depth - config.fusion_depth, config.bottleneck
         self.lengths = [(video + 1, seen[0] + 1), (audio + 2, seen[1] + 2)]
@@ -84,7 +85,7 @@ class Plain(nn.Module):
         self.segments, self.width, self.own = config.segments, config.width, config.decoder_width
 
     def forward(self, batch: Batch) -> Tensor:
-        """The sum of everything, as a loss."""
+        """Return the sum of all outputs as a loss."""
         total = torch.zeros((), device=DEVICE)
         for tower, decoder, lengths in zip(self.towers, self.decoders, self.lengths, strict=True):
             for length in lengths:
@@ -106,7 +107,7 @@ def _timm(width: int, depth: int, heads: int) -> nn.ModuleList:
 
 
 def make(kind: str, overrides: dict[str, Any], progress: float) -> tuple[nn.Module, Batch, int, MbtConfig]:
-    """The objective of a kind of step, a batch of one clip, and the step's useful FLOP."""
+    """Return the objective of a kind of step, a batch of one clip, the FLOP of the step, and the config."""
     streams, classes = RngTree(0), len(CARD.classes)
     model: nn.Module
     if kind == "released":
@@ -127,13 +128,13 @@ def make(kind: str, overrides: dict[str, Any], progress: float) -> tuple[nn.Modu
 
 
 def _plain_forward(config: MartConfig, ratio: float) -> Iterator[int]:
-    of_video, of_audio = flops.grids(config)
-    video, audio = of_video[0] * of_video[1] * of_video[2], of_audio[0] * of_audio[1]
+    video_grid, audio_grid = flops.grids(config)
+    video, audio = math.prod(video_grid), math.prod(audio_grid)
     yield flops.encoders(config, video, audio)
     yield flops.encoders(
         config,
-        count_visible_tokens(config.mask, ratio, of_video, 0),
-        count_visible_tokens(config.mask, ratio, of_audio, 1),
+        count_visible_tokens(config.mask, ratio, video_grid, 0),
+        count_visible_tokens(config.mask, ratio, audio_grid, 1),
     )
     yield config.decoder_depth * (
         flops.block(video + 1, config.decoder_width) + flops.block(audio + 2, config.decoder_width)
@@ -147,7 +148,7 @@ def _batch(config: MbtConfig, progress: float) -> Batch:
 
 
 def watch(model: nn.Module) -> dict[str, float]:
-    """Seconds that will be spent in what is MART's own: scores, cues, words, verification, masks."""
+    """Time MART's own parts (scores, cues, words, verification, masks); return a dict that the next steps fill."""
     spent: dict[str, float] = {}
     if isinstance(model, MartObjective):
         for name in ("score_segments", "find_cues", "verify"):
@@ -158,20 +159,20 @@ def watch(model: nn.Module) -> dict[str, float]:
     return spent
 
 
-def _watch(owner: Any, name: str, spent: dict[str, float], told: str = "") -> None:
+def _watch(owner: Any, name: str, spent: dict[str, float], label: str = "") -> None:
     inner: Callable[..., Any] = getattr(owner, name)
 
     def timed(*given: Any) -> Any:
         start = time.perf_counter()
         result = inner(*given)
-        spent[told or name] = spent.get(told or name, 0.0) + time.perf_counter() - start
+        spent[label or name] = spent.get(label or name, 0.0) + time.perf_counter() - start
         return result
 
     object.__setattr__(owner, name, timed)
 
 
 def matmul_rate(size: int, dtype: torch.dtype) -> float:
-    """FLOP/s of a square product, the best of three."""
+    """Return the FLOP/s of a square matrix product, the best of three."""
     a, b = (torch.randn(size, size, device=DEVICE, dtype=dtype) for _ in range(2))
     best = min(_seconds(lambda: a @ b) for _ in range(3))
     return 2 * size**3 / best
@@ -191,15 +192,15 @@ def _wait() -> None:
 
 
 def measure(kind: str, steps: int, overrides: dict[str, Any], progress: float, warm: int = 1) -> Timed:
-    """Time optimiser steps on one clip, each between products; float32 on a CPU, bf16 on a GPU."""
+    """Time optimiser steps on one clip, each between matrix products; float32 on a CPU, bf16 on a GPU."""
     model, batch, flop, config = make(kind, overrides, progress)
     optimizer = _make_optimizer(model.to(DEVICE).train(), Stage("x", 1, 1, config.lr, config.weight_decay))
     size, dtype = (8192, torch.bfloat16) if CUDA else (2048, torch.float32)
 
     def step() -> None:
         with torch.autocast("cuda", torch.bfloat16, enabled=CUDA):
-            told = model(batch)
-            loss = told if isinstance(told, Tensor) else torch.stack([t.sum() for t in told.terms.values()]).sum()
+            out = model(batch)
+            loss = out if isinstance(out, Tensor) else torch.stack([t.sum() for t in out.terms.values()]).sum()
         loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP_NORM)
         optimizer.step()
@@ -221,7 +222,7 @@ def measure(kind: str, steps: int, overrides: dict[str, Any], progress: float, w
 
 
 def main() -> None:
-    """Measure what the command line asks for."""
+    """Measure the requested kind of step and print the result as JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("kind", choices=("mart", "plain", "released", "finetune"))
     parser.add_argument("--steps", type=int, default=5)
@@ -231,8 +232,8 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[])
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    told = measure(given.kind, given.steps, dict(parse_overrides(given.set)), given.progress, given.warm)
-    print(json.dumps(asdict(told)))
+    timed = measure(given.kind, given.steps, dict(parse_overrides(given.set)), given.progress, given.warm)
+    print(json.dumps(asdict(timed)))
 
 
 if __name__ == "__main__":

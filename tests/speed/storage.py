@@ -1,4 +1,4 @@
-"""Benchmark of shared work: eight workers on PostgreSQL with trials of a second, and two workers against one."""
+"""Benchmark of shared work: eight workers on PostgreSQL with one-second trials, and two workers against one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CELL = ("bench.py", "--method", "mbt", "--dataset", "ekman6", "--seeds", "6", "-
 
 
 def work(url: str, results: str, spent: Any) -> None:
-    """A worker: claims trials, lets each take a second of reports, tells their ends; what that took is `spent`."""
+    """Run a worker: lease trials, report epochs for one second each, complete them; `spent` gets the storage time."""
     spec = RunSpec("toy", 1, ToyConfig().model_dump(), "toy", "real", "f", "c", 0, FIRST_TRIAL_SEED)
     base = RunRequest("toy", TOY, ToyConfig(), "quick", TOY_DATA, FIRST_TRIAL_SEED, stage="trial")
     search = HyperparameterSearch(
@@ -39,26 +39,26 @@ def work(url: str, results: str, spent: Any) -> None:
     search.get_trials()
     while not search.is_over():
         since = time.perf_counter()
-        claim = search.lease_next()
-        if claim is None:
+        lease = search.lease_next()
+        if lease is None:
             time.sleep(0.2)
             continue
         inside = time.perf_counter() - since
         for epoch in range(EPOCHS):
             time.sleep(SECOND / EPOCHS)
             since = time.perf_counter()
-            claim.report(claim.params["lr"], epoch)
+            lease.report(lease.params["lr"], epoch)
             inside += time.perf_counter() - since
         since = time.perf_counter()
-        claim.complete(claim.params["lr"])
-        spent.put((claim.number, inside + time.perf_counter() - since))
+        lease.complete(lease.params["lr"])
+        spent.put((lease.number, inside + time.perf_counter() - since))
 
 
 def measure_postgres() -> None:
-    """Errors, lost and doubled trials, and the time a trial spends in the storage, waiting for the lock included."""
+    """Print errors, missing and duplicate trials, and the storage time per trial, waiting for the lock included."""
     binaries, context = find_binaries(), multiprocessing.get_context("spawn")
     if binaries is None:
-        print("8 workers on PostgreSQL: not measured, it is not installed")
+        print("8 workers on PostgreSQL: not measured, PostgreSQL is not installed")
         return
     with running(binaries) as server, tempfile.TemporaryDirectory() as results:
         url, spent = server.fresh(), context.Queue()
@@ -70,36 +70,36 @@ def measure_postgres() -> None:
             worker.join(timeout=60)
         errors = sum(worker.exitcode != 0 for worker in workers)
         numbers = [number for number, _ in found]
-        lost, doubled = TRIALS - len(set(numbers)), len(numbers) - len(set(numbers)) + (not spent.empty())
+        missing, duplicate = TRIALS - len(set(numbers)), len(numbers) - len(set(numbers)) + (not spent.empty())
         times = sorted(1000 * seconds for _, seconds in found)
-    print(f"8 workers on PostgreSQL, {TRIALS} trials: {errors} errors, {lost} lost, {doubled} doubled")
-    print(f"  storage time a trial, median       {statistics.median(times):6.0f} ms  (wanted: under 50)")
-    print(f"  of 95 in 100 trials under          {times[int(0.95 * TRIALS)]:6.0f} ms")
+    print(f"8 workers on PostgreSQL, {TRIALS} trials: {errors} errors, {missing} missing, {duplicate} duplicate")
+    print(f"  storage time a trial, median       {statistics.median(times):6.0f} ms  (target: under 50)")
+    print(f"  storage time, 95th percentile      {times[int(0.95 * TRIALS)]:6.0f} ms")
 
 
 def seconds_of(workers: int, results: str) -> float:
-    """Wall seconds of the same runs by so many workers, one thread each; by shared work also where there is one."""
-    words = [sys.executable, *CELL, "--results", results, "--workers", str(workers)]
-    words += ["--storage", f"sqlite:///{results}/optuna.db"]
+    """Return the wall seconds of a plan with some single-threaded workers; one worker uses the shared database too."""
+    command = [sys.executable, *CELL, "--results", results, "--workers", str(workers)]
+    command += ["--storage", f"sqlite:///{results}/optuna.db"]
     since = time.perf_counter()
-    subprocess.run(words, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - since
 
 
 def measure_workers() -> None:
-    """Two workers of one thread each against one."""
+    """Print the speed-up of two single-threaded workers over one."""
     found = {}
     for workers in (1, 2):
         with tempfile.TemporaryDirectory() as results:
             prepare = [sys.executable, "bench.py", "--method", "majority", "--dataset", "ekman6", "--results", results]
             subprocess.run(prepare, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
             found[workers] = seconds_of(workers, results)
-    told = f"{found[1]:.0f} and {found[2]:.0f} s, start-up in both"
-    print(f"2 workers against 1, one thread each   {found[1] / found[2]:5.2f}   (wanted: 1.8; {told})")
+    seconds = f"{found[1]:.0f} and {found[2]:.0f} s, including start-up"
+    print(f"2 workers against 1, one thread each   {found[1] / found[2]:5.2f}   (target: 1.8; {seconds})")
 
 
 def main() -> None:
-    """Print the figures on a line each."""
+    """Print each figure on a line."""
     measure_postgres()
     measure_workers()
 

@@ -1,4 +1,4 @@
-"""Each named ablation differs from MART in what its name says, and in nothing else."""
+"""Each named ablation differs from MART only in the part that its name states."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ TERMS: dict[str, set[str]] = {
     "mart-target-hog": ALWAYS | WORDS | {"patch_video"},
     "mart-target-clip": ALWAYS | WORDS | {"patch_video"},
 }
-BELIEVES = {"mart-no-verification", "mart-sentiment-only", "mart-emotion-only"}  # other cues take part
-ONE_SENSE = {"mart-video", "mart-audio"}  # what is not seen or heard does not reach the other side
+OTHER_CUES = {"mart-no-verification", "mart-sentiment-only", "mart-emotion-only"}  # they use other cues than MART
+ONE_MODALITY = {"mart-video", "mart-audio"}  # without fusion all terms differ
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def arm_of(name: str, teacher: Path, base: MartConfig = SMALL) -> MartConfig:
     return base.override({**VARIANTS[name].overrides, **files})
 
 
-def test_every_arm_is_told_of_here() -> None:
+def test_every_arm_is_covered_here() -> None:
     assert set(TERMS) == {name for name, arm in VARIANTS.items() if arm.method == "mart"}
 
 
@@ -60,7 +60,7 @@ def test_an_ablation_has_the_terms_of_its_name_and_the_others_are_marts(name: st
     batch = spoken_batch()
     plain, other = objective()(batch).terms, objective(arm_of(name, teacher))(batch).terms
     assert set(other) == TERMS[name]
-    for term in set() if name in ONE_SENSE else ALWAYS | (set() if name in BELIEVES else WORDS & set(other)):
+    for term in set() if name in ONE_MODALITY else ALWAYS | (set() if name in OTHER_CUES else WORDS & set(other)):
         assert torch.equal(plain[term], other[term]), term
 
 
@@ -91,15 +91,15 @@ def test_masks_are_compared_at_the_papers_ratios(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "video", "audio"),  # of 2 moments x 4 places, and 2 rows x 8 columns
+    ("name", "video", "audio"),  # of 2 time steps x 4 positions, and 2 rows x 8 columns
     [
-        ("mart-mask-frame", 4 / 8, 6 / 16),  # one moment, three columns
+        ("mart-mask-frame", 4 / 8, 6 / 16),  # one time step, three columns
         ("mart-mask-random", 7 / 8, 15 / 16),
-        ("mart-mask-tube", 6 / 8, 8 / 16),  # all but one place, one row
+        ("mart-mask-tube", 6 / 8, 8 / 16),  # all but one position, one row
         ("mart-mask-attention", 3 / 8, 5 / 16),  # ceil of 30 % half way
     ],
 )
-def test_masks_hide_what_their_ratio_says(name: str, video: float, audio: float, teacher: Path) -> None:
+def test_masks_hide_the_share_of_their_ratio(name: str, video: float, audio: float, teacher: Path) -> None:
     notes = objective(arm_of(name, teacher))(spoken_batch()).notes
     assert notes["hidden_video"].unique().tolist() == [video]
     assert notes["hidden_audio"].unique().tolist() == [audio]
@@ -109,7 +109,7 @@ QUICK = MartConfig.from_preset("quick")
 
 
 @pytest.mark.parametrize("name", TERMS)
-def test_an_ablation_runs_under_quick_or_says_what_to_set(name: str, teacher: Path) -> None:
+def test_an_ablation_runs_with_quick_or_names_the_options_to_set(name: str, teacher: Path) -> None:
     if name == "mart-mask-tube":
         with pytest.raises(ConfigError, match="--set patch=12 --set audio_patch=16"):
             MartObjective(predictor(arm_of(name, teacher, QUICK)), arm_of(name, teacher, QUICK), CARD, RngTree(0))

@@ -1,4 +1,4 @@
-"""Eqs. 4 and 5 against numbers worked by hand and against plain loops."""
+"""Eqs. 4 and 5 against hand-computed numbers and against plain loops."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_words_elsewhere_join_the_negatives_on_request() -> None:
 
 
 def test_constant_opposite_vectors_nearly_meet_the_papers_negatives_but_not_those_with_words() -> None:
-    """Why alignment and spread are logged: the printed loss has a solution that has learnt nothing."""
+    """Show why alignment and spread are logged: constant vectors minimise the paper's loss."""
     flat = torch.tensor([1.0, 0.0]).expand(1, 4, 1, 2)
     kept = torch.ones((1, 4, 1), dtype=torch.bool)
     assert float(contrastive_loss(flat, -flat, flat, kept, 0.07)) < 1e-6
@@ -75,7 +75,7 @@ def test_a_mean_over_cues_counts_segments_equally_and_skips_those_without() -> N
 
 
 def test_a_cue_is_the_mean_of_its_words_and_padding_is_nothing() -> None:
-    table = WordTable(2, 2)  # and the rows of padding and of other words
+    table = WordTable(2, 2)  # plus the rows of padding and of unknown words
     with torch.no_grad():
         table.table.weight.copy_(torch.tensor([[0.0, 0.0], [1.0, 2.0], [3.0, 6.0], [9.0, 9.0]]))
     rows = torch.tensor([[[[1, 2, 0, 0], [3, 0, 0, 0], [0, 0, 0, 0]]]])
@@ -83,11 +83,11 @@ def test_a_cue_is_the_mean_of_its_words_and_padding_is_nothing() -> None:
     assert found.tolist() == [[[[2.0, 4.0], [9.0, 9.0], [0.0, 0.0]]]]
 
 
-def test_a_cue_asks_its_own_segment_only() -> None:
+def test_a_cue_attends_to_its_own_segment_only() -> None:
     torch.manual_seed(0)
-    ask, cues, tokens = CueAttention(8, 2), torch.randn(2, 3, 2, 8), torch.randn(2, 3, 5, 8)
-    before = ask(cues, tokens)
+    attend, cues, tokens = CueAttention(8, 2), torch.randn(2, 3, 2, 8), torch.randn(2, 3, 5, 8)
+    before = attend(cues, tokens)
     torch.testing.assert_close(before.attention.sum(-1), torch.ones(2, 3, 2))
     tokens[1, 2] += 1.0
-    changed = (ask(cues, tokens).content != before.content).flatten(2).any(-1)
+    changed = (attend(cues, tokens).content != before.content).flatten(2).any(-1)
     assert changed.tolist() == [[False, False, False], [False, False, True]]

@@ -9,7 +9,7 @@ from methods.mart.verification import CueFinder
 from tests.methods.mart.toys import CARD, spoken_batch
 
 
-def test_cues_stand_in_their_clip_and_segment() -> None:
+def test_cues_are_in_their_clip_and_segment() -> None:
     cues = CueFinder(load_lexicon("nrc"), CARD)(spoken_batch().inputs)
     assert cues.mask.sum(-1).tolist() == [[1, 2, 1]] * 6
     first = cues.by_segment[4][0][0]
@@ -26,7 +26,7 @@ def test_padding_has_no_row_of_the_word_table_and_a_word_has_always_the_same() -
     assert cues.word_rows[0, 0, 0, 0] == cues.word_rows[1, 0, 0, 0] != cues.word_rows[4, 0, 0, 0]
 
 
-def test_every_word_of_the_lexicon_has_a_row_of_its_own_and_a_form_has_its_stems() -> None:
+def test_every_word_of_the_lexicon_has_its_own_row_and_inflected_forms_share_it() -> None:
     lexicon = load_lexicon("nrc")
     rows = list(lexicon.word_rows.values())
     assert rows == list(range(2, 2 + len(rows))) and len(rows) > 10_000

@@ -1,4 +1,4 @@
-"""Masks and words are drawn as they are kept, each at its place."""
+"""Figures of masks and words: patches, outlines and words are drawn at the right position and in the right colour."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_just_the_hidden_patches_are_greyed_out():
     assert (drawn[~expected] == 255).all() and (drawn[expected] < 255).all()
 
 
-def test_hidden_sound_is_grey_only_where_no_visible_patch_reaches():
+def test_hidden_audio_is_grey_only_where_no_visible_patch_overlaps():
     grey = find_masked_positions(audio(), 0)
     assert grey.shape == (4, 6) and grey[:, :2].all() and not grey[:, 2:].any()
 
@@ -36,9 +36,9 @@ def test_every_hint_is_outlined_once_and_at_its_place():
     figure = draw_masks(explained({KEYS[0]: told(0)}))
     frames, sound = figure.subfigs[0].axes
     outlines = [[patch for patch in axes.patches if isinstance(patch, Rectangle)] for axes in (frames, sound)]
-    assert [len(found) for found in outlines] == [2, 2]  # one a segment
+    assert [len(found) for found in outlines] == [2, 2]  # one per segment
     x, y = outlines[0][0].get_xy()
-    assert 3.5 < x < 4.5 and 12.5 < y < 13.5  # the second frame stands 9 lower: its corner is at (4, 13)
+    assert 3.5 < x < 4.5 and 12.5 < y < 13.5  # the second frame is 9 pixels lower: its corner is at (4, 13)
 
 
 def test_evenly_spaced_places_hold_both_ends():

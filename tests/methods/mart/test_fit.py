@@ -1,4 +1,4 @@
-"""MART from start to end on toy clips: it learns, tells, warns, and every value of its config matters."""
+"""MART end to end on toy clips: it learns, explains and warns, and every config field changes the result."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_field_changes_the_finished_predictor(
 ) -> None:
     values = CHANGES[name]
     if name == "lexicon":
-        file = tmp_path / "own.json"
+        file = tmp_path / "custom.json"
         file.write_text(json.dumps({"joy": {"polarity": -0.4, "emotions": ["fear"]}}))
         values = {"lexicon": str(file)}
     if name == "weights_text":
@@ -98,7 +98,7 @@ def test_the_same_seed_gives_the_same_predictor(tmp_path: Path, quiet: Quiet, de
     assert torch.equal(weights(trained(SMALL, tmp_path / "again", quiet)), defaults)
 
 
-def test_it_learns_a_toy_and_its_words_are_believed(tmp_path: Path, quiet: Quiet) -> None:
+def test_it_learns_toy_clips_and_their_cues_pass_verification(tmp_path: Path, quiet: Quiet) -> None:
     config = SMALL.override({"pretrain_epochs": 10, "epochs": 8, "batch": 6})
     predictor = trained(config, tmp_path, quiet, per_class=6)
     context = FitContext(quiet, tmp_path, threads=1)
@@ -110,14 +110,14 @@ def test_it_learns_a_toy_and_its_words_are_believed(tmp_path: Path, quiet: Quiet
     assert epochs[-1]["pretrain/loss"] < epochs[0]["pretrain/loss"]
     assert epochs[-1]["pretrain/kl"] < 0.1
     assert epochs[-1]["pretrain/pass_sentiment"] > 0.9 and epochs[-1]["pretrain/pass_emotion"] > 0.9
-    told = quiet.told["pretrain"]
-    assert set(told) == {clip.key for clip in (*spoken_clips("train", 6).clips, *spoken_clips("val", 2).clips)}
-    assert all(one.curve is not None and one.curve.shape == (3, 3) for one in told.values())
-    assert {len(one.verdicts) for one in told.values()} == {4}
+    explanations = quiet.told["pretrain"]
+    assert set(explanations) == {clip.key for clip in (*spoken_clips("train", 6).clips, *spoken_clips("val", 2).clips)}
+    assert all(x.curve is not None and x.curve.shape == (3, 3) for x in explanations.values())
+    assert {len(x.verdicts) for x in explanations.values()} == {4}
 
 
-def test_words_in_another_place_of_the_training_set_matter_to_training_alone(tmp_path: Path, quiet: Quiet) -> None:
-    """Prediction reads picture and sound only."""
+def test_words_do_not_change_a_prediction(tmp_path: Path, quiet: Quiet) -> None:
+    """Check that prediction uses video and audio only."""
     from dataclasses import replace
 
     from tests.methods.mart.toys import spoken_batch
@@ -130,15 +130,17 @@ def test_words_in_another_place_of_the_training_set_matter_to_training_alone(tmp
 
 def test_a_data_set_without_transcripts_warns_before_training(tmp_path: Path, quiet: Quiet) -> None:
     trained(SMALL, tmp_path, quiet, speaks=False)
-    assert quiet.notices == ["no training clip has words: MART has no cues, and masks by class-token attention alone"]
+    assert quiet.notices == [
+        "no training clip has a transcript: MART has no cues and masks by class-token attention only"
+    ]
     fallback = [values["pretrain/fallback"] for stage, _, values in quiet.epochs if stage == "pretrain"]
     assert fallback == [1.0, 1.0]
 
 
-def test_the_papers_sizes_without_a_bert_say_that_words_are_a_table(tmp_path: Path, quiet: Quiet) -> None:
+def test_the_papers_sizes_without_a_bert_warn_that_words_are_a_table(tmp_path: Path, quiet: Quiet) -> None:
     config = SMALL.override({"width": 768, "depth": 1, "pretrain_epochs": 1})
     trained(config, tmp_path / "table", quiet, per_class=1)
-    assert quiet.notices == ["words are a learned table, no BERT was given (--set weights_text=FOLDER)"]
+    assert quiet.notices == ["weights_text: no BERT is set, words are a learned table (--set weights_text=FOLDER)"]
     trained(
         config.override({"weights_text": str(bert_folder(tmp_path / "bert"))}), tmp_path / "read", quiet, per_class=1
     )
@@ -149,7 +151,7 @@ def test_an_english_lexicon_over_foreign_words_warns(tmp_path: Path, quiet: Quie
     from dataclasses import replace
 
     trained(SMALL, tmp_path, quiet, card=replace(CARD, language="zh"))
-    assert quiet.notices == ["the lexicon is English, the words of Toy clips are 'zh'"]
+    assert quiet.notices == ["lexicon: nrc is English, but the transcripts of Toy clips are 'zh'"]
 
 
 def test_a_full_data_set_and_the_label_only_control_do_not_warn(tmp_path: Path, quiet: Quiet) -> None:
@@ -160,7 +162,7 @@ def test_a_full_data_set_and_the_label_only_control_do_not_warn(tmp_path: Path, 
 
 
 def test_pre_training_is_followed_by_mbts_own_fine_tuning(tmp_path: Path, quiet: Quiet) -> None:
-    """With a step size of next to nothing in pre-training, MART ends where MBT does."""
+    """Check that MART equals MBT if the learning rate of pre-training is nearly 0."""
     values = {name: value for name, value in SMALL.model_dump().items() if name in MbtConfig.model_fields}
     sets = (spoken_clips("train", 2), spoken_clips("val", 2))
     torch.set_num_threads(1)

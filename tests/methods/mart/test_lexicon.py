@@ -1,4 +1,4 @@
-"""What is a cue: concepts, stems, degrees, and the facts of the packages that the choices rest on."""
+"""Look-up of cues: concepts, stems and degrees, and the facts about the lexicon packages that it relies on."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ FEW = Lexicon(
 )
 
 
-def said(text: str) -> tuple[Word, ...]:
+def words_of(text: str) -> tuple[Word, ...]:
     return tuple(Word(word, float(i), i + 0.5) for i, word in enumerate(text.split()))
 
 
-def test_the_longest_concept_wins_and_its_words_are_used_up() -> None:
-    cues = FEW.find_cues(said("It was NOT good, at all. Good morning!"), CARD)
+def test_the_longest_concept_wins_and_its_words_belong_to_no_other_cue() -> None:
+    cues = FEW.find_cues(words_of("It was NOT good, at all. Good morning!"), CARD)
     assert [(cue.text, cue.start) for cue in cues] == [("not good at all", 2.0), ("good morning", 6.0)]
     assert [(cue.polarity, sorted(cue.classes)) for cue in cues] == [(-1, [0, 1]), (1, [2])]
 
 
-def test_a_cue_knows_where_its_words_stand_in_the_transcript() -> None:
-    words = said("It was NOT good, at all. Good-morning! they were killing")
+def test_a_cue_has_the_spans_of_its_words_in_the_transcript() -> None:
+    words = words_of("It was NOT good, at all. Good-morning! they were killing")
     text = join_words(words)
     found = [[text[start:end] for start, end in cue.word_spans] for cue in FEW.find_cues(words, CARD)]
     assert found == [["NOT", "good", "at", "all"], ["Good", "morning"], ["killing"]]
 
 
 def test_a_word_that_is_not_listed_is_looked_up_by_its_stem() -> None:
-    assert [cue.text for cue in FEW.find_cues(said("they were killing time"), CARD)] == ["killing"]
+    assert [cue.text for cue in FEW.find_cues(words_of("they were killing time"), CARD)] == ["killing"]
 
 
 def test_a_word_without_polarity_or_without_emotions_is_no_cue() -> None:
-    assert FEW.find_cues(said("rain in the morning"), CARD) == ()
+    assert FEW.find_cues(words_of("rain in the morning"), CARD) == ()
 
 
 def test_the_degree_is_the_percentile_of_the_polaritys_size() -> None:
@@ -55,7 +55,7 @@ def test_the_degree_is_the_percentile_of_the_polaritys_size() -> None:
 
 
 def test_senticnets_mood_tags_are_displaced_and_know_no_surprise() -> None:
-    """Why emotions come from EmoLex: the package tags its words with their neighbours' moods."""
+    """Pin why emotions come from EmoLex: the package tags words with the moods of neighbouring entries."""
     from senticnet.senticnet6 import senticnet
 
     moods = {word: set(senticnet[word][4:6]) for word in ("fear", "anger", "disgust", "joy")}
@@ -79,7 +79,7 @@ def test_the_senticnet_lexicon_takes_the_displaced_tags() -> None:
 
 
 def test_a_lexicon_can_be_a_file(tmp_path: Path) -> None:
-    file = tmp_path / "own.json"
+    file = tmp_path / "custom.json"
     file.write_text(json.dumps({"well done": {"polarity": 0.5, "emotions": ["joy", "pride"]}}))
     entry = load_lexicon(str(file)).find_entry("well_done")
     assert entry is not None and entry.emotions == {"joy"} and entry.polarity == 0.5
@@ -96,10 +96,10 @@ def test_a_lexicon_can_be_a_file(tmp_path: Path) -> None:
         '{"a good deal too good": {"polarity": 1, "emotions": ["joy"]}}',
     ],
 )
-def test_a_lexicon_that_is_none_says_so_in_one_line(tmp_path: Path, content: str | None) -> None:
-    file = tmp_path / "own.json"
+def test_an_invalid_lexicon_raises_a_one_line_error(tmp_path: Path, content: str | None) -> None:
+    file = tmp_path / "custom.json"
     if content is not None:
         file.write_text(content)
-    with pytest.raises(ConfigError, match="is neither nrc nor senticnet") as caught:
+    with pytest.raises(ConfigError, match="is neither nrc, senticnet nor") as caught:
         load_lexicon(str(file))
     assert "\n" not in str(caught.value)

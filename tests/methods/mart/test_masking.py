@@ -1,4 +1,4 @@
-"""Eqs. 6 and 7 and the other masks against numbers worked by hand."""
+"""Eqs. 6 and 7 and the other masks against hand-computed numbers."""
 
 from __future__ import annotations
 
@@ -78,15 +78,15 @@ def test_every_segment_hides_as_many_tokens_and_one_stays(name: str, ratio: floa
 @pytest.mark.parametrize(
     ("name", "ratio", "count"), [("affective", 0.3, 5), ("random", 0.9, 15), ("attention", 0.5, 8)]
 )
-def test_token_masks_hide_what_the_ratio_says(name: str, ratio: float, count: int) -> None:
+def test_token_masks_hide_the_share_of_the_ratio(name: str, ratio: float, count: int) -> None:
     assert int(MASK_STRATEGIES[name](evidence((2, 8), 1), ratio, 0.05)[1, 2].sum()) == count  # ceil of the share of 16
 
 
-def test_a_frame_mask_hides_whole_slots_and_a_tube_mask_whole_places() -> None:
+def test_a_frame_mask_hides_whole_slots_and_a_tube_mask_whole_positions() -> None:
     video, sound = evidence((2, 2, 2), 0), evidence((2, 8), 1)
     frame = MASK_STRATEGIES["frame"](video, 0.4, 0.0).view(2, 3, 2, 4)  # .4 of 2 slots, half up: 1
     assert (frame.all(-1) == frame.any(-1)).all() and (frame.any(-1).sum(-1) == 1).all()
-    tube = MASK_STRATEGIES["tube"](video, 0.95, 0.0).view(2, 3, 2, 4)  # all 4 places, but one stays: 3
+    tube = MASK_STRATEGIES["tube"](video, 0.95, 0.0).view(2, 3, 2, 4)  # all 4 positions, but one stays: 3
     assert (tube[:, :, 0] == tube[:, :, 1]).all() and (tube.sum((-1, -2)) == 6).all()
     columns = MASK_STRATEGIES["frame"](sound, 0.4, 0.0).view(2, 3, 2, 8)  # .4 of 8 columns: 3
     assert (columns[:, :, 0] == columns[:, :, 1]).all() and (columns[:, :, 0].sum(-1) == 3).all()
@@ -94,7 +94,7 @@ def test_a_frame_mask_hides_whole_slots_and_a_tube_mask_whole_places() -> None:
     assert (rows.all(-1) == rows.any(-1)).all() and (rows.any(-1).sum(-1) == 1).all()
 
 
-def test_chance_follows_from_seed_epoch_and_clip_alone() -> None:
+def test_random_scores_depend_on_seed_epoch_and_clip_only() -> None:
     both = draw_uniform_scores(RngTree(1), "video", 0, ("a", "b"), 2, 5)
     assert torch.equal(draw_uniform_scores(RngTree(1), "video", 0, ("b",), 2, 5)[0], both[1])
     for other in (
@@ -108,29 +108,29 @@ def test_chance_follows_from_seed_epoch_and_clip_alone() -> None:
 def test_hidden_content_does_not_reach_the_second_pass_and_hints_do() -> None:
     mbt, batch = objective(SMALL.override({"fusion_depth": 2})).predictor.mbt, spoken_batch()
     score = torch.zeros(6, 3, 8)
-    score[..., 0], score[..., 7] = 2.0, 1.0  # token 0 is the hint, token 7 the one that is hidden
-    sound = torch.arange(16).expand(6, 3, 16)
+    score[..., 0], score[..., 7] = 2.0, 1.0  # token 0 is the hint, token 7 is masked
+    audio = torch.arange(16).expand(6, 3, 16)
     hidden = hide_ranked(score, 0.1, 0.05)
-    visible = VisibleTokens(find_visible_tokens(hidden, int((~hidden[0, 0]).sum())), sound)
+    visible = VisibleTokens(find_visible_tokens(hidden, int((~hidden[0, 0]).sum())), audio)
     assert 7 not in visible.video[0, 0].tolist() and 0 in visible.video[0, 0].tolist()
     before = mbt.encode(mbt.embed(batch.inputs), visible)
-    for place, reaches in ((slice(8, 16), False), (slice(0, 8), True)):
+    for area, reaches in ((slice(8, 16), False), (slice(0, 8), True)):
         video = batch.inputs.video.clone()
-        frames = slice(0, 2) if reaches else slice(2, 4)  # token 0: first, top left; token 7: last, low right
-        video[:, :, frames, place, place] = 255
+        frames = slice(0, 2) if reaches else slice(2, 4)  # token 0: first, top left; token 7: last, bottom right
+        video[:, :, frames, area, area] = 255
         after = mbt.encode(mbt.embed(replace(batch.inputs, video=video)), visible)
         changed = not torch.equal(before.video_class, after.video_class)
         assert changed is reaches
         assert torch.equal(before.audio, after.audio) is not reaches  # through the bottleneck
 
 
-def test_masks_want_the_same_words_and_hide_more_as_training_goes_on() -> None:
+def test_the_masked_share_grows_during_training() -> None:
     model = objective(SMALL.override({"verify": "none"}))
     shares = [float(model(spoken_batch(progress=p)).notes["hidden_video"][0]) for p in (0.0, 0.5, 0.99)]
     assert shares == [1 / 8, 3 / 8, 4 / 8]  # ceil of .1, .3, .496 of 8
 
 
-def test_a_mask_of_groups_wants_more_than_one_group() -> None:
+def test_a_mask_of_groups_needs_more_than_one_group() -> None:
     check_mask_groups("tube", (4, 2, 1), 0)
     check_mask_groups("affective", (4, 1, 1), 0)
     for mask, grid, axis in (("tube", (4, 1, 1), 0), ("tube", (1, 5), 1), ("frame", (1, 3, 3), 0)):

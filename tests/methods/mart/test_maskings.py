@@ -1,4 +1,4 @@
-"""What the finished pre-training tells of its masks and of what it recovers."""
+"""Explanations of finished pre-training: masks, hints and recovered distributions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from methods.mart.masking import MASK_STRATEGIES, count_hidden_tokens, count_rev
 from tests.methods.mart.toys import SMALL, objective, spoken_batch
 
 
-def told(config: MartConfig = SMALL) -> list[Explanation]:
+def explain_batch(config: MartConfig = SMALL) -> list[Explanation]:
     return objective(config).explain(spoken_batch(progress=1.0))
 
 
 @pytest.mark.parametrize("mask", MASK_STRATEGIES)
-def test_the_masks_that_are_told_are_those_of_a_training_step(mask: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_masks_that_are_explained_are_those_of_a_training_step(mask: str, monkeypatch: pytest.MonkeyPatch) -> None:
     config, seen = SMALL.override({"mask": mask}), []
     monkeypatch.setitem(
         MASK_STRATEGIES, mask, lambda *given, rule=MASK_STRATEGIES[mask]: seen.append(rule(*given)) or seen[-1]
@@ -33,25 +33,25 @@ def test_the_masks_that_are_told_are_those_of_a_training_step(mask: str, monkeyp
 
 
 @pytest.mark.parametrize("mask", ["affective", "attention"])
-def test_hints_are_as_many_as_are_revealed_and_chance_leaves_none(mask: str) -> None:
+def test_hints_have_the_revealed_number_and_random_masks_have_none(mask: str) -> None:
     config = SMALL.override({"mask": mask, "reveal": 0.3})
-    for name, one in told(config)[0].masks.items():
+    for name, one in explain_batch(config)[0].masks.items():
         tokens = one.hidden.shape[-1]
         assert (
             one.hints.sum(-1) == min(count_revealed_tokens(tokens, 0.3), tokens - count_hidden_tokens(tokens, 0.5))
         ).all(), name
-    assert not any(one.hints.any() for one in told(SMALL.override({"mask": "random"}))[0].masks.values())
+    assert not any(one.hints.any() for one in explain_batch(SMALL.override({"mask": "random"}))[0].masks.values())
 
 
-def test_what_lies_under_the_tokens_is_what_the_model_saw() -> None:
+def test_the_stored_content_is_the_input_of_the_model() -> None:
     batch = spoken_batch(progress=1.0)
-    masks = told()[0].masks
+    masks = explain_batch()[0].masks
     assert torch.equal(masks["video"].content, batch.inputs.video[0, :, ::2])  # a tubelet has two frames
     assert torch.equal(masks["audio"].content, batch.inputs.audio[0])
     assert masks["video"].content.shape[1] == masks["video"].grid[0]
 
 
-def test_an_absent_modality_has_no_mask() -> None:
+def test_a_missing_modality_has_no_mask() -> None:
     batch = spoken_batch(progress=1.0)
     present = batch.inputs.present.clone()
     present[0, 0] = False
@@ -60,9 +60,9 @@ def test_an_absent_modality_has_no_mask() -> None:
 
 
 def test_a_distribution_over_classes_is_recovered_where_one_is_trained() -> None:
-    recovered = told()[0].recovered
+    recovered = explain_batch()[0].recovered
     assert recovered is not None and recovered.shape == (3, 3)
     torch.testing.assert_close(recovered.sum(-1), torch.ones(3))
     for change in ({"target": "pixel"}, {"kl_axis": "time"}, {"mask": "none"}):
-        assert told(SMALL.override(change))[0].recovered is None
-    assert not told(SMALL.override({"mask": "none"}))[0].masks
+        assert explain_batch(SMALL.override(change))[0].recovered is None
+    assert not explain_batch(SMALL.override({"mask": "none"}))[0].masks

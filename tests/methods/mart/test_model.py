@@ -1,4 +1,4 @@
-"""The pre-training objective and the predictor: terms, weights, invariances, verdicts."""
+"""Pre-training objective and predictor: terms, weights, invariances, verification of cues."""
 
 from __future__ import annotations
 
@@ -74,16 +74,16 @@ def test_a_batch_is_its_clips_one_by_one(mask: str) -> None:
                 torch.testing.assert_close(value, expected, atol=1e-5, rtol=1e-4, equal_nan=True, msg=name)
 
 
-def test_a_clip_without_cues_adds_nothing_to_what_words_teach_and_is_masked_all_the_same() -> None:
-    told = objective()(spoken_batch(speaks=False))
+def test_a_clip_without_cues_has_no_cue_losses_and_is_still_masked() -> None:
+    losses = objective()(spoken_batch(speaks=False))
     for name in CUE | TACL:
-        assert told.terms[name].tolist() == [0.0] * 6
-    assert told.notes["fallback"].tolist() == [1.0] * 6 and told.notes["coverage"].tolist() == [0.0] * 6
-    assert told.notes["pass_sentiment"].isnan().all()
-    assert told.notes["hidden_video"].tolist() == [3 / 8] * 6
+        assert losses.terms[name].tolist() == [0.0] * 6
+    assert losses.notes["fallback"].tolist() == [1.0] * 6 and losses.notes["coverage"].tolist() == [0.0] * 6
+    assert losses.notes["pass_sentiment"].isnan().all()
+    assert losses.notes["hidden_video"].tolist() == [3 / 8] * 6
 
 
-def test_an_absent_modality_adds_nothing() -> None:
+def test_a_missing_modality_adds_nothing() -> None:
     batch = spoken_batch()
     present = batch.inputs.present.clone()
     present[0] = torch.tensor([False, True, True])
@@ -102,15 +102,15 @@ def test_every_parameter_learns() -> None:
     assert not still
 
 
-def test_all_cues_are_kept_until_verification_sets_in() -> None:
+def test_all_cues_are_kept_until_verification_starts() -> None:
     model = objective(SMALL.override({"verify_after": 0.3}))
     before, after = (model(spoken_batch(progress=p)).notes for p in (0.29, 0.31))
     assert before["coverage_kept"].tolist() == before["coverage"].tolist() == [1.0] * 6
     assert after["coverage_kept"].tolist() == after["coverage_degree"].tolist() != [1.0] * 6
 
 
-def test_coverage_tells_each_stage() -> None:
-    # the clip of test_verification: 3 + 3 + 2 cues, of which 2 + 3 + 1, 1 + 2 + 1 and 1 + 1 + 0 pass
+def test_coverage_is_measured_at_each_level() -> None:
+    # the clip of test_verification: 3 + 3 + 2 cues; 2 + 3 + 1, 1 + 2 + 1 and 1 + 1 + 0 pass
     cues = hand_made_cues(
         [
             [(1, {2}, 0.9), (1, {0, 2}, 0.9), (-1, {0}, 0.9)],
@@ -141,7 +141,7 @@ def test_spread_is_zero_for_equal_features_and_one_for_opposite_ones() -> None:
     assert math.isnan(float(measure_feature_spread(equal, kept, torch.zeros(1))))
 
 
-def test_alignment_is_the_mean_cosine_and_nothing_where_there_is_nothing_to_align() -> None:
+def test_alignment_is_the_mean_cosine_and_nan_without_cues_or_modality() -> None:
     own, words = torch.tensor([[[[1.0, 0.0]], [[0.6, 0.8]]]]), torch.tensor([[[[1.0, 0.0]], [[1.0, 0.0]]]])
     kept = torch.ones((1, 2, 1), dtype=torch.bool)
     assert float(measure_cue_alignment(own, words, kept, torch.ones(1))) == pytest.approx(0.8)
@@ -149,7 +149,7 @@ def test_alignment_is_the_mean_cosine_and_nothing_where_there_is_nothing_to_alig
     assert math.isnan(float(measure_cue_alignment(own, words, kept, torch.zeros(1))))
 
 
-def test_notes_of_an_absent_modality_hold_no_value() -> None:
+def test_notes_of_a_missing_modality_are_nan() -> None:
     batch = spoken_batch()
     present = batch.inputs.present.clone()
     present[0, 1] = False
@@ -170,20 +170,20 @@ def test_the_encoders_start_as_mbts_do() -> None:
     assert all(torch.equal(mart[name], mbt[name]) for name in mbt)
 
 
-def test_verdicts_name_the_words_as_said_and_when_and_agree_with_the_stages() -> None:
+def test_verdicts_have_the_words_of_the_transcript_with_times_and_nested_levels() -> None:
     model, batch = objective(), spoken_batch()
     words = ((Word("Good", 0.1, 0.3), Word("morning!", 0.4, 0.6)), (Word("grief", 1.5, 1.8),), ())
     batch = replace(batch, inputs=replace(batch.inputs, words=(words, *batch.inputs.words[1:])))
-    told = model.predictor.explain(batch.inputs)
-    assert [(v.text, v.start) for v in told[0].verdicts] == [("good morning", 0.1), ("grief", 1.5)]
-    assert told[0].curve is not None and told[0].curve.shape == (3, 3)
-    for one in told:
-        for verdict in one.verdicts:
+    explanations = model.predictor.explain(batch.inputs)
+    assert [(v.text, v.start) for v in explanations[0].verdicts] == [("good morning", 0.1), ("grief", 1.5)]
+    assert explanations[0].curve is not None and explanations[0].curve.shape == (3, 3)
+    for explanation in explanations:
+        for verdict in explanation.verdicts:
             assert verdict.sentiment >= verdict.emotion >= verdict.degree
-    assert {v.sentiment for one in told for v in one.verdicts} == {True, False}
+    assert {v.sentiment for x in explanations for v in x.verdicts} == {True, False}
 
 
-def test_a_predictor_is_built_again_from_config_card_and_state() -> None:
+def test_a_predictor_is_rebuilt_from_config_info_and_state() -> None:
     from methods.mart.method import MART
 
     batch, predictor = spoken_batch(), objective().predictor

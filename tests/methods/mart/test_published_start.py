@@ -1,4 +1,4 @@
-"""MART starts from published weights as MBT does."""
+"""MART loads and freezes published weights as MBT does."""
 
 from __future__ import annotations
 

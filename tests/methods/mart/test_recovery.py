@@ -1,4 +1,4 @@
-"""Targets and losses of recovery against numbers worked by hand."""
+"""Losses and decoders of recovery against hand-computed numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from methods.mart.recovery import RecoveryDecoder, distribution_loss, find_uncov
 from tests.methods.mart.toys import SMALL
 
 
-def test_sound_counts_only_where_no_visible_patch_overlaps() -> None:
-    hidden = torch.tensor([[[True, True, False]]])  # patches over frames 01, 12, 23; the last is seen
+def test_audio_counts_only_where_no_visible_patch_overlaps() -> None:
+    hidden = torch.tensor([[[True, True, False]]])  # patches over frames 01, 12, 23; the last is visible
     free = find_uncovered_audio(hidden, mels=2, frames=4, patch=2, stride=1)
     assert free[0, 0].tolist() == [[True] * 4, [True, False, True, False], [False] * 4]
 
@@ -35,16 +35,16 @@ def test_the_distribution_loss_is_the_divergence_from_the_target_and_zero_where_
 def test_over_time_the_distribution_is_that_of_each_class_over_segments() -> None:
     curve, scores = torch.zeros(1, 2, 1), torch.tensor([[[0.0], [math.log(3)]]])
     torch.testing.assert_close(distribution_loss(curve, scores, "time"), torch.tensor([0.143841]))
-    assert float(distribution_loss(curve, scores, "class")) == 0.0  # one class: nothing to tell
+    assert float(distribution_loss(curve, scores, "class")) == 0.0  # one class: the distribution is constant
 
 
-def test_the_target_is_taught_from_not_taught() -> None:
+def test_the_target_gets_no_gradient() -> None:
     curve, scores = torch.randn(1, 2, 3, requires_grad=True), torch.randn(1, 2, 3, requires_grad=True)
     distribution_loss(curve, scores, "class").sum().backward()  # type: ignore[no-untyped-call]
     assert curve.grad is None and scores.grad is not None
 
 
-def test_a_decoder_puts_visible_tokens_at_their_places() -> None:
+def test_a_decoder_puts_visible_tokens_at_their_positions() -> None:
     torch.manual_seed(0)
     sizes = SMALL.override({"width": 8, "decoder_width": 16, "decoder_heads": 2})
     decoder = RecoveryDecoder(sizes, tokens=5, values=6, classes=3).eval()
@@ -57,6 +57,6 @@ def test_a_decoder_puts_visible_tokens_at_their_places() -> None:
     assert not torch.allclose(moved, patches)
 
 
-def test_a_decoder_whose_heads_do_not_fit_says_so() -> None:
-    with pytest.raises(ConfigError, match="decoder_width 10 is no multiple of decoder_heads 4"):
+def test_a_decoder_whose_heads_do_not_fit_raises_an_error() -> None:
+    with pytest.raises(ConfigError, match="decoder_width 10 is not a multiple of decoder_heads 4"):
         RecoveryDecoder(SMALL.override({"decoder_width": 10, "decoder_heads": 4}), tokens=5, values=6, classes=3)

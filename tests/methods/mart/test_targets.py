@@ -1,4 +1,4 @@
-"""Targets of recovery: pixels and sound by hand, gradients against scikit-image, sizes as the decoders want them."""
+"""Targets of recovery: pixels and audio by hand, HOG against scikit-image, sizes as the decoders need them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def picture(*shape: int) -> torch.Tensor:
     return video
 
 
-def test_picture_patches_are_normalised_by_channel() -> None:
+def test_video_patches_are_normalised_by_channel() -> None:
     video = torch.zeros(1, 1, 1, 2, 4, 3)  # two patches of 2 x 2
     video[..., 0, :, 0] = torch.tensor([0.0, 0.0, 5.0, 5.0])
     video[..., 1, :, 0] = torch.tensor([2.0, 2.0, 5.0, 5.0])
@@ -33,7 +33,7 @@ def test_picture_patches_are_normalised_by_channel() -> None:
     assert found[0, :, 1:].abs().max() == 0 and found[1].abs().max() == 0  # constant channels
 
 
-def test_picture_patches_follow_the_order_of_tokens() -> None:
+def test_video_patches_follow_the_order_of_tokens() -> None:
     video = torch.rand(1, 1, 4, 4, 4, 3)
     whole = compute_video_target(video, tubelet=2, patch=2)
     assert whole.shape == (1, 1, 8, 24)
@@ -41,7 +41,7 @@ def test_picture_patches_follow_the_order_of_tokens() -> None:
     torch.testing.assert_close(whole[:, :, 7:], last)
 
 
-def test_sound_patches_overlap_and_are_normalised_by_their_own_values() -> None:
+def test_audio_patches_overlap_and_are_normalised_by_their_own_values() -> None:
     audio = torch.tensor([[[[0.0, 0.0], [2.0, 2.0], [2.0, 2.0]]]])  # 3 frames of 2 bins
     found = compute_audio_target(audio, patch=2, stride=1)
     expected = torch.tensor([[-1.0, 1.0, -1.0, 1.0], [0.0, 0.0, 0.0, 0.0]])
@@ -78,7 +78,7 @@ def test_gradients_of_a_patch_are_those_of_its_place_and_time_and_of_unit_length
     assert ((length - 1).abs() < 1e-3).logical_or(length == 0).all()
 
 
-def test_a_flat_picture_has_no_gradients() -> None:
+def test_a_uniform_frame_has_no_gradients() -> None:
     assert compute_hog_target(torch.full((1, 1, 1, 16, 16, 3), 77, dtype=torch.uint8), 1, 16).abs().max() == 0
 
 
@@ -89,7 +89,7 @@ def test_cells_fill_a_patch_of_any_size() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in RECOVERY_TARGETS if name != "clip"])
-def test_a_target_has_as_many_values_as_it_says(name: str) -> None:
-    patches = RECOVERY_TARGETS[name].make_picture_target(SMALL)
+def test_a_target_has_its_stated_number_of_values(name: str) -> None:
+    patches = RECOVERY_TARGETS[name].make_video_target(SMALL)
     video = picture(1, 2, SMALL.frames, SMALL.size, SMALL.size)
     assert patches.compute(video).shape == (1, 2, 2 * 2 * 2, patches.size)

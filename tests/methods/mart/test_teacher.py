@@ -1,4 +1,4 @@
-"""The image-text teacher: its sizes are read from a file that the test writes, its features are timm's own."""
+"""Image-text teacher: its sizes are read from the file, its features equal timm's."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def test_features_are_those_of_the_tubelets_middle_frame_pooled_and_normalised(t
     torch.testing.assert_close(found[0, 1, 4 + 2], expected, atol=1e-4, rtol=1e-4)
 
 
-def test_a_smaller_picture_is_brought_to_the_towers_size_and_its_grid_to_ours(tmp_path: Path) -> None:
+def test_a_smaller_frame_is_resized_to_the_tower_and_its_grid_to_the_models(tmp_path: Path) -> None:
     config = SMALL.override({"weights_teacher": str(tower_file(tmp_path / "tower.safetensors"))})
-    patches = RECOVERY_TARGETS["clip"].make_picture_target(config)
+    patches = RECOVERY_TARGETS["clip"].make_video_target(config)
     assert patches.size == 64
     assert patches.compute(picture(1, 2, 4, 16, 16)).shape == (1, 2, 8, 64)
 
@@ -57,7 +57,7 @@ def test_openclips_names_are_read_as_timms(tmp_path: Path) -> None:
 
 
 def openclip(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The same tower under OpenCLIP's names, with a text tower beside it."""
+    """Return the same tower under OpenCLIP's names, together with a text tower."""
     swaps = {
         "patch_embed.proj": "conv1",
         "blocks.": "transformer.resblocks.",
@@ -83,19 +83,19 @@ def openclip(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("kind", ["none", "missing", "noise", "plain", "odd"])
-def test_a_file_that_holds_no_tower_says_so_in_one_line(kind: str, tmp_path: Path) -> None:
+def test_a_file_without_a_tower_raises_a_one_line_error(kind: str, tmp_path: Path) -> None:
     file = tmp_path / "tower.safetensors"
     if kind == "noise":
         file.write_bytes(b"no tensors at all")
-    if kind == "plain":  # a picture classifier, which has no norm before its blocks
+    if kind == "plain":  # an image classifier, which has no norm before its blocks
         tower: Any = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=1, num_classes=0)
         save_file(tower.state_dict(), file)
     if kind == "odd":
         save_file({"norm1.weight": torch.zeros(3)}, file)
-    wanted = (
-        "target=clip .* --set weights_teacher=FILE" if kind == "none" else "^weights_teacher: .*'.*tower.safetensors'"
+    expected = (
+        "target=clip .*--set weights_teacher=FILE" if kind == "none" else "^weights_teacher: .*'.*tower.safetensors'"
     )
-    with pytest.raises(ConfigError, match=wanted) as caught:
+    with pytest.raises(ConfigError, match=expected) as caught:
         load_teacher("" if kind == "none" else str(file))
     assert "\n" not in str(caught.value)
 
@@ -105,7 +105,7 @@ def test_the_teacher_is_frozen_and_in_no_checkpoint(tmp_path: Path) -> None:
     model = objective(SMALL.override({"target": "clip", "weights_teacher": file}))
     losses = model(spoken_batch())
     torch.stack([term.sum() for term in losses.terms.values()]).sum().backward()  # type: ignore[no-untyped-call]
-    teacher = model.picture_target.compute.func  # type: ignore[attr-defined]
+    teacher = model.video_target.compute.func  # type: ignore[attr-defined]
     assert not any(p.requires_grad or p.grad is not None for p in teacher.tower.parameters())
     ours = {id(p) for p in model.parameters()}
     assert not any(id(p) in ours for p in teacher.tower.parameters())

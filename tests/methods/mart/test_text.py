@@ -1,4 +1,4 @@
-"""Words through a BERT that the test makes: what transformers itself says, whatever stands beside a slot."""
+"""Cue embeddings from a small BERT: they equal those of transformers and do not depend on the other slots."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return bert_folder(tmp_path_factory.mktemp("bert") / "tiny")
 
 
-def said(text: str) -> tuple[Word, ...]:
+def words_of(text: str) -> tuple[Word, ...]:
     return tuple(Word(word, float(i), i + 0.5) for i, word in enumerate(text.split()))
 
 
 def cues_of(*slots: str) -> CueBatch:
-    return CueFinder(load_lexicon("nrc"), CARD)(spoken_inputs(tuple(said(slot) for slot in slots)))
+    return CueFinder(load_lexicon("nrc"), CARD)(spoken_inputs(tuple(words_of(slot) for slot in slots)))
 
 
 def whole_sentence(folder: Path, text: str) -> tuple[list[str], torch.Tensor]:
-    """The pieces of a text and what transformers says of them, by its own way of calling."""
+    """Return the pieces of a text and their hidden states, computed with transformers directly."""
     from transformers import BertModel, BertTokenizer
 
     tokenizer, bert = BertTokenizer.from_pretrained(folder), BertModel.from_pretrained(folder).eval()
-    called = tokenizer(text, return_tensors="pt")
+    encoding = tokenizer(text, return_tensors="pt")
     with torch.no_grad():
-        hidden = bert(called["input_ids"], attention_mask=called["attention_mask"]).last_hidden_state[0]
-    return tokenizer.convert_ids_to_tokens(called["input_ids"][0]), hidden
+        hidden = bert(encoding["input_ids"], attention_mask=encoding["attention_mask"]).last_hidden_state[0]
+    return tokenizer.convert_ids_to_tokens(encoding["input_ids"][0]), hidden
 
 
 def test_a_cue_is_the_mean_over_its_pieces_in_the_whole_sentence(folder: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_cue_is_the_mean_over_its_pieces_in_the_whole_sentence(folder: Path) -
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_cue_found_through_its_stem_has_the_pieces_of_the_word_as_said(folder: Path) -> None:
+def test_a_cue_found_through_its_stem_has_the_pieces_of_the_word_as_words_of(folder: Path) -> None:
     cues = cues_of("the terrors")
     pieces, hidden = whole_sentence(folder, "the terrors")
     assert [cue.text for cue in cues.by_segment[0][0]] == ["terrors"] and len(pieces) > 4
@@ -63,40 +63,40 @@ def test_a_cue_found_through_its_stem_has_the_pieces_of_the_word_as_said(folder:
     torch.testing.assert_close(found[0], hidden[2:-1].mean(0), atol=1e-5, rtol=1e-4)
 
 
-def test_what_is_read_beside_a_slot_changes_nothing_but_rounding(folder: Path) -> None:
-    alone, beside = cues_of("the joy"), cues_of("the joy", "grief and misery and terror the panic", "")
+def test_the_other_slots_of_a_clip_change_nothing_but_rounding(folder: Path) -> None:
+    alone, together = cues_of("the joy"), cues_of("the joy", "grief and misery and terror the panic", "")
     first = BertReader(folder)(alone.transcripts[0], alone.by_segment[0], CPU)
-    second = BertReader(folder)(beside.transcripts[0], beside.by_segment[0], CPU)
+    second = BertReader(folder)(together.transcripts[0], together.by_segment[0], CPU)
     torch.testing.assert_close(first[0], second[0], atol=1e-6, rtol=1e-5)
     assert [len(vectors) for vectors in second] == [1, 4, 0]
 
 
 def test_a_long_slot_is_read_in_windows_and_loses_no_cue(folder: Path) -> None:
-    text = " ".join(["joy the grief"] * 12)  # 36 pieces, of which a window holds 22
+    text = " ".join(["joy the grief"] * 12)  # 36 pieces; a window has 22
     cues = cues_of(text)
     found = BertReader(folder)(cues.transcripts[0], cues.by_segment[0], CPU)[0]
     assert len(found) == 24
     words = text.split()
     _, first = whole_sentence(folder, " ".join(words[:22]))
     _, second = whole_sentence(folder, " ".join(words[22:]))
-    heard = torch.cat([first[1:-1], second[1:-1]])
-    expected = heard[[place for place, word in enumerate(words) if word != "the"]]
+    hidden = torch.cat([first[1:-1], second[1:-1]])
+    expected = hidden[[index for index, word in enumerate(words) if word != "the"]]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
 
-def test_a_clip_is_read_once_and_always_says_the_same(folder: Path) -> None:
+def test_a_clip_is_encoded_once_and_its_vectors_are_cached(folder: Path) -> None:
     words, batch = BertEmbedding(BertReader(folder), 16), spoken_batch()
     calls: list[int] = []
     words.reader.bert.register_forward_hook(lambda *_: calls.append(1))
     cues = CueFinder(load_lexicon("nrc"), CARD)(batch.inputs)
     first = words(cues)
-    assert len(calls) == 3  # six clips, of which the two of a class say the same
+    assert len(calls) == 3  # six clips; the two of each class have the same transcript
     assert torch.equal(words(cues), first) and len(calls) == 3
     assert torch.equal(first[0], first[1]) and not torch.equal(first[0], first[2])
     assert first[~cues.mask].abs().sum() == 0 and (first[cues.mask].abs().sum(-1) > 0).all()
 
 
-def test_between_two_widths_stands_a_matrix_that_learns(folder: Path) -> None:
+def test_a_learned_matrix_maps_between_two_widths(folder: Path) -> None:
     narrow = BertEmbedding(BertReader(folder), 12)
     assert [tuple(p.shape) for p in narrow.parameters()] == [(12, 16), (12,)]
     assert narrow(cues_of("joy")).shape == (1, 1, 1, 12)
@@ -142,17 +142,17 @@ def test_an_older_checkpoint_with_a_pickle_prefixes_and_old_names_reads_the_same
 
 
 FAULTS: dict[str, tuple[Any, str]] = {
-    "no folder": (lambda place: shutil.rmtree(place), "lacks model.safetensors or pytorch_model.bin"),
-    "no weights": (lambda place: (place / "model.safetensors").unlink(), "lacks model.safetensors"),
+    "no folder": (lambda place: shutil.rmtree(place), "has no model.safetensors or pytorch_model.bin"),
+    "no weights": (lambda place: (place / "model.safetensors").unlink(), "has no model.safetensors"),
     "no words": (
         lambda place: [(place / name).unlink(missing_ok=True) for name in ("tokenizer.json", "vocab.txt")],
-        "lacks tokenizer.json or vocab.txt",
+        "has no tokenizer.json or vocab.txt",
     ),
-    "no sizes": (lambda place: (place / "config.json").unlink(), "is no BERT"),
-    "another": (lambda place: change(place, {"model_type": "gpt2"}), "is no BERT .*gpt2"),
-    "other sizes": (lambda place: change(place, {"num_hidden_layers": 3}), "is not the BERT of its config.json"),
-    "few words": (lambda place: change(place, {"vocab_size": 9}), "is no BERT .*pieces in its vocabulary"),
-    "torn": (lambda place: (place / "model.safetensors").write_bytes(b"torn"), "is damaged, or holds objects"),
+    "no sizes": (lambda place: (place / "config.json").unlink(), "is not a BERT"),
+    "another": (lambda place: change(place, {"model_type": "gpt2"}), "is not a BERT .*gpt2"),
+    "other sizes": (lambda place: change(place, {"num_hidden_layers": 3}), "does not match config.json"),
+    "few words": (lambda place: change(place, {"vocab_size": 9}), "is not a BERT .*pieces in its vocabulary"),
+    "torn": (lambda place: (place / "model.safetensors").write_bytes(b"torn"), "is damaged or contains objects"),
 }
 
 
@@ -162,17 +162,17 @@ def change(place: Path, values: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_folder_that_is_no_bert_says_so_in_one_line(fault: str, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_without_a_bert_raises_a_one_line_error(fault: str, folder: Path, tmp_path: Path) -> None:
     place = shutil.copytree(folder, tmp_path / "broken")
-    harm, told = FAULTS[fault]
+    harm, message = FAULTS[fault]
     harm(place)
-    with pytest.raises(ConfigError, match=told) as caught:
+    with pytest.raises(ConfigError, match=message) as caught:
         load_bert(place)
     assert str(caught.value).startswith("weights_text: ") and "\n" not in str(caught.value)
 
 
-def test_the_places_of_a_cue_are_in_the_text_that_bert_reads() -> None:
-    words = said("Joy, the delight!")
+def test_the_spans_of_a_cue_index_the_transcript_that_bert_reads() -> None:
+    words = words_of("Joy, the delight!")
     cues = cues_of("Joy, the delight!")
     assert cues.transcripts == ((join_words(words),),)
     assert [cue.word_spans for cue in cues.by_segment[0][0]] == [((0, 3),), ((9, 16),)]

@@ -1,4 +1,4 @@
-"""E1, E2 and E3 against a clip of three segments, and against planted words, both worked by hand.
+"""E1, E2 and E3 on a clip of three segments, and scores on planted words, against hand-computed results.
 
 Classes 0 sad (-), 1 afraid (-), 2 glad (+). The means of p over negative and positive classes, and the arg max:
 segment 0: .30 and .40, so positive though .6 of p is negative, yet the arg max is sad;
@@ -41,7 +41,7 @@ def test_e1_compares_the_means_of_polarities_not_their_sums() -> None:
     assert found()[0] == [[True, True, False], [True, True, True], [True, True, False]]
 
 
-def test_e2_wants_the_segments_emotion_among_the_cues() -> None:
+def test_e2_requires_the_segments_emotion_among_the_cues() -> None:
     assert found()[1] == [[False, True, False], [True, True, False], [True, True, False]]
 
 
@@ -51,7 +51,7 @@ def test_the_degree_of_a_segment_is_its_percentile_with_ties_in_the_middle() -> 
     torch.testing.assert_close(compute_video_degree(torch.full((1, 4, 3), 1 / 3)), torch.full((1, 4), 0.5))
 
 
-def test_e3_wants_the_degrees_nearer_than_tau() -> None:
+def test_e3_requires_degrees_closer_than_tau() -> None:
     # |.9 - .83|, |.9 - .5| pass; |0 - .5| = tau does not; |.4 - .83| passes, |.3 - .83| does not
     assert found()[2] == [[False, True, False], [True, False, False], [True, False, False]]
 
@@ -62,7 +62,7 @@ def test_a_segment_judged_neutral_agrees_with_no_cue() -> None:
 
 
 @pytest.mark.parametrize(("verify", "count"), [("none", 8), ("sentiment", 7), ("emotion", 5), ("degree", 3)])
-def test_each_stage_keeps_a_part_of_what_the_one_before_kept(verify: str, count: int) -> None:
+def test_each_level_keeps_a_subset_of_the_previous_one(verify: str, count: int) -> None:
     stages = verify_cues(P.log(), CUES, SENTIMENT, 0.5)
     assert int(stages.select_passing(verify, CUES).sum()) == count  # type: ignore[arg-type]
     assert (stages.degree <= stages.emotion).all() and (stages.emotion <= stages.sentiment).all()
@@ -90,7 +90,7 @@ TRUTH = {
 
 
 def test_precision_and_recall_by_hand() -> None:
-    told = {
+    explanations = {
         "joy/a": Explanation(
             None,
             (
@@ -98,11 +98,11 @@ def test_precision_and_recall_by_hand() -> None:
                 CueVerdict("bad", 1.01, False, False, False),
                 CueVerdict("calm", 2.0, True, True, True),  # wrong in emotion, kept
                 CueVerdict("great", 3.0, True, True, False),
-                CueVerdict("filler", 4.0, False, False, False),  # nobody planted it
+                CueVerdict("filler", 4.0, False, False, False),  # not planted
             ),
         )
     }
-    notes = score_verification(TRUTH, told, {"train": [], "val": ["joy/a", "joy/absent"]})
+    notes = score_verification(TRUTH, explanations, {"train": [], "val": ["joy/a", "joy/absent"]})
     found = {name.removeprefix("verify/val/"): value for name, value in notes.items()}
     assert found["sentiment/cues"] == 4
     assert (found["sentiment/precision"], found["sentiment/recall"]) == (1.0, 1.0)
@@ -115,10 +115,10 @@ def test_precision_and_recall_by_hand() -> None:
 
 
 def test_each_split_is_scored_by_itself() -> None:
-    told = {key: Explanation(None, (CueVerdict("bad", 1.0, key == "b", True, True),)) for key in "ab"}
-    found = score_verification(dict.fromkeys("ab", TRUTH["joy/a"]), told, {"train": ["a"], "val": ["b"]})
+    explanations = {key: Explanation(None, (CueVerdict("bad", 1.0, key == "b", True, True),)) for key in "ab"}
+    found = score_verification(dict.fromkeys("ab", TRUTH["joy/a"]), explanations, {"train": ["a"], "val": ["b"]})
     assert (found["verify/train/sentiment/recall"], found["verify/val/sentiment/recall"]) == (1.0, 0.0)
 
 
-def test_without_cues_nothing_is_claimed() -> None:
+def test_without_cues_there_are_no_scores() -> None:
     assert score_verification(TRUTH, {"joy/a": Explanation(None, ())}, {"val": ["joy/a"]}) == {}

@@ -1,4 +1,4 @@
-"""Toy clips whose picture, sound and words tell their class, and a MART small enough to train in a second."""
+"""Toy clips whose video, audio and words indicate their class, and a MART small enough to train in a second."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CARD = DatasetInfo(
     cite="",
     obtain="",
 )
-SAID = (("grief", "misery"), ("terror", "panic"), ("joy", "delight"))  # by class
+WORDS = (("grief", "misery"), ("terror", "panic"), ("joy", "delight"))  # by class
 
 SMALL = MartConfig(
     segments=3,
@@ -59,7 +59,7 @@ SMALL = MartConfig(
 
 @dataclass(frozen=True)
 class SpokenClips:
-    """One cue and one filler a slot; a class has its own brightness, its own loudness and its own words."""
+    """Clips with one or two cues and a filler per slot; each class has its own brightness, loudness and words."""
 
     clips: tuple[Clip, ...]
     speaks: bool = True
@@ -81,13 +81,13 @@ class SpokenClips:
     def _slot(self, label: int, segment: int) -> tuple[Word, ...]:
         if not self.speaks:
             return ()
-        cues = (SAID[label] * 2)[segment % 2 : segment % 2 + 1 + segment % 2]  # one, two, one ... cues
-        said = ("the", *cues)
-        return tuple(Word(text, segment + 0.2 * i, segment + 0.2 * i + 0.1) for i, text in enumerate(said))
+        cues = (WORDS[label] * 2)[segment % 2 : segment % 2 + 1 + segment % 2]  # one, two, one ... cues
+        texts = ("the", *cues)
+        return tuple(Word(text, segment + 0.2 * i, segment + 0.2 * i + 0.1) for i, text in enumerate(texts))
 
 
 def spoken_clips(split: str, per_class: int, speaks: bool = True) -> SpokenClips:
-    """`per_class` clips of each class, named after their split."""
+    """Make `per_class` clips of each class, named after their split."""
     files = ClipSources(transcript=Path("toy.srt")) if speaks else ClipSources()
     clips = (
         Clip(f"{name}/{split}{i}", label, "train", f"{split}{i}", files)
@@ -98,7 +98,7 @@ def spoken_clips(split: str, per_class: int, speaks: bool = True) -> SpokenClips
 
 
 def spoken_batch(config: MartConfig = SMALL, progress: float = 0.5, speaks: bool = True) -> Batch:
-    """Two clips of each class."""
+    """Make a batch of two clips of each class."""
     source, streams = spoken_clips("train", 2, speaks), RngTree(1)
     opened = [source.read(i, MART.sampling(config, True), streams, 0) for i in range(len(source.clips))]
     label = torch.tensor([clip.target for clip in source.clips])
@@ -106,39 +106,39 @@ def spoken_batch(config: MartConfig = SMALL, progress: float = 0.5, speaks: bool
 
 
 def spoken_inputs(words: tuple[tuple[Word, ...], ...]) -> Inputs:
-    """One clip that says the words, slot by slot."""
+    """Make the inputs of one clip with the given words per slot."""
     video, audio = torch.zeros((1, len(words), 1, 8, 8, 3), dtype=torch.uint8), torch.zeros((1, len(words), 100, 32))
     return Inputs(video, audio, (words,), torch.ones((1, 3), dtype=torch.bool))
 
 
 def one_clip(batch: Batch, index: int) -> Batch:
-    """A batch of one of a batch's clips."""
+    """Return the batch of a single clip of a batch."""
     own = slice(index, index + 1)
     inputs = Inputs(*(getattr(batch.inputs, name)[own] for name in ("video", "audio", "words", "present")))
     return replace(batch, inputs=inputs, target=batch.target[own], keys=batch.keys[own])
 
 
 def objective(config: MartConfig = SMALL, seed: int = 3) -> MartObjective:
-    """The pre-training objective of an untrained small model."""
+    """Make the pre-training objective of an untrained small model."""
     streams = RngTree(seed)
     predictor = MartPredictor(Mbt(config, len(CARD.classes), streams), config, CARD)
     return MartObjective(predictor, config, CARD, streams).eval()
 
 
 def hand_made_cues(cues: list[list[tuple[int, set[int], float]]]) -> CueBatch:
-    """Cues of one clip, as (polarity, classes, degree) by segment and cue."""
+    """Make the cues of one clip from (polarity, classes, degree) by segment and cue."""
     shape = (1, len(cues), max(map(len, cues)))
-    here, polarity = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.long)
+    mask, polarity = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.long)
     degree, classes = torch.zeros(shape), torch.zeros((*shape, 3), dtype=torch.bool)
     for s, slot in enumerate(cues):
         for k, (sign, named, strength) in enumerate(slot):
-            here[0, s, k], polarity[0, s, k], degree[0, s, k] = True, sign, strength
+            mask[0, s, k], polarity[0, s, k], degree[0, s, k] = True, sign, strength
             classes[0, s, k, list(named)] = True
-    return CueBatch((), here, polarity, degree, classes, torch.zeros((*shape, 4), dtype=torch.long), ())
+    return CueBatch((), mask, polarity, degree, classes, torch.zeros((*shape, 4), dtype=torch.long), ())
 
 
 def tower_file(file: Path, seed: int = 7) -> Path:
-    """The smallest image tower of CLIP's kind, pictures of 32 x 32 in patches of 8, as a file; as `.pt` beside it."""
+    """Write a small CLIP image tower (32 x 32 images, patches of 8) as safetensors, and next to it as `.pt`."""
     torch.manual_seed(seed)
     tower = timm.create_model(
         "vit_base_patch16_clip_224", img_size=32, patch_size=8, embed_dim=64, depth=2, num_heads=1, num_classes=0
@@ -149,14 +149,14 @@ def tower_file(file: Path, seed: int = 7) -> Path:
 
 
 def bert_folder(folder: Path, hidden: int = 16) -> Path:
-    """A BERT of two small blocks that knows the toys' words, and reads 24 pieces at a time."""
+    """Write a BERT of two small blocks with the toys' vocabulary and an input of 24 pieces; return its folder."""
     from transformers import BertConfig, BertModel, BertTokenizer
 
     folder.mkdir(parents=True)
     special = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
     letters = (f"{mark}{letter}" for letter in "abcdefghijklmnopqrstuvwxyz" for mark in ("", "##"))
-    said = ("the", "grief", "misery", "terror", "panic", "joy", "del", "##ight", "good", "morning", ",", "!", ".")
-    pieces = dict.fromkeys((*special, *said, *letters))
+    words = ("the", "grief", "misery", "terror", "panic", "joy", "del", "##ight", "good", "morning", ",", "!", ".")
+    pieces = dict.fromkeys((*special, *words, *letters))
     (folder / "vocab.txt").write_text("\n".join(pieces) + "\n")
     torch.manual_seed(7)
     sizes = BertConfig(

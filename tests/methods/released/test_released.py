@@ -1,4 +1,4 @@
-"""The released computation: free in batch size, every parameter learns, and its masks follow its own rule."""
+"""Released variant of MART: independent of batch size, trains every parameter, masks by the released rule."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def make(config: ReleasedConfig = TINY) -> ReleasedObjective:
 
 
 def varied() -> Batch:
-    """A batch with a clip that says nothing, and one that says much."""
+    """Return a batch with a clip without words and one with many."""
     batch = spoken_batch()
     words = list(batch.inputs.words)
     words[1], words[2] = ((), (), ()), tuple(slot * 3 for slot in words[2])
@@ -77,7 +77,7 @@ def test_what_is_absent_adds_nothing() -> None:
     for name in ("cls_video", "cue_video", "tacl", "patch_video"):
         assert terms[name][0] == 0, name
     for name in ("cue_video", "cue_audio", "tacl"):
-        assert terms[name][1] == 0, name  # it says nothing
+        assert terms[name][1] == 0, name  # it has no words
     assert terms["cls_audio"][0] > 0 and terms["cls_video"][1] > 0
 
 
@@ -104,7 +104,7 @@ def test_masks_grow_until_half_of_the_epochs_and_leave_hints_among_the_highest()
         assert int(rank[revealed].max()) < 39
 
 
-def test_the_score_leans_on_the_class_token_and_averages_over_words() -> None:
+def test_the_score_weights_the_class_token_most_and_averages_over_words() -> None:
     attention, text = torch.tensor([[[1.0, 0.0]]]), torch.tensor([[[[0.0, 1.0], [0.0, 0.5], [9.0, 9.0]]]])
     here = torch.tensor([[[True, True, False]]])
     assert compute_mask_score(attention, text, here)[0, 0].tolist() == pytest.approx([0.9, 0.075])
@@ -116,7 +116,7 @@ def test_the_contrast_is_minimised_with_its_sign_inverted() -> None:
     one, other = torch.tensor([[[[1.0, 0.0]], [[0.0, 1.0]]]]), torch.tensor([[[[0.0, 1.0]], [[1.0, 0.0]]]])
     right, wrong = released_contrastive_loss(one, one, here), released_contrastive_loss(one, other, here)
     assert float(right) == pytest.approx(1 - torch.tensor([1.0, 0.0]).logsumexp(0).item())
-    assert float(wrong) < float(right)  # what a cosine contrast would push away is what the released sign asks for
+    assert float(wrong) < float(right)  # the released sign prefers the pairs that a contrastive loss would push apart
 
 
 def test_padding_does_not_reach_a_prediction() -> None:
@@ -134,7 +134,7 @@ def test_segments_without_words_are_left_out_of_the_mean() -> None:
 
 
 def published(model: ReleasedObjective) -> dict[str, torch.Tensor]:
-    """The objective's own tensors under the authors' names, each shifted by one."""
+    """Return the objective's tensors under the authors' names, each increased by 1."""
     own, found = model.state_dict(), {}
     for theirs, ours in PARAMETER_NAMES.items():
         for name, tensor in own.items():
@@ -151,25 +151,25 @@ def test_an_authors_checkpoint_fills_the_pre_training(tmp_path: Path) -> None:
     model = make()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.save({"model": published(model)}, tmp_path / "mart.pth")
-    told: list[str] = []
-    load_released_weights(model, tmp_path / "mart.pth", told.append)
+    notices: list[str] = []
+    load_released_weights(model, tmp_path / "mart.pth", notices.append)
     for name, value in model.state_dict().items():
         if name.startswith(("tacl.", "decoder.")) and not name.endswith("qkv.bias"):
             torch.testing.assert_close(value, before[name] + 1, msg=name)
         elif not name.startswith("decoder."):
             torch.testing.assert_close(value, before[name], msg=name)
-    assert len(told) == 1 and "left over" not in told[0]
+    assert len(notices) == 1 and "unused" not in notices[0]
 
 
-def test_a_head_for_other_classes_is_left_over_and_another_shape_is_an_error(tmp_path: Path) -> None:
+def test_a_head_for_other_classes_is_unused_and_another_shape_is_an_error(tmp_path: Path) -> None:
     model = make()
-    state, told = published(model), list[str]()
+    state, notices = published(model), list[str]()
     torch.save({**state, "tacl.v_fc.fc2.weight": torch.zeros(8, 16)}, tmp_path / "eight.pth")
-    load_released_weights(model, tmp_path / "eight.pth", told.append)
-    assert "left over" in told[0] and "tacl.head.video.2.weight" in told[0]
+    load_released_weights(model, tmp_path / "eight.pth", notices.append)
+    assert "unused" in notices[0] and "tacl.head.video.2.weight" in notices[0]
     torch.save({**state, "decoder_embd.weight": torch.zeros(5, 7)}, tmp_path / "wrong.pth")
-    with pytest.raises(ConfigError, match=r"wrong.pth: decoder.enter.weight is \[5, 7\], this config wants \[16, 16\]"):
-        load_released_weights(model, tmp_path / "wrong.pth", told.append)
+    with pytest.raises(ConfigError, match=r"wrong.pth: decoder.enter.weight is \[5, 7\], expected \[16, 16\]"):
+        load_released_weights(model, tmp_path / "wrong.pth", notices.append)
 
 
 def test_each_field_is_shown_to_matter() -> None:

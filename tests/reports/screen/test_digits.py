@@ -95,4 +95,4 @@ def test_shares_of_segments_with_a_cue_have_the_digits_of_the_table_of_costs(fir
     runs = [by_hand(None, "mart", s, notes={"pretrain/coverage": v}, **noted) for s, v in enumerate((first, second))]
     found = next(table for table in render_records(runs).renderables if "cue" in str(table.title))
     for cells in forms(make_costs_table(frame_of(*runs), PredictionCache(), "ekman6", "costs"), "coverage"):
-        assert cells == column(found, "a cue")
+        assert cells == column(found, "with cue")

@@ -17,7 +17,7 @@ HEADINGS = {
     "masking": ["hidden tokens"],
     "target": ["recovered"],
     "verification": ["verified by"],
-    "modalities": ["picture", "sound"],
+    "modalities": ["video", "audio"],
 }
 WORDS = {
     "components": {
