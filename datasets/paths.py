@@ -44,8 +44,8 @@ def explain_unsafe_link(path: Path, root: Path) -> str | None:
     """Return why a path must not be followed (it leaves `root`, or its target is missing), or None if it is safe."""
     target = Path(os.path.realpath(path))  # unlike Path.resolve, accepts circular links
     if not target.is_relative_to(os.path.realpath(root)):
-        return "a link that leaves the data folder (not followed)"
-    return None if target.exists() else "a broken link (its target does not exist)"
+        return "a link that leaves the data folder; not followed"
+    return None if target.exists() else "a broken link; its target does not exist"
 
 
 def explain_unsafe_entry(entry: os.DirEntry[str], root: Path) -> str | None:

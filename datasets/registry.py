@@ -94,7 +94,9 @@ def make_manifest_source(path: Path, known: Sequence[DatasetInfo]) -> DatasetSou
             return DatasetSource(info, partial(_index_custom_tree, info=info, issues=issues), path)
         entries, problems = read_class_folders(path)
     elif path.suffix.lower() != ".csv":
-        raise DataError(f"{path}: not a manifest (.csv) and not a folder of <Class>/<clip>.mp4")
+        raise DataError(
+            f"{path}: neither a .csv file nor a folder; give a manifest (.csv) or a folder of <Class>/<clip>.mp4"
+        )
     else:
         facts = _read_toml(path.with_suffix(".toml"))
         name = path.stem if path.stem not in ("manifest", "labels") else path.resolve().parent.name

@@ -286,12 +286,12 @@ def number_frames(folder: Path, key: str, root: Path | None = None) -> tuple[dic
         if why is not None or not entry.is_file():
             skipped[why or "not a file"] += 1
         elif not digits:
-            skipped["no number in its name"] += 1
+            skipped["no number in the name"] += 1
         elif int(digits[-1]) in numbered:
-            skipped["its number is used twice"] += 1
+            skipped["number used twice"] += 1
         else:
             numbered[int(digits[-1])] = Path(entry.path)
-    problems = [DataIssue("frames", key, f"{count} images left out: {reason}") for reason, count in skipped.items()]
+    problems = [DataIssue("frames", key, f"images left out: {count} ({reason})") for reason, count in skipped.items()]
     order = sorted(numbered)
     places, found = _place_frames(order, key)
     return {place: numbered[number] for place, number in zip(places, order, strict=True)}, problems + found

@@ -28,7 +28,7 @@ def test_a_frame_that_cannot_be_scaled_repeats_the_one_before(tmp_path):
     folder = write_frames(tmp_path / "c", 0.2)
     (folder / "000003.jpg").write_bytes(
         encode_jpeg(np.zeros((1, 3000, 3), np.uint8))
-    )  # 72000 pixels wide after scaling
+    )  # 72000 pixels wide after scaling, above MAX_SIDE
     video, problems = read_frame_folder(folder, 24, "joy/c")
     assert video.index.tolist() == [0, 1, 1, 2, 3, 4]
     assert [p.what for p in problems] == ["frames"] and "3000 x 1" in problems[0].why
@@ -66,9 +66,9 @@ def test_files_that_are_no_numbered_images_are_left_out(tmp_path):
     video, problems = read_frame_folder(folder, 24, "joy/c")
     assert len(video.packets) == 6 and video.index.tolist() == list(range(6))
     assert sorted(p.why for p in problems) == [
-        "1 images left out: its number is used twice",
-        "1 images left out: no number in its name",
-        "1 images left out: not a file",
+        "images left out: 1 (no number in the name)",
+        "images left out: 1 (not a file)",
+        "images left out: 1 (number used twice)",
     ]
 
 
