@@ -1,1 +1,1 @@
-"""Data sets: from a folder of media to clips that can be opened."""
+"""Data sets: from a folder of media files to clips that can be opened."""

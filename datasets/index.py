@@ -1,7 +1,8 @@
-"""The index of a data folder: the clips of its lists, and the media found for them.
+"""Index of a data folder: the clips of its lists and the media files of each.
 
-The lists in the folder come first, then an annotation file of the authors' tools, then the official list that comes
-with the program, then the names of the clips. Media lie by class and clip. Every name stays inside the data folder.
+The first source of clips that exists is used: the lists in the folder, an annotation file of the authors' tools, the
+official list shipped in datasets/official, the names of the clips. Media are looked up by class and clip, and no name
+may leave the data folder.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from datasets.rows import (
     validate_rows,
 )
 
-MEDIA_FOLDERS = (  # folder, what it holds, the suffixes of its files; of two files for one part the first counts
+MEDIA_FOLDERS = (  # (folder, part of a clip, file suffixes); the first file found for a part is used
     ("imgs", "frames", ()),
     ("img", "frames", ()),
     ("video", "video", VIDEO_SUFFIXES),
@@ -48,20 +49,20 @@ MEDIA_FOLDERS = (  # folder, what it holds, the suffixes of its files; of two fi
 
 @dataclass(frozen=True)
 class DatasetSource:
-    """One of the five, looked for in the usual places, or one's own, which is where it was named."""
+    """Description of a data set and the function that lists its clips."""
 
     info: DatasetInfo
     index: Callable[..., Listing]  # (folder or manifest, fold=)
-    path: Path | None = None  # of one's own
+    path: Path | None = None  # of a custom data set; None: find_data_folder searches for it
 
 
 def make_tree_source(info: DatasetInfo, rules: NamingRules) -> DatasetSource:
-    """Make a data set in the tree of lists and media."""
+    """Return the source of a data set that is stored as a tree of lists and media."""
     return DatasetSource(info, partial(index_tree, info=info, rules=rules))
 
 
 def index_tree(root: Path, info: DatasetInfo, rules: NamingRules | None = None, fold: int = 0) -> Listing:
-    """What a tree lists and holds, for one official list or one group left out.
+    """List the clips of a tree with their media, for one official list or one held-out fold.
 
     Raises DataError for a tree without lists or media, an unknown class, or a name that leaves the folder.
     """
@@ -70,8 +71,8 @@ def index_tree(root: Path, info: DatasetInfo, rules: NamingRules | None = None, 
     problems += found
     if not media:
         links = sum(problem.what == "link" for problem in found)
-        refused = f" (links not followed, as they leave it or lead nowhere: {links})" if links else ""
-        raise DataError(f"{root} holds no media of {info.title}{refused}; {LAYOUT_HINT}")
+        refused = f" ({links} links that leave the folder or are broken were not followed)" if links else ""
+        raise DataError(f"{root}: no media files of {info.title}{refused}; {LAYOUT_HINT}")
     clips = []
     for row in listed:
         clip = replace(row, sources=media.pop(row.key, row.sources))
@@ -79,16 +80,19 @@ def index_tree(root: Path, info: DatasetInfo, rules: NamingRules | None = None, 
             clips.append(clip)
         else:
             problems.append(DataIssue("missing", row.key, MISSING))
-    told = {problem.where for problem in problems if problem.what in ("leak", "subset")}
-    problems += [DataIssue("unlisted", key, "media without a row in any list") for key in sorted(media.keys() - told)]
+    reported = {problem.where for problem in problems if problem.what in ("leak", "subset")}
+    unlisted = sorted(media.keys() - reported)
+    problems += [DataIssue("unlisted", key, "media files without a row in any list; not used") for key in unlisted]
     return Listing(tuple(listed), tuple(clips), tuple(problems))
 
 
 def read_listed_clips(
     root: Path, info: DatasetInfo, rules: NamingRules, fold: int, media: Sequence[str] = ()
 ) -> tuple[list[Clip], list[DataIssue]]:
-    """The clips of the lists, or else of the annotation file, of the list that comes with the program, or of the tree
-    itself where the names tell the split; each once, and a group in one split only."""
+    """Return the listed clips, each once and each group in one split only, and what is wrong with the lists.
+
+    See the module docstring for the order of sources. Raises DataError if there is none.
+    """
     number = 1 if rules.test_fold else fold or 1
     problems: list[DataIssue] = []
     rows = read_split_lists(root, info, number)
@@ -100,25 +104,26 @@ def read_listed_clips(
         rows, problems = _list_clips_by_name(media, info, rules)
     if rows is None:
         lists = f"trainlist{number:02d}.txt and testlist{number:02d}.txt"
-        said = f" for --fold {fold}" if fold > 1 else ""
-        raise DataError(f"{root} has no lists of {info.title}{said}; wanted: {lists}, or an annotation .json")
+        of_fold = f" for --fold {fold}" if fold > 1 else ""
+        raise DataError(f"{root}: no lists of {info.title}{of_fold}; add {lists}, or an annotation .json")
     if rules.test_fold is not None:
-        rows, lost = _split_by_named_fold(rows, info, rules.test_fold, fold)
-        problems += lost
-    settled, found = validate_rows(rows, info, rules)
-    return settled, problems + found
+        rows, unnamed = _split_by_named_fold(rows, info, rules.test_fold, fold)
+        problems += unnamed
+    validated, found = validate_rows(rows, info, rules)
+    return validated, problems + found
 
 
 def _list_clips_by_name(
     media: Sequence[str], info: DatasetInfo, rules: NamingRules
 ) -> tuple[list[Clip], list[DataIssue]]:
-    """Every clip of the tree, in the split that its name tells."""
+    """Return every clip of the tree in the split that its name contains."""
     rows, problems = [], []
     for key in media:
         label, clip = key.split("/")
         split = rules.split(clip) if rules.split else "train"
         if split is None:
-            problems.append(DataIssue("subset", key, "its name tells no split, and there is no list; left out"))
+            why = "its name contains no split and there is no list; left out"
+            problems.append(DataIssue("subset", key, why))
         else:
             rows.append(make_clip(label, clip, split, info, key))
     return rows, problems
@@ -127,17 +132,17 @@ def _list_clips_by_name(
 def _split_by_named_fold(
     rows: Sequence[Clip], info: DatasetInfo, held_out: Callable[[str], int | None], fold: int
 ) -> tuple[list[Clip], list[DataIssue]]:
-    """The rows split by the fold that each clip's name tells; those whose name tells none are left out."""
+    """Split the rows by the fold in each clip's name, whatever splits the lists state; drop names without a fold."""
     folds = {row.key: held_out(row.key.partition("/")[2]) for row in rows}
-    why = f"its name tells no {info.group}; left out"
+    why = f"its name contains no {info.group}; left out"
     problems = [DataIssue("subset", key, why) for key, found in folds.items() if found is None]
     known = {key: found for key, found in folds.items() if found is not None}
-    once = {row.key: row for row in rows if row.key in known}  # whatever splits the lists name
-    return hold_out_fold(list(once.values()), known, fold, len(info.folds)), problems
+    unique = {row.key: row for row in rows if row.key in known}
+    return hold_out_fold(list(unique.values()), known, fold, len(info.folds)), problems
 
 
 def scan_media(root: Path, info: DatasetInfo) -> tuple[dict[str, ClipSources], list[DataIssue]]:
-    """Key -> media, from one listing a folder; of two files for one part the first counts, and the other is told."""
+    """Return clip key -> media files, listing each folder once; a second file for the same part is reported."""
     found: dict[str, dict[str, Path]] = {}
     problems: list[DataIssue] = []
     for folder, part, suffixes in MEDIA_FOLDERS:
@@ -156,19 +161,20 @@ def scan_media(root: Path, info: DatasetInfo) -> tuple[dict[str, ClipSources], l
                 used = found.setdefault(key, {}).setdefault(part, path)
                 if used is not path:
                     shown = path.relative_to(root)
-                    problems.append(DataIssue("two files", key, f"{used.relative_to(root)} is used, {shown} is not"))
+                    why = f"{used.relative_to(root)} is used, {shown} is ignored"
+                    problems.append(DataIssue("two files", key, why))
     return {key: make_clip_sources(parts, root) for key, parts in found.items()}, list(dict.fromkeys(problems))
 
 
 def make_name_issue(folder: str, name: str) -> DataIssue:
-    """A file whose name cannot be written down."""
-    return DataIssue("name", folder, f"{name!a} is not in UTF-8, or ends a line; rename it")
+    """Return the issue of a file name that is no UTF-8 or has control characters."""
+    return DataIssue("name", folder, f"{name!a} is not valid UTF-8 or has control characters; rename it")
 
 
 def _find_class_folders(
     root: Path, folder: str, info: DatasetInfo, problems: list[DataIssue]
 ) -> Iterable[tuple[str, Path]]:
-    """(class, folder) below a media folder; another spelling of case, or another name of a class, is taken and told."""
+    """Yield (class, folder) below a media folder; another case or an alias of a class is accepted and reported."""
     base = root / folder
     if base.is_symlink() and (why := explain_unsafe_link(base, root)):
         problems.append(DataIssue("link", folder, why))
@@ -182,15 +188,16 @@ def _find_class_folders(
         elif entry.is_dir():
             name = find_class(entry.name, info)
             if name is None:
-                problems.append(DataIssue("class", where, "folder of a class the card lacks"))
+                why = f"{info.title} has no such class; folder not used"
+                problems.append(DataIssue("class", where, why))
                 continue
             if name != entry.name:
-                problems.append(DataIssue("case", where, f"taken for class '{name}'"))
+                problems.append(DataIssue("case", where, f"read as class '{name}'"))
             yield name, Path(entry.path)
 
 
 def _find_key(name: str, entry: os.DirEntry[str], suffixes: tuple[str, ...]) -> str | None:
-    """The key of a folder of frames (no suffixes) or of a media file; None for anything else."""
+    """Return the clip key of a folder of frames (no suffixes) or of a media file, or None for anything else."""
     if not suffixes:
         folder = entry.is_dir() or (entry.is_symlink() and not os.path.exists(entry.path))
         return f"{name}/{entry.name}" if folder else None
@@ -201,44 +208,49 @@ def _find_key(name: str, entry: os.DirEntry[str], suffixes: tuple[str, ...]) -> 
 
 
 def read_split_lists(root: Path, info: DatasetInfo, number: int) -> list[Clip] | None:
-    """Read trainlistNN.txt and testlistNN.txt; None where there are none. Raises DataError for wrong ones."""
+    """Read trainlistNN.txt and testlistNN.txt, or return None if both are missing.
+
+    Raises DataError if only one of them exists, or for a line that is no clip.
+    """
     lists: dict[Split, Path] = {
         "train": root / f"trainlist{number:02d}.txt",
         "test": root / f"testlist{number:02d}.txt",
     }
-    there, lost = ([path for path in lists.values() if path.exists() == wanted] for wanted in (True, False))
-    if not there:
+    present = [path for path in lists.values() if path.exists()]
+    missing = [path for path in lists.values() if not path.exists()]
+    if not present:
         return None
-    if lost:
-        raise DataError(f"{root} has {there[0].name} but not the other list; {lost[0].name} is wanted too")
+    if missing:
+        raise DataError(f"{root}: {missing[0].name} is missing next to {present[0].name}; add it")
     return [row for split, path in lists.items() for row in _parse_split_list(path, split, info)]
 
 
 def read_text(path: Path) -> str:
-    """A list's text; raises DataError for a file that cannot be read, or is not in UTF-8."""
+    """Return the text of a list; raises DataError for a file that cannot be read or is not UTF-8."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from None
     except UnicodeDecodeError:
-        raise DataError(f"{path} is not in UTF-8; save it as UTF-8") from None
+        raise DataError(f"{path}: not UTF-8; save the file as UTF-8") from None
 
 
 def _parse_split_list(path: Path, split: Split, info: DatasetInfo) -> Iterable[Clip]:
-    """Lines "<Class>/<clip>" with or without the class's own number behind them, counted from 1 or from 0.
+    """Yield the clips of lines "<Class>/<clip>" or "<Class>/<clip> <class number>", numbers starting at 1 or 0.
 
-    Where most numbers at the end are not the class's own, as in "joy/clip 1", "joy/clip 2", all are part of the names.
+    If most numbers at the end are not the number of the class, as in "joy/clip 1", "joy/clip 2", they belong to the
+    names.
     """
     lines = [(f"{path.name}:{number}", line.strip()) for number, line in enumerate(read_text(path).splitlines(), 1)]
     named = [(where, *parse_key(name, where)) for where, name in lines if name]
-    own = [_ends_in_class_number(label, clip, info) for _, label, clip in named]
-    numbered = own.count(True) > own.count(False)
-    for (where, label, clip), strip in zip(named, own, strict=True):
+    matches = [_ends_in_class_number(label, clip, info) for _, label, clip in named]
+    numbered = matches.count(True) > matches.count(False)
+    for (where, label, clip), strip in zip(named, matches, strict=True):
         yield make_clip(label, clip.rpartition(" ")[0].strip() if strip and numbered else clip, split, info, where)
 
 
 def _ends_in_class_number(label: str, clip: str, info: DatasetInfo) -> bool | None:
-    """Whether the number behind a clip is that of its class; None where there is no number."""
+    """Return whether the number after a clip is that of its class, or None if there is no number."""
     head, _, tail = clip.rpartition(" ")
     if not head.strip() or not tail.isdecimal():
         return None
@@ -247,7 +259,7 @@ def _ends_in_class_number(label: str, clip: str, info: DatasetInfo) -> bool | No
 
 
 class _JsonObject(dict[str, Any]):
-    """A JSON object that remembers each of its pairs, since a name that stands twice would hide one of them."""
+    """JSON object that also stores its pairs, since a dict drops all but one value of a repeated name."""
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         super().__init__(pairs)
@@ -255,10 +267,10 @@ class _JsonObject(dict[str, Any]):
 
 
 def read_annotation(root: Path, info: DatasetInfo, number: int) -> tuple[list[Clip], list[DataIssue]] | None:
-    """The clips of the json file that has a "database", in its order; None where there is none.
+    """Return the clips of the JSON file that has a "database" entry, in its order, or None if there is no such file.
 
-    Of several the one whose name ends in the list's number counts. A class that the card lacks and an unknown subset
-    cost their clips. Raises DataError where nothing else is there, and for entries that cannot be read.
+    Of several files the one whose name ends in the list's number is used. Clips of an unknown class or subset are left
+    out and reported. Raises DataError for an invalid file, or if half of its clips or more are of unknown classes.
     """
     found = {path: database for path in sorted(root.glob("*.json")) if (database := _load_database(path)) is not None}
     numbered = [path for path in found if path.stem.endswith(f"{number:02d}")]
@@ -266,11 +278,12 @@ def read_annotation(root: Path, info: DatasetInfo, number: int) -> tuple[list[Cl
     if path is None:
         return None
     rows, problems = _parse_annotation(path, found[path], info)
-    return rows, [*(DataIssue("two files", other.name, f"{path.name} is used") for other in others if other), *problems]
+    ignored = [DataIssue("two files", other.name, f"ignored: {path.name} is used") for other in others if other]
+    return rows, [*ignored, *problems]
 
 
 def has_annotation(root: Path) -> bool:
-    """Whether a folder has such a file."""
+    """Return whether a folder has an annotation file of the authors' tools."""
     return any(_load_database(path) is not None for path in root.glob("*.json"))
 
 
@@ -279,7 +292,7 @@ def _parse_annotation(path: Path, database: Any, info: DatasetInfo) -> tuple[lis
         raise DataError(f'{path.name}: "database" must hold {{"<clip>": {{"subset": .., "annotations": ..}}}}')
     named = [entry.get("subset") for _, entry in database.pairs if isinstance(entry, dict)]
     tested = any(SPLIT_NAMES.get(name) == "test" for name in named if isinstance(name, str))
-    # "validation" is the authors' name for the test split where no other is called so
+    # the authors call their test split "validation" if no subset is called "test"
     words: dict[str, Split] = {**SPLIT_NAMES, "validation": "val" if tested else "test"}
     rows, problems, unknown, bare = [], [], {}, 0
     for name, entry in database.pairs:
@@ -290,21 +303,23 @@ def _parse_annotation(path: Path, database: Any, info: DatasetInfo) -> tuple[lis
             continue
         stated, _, clip = name.rstrip("/").rpartition("/")
         bare += not stated
-        own = bool(stated) and find_class(stated, info) == find_class(label, info)
-        row = make_clip(label, clip if own else name, "train", info, where)
+        same_class = bool(stated) and find_class(stated, info) == find_class(label, info)
+        row = make_clip(label, clip if same_class else name, "train", info, where)
         if subset not in words:
-            problems.append(DataIssue("subset", row.key, f"unknown subset '{subset}' in {path.name}; left out"))
+            why = f"unknown subset '{subset}' in {path.name}; left out"
+            problems.append(DataIssue("subset", row.key, why))
         else:
             rows.append(Clip(row.key, row.target, words[subset], row.group))
     if unknown and len(unknown) >= len(database.pairs) / 2:
         name, label = next(iter(unknown.items()))
         tail = propose_name(label, info.classes)
-        counted = f"{len(unknown)} of its {len(database.pairs)} clips are of classes"
-        raise DataError(f"{path.name}: {counted} that {info.title} lacks, first '{name}' of '{label}'; {tail}")
+        counted = f"{len(unknown)} of {len(database.pairs)} clips are of classes"
+        raise DataError(f"{path.name}: {counted} unknown to {info.title}, first '{name}' of '{label}'; {tail}")
     for name, label in unknown.items():
-        problems.append(DataIssue("label", name, f"class '{label}' in {path.name} is none of {info.title}; left out"))
+        why = f"{info.title} has no class '{label}' ({path.name}); left out"
+        problems.append(DataIssue("label", name, why))
     if bare:
-        why = f"{bare} clips are keyed without their class: a name under two classes can stand there but once"
+        why = f"{bare} clips are listed without a class, so a name used in two classes may be missing once"
         problems.append(DataIssue("bare names", path.name, why))
     return rows, problems
 
@@ -313,14 +328,14 @@ def _parse_fields(entry: Any, where: str) -> tuple[str, str]:
     try:
         subset, label = entry["subset"], entry["annotations"]["label"]
     except (KeyError, TypeError):
-        raise DataError(f"{where} has no subset or no annotations.label") from None
+        raise DataError(f"{where}: subset or annotations.label is missing") from None
     if not (isinstance(subset, str) and isinstance(label, str)):
         raise DataError(f"{where}: subset and annotations.label must be text, not {subset!r} and {label!r}")
     return subset, label
 
 
 def _load_database(path: Path) -> Any:
-    """What stands under "database"; None in a file that has no such entry. Raises DataError for a broken one."""
+    """Return the "database" entry of a JSON file, or None if it has none; raises DataError for invalid JSON."""
     if not path.is_file():
         return None
     try:
@@ -328,11 +343,11 @@ def _load_database(path: Path) -> Any:
     except (KeyError, TypeError):
         return None
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is no readable json ({error}); mend it, or move it away") from None
+        raise DataError(f"{path}: not readable JSON ({error}); correct or remove the file") from None
 
 
 def read_official_list(info: DatasetInfo, fold: int) -> list[Clip] | None:
-    """The clips of the list that comes with the program, in its order; None where none does."""
+    """Return the clips of the list shipped in datasets/official, in its order, or None if there is none."""
     path = Path(__file__).parent / "official" / (f"{info.name}-{fold:02d}.csv" if fold else f"{info.name}.csv")
     if not path.exists():
         return None

@@ -1,6 +1,6 @@
-"""The clips of a custom data set: the rows of a CSV manifest, or the files of a folder of classes.
+"""Clips of a custom data set: the rows of a CSV manifest or the files of a folder of classes.
 
-Labels are read as they are written; datasets/registry.py makes the data set's info from them.
+Labels are read as written; datasets/registry.py derives the description of the data set from them.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ SENTIMENT_VALUES = {
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """A clip of one's own; what is not said is None."""
+    """Clip of a custom data set; None for a field that is not stated."""
 
-    location: str  # the line or the file that says so
+    location: str  # its row ("manifest.csv:2") or its files ("<Class>/<clip>"), for messages
     label: str
     clip: str
     files: ClipSources
@@ -51,14 +51,14 @@ class ManifestEntry:
 
 
 def read_manifest(path: Path) -> tuple[list[ManifestEntry], list[DataIssue]]:
-    """The clips of a csv file with a header, in its order; its paths are relative to the file's folder.
+    """Return the clips of a CSV file with a header, in its order; paths are relative to the file's folder.
 
-    Raises DataError for a file or a line that cannot be used. A clip whose media are not there is told and kept
-    without them; columns that mean nothing here are told.
+    Missing media files, unknown columns and media without a row are reported as issues. Raises DataError for a file or
+    a row that cannot be used.
     """
     text = read_text(path)
     if "\0" in text:
-        raise DataError(f"{path.name} holds a zero byte; is it a csv file in UTF-8?")
+        raise DataError(f"{path.name} has a zero byte; save it as CSV in UTF-8")
     reader = csv.DictReader(StringIO(text, newline=""), strict=True)
     try:
         columns = [name.strip().lower() for name in reader.fieldnames or ()]
@@ -67,22 +67,22 @@ def read_manifest(path: Path) -> tuple[list[ManifestEntry], list[DataIssue]]:
         entries, problems = [], []
         for row in reader:
             if any((value or "").strip() for name, value in row.items() if name is not None):
-                entry, told = _parse_row(row, path, reader.line_num)
+                entry, issues = _parse_row(row, path, reader.line_num)
                 entries.append(entry)
-                problems += told
+                problems += issues
     except csv.Error as error:
-        raise DataError(f"{path.name}:{reader.line_num}: no readable csv ({error})") from None
+        raise DataError(f"{path.name}:{reader.line_num}: not readable CSV ({error}); correct the row") from None
     if not entries:
-        raise DataError(f"{path} lists no clips; columns: {', '.join(MANIFEST_COLUMNS)}")
+        raise DataError(f"{path} lists no clips; add rows with the columns {', '.join(MANIFEST_COLUMNS)}")
     unused = [name for name in columns if name and name not in MANIFEST_COLUMNS]
     if unused:
-        why = f"not used: {', '.join(unused)}; known: {', '.join(MANIFEST_COLUMNS)}"
+        why = f"unknown, ignored: {', '.join(unused)} (known: {', '.join(MANIFEST_COLUMNS)})"
         problems.append(DataIssue("columns", path.name, why))
     return entries, [*problems, *_report_unlisted(entries, path.parent)]
 
 
 def _report_unlisted(entries: Sequence[ManifestEntry], root: Path) -> list[DataIssue]:
-    """Media that lie beside those of the rows and that no row names, told once a folder."""
+    """Report media files without a row, once for each folder that holds media of the rows."""
     files = [path for e in entries for path in (e.files.video, e.files.audio, e.files.frames) if path is not None]
     named = {path.parent / path.name for path in files}
     problems = []
@@ -91,12 +91,16 @@ def _report_unlisted(entries: Sequence[ManifestEntry], root: Path) -> list[DataI
         media = [name for name in found if _find_media_kind(name) in MEDIA_COLUMNS and is_valid_name(name)]
         if media:
             where = str(folder.relative_to(root)) if folder != root else root.name
-            problems.append(DataIssue("unlisted", where, f"{len(media)} files that no row names, first {media[0]}"))
+            why = f"{len(media)} media files without a row, first {media[0]}; not used"
+            problems.append(DataIssue("unlisted", where, why))
     return problems
 
 
 def read_class_folders(root: Path) -> tuple[list[ManifestEntry], list[DataIssue]]:
-    """The clips of <Class>/<clip>.mp4, with sound files and subtitles of the same name beside them."""
+    """Return the clips of a folder <Class>/<clip>.mp4, each with the audio and subtitle files of the same name.
+
+    Raises DataError if there is no clip.
+    """
     entries, problems = [], []
     for folder in list_folder(root):
         if not folder.is_dir() or folder.name.startswith("."):
@@ -104,9 +108,9 @@ def read_class_folders(root: Path) -> tuple[list[ManifestEntry], list[DataIssue]
         if not is_valid_name(folder.name):
             problems.append(make_name_issue(root.name, folder.name))
             continue
-        held = list_folder(Path(folder.path))
-        parts, told = _sort_class_files(root, folder, held)
-        problems += [*_report_skipped(folder.name, held), *told]
+        files = list_folder(Path(folder.path))
+        parts, issues = _sort_class_files(root, folder, files)
+        problems += [*_report_skipped(folder.name, files), *issues]
         for stem, found in parts.items():
             if "transcript" not in found and (written := _find_made_transcript(root, folder.name, stem)):
                 found["transcript"] = written
@@ -114,18 +118,19 @@ def read_class_folders(root: Path) -> tuple[list[ManifestEntry], list[DataIssue]
             if set(found) - {"transcript"}:
                 entries.append(ManifestEntry(where, folder.name, stem, make_clip_sources(found, root)))
             elif found:
-                problems.append(DataIssue("unlisted", where, "subtitles without a clip"))
-    files = [entry.name for entry in list_folder(root) if entry.is_file()]
-    loose = [name for name in files if _find_media_kind(name) in MEDIA_COLUMNS]
+                problems.append(DataIssue("unlisted", where, "subtitles without a video or audio file; not used"))
+    loose = [
+        entry.name for entry in list_folder(root) if entry.is_file() and _find_media_kind(entry.name) in MEDIA_COLUMNS
+    ]
     if loose:
-        why = f"{len(loose)} clips that lie in no class, first {loose[0]!a}; not read"
+        why = f"{len(loose)} media files outside the class folders, first {loose[0]!a}; not used"
         problems.append(DataIssue("unlisted", root.name, why))
     if not entries:
         names = ", ".join(ascii(entry.name) for entry in list_folder(root)[:5]) or "nothing"
         links = sum(problem.what == "link" for problem in problems)
-        refused = f"; links not followed, as they leave it: {links}" if links else ""
+        refused = f"; {links} links that leave it or are broken were not followed" if links else ""
         raise DataError(
-            f"{root} holds no <Class>/<clip>.mp4 (it holds {names}{refused}); docs/data.md shows the forms there are"
+            f"{root}: no clips <Class>/<clip>.mp4 (it contains {names}{refused}); see docs/data.md for the layouts"
         )
     return entries, problems
 
@@ -133,7 +138,7 @@ def read_class_folders(root: Path) -> tuple[list[ManifestEntry], list[DataIssue]
 def _sort_class_files(
     root: Path, folder: os.DirEntry[str], files: Sequence[os.DirEntry[str]]
 ) -> tuple[dict[str, dict[str, Path]], list[DataIssue]]:
-    """Clip -> the files of a class folder by what each is for."""
+    """Return clip -> part ("video", "audio", "transcript") -> file of a class folder, and the issues found."""
     parts: dict[str, dict[str, Path]] = defaultdict(dict)
     problems = []
     for file in files:
@@ -148,69 +153,69 @@ def _sort_class_files(
         if linked and (why := explain_unsafe_link(Path(file.path), root)):
             problems.append(DataIssue("link", where, why))
         elif part in parts[stem]:
-            problems.append(DataIssue("two files", where, f"not used: {parts[stem][part].name} is there as well"))
+            problems.append(DataIssue("two files", where, f"ignored: {parts[stem][part].name} is used"))
         elif file.is_file():
             parts[stem][part] = Path(file.path)
     return parts, problems
 
 
 def _report_skipped(label: str, files: Sequence[os.DirEntry[str]]) -> list[DataIssue]:
-    """Report folders within a class, and files that are no media by their names, once a class."""
+    """Report subfolders and files without a media suffix, once for each class."""
     shown = [file.name for file in files if not file.name.startswith(".") and is_valid_name(file.name)]
     names = [name for name in shown if _find_media_kind(name) is None]
     if label == "srt" or not names:
         return []
-    why = f"{len(names)} folders or files that are no clips by their names, first {names[0]}; not read"
+    why = f"{len(names)} folders or files without a media suffix, first {names[0]}; not used"
     return [DataIssue("unlisted", label, why)]
 
 
 def is_media_tree(root: Path) -> bool:
-    """Whether a folder is laid out as the authors' tools write it: imgs/, mp3/, video/ above the classes."""
+    """Return whether a folder has the layout of the authors' tools: imgs/, mp3/ or video/ above the classes."""
     tops = {folder for folder, part, _ in MEDIA_FOLDERS if part != "transcript"}
     return any(entry.name in tops and entry.is_dir() for entry in list_folder(root))
 
 
 def _find_made_transcript(root: Path, label: str, clip: str) -> Path | None:
-    """The transcript that transcribing wrote below srt/."""
+    """Return the transcript that `transcribe` wrote below srt/, or None."""
     stem, dot, suffix = clip.rpartition(".")
     path = root / "srt" / label / f"{stem if dot and stem and f'.{suffix.lower()}' in VIDEO_SUFFIXES else clip}.srt"
     return path if path.is_file() and explain_unsafe_link(path, root) is None else None
 
 
 def _find_media_kind(name: str) -> str | None:
-    """Return what a file is for, by its suffix; None where that says nothing."""
+    """Return "video", "audio" or "transcript" by the suffix of a file, or None for any other suffix."""
     return MEDIA_KINDS.get(f".{name.rpartition('.')[2].lower()}")
 
 
 def _check_columns(columns: Sequence[str], path: Path) -> None:
     if "label" not in columns:
-        near = propose_name("label", columns) if columns else "the file is empty"
-        near = "separate the columns by commas" if len(columns) == 1 and ";" in columns[0] else near
-        raise DataError(f"{path.name} has no column 'label' ({near}); columns: {', '.join(MANIFEST_COLUMNS)}")
+        hint = propose_name("label", columns) if columns else "the file is empty"
+        hint = "separate the columns by commas" if len(columns) == 1 and ";" in columns[0] else hint
+        raise DataError(f"{path.name} has no column 'label' ({hint}); columns: {', '.join(MANIFEST_COLUMNS)}")
     if not set(MEDIA_COLUMNS) & set(columns):
-        raise DataError(f"{path.name} has none of the columns {', '.join(MEDIA_COLUMNS)}: where are the clips?")
-    twice = sorted({name for name in columns if name and columns.count(name) > 1})
-    if twice:
-        raise DataError(f"{path.name} has the column '{twice[0]}' twice")
+        raise DataError(f"{path.name} has none of the columns {', '.join(MEDIA_COLUMNS)}; add at least one of them")
+    repeated = sorted({name for name in columns if name and columns.count(name) > 1})
+    if repeated:
+        raise DataError(f"{path.name} has the column '{repeated[0]}' twice; remove one")
 
 
 def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[ManifestEntry, list[DataIssue]]:
     where = f"{path.name}:{line}"
     if None in row:
-        raise DataError(f"{where} has more cells than the header; put text with commas into quotes")
+        raise DataError(f"{where} has more cells than the header; quote text that contains commas")
     cells = {name: (value or "").strip() for name, value in row.items()}
-    named = next((cells[part] for part in MEDIA_COLUMNS if cells.get(part)), "")
-    stated = PurePosixPath(named)
-    clip = cells.get("clip") or (stated.name if cells.get("frames") == named else stated.stem)
+    first = next((cells[part] for part in MEDIA_COLUMNS if cells.get(part)), "")
+    path_of_first = PurePosixPath(first)
+    clip = cells.get("clip") or (path_of_first.name if cells.get("frames") == first else path_of_first.stem)
     if not cells["label"]:
-        raise DataError(f"{where} has no label")
+        raise DataError(f"{where} has no label; fill in the column 'label'")
     label, clip = parse_key(f"{cells['label']}/{clip}", where)
     files: dict[str, Path] = {}
     problems = []
     for part in (*MEDIA_COLUMNS, "transcript"):
         if name := cells.get(part):
-            if fault := _check_path(path.parent, name, part, where):
-                problems.append(DataIssue(fault[0], f"{label}/{clip}", fault[1]))
+            if reason := _check_path(path.parent, name, part, where):
+                problems.append(DataIssue(reason[0], f"{label}/{clip}", reason[1]))
             else:
                 files[part] = path.parent / name
     has_words = cells.get("transcript") or cells.get("text")
@@ -229,22 +234,24 @@ def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[Manif
 
 
 def _check_path(folder: Path, name: str, part: str, where: str) -> tuple[str, str] | None:
-    """Return the kind and reason of what keeps a path of the manifest from being used; raises DataError for one that
-    leaves its folder."""
+    """Return (kind of issue, reason) if a path of the manifest cannot be used, else None.
+
+    Raises DataError for a path that leaves the manifest's folder.
+    """
     if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts or "\\" in name:
         raise DataError(
-            f"{where}: '{name}' is no path below {folder}; write it from there on, with /, as in video/clip.mp4"
+            f"{where}: '{name}' is not a path below {folder}; write it relative to that folder, like video/clip.mp4"
         )
     path = folder / name
     try:
         why = explain_unsafe_link(path, folder)
     except OSError as error:  # a name too long
-        raise DataError(f"{where}: '{name[:80]}' is no name of a file ({error.strerror})") from None
+        raise DataError(f"{where}: '{name[:80]}' is not a valid file name ({error.strerror})") from None
     if why is not None:
-        there = path.is_symlink() or path.exists()
-        return ("link", f"{name} is {why}") if there else ("no file", f"{name} is not there")
+        exists = path.is_symlink() or path.exists()
+        return ("link", f"{name} is {why}") if exists else ("no file", f"{part}: no such file: {name}")
     if path.is_dir() != (part == "frames"):
-        return "no file", f"{name} is {'a folder' if path.is_dir() else 'no folder'}"
+        return "no file", f"{part}: {name} is {'a folder, not a file' if path.is_dir() else 'not a folder'}"
     return None
 
 

@@ -1,4 +1,4 @@
-"""A media file outside any data set, opened for prediction in the same way as a clip.
+"""Any media file, opened for prediction like a clip of a data set.
 
 Key: S segments, H W pixels.
 """
@@ -18,23 +18,26 @@ from datasets.prepare import PrepareSpec, prepare_clips, read_clip_facts
 from datasets.prepared_clips import open_clip
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE, compute_slots
 
-MAX_FILE_SECONDS = 3600.0  # all small frames are in memory at once: 0.5 GB for 10 minutes at 112 pixels
-MAX_REREAD_SECONDS = 120.0  # seconds of a clip up to which it is read once more for stills that people can recognise
-STILL_SIDE = 96  # pixels of the short side of such a still
+MAX_FILE_SECONDS = 3600.0  # all scaled frames are in memory at once: 0.5 GB for 10 minutes at 112 pixels
+MAX_REREAD_SECONDS = 120.0  # files up to this length are decoded again for sharper thumbnails
+STILL_SIDE = 96  # pixels of the short side of such a thumbnail
 
 
 @dataclass(frozen=True)
 class OpenedFile:
-    """A file as a predictor sees it, and what a person wants to know of it."""
+    """Opened media file: the input of a predictor, and facts to show to the user."""
 
     clip: OpenedClip
     seconds: float
-    slots: tuple[tuple[float, float], ...]  # S x (start, end) in s; those after `seconds` are looped copies
+    slots: tuple[tuple[float, float], ...]  # S x (start, end) in seconds; those after `seconds` are looped copies
     issues: tuple[DataIssue, ...]
 
 
 def open_media_file(path: Path, transcript: Path | None, sampling: Sampling, folder: Path) -> OpenedFile:
-    """Prepare a media file in `folder` and open it without randomness; raises MediaError."""
+    """Prepare a media file in `folder` and open it without augmentation; raises MediaError if it cannot be read.
+
+    The prepared file is removed afterwards.
+    """
     check_media_file(path)
     clip = Clip(path.name, 0, "test", path.name, ClipSources(video=path, transcript=transcript))
     form = PrepareSpec.for_size(sampling.size, sampling.mels)
@@ -49,35 +52,35 @@ def open_media_file(path: Path, transcript: Path | None, sampling: Sampling, fol
 
 
 def check_media_file(path: Path) -> None:
-    """Raise MediaError for what is no media file, and for one that says it is too long."""
+    """Raise MediaError for a missing file, a folder, a file that is no media, or one of more than MAX_FILE_SECONDS."""
     if not path.exists():
-        raise MediaError(f"{path} is not there")
+        raise MediaError(f"no such file: {path}")
     if path.is_dir():
-        raise MediaError(f"{path} is a folder; name the files in it, for example {path}/*")
+        raise MediaError(f"{path} is a folder; give the files in it, for example {path}/*")
     try:
         with open_media(path) as container:
             seconds = container.duration / 1e6 if container.duration else None
     except OSError as error:
-        raise MediaError(f"{path.name} cannot be read ({error.strerror or error})") from None
+        raise MediaError(f"cannot read {path.name} ({error.strerror or error})") from None
     if seconds is not None and seconds > MAX_FILE_SECONDS:
         raise MediaError(
-            f"{path.name} lasts {seconds / 60:.0f} minutes, over the {MAX_FILE_SECONDS / 60:.0f} that are read; cut it"
+            f"{path.name} lasts {seconds / 60:.0f} minutes, the limit is {MAX_FILE_SECONDS / 60:.0f}; cut the file"
         )
 
 
 def read_slot_frames(path: Path, opened: OpenedFile) -> list[np.ndarray]:
-    """The picture in the middle of each slot, (H, W, 3) uint8; none where the file has no picture.
+    """Return the (H, W, 3) uint8 frame in the middle of each slot; [] for a file without video.
 
-    Of a long clip they are what the predictor saw, small as it is.
+    Files longer than MAX_REREAD_SECONDS return the smaller frames that the predictor gets.
     """
     if not opened.clip.present[0]:
         return []
-    seen: np.ndarray = opened.clip.video.numpy()
+    frames: np.ndarray = opened.clip.video.numpy()
     if opened.seconds > MAX_REREAD_SECONDS:
-        return [*seen[:, seen.shape[1] // 2]]
-    picture, _ = read_video(path, STILL_SIDE, path.name)
-    count = len(picture.index)
+        return [*frames[:, frames.shape[1] // 2]]
+    video, _ = read_video(path, STILL_SIDE, path.name)
+    count = len(video.index)
     places = [round((start + end) / 2 * FRAME_RATE) % count for start, end in opened.slots]
-    shown = [int(picture.index[place]) for place in places]
-    found = dict(decode_frames(picture.packets, shown))
-    return [found[number] for number in shown]
+    numbers = [int(video.index[place]) for place in places]
+    decoded = dict(decode_frames(video.packets, numbers))
+    return [decoded[number] for number in numbers]

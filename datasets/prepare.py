@@ -1,11 +1,10 @@
-"""The prepared store: one file a clip with encoded frames, log-mel energies and words, decoded once and read at random.
+"""Prepared store: one file per clip with encoded frames, log-mel energies and words, decoded once, read at random.
 
-A file is written whole or not at all under a name that follows from the content of its sources, so that preparing can
-be killed and started again, a clip whose sources change is prepared anew, and one that was only moved or touched is
-not.
+Files are written atomically and named by the content of their sources. So preparing can be killed and restarted, a clip
+whose sources change is prepared again, and a clip that was only moved or touched is not.
 
-The store's manifest has one line a clip, so that a run knows the store without opening any file. The last line of a
-clip counts, and a line that a killed process left half written is ignored.
+The store's manifest has one row per clip, so that a run needs to open no prepared file. The last row of a clip is the
+valid one; a row cut short by a killed process is ignored.
 """
 
 from __future__ import annotations
@@ -34,54 +33,54 @@ from bench.types import Clip, DataIssue
 from datasets.decode.video import list_images, number_frames
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
 
-STORE_VERSION = 3  # of the files; a change of their content needs a new number
-LOCK_FILE = ".lock"  # of a store
+STORE_VERSION = 3  # increase it whenever the content of prepared files changes
+LOCK_FILE = ".lock"
 STORE_MANIFEST = "ledger.jsonl"
-MAX_LISTED = 5  # clips of one content that an issue names
+MAX_LISTED = 5  # clips of the same content named in an issue
 
-ProgressCallback = Callable[[str, int, int], None]  # of what, how many are done, of how many
+ProgressCallback = Callable[[str, int, int], None]  # (name of the work, number done, total)
 
 
 @dataclass(frozen=True)
 class PrepareSpec:
-    """What the prepared files of a clip depend on, beside its sources."""
+    """Settings that the prepared file of a clip depends on, in addition to its sources."""
 
-    side: int  # pixels of the short side: a crop's size and a seventh more
+    side: int  # pixels of the short side: 8/7 of the crop size
     mels: int
 
     @staticmethod
     def for_size(size: int, mels: int) -> PrepareSpec:
-        """The form that serves crops of `size` pixels."""
+        """Return the settings for crops of `size` pixels."""
         return PrepareSpec(round(size * 8 / 7), mels)
 
     @property
     def folder_name(self) -> str:
-        """Its folder's name."""
+        """Return the name of the store's folder."""
         return f"side{self.side}-mels{self.mels}-form{STORE_VERSION}"
 
 
 @dataclass(frozen=True)
 class PreparedClip:
-    """A clip that was prepared, or a reason why not."""
+    """Prepared clip, or a clip that could not be prepared, with its issues."""
 
     clip: Clip
-    path: Path | None
-    row: StoreRow | None  # None: a source was out of reach
+    path: Path | None  # None: unreadable
+    row: StoreRow | None  # None: a source could not be accessed
     issues: tuple[DataIssue, ...]
 
     @property
     def content(self) -> str:
-        """The sha256 of the bytes of its sources; empty where they could not be reached."""
+        """Return the sha256 of the bytes of its sources, or "" if they could not be accessed."""
         return self.row.content if self.row is not None else ""
 
 
 def prepare_clips(
     clips: Sequence[Clip], form: PrepareSpec, folder: Path, report: ProgressCallback, thorough: bool = True
 ) -> list[PreparedClip]:
-    """Every clip's prepared file, made where it is not there yet, in parallel over the cores.
+    """Return the prepared clips in order; decode in parallel those that are missing or out of date.
 
-    Thorough looks at each picture of a folder of frames for changes, else at the folder, its first and last one. A clip
-    whose sources are out of reach (a permission, a faulty disk) is told, and tried again the next time.
+    `thorough` checks every image of a folder of frames for changes, else only the folder, its first and its last image.
+    A clip whose sources cannot be accessed (permission, faulty disk) is reported and retried the next time.
     """
     place = folder / form.folder_name
     rows = read_store_manifest(place)
@@ -91,7 +90,7 @@ def prepare_clips(
         with _store_lock(place, report):
             rows = read_store_manifest(place)
             missing = _find_unprepared(clips, rows, place, thorough)
-            for path in place.glob(".*"):  # of processes that were killed while they wrote, ours and safetensors' own
+            for path in place.glob(".*"):  # temporary files of killed processes, ours and those of safetensors
                 if path.name != LOCK_FILE:
                     with suppress(OSError):
                         path.unlink()
@@ -100,27 +99,29 @@ def prepare_clips(
 
 
 def _find_unprepared(clips: Iterable[Clip], rows: Mapping[str, StoreRow], place: Path, thorough: bool) -> list[Clip]:
-    """Return the clips that the manifest lacks, or whose sources or prepared file are not what they were."""
-    there: set[str] = set()
+    """Return the clips that have no row in the manifest, or whose sources or prepared file have changed."""
+    present: set[str] = set()
     with suppress(OSError):
-        there = set(os.listdir(place))
-    return [clip for clip in clips if not _is_up_to_date(clip, rows.get(clip.key), place, there, thorough)]
+        present = set(os.listdir(place))
+    return [clip for clip in clips if not _is_up_to_date(clip, rows.get(clip.key), place, present, thorough)]
 
 
-def _is_up_to_date(clip: Clip, row: StoreRow | None, place: Path, there: set[str], thorough: bool) -> bool:
-    if row is None or (row.readable and row.file_name not in there) or row.quick != compute_quick_stamp(clip, row.ends):
+def _is_up_to_date(clip: Clip, row: StoreRow | None, place: Path, present: set[str], thorough: bool) -> bool:
+    if row is None or row.quick != compute_quick_stamp(clip, row.ends):
+        return False
+    if row.readable and row.file_name not in present:
         return False
     if not thorough:
         return True
-    whole = not row.readable or (place / row.file_name).stat().st_size == row.bytes
-    return whole and row.full == compute_full_stamp(clip)
+    complete = not row.readable or (place / row.file_name).stat().st_size == row.bytes
+    return complete and row.full == compute_full_stamp(clip)
 
 
 def _prepare_missing(
     missing: Sequence[Clip], rows: dict[str, StoreRow], place: Path, form: PrepareSpec, report: ProgressCallback
 ) -> dict[str, str]:
-    """Prepare what is missing, and write down each clip as it is done; key -> what was out of reach."""
-    write_store_manifest(place, rows.values())  # without superseded or half-written lines
+    """Prepare the missing clips and add each to the manifest when done; return clip key -> why it was inaccessible."""
+    write_store_manifest(place, rows.values())  # drops superseded and half-written rows
     faults = {}
     work = [(clip, place, form) for clip in missing]
     for key, found in run_each(prepare_clip, work, "prepare", report, _report_crash):
@@ -133,8 +134,11 @@ def _prepare_missing(
 
 
 def prepare_clip(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, StoreRow | str]:
-    """Decode one clip into its prepared file, unless one of the same content is there; its key, and its row or what
-    was out of reach. All bytes are read before they are decoded, so that a fault of the disk is not among theirs."""
+    """Decode a clip into its prepared file unless one of the same content exists.
+
+    Returns the clip's key, and its row or the reason why a source was inaccessible. All bytes are hashed before they
+    are decoded, so that a disk fault is not mistaken for a damaged file.
+    """
     try:
         ends = find_first_last(clip)
         quick, full = compute_quick_stamp(clip, ends), compute_full_stamp(clip)
@@ -142,16 +146,16 @@ def prepare_clip(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, Store
         content = hash_sources(clip)
         path = place / f"{make_prepared_name(clip, content)}.safetensors"
         facts = None
-        with suppress(StoreError):  # there is none, or it was cut short
+        with suppress(StoreError):  # missing or incomplete
             facts = read_clip_facts(path)
         if not facts:
             facts = _decode_to_file(clip, path, content, form, (quick, ends, full))
     except MediaError as error:
-        told = (("unreadable", clip.key, str(error)),)
-        return clip.key, row(name="", content=content, readable=False, problems=told)
+        problems = (("unreadable", clip.key, str(error)),)
+        return clip.key, row(name="", content=content, readable=False, problems=problems)
     except OSError as error:
         where = Path(error.filename or clip.key).name
-        return clip.key, f"{where}: {error.strerror or error}; tried again the next time"
+        return clip.key, f"{where}: {error.strerror or error}; retried the next time"
     return clip.key, row(
         name=path.stem,
         content=content,
@@ -167,41 +171,47 @@ def prepare_clip(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, Store
 
 
 def _report_crash(clip: Clip, *_: object) -> tuple[str, StoreRow | str]:
-    return clip.key, "decoding it ended the process, by a fault or for want of memory; tried again the next time"
+    return clip.key, "the decoder crashed or ran out of memory; retried the next time"
 
 
 def _decode_to_file(
     clip: Clip, path: Path, content: str, form: PrepareSpec, marks: tuple[str, tuple[str, ...], str]
 ) -> dict[str, Any]:
-    """Raises OSError where a source changed since its bytes were hashed: the file would bear another's name."""
+    """Decode a clip, write its prepared file, and return its facts.
+
+    Raises OSError if a source changed after its bytes were hashed, since the file's name would be wrong.
+    """
     from datasets.decode.clip import decode_clip
 
     data, facts = decode_clip(clip, form.side, form.mels)
     quick, ends, full = marks
     if (compute_quick_stamp(clip, ends), compute_full_stamp(clip)) != (quick, full):
-        raise OSError(errno.EBUSY, "changed while it was read", clip.key)
+        raise OSError(errno.EBUSY, "changed while being read", clip.key)
     try:
         with atomic_path(path) as temporary:
             save_file(data, temporary, metadata={"facts": json.dumps({"content": content, **facts})})
-    except SafetensorError as error:  # it wraps what the disk said
+    except SafetensorError as error:  # wraps the error of the disk
         raise StoreError(
-            f"cannot write {path} ({error}); free space or choose another --results, then start again: it goes on"
+            f"cannot write {path} ({error}); free disk space or choose another --results, then restart to resume"
         ) from None
     return facts
 
 
 @contextmanager
 def _store_lock(place: Path, report: ProgressCallback) -> Iterator[None]:
-    """One process prepares a store at a time; another one waits, and then finds the work done."""
+    """Hold the lock of a store, so that only one process prepares it at a time.
+
+    Raises StoreError if the folder cannot be written.
+    """
     try:
         place.mkdir(parents=True, exist_ok=True)
         lock = FileLock(place / LOCK_FILE)
         try:
             lock.acquire(timeout=0)
         except Timeout:
-            report("wait: another process prepares these clips", 0, 1)
+            report("waiting for another process that prepares these clips", 0, 1)
             lock.acquire()
-            report("wait: another process prepares these clips", 1, 1)
+            report("waiting for another process that prepares these clips", 1, 1)
     except OSError as error:
         raise StoreError(f"cannot write {place}: {error.strerror or error}; choose another --results") from None
     try:
@@ -212,32 +222,35 @@ def _store_lock(place: Path, report: ProgressCallback) -> Iterator[None]:
 
 def _make_prepared_clip(clip: Clip, place: Path, row: StoreRow | None, fault: str | None) -> PreparedClip:
     if fault is not None or row is None:
-        issue = DataIssue("unreadable", clip.key, fault or "its sources changed meanwhile")
+        issue = DataIssue("unreadable", clip.key, fault or "its sources changed while being prepared")
         return PreparedClip(clip, None, None, (issue,))
     path = place / row.file_name if row.readable else None
-    return PreparedClip(clip, path, row, tuple(DataIssue(*told) for told in row.problems))
+    return PreparedClip(clip, path, row, tuple(DataIssue(*problem) for problem in row.problems))
 
 
 def open_prepared_file(path: Path) -> Any:
-    """Open a prepared file; raises StoreError for one that was cut short, or is gone."""
+    """Open a prepared file; raises StoreError for a missing or damaged one."""
     try:
         return safe_open(path, "numpy")
     except OSError as error:
-        raise StoreError(f"{path} cannot be read ({error}); run `prepare` again") from None
+        raise StoreError(f"cannot read {path} ({error}); run `prepare` again") from None
     except SafetensorError:
-        raise StoreError(f"{path} is damaged; remove it, and it is prepared again") from None
+        raise StoreError(f"{path} is damaged; remove the file to prepare it again") from None
 
 
 def read_clip_facts(path: Path) -> dict[str, Any]:
-    """Read what a prepared file says of itself, from its header alone; raises StoreError."""
+    """Return the facts in the header of a prepared file; raises StoreError for a missing or damaged one."""
     with open_prepared_file(path) as file:
         facts: dict[str, Any] = json.loads(file.metadata()["facts"])
     return facts
 
 
 def compute_quick_stamp(clip: Clip, ends: tuple[str, ...] = ()) -> str:
-    """Name, size and time of change of each source; of a folder of frames its own time, and those of the pictures
-    named in `ends`. A picture rewritten between them goes unseen: `compute_full_stamp` sees it."""
+    """Hash the name, size and modification time of each source.
+
+    Of a folder of frames it takes the folder's own time and the images named in `ends`, so it misses an image that was
+    rewritten between them; `compute_full_stamp` does not.
+    """
     marks = [clip.sources.text]
     for role, path in list_sources(clip):
         marks += [role, path.name, _stamp_file(path), *(_stamp_file(path / name) for name in ends if role == "frames")]
@@ -245,12 +258,12 @@ def compute_quick_stamp(clip: Clip, ends: tuple[str, ...] = ()) -> str:
 
 
 def compute_full_stamp(clip: Clip) -> str:
-    """Return the same with every picture of a folder of frames."""
+    """Hash the same as `compute_quick_stamp`, and every image of a folder of frames."""
     return _hash_strings([compute_quick_stamp(clip), _stamp_frames(clip.sources.frames)])[:24]
 
 
 def find_first_last(clip: Clip) -> tuple[str, ...]:
-    """The names of the first and the last picture of a folder of frames."""
+    """Return the names of the first and the last image of a folder of frames; () without one."""
     names: list[str] = []
     with suppress(OSError):
         names = [entry.name for entry in list_images(clip.sources.frames)] if clip.sources.frames is not None else []
@@ -258,7 +271,7 @@ def find_first_last(clip: Clip) -> tuple[str, ...]:
 
 
 def hash_sources(clip: Clip) -> str:
-    """The sha256 of all bytes of the sources and of what each is for; of a folder frame by frame, with their names."""
+    """Return the sha256 of the role and all bytes of each source; of a folder of frames, of each image and its name."""
     marks = [clip.sources.text]
     for role, path in list_sources(clip):
         files = sorted(number_frames(path, clip.key, clip.sources.root)[0].values()) if path.is_dir() else [path]
@@ -267,12 +280,12 @@ def hash_sources(clip: Clip) -> str:
 
 
 def make_prepared_name(clip: Clip, content: str) -> str:
-    """The name of a prepared file: it follows from the clip's key, its sources' names and their content."""
+    """Return the name of a prepared file: a hash of the clip's key, the names of its sources and their content."""
     return _hash_strings([clip.key, *(path.name for _, path in list_sources(clip)), content])[:32]
 
 
 def list_sources(clip: Clip) -> list[tuple[str, Path]]:
-    """List what each file or folder of a clip is for, and where it is."""
+    """Return (role, path) of each source of a clip; roles are "frames", "video", "audio" and "transcript"."""
     parts = [(role, getattr(clip.sources, role)) for role in ("frames", "video", "audio", "transcript")]
     return [(role, path) for role, path in parts if path is not None]
 
@@ -282,7 +295,7 @@ def _hash_strings(marks: Iterable[str]) -> str:
 
 
 def _stamp_frames(folder: Path | None) -> str:
-    """Return number, total size and latest time of change of the pictures of a folder."""
+    """Return the number, total size and latest modification time of the images in a folder; "" without a folder."""
     if folder is None:
         return ""
     stats = []
@@ -306,36 +319,39 @@ def _stamp_file(path: Path) -> str:
 
 @dataclass(frozen=True)
 class StoreRow:
-    """What is known of one clip: how its sources looked when they were read, and what was in them."""
+    """Row of a clip in the store's manifest: stamps of its sources and facts of its content."""
 
     key: str
-    quick: str  # marks of the sources (datasets/prepare.py)
-    full: str
-    ends: tuple[str, ...]  # first and last picture of a folder of frames
-    name: str  # of the prepared file
+    quick: str  # compute_quick_stamp
+    full: str  # compute_full_stamp
+    ends: tuple[str, ...]  # first and last image of a folder of frames
+    name: str  # of the prepared file, without suffix
     content: str  # sha256 of the bytes of the sources
-    readable: bool  # False: there is no prepared file, and `problems` say why
-    problems: tuple[tuple[str, str, str], ...]
-    frames: int = 0  # of 1/30 s
-    sound: int = 0  # frames of 10 ms
+    readable: bool  # False: there is no prepared file, see `problems`
+    problems: tuple[tuple[str, str, str], ...]  # (what, where, why)
+    frames: int = 0  # video frames at 1/30 s
+    sound: int = 0  # audio frames of 10 ms
     words: int = 0
-    looks: str = ""  # digest of what is seen; empty where there is nothing
-    sounds: str = ""  # digest of what is heard
+    looks: str = ""  # digest of the video; "" if it is absent or black
+    sounds: str = ""  # digest of the audio; "" if it is absent or silent
     bytes: int = 0  # of the prepared file
 
     @property
     def file_name(self) -> str:
-        """Name of the prepared file."""
+        """Return the name of the prepared file."""
         return f"{self.name}.safetensors"
 
     @property
     def seconds(self) -> float:
-        """Length of the clip."""
+        """Return the length of the clip in seconds."""
         return self.frames / FRAME_RATE if self.frames else self.sound / AUDIO_FRAME_RATE
 
 
 def read_store_manifest(place: Path) -> dict[str, StoreRow]:
-    """Clip key -> its last whole line; nothing where there is no ledger."""
+    """Return clip key -> its last complete row, or {} if there is no manifest.
+
+    Raises StoreError if the file cannot be read.
+    """
     try:
         text = (place / STORE_MANIFEST).read_bytes()
     except FileNotFoundError:
@@ -347,19 +363,22 @@ def read_store_manifest(place: Path) -> dict[str, StoreRow]:
 
 
 def write_store_manifest(place: Path, rows: Iterable[StoreRow]) -> None:
-    """Write a manifest anew; raises StoreError. Only the holder of the store's lock writes one."""
+    """Replace the manifest of a store; call it only while holding the store's lock. Raises StoreError."""
     atomic_write(place / STORE_MANIFEST, b"".join(map(_format_row, rows)))
 
 
 def _append_row(path: Path, row: StoreRow) -> None:
-    """Add a line; raises StoreError where the disk is full. A line that is lost costs a hash, not a decoding."""
+    """Append a row; raises StoreError, for example if the disk is full.
+
+    A row that gets lost costs hashing the sources again, not decoding them.
+    """
     try:
         with path.open("ab") as file:
             file.write(_format_row(row))
     except OSError as error:
         raise StoreError(
-            f"cannot write {path}: {error.strerror or error}; free space or choose another --results, then "
-            "start again: it goes on"
+            f"cannot write {path}: {error.strerror or error}; free disk space or choose another --results, then "
+            "restart to resume"
         ) from error
 
 
@@ -377,7 +396,7 @@ def _parse_row(line: bytes) -> StoreRow | None:
 
 
 def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
-    """Report each set of clips of the very same frames or the very same sound, once."""
+    """Report, once for each set, clips whose video or audio is identical."""
     same: dict[tuple[str, str], list[str]] = defaultdict(list)
     for item in prepared:
         for mark in _get_content_hashes(item):
@@ -390,8 +409,8 @@ def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
     for group, kinds in sorted(shared.items()):
         more = f" and {len(group) - MAX_LISTED} more" if len(group) > MAX_LISTED else ""
         labels = {key.partition("/")[0] for key in group}
-        under = f", under {len(labels)} classes" if len(labels) > 1 else ""
-        why = f"the same {' and '.join(sorted(kinds))} as {', '.join(group[1:MAX_LISTED])}{more}{under}"
+        classes = f" ({len(labels)} classes)" if len(labels) > 1 else ""
+        why = f"same {' and '.join(sorted(kinds))} as {', '.join(group[1:MAX_LISTED])}{more}{classes}"
         issues.append(DataIssue("same content", group[0], why))
     return issues
 
@@ -399,27 +418,27 @@ def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
 def drop_leaking_duplicates(
     splits: Mapping[str, Sequence[PreparedClip]],
 ) -> tuple[dict[str, list[PreparedClip]], list[DataIssue]]:
-    """Leave out of each split what is in a later one (test, val, train), and report it."""
-    kept: dict[str, list[PreparedClip]] = {}
+    """Drop from val the clips whose content is in test, and from train those in val or test; report each."""
+    remaining: dict[str, list[PreparedClip]] = {}
     problems = []
-    later: dict[tuple[str, str], str] = {}  # mark -> the first clip that has it
+    later: dict[tuple[str, str], str] = {}  # content hash -> the first clip that has it, and its split
     for split in ("test", "val", "train"):
-        kept[split] = []
+        remaining[split] = []
         for item in splits[split]:
             copy = next((later[mark] for mark in _get_content_hashes(item) if mark in later), None)
             if copy is None:
-                kept[split].append(item)
+                remaining[split].append(item)
             else:
-                why = f"its copy {copy} is in a later split; left out of {split}"
+                why = f"same content as {copy}; left out of {split}"
                 problems.append(DataIssue("leak", item.clip.key, why))
-        for item in kept[split]:
+        for item in remaining[split]:
             for mark in _get_content_hashes(item):
-                later.setdefault(mark, item.clip.key)
-    return kept, problems
+                later.setdefault(mark, f"{item.clip.key} in {split}")
+    return remaining, problems
 
 
 def _get_content_hashes(item: PreparedClip) -> list[tuple[str, str]]:
-    """Digests of what is seen and of what is heard, where that is anything."""
+    """Return (modality, digest) of the video and the audio of a clip, without black video and silent audio."""
     if item.row is None or item.path is None:
         return []
-    return [(kind, digest) for kind, digest in (("picture", item.row.looks), ("sound", item.row.sounds)) if digest]
+    return [(kind, digest) for kind, digest in (("video", item.row.looks), ("audio", item.row.sounds)) if digest]

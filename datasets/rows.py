@@ -1,7 +1,7 @@
-"""Listed clips: their keys, their groups and their folds.
+"""Listed clips: keys, groups and folds.
 
-A clip is listed once, and a group is never in two splits. Folds are whole groups, cut once and the same for every
-method.
+After validation each clip is listed once and no group is in two splits. Folds consist of whole groups and are the same
+for every method.
 """
 
 from __future__ import annotations
@@ -23,29 +23,34 @@ VIDEO_SUFFIXES = (
     *(".m4v", ".mpeg", ".wmv", ".3gp", ".ts", ".ogv"),
 )
 AUDIO_SUFFIXES = (".mp3", ".wav", ".flac", ".m4a", ".ogg", ".opus", ".aac")
-LAYOUT_HINT = "wanted: imgs/<Class>/<clip>/000001.jpg or video/<Class>/<clip>.mp4, and trainlist01.txt + testlist01.txt"
-MISSING = "listed, but no picture or sound was found"
+LAYOUT_HINT = (
+    "expected imgs/<Class>/<clip>/000001.jpg or video/<Class>/<clip>.mp4, and trainlist01.txt + testlist01.txt"
+)
+MISSING = "listed, but no frames, video or audio found; left out"
 SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "dev", "development"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-MAX_TWIN_SHARE = 0.05  # of the names at most; where more occur under several classes, each class numbers its clips anew
-SPLIT_ORDER: dict[Split, int] = {"train": 0, "val": 1, "test": 2}  # what stands in two splits stays in the later one
+MAX_TWIN_SHARE = 0.05  # if a larger share of names occurs in several classes, each class has its own numbering
+SPLIT_ORDER: dict[Split, int] = {"train": 0, "val": 1, "test": 2}  # a group in two splits stays in the later one
 
 
 @dataclass(frozen=True)
 class NamingRules:
-    """How a clip's bare name is read; without rules it tells nothing, and a clip is a group of its own."""
+    """Functions that read facts from a clip's name (without its class); None: the name holds no such fact.
 
-    group: Callable[[str], str | None] | None = None  # the video, session or drama; None where it tells none
-    certain: bool = True  # False: a group that straddles the official lists is no group after all
-    split: Callable[[str], Split | None] | None = None  # where there is no list
-    test_fold: Callable[[str], int | None] | None = None  # the fold that tests the clip, whatever a list says
+    Each function returns None for a name that does not match. Without a group rule each clip is its own group.
+    """
+
+    group: Callable[[str], str | None] | None = None  # the video, session or drama
+    certain: bool = True  # False: groups are guesses, dropped if the lists put one group into two splits
+    split: Callable[[str], Split | None] | None = None  # used if there is no list
+    test_fold: Callable[[str], int | None] | None = None  # the fold that tests the clip; overrides the lists
 
 
 class Listing(NamedTuple):
-    """The clips that a data set lists, those of them that have media, and what is wrong."""
+    """Clips that a data set lists, those of them that have media, and the issues found."""
 
     listed: tuple[Clip, ...]
     available: tuple[Clip, ...]
@@ -53,11 +58,14 @@ class Listing(NamedTuple):
 
 
 def make_clip(label: str, clip: str, split: Split, info: DatasetInfo, where: str) -> Clip:
-    """Make a clip of its own group, its key without a suffix; raises DataError for a wrong class or name."""
+    """Return a clip in a group of its own, its key without a media suffix.
+
+    Raises DataError, which names the place `where`, for an unknown class or an invalid name.
+    """
     label, clip = parse_key(f"{label}/{clip}", where)
     name = find_class(label, info)
     if name is None:
-        raise DataError(f"{where} names class '{label}', which {info.title} lacks; {propose_name(label, info.classes)}")
+        raise DataError(f"{where}: {info.title} has no class '{label}'; {propose_name(label, info.classes)}")
     stem, _, suffix = clip.rpartition(".")
     if stem and f".{suffix.lower()}" in VIDEO_SUFFIXES:
         clip = stem
@@ -66,27 +74,27 @@ def make_clip(label: str, clip: str, split: Split, info: DatasetInfo, where: str
 
 
 def make_clip_sources(parts: Mapping[str, Path], root: Path, text: str = "") -> ClipSources:
-    """The media of a clip by what each part holds, below the data folder `root`."""
+    """Return the media of a clip from part ("frames", "video", ...) -> path, below the data folder `root`."""
     return ClipSources(parts.get("frames"), parts.get("video"), parts.get("audio"), parts.get("transcript"), text, root)
 
 
 def has_media(clip: Clip) -> bool:
-    """Return whether anything of a clip can be seen or heard."""
+    """Return whether a clip has frames, a video or an audio file."""
     files = clip.sources
     return any(path is not None for path in (files.frames, files.video, files.audio))
 
 
 def parse_key(name: str, where: str) -> tuple[str, str]:
-    """Class and clip of "<Class>/<clip>"; raises DataError for anything else."""
+    """Split "<Class>/<clip>" into class and clip; raises DataError for anything else."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
-    odd = "\\" in name or not is_valid_name(name)
-    if len(parts) != 2 or ".." in parts or name.startswith("/") or odd:
+    invalid = "\\" in name or not is_valid_name(name)
+    if len(parts) != 2 or ".." in parts or name.startswith("/") or invalid:
         raise DataError(f"{where}: {name!r} is not <Class>/<clip> inside the data folder; correct the list")
     return parts[0], parts[1]
 
 
 def find_class(label: str, info: DatasetInfo) -> str | None:
-    """The card's own name of a class that is written in another case, or by another name that the card knows."""
+    """Return the official name of a class given in any case or by an alias, or None if it is unknown."""
     if label in info.classes:
         return label
     lower = label.lower()
@@ -94,19 +102,22 @@ def find_class(label: str, info: DatasetInfo) -> str | None:
 
 
 def validate_rows(rows: Iterable[Clip], info: DatasetInfo, rules: NamingRules) -> tuple[list[Clip], list[DataIssue]]:
-    """The rows, each clip once, in its group, and no group in two splits: what is, stays in the later one alone."""
+    """Return the rows, each clip once and no group in two splits, and the issues found.
+
+    A group that is listed in two splits stays in the later one (train, val, test).
+    """
     problems: list[DataIssue] = []
     seen: dict[tuple[str, Split], Clip] = {}
     for row in rows:
         if (row.key, row.split) in seen:
-            problems.append(DataIssue("duplicate", row.key, f"listed twice in {row.split}; kept once"))
+            problems.append(DataIssue("duplicate", row.key, f"listed twice in {row.split}; used once"))
         seen.setdefault((row.key, row.split), row)
     tied, found = _group_twins(list(seen.values()))
     if rules.group is not None:
-        tied, told = _apply_group_rule(tied, info, rules)
-        found += told
-    kept, leaks = _resolve_split_conflicts(tied)
-    return kept, problems + found + leaks
+        tied, issues = _apply_group_rule(tied, info, rules)
+        found += issues
+    resolved, leaks = _resolve_split_conflicts(tied)
+    return resolved, problems + found + leaks
 
 
 def _resolve_split_conflicts(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
@@ -118,8 +129,8 @@ def _resolve_split_conflicts(rows: Sequence[Clip]) -> tuple[list[Clip], list[Dat
     for row in rows:
         if row.split != last[row.group]:
             alone = row.group in (row.key, row.key.partition("/")[2])
-            what = "listed" if alone else f"its group '{row.group}' is"
-            why = f"{what} in {row.split} and in {last[row.group]}; kept in the latter"
+            subject = "listed" if alone else f"its group '{row.group}' is"
+            why = f"{subject} in {row.split} and in {last[row.group]}; used only in {last[row.group]}"
             problems[row.key] = DataIssue("leak", row.key, why)
     return [row for row in rows if row.split == last[row.group]], [problems[key] for key in sorted(problems)]
 
@@ -127,9 +138,10 @@ def _resolve_split_conflicts(rows: Sequence[Clip]) -> tuple[list[Clip], list[Dat
 def _apply_group_rule(
     rows: Sequence[Clip], info: DatasetInfo, rules: NamingRules
 ) -> tuple[list[Clip], list[DataIssue]]:
-    """Each row in the group that its name tells; twins stay tied, by what their name tells or by their name.
+    """Put each row into the group that its name contains; clips of the same name stay in one group.
 
-    Groups that are only guessed from names, and that the lists part, are given up: each clip is its own again.
+    If the groups are guesses (`certain` is false) and the lists put one of them into two splits, the groups are dropped
+    and each clip is its own group again.
     """
     assert rules.group is not None
     grouped = [replace(row, group=rules.group(row.key.partition("/")[2]) or row.group) for row in rows]
@@ -139,14 +151,15 @@ def _apply_group_rule(
     straddling = sorted(group for group, among in splits.items() if len(among) > 1)
     if rules.certain or not straddling:
         return grouped, []
-    why = f"the lists part {len(straddling)} of {len(splits)} groups that the names tell; clips are not grouped"
+    why = f"the lists split {len(straddling)} of {len(splits)} groups guessed from names; clips are not grouped"
     return list(rows), [DataIssue("straddles", f"{info.group} {straddling[0]}", why)]
 
 
 def _group_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
-    """Clips of one name under two classes, taken for one video: told, and grouped by the bare name.
+    """Group clips of the same name in two classes, which are probably one video, and report them.
 
-    Where more than 5 % of the names occur under several classes, a name says nothing beyond its class.
+    If more than 5 % of the names occur in several classes (MAX_TWIN_SHARE), equal names mean nothing and the rows are
+    returned unchanged.
     """
     labels: dict[str, set[str]] = defaultdict(set)
     for row in rows:
@@ -155,7 +168,10 @@ def _group_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
     twins = sorted(name for name, among in labels.items() if len(among) > 1)
     if len(twins) > MAX_TWIN_SHARE * len(labels):
         return list(rows), []
-    why = {name: f"listed under {' and '.join(sorted(labels[name]))}; kept under each, never parted" for name in twins}
+    why = {
+        name: f"listed in classes {' and '.join(sorted(labels[name]))}; both are used, always in the same split"
+        for name in twins
+    }
     tied = [
         replace(row, group=name) if (name := row.key.split("/")[1]) in why and row.group == row.key else row
         for row in rows
@@ -164,10 +180,10 @@ def _group_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
 
 
 def assign_folds(clips: Sequence[Clip], name: str) -> dict[str, int]:
-    """Group -> fold 0..4: stratified by class, whole groups, seeded by the data set's name alone.
+    """Return group -> fold (0 to 4): whole groups, stratified by class, seeded by the data set's name only.
 
-    Within a class the groups are dealt out in the order of a hash, and each class goes on where the last one
-    stopped, so that folds differ by at most one clip a class however the list was ordered.
+    The groups of a class are assigned in the order of a hash, and each class continues at the fold after the last one,
+    so that folds differ by at most one group per class and do not depend on the order of the list.
     """
     labels: dict[str, Counter[int]] = defaultdict(Counter)
     for clip in clips:
@@ -183,16 +199,16 @@ def assign_folds(clips: Sequence[Clip], name: str) -> dict[str, int]:
 
 
 def hold_out_fold(clips: Sequence[Clip], folds: Mapping[str, int], fold: int, count: int) -> list[Clip]:
-    """Clips whose key is of `fold` (1 to `count`) for test, of the fold after it for val, the others for train."""
-    after = fold % count + 1
+    """Return the clips with their splits: `fold` (1 to `count`) is test, the fold after it val, the others train."""
+    val_fold = fold % count + 1
     return [
-        replace(clip, split="test" if folds[clip.key] == fold else "val" if folds[clip.key] == after else "train")
+        replace(clip, split="test" if folds[clip.key] == fold else "val" if folds[clip.key] == val_fold else "train")
         for clip in clips
     ]
 
 
 def compute_fingerprint(splits: Mapping[str, Sequence[Clip]], info: DatasetInfo) -> str:
-    """The sha256 of every (split, clip key, label): names the split in every record."""
+    """Return the sha256 of all (split, clip key, class) rows; every record stores it to identify its splits."""
     rows = sorted(
         f"{split}\t{clip.key}\t{info.classes[clip.target]}" for split, clips in splits.items() for clip in clips
     )

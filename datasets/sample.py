@@ -1,8 +1,8 @@
-"""The built-in sample: synthetic clips with a data set's classes, written once in the official layout.
+"""Built-in sample: synthetic clips with the classes of a data set, written once in the official layout.
 
-It lets the first command work anywhere, by the same steps as real data: frames as jpg, sound as mp3, words as srt.
-Its numbers say nothing about real videos. A clip follows a timeline of emotions; its transcript holds emotion words
-of the real lexica, one a second, of which a known share is planted wrong.
+It takes the same path as real data (frames as jpg, audio as mp3, words as srt), so that the first command works
+without any. Scores on it say nothing about real videos. A clip follows a timeline of emotions; its transcript holds
+emotion words of the real lexica, one per second; a known share of them is wrong on purpose.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from datasets.decode.video import encode_jpeg
 from datasets.sample_media import VOICE_RATE, draw_frames, synthesise_voice
 from datasets.transcripts import format_subtitles
 
-SAMPLE_VERSION = 1  # frozen with its difficulty: docs/decisions/0002-sample.md
-CLIPS_PER_CLASS, TRAINING_PER_CLASS = 40, 28  # a class; the first 28 are for training
+SAMPLE_VERSION = 1  # frozen, as is its difficulty: docs/decisions/0002-sample.md
+CLIPS_PER_CLASS, TRAINING_PER_CLASS = 40, 28  # the first 28 clips of a class are for training
 CLIP_SECONDS = (5.0, 7.0)
 
 STRONG_SHARE = (0.22, 0.38)  # of a clip's time
@@ -40,8 +40,11 @@ STRONG_RANGE, WEAK_RANGE, OTHER_RANGE = (0.8, 1.0), (0.15, 0.4), (0.2, 0.5)  # s
 
 PLUTCHIK_EMOTIONS = frozenset({"anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"})
 WRONG_KINDS = ("sentiment", "emotion", "degree")
-WRONG_SHARE = 0.1  # of the cues, for each way of being wrong
-NEAR_DISTANCE, FAR_DISTANCE = 0.15, 0.55  # of a word's degree from the emotion's strength: true, and planted wrong
+WRONG_SHARE = 0.1  # of the cues, for each kind
+NEAR_DISTANCE, FAR_DISTANCE = (
+    0.15,
+    0.55,
+)  # |degree of a word - strength of the emotion|: below for true, above for wrong
 FILLERS = (
     *("the", "a", "and", "of", "to", "we", "you", "it", "is", "was", "that", "there", "then", "here", "this", "which"),
     *("what", "when", "one", "two", "with", "from", "for", "on", "at", "by", "so", "but", "or", "into", "over", "they"),
@@ -63,7 +66,10 @@ def ensure_sample(
     clips: int = CLIPS_PER_CLASS,
     training: int = TRAINING_PER_CLASS,
 ) -> Path:
-    """The folder of the sample for a card, made where it is not there yet; whole or not at all."""
+    """Return the folder of the sample for a data set; write it first if it does not exist.
+
+    The folder appears complete or not at all. Raises StoreError if it cannot be written.
+    """
     root = cache / "sample" / f"{info.name}-form{SAMPLE_VERSION}"
     if (root / "truth.json").exists():
         return root
@@ -80,16 +86,16 @@ def ensure_sample(
 
 
 def read_truth(root: Path) -> dict[str, SampleTruth]:
-    """Clip key -> what was drawn: for the runner's check of verification, never for a method."""
+    """Return clip key -> the drawn timeline and cues, to score the verification of cues; never given to a method."""
     raw = json.loads((root / "truth.json").read_text())
     return {
-        key: SampleTruth(tuple(map(tuple, told["course"])), tuple(PlantedWord(**word) for word in told["words"]))
-        for key, told in raw.items()
+        key: SampleTruth(tuple(map(tuple, truth["course"])), tuple(PlantedWord(**word) for word in truth["words"]))
+        for key, truth in raw.items()
     }
 
 
 def write_sample_clip(info: DatasetInfo, root: Path, label: int, number: int) -> tuple[str, dict[str, Any]]:
-    """Draw, sound and speak one clip into the tree; return its key and its truth."""
+    """Write the frames, audio and transcript of one clip into the tree; return its key and its truth."""
     name = f"{number:03d}"
     digest = hashlib.sha256("\x1f".join((info.name, info.classes[label], name)).encode()).digest()
     rng = np.random.default_rng(int.from_bytes(digest[:8], "big"))
@@ -106,7 +112,7 @@ def write_sample_clip(info: DatasetInfo, root: Path, label: int, number: int) ->
     _write_mp3(root / "mp3" / folder / f"{name}.mp3", sound, VOICE_RATE)
     (root / "srt" / folder / f"{name}.srt").write_text(format_subtitles(words), encoding="utf-8")
     truth = {
-        "course": [(round(piece.start, 3), piece.label, round(piece.strength, 3)) for piece in course],
+        "course": [(round(span.start, 3), span.label, round(span.strength, 3)) for span in course],
         "words": [asdict(word) for word in planted],
     }
     return f"{folder}/{name}", truth
@@ -115,9 +121,9 @@ def write_sample_clip(info: DatasetInfo, root: Path, label: int, number: int) ->
 def _write_sample(
     info: DatasetInfo, root: Path, report: Callable[[str, int, int], None], clips: int, training: int
 ) -> None:
-    """All clips in parallel into a folder beside, which then takes its place."""
-    for left in (root, *root.parent.glob(f".{root.name}.*")):  # the lock is held: nobody writes there
-        shutil.rmtree(left, ignore_errors=True)
+    """Write all clips in parallel to a temporary folder, then rename it; call it only while holding the lock."""
+    for leftover in (root, *root.parent.glob(f".{root.name}.*")):
+        shutil.rmtree(leftover, ignore_errors=True)
     place = Path(tempfile.mkdtemp(prefix=f".{root.name}.", dir=root.parent))
     work = [(info, place, label, number) for label in range(len(info.classes)) for number in range(clips)]
     try:
@@ -125,8 +131,8 @@ def _write_sample(
             for part in ("mp3", "srt"):
                 (place / part / folder).mkdir(parents=True)
         truth = dict(run_each(write_sample_clip, work, "sample", report))
-        for split, chosen in (("train", range(training)), ("test", range(training, clips))):
-            lines = [f"{name}/{n:03d} {label + 1}" for label, name in enumerate(info.classes) for n in chosen]
+        for split, numbers in (("train", range(training)), ("test", range(training, clips))):
+            lines = [f"{name}/{n:03d} {label + 1}" for label, name in enumerate(info.classes) for n in numbers]
             (place / f"{split}list01.txt").write_text("\n".join(lines) + "\n")
         atomic_write(place / "truth.json", json.dumps(dict(sorted(truth.items()))).encode())
         place.chmod(0o755)
@@ -149,7 +155,7 @@ def _write_mp3(path: Path, sound: np.ndarray, rate: int) -> None:
 
 @dataclass(frozen=True)
 class EmotionSpan:
-    """A stretch of a clip with one emotion."""
+    """Part of a clip with one emotion of one strength."""
 
     start: float  # seconds
     end: float
@@ -158,13 +164,13 @@ class EmotionSpan:
 
 
 def draw_timeline(label: int, classes: int, seconds: float, rng: np.random.Generator) -> tuple[EmotionSpan, ...]:
-    """Draw pieces: the clip's class strong in one or two of them, elsewhere weak or another class."""
+    """Draw the spans of a clip: its class is strong in one or two of them, the others are weak or of other classes."""
     share = rng.uniform(*STRONG_SHARE)
     strong = int(rng.integers(1, 3))
     weak = int(rng.integers(3, 5))
     lengths = [share * seconds * part for part in rng.dirichlet(np.full(strong, 8.0))]
     lengths += [(1 - share) * seconds * part for part in rng.dirichlet(np.full(weak, 8.0))]
-    pieces, start = [], 0.0
+    spans, start = [], 0.0
     for number in rng.permutation(strong + weak):
         if number < strong:
             emotion, strength = label, rng.uniform(*STRONG_RANGE)
@@ -174,19 +180,19 @@ def draw_timeline(label: int, classes: int, seconds: float, rng: np.random.Gener
             others = [other for other in range(classes) if other != label]
             emotion, strength = int(rng.choice(others)), rng.uniform(*OTHER_RANGE)
         end = start + lengths[number]
-        pieces.append(EmotionSpan(start, end, emotion, float(strength)))
+        spans.append(EmotionSpan(start, end, emotion, float(strength)))
         start = end
-    return tuple(pieces)
+    return tuple(spans)
 
 
 def find_span(course: tuple[EmotionSpan, ...], second: float) -> EmotionSpan:
-    """The piece that a moment lies in."""
-    return next((piece for piece in course if second < piece.end), course[-1])
+    """Return the span that contains a moment."""
+    return next((span for span in course if second < span.end), course[-1])
 
 
 def sample_timeline(course: tuple[EmotionSpan, ...], count: int, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """(count,) classes and (count,) strengths at `rate` moments a second, from 0 on."""
-    ends = np.asarray([piece.end for piece in course])
+    """Return (count,) classes and (count,) strengths at `rate` moments per second, starting at 0."""
+    ends = np.asarray([span.end for span in course])
     place = np.minimum(np.searchsorted(ends, np.arange(count) / rate, side="right"), len(course) - 1)
     labels, strengths = (np.asarray([getattr(p, name) for p in course]) for name in ("label", "strength"))
     return labels[place], strengths[place]
@@ -194,7 +200,7 @@ def sample_timeline(course: tuple[EmotionSpan, ...], count: int, rate: float) ->
 
 @dataclass(frozen=True)
 class KnownWord:
-    """What the lexica say of a word: sign and percentile of its polarity, and its Plutchik emotions."""
+    """Word of the lexica: sign and percentile (0 to 1) of its polarity, and its Plutchik emotions."""
 
     text: str
     sign: int
@@ -204,7 +210,7 @@ class KnownWord:
 
 @dataclass(frozen=True)
 class Lexica:
-    """The words of both lexica, and every concept that a row of words might form by accident."""
+    """Words in both lexica, and all concepts, which consecutive words must not form by accident."""
 
     words: tuple[KnownWord, ...]
     cues: frozenset[str]  # their texts
@@ -213,7 +219,7 @@ class Lexica:
 
 @cache
 def load_lexica() -> Lexica:
-    """Words that SenticNet gives a polarity and the NRC list an emotion."""
+    """Load the words that have a polarity in SenticNet and an emotion in the NRC lexicon."""
     from senticnet.senticnet6 import senticnet
 
     text = resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8")
@@ -231,38 +237,38 @@ def load_lexica() -> Lexica:
 def make_transcript(
     course: tuple[EmotionSpan, ...], seconds: float, info: DatasetInfo, rng: np.random.Generator
 ) -> tuple[list[Word], list[PlantedWord]]:
-    """Two words a second, the second of each pair a cue: (all words, the planted truth of the cues).
+    """Draw two words per second, a filler and a cue; return all words, and the cues with their kind of error.
 
-    Where no cue can ever be verified, in a piece of a neutral class or of one without emotions, it is a filler.
+    In spans of a neutral class or a class without emotions no cue can be verified, so the second word is a filler too.
     """
     topic = TOPICS[int(rng.integers(len(TOPICS)))]
     words: list[Word] = []
     planted: list[PlantedWord] = []
 
-    def say(text: str, start: float) -> None:
+    def add_word(text: str, start: float) -> None:
         words.append(Word(text, round(start, 3), round(round(start, 3) + 0.3, 3)))
 
     for second in range(int(seconds - 0.6)):
         filler = _draw_filler(words, topic, rng)
-        say(filler, second + 0.05 + 0.1 * rng.random())
+        add_word(filler, second + 0.05 + 0.1 * rng.random())
         start = second + 0.45 + 0.2 * rng.random()
-        piece = find_span(course, start)
+        span = find_span(course, start)
         drawn = int(rng.random() / WRONG_SHARE)
         wrong = WRONG_KINDS[drawn] if drawn < len(WRONG_KINDS) else None
-        if not (info.sentiment[piece.label] and info.emotions.get(info.classes[piece.label])):
-            say(_draw_filler(words, topic, rng), start)
-        elif (cue := _draw_cue(piece, wrong, info, words, rng)) is not None:
-            say(cue.text, start)
+        if not (info.sentiment[span.label] and info.emotions.get(info.classes[span.label])):
+            add_word(_draw_filler(words, topic, rng), start)
+        elif (cue := _draw_cue(span, wrong, info, words, rng)) is not None:
+            add_word(cue.text, start)
             planted.append(PlantedWord(cue.text, words[-1].start, wrong))
     return words, planted
 
 
-def is_cue_for(known: KnownWord, piece: EmotionSpan, wrong: str | None, info: DatasetInfo) -> bool:
-    """Whether a word is a true cue of a piece, or wrong in just the one way named."""
-    name = info.classes[piece.label]
-    sign = info.sentiment[piece.label] == known.sign
+def is_cue_for(known: KnownWord, span: EmotionSpan, wrong: str | None, info: DatasetInfo) -> bool:
+    """Return whether a word is a true cue of a span (`wrong` is None), or wrong in exactly the given way."""
+    name = info.classes[span.label]
+    sign = info.sentiment[span.label] == known.sign
     emotion = bool(info.emotions[name] & known.emotions)
-    distance = abs(known.degree - piece.strength)
+    distance = abs(known.degree - span.strength)
     if wrong == "sentiment":
         return not sign and not emotion and distance < NEAR_DISTANCE
     if wrong == "emotion":
@@ -273,22 +279,22 @@ def is_cue_for(known: KnownWord, piece: EmotionSpan, wrong: str | None, info: Da
 
 
 def _draw_cue(
-    piece: EmotionSpan, wrong: str | None, info: DatasetInfo, said: list[Word], rng: np.random.Generator
+    span: EmotionSpan, wrong: str | None, info: DatasetInfo, previous: list[Word], rng: np.random.Generator
 ) -> KnownWord | None:
     known = load_lexica().words
     order = (known[number] for number in rng.permutation(len(known)).tolist())
-    good = (word for word in order if is_cue_for(word, piece, wrong, info) and not _forms_concept(said, word.text))
+    good = (word for word in order if is_cue_for(word, span, wrong, info) and not _forms_concept(previous, word.text))
     return next(good, None)
 
 
-def _draw_filler(said: list[Word], topic: tuple[str, ...], rng: np.random.Generator) -> str:
+def _draw_filler(previous: list[Word], topic: tuple[str, ...], rng: np.random.Generator) -> str:
     pool = topic if rng.random() < 0.4 else FILLERS
     order = [pool[number] for number in rng.permutation(len(pool)).tolist()]
-    free = (word for word in order if word not in load_lexica().cues and not _forms_concept(said, word))
+    free = (word for word in order if word not in load_lexica().cues and not _forms_concept(previous, word))
     return next(free, "the")
 
 
-def _forms_concept(said: list[Word], text: str) -> bool:
-    """Whether a word would make a SenticNet concept with up to three words before it."""
-    before = [word.text for word in said[-3:]]
+def _forms_concept(previous: list[Word], text: str) -> bool:
+    """Return whether a word would form a SenticNet concept with up to three words before it."""
+    before = [word.text for word in previous[-3:]]
     return any("_".join([*before[first:], text]) in load_lexica().concepts for first in range(len(before)))

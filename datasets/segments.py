@@ -1,6 +1,6 @@
-"""The timeline of a clip: its slots, and the frames, audio and words of each segment (METHOD.md section 1).
+"""Timeline of a clip: its slots, and the frames, audio and words of each segment (METHOD.md section 1).
 
-Key: S slots, T frames, F = 100 audio frames of 10 ms. Pure arithmetic: nothing here reads a file.
+Key: S segments (one per slot), T frames, F = 100 audio frames of 10 ms. Pure arithmetic; reads no file.
 """
 
 from __future__ import annotations
@@ -13,27 +13,28 @@ import numpy as np
 
 from bench.types import Sampling, Word
 
-FRAME_RATE = 30  # frames of picture a second
-AUDIO_FRAME_RATE = 100  # frames of sound a second
-MISSING_FRAME = -1  # a sound frame past the end of a sound that is shorter than its picture
+FRAME_RATE = 30  # video frames per second
+AUDIO_FRAME_RATE = 100  # audio frames per second
+MISSING_FRAME = -1  # audio frame past the end of audio that is shorter than its video
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Places on the clip's own time lines."""
+    """Segment of a clip, as indices on the clip's video and audio timelines."""
 
-    frames: np.ndarray  # (T,) int, of 1/30 s; empty without picture
-    sound: np.ndarray  # (F,) int, of 10 ms; MISSING past its end
+    frames: np.ndarray  # (T,) int, of 1/30 s; empty without video
+    sound: np.ndarray  # (F,) int, of 10 ms; MISSING_FRAME past the end of the audio
     words: tuple[Word, ...]
 
 
 def cut_segments(
     frames: int, sound: int, words: Sequence[Word], sampling: Sampling, rng: np.random.Generator | None
 ) -> list[Segment]:
-    """The S segments of a clip of `frames` (1/30 s) and `sound` (10 ms) places; 0 where a modality is absent.
+    """Cut a clip of `frames` video frames (1/30 s) and `sound` audio frames (10 ms) into S segments.
 
-    Picture and sound share one moment of the slot: drawn from `rng`, or its middle without one. A clip too short for
-    S segments of T frames is looped up to that length; looped copies bring no words.
+    A count of 0 means that the modality is absent. Video and audio of a segment are centred on one moment of its slot,
+    drawn from `rng`, or the middle if `rng` is None. A clip too short for S segments of T frames is looped up to that
+    length; looped copies have no words.
     """
     seconds = frames / FRAME_RATE if frames else sound / AUDIO_FRAME_RATE
     spans = compute_slots(seconds, sampling)
@@ -49,14 +50,14 @@ def cut_segments(
 
 
 def compute_slots(seconds: float, sampling: Sampling) -> list[tuple[float, float]]:
-    """(start, end) in seconds of the S slots of a clip; beyond its end lie the looped copies of a short one."""
+    """Return (start, end) in seconds of the S slots of a clip; slots after `seconds` are looped copies."""
     length = max(seconds, sampling.segments * sampling.frames * sampling.stride / FRAME_RATE)
     edges = [number * (length / sampling.segments) for number in range(sampling.segments)]
     return list(pairwise([*edges, length]))
 
 
 def _place_video_frames(moments: np.ndarray, frames: int, length: float, sampling: Sampling) -> np.ndarray:
-    """(S, T) places around the moments, shifted to stay inside the looped clip."""
+    """Return (S, T) frame indices around the moments, shifted to stay inside the looped clip."""
     if not frames:
         return np.zeros((len(moments), 0), dtype=np.int64)
     span = (sampling.frames - 1) * sampling.stride + 1
@@ -66,7 +67,7 @@ def _place_video_frames(moments: np.ndarray, frames: int, length: float, samplin
 
 
 def _place_audio_frames(moments: np.ndarray, sound: int, seconds: float, length: float) -> np.ndarray:
-    """(S, F) places of one second around the moments, shifted to stay inside the looped clip."""
+    """Return (S, F) indices of one second of audio around the moments, shifted to stay inside the looped clip."""
     if not sound:
         return np.full((len(moments), AUDIO_FRAME_RATE), MISSING_FRAME)
     latest = max(0, round(length * AUDIO_FRAME_RATE) - AUDIO_FRAME_RATE)

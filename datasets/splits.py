@@ -1,6 +1,6 @@
-"""The train, val and test splits of one run, made from a folder of media.
+"""Train, val and test splits of a run, from a folder of media.
 
-Clips of the same content are reported, and never in two splits.
+Clips with the same content are reported and never end up in two splits.
 """
 
 from __future__ import annotations
@@ -32,14 +32,13 @@ from datasets.rows import Listing, assign_folds, compute_fingerprint
 from datasets.sample import ensure_sample, read_truth
 
 NO_SOURCES = ClipSources()
-EMPTY_SPLIT_CAUSES = CLIP_LOSING_ISSUES | {"class", "link", "name"}  # kinds of problem that tell why a split is empty
+EMPTY_SPLIT_CAUSES = CLIP_LOSING_ISSUES | {"class", "link", "name"}  # kinds of issue that can empty a split
 
 
 def load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
-    """Index, prepare and split a data set; the built-in sample where its files are not found.
+    """Index, prepare and split a data set, or the built-in sample if its files are not found.
 
-    Raises DataError for a folder that was given and does not hold the data, an empty split, or a class without
-    training clips.
+    Raises DataError for a given folder without the data, an empty split, or a class without training clips.
     """
     check_main_guard()
     info = source.info
@@ -48,8 +47,9 @@ def load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
     if folder is not None:
         return _make_splits(info, source.index(folder, fold=fold), folder, request)
     if fold != info.folds[0]:
-        why = "and the built-in sample has one split: leave --fold out, or say --data DIR"
-        raise DataError(f"no {info.title} was found, {why}")
+        raise DataError(
+            f"--fold: {info.title} was not found and the built-in sample has no folds; omit --fold or give --data DIR"
+        )
     folder = ensure_sample(info, request.cache, request.report_progress)
     return _make_splits(info, index_tree(folder, info), folder, request, read_truth(folder))
 
@@ -61,11 +61,11 @@ def _make_splits(
     request: SplitRequest,
     truth: Mapping[str, SampleTruth] | None = None,
 ) -> DatasetSplits:
-    """The splits of what was indexed, prepared; with `truth` it is the built-in sample."""
+    """Prepare and split the indexed clips; `truth` is given for the built-in sample."""
     form = PrepareSpec.for_size(request.size, request.mels)
-    store = f"{info.name}-sample" if truth is not None else info.name  # the sample never lies beside real clips
-    place = request.cache / "prepared" / store
-    prepared = prepare_clips(index.available, form, place, request.report_progress, thorough=False)
+    store = f"{info.name}-sample" if truth is not None else info.name  # the sample has a store of its own
+    store_folder = request.cache / "prepared" / store
+    prepared = prepare_clips(index.available, form, store_folder, request.report_progress, thorough=False)
     problems = [*index.issues, *(problem for item in prepared for problem in item.issues)]
     usable = [item for item in prepared if item.path is not None]
     splits, leaks = drop_leaking_duplicates(split_clips(info, index.listed, usable, request.seed))
@@ -89,9 +89,10 @@ def _make_splits(
 def split_clips(
     info: DatasetInfo, listed: Sequence[Clip], usable: Sequence[PreparedClip], seed: int
 ) -> dict[str, list[PreparedClip]]:
-    """Test as listed; val as listed, or else a fold of the training list, by the seed.
+    """Return the usable clips by split: as listed; without a listed val split, a fold of the training list is val.
 
-    The folds are cut from all listed clips, so that one that cannot be read leaves the others where they are.
+    The seed selects the fold. Folds are computed from all listed clips, so that an unreadable clip does not move the
+    others.
     """
     splits: dict[str, list[PreparedClip]] = {"train": [], "val": [], "test": []}
     stated = any(clip.split == "val" for clip in listed)
@@ -107,28 +108,35 @@ def split_clips(
 def _check_splits(
     info: DatasetInfo, splits: dict[str, list[Clip]], folder: Path, found: Sequence[DataIssue]
 ) -> list[DataIssue]:
-    """Raise for what cannot be run, with the first loss that was `found`; warn of what makes scores worth less."""
+    """Return warnings about classes without clips in val or test.
+
+    Raises DataError, which quotes the first cause among the issues `found`, for an empty split and for a class without
+    training clips.
+    """
     problems = []
-    lost = [problem for problem in found if problem.what in EMPTY_SPLIT_CAUSES]
-    first = f" (first of {len(lost)} problems: {lost[0].where}: {lost[0].why})" if lost else ""
+    causes = [problem for problem in found if problem.what in EMPTY_SPLIT_CAUSES]
+    first = f" (first of {len(causes)} problems: {causes[0].where}: {causes[0].why})" if causes else ""
     for split, clips in splits.items():
         if not clips:
             groups, few = len({clip.group for clip in splits["train"]}), ""
             if split == "val" and groups < VALIDATION_FOLDS:
-                few = f" (of {groups} training groups; folds want {VALIDATION_FOLDS})"
+                few = f" (only {groups} training groups; {VALIDATION_FOLDS} are needed to cut a validation fold)"
             raise DataError(
-                f"no readable clip of {info.title} in its {split} split under {folder}{few}{first}; check lists, media"
+                f"no readable clip in the {split} split of {info.title} in {folder}{few}{first}; check lists and media"
             )
         counts = Counter(clip.target for clip in clips)
         for name in (name for label, name in enumerate(info.classes) if not counts[label]):
             if split == "train":
-                raise DataError(f"class '{name}' of {info.title} has no readable training clip under {folder}{first}")
-            problems.append(DataIssue("warning", split, f"class '{name}' has no clip in {split}"))
+                raise DataError(
+                    f"class '{name}' of {info.title} has no readable training clip in {folder}{first}; "
+                    "check lists and media"
+                )
+            problems.append(DataIssue("warning", split, f"class '{name}' has no clip in the {split} split"))
     return problems
 
 
 def _make_clip_set(items: Sequence[PreparedClip]) -> PreparedClipSet:
-    """Clips without their sources, which nobody above needs and every loader process would be sent."""
+    """Return a clip set without the paths of source files, which would be sent to every loader process unused."""
     return PreparedClipSet(
         tuple(replace(item.clip, sources=NO_SOURCES) for item in items),
         tuple(item.path for item in items if item.path is not None),
@@ -136,7 +144,7 @@ def _make_clip_set(items: Sequence[PreparedClip]) -> PreparedClipSet:
 
 
 def _hash_content(usable: Sequence[PreparedClip], form: PrepareSpec, info: DatasetInfo) -> str:
-    """The hash of the usable clips, of how they are prepared, and of what the card says of its classes."""
+    """Return the sha256 of the usable clips, how they are prepared, and the facts of their classes and language."""
     rows = sorted(f"{item.clip.key}\t{item.content}" for item in usable)
     classes = [
         f"{name}\t{sign}\t{' '.join(sorted(info.emotions.get(name, ())))}"

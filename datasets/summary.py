@@ -1,4 +1,4 @@
-"""Summary of a data set on this machine: its listing in seconds, or every clip prepared."""
+"""Summary of a data set on this machine: from its listing within seconds, or from all clips after preparing them."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from datasets.prepare import (
 )
 from datasets.rows import Listing
 
-THUMBNAILS_PER_CLASS = 6  # of a class
-THUMBNAIL_SIDE = 120  # pixels of a still's short side
+THUMBNAILS_PER_CLASS = 6
+THUMBNAIL_SIDE = 120  # pixels of the short side
 
 
 @dataclass(frozen=True)
 class LocatedDataset:
-    """A data set's folder, and what it lists."""
+    """Indexed data set: its folder and its listing."""
 
     source: DatasetSource
     folder: Path
@@ -38,11 +38,11 @@ class LocatedDataset:
 
     @property
     def root(self) -> Path:
-        """The folder that names of files are relative to."""
+        """Return the folder that file names are relative to."""
         return self.folder if self.folder.is_dir() else self.folder.parent
 
     def summarise_listing(self) -> DatasetSummary:
-        """What is known without opening any clip: what is listed and there, and which files are empty."""
+        """Summarise without opening any clip: what is listed, what is missing, and which files are empty."""
         clips = tuple(ClipSummary(clip.key, clip.target, clip.split, clip.group, None) for clip in self.listing.listed)
         empty = [problem for clip in self.listing.available for problem in _find_empty_files(clip)]
         return DatasetSummary(self.source.info, self.fold, False, clips, (*self.listing.issues, *empty))
@@ -50,25 +50,25 @@ class LocatedDataset:
 
 @dataclass(frozen=True)
 class SummarisedDataset:
-    """A data set prepared: its facts, and its clips for whoever wants to count their words."""
+    """Prepared data set: its summary and its clips."""
 
     summary: DatasetSummary
     prepared: tuple[PreparedClip, ...]
 
     def iter_words(self) -> Iterator[tuple[Clip, list[Word]]]:
-        """Each readable clip with the words that are said in it."""
+        """Yield each readable clip with the words of its transcript."""
         for item in self.prepared:
             if item.path is not None:
                 yield item.clip, [Word(*row) for row in read_clip_facts(item.path)["words"]]
 
 
 def locate_dataset(source: DatasetSource, data: Path | None, fold: int) -> LocatedDataset:
-    """Index a data set where it is; raises DataError where it is not found."""
+    """Find and index a data set; raises DataError if it is not found."""
     folder = source.path or find_data_folder(source.info, data)
     if folder is None:
         raise DataError(
-            f"no {source.info.title} was found in data/{source.info.name} or BENCH_DATA; say --data DIR "
-            f"({source.info.obtain})"
+            f"{source.info.title} was not found in data/{source.info.name} or BENCH_DATA; give --data DIR. "
+            f"{source.info.obtain}"
         )
     return LocatedDataset(source, folder, fold, source.index(folder, fold=fold))
 
@@ -76,7 +76,7 @@ def locate_dataset(source: DatasetSource, data: Path | None, fold: int) -> Locat
 def summarise_dataset(
     found: LocatedDataset, form: PrepareSpec, cache: Path, report: ProgressCallback
 ) -> SummarisedDataset:
-    """Prepare every clip, looking at each source anew, and gather what is in it."""
+    """Prepare every clip, checking each source file again, and summarise the content."""
     info, index = found.source.info, found.listing
     prepared = prepare_clips(index.available, form, cache / "prepared" / info.name, report)
     problems = [*index.issues, *(problem for item in prepared for problem in item.issues)]
@@ -98,16 +98,16 @@ def summarise_dataset(
 
 
 def _find_empty_files(clip: Clip) -> Iterator[DataIssue]:
-    """The clip's media of 0 bytes; without any that are not, it is unreadable."""
+    """Yield an issue if media files of a clip have 0 bytes; the clip is unreadable if all of them have."""
     media = [path for path in (clip.sources.frames, clip.sources.video, clip.sources.audio) if path is not None]
     empty = [path for path in media if _is_empty_file(path)]
     if empty:
         what = "unreadable" if len(empty) == len(media) else "empty"
-        yield DataIssue(what, clip.key, f"{', '.join(path.name for path in empty)}: 0 bytes")
+        yield DataIssue(what, clip.key, f"empty file (0 bytes): {', '.join(path.name for path in empty)}")
 
 
 def _is_empty_file(path: Path) -> bool:
-    with suppress(OSError):  # out of reach: preparing will say so
+    with suppress(OSError):  # an inaccessible file is reported when it is prepared
         return path.is_file() and path.stat().st_size == 0
     return False
 
@@ -120,19 +120,19 @@ def _summarise_clip(clip: Clip, item: PreparedClip | None, dropped: bool) -> Cli
     return replace(listed, seconds=item.row.seconds, words=item.row.words, present=present, dropped=dropped)
 
 
-def read_thumbnails(surveyed: SummarisedDataset, report: ProgressCallback) -> dict[str, tuple[Thumbnail, ...]]:
-    """A few pictures of each class, from clips spread over its list."""
-    classes = surveyed.summary.info.classes
-    seen = [item.clip for item in surveyed.prepared if item.row is not None and item.row.frames]
-    chosen = []
+def read_thumbnails(summarised: SummarisedDataset, report: ProgressCallback) -> dict[str, tuple[Thumbnail, ...]]:
+    """Return class -> at most THUMBNAILS_PER_CLASS thumbnails, from clips evenly spaced over its list."""
+    classes = summarised.summary.info.classes
+    with_frames = [item.clip for item in summarised.prepared if item.row is not None and item.row.frames]
+    selected = []
     for label, name in enumerate(classes):
-        clips = [clip for clip in seen if clip.target == label]
+        clips = [clip for clip in with_frames if clip.target == label]
         count = min(THUMBNAILS_PER_CLASS, len(clips))
-        chosen += [(name, clips[place * len(clips) // count]) for place in range(count)]
+        selected += [(name, clips[place * len(clips) // count]) for place in range(count)]
     thumbnails: dict[str, tuple[Thumbnail, ...]] = dict.fromkeys(classes, ())
-    for done, (name, clip) in enumerate(chosen, 1):
+    for done, (name, clip) in enumerate(selected, 1):
         data = read_thumbnail(clip, THUMBNAIL_SIDE)
-        report("stills", done, len(chosen))
+        report("thumbnails", done, len(selected))
         if data is not None:
             thumbnails[name] += (Thumbnail(clip.key, data),)
     return thumbnails

@@ -1,4 +1,4 @@
-"""Transcripts: read from subtitle files, and written by speech recognition."""
+"""Transcripts: reading subtitle files, and writing them by speech recognition."""
 
 from __future__ import annotations
 
@@ -22,58 +22,62 @@ from datasets.paths import explain_unsafe_link
 _TIMESTAMP = r"([0-9]{1,3}):([0-9]{1,2}):([0-9]{1,2}[,.][0-9]{1,9})"
 _TIME_SPAN = re.compile(rf"{_TIMESTAMP}\s*-->\s*{_TIMESTAMP}")
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
-_TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}|\[[^\]]*\]")  # of form, and what is told of a sound, as in [Music]
-_FAILURE_TEXT = "conversion failed"  # what the recogniser writes when it gives up
+_TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}|\[[^\]]*\]")  # formatting, and descriptions of sounds such as [Music]
+_FAILURE_TEXT = "conversion failed"  # written by the authors' recogniser instead of a transcript
 
-Recogniser = Callable[[np.ndarray], list[Word]]  # (n,) float32 mono sound at SAMPLE_RATE -> its words
+Recogniser = Callable[[np.ndarray], list[Word]]  # (n,) float32 mono audio at SAMPLE_RATE -> its words
 MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
-UNKNOWN_LANGUAGES = ("mul", "und")  # a language that is several or unknown: the model guesses it for each clip
-SILENCE_CAPTION = "..."  # of a clip in which nothing was heard, so that its file is not taken for a broken one
+UNKNOWN_LANGUAGES = ("mul", "und")  # several or unknown (ISO 639): the model detects the language of each clip
+SILENCE_CAPTION = "..."  # caption of a clip without speech; an empty file would look like a failed one
 
 
 def read_transcript(path: Path, key: str) -> tuple[list[Word], list[DataIssue]]:
-    """The lower-cased words of a subtitle file, each caption's time spread evenly over its words, in order of time."""
+    """Return the lower-case words of a subtitle file in order of time, and the issues found.
+
+    The time of each caption is divided evenly among its words.
+    """
     text, encoding = _decode_text(path.read_bytes())
     problems = []
     if encoding is not None:
-        problems.append(DataIssue("encoding", key, f"{path.name} is not in UTF-8; read as {encoding}"))
+        problems.append(DataIssue("encoding", key, f"{path.name} is not UTF-8; read as {encoding}"))
     if _FAILURE_TEXT in text.lower():
-        return [], [*problems, DataIssue("transcript", key, "the recogniser wrote 'Conversion failed'")]
+        why = f"{path.name} holds the error 'Conversion failed' instead of a transcript; used without words"
+        return [], [*problems, DataIssue("transcript", key, why)]
     captions = _parse_captions(text)
     words = [word for start, end, caption in captions for word in spread_words(caption, start, end)]
     if text.strip() and not captions:
-        problems.append(DataIssue("transcript", key, f"no captions in {path.name}"))
+        problems.append(DataIssue("transcript", key, f"no captions in {path.name}; used without words"))
     elif not words:
-        why = "its captions hold no words" if captions else "it is empty"
+        why = "captions hold no words" if captions else "empty file"
         problems.append(DataIssue("no words", key, f"{path.name}: {why}"))
     problems += _find_overlaps(captions, path.name, key)
     return sorted(words, key=lambda word: word.start), problems
 
 
 def _find_overlaps(captions: Iterable[tuple[float, float, str]], name: str, key: str) -> list[DataIssue]:
-    """Captions that begin while another one stands, told once."""
+    """Report, as one issue, the captions that begin before an earlier one ends."""
     ordered = sorted((start, end) for start, end, _ in captions)
     latest = accumulate((end for _, end in ordered), max)
     count = sum(start < end for (start, _), end in zip(ordered[1:], latest, strict=False))
-    why = f"{name}: {count} of {len(ordered)} captions begin before another one ends; words stand in order of time"
+    why = f"{name}: {count} of {len(ordered)} captions begin before another one ends; words are sorted by time"
     return [DataIssue("overlap", key, why)] if count else []
 
 
 def spread_words(text: str, start: float, end: float) -> list[Word]:
-    """The lower-cased words of a text, the time from start to end spread evenly over them."""
+    """Return the lower-case words of a text, with the time from `start` to `end` divided evenly among them."""
     tokens = [token.replace("’", "'").lower() for token in _WORD.findall(_TAG.sub(" ", unescape(text)))]
     step = max(0.0, end - start) / max(1, len(tokens))
     return [Word(token, start + i * step, start + (i + 1) * step) for i, token in enumerate(tokens)]
 
 
 def _decode_text(raw: bytes) -> tuple[str, str | None]:
-    """Return the text and its encoding, None for UTF-8; by mark, by zero bytes, or guessed."""
+    """Return the text and its encoding (None: UTF-8), found by byte-order mark, by zero bytes, or by trial."""
     if raw.startswith(b"\xef\xbb\xbf"):
         return raw.decode("utf-8-sig", errors="replace"), None
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return raw.decode("utf-16", errors="replace"), "utf-16"
     for encoding, zeros in (("utf-16-le", raw[1::2].count(0)), ("utf-16-be", raw[::2].count(0))):
-        if zeros > len(raw) / 8:  # digits and spaces make a quarter of the letters of any subtitle file
+        if zeros > len(raw) / 8:  # ASCII digits and spaces are a quarter of the characters of any subtitle file
             return raw.decode(encoding, errors="replace"), encoding
     for encoding in ("utf-8", "cp1252"):
         with suppress(UnicodeDecodeError):
@@ -82,7 +86,10 @@ def _decode_text(raw: bytes) -> tuple[str, str | None]:
 
 
 def _parse_captions(text: str) -> list[tuple[float, float, str]]:
-    """(start, end, text) of every caption; a line of times opens one, a blank line or a number before it closes it."""
+    """Return (start, end, text) of every caption.
+
+    A caption starts at a line with times and ends at a blank line or at the number before the next times.
+    """
     found: list[tuple[float, float, list[str]]] = []
     body: list[str] | None = None
     for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n"):
@@ -104,34 +111,35 @@ def _parse_seconds(hours: str, minutes: str, seconds: str) -> float:
 
 
 def load_recogniser(folder: Path, language: str) -> Recogniser:
-    """Load a Whisper model of a local folder, in the form that faster-whisper reads. It draws nothing at random.
+    """Load a Whisper model in faster-whisper's format from a local folder; its output is deterministic.
 
-    Raises ConfigError without the extra, for a folder that holds no model, and for a language unknown to it.
+    Raises ConfigError if faster-whisper is not installed, the folder holds no model, or the model does not support the
+    language.
     """
     if find_spec("faster_whisper") is None:
         raise ConfigError(
-            'transcribing needs the extra "asr": .venv/bin/pip install ".[asr]" in the checkout, and a model in a '
-            "local folder; docs/transcripts.md says where it comes from"
+            'transcribing needs the extra "asr" and a local model: run .venv/bin/pip install ".[asr]" in the checkout, '
+            "and see docs/transcripts.md"
         )
     missing = [name for name in MODEL_FILES if not (folder / name).is_file()]
     if missing:
         raise ConfigError(
-            f"{folder} holds no model of faster-whisper: {', '.join(missing)} not found; docs/transcripts.md says "
-            "where one comes from"
+            f"{folder}: no faster-whisper model ({', '.join(missing)} missing); see docs/transcripts.md for where to "
+            "obtain one"
         )
     from faster_whisper import WhisperModel
 
     try:
         model: Any = WhisperModel(str(folder), device="auto", local_files_only=True)
         known = list(model.supported_languages)
-    except Exception as error:  # CTranslate2 and tokenizers have no exceptions of their own
-        raise ConfigError(f"the model of {folder} cannot be loaded: {' '.join(str(error).split())}") from None
+    except Exception as error:  # CTranslate2 and tokenizers raise no specific classes
+        raise ConfigError(f"{folder}: cannot load the model: {' '.join(str(error).split())}") from None
     if language not in (*known, *UNKNOWN_LANGUAGES):
         listed = f"{', '.join(known[:8])}{' and others' if len(known) > 8 else ''}"
-        raise ConfigError(f"the model of {folder} does not know the language '{language}'; it knows {listed}")
+        raise ConfigError(f"{folder}: the model does not support language '{language}'; supported: {listed}")
 
     def transcribe(samples: np.ndarray) -> list[Word]:
-        """Hear the words where someone speaks; stretches without speech are passed over."""
+        """Transcribe the parts with speech."""
         segments, _ = model.transcribe(
             samples,
             language=None if language in UNKNOWN_LANGUAGES else language,
@@ -140,8 +148,8 @@ def load_recogniser(folder: Path, language: str) -> Recogniser:
             temperature=0.0,
             condition_on_previous_text=False,
         )
-        said = [word for segment in segments for word in segment.words or ()]
-        return [Word(word.word, float(word.start), float(word.end)) for word in said]
+        words = [word for segment in segments for word in segment.words or ()]
+        return [Word(word.word, float(word.start), float(word.end)) for word in words]
 
     return transcribe
 
@@ -149,9 +157,9 @@ def load_recogniser(folder: Path, language: str) -> Recogniser:
 def transcribe_clips(
     clips: Sequence[Clip], root: Path, model: Path, language: str, report: Callable[[str, int, int], None]
 ) -> list[DataIssue]:
-    """Write srt/<Class>/<clip>.srt for every clip with sound and without words; report what failed.
+    """Write srt/<Class>/<clip>.srt for every clip with audio and without words; return the clips that failed.
 
-    Raises ConfigError before any work where the model cannot be used.
+    Raises ConfigError, before any work, if the model cannot be used.
     """
     return write_transcripts(clips, root, load_recogniser(model, language), report)
 
@@ -159,24 +167,27 @@ def transcribe_clips(
 def write_transcripts(
     clips: Sequence[Clip], root: Path, recogniser: Recogniser, report: Callable[[str, int, int], None]
 ) -> list[DataIssue]:
-    """The same with any recogniser."""
+    """Do the same as `transcribe_clips` with a given recogniser; existing files are skipped, so a rerun resumes.
+
+    Raises DataError if a file cannot be written or a link leads out of the data folder.
+    """
     paths = {clip: root / "srt" / f"{clip.key}.srt" for clip in clips}
-    wanted = [(clip, path) for clip, path in paths.items() if _needs_transcript(clip, path)]
+    pending = [(clip, path) for clip, path in paths.items() if _needs_transcript(clip, path)]
     problems = []
-    for done, (clip, path) in enumerate(wanted):
-        report("transcribe", done, len(wanted))
+    for done, (clip, path) in enumerate(pending):
+        report("transcribe", done, len(pending))
         try:
             text = _make_subtitles(clip, recogniser)
         except (MediaError, OSError, RuntimeError, ValueError) as error:
-            why = f"no transcript was made: {' '.join(str(error).split())}"
+            why = f"not transcribed: {' '.join(str(error).split())}"
             problems.append(DataIssue("transcribe", clip.key, why))
             continue
         links = [folder for folder in (root / "srt", path.parent) if folder.is_symlink()]
         if any(explain_unsafe_link(folder, root) for folder in links):
-            raise DataError(f"{path.parent} is behind a link that leaves the data folder, or leads nowhere; remove it")
-        if _needs_transcript(clip, path):  # another process may have been faster
+            raise DataError(f"{path.parent}: a link that leaves the data folder or is broken; remove it")
+        if _needs_transcript(clip, path):  # another process may have written it meanwhile
             _write_subtitles(path, text)
-    report("transcribe", len(wanted), len(wanted))
+    report("transcribe", len(pending), len(pending))
     return problems
 
 
@@ -187,19 +198,22 @@ def _needs_transcript(clip: Clip, path: Path) -> bool:
 
 
 def _make_subtitles(clip: Clip, recogniser: Recogniser) -> str:
-    """A caption for each word, so that its time is kept; raises MediaError for a clip without readable sound."""
+    """Return subtitles with one caption per word, which preserves its time.
+
+    Raises MediaError for a clip without readable audio.
+    """
     source = clip.sources.audio or clip.sources.video
     assert source is not None
     samples, _, _ = read_samples(source, clip.key)
     if not len(samples):
-        raise MediaError(f"{source.name} holds no sound")
+        raise MediaError(f"{source.name} holds no audio")
     words = [Word(" ".join(word.text.split()), word.start, word.end) for word in recogniser(samples)]
     words = [word for word in words if word.text] or [Word(SILENCE_CAPTION, 0.0, len(samples) / SAMPLE_RATE)]
     return format_subtitles(words)
 
 
 def format_subtitles(words: Sequence[Word]) -> str:
-    """Format words as an srt file, a caption each."""
+    """Format words as an SRT file with one caption per word."""
     return "\n".join(
         f"{number}\n{_format_timestamp(word.start)} --> {_format_timestamp(max(word.start, word.end))}\n{word.text}\n"
         for number, word in enumerate(words, 1)
@@ -211,10 +225,10 @@ def _write_subtitles(path: Path, text: str) -> None:
         atomic_write(path, text.encode())
     except StoreError as error:
         reason = getattr(error.__cause__, "strerror", None) or error
-        raise DataError(f"cannot write {path}: {reason}; free space or allow writing there, then start again") from None
+        raise DataError(f"cannot write {path}: {reason}; free disk space or fix the permission, then rerun") from None
 
 
 def _format_timestamp(seconds: float) -> str:
-    """Hours, minutes, seconds and thousandths."""
+    """Format seconds as HH:MM:SS,mmm."""
     whole, thousandths = divmod(round(max(0.0, seconds) * 1000), 1000)
     return f"{whole // 3600:02d}:{whole // 60 % 60:02d}:{whole % 60:02d},{thousandths:03d}"

@@ -1,6 +1,6 @@
-"""The real clips beside the checkout, arranged as an Ekman-6 tree in either layout.
+"""Real clips next to the checkout, arranged for tests as an Ekman-6 tree in either layout.
 
-Six acted clips carry a real emotion; the talking heads are put under arbitrary classes. For tests only.
+Six acted clips have their real emotion as class; the talking heads have arbitrary classes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EMOTIONS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "joy", "SAD"
 
 @dataclass(frozen=True)
 class RealClip:
-    """A media file, the class it is put under, and what is said in it."""
+    """Media file with its class, transcript and split."""
 
     path: Path
     label: str
@@ -30,7 +30,7 @@ class RealClip:
 
 
 def real_clips(shared: Path) -> list[RealClip]:
-    """Every clip at hand: 17 with picture and sound, 6 with sound alone; one talking head of each class is for test."""
+    """Return all clips: 17 with video and audio, 6 with audio only; one talking head of each class is for test."""
     acted = []
     for row in _rows(shared / "cremad_clips" / "labels.csv"):
         path = shared / "cremad_clips" / "media" / row["file"]
@@ -44,7 +44,7 @@ def real_clips(shared: Path) -> list[RealClip]:
 
 
 def arrange(clips: list[RealClip], root: Path, layout: str) -> Path:
-    """A tree of frames, mp3 and srt ("imgs"), or of the files as they are with a subtitle beside ("video")."""
+    """Write a tree of frames, mp3 and srt ("imgs"), or of the original files with a subtitle next to each ("video")."""
     for clip in clips:
         sound_only = clip.path.suffix == ".mp3"
         if sound_only:
@@ -63,12 +63,12 @@ def arrange(clips: list[RealClip], root: Path, layout: str) -> Path:
 
 
 def _split_media(clip: RealClip, root: Path) -> None:
-    """Frames at 30 a second and an mp3, as the authors' tools write them."""
-    picture, _ = read_video(clip.path, 128, clip.path.stem)
+    """Write frames at 30 per second and an mp3, like the authors' tools."""
+    video, _ = read_video(clip.path, 128, clip.path.stem)
     folder = root / "imgs" / clip.label / clip.path.stem
     folder.mkdir(parents=True)
-    jpegs = [encode_jpeg(shown) for _, shown in decode_frames(picture.packets, range(len(picture.packets)))]
-    for number, index in enumerate(picture.index, 1):
+    jpegs = [encode_jpeg(frame) for _, frame in decode_frames(video.packets, range(len(video.packets)))]
+    for number, index in enumerate(video.index, 1):
         (folder / f"{number:06d}.jpg").write_bytes(jpegs[index])
     target = root / "mp3" / clip.label / f"{clip.path.stem}.mp3"
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The command on real media, from a folder to a line in a table, in both layouts and with what goes wrong in them."""
+"""Runs of the command on real media in both layouts, from a folder with unusual files to a row of a table."""
 
 import json
 import os
@@ -27,7 +27,7 @@ def bench(*words, **environment):
 
 @pytest.fixture(scope="module", params=["imgs", "video"])
 def tree(request, shared, tmp_path_factory):
-    """Real clips, one listed file that is no media, one that is not there, one that no list names."""
+    """Arrange real clips, one listed file that is no media, one listed file that is missing, and one unlisted file."""
     root = arrange(real_clips(shared), tmp_path_factory.mktemp(request.param) / "ekman6", request.param)
     (root / "video" / "joy").mkdir(parents=True, exist_ok=True)
     (root / "video" / "joy" / "broken.mp4").write_bytes(b"no media at all")
@@ -39,14 +39,14 @@ def tree(request, shared, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def results(tree, tmp_path_factory, ready_mlflow):
-    """A results folder for each tree, in which the first run prepares its clips."""
+    """Return a results folder for each tree; the first run prepares its clips there."""
     folder = tmp_path_factory.mktemp("results")
     shutil.copy(ready_mlflow, folder / "mlflow.db")
     return folder
 
 
 @pytest.mark.slow
-def test_mart_runs_on_real_clips_to_the_end_and_says_what_is_wrong_with_them(tree, results):
+def test_mart_runs_on_real_clips_to_the_end_and_reports_their_issues(tree, results):
     words = ("--method", "mart", "--dataset", "ekman6", *QUICKLY, "--json", str(results / "o.json"))
     done = bench(*words, "--data", str(tree), "--results", str(results), cwd=results)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -55,13 +55,13 @@ def test_mart_runs_on_real_clips_to_the_end_and_says_what_is_wrong_with_them(tre
     assert row["spec"]["data"] == "real" and row["scores"]["test/n"] == 6 and row["error"] is None
     problems = {(problem["what"], problem["where"]) for problem in row["problems"]}
     assert {("unreadable", "joy/broken"), ("missing", "fear/lost"), ("unlisted", "joy/stranger")} <= problems
-    assert sum(what == "no picture" for what, _ in problems) == 6  # the sound-only clips are used all the same
+    assert sum(what == "no picture" for what, _ in problems) == 6  # the clips with audio only are used anyway
     for what, where in problems & {("unreadable", "joy/broken"), ("missing", "fear/lost")}:
         assert what in done.stdout and where in done.stdout
     assert row["notes"]["pretrain/coverage"] >= 0
 
 
 @pytest.mark.slow
-def test_the_folder_may_be_named_by_the_environment(tree, results):
+def test_the_folder_may_be_given_by_the_environment(tree, results):
     done = bench("--method", "majority", "--dataset", "ekman6", BENCH_DATA=str(tree.parent), BENCH_RESULTS=str(results))
     assert done.returncode == 0 and "SAMPLE" not in done.stdout, done.stderr

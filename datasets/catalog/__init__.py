@@ -1,1 +1,1 @@
-"""The known data sets, one module each: its facts, and how names of clips are read."""
+"""Catalog of the known data sets: one module each, with its facts and its rules for clip names."""

@@ -10,19 +10,20 @@ INFO = DatasetInfo(
     name="ekman6",
     title="Ekman-6",
     classes=CLASSES,
-    sentiment=(-1, -1, -1, 1, -1, 1),  # as in the MART authors' code
+    sentiment=(-1, -1, -1, 1, -1, 1),  # from the MART authors' code
     emotions={name: frozenset({name}) for name in CLASSES},
-    reasons=dict.fromkeys(CLASSES, "the lexicon has it by this name"),
+    reasons=dict.fromkeys(CLASSES, "an emotion of the lexicon has this name"),
     language="en",
-    licence="from its authors on request, for research; may not be passed on",
+    licence="research only, on request from the authors; no redistribution",
     cite=(
         "Xu, Fu, Jiang, Li, Sigal: Heterogeneous Knowledge Transfer in Video Emotion Recognition, Attribution and "
         "Summarization, IEEE Transactions on Affective Computing 9(2), 2018, arXiv:1511.04798"
     ),
     obtain=(
-        "ask the authors of arXiv:1511.04798 at Fudan University; docs/datasets.md#ekman6 says where to put the files"
+        "Obtain Ekman-6 from its owners: write to the authors of arXiv:1511.04798 at Fudan University "
+        "(folders: docs/datasets.md#ekman6)"
     ),
-    splits="one official list, 819 for training and 818 for test",
+    splits="one official list: 819 clips for training, 818 for test",
     group="clip",
     clips=1637,
 )

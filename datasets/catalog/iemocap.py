@@ -1,4 +1,4 @@
-"""IEMOCAP: acted dialogues of ten actors in five sessions, by utterance (Busso et al., 2008)."""
+"""IEMOCAP: acted dialogues of ten actors in five sessions, cut into utterances (Busso et al., 2008)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ INFO = DatasetInfo(
     name="iemocap",
     title="IEMOCAP",
     classes=("Anger", "Happy", "Neutral", "Sadness"),
-    sentiment=(-1, 1, 0, -1),  # ours; the paper names no map
+    sentiment=(-1, 1, 0, -1),  # ours; the paper gives no map
     emotions={
         "Anger": frozenset({"anger"}),
         "Happy": frozenset({"joy"}),
@@ -20,10 +20,10 @@ INFO = DatasetInfo(
         "Sadness": frozenset({"sadness"}),
     },
     reasons={
-        "Anger": "the lexicon has it by this name",
-        "Happy": "joy is the lexicon's word for it; excited utterances are merged into it",
-        "Neutral": "no cue agrees with a segment that is judged neutral, so none would be of use",
-        "Sadness": "the lexicon has it by this name",
+        "Anger": "an emotion of the lexicon has this name",
+        "Happy": "the lexicon calls it joy; includes the excited utterances",
+        "Neutral": "a cue never agrees with a neutral segment, so cues would be useless",
+        "Sadness": "an emotion of the lexicon has this name",
     },
     unreached=("Neutral",),
     aliases={  # the codes of its label files, the names in its documentation, and the merged class
@@ -33,16 +33,16 @@ INFO = DatasetInfo(
         "sad": "Sadness",
     },
     language="en",
-    licence="under a signed release form of its owners, for research; may not be passed on",
+    licence="research only, by a signed release form of the owners; no redistribution",
     cite=(
         "Busso, Bulut, Lee, Kazemzadeh, Mower, Kim, Chang, Lee, Narayanan: IEMOCAP: Interactive emotional dyadic "
         "motion capture database, Language Resources and Evaluation 42(4), 2008, doi:10.1007/s10579-008-9076-6"
     ),
     obtain=(
-        "fill in the release form at https://sail.usc.edu/iemocap/iemocap_release.htm; "
-        "docs/datasets.md#iemocap says where to put the files"
+        "Obtain IEMOCAP from its owners: fill in the release form at "
+        "https://sail.usc.edu/iemocap/iemocap_release.htm (folders: docs/datasets.md#iemocap)"
     ),
-    splits="one session for test, the next for validation, three for training",
+    splits="one session for test, the next one for validation, the other three for training",
     group="session",
     folds=SESSIONS,
     fold="session left out",
@@ -52,7 +52,7 @@ _UTTERANCE_ID = re.compile(r"Ses0([1-5])[FM]_(?:impro|script)\w+_[FM]\w*\d{3}")
 
 
 def parse_session(clip: str) -> int | None:
-    """1 of "Ses01F_impro01_F012"; None for what is no id of an utterance."""
+    """Return the session of an utterance (1 for "Ses01F_impro01_F012"), or None for other names."""
     found = _UTTERANCE_ID.fullmatch(clip)
     return int(found[1]) if found else None
 

@@ -1,4 +1,4 @@
-"""PERR: the relationship of two people in a scene of a drama, on the corpus ERATO (Gao et al., 2021)."""
+"""PERR: the relationship of two people in a drama scene, on the ERATO corpus (Gao et al., 2021)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ INFO = DatasetInfo(
     name="perr",
     title="PERR (ERATO)",
     classes=("Neutral", "Mild", "Intimate", "Tense", "Hostile"),
-    sentiment=(0, 1, 1, -1, -1),  # as in the MART authors' code; neutral as 0 is ours
+    sentiment=(0, 1, 1, -1, -1),  # from the MART authors' code; the 0 of Neutral is ours
     emotions={
         "Neutral": frozenset(),
         "Mild": frozenset({"trust"}),
@@ -18,33 +18,33 @@ INFO = DatasetInfo(
         "Hostile": frozenset({"anger", "disgust"}),
     },
     reasons={
-        "Neutral": "no cue agrees with a segment that is judged neutral, so none would be of use",
-        "Mild": "ours: calm goodwill, whose word in Plutchik's wheel is acceptance, a weak trust",
-        "Intimate": "ours: joy with trust is Plutchik's love; a word of trust speaks for Mild as well",
-        "Tense": "ours: strain without attack, unease and hurt; anger is left to Hostile to tell the two apart",
-        "Hostile": "ours: attack and contempt, which is anger with disgust in Plutchik's wheel",
+        "Neutral": "a cue never agrees with a neutral segment, so cues would be useless",
+        "Mild": "ours: calm goodwill; Plutchik's wheel names it acceptance, a weak form of trust",
+        "Intimate": "ours: joy and trust form love in Plutchik's wheel; words of trust also count for Mild",
+        "Tense": "ours: strain, unease and hurt without attack; anger counts for Hostile only, to separate the two",
+        "Hostile": "ours: attack and contempt; anger and disgust form contempt in Plutchik's wheel",
     },
     unreached=("Neutral",),
-    language="zh",  # probably: a corpus of drama from a Chinese company; unverified
-    licence="under a signed agreement with its owners; may not be passed on",
+    language="zh",  # unverified: the corpus comes from a Chinese company
+    licence="by a signed agreement with the owners; no redistribution",
     cite=(
         "Gao, Zhao, Zhang, Cai: Pairwise Emotional Relationship Recognition in Drama Videos: Dataset and Benchmark, "
         "ACM Multimedia 2021, arXiv:2109.11243"
     ),
     obtain=(
-        "sign the agreement at https://github.com/CTI-VISION/PERR and send it as its page says; "
-        "docs/datasets.md#perr says where to put the files"
+        "Obtain PERR from its owners: sign the agreement on https://github.com/CTI-VISION/PERR and send it as "
+        "described there (folders: docs/datasets.md#perr)"
     ),
-    splits="lists given by the user",
-    group="drama",  # where the id tells it
+    splits="lists supplied by the user",
+    group="drama",  # guessed from the clip's name
     clips=31182,
 )
 
 
 def guess_drama(clip: str) -> str | None:
-    """The name before the numbers at the end, "HappyHome" of "HappyHome_03_0012"; None without numbers or name.
+    """Return the part of a clip's name before its last numbers, "HappyHome" for "HappyHome_03_0012".
 
-    The form of the ids is unverified, so the answer is a guess.
+    Returns None for a name without numbers or letters. The format of the names is unverified, so this is a guess.
     """
     name = clip.rstrip("0123456789_-. ")
     numbered = clip[-1:].isdecimal() and any(letter.isalpha() for letter in name)

@@ -10,17 +10,17 @@ INFO = DatasetInfo(
     name="videoemotion8",
     title="VideoEmotion-8",
     classes=CLASSES,
-    sentiment=(-1, 1, -1, -1, 1, -1, 1, 1),  # as in the MART authors' code
+    sentiment=(-1, 1, -1, -1, 1, -1, 1, 1),  # from the MART authors' code
     emotions={name: frozenset({name.lower()}) for name in CLASSES},
-    reasons=dict.fromkeys(CLASSES, "the lexicon has it by this name"),
+    reasons=dict.fromkeys(CLASSES, "an emotion of the lexicon has this name"),
     language="en",
-    licence="for research only, without warranty; may not be passed on",
+    licence="research only, without warranty; no redistribution",
     cite="Jiang, Xu, Xue: Predicting Emotions in User-Generated Videos, AAAI 2014, doi:10.1609/aaai.v28i1.8724",
     obtain=(
-        "ask its authors (https://fvl.fudan.edu.cn/dataset/predemo/list.htm is their page); "
-        "docs/datasets.md#videoemotion8 says where to put the files"
+        "Obtain VideoEmotion-8 from its owners: write to the authors, "
+        "see https://fvl.fudan.edu.cn/dataset/predemo/list.htm (folders: docs/datasets.md#videoemotion8)"
     ),
-    splits="ten official lists, about 2:1",
+    splits="ten official lists, training to test about 2:1",
     group="clip",
     folds=tuple(range(1, 11)),
     fold="official list",

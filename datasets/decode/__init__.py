@@ -1,1 +1,1 @@
-"""Decoders: media files to frames and log-mel frames."""
+"""Decoders of media files: video frames, log-mel energies and words."""

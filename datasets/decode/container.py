@@ -1,7 +1,6 @@
-"""Media files opened and decoded packet by packet, with their time stamps repaired.
+"""Media containers: decoding packet by packet, repair of time stamps, and header facts.
 
-A file is decoded to its end: packets that cannot be decoded are skipped and reported. Its header (container, length)
-is read before anything is decoded.
+A damaged file is decoded to its end: packets that cannot be decoded are skipped and reported.
 """
 
 from __future__ import annotations
@@ -18,36 +17,39 @@ import numpy as np
 from bench.errors import MediaError
 from bench.types import DataIssue
 
-MAX_FRAME_GAP = 60.0  # seconds; what a time stamp says beyond is no still but a fault of the file
-MAX_CLIP_SECONDS = 3600.0  # seconds; a clip of this length is none: it is left out before it fills the memory
-MAX_JITTER = 0.25  # seconds; a frame out of order by less is shown where it comes, and the time line goes on
-DECODE_ERRORS = (av.FFmpegError, ValueError)  # what PyAV says of bytes that it cannot read
+MAX_FRAME_GAP = 60.0  # seconds; a larger gap between time stamps is an error of the file, not a still image
+MAX_CLIP_SECONDS = 3600.0  # a clip of this length is refused before it fills the memory
+MAX_JITTER = 0.25  # seconds; a frame that is early by less counts as jitter, not as a jump
+DECODE_ERRORS = (av.FFmpegError, ValueError)  # raised by PyAV for unreadable bytes
 
-av.logging.set_level(av.logging.PANIC)  # FFmpeg's complaints come as exceptions, not on the screen
+av.logging.set_level(av.logging.PANIC)  # FFmpeg's errors arrive as exceptions; keep them off the screen
 
-CONTAINERS_BY_SUFFIX = {  # suffix -> names of the containers that it may stand for
+CONTAINERS_BY_SUFFIX = {  # suffix -> names of the containers it is used for
     **{f".{name}": {name} for name in ("mp4", "mov", "m4a", "webm", "avi", "flv", "mp3", "wav", "flac", "ogg")},
     ".mkv": {"matroska"},
     ".mpg": {"mpeg", "mpegvideo", "mpegts"},
 }
-# the duration of formats whose time stamps may jump, or that have no index, is a guess
+# FFmpeg only estimates the duration of formats whose time stamps may jump or that have no index
 _GUESSED_DURATION = (av.format.Flags.ts_discont | av.format.Flags.generic_index).value
 
 
 class ClipTooLong(MediaError):
-    """Media of an hour and more."""
+    """Error for media of MAX_CLIP_SECONDS (one hour) or more."""
 
 
 def check_length(seconds: float, name: str) -> None:
-    """Raise ClipTooLong for media of an hour and more."""
+    """Raise ClipTooLong for media of one hour or more."""
     if seconds >= MAX_CLIP_SECONDS:
         raise ClipTooLong(
-            f"{name} is {MAX_CLIP_SECONDS / 60:.0f} minutes long or longer, which is no clip; cut it into clips"
+            f"{name} is {MAX_CLIP_SECONDS / 60:.0f} minutes long or longer, too long for a clip; cut it into clips"
         )
 
 
 def open_media(path: Path) -> Any:
-    """A container; raises MediaError for a file that is none, OSError for one that is out of reach."""
+    """Open a media file as a PyAV container.
+
+    Raises MediaError for a file that is no media, OSError for one that cannot be accessed.
+    """
     if path.stat().st_size == 0:
         raise MediaError(f"{path.name} is empty (0 bytes)")
     try:
@@ -57,32 +59,32 @@ def open_media(path: Path) -> Any:
 
 
 def find_video_streams(container: Any) -> list[Any]:
-    """The streams of moving pictures: the cover of a record is none."""
+    """Return the video streams, without cover art."""
     return [s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic]
 
 
 def describe_error(error: Exception) -> str:
-    """What went wrong, on one line."""
+    """Return the message of an error on one line."""
     text = getattr(error, "strerror", None) or str(error)
     return " ".join(text.split())
 
 
 class StreamDecoder:
-    """A stream decoded packet by packet; packets that cannot be are skipped and counted."""
+    """Decoder of one stream, packet by packet; packets that cannot be decoded are skipped and counted."""
 
     def __init__(self, container: Any, stream: Any, name: str) -> None:
         if stream.codec_context is None:
-            raise MediaError(f"{name} holds {stream.type} that no decoder knows")
+            raise MediaError(f"{name}: no decoder for its {stream.type}; convert the file")
         self._container, self._stream, self._name = container, stream, name
-        self._kind = stream.type  # a stream must not be asked once its container is closed
+        self._kind = stream.type  # a stream must not be read after its container is closed
         self._packets = self._lost = self._decoded = self._corrupt = 0
         self._reason = self._stopped = ""
-        self._rotation = 0  # degrees by which the picture is to be turned to stand upright
+        self._rotation = 0  # degrees, from the metadata, that make the frame upright
         self._content = hashlib.sha256()
         self.lost_seconds = 0.0  # seconds of the packets skipped since it was last set to 0
 
     def iter_frames(self) -> Iterator[Any]:
-        """Yield every frame that can be decoded; raises MediaError where there is none but ought to be."""
+        """Yield every frame that can be decoded; raises MediaError if packets failed and none was decoded."""
         try:
             for packet in self._container.demux(self._stream):
                 self._packets += packet.size > 0
@@ -100,11 +102,11 @@ class StreamDecoder:
         except DECODE_ERRORS as error:
             self._stopped = self._reason = describe_error(error)
         if self._reason and not self._decoded:
-            raise MediaError(f"{self._name} holds no {self._kind} that can be decoded ({self._reason})")
+            raise MediaError(f"{self._name}: its {self._kind} cannot be decoded ({self._reason})")
 
     @property
     def digest(self) -> str:
-        """The sha256 of what was decoded so far, whatever the time stamps and container; empty for nothing."""
+        """Return the sha256 of the frames decoded so far, without time stamps and container; "" if none."""
         return self._content.hexdigest() if self._decoded else ""
 
     def _record_frame(self, frame: Any) -> None:
@@ -119,20 +121,20 @@ class StreamDecoder:
                 self._content.update(lines[:, :width].tobytes())
 
     def list_issues(self, key: str) -> list[DataIssue]:
-        """List what could not be decoded, or had to be turned, each kind once."""
+        """Return an issue for each kind of problem: rotated, damaged or truncated."""
         lost = f"{self._lost} of {self._packets} {self._kind} packets cannot be decoded ({self._reason}); skipped"
-        corrupt = f"{self._corrupt} of {self._decoded} frames of {self._kind} are damaged; used as they come out"
+        corrupt = f"{self._corrupt} of {self._decoded} {self._kind} frames are damaged; used as decoded"
         found = (
-            (self._rotation, "rotated", f"turned by {self._rotation % 360} degrees; shown upright"),
+            (self._rotation, "rotated", f"rotated by {self._rotation % 360} degrees in the file; used upright"),
             (self._lost, "damaged", lost),
             (self._corrupt, "damaged", corrupt),
-            (self._stopped, "truncated", f"{self._kind} stopped ({self._stopped})"),
+            (self._stopped, "truncated", f"{self._kind} ends early ({self._stopped}); used up to there"),
         )
-        return [DataIssue(what, key, f"{self._name}: {why}") for there, what, why in found if there]
+        return [DataIssue(what, key, f"{self._name}: {why}") for applies, what, why in found if applies]
 
 
 def _get_plane_widths(frame: Any) -> list[int]:
-    """Bytes of a line of each plane, without what only fills it up."""
+    """Return the bytes per row of each plane, without padding."""
     form = frame.format
     if len(frame.planes) == 1:
         return [min(frame.planes[0].line_size, -(-frame.planes[0].width * form.padded_bits_per_pixel // 8))]
@@ -142,20 +144,21 @@ def _get_plane_widths(frame: Any) -> list[int]:
 
 @dataclass
 class TimestampRepair:
-    """Time stamps as seconds from the first frame, never backwards.
+    """Time stamps as seconds from the first frame that never go backwards.
 
-    A step back, or one forwards of more than a minute, counts as the mean step, and the time line goes on from there;
-    unless the next stamp is back on the old line, so that one wrong stamp displaces no others.
+    A jump (backwards, or forwards by more than MAX_FRAME_GAP) is replaced by one mean step, and later stamps are
+    shifted accordingly. If the next stamp fits the old shift, that one is restored, so that a single wrong stamp does
+    not displace the others.
     """
 
     step: float  # mean seconds from frame to frame
     jumps: int = 0
     _last: float | None = None
     _shift: float = 0.0
-    _previous_shift: float = 0.0  # the shift of the old line
+    _previous_shift: float = 0.0  # the shift before the last jump
 
     def repair(self, stamp: float | None) -> float:
-        """When the next frame is shown; without a time stamp, one step after the last."""
+        """Return the time of the next frame; without a stamp (None), one step after the last."""
         if self._last is None:
             self._last, self._shift = 0.0, -(stamp or 0.0)
             self._previous_shift = self._shift
@@ -173,22 +176,22 @@ class TimestampRepair:
         return now
 
     def list_issues(self, key: str, name: str) -> list[DataIssue]:
-        """List the jumps, as one issue."""
-        jumps = f"time stamps step back or jump by over {MAX_FRAME_GAP:.0f} s, times: {self.jumps}"
-        return [DataIssue("time stamps", key, f"{name}: {jumps}; taken as adjacent")] if self.jumps else []
+        """Return one issue that counts the jumps; [] if there are none."""
+        jumps = f"time stamps go back or jump by over {MAX_FRAME_GAP:.0f} s (times: {self.jumps})"
+        return [DataIssue("time stamps", key, f"{name}: {jumps}; frames used as consecutive")] if self.jumps else []
 
 
 def read_header(path: Path, key: str) -> tuple[float | None, list[DataIssue]]:
-    """Seconds that a file's header states (None: it states none, or guesses), and what is odd about the file.
+    """Return the duration in a file's header in seconds (None: not stated or only estimated), and the issues found.
 
-    Raises ClipTooLong for an hour and more, MediaError for a file that cannot be opened.
+    Raises ClipTooLong for one hour or more, MediaError for a file that cannot be opened.
     """
     with open_media(path) as container:
         names = container.format.name
         seconds = 0.0 if container.format.flags & _GUESSED_DURATION else (container.duration or 0) / av.time_base
         counted = max((s.frames / s.average_rate for s in find_video_streams(container) if s.average_rate), default=0)
     check_length(seconds, path.name)
-    wanted = CONTAINERS_BY_SUFFIX.get(path.suffix.lower(), set())
-    odd = wanted and not wanted & set(names.split(","))
-    issue = DataIssue("container", key, f"{path.name} is {names} inside; read as that")
-    return max(seconds, float(counted)) or None, [issue] if odd else []
+    expected = CONTAINERS_BY_SUFFIX.get(path.suffix.lower(), set())
+    mismatch = expected and not expected & set(names.split(","))
+    issue = DataIssue("container", key, f"{path.name} is {names} inside; read as such")
+    return max(seconds, float(counted)) or None, [issue] if mismatch else []

@@ -1,7 +1,7 @@
-"""What comes out of a clip with a white flash and a 1 kHz beep: when each of them is in the decoded clip.
+"""Measure when a white flash and a 1 kHz beep occur in a decoded clip.
 
-The clips of ../shared/data/odd_media, and the one that `write_frames_at_25` makes, show a white picture and sound
-a beep for 0.4 s; all else in them is dark and silent. So two times say whether picture and sound are where they belong.
+The clips of ../shared/data/odd_media, and the one written by `write_frames_at_25`, are white and beep for 0.4 s and
+are dark and silent otherwise. The two times show whether video and audio are synchronised.
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from datasets.decode.video import decode_frames, encode_jpeg
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
 
 SIDE, MELS = 112, 64  # pixels of the short side, mel bins
-WHITE = 150  # of 255; the mean grey of a picture within the flash is above it
-LOUD = 8.0  # log mel energy by which the beep may fall below its loudest moment
+WHITE = 150  # of 255; frames of the flash have a higher mean grey level
+LOUD = 8.0  # log-mel energy by which the beep may fall below its loudest moment
 
 Span = tuple[float, float]  # seconds from the clip's start: first and last moment
 
 
 @dataclass(frozen=True)
 class Decoded:
-    """A decoded clip in a few numbers; times are seconds from its start."""
+    """Measurements of a decoded clip; times are seconds from its start."""
 
-    picture: float  # seconds of picture
-    sound: float  # seconds of sound
+    picture: float  # seconds of video
+    sound: float  # seconds of audio
     size: tuple[int, int]  # pixels: height, width
-    flash: Span | None  # None: no picture is white
-    beep: Span | None  # None: nothing is to be heard
+    flash: Span | None  # None: no frame is white
+    beep: Span | None  # None: the audio is silent
     words: int
     problems: tuple[DataIssue, ...]
 
 
 @cache
 def decode(files: ClipSources) -> Decoded:
-    """Decode a clip as `prepare` does, once for all tests; raises what decode_clip raises."""
+    """Decode a clip like `prepare`, once for all tests; raises the errors of decode_clip."""
     data, facts = decode_clip(Clip("joy/a", 0, "train", "a", files), SIDE, MELS)
     return Decoded(
         picture=facts["frames"] / FRAME_RATE,
@@ -57,14 +57,14 @@ def decode(files: ClipSources) -> Decoded:
 
 
 def decode_video(path: Path) -> Decoded:
-    """Decode a clip that is one file of picture and sound."""
+    """Decode a clip that is one file with video and audio."""
     return decode(ClipSources(video=path, root=path.parent))
 
 
 def write_frames_at_25(root: Path) -> ClipSources:
-    """Write 6 s as 25 numbered pictures a second and an mp3, flash and beep both at 4.0 s.
+    """Write 6 s as 25 numbered frames per second and an mp3, flash and beep both at 4.0 s.
 
-    The same input as ../shared/data/odd_media/15-frames-at-25/make.sh makes with ffmpeg.
+    Equal to the output of ../shared/data/odd_media/15-frames-at-25/make.sh, which needs ffmpeg.
     """
     frames, audio = root / "imgs/joy/a", root / "mp3/joy/a.mp3"
     frames.mkdir(parents=True)
@@ -84,7 +84,7 @@ def write_frames_at_25(root: Path) -> ClipSources:
 
 
 def _flash(data: dict[str, np.ndarray]) -> Span | None:
-    """From the first to the last white picture."""
+    """Return the seconds of the first and the last white frame."""
     packets = tuple(bytes(data["packets"][start:end]) for start, end in pairwise(data["offsets"]))
     grey = {place: picture.mean() for place, picture in decode_frames(packets, range(len(packets)))}
     white = np.flatnonzero([grey[int(place)] > WHITE for place in data["index"]])
@@ -92,7 +92,7 @@ def _flash(data: dict[str, np.ndarray]) -> Span | None:
 
 
 def _beep(sound: np.ndarray) -> Span | None:
-    """From the first to the last loud moment of (F, M) log mel energies."""
+    """Return the seconds of the first and the last loud moment of (F, M) log-mel energies."""
     if not sound.shape[1] or is_silent(sound):
         return None
     level = sound.astype(np.float32).max(1)

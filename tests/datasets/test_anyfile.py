@@ -1,3 +1,5 @@
+"""Media files opened for prediction."""
+
 import numpy as np
 import pytest
 
@@ -28,14 +30,14 @@ def test_a_file_is_opened_whole_with_its_words_and_leaves_nothing(tmp_path):
     assert not list((tmp_path / "work").rglob("*.safetensors"))
 
 
-def test_stills_show_the_middles_of_the_slots(tmp_path):
+def test_slot_frames_show_the_middles_of_the_slots(tmp_path):
     path = write_media(tmp_path / "clip.mp4", 2.0)
     opened = open_media_file(path, None, SAMPLING, tmp_path / "work")
     for still, (start, end) in zip(read_slot_frames(path, opened), opened.slots, strict=True):
         assert still.shape[0] == anyfile.STILL_SIDE and abs(still.mean() - brightness((start + end) / 2)) < 12
 
 
-def test_stills_of_a_long_clip_are_what_the_predictor_saw(tmp_path, monkeypatch):
+def test_slot_frames_of_a_long_clip_are_those_of_the_predictor(tmp_path, monkeypatch):
     path = write_media(tmp_path / "clip.mp4", 1.0)
     opened = open_media_file(path, None, SAMPLING, tmp_path / "work")
     monkeypatch.setattr(anyfile, "MAX_REREAD_SECONDS", 0.5)
@@ -43,24 +45,24 @@ def test_stills_of_a_long_clip_are_what_the_predictor_saw(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(("part", "present"), [("picture", [False, True, False]), ("sound", [True, False, False])])
-def test_sound_or_picture_alone_is_enough(part, present, tmp_path):
+def test_audio_or_video_alone_is_enough(part, present, tmp_path):
     path = write_media(tmp_path / "clip.mkv", 1.0, **{part: False})
     opened = open_media_file(path, None, SAMPLING, tmp_path / "work")
     assert opened.clip.present.tolist() == present and [p.what for p in opened.issues] == [f"no {part}"]
     assert len(read_slot_frames(path, opened)) == (4 if present[0] else 0)
 
 
-def test_what_cannot_be_read_is_told_by_name(tmp_path, monkeypatch):
+def test_the_error_of_an_unreadable_file_names_it(tmp_path, monkeypatch):
     (tmp_path / "broken.mp4").write_bytes(b"no media")
     (tmp_path / "text.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nwords\n")
     long = write_media(tmp_path / "long.mp4", 1.0)
     monkeypatch.setattr(anyfile, "MAX_FILE_SECONDS", 0.5)
     for path, why in (
         (tmp_path / "broken.mp4", "broken.mp4 cannot be opened"),
-        (tmp_path / "text.srt", "neither picture nor sound"),
-        (tmp_path / "gone.mp4", "is not there"),
+        (tmp_path / "text.srt", "neither video nor audio"),
+        (tmp_path / "gone.mp4", "no such file: .*gone.mp4"),
         (tmp_path, "is a folder"),
-        (long, "long.mp4 lasts"),
+        (long, "long.mp4 lasts .* cut the file"),
     ):
         with pytest.raises(MediaError, match=why):
             open_media_file(path, None, SAMPLING, tmp_path / "work")

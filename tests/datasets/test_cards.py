@@ -1,4 +1,4 @@
-"""The cards of the five data sets: facts that hold together, ids that tell groups, and the lists that ship."""
+"""Facts of the five data sets: consistency, groups parsed from names, and the shipped lists."""
 
 import csv
 import re
@@ -27,16 +27,16 @@ def shipped(name):
 
 
 def counted(card, label):
-    """Entries of the lexicon that speak for a class, those of them with its sign, and the single words of these."""
+    """Count the lexicon's entries with an emotion of a class, of these those with its sign, of these single words."""
     sign = card.sentiment[card.classes.index(label)]
-    speaking = [row for row in entries().items() if row[0][0] & card.emotions[label]]
-    own = [row for row in speaking if (1 if row[0][1] else -1) == sign]
-    return tuple(sum(count for _, count in rows) for rows in (speaking, own, [row for row in own if row[0][2]]))
+    cues = [row for row in entries().items() if row[0][0] & card.emotions[label]]
+    agreeing = [row for row in cues if (1 if row[0][1] else -1) == sign]
+    return tuple(sum(count for _, count in rows) for rows in (cues, agreeing, [row for row in agreeing if row[0][2]]))
 
 
 @cache
 def entries():
-    """(emotions, whether positive, whether a single word) -> how many entries of the lexicon."""
+    """Count the entries of the lexicon by (emotions, positive or not, single word or not)."""
     lexicon = load_lexicon("nrc")
     found = ((concept, lexicon.find_entry(concept)) for concept in lexicon.polarities)
     return Counter((entry.emotions, entry.polarity > 0, "_" not in concept) for concept, entry in found if entry)
@@ -68,13 +68,13 @@ def test_another_name_of_a_class_is_in_lower_case_and_no_class_itself(card):
 def test_the_page_shows_the_card_and_the_cues_as_counted(card):
     section = DOC.split(f"\n## {card.name}\n")[1].split("\n## ")[0]
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
-    wanted = [
+    expected = [
         [label, "-0+"[sign + 1], ", ".join(sorted(card.emotions[label])) or "none"]
         + [str(number) for number in counted(card, label)]
         + [card.reasons[label]]
         for label, sign in zip(card.classes, card.sentiment, strict=True)
     ]
-    assert rows[2:] == wanted
+    assert rows[2:] == expected
     assert card.cite in " ".join(section.split())
     assert f"docs/datasets.md#{card.name}" in card.obtain
     assert all(link.rstrip(";,") in section for link in re.findall(r"https?://[^ )]+", card.obtain))
@@ -86,7 +86,7 @@ def test_folds_are_the_official_lists_and_the_sessions():
     assert [card.name for card in CARDS if card.overlap] == ["videoemotion8"]
 
 
-def test_an_utterance_tells_its_session_and_anything_else_none():
+def test_the_session_is_parsed_from_an_utterance_and_from_nothing_else():
     assert iemocap.parse_session("Ses01F_impro01_F012") == 1
     assert iemocap.parse_session("Ses05M_script03_2_M041") == 5
     assert iemocap.parse_session("Ses05M_script01_1b_M000") == 5
@@ -95,8 +95,8 @@ def test_an_utterance_tells_its_session_and_anything_else_none():
     assert [iemocap.parse_session(name) for name in others] == [None] * 6
 
 
-def test_a_clip_of_affwild2_tells_its_video_and_its_split():
-    told = {
+def test_the_video_and_the_split_are_parsed_from_a_clip_of_affwild2():
+    expected = {
         "12-24-1920x1080_Train_0to100": ("12-24-1920x1080", "train"),
         "video5_left_Validation_31to60": ("video5", "test"),
         "video5_Val_31to60": ("video5", "test"),
@@ -106,11 +106,11 @@ def test_a_clip_of_affwild2_tells_its_video_and_its_split():
         "video5_Train_": (None, None),
         "_Train_1to2": (None, None),
     }
-    assert {name: (affwild2.parse_video(name), affwild2.parse_split(name)) for name in told} == told
+    assert {name: (affwild2.parse_video(name), affwild2.parse_split(name)) for name in expected} == expected
 
 
-def test_a_drama_is_the_name_before_the_numbers_and_none_when_unsure():
-    told = {
+def test_a_drama_is_the_name_before_the_numbers_or_none():
+    expected = {
         "HappyHome_03_0012": "HappyHome",
         "HappyHome12": "HappyHome",
         "都挺好-01-2": "都挺好",
@@ -121,7 +121,7 @@ def test_a_drama_is_the_name_before_the_numbers_and_none_when_unsure():
         "12_34": None,
         "": None,
     }
-    assert {name: perr.guess_drama(name) for name in told} == told
+    assert {name: perr.guess_drama(name) for name in expected} == expected
 
 
 @pytest.mark.parametrize(("name", "train", "test"), [("ekman6.csv", 819, 818), ("videoemotion8-01.csv", 732, 367)])
@@ -145,9 +145,9 @@ def test_the_clips_of_ekman6_alternate_between_training_and_test():
 @pytest.mark.parametrize("name", LISTS)
 def test_the_shipped_lists_are_the_real_ones_row_by_row(name, shared):
     folder, card = LISTS[name]
-    wanted = []
+    expected = []
     for split in ("train", "test"):
         for line in (shared / "ve8_ek6_lists" / folder / f"{split}list01.txt").read_text("utf-8").splitlines():
             label, clip = line.split("/")
-            wanted.append((clip.removesuffix(f" {card.classes.index(label) + 1}"), label, split))
-    assert shipped(name) == wanted
+            expected.append((clip.removesuffix(f" {card.classes.index(label) + 1}"), label, split))
+    assert shipped(name) == expected

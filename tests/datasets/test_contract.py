@@ -1,4 +1,4 @@
-"""The contract of a corpus: the built-in sample and the prepared clips of real files keep the same one."""
+"""Contract of DatasetSplits, for the built-in sample and for the prepared clips of real files."""
 
 from dataclasses import replace
 from functools import partial
@@ -31,7 +31,7 @@ def corpus(request, tmp_path_factory, few_drawn):
         patch.delenv("BENCH_DATA", raising=False)
         patch.setattr("datasets.paths.PROJECT_ROOT", cache)
         patch.setattr("datasets.splits.ensure_sample", partial(ensure_sample, clips=6, training=5))
-        patch.setattr("datasets.sample.CLIP_SECONDS", (2.0, 2.5))  # of those drawn here
+        patch.setattr("datasets.sample.CLIP_SECONDS", (2.0, 2.5))  # shorter, to be fast
         folder = None if kind == "sample" else write_tree(cache / "tree", entry.info, 5, 1, seconds=0.4)
         return entry.load(SplitRequest(folder, cache, SAMPLING.size, SAMPLING.mels, 0))
 
@@ -47,7 +47,7 @@ def test_splits_share_no_clip_and_no_group(corpus):
     assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
 
 
-def test_every_clip_opens_in_the_shape_that_was_asked_for(corpus):
+def test_every_clip_opens_in_the_requested_shape(corpus):
     for found in sets(corpus).values():
         assert isinstance(found, ClipSet)
         for place, clip in enumerate(found.clips):
@@ -67,7 +67,7 @@ def test_a_clip_reads_the_same_each_time_and_another_way_in_another_epoch(corpus
     assert torch.equal(read(still, RngTree(0), 0).video, read(still, RngTree(5), 7).video)
 
 
-def test_only_the_sample_says_that_it_is_one_and_knows_the_truth(corpus):
+def test_only_the_sample_is_marked_as_one_and_has_truth(corpus):
     assert corpus.is_sample == bool(corpus.truth)
     if corpus.is_sample:
         assert set(corpus.truth) == {clip.key for clip in chain(*(found.clips for found in sets(corpus).values()))}

@@ -1,4 +1,4 @@
-"""The folder tree: media by class and clip, links, names that leave the folder, media that are missing or misspelt."""
+"""Folder trees: media by class and clip, links, names that leave the folder, missing media, class names."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from tests.datasets.trees import write_lists
 
 @pytest.fixture
 def tree(tmp_path):
-    """Two clips of each class as empty files: indexing opens none."""
+    """Write two clips of each class as empty files, since indexing opens none."""
     for name in INFO.classes:
         for number in range(2):
             for path in (f"video/{name}/c{number}.mp4", f"srt/{name}/c{number}.srt"):
@@ -89,32 +89,32 @@ def test_a_class_folder_that_is_a_link_out_of_the_folder_is_not_followed(tree, t
 
 
 @pytest.mark.parametrize("target", ["../../nowhere.mp4", "c0.mp4"], ids=["dangling", "circle"])
-def test_a_link_that_leads_nowhere_costs_its_clip_alone(tree, target):
+def test_a_broken_link_loses_only_its_clip(tree, target):
     (tree / "video/joy/c0.mp4").unlink()
     (tree / "video/joy/c0.mp4").symlink_to(target)
     _, clips, problems = index_tree(tree, INFO)
     assert len(clips) == 11
     assert {(p.what, p.where) for p in problems} == {("link", "joy/c0"), ("missing", "joy/c0")}
-    assert "leads nowhere" in problems[0].why
+    assert "a broken link" in problems[0].why
 
 
-def test_where_links_were_refused_the_error_says_so(tree, tmp_path_factory):
+def test_the_error_mentions_refused_links(tree, tmp_path_factory):
     outside = tmp_path_factory.mktemp("outside") / "video"
     (tree / "video").rename(outside)
     (tree / "video").symlink_to(outside)
     for path in sorted((tree / "srt").rglob("*.srt")):
         path.unlink()
-    with pytest.raises(DataError, match=r"holds no media of Ekman-6 \(links not followed, .*: 1\)"):
+    with pytest.raises(DataError, match=r"no media files of Ekman-6 \(1 links .* were not followed\)"):
         index_tree(tree, INFO)
 
 
-def test_of_two_files_of_one_clip_the_first_by_name_is_used_and_the_other_told(tree):
+def test_of_two_files_of_one_clip_the_first_by_name_is_used_and_the_other_reported(tree):
     (tree / "video/joy/c0.avi").touch()
     _, clips, problems = index_tree(tree, INFO)
     (clip,) = [clip for clip in clips if clip.key == "joy/c0"]
     assert clip.sources.video == tree / "video/joy/c0.avi"
     assert [(p.what, p.where) for p in problems] == [("two files", "joy/c0")]
-    assert "joy/c0.avi is used" in problems[0].why and "c0.mp4 is not" in problems[0].why
+    assert "joy/c0.avi is used" in problems[0].why and "c0.mp4 is ignored" in problems[0].why
 
 
 def test_a_folder_with_the_name_of_a_video_is_no_video(tree):
@@ -129,7 +129,7 @@ def test_a_class_the_card_lacks_is_an_error_that_proposes_the_right_one(tree):
         index_tree(tree, INFO)
 
 
-def test_rows_without_media_and_media_without_rows_are_told_by_name(tree):
+def test_rows_without_media_and_media_without_rows_are_reported_by_name(tree):
     (tree / "video/joy/c1.mp4").unlink()
     (tree / "video/fear/extra.mp4").touch()
     _, clips, problems = index_tree(tree, INFO)
@@ -137,13 +137,13 @@ def test_rows_without_media_and_media_without_rows_are_told_by_name(tree):
     assert {(p.what, p.where) for p in problems} == {("missing", "joy/c1"), ("unlisted", "fear/extra")}
 
 
-def test_a_misspelt_class_folder_is_taken_and_told(tree):
+def test_a_class_folder_in_another_case_is_accepted_and_reported(tree):
     (tree / "video/joy").rename(tree / "video/Joy")
     _, clips, problems = index_tree(tree, INFO)
     assert len(clips) == 12 and [(p.what, p.where) for p in problems] == [("case", "video/Joy")]
 
 
-def test_a_tree_without_media_says_what_was_wanted(tmp_path):
+def test_the_error_of_a_tree_without_media_states_the_layout(tmp_path):
     write_lists(tmp_path, INFO, [0], [1])
-    with pytest.raises(DataError, match=r"holds no media of Ekman-6; wanted: imgs/<Class>"):
+    with pytest.raises(DataError, match=r"no media files of Ekman-6; expected imgs/<Class>"):
         index_tree(tmp_path, INFO)

@@ -1,4 +1,4 @@
-"""The lists: rows with and without numbers, annotation files, clips that are listed twice or under two classes."""
+"""Lists: rows with and without class numbers, annotation files, clips listed twice or in two classes."""
 
 import json
 from dataclasses import replace
@@ -11,7 +11,7 @@ from datasets.index import read_listed_clips
 from datasets.rows import NamingRules, assign_folds
 from tests.datasets.trees import write_lists
 
-VE8 = replace(  # under a name of which no list comes with the program
+VE8 = replace(  # under a name without a shipped list
     INFO,
     name="eight",
     classes=("Anger", "Anticipation", "Disgust", "Fear", "Joy", "Sadness", "Surprise", "Trust"),
@@ -21,7 +21,7 @@ VE8 = replace(  # under a name of which no list comes with the program
 
 @pytest.fixture
 def tree(tmp_path):
-    """Lists of two clips of each class, one for test."""
+    """Write the lists of two clips of each class, one of them for test."""
     write_lists(tmp_path, INFO, [0], [1])
     return tmp_path
 
@@ -38,7 +38,7 @@ def write_train(root, *lines):
     (root / "trainlist01.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def test_a_row_twice_is_kept_once_and_a_leak_stays_in_test_alone(tree):
+def test_a_repeated_row_is_used_once_and_a_leak_stays_in_test_only(tree):
     add(tree / "trainlist01.txt", "joy/c0 4\nfear/c1 3")
     rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
     assert {(p.what, p.where) for p in problems} == {("duplicate", "joy/c0"), ("leak", "fear/c1")}
@@ -83,7 +83,7 @@ def test_a_list_with_a_byte_order_mark_is_read(tree):
 
 def test_a_list_that_cannot_be_read_is_an_error_of_one_line(tree):
     (tree / "trainlist01.txt").write_bytes("joy/café 4\n".encode("latin-1"))
-    with pytest.raises(DataError, match="not in UTF-8"):
+    with pytest.raises(DataError, match="not UTF-8"):
         read_listed_clips(tree, INFO, NamingRules(), 0)
     (tree / "trainlist01.txt").unlink()
     (tree / "trainlist01.txt").mkdir()
@@ -92,11 +92,11 @@ def test_a_list_that_cannot_be_read_is_an_error_of_one_line(tree):
 
 
 def many(*more):
-    """Forty clips with names of their own, and more."""
+    """Return the keys of forty clips with different names, and more."""
     return [*(f"{name}/{name}{n}" for name in ("joy", "fear") for n in range(20)), *more]
 
 
-def test_a_name_under_two_classes_is_told_and_never_parted(tree):
+def test_a_name_in_two_classes_is_reported_and_never_split(tree):
     write_train(tree, *many("joy/odd", "fear/odd"))
     (tree / "testlist01.txt").write_text("joy/other\n")
     rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
@@ -110,7 +110,7 @@ def test_a_name_under_two_classes_is_told_and_never_parted(tree):
     assert "joy/odd" not in {row.key for row in rows} and keys(rows, "test") == ["joy/other", "fear/odd"]
 
 
-def test_names_that_each_class_uses_anew_say_nothing(tree):
+def test_names_that_every_class_reuses_mean_nothing(tree):
     rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)  # c0 and c1 in every class
     assert not problems and all(row.group == row.key for row in rows)
 
@@ -128,7 +128,7 @@ def test_the_real_clip_under_two_classes_of_videoemotion8_keeps_both_rows_in_one
 
 def test_one_list_without_the_other_is_an_error(tree):
     (tree / "testlist01.txt").unlink()
-    with pytest.raises(DataError, match="not the other list"):
+    with pytest.raises(DataError, match=r"testlist01\.txt is missing next to trainlist01\.txt"):
         read_listed_clips(tree, INFO, NamingRules(), 0)
 
 
@@ -138,7 +138,7 @@ def annotate(tree, database):
     (tree / "ekman6.json").write_text(json.dumps({"labels": list(INFO.classes), "database": database}))
 
 
-def test_an_annotation_file_stands_in_for_lists(tree):
+def test_an_annotation_file_replaces_lists(tree):
     annotate(
         tree,
         {
@@ -154,31 +154,31 @@ def test_an_annotation_file_stands_in_for_lists(tree):
 
 
 @pytest.mark.parametrize(
-    ("name", "entry", "told"),
+    ("name", "entry", "message"),
     [
         ("c0", {"subset": "training", "annotations": {"label": "joi"}}, "did you mean 'joy'"),
         ("../c0", {"subset": "training", "annotations": {"label": "joy"}}, "inside the data folder"),
         ("c0", {"subset": "training"}, "annotations.label"),
         ("c0", {"subset": ["training"], "annotations": {"label": "joy"}}, "must be text"),
         ("c0", {"subset": "training", "annotations": {"label": {"joy": 1}}}, "must be text"),
-        ("c0", [], "no subset"),
+        ("c0", [], "subset or annotations.label is missing"),
     ],
 )
-def test_a_wrong_annotation_is_an_error_that_names_it(tree, name, entry, told):
+def test_a_wrong_annotation_is_an_error_that_names_it(tree, name, entry, message):
     annotate(tree, {name: entry})
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_listed_clips(tree, INFO, NamingRules(), 0)
 
 
-def test_an_annotation_file_without_clips_by_name_is_an_error_that_says_so(tree):
+def test_an_annotation_file_without_clips_by_name_is_a_clear_error(tree):
     annotate(tree, [])
     with pytest.raises(DataError, match='"database" must hold'):
         read_listed_clips(tree, INFO, NamingRules(), 0)
     (tree / "ekman6.json").unlink()
     (tree / "ekman6.json").mkdir()
-    with pytest.raises(DataError, match="has no lists of"):
+    with pytest.raises(DataError, match="no lists of"):
         read_listed_clips(tree, VE8, NamingRules(), 0)
-    assert len(read_listed_clips(tree, INFO, NamingRules(), 0)[0]) == 1637  # the list that comes with the program
+    assert len(read_listed_clips(tree, INFO, NamingRules(), 0)[0]) == 1637  # the shipped list
 
 
 def test_the_real_lists_and_annotation_of_ekman6_name_the_same_clips(shared, tmp_path):
@@ -194,7 +194,7 @@ def test_the_real_lists_and_annotation_of_ekman6_name_the_same_clips(shared, tmp
     assert {(row.key, row.split) for row in annotated} == {(row.key, row.split) for row in rows}
 
 
-def test_the_real_annotation_of_videoemotion8_is_keyed_by_bare_names_and_lost_a_clip(shared, tmp_path):
+def test_the_real_annotation_of_videoemotion8_is_keyed_by_bare_names_and_lacks_a_clip(shared, tmp_path):
     source = shared / "ve8_ek6_lists" / "mart_ve8"
     (tmp_path / "ve8_01.json").write_bytes((source / "ve8_01.json").read_bytes())
     annotated, problems = read_listed_clips(tmp_path, VE8, NamingRules(), 1)
@@ -202,21 +202,21 @@ def test_the_real_annotation_of_videoemotion8_is_keyed_by_bare_names_and_lost_a_
     for name in ("trainlist01.txt", "testlist01.txt"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
     listed, _ = read_listed_clips(tmp_path, VE8, NamingRules(), 1)
-    lost = {row.key for row in listed} - {row.key for row in annotated}
-    assert len(listed) == 1099 and lost == {"Disgust/3527012618_7ceb8fb27b_700"}
+    missing = {row.key for row in listed} - {row.key for row in annotated}
+    assert len(listed) == 1099 and missing == {"Disgust/3527012618_7ceb8fb27b_700"}
 
 
 def test_the_lists_that_come_with_the_program_are_the_real_ones(shared, tmp_path):
     from datasets.catalog.videoemotion8 import INFO as REAL
 
     source = shared / "ve8_ek6_lists" / "mart_ve8"
-    shipped, told = read_listed_clips(tmp_path, REAL, NamingRules(), 1)
+    shipped, issues = read_listed_clips(tmp_path, REAL, NamingRules(), 1)
     for name in ("trainlist01.txt", "testlist01.txt"):
         (tmp_path / name).write_bytes((source / name).read_bytes())
-    assert read_listed_clips(tmp_path, REAL, NamingRules(), 1) == (shipped, told) and len(shipped) == 1099
+    assert read_listed_clips(tmp_path, REAL, NamingRules(), 1) == (shipped, issues) and len(shipped) == 1099
 
 
-def test_a_name_that_stands_twice_in_an_annotation_keeps_both_of_its_classes(tree):
+def test_a_name_listed_twice_in_an_annotation_keeps_both_of_its_classes(tree):
     annotate(tree, {f"{label}{n}": entry(label) for label in INFO.classes for n in range(10)})
     path = tree / "ekman6.json"
     more = '"odd": {"subset": "training", "annotations": {"label": "joy"}}, '
@@ -230,14 +230,14 @@ def entry(label, subset="training"):
     return {"subset": subset, "annotations": {"label": label}}
 
 
-def test_a_few_unknown_classes_of_an_annotation_cost_their_clips_and_many_are_an_error(tree):
+def test_a_few_unknown_classes_of_an_annotation_lose_their_clips_and_many_are_an_error(tree):
     annotate(tree, {"c0": entry("joy"), "c1": entry("fear"), "c2": entry("frustration")})
     rows, problems = read_listed_clips(tree, INFO, NamingRules(), 0)
     assert [row.key for row in rows] == ["joy/c0", "fear/c1"] and ("label", "c2") in {
         (p.what, p.where) for p in problems
     }
     (tree / "ekman6.json").write_text(json.dumps({"database": {"c0": entry("Trust"), "c1": entry("Anticipation")}}))
-    with pytest.raises(DataError, match="2 of its 2 clips are of classes that Ekman-6 lacks, first 'c0' of 'Trust'"):
+    with pytest.raises(DataError, match="2 of 2 clips are of classes unknown to Ekman-6, first 'c0' of 'Trust'"):
         read_listed_clips(tree, INFO, NamingRules(), 0)
 
 

@@ -1,4 +1,4 @@
-"""Decoding: every container, any size, rate and length."""
+"""Decoding of every container, any size, rate and length."""
 
 import av
 import numpy as np
@@ -10,22 +10,22 @@ from tests.datasets.trees import CODECS, brightness, greys, write_media, write_m
 
 
 def loud_from(mels):
-    """Seconds at which the sound sets in: half of the way between the quietest and the loudest frame."""
+    """Return the second of the first frame louder than the mean of the quietest and the loudest frame."""
     level = mels.astype(np.float32).mean(1)
     return np.argmax(level > (level.min() + level.max()) / 2) / 100
 
 
 @pytest.mark.parametrize("suffix", CODECS)
 @pytest.mark.parametrize(("rate", "channels"), [(44100, 2), (48000, 1)])
-def test_every_container_gives_its_picture_and_sound_at_their_times(tmp_path, suffix, rate, channels):
+def test_every_container_gives_its_video_and_audio_at_their_times(tmp_path, suffix, rate, channels):
     if suffix == ".flv" and rate == 48000:
-        rate = 22050  # flv knows no other mp3 rates
+        rate = 22050  # flv does not support 48 kHz mp3
     path = write_media(tmp_path / f"clip{suffix}", 1.0, rate=48000 if suffix == ".webm" else rate, channels=channels)
-    picture, problems = read_video(path, 24, "joy/clip")
-    assert not problems and abs(len(picture.index) - 30) <= 2
-    seconds = np.arange(len(picture.index)) / 30
-    assert np.abs(greys(picture) - [brightness(s) for s in seconds]).max() < 12
-    assert picture.size == (24, 32)
+    video, problems = read_video(path, 24, "joy/clip")
+    assert not problems and abs(len(video.index) - 30) <= 2
+    seconds = np.arange(len(video.index)) / 30
+    assert np.abs(greys(video) - [brightness(s) for s in seconds]).max() < 12
+    assert video.size == (24, 32)
     sound, problems = read_log_mel(path, 32, "joy/clip")
     mels = sound.mels
     assert not problems and mels.shape[1] == 32 and abs(len(mels) - 100) <= 12  # codecs add some silence
@@ -39,18 +39,18 @@ def test_sound_of_any_rate_keeps_its_time(tmp_path, rate):
 
 
 @pytest.mark.parametrize("size", [(66, 38), (38, 66), (322, 242), (30, 30)])
-def test_odd_sizes_are_scaled_to_the_short_side(tmp_path, size):
-    picture, _ = read_video(write_media(tmp_path / "clip.avi", 0.2, size=size, sound=False), 24, "joy/clip")
-    height, width = picture.size
+def test_unusual_sizes_are_scaled_to_the_short_side(tmp_path, size):
+    video, _ = read_video(write_media(tmp_path / "clip.avi", 0.2, size=size, sound=False), 24, "joy/clip")
+    height, width = video.size
     assert min(height, width) == 24 and abs(width / height - size[0] / size[1]) < 0.05
 
 
 def test_variable_frame_rates_are_put_onto_a_steady_time_line(tmp_path):
     times = [0.0, 0.04, 0.08, 0.12, 0.5, 0.54, 0.9, 1.0]  # two long still stretches
-    picture, _ = read_video(write_media(tmp_path / "clip.mkv", times=times, sound=False), 24, "joy/clip")
-    wanted = [brightness(max(t for t in times if t <= place / 30 + 0.02)) for place in range(len(picture.index))]
-    assert abs(len(picture.index) - 31) <= 1 and np.abs(greys(picture) - wanted).max() < 12
-    assert len(picture.packets) <= len(times)
+    video, _ = read_video(write_media(tmp_path / "clip.mkv", times=times, sound=False), 24, "joy/clip")
+    expected = [brightness(max(t for t in times if t <= place / 30 + 0.02)) for place in range(len(video.index))]
+    assert abs(len(video.index) - 31) <= 1 and np.abs(greys(video) - expected).max() < 12
+    assert len(video.packets) <= len(times)
 
 
 def test_a_slow_video_repeats_frames_and_a_fast_one_drops_them(tmp_path):
@@ -61,7 +61,7 @@ def test_a_slow_video_repeats_frames_and_a_fast_one_drops_them(tmp_path):
 
 
 @pytest.mark.parametrize("sound_seconds", [0.5, 2.0])
-def test_sound_longer_or_shorter_than_the_picture_stays_as_long_as_it_is(tmp_path, sound_seconds):
+def test_audio_longer_or_shorter_than_the_video_keeps_its_length(tmp_path, sound_seconds):
     path = write_media(tmp_path / "clip.mp4", 1.0, sound_seconds=sound_seconds)
     assert abs(len(read_video(path, 24, "k")[0].index) - 30) <= 2
     assert abs(len(read_log_mel(path, 32, "k")[0].mels) / 100 - sound_seconds) < 0.1
@@ -124,11 +124,11 @@ def test_real_clips_are_read_whole(shared):
         paths = sorted(p for p in (shared / folder).iterdir() if p.suffix == suffix)
         assert paths
         for path in paths[:4]:
-            picture, problems = read_video(path, 36, path.stem)
+            video, problems = read_video(path, 36, path.stem)
             mels = read_log_mel(path, 32, path.stem)[0].mels
             with av.open(str(path)) as container:
                 frames = sum(1 for _ in container.decode(video=0))
                 rate = float(container.streams.video[0].average_rate or 30)
-            assert not problems and abs(len(picture.index) / 30 - frames / rate) < 0.15, path.name
-            assert abs(len(mels) / 100 - len(picture.index) / 30) < 0.5
-            assert mels.astype(np.float32).std() > 1 and next(decode_frames(picture.packets, [0]))[1].std() > 10
+            assert not problems and abs(len(video.index) / 30 - frames / rate) < 0.15, path.name
+            assert abs(len(mels) / 100 - len(video.index) / 30) < 0.5
+            assert mels.astype(np.float32).std() > 1 and next(decode_frames(video.packets, [0]))[1].std() > 10

@@ -1,7 +1,7 @@
-"""Odd media after the kinds of fault that public bug reports describe: what the README of each case calls right.
+"""Unusual media with faults known from public bug reports; the README of each case defines the right result.
 
-What the program does not do yet is an expected failure. Its mark is strict: whoever mends the program removes the mark.
-The words of a problem are free, as long as they name what is wrong.
+Cases not handled yet are expected failures with a strict mark, which a fix has to remove. The wording of an issue is
+free as long as it names the fault.
 """
 
 import re
@@ -33,26 +33,26 @@ def odd(shared):
 
 
 def wrong(*values, reason, raises=AssertionError):
-    """Mark the values of a test as those for which the program is not right yet."""
+    """Mark the values of a test as an expected failure."""
     return pytest.param(*values, marks=pytest.mark.xfail(strict=True, raises=raises, reason=reason))
 
 
-def is_near(found: float, wanted: float) -> bool:
-    return abs(found - wanted) <= CLOSE
+def is_near(found: float, expected: float) -> bool:
+    return abs(found - expected) <= CLOSE
 
 
-def begins_at(span: Span | None, wanted: float) -> bool:
-    return span is not None and is_near(span[0], wanted)
+def begins_at(span: Span | None, expected: float) -> bool:
+    return span is not None and is_near(span[0], expected)
 
 
 def names(problems: Iterable[DataIssue], *patterns: str, but: str = "") -> bool:
-    """Whether one problem matches all patterns, in any case; a file's name within it does not count."""
+    """Return whether one issue matches all patterns, ignoring case and the file name `but`."""
     texts = [f"{problem.what}: {problem.why}".replace(but, "") for problem in problems]
     return any(all(re.search(pattern, text, re.IGNORECASE) for pattern in patterns) for text in texts)
 
 
 def spoken(words: Iterable[Word]) -> str:
-    """All words in a row, accents as one code point with their letter."""
+    """Join all words with spaces, in Unicode form NFC."""
     return unicodedata.normalize("NFC", " ".join(word.text for word in words))
 
 
@@ -61,11 +61,11 @@ def is_said(part: str, words: Iterable[Word]) -> bool:
 
 
 @pytest.mark.parametrize("name", ["gap_a.mp4", "gap_a.webm"])
-def test_a_picture_beside_a_hole_in_the_sound_keeps_its_time(odd, name):
+def test_video_next_to_a_gap_in_the_audio_keeps_its_time(odd, name):
     assert begins_at(decode_video(odd / GAP / name).flash, 4.0)
 
 
-CLOSED = "sound after missing packets comes too early: the hole is closed"
+CLOSED = "audio after missing packets is too early: the gap is closed"
 
 
 @pytest.mark.parametrize("name", [wrong("gap_a.mp4", reason=CLOSED), wrong("gap_a.webm", reason=CLOSED)])
@@ -81,7 +81,7 @@ def test_a_hole_in_the_sound_is_reported(odd, name):
     assert names(decode_video(odd / GAP / name).problems, HOLE, r"sound|audio", but=name)
 
 
-REFUSED = "time stamps that begin late are taken for an hour of media"
+REFUSED = "time stamps that begin late are read as an hour of media"
 
 
 @pytest.mark.parametrize(
@@ -103,26 +103,26 @@ def test_an_excerpt_whose_time_stamps_begin_at_15_minutes_is_used_from_its_start
     [
         wrong("h1.mkv", reason=REFUSED, raises=ClipTooLong),
         wrong("h1.webm", reason=REFUSED, raises=ClipTooLong),
-        wrong("neg.mkv", reason="reported as truncated: its last time stamp is taken for its length"),
+        wrong("neg.mkv", reason="reported as truncated: its last time stamp is used as its length"),
     ],
 )
 def test_time_stamps_that_begin_late_are_no_problem(odd, name):
     found = {problem.what for problem in decode_video(odd / LATE_STAMPS / name).problems}
-    assert found == ({"no sound"} if name == "neg.mkv" else set())  # neg.mkv is a picture alone
+    assert found == ({"no sound"} if name == "neg.mkv" else set())  # neg.mkv has no audio
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        wrong("two_audio.mkv", reason="the first sound track is used, which is silent, and not the default one"),
-        wrong("unknown_first.mp4", reason="only the first sound track is tried, whose codec is unknown"),
+        wrong("two_audio.mkv", reason="the first audio track is used, which is silent, and not the default one"),
+        wrong("unknown_first.mp4", reason="only the first audio track is tried, whose codec is unknown"),
     ],
 )
 def test_the_default_or_else_the_decodable_sound_track_is_used(odd, name):
     assert begins_at(decode_video(odd / TRACKS / name).beep, 4.0)
 
 
-ALONE = "sound tracks beyond the first are not mentioned"
+ALONE = "audio tracks after the first are not reported"
 
 
 @pytest.mark.parametrize("name", [wrong("two_audio.mkv", reason=ALONE), wrong("unknown_first.mp4", reason=ALONE)])
@@ -130,7 +130,7 @@ def test_further_sound_tracks_are_reported(odd, name):
     assert names(decode_video(odd / TRACKS / name).problems, OTHERS, r"track|stream|sound|audio", but=name)
 
 
-ROLLING = "lines that are repeated are read again, and a caption that begins with an empty line is lost"
+ROLLING = "repeated lines are read twice, and a caption that begins with an empty line is lost"
 
 
 @pytest.mark.parametrize("name", [wrong("roll.srt", reason=ROLLING), wrong("roll.vtt", reason=ROLLING)])
@@ -147,7 +147,7 @@ def test_an_empty_line_within_a_caption_loses_no_word_or_is_reported(odd, name):
     assert spoken(words) == "happy birthday to you so sad" or problems
 
 
-SPLIT = "a word is cut in two where it has a combining mark"
+SPLIT = "a word is split at a combining mark"
 
 
 @pytest.mark.parametrize(
@@ -162,7 +162,7 @@ def test_combining_marks_belong_to_their_word(odd, name, text):
     assert spoken(words) == unicodedata.normalize("NFC", text) and len(words) == len(text.split())
 
 
-UNSPOKEN = "only what is in square brackets is left out"
+UNSPOKEN = "only text in square brackets is left out"
 
 
 @pytest.mark.parametrize(
@@ -181,10 +181,10 @@ def test_names_of_speakers_and_descriptions_of_sounds_are_no_spoken_words(odd, w
         wrong(
             "convfail.srt",
             "the currency conversion failed and i am so angry",
-            reason="a caption that says 'conversion failed' is taken for a message of the recogniser",
+            reason="a caption with the words 'conversion failed' is read as an error of the recogniser",
         ),
         ("lt.srt", "i"),
-        wrong("lt.srt", "this show it is", reason="all between < and > is taken for a tag"),
+        wrong("lt.srt", "this show it is", reason="all text between < and > is read as a tag"),
         ("lt.srt", "all"),
     ],
 )
@@ -193,7 +193,7 @@ def test_what_is_spoken_is_kept(odd, name, part):
     assert is_said(part, words)
 
 
-@pytest.mark.xfail(strict=True, raises=MediaError, reason="check finds no problem, but no clip can be decoded")
+@pytest.mark.xfail(strict=True, raises=MediaError, reason="check finds no issue, but no clip can be decoded")
 def test_frames_as_png_are_decoded_or_check_reports_them(odd, capsys):
     folder = str(odd / "12-frames-png")
     code = main(["check", "--dataset", folder])
@@ -202,22 +202,22 @@ def test_frames_as_png_are_decoded_or_check_reports_them(odd, capsys):
         assert len(clips) == 16 and all(decode(clip.sources).picture > 0 for clip in clips)
 
 
-def test_a_picture_that_begins_after_the_sound_keeps_its_time_to_it(odd):
+def test_video_that_begins_after_the_audio_keeps_its_time_to_it(odd):
     decoded = decode_video(odd / "14-stamps-late-video/vlate.mkv")
     assert decoded.flash is not None and decoded.beep is not None
-    assert is_near(decoded.flash[0] - decoded.beep[0], 1.0)  # of the file, whose picture is 1 s late
+    assert is_near(decoded.flash[0] - decoded.beep[0], 1.0)  # the file's video is 1 s late
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the second before the picture is reported as missing")
-def test_a_picture_that_begins_after_the_sound_is_not_truncated(odd):
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the second before the video is reported as missing")
+def test_video_that_begins_after_the_audio_is_not_truncated(odd):
     assert not names(decode_video(odd / "14-stamps-late-video/vlate.mkv").problems, r"truncat|missing")
 
 
-def test_a_sound_file_beside_frames_keeps_its_time(tmp_path):
+def test_an_audio_file_next_to_frames_keeps_its_time(tmp_path):
     assert begins_at(decode(write_frames_at_25(tmp_path)).beep, 4.0)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="frames are always taken as 30 a second")
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="frames are always read as 30 per second")
 def test_frames_at_another_rate_keep_their_time_or_the_likely_rate_is_reported(tmp_path):
     decoded = decode(write_frames_at_25(tmp_path))
     assert begins_at(decoded.flash, 4.0) or names(decoded.problems, r"\b25(\.0+)?\b")
@@ -228,7 +228,7 @@ def test_pixels_that_are_not_square_leave_all_times_as_they_are(odd):
     assert begins_at(decoded.flash, 4.0) and begins_at(decoded.beep, 4.0) and decoded.words == 0
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the shape of a pixel is not read")
+@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the pixel aspect ratio is not read")
 def test_pixels_that_are_not_square_are_shown_in_shape_or_reported_or_documented(odd):
     decoded = decode_video(odd / "17-pixel-aspect/sar.mp4")
     documented = re.search(r"aspect|square pixel|pixels[^.]*\bsquare|anamorph", (ROOT / "docs/data.md").read_text())

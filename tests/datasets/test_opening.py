@@ -1,4 +1,4 @@
-"""Opening a prepared clip: right content, fixed at test, random and repeatable in training."""
+"""Opening prepared clips: correct content, deterministic at test, random and reproducible in training."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ RANDOM = replace(FIXED, training=True)
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """A whole clip, one without sound, one without picture."""
+    """Prepare a complete clip, one without audio and one without video."""
     root = tmp_path_factory.mktemp("clips")
     frames, sound = write_frames(root / "c", 2.0), write_mp3(root / "c.mp3", 2.0)
     words = write_srt(root / "c.srt", "what joy", 0.1, 1.9)
@@ -42,15 +42,15 @@ def test_segments_show_and_sound_their_moments(clips):
     assert sample.video.shape == (3, 2, 16, 16, 3) and sample.video.dtype == torch.uint8
     assert sample.audio.shape == (3, 100, 24) and sample.audio.dtype == torch.float32
     shown = sample.video.float().mean((2, 3, 4))
-    wanted = torch.tensor([[brightness(m - 0.05), brightness(m + 0.05)] for m in (1 / 3, 1.0, 5 / 3)])
-    assert (shown - wanted).abs().max() < 9
+    expected = torch.tensor([[brightness(m - 0.05), brightness(m + 0.05)] for m in (1 / 3, 1.0, 5 / 3)])
+    assert (shown - expected).abs().max() < 9
     level = sample.audio.mean((1, 2))
     assert level[2] > level[0] + 3  # silent before the middle of the clip
     assert [[word.text for word in slot] for slot in sample.words] == [["what"], ["joy"], []]
     assert sample.present.tolist() == [True, True, True]
 
 
-def test_what_is_absent_is_zeros_and_flagged(clips):
+def test_an_absent_modality_is_zeros_and_flagged(clips):
     mute, blind = clips.read(1, FIXED, RngTree(0), 0), clips.read(2, FIXED, RngTree(0), 0)
     assert mute.present.tolist() == [True, False, False] and not mute.audio.any() and mute.video.any()
     assert blind.present.tolist() == [False, True, False] and not blind.video.any() and blind.audio.any()
@@ -79,7 +79,7 @@ def test_in_training_the_same_seed_epoch_and_clip_give_the_same_sample_and_other
     assert not same(first, clips.read(0, FIXED, RngTree(1), 0))
 
 
-def test_training_masks_bands_of_the_sound_and_flips_the_picture_sometimes(clips, tmp_path):
+def test_training_masks_bands_of_the_audio_and_sometimes_flips_the_frames(clips, tmp_path):
     masked = 0
     for epoch in range(20):
         audio = clips.read(0, RANDOM, RngTree(1), epoch).audio

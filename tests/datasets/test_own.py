@@ -1,4 +1,4 @@
-"""Data of one's own: manifests, folders of classes, trees; what they say, what is asked back, what is refused."""
+"""Custom data: manifests, folders of classes and trees; which of them are read, reported or refused."""
 
 import os
 import shutil
@@ -22,7 +22,7 @@ CLASSES = ("calm", "joy", "rage")
 
 
 def listed(path, fold=None):
-    """(card, index) of one's own."""
+    """Return the (info, listing) of a custom data set."""
     source = make_manifest_source(path, KNOWN)
     return source.info, locate_dataset(source, None, fold or source.info.folds[0]).listing
 
@@ -33,7 +33,7 @@ def write(path, *lines):
 
 
 def empty(root, *names):
-    """Files that are only looked at by name."""
+    """Write empty files, since only their names are read."""
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).touch()
@@ -45,7 +45,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def test_a_folder_of_classes_is_cut_into_five_parts_by_itself(folder):
+def test_a_folder_of_classes_is_split_into_five_folds(folder):
     write_srt(folder / "joy/joy3.srt")
     (folder / "joy/notes.txt").touch()
     card, index = listed(folder)
@@ -59,7 +59,7 @@ def test_a_folder_of_classes_is_cut_into_five_parts_by_itself(folder):
     assert len(set().union(*tests)) == sum(map(len, tests)) == 30 and vals[:4] == tests[1:] and vals[4] == tests[0]
 
 
-def test_a_small_toml_says_what_classes_mean(folder):
+def test_a_toml_file_describes_the_classes(folder):
     write(folder / "dataset.toml", 'title = "Moods"', 'language = "de"', 'classes = ["rage", "joy", "calm"]')
     text = (folder / "dataset.toml").read_text()
     write(folder / "dataset.toml", text, "[sentiment]", "rage = -1", "calm = 0", "[emotions]", 'rage = ["anger"]')
@@ -74,22 +74,22 @@ def test_a_small_toml_says_what_classes_mean(folder):
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [
         ("titel = 'x'", "did you mean 'title'"),
         ("sentiment = {joi = 1}", "did you mean 'joy'"),
         ("sentiment = {joy = 3}", "joy"),
         ("emotions = {joy = ['happy']}", "joy"),
-        ("title = ", "no readable TOML"),
+        ("title = ", "not a readable TOML"),
     ],
 )
-def test_a_wrong_toml_is_one_line_that_names_the_place(folder, line, told):
+def test_a_wrong_toml_is_one_line_that_names_the_place(folder, line, message):
     write(folder / "dataset.toml", line)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         listed(folder)
 
 
-def test_a_manifest_says_where_everything_is(tmp_path):
+def test_a_manifest_locates_all_media(tmp_path):
     empty(tmp_path, "v/a.mp4", "v/b.mp4", "s/b.wav", "t/a.srt")
     path = write(
         tmp_path / "mine.csv",
@@ -105,7 +105,7 @@ def test_a_manifest_says_where_everything_is(tmp_path):
     assert [(p.what, "colour" in p.why) for p in index.issues] == [("columns", True)]
 
 
-def test_groups_are_never_parted_and_val_may_be_said(tmp_path):
+def test_groups_are_never_split_and_val_may_be_stated(tmp_path):
     empty(tmp_path, *(f"{n}.mp4" for n in range(12)))
     rows = [f"{'joy' if n % 2 else 'rage'},{n}.mp4,actor{n // 2}" for n in range(12)]
     _, index = listed(write(tmp_path / "a.csv", "label,video,group", *rows))
@@ -118,7 +118,7 @@ def test_groups_are_never_parted_and_val_may_be_said(tmp_path):
     assert [clip.split for clip in index.available] == ["train"] * 4 + ["val"] * 4 + ["test"] * 4
 
 
-def test_a_group_that_straddles_splits_stays_in_test_alone(tmp_path):
+def test_a_group_in_several_splits_stays_in_test_only(tmp_path):
     empty(tmp_path, *(f"{n}.mp4" for n in range(4)))
     rows = ["joy,0.mp4,train,g", "rage,1.mp4,train,h", "joy,2.mp4,test,g", "rage,3.mp4,test,i"]
     _, index = listed(write(tmp_path / "a.csv", "label,video,split,group", *rows))
@@ -127,7 +127,7 @@ def test_a_group_that_straddles_splits_stays_in_test_alone(tmp_path):
     assert {clip.key for clip in index.listed} == {"rage/1", "joy/2", "rage/3"}
 
 
-def test_a_row_without_its_file_costs_its_clip_and_is_told(tmp_path):
+def test_a_row_without_its_file_loses_its_clip_and_is_reported(tmp_path):
     empty(tmp_path, "a.mp4")
     _, index = listed(write(tmp_path / "m.csv", "clip,label,split,video", "a,joy,train,a.mp4", "b,rage,test,b.mp4"))
     assert [clip.key for clip in index.available] == ["joy/a"]
@@ -137,15 +137,18 @@ def test_a_row_without_its_file_costs_its_clip_and_is_told(tmp_path):
 MISTAKES = {
     "no label": (["clip,video", "a,a.mp4"], "no column 'label'"),
     "no media": (["clip,label", "a,joy"], "none of the columns"),
-    "up": (["label,video", "joy,../a.mp4"], r":2: '\.\./a\.mp4' is no path below"),
-    "root": (["label,video", "joy,/etc/passwd"], ":2: '/etc/passwd' is no path below"),
+    "up": (["label,video", "joy,../a.mp4"], r":2: '\.\./a\.mp4' is not a path below"),
+    "root": (["label,video", "joy,/etc/passwd"], ":2: '/etc/passwd' is not a path below"),
     "name": (["clip,label,video", "../a,joy,a.mp4"], ":2"),
     "split": (["label,video,split", "joy,a.mp4,trian"], "did you mean 'train'"),
     "some splits": (["label,video,split", "joy,a.mp4,train", "rage,b.mp4,"], ":3 has no split"),
     "sentiment": (["label,video,sentiment", "joy,a.mp4,good"], "unknown sentiment 'good'"),
-    "two sentiments": (["label,video,sentiment", "joy,a.mp4,1", "joy,b.mp4,-1"], "two sentiments"),
-    "one class": (["label,video", "joy,a.mp4"], "has one class"),
-    "case": (["label,video", "joy,a.mp4", "Joy,b.mp4"], "differ in case alone"),
+    "two sentiments": (
+        ["label,video,sentiment", "joy,a.mp4,1", "joy,b.mp4,-1"],
+        "sentiment: class 'joy' has two values",
+    ),
+    "one class": (["label,video", "joy,a.mp4"], "has only one class"),
+    "case": (["label,video", "joy,a.mp4", "Joy,b.mp4"], "differ only in case"),
     "cells": (["label,video", "joy,a.mp4,more"], ":2 has more cells"),
     "no rows": (["label,video"], "lists no clips"),
     "twice": (["label,video,video", "joy,a,b"], "column 'video' twice"),
@@ -155,8 +158,8 @@ MISTAKES = {
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_wrong_manifest_is_one_line_that_names_the_place(tmp_path, name):
-    lines, told = MISTAKES[name]
-    with pytest.raises(DataError, match=told) as error:
+    lines, message = MISTAKES[name]
+    with pytest.raises(DataError, match=message) as error:
         listed(write(tmp_path / "m.csv", *lines))
     assert "\n" not in str(error.value)
 
@@ -172,16 +175,16 @@ def test_a_link_out_of_the_folder_is_not_followed(tmp_path, tmp_path_factory):
     assert ("link", "joy/a") in {(p.what, p.where) for p in index.issues} and len(index.available) == 2
 
 
-def test_a_folder_without_clips_says_what_it_holds(tmp_path):
+def test_the_error_of_a_folder_without_clips_lists_its_content(tmp_path):
     (tmp_path / "things").mkdir()
-    with pytest.raises(DataError, match="it holds 'things'"):
+    with pytest.raises(DataError, match="it contains 'things'"):
         listed(tmp_path)
-    with pytest.raises(DataError, match="there is no"):
+    with pytest.raises(DataError, match="no such file or folder"):
         listed(tmp_path / "nowhere.csv")
 
 
 def test_both_layouts_a_folder_and_a_manifest_of_the_same_clips_give_the_same_samples(tmp_path, prepared_here):
-    """Frames are packed as they come, so the tree of frames is held against a tree of the very same frames."""
+
     tree = write_tree(tmp_path / "tree", INFO, 6, 2, layout="video", seconds=0.4)
     plain, rows = tmp_path / "plain", []
     for name in INFO.classes:
@@ -211,8 +214,8 @@ def test_text_without_times_is_spread_over_the_clip(tmp_path):
     from datasets.prepare import PrepareSpec
     from datasets.summary import summarise_dataset
 
-    surveyed = summarise_dataset(found, PrepareSpec.for_size(16, 24), tmp_path / "out", lambda *told: None)
-    words = {clip.key: said for clip, said in surveyed.iter_words()}
+    summarised = summarise_dataset(found, PrepareSpec.for_size(16, 24), tmp_path / "out", lambda *_: None)
+    words = {clip.key: spoken for clip, spoken in summarised.iter_words()}
     assert [word.text for word in words["joy/a"]] == ["so", "very", "glad"] and not words["rage/b"]
     assert [round(word.start, 1) for word in words["joy/a"]] == [0.0, 0.7, 1.3]
 
@@ -223,7 +226,7 @@ def test_two_lines_of_one_clip_with_different_files_are_an_error_that_names_both
         listed(write(tmp_path / "m.csv", "label,video", "joy,s1/001.mp4", "joy,s2/001.mp4", "rage,s3/002.mp4"))
 
 
-def test_a_name_under_two_classes_is_never_parted_by_a_fold(folder):
+def test_a_name_in_two_classes_is_never_split_by_a_fold(folder):
     empty(folder, "joy/odd.mp4", "rage/odd.mp4")
     for fold in range(1, 6):
         _, index = listed(folder, fold)
@@ -231,7 +234,7 @@ def test_a_name_under_two_classes_is_never_parted_by_a_fold(folder):
         assert not [p for p in index.issues if p.what == "leak"] and len(index.available) == 32
 
 
-def test_a_tree_with_some_json_is_still_cut_by_itself(folder):
+def test_a_tree_with_an_unrelated_json_file_is_still_split_into_folds(folder):
     (folder / "video").mkdir()
     for name in CLASSES:
         (folder / name).rename(folder / "video" / name)
@@ -240,17 +243,17 @@ def test_a_tree_with_some_json_is_still_cut_by_itself(folder):
     assert card.folds == (1, 2, 3, 4, 5) and len(index.available) == 30
 
 
-def test_names_that_cannot_be_written_down_are_told_and_not_read(folder):
+def test_invalid_file_names_are_reported_and_not_read(folder):
     for name in (b"caf\xe9.mp4", b"two\nlines.mp4"):
         open(os.path.join(os.fsencode(folder / "joy"), name), "w").close()
     _, index = listed(folder)
-    told = [p.why for p in index.issues if p.what == "name"]
-    assert len(told) == 2 and "\\udce9" in " ".join(told) and len(index.available) == 30
+    reasons = [p.why for p in index.issues if p.what == "name"]
+    assert len(reasons) == 2 and "\\udce9" in " ".join(reasons) and len(index.available) == 30
     with pytest.raises(DataError, match="correct the list"):
         listed(write(folder / "m.csv", "label,clip,video", '"a\rb",c,joy/joy1.mp4', "joy,d,joy/joy2.mp4"))
 
 
-def test_a_missing_transcript_costs_the_words_and_not_the_clip(tmp_path):
+def test_a_missing_transcript_loses_the_words_and_not_the_clip(tmp_path):
     empty(tmp_path, "a.mp4", "b.mp4")
     path = write(tmp_path / "m.csv", "label,video,transcript", "joy,a.mp4,a.srt", "rage,b.mp4,")
     _, index = listed(path)
@@ -269,8 +272,8 @@ def test_frames_of_a_manifest_may_be_links_within_its_folder_and_nothing_else(tm
     (tmp_path / "f/c1/000003.jpg").symlink_to(outside / "two.jpg")
     _, index = listed(write(tmp_path / "m.csv", "label,frames", "joy,f/c1", "rage,f/c2"))
     files = index.available[0].sources
-    pictures, issues = number_frames(files.frames, "joy/c1", files.root)
-    assert [path.name for path in pictures.values()] == ["000001.jpg", "000002.jpg"]
+    images, issues = number_frames(files.frames, "joy/c1", files.root)
+    assert [path.name for path in images.values()] == ["000001.jpg", "000002.jpg"]
     assert "leaves the data folder" in issues[0].why
 
 
@@ -282,7 +285,7 @@ def test_names_that_only_differ_in_their_letters_stay_apart(tmp_path):
     assert len(names) == 4 and {"own-mine", "own-mine-two"} < names
 
 
-def test_what_a_class_means_is_part_of_the_content(tmp_path, prepared_here):
+def test_the_facts_of_a_class_are_part_of_the_content_hash(tmp_path, prepared_here):
     for shade, name in enumerate(("joy", "joy", "joy", "rage", "rage", "rage")):
         write_media(tmp_path / "d" / name / f"{shade}.avi", 0.2, rate=16000, size=(32, 24), shade=shade + 1)
     rows = [
@@ -300,22 +303,22 @@ def test_what_a_class_means_is_part_of_the_content(tmp_path, prepared_here):
     assert [clip.key for clip in again.train.clips] == [clip.key for clip in corpus.train.clips]
 
 
-def test_media_beside_those_of_a_manifest_are_told(tmp_path):
+def test_media_without_a_row_in_the_manifest_are_reported(tmp_path):
     empty(tmp_path, "v/a.mp4", "v/b.mp4", "v/c.mp4", "v/d.mp4", "v/notes.txt")
     _, index = listed(write(tmp_path / "m.csv", "label,video", "joy,v/a.mp4", "rage,v/b.mp4"))
     assert [(p.where, p.why) for p in index.issues if p.what == "unlisted"] == [
-        ("v", "2 files that no row names, first c.mp4")
+        ("v", "2 media files without a row, first c.mp4; not used")
     ]
 
 
-def test_a_folder_where_a_file_is_wanted_is_told_by_check(tmp_path):
+def test_a_folder_in_place_of_a_file_is_reported(tmp_path):
     empty(tmp_path, "d/000001.jpg", "a.mp4", "b.mp4")
     path = write(tmp_path / "m.csv", "label,video,audio,frames", "joy,d,,", "rage,a.mp4,d,", "joy,b.mp4,,b.mp4")
     _, index = listed(path)
     assert [p.why for p in index.issues if p.what == "no file"] == [
-        "d is a folder",
-        "d is a folder",
-        "b.mp4 is no folder",
+        "video: d is a folder, not a file",
+        "audio: d is a folder, not a file",
+        "frames: b.mp4 is not a folder",
     ]
     assert {clip.key for clip in index.available} == {"rage/a", "joy/b"}
 

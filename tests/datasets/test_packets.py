@@ -1,4 +1,4 @@
-"""Files that are broken, damaged or truncated, and time stamps that jump."""
+"""Broken, damaged and truncated files, and time stamps that jump."""
 
 import types
 
@@ -40,15 +40,15 @@ def test_a_truncated_mp4_without_its_index_is_an_error(tmp_path):
 
 
 def stamped(monkeypatch, stamps):
-    """Let the frames of any video bear these time stamps."""
-    from datasets.decode import video as pictures
+    """Give the frames of any video these time stamps."""
+    from datasets.decode import video
 
-    class Stamped(pictures.TimestampRepair):
+    class Stamped(video.TimestampRepair):
         def repair(self, stamp):
             return super().repair(next(given))
 
     given = iter(stamps)
-    monkeypatch.setattr(pictures, "TimestampRepair", Stamped)
+    monkeypatch.setattr(video, "TimestampRepair", Stamped)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def stamped(monkeypatch, stamps):
     [(np.arange(25) / 25, 1), (np.arange(25) / 25 + 4000, 1), ([None] * 25, 0)],
     ids=["restart", "jump", "none"],
 )
-def test_time_stamps_that_restart_or_jump_go_on_where_they_were_and_are_told_once(tmp_path, monkeypatch, second, jumps):
+def test_time_stamps_that_restart_or_jump_are_continued_and_reported_once(tmp_path, monkeypatch, second, jumps):
     path = write_media(tmp_path / "clip.mp4", 2.0, sound=False)
     stamped(monkeypatch, [*(np.arange(25) / 25 + 100), *second])
     picture, problems = read_video(path, 24, "joy/clip")
@@ -83,7 +83,7 @@ def test_two_recordings_in_one_file_are_read_one_after_the_other(tmp_path):
     assert abs(len(picture.index) - 60) <= 2 and [p.what for p in problems] == ["time stamps"]
 
 
-def test_a_damaged_stretch_costs_its_own_packets_and_is_told_once(tmp_path):
+def test_a_damaged_range_loses_only_its_own_packets_and_is_reported_once(tmp_path):
     path = write_media(tmp_path / "clip.mp4", 4.0)
     raw = bytearray(path.read_bytes())
     third, half = len(raw) // 3, len(raw) // 2
@@ -93,12 +93,10 @@ def test_a_damaged_stretch_costs_its_own_packets_and_is_told_once(tmp_path):
     assert len(picture.index) == 120 and abs(greys(picture)[-1] - brightness(4.0)) < 16
     assert [p.what for p in problems] == ["damaged"] and "of 100 video packets" in problems[0].why
     sound, problems = read_log_mel(path, 32, "k")
-    assert abs(len(sound.mels) - 400) <= 12 and [p.what for p in problems] == [
-        "damaged"
-    ]  # silence where packets are lost
+    assert abs(len(sound.mels) - 400) <= 12 and [p.what for p in problems] == ["damaged"]  # skipped packets are silent
 
 
-def test_media_that_no_decoder_knows_are_an_error_that_says_so(tmp_path):
+def test_media_without_a_decoder_are_a_clear_error(tmp_path):
     path = write_media(tmp_path / "clip.avi", 0.5)
     path.write_bytes(path.read_bytes().replace(b"FMP4", b"ZZZZ"))
     with pytest.raises(MediaError, match="no decoder"):
@@ -106,7 +104,7 @@ def test_media_that_no_decoder_knows_are_an_error_that_says_so(tmp_path):
     assert len(read_log_mel(path, 32, "k")[0].mels)
 
 
-def test_a_title_in_another_encoding_is_no_matter(tmp_path):
+def test_a_title_in_another_encoding_is_ignored(tmp_path):
     path = write_media(tmp_path / "clip.avi", 0.5)
     raw = path.read_bytes()
     place = raw.index(b"ISFT") + 8
@@ -115,7 +113,7 @@ def test_a_title_in_another_encoding_is_no_matter(tmp_path):
 
 
 @pytest.mark.parametrize(("form", "plane"), [("yuv420p", 2), ("bgr0", 0), ("yuv420p10le", 1)])
-def test_pictures_that_differ_in_one_byte_anywhere_have_other_digests(form, plane):
+def test_frames_that_differ_in_one_byte_anywhere_have_other_digests(form, plane):
     one, other = (av.VideoFrame(66, 48, form) for _ in range(2))
     for frame in (one, other):
         for part in frame.planes:
@@ -127,7 +125,7 @@ def test_pictures_that_differ_in_one_byte_anywhere_have_other_digests(form, plan
     last.update(bytes(changed))
     assert digest_of(one) != digest_of(other)
     changed = bytearray(last.buffer_size)
-    changed[width : last.line_size] = b"\x09" * (last.line_size - width)  # what only fills the line up
+    changed[width : last.line_size] = b"\x09" * (last.line_size - width)  # padding
     last.update(bytes(changed))
     assert digest_of(one) == digest_of(other)
 
@@ -139,13 +137,13 @@ def digest_of(frame):
     return track.digest
 
 
-def test_frames_that_the_decoder_marks_as_damaged_are_told(shared, tmp_path):
+def test_frames_that_the_decoder_marks_as_damaged_are_reported(shared, tmp_path):
     data = bytearray((shared / "grid_clips" / "bbaf2n.mpg").read_bytes())
     for place in range(60_000, len(data), 4_000):
         data[place] ^= 0xFF
     (tmp_path / "a.mpg").write_bytes(data)
     with open_media(tmp_path / "a.mpg") as container:
         track = StreamDecoder(container, container.streams.video[0], "a.mpg")
-        shown = sum(1 for _ in track.iter_frames())
+        decoded = sum(1 for _ in track.iter_frames())
     (why,) = [p.why for p in track.list_issues("joy/a") if "are damaged" in p.why]
-    assert f"of {shown} frames of video" in why
+    assert f"of {decoded} video frames" in why

@@ -1,4 +1,4 @@
-"""The prepared store: nothing done twice, nothing half done, and what is read is what was decoded."""
+"""Prepared store: no work is done twice or left half done, and what is read equals what was decoded."""
 
 import errno
 import os
@@ -34,41 +34,41 @@ def contents(found):
     return [(item.clip.key, item.content, item.path is not None, item.issues) for item in found]
 
 
-def test_preparing_again_does_nothing_and_says_the_same(tree, tmp_path):
+def test_preparing_again_does_nothing_and_returns_the_same(tree, tmp_path):
     _, clips, _ = index_tree(tree, INFO)
-    told = []
-    first = prepare_clips(clips, FORM, tmp_path, lambda *args: told.append(args))
-    assert told[-1] == ("prepare", 18, 18) and all(item.path for item in first)
+    reports = []
+    first = prepare_clips(clips, FORM, tmp_path, lambda *args: reports.append(args))
+    assert reports[-1] == ("prepare", 18, 18) and all(item.path for item in first)
     stamps = {item.path: item.path.stat().st_mtime_ns for item in first}
     again = prepare_clips(clips, FORM, tmp_path, lambda *args: pytest.fail("worked again"))
     assert contents(again) == contents(first)
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
-def test_a_clip_that_changes_is_prepared_anew_and_the_others_are_not(tree, tmp_path, prepared_here):
+def test_a_clip_that_changes_is_prepared_again_and_the_others_are_not(tree, tmp_path, prepared_here):
     _, clips, _ = index_tree(tree, INFO)
     before = prepare_clips(clips, FORM, tmp_path, silent)
     source = clips[0].sources.transcript
-    kept = source.read_bytes()
+    original = source.read_bytes()
     try:
         write_srt(source, "quite another word")
-        told = []
-        after = prepare_clips(clips, FORM, tmp_path, lambda *args: told.append(args))
+        reports = []
+        after = prepare_clips(clips, FORM, tmp_path, lambda *args: reports.append(args))
     finally:
-        source.write_bytes(kept)
-    assert told[-1] == ("prepare", 1, 1)
+        source.write_bytes(original)
+    assert reports[-1] == ("prepare", 1, 1)
     assert before[0].content != after[0].content and before[0].path != after[0].path
     assert contents(before)[1:] == contents(after)[1:]
 
 
-def test_another_form_lies_elsewhere(tree, tmp_path):
+def test_other_settings_have_another_folder(tree, tmp_path):
     _, clips, _ = index_tree(tree, INFO)
     small = prepare_clips(clips[:1], FORM, tmp_path, silent)[0].path
     large = prepare_clips(clips[:1], PrepareSpec.for_size(32, 24), tmp_path, silent)[0].path
     assert small.parent != large.parent and small.name == large.name
 
 
-def test_media_that_cannot_be_read_are_told_each_time_and_the_others_are_there(tmp_path):
+def test_unreadable_media_are_reported_each_time_and_the_others_are_prepared(tmp_path):
     good = write_media(tmp_path / "good.avi", 0.2, rate=16000)
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mkv").write_text("no video")
@@ -87,7 +87,7 @@ def test_media_that_cannot_be_read_are_told_each_time_and_the_others_are_there(t
         assert "0 bytes" in found[1].issues[0].why
 
 
-def test_a_clip_with_one_modality_is_used_and_told(tmp_path):
+def test_a_clip_with_one_modality_is_used_and_reported(tmp_path):
     mute = Clip("joy/mute", 3, "train", "mute", ClipSources(frames=write_frames(tmp_path / "mute", 0.2)))
     blind = Clip("joy/blind", 3, "train", "blind", ClipSources(audio=write_mp3(tmp_path / "blind.mp3", 0.2)))
     found = prepare_clips([mute, blind], FORM, tmp_path / "out", silent)
@@ -95,14 +95,14 @@ def test_a_clip_with_one_modality_is_used_and_told(tmp_path):
     assert [read_clip_facts(item.path)["frames"] for item in found] == [6, 0]
 
 
-def test_broken_sound_beside_a_good_picture_costs_the_sound_alone(tmp_path):
+def test_broken_audio_next_to_good_video_loses_only_the_audio(tmp_path):
     (tmp_path / "bad.mp3").write_text("no sound")
     files = ClipSources(frames=write_frames(tmp_path / "c", 0.2), audio=tmp_path / "bad.mp3")
     (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
     assert found.path and [p.what for p in found.issues] == ["sound", "no sound"]
 
 
-def test_a_broken_picture_beside_good_sound_costs_the_picture_alone(tmp_path):
+def test_broken_video_next_to_good_audio_loses_only_the_video(tmp_path):
     (tmp_path / "c").mkdir()
     (tmp_path / "c" / "000001.jpg").write_text("no picture")
     files = ClipSources(frames=tmp_path / "c", audio=write_mp3(tmp_path / "c.mp3", 0.2))
@@ -111,7 +111,7 @@ def test_a_broken_picture_beside_good_sound_costs_the_picture_alone(tmp_path):
     assert read_clip_facts(found.path)["frames"] == 0 and read_clip_facts(found.path)["sound"] > 0
 
 
-def test_frames_rewritten_in_place_are_prepared_anew(tmp_path):
+def test_frames_rewritten_in_place_are_prepared_again(tmp_path):
     folder = write_frames(tmp_path / "c", 0.2)
     clip = Clip("joy/c", 3, "train", "c", ClipSources(frames=folder))
     (before,) = prepare_clips([clip], FORM, tmp_path / "out", silent)
@@ -122,7 +122,7 @@ def test_frames_rewritten_in_place_are_prepared_anew(tmp_path):
 
 
 def broken(path, error, monkeypatch):
-    """Let the reading of one file fail as a disk or a permission does."""
+    """Make the reading of one file fail like a faulty disk or a missing permission."""
     opened = type(path).open
 
     def faulty(self, *args, **kwargs):
@@ -135,7 +135,7 @@ def broken(path, error, monkeypatch):
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.EACCES])
 @pytest.mark.parametrize("part", ["video", "frame", "audio", "transcript"])
-def test_a_fault_that_passes_is_told_and_forgotten(tmp_path, monkeypatch, error, part):
+def test_a_temporary_fault_is_reported_and_not_stored(tmp_path, monkeypatch, error, part):
     frames = write_frames(tmp_path / "c", 0.2)
     paths = {"video": write_media(tmp_path / "v.avi", 0.2, rate=16000), "frame": frames / "000003.jpg"}
     paths |= {"audio": write_mp3(tmp_path / "c.mp3", 0.2), "transcript": write_srt(tmp_path / "c.srt", end=0.2)}
@@ -155,23 +155,23 @@ def test_a_fault_that_passes_is_told_and_forgotten(tmp_path, monkeypatch, error,
     assert all(item.path is not None for item in prepare_clips(clips, FORM, tmp_path / "out", silent))
 
 
-def test_a_source_that_vanishes_while_the_run_starts_costs_its_clip_alone(tmp_path):
-    good, lost = (write_media(tmp_path / name, 0.2, rate=16000) for name in ("good.avi", "lost.avi"))
-    clips = [Clip(f"joy/{path.stem}", 3, "train", path.stem, ClipSources(video=path)) for path in (good, lost)]
-    lost.unlink()
+def test_a_source_that_vanishes_while_the_run_starts_loses_only_its_clip(tmp_path):
+    good, vanishing = (write_media(tmp_path / name, 0.2, rate=16000) for name in ("good.avi", "lost.avi"))
+    clips = [Clip(f"joy/{path.stem}", 3, "train", path.stem, ClipSources(video=path)) for path in (good, vanishing)]
+    vanishing.unlink()
     found = prepare_clips(clips, FORM, tmp_path / "out", silent)
     assert [item.path is not None for item in found] == [True, False]
     assert [p.what for p in found[1].issues] == ["unreadable"] and "lost.avi" in found[1].issues[0].why
 
 
 @pytest.mark.parametrize(("picture", "sound"), [(1.0, 3.0), (3.0, 1.0)])
-def test_a_clip_is_as_long_as_the_longer_of_its_picture_and_its_sound(tmp_path, picture, sound):
+def test_a_clip_is_as_long_as_the_longer_of_its_video_and_its_audio(tmp_path, picture, sound):
     words = write_srt(tmp_path / "c.srt", "early", 0.2, 0.4)
     words.write_text(words.read_text() + "\n2\n00:00:02,500 --> 00:00:02,900\nlate\n")
     files = ClipSources(write_frames(tmp_path / "c", picture), None, write_mp3(tmp_path / "c.mp3", sound), words)
     (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
     assert [(p.what, p.where) for p in found.issues] == [("length", "joy/c")]
-    assert f"picture {picture:.1f} s, sound {sound:.1f} s" in found.issues[0].why
+    assert f"video {picture:.1f} s, audio {sound:.1f} s" in found.issues[0].why
     facts = read_clip_facts(found.path)
     assert abs(facts["frames"] / 30 - 3.0) < 0.2 and [row[0] for row in facts["words"]] == ["early", "late"]
     sampling = Sampling(segments=3, frames=2, stride=3, size=16, mels=24, training=False)
@@ -183,7 +183,7 @@ def test_a_clip_is_as_long_as_the_longer_of_its_picture_and_its_sound(tmp_path, 
         assert (heard == SILENCE_LEVEL).all()
 
 
-def test_a_usual_difference_of_length_is_no_matter(tmp_path):
+def test_a_small_difference_of_length_is_no_issue(tmp_path):
     for picture, sound in ((1.0, 1.4), (1.4, 1.0)):
         files = ClipSources(write_frames(tmp_path / f"{picture}", picture), None, write_mp3(tmp_path / "c.mp3", sound))
         (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
@@ -194,8 +194,8 @@ def test_words_outside_the_clip_are_dropped_and_counted(tmp_path):
     words = write_srt(tmp_path / "c.srt", "one two", 0.4, 0.6)
     files = ClipSources(frames=write_frames(tmp_path / "c", 0.5), transcript=words)
     (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
-    told = {p.what: p.why for p in found.issues}
-    assert set(told) == {"outside", "no sound"} and "1 of 2 words" in told["outside"]
+    reasons = {p.what: p.why for p in found.issues}
+    assert set(reasons) == {"outside", "no sound"} and "1 of 2 words" in reasons["outside"]
     assert [row[0] for row in read_clip_facts(found.path)["words"]] == ["one"]
     write_srt(words, "late words", 2.0, 3.0)
     (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
@@ -203,13 +203,13 @@ def test_words_outside_the_clip_are_dropped_and_counted(tmp_path):
     assert open_clip(found.path, sampling, None).present.tolist() == [True, False, False]
 
 
-def test_temporary_files_of_killed_processes_are_swept_by_the_next_that_prepares(tmp_path):
+def test_temporary_files_of_killed_processes_are_removed_by_the_next_one_that_prepares(tmp_path):
     clip = Clip("joy/c", 3, "train", "c", ClipSources(audio=write_mp3(tmp_path / "c.mp3", 0.2)))
     place = prepare_clips([clip], FORM, tmp_path / "out", silent)[0].path.parent
     left = place / ".tmpx1"
     left.touch()
     prepare_clips([clip], FORM, tmp_path / "out", silent)
-    assert left.exists()  # nothing to prepare, so nobody holds the store
+    assert left.exists()  # nothing to prepare, so the store was not locked
     write_mp3(tmp_path / "c.mp3", 0.3)
     prepare_clips([clip], FORM, tmp_path / "out", silent)
     assert not left.exists()
@@ -228,11 +228,11 @@ def test_a_clip_that_was_only_touched_or_copied_is_hashed_and_not_decoded_again(
     assert contents(prepare_clips([clip], FORM, tmp_path / "out", silent)) == contents(before)
 
 
-def test_a_start_that_is_not_thorough_sees_a_folder_and_its_ends_change(tmp_path):
+def test_a_quick_check_detects_changes_of_a_folder_and_its_first_and_last_frame(tmp_path):
     folder = write_frames(tmp_path / "c", 0.3)
     clip = Clip("joy/c", 3, "train", "c", ClipSources(frames=folder))
     (before,) = prepare_clips([clip], FORM, tmp_path / "out", silent)
-    for path in sorted(folder.iterdir()):  # extracted anew in place: the folder's own time stays
+    for path in sorted(folder.iterdir()):  # rewritten in place: the folder's own time stays
         path.write_bytes(path.read_bytes() + b"\0")
     (after,) = prepare_clips([clip], FORM, tmp_path / "out", silent, thorough=False)
     assert before.content != after.content
@@ -241,7 +241,7 @@ def test_a_start_that_is_not_thorough_sees_a_folder_and_its_ends_change(tmp_path
     assert fewer.content != after.content
 
 
-def test_what_is_packed_is_what_was_drawn(tmp_path):
+def test_stored_frames_equal_their_sources(tmp_path):
     from safetensors import safe_open
 
     from datasets.decode.video import decode_frames
@@ -259,7 +259,7 @@ def test_what_is_packed_is_what_was_drawn(tmp_path):
     assert [row[0] for row in read_clip_facts(found.path)["words"]] == ["what", "joy"] and np.all(np.diff(index) == 1)
 
 
-def test_a_half_written_line_costs_its_clip_a_look_and_no_other(tmp_path, monkeypatch):
+def test_a_half_written_row_only_makes_its_clip_be_checked_again(tmp_path, monkeypatch):
     clips = [
         Clip(f"joy/{n}", 3, "train", str(n), ClipSources(audio=write_mp3(tmp_path / f"{n}.mp3", 0.2 + n / 10)))
         for n in range(3)
@@ -268,13 +268,13 @@ def test_a_half_written_line_costs_its_clip_a_look_and_no_other(tmp_path, monkey
     ledger = before[0].path.parent / "ledger.jsonl"
     ledger.write_bytes(ledger.read_bytes()[:-40])
     monkeypatch.setattr("datasets.decode.clip.decode_clip", lambda *args: pytest.fail("decoded again"))
-    told = []
-    after = prepare_clips(clips, FORM, tmp_path / "out", lambda *args: told.append(args))
-    assert contents(before) == contents(after) and told[-1] == ("prepare", 1, 1)
+    reports = []
+    after = prepare_clips(clips, FORM, tmp_path / "out", lambda *args: reports.append(args))
+    assert contents(before) == contents(after) and reports[-1] == ("prepare", 1, 1)
     assert prepare_clips(clips, FORM, tmp_path / "out", lambda *args: pytest.fail("worked again"))
 
 
-def test_a_ledger_of_superseded_lines_is_written_anew(tmp_path):
+def test_a_manifest_of_superseded_rows_is_rewritten(tmp_path):
     clip = Clip("joy/c", 3, "train", "c", ClipSources(audio=write_mp3(tmp_path / "c.mp3", 0.2)))
     (before,) = prepare_clips([clip], FORM, tmp_path / "out", silent)
     ledger = before.path.parent / "ledger.jsonl"
@@ -285,7 +285,7 @@ def test_a_ledger_of_superseded_lines_is_written_anew(tmp_path):
     assert len(ledger.read_text().splitlines()) == 2
 
 
-def test_what_a_file_is_for_and_which_number_a_frame_has_are_part_of_the_content(tmp_path):
+def test_the_role_of_a_file_and_the_number_of_a_frame_are_part_of_the_content(tmp_path):
     media = write_media(tmp_path / "a.avi", 0.4, rate=16000)
     seen, heard = (
         prepare_clips([Clip("joy/a", 3, "train", "a", files)], FORM, tmp_path / "out", silent)[0]
@@ -300,7 +300,7 @@ def test_what_a_file_is_for_and_which_number_a_frame_has_are_part_of_the_content
     assert (before.row.frames, after.row.frames) == (6, 9)
 
 
-def test_a_clip_that_changes_while_it_is_read_is_told_and_never_stored_under_the_old_name(tmp_path, monkeypatch):
+def test_a_clip_that_changes_while_being_read_is_reported_and_never_stored_under_the_old_name(tmp_path, monkeypatch):
     from datasets.decode import clip as decoding
 
     media, decode = write_media(tmp_path / "a.avi", 0.2, rate=16000), decoding.decode_clip
@@ -313,7 +313,7 @@ def test_a_clip_that_changes_while_it_is_read_is_told_and_never_stored_under_the
     with monkeypatch.context() as patch:
         patch.setattr(decoding, "decode_clip", change)
         (hit,) = prepare_clips([clip], FORM, tmp_path / "out", silent)
-    assert hit.path is None and "changed while it was read" in hit.issues[0].why
+    assert hit.path is None and "changed while being read" in hit.issues[0].why
     assert not list((tmp_path / "out").rglob("*.safetensors"))
     assert prepare_clips([clip], FORM, tmp_path / "out", silent)[0].row.frames == 12
 
@@ -332,8 +332,8 @@ def test_a_prepared_file_that_was_cut_short_is_made_again(tmp_path, size):
     assert after.path.read_bytes() == whole
 
 
-def test_a_clip_that_ends_its_process_costs_itself_alone(tmp_path):
+def test_a_clip_that_crashes_its_process_loses_only_itself(tmp_path):
     good = [write_mp3(tmp_path / f"{n}.mp3", 0.2 + n / 100) for n in range(8)]
     pieces = [(path,) for path in [*good[:3], tmp_path / "crash", *good[3:]]]
-    found = list(run_each(crash_or_name, pieces, "prepare", silent, lambda path: f"gave up on {path.name}"))
-    assert sorted(found) == sorted([*(path.name for path in good), "gave up on crash"])
+    found = list(run_each(crash_or_name, pieces, "prepare", silent, lambda path: f"crashed: {path.name}"))
+    assert sorted(found) == sorted([*(path.name for path in good), "crashed: crash"])

@@ -1,4 +1,4 @@
-"""What names tell: groups, sessions left out, splits without lists; and the lists that come with the program."""
+"""Rules for clip names: groups, held-out sessions, splits without lists; and the shipped lists."""
 
 from collections import Counter
 from dataclasses import replace
@@ -18,7 +18,7 @@ BY_SESSION = NamingRules(
 
 
 def tree(root, *keys):
-    """Empty clips of these keys: indexing opens none."""
+    """Write empty clips of these keys, since indexing opens none."""
     for key in keys:
         path = root / "video" / f"{key}.mp4"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def test_whatever_split_a_list_names_the_session_decides(tmp_path):
     assert [(p.what, p.where) for p in index.issues] == [("unlisted", "joy/s1_more")]
 
 
-def test_a_group_in_both_lists_stays_in_test_alone(tmp_path):
+def test_a_group_in_both_lists_stays_in_test_only(tmp_path):
     rules = NamingRules(group=lambda clip: clip.partition("_")[0])
     lists(tmp_path, ["joy/a_1", "joy/b_1", "fear/a_2"], ["fear/b_2"])
     rows, problems = read_listed_clips(tmp_path, INFO, rules, 0)
@@ -66,7 +66,7 @@ def test_a_group_in_both_lists_stays_in_test_alone(tmp_path):
     assert {row.key: row.group for row in rows}["joy/a_1"] == "a"
 
 
-def test_groups_that_are_only_guessed_give_way_to_the_lists(tmp_path):
+def test_guessed_groups_are_dropped_if_the_lists_split_them(tmp_path):
     rules = NamingRules(group=lambda clip: clip.partition("_")[0], certain=False)
     lists(tmp_path, ["joy/a_1", "joy/b_1", "fear/a_2"], ["fear/b_2"])
     rows, problems = read_listed_clips(tmp_path, INFO, rules, 0)
@@ -77,8 +77,8 @@ def test_groups_that_are_only_guessed_give_way_to_the_lists(tmp_path):
     assert {row.group for row in rows} == {"a", "b"} and not problems
 
 
-def test_without_a_list_the_names_may_tell_the_split(tmp_path):
-    card = replace(INFO, name="unlisted")  # no list of it comes with the program
+def test_without_a_list_the_names_may_contain_the_split(tmp_path):
+    card = replace(INFO, name="unlisted")  # a name without a shipped list
     rules = NamingRules(split=lambda clip: {"t": "train", "e": "test"}.get(clip[0]))
     tree(tmp_path, "joy/t1", "joy/e1", "fear/t2", "fear/x1")
     index = index_tree(tmp_path, card, rules, 0)
@@ -90,7 +90,7 @@ def test_without_a_list_the_names_may_tell_the_split(tmp_path):
     assert ("subset", "fear/x1") in {(p.what, p.where) for p in index.issues}
 
 
-def test_each_fold_reads_its_own_lists_and_says_which_are_missing(tmp_path):
+def test_each_fold_reads_its_own_lists_and_names_missing_ones(tmp_path):
     card = replace(INFO, name="ten", folds=tuple(range(1, 11)), fold="official list")
     keys = [f"{label}/c{n}" for label in INFO.classes for n in range(2)]
     tree(tmp_path, *keys)
@@ -98,9 +98,7 @@ def test_each_fold_reads_its_own_lists_and_says_which_are_missing(tmp_path):
     lists(tmp_path, keys[1::2], keys[::2], 3)
     one, three = (locate_dataset(make_tree_source(card, NamingRules()), tmp_path, fold).listing for fold in (1, 3))
     assert {c.key for c in one.available if c.split == "test"} == {c.key for c in three.available if c.split == "train"}
-    with pytest.raises(
-        DataError, match=r"no lists of Ekman-6 for --fold 2; wanted: trainlist02\.txt and testlist02\.txt"
-    ):
+    with pytest.raises(DataError, match=r"no lists of Ekman-6 for --fold 2; add trainlist02\.txt and testlist02\.txt"):
         locate_dataset(make_tree_source(card, NamingRules()), tmp_path, 2)
 
 

@@ -1,4 +1,4 @@
-"""The built-in sample: what it promises about its course, its words and its truth."""
+"""Built-in sample: properties of its timelines, words and truth."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def root(few_drawn):
 
 
 def talks(count=200, card=INFO):
-    """Courses, words and planted truth of many clips, as text alone."""
+    """Yield (label, timeline, words, planted cues) of many clips without drawing their media."""
     classes = len(card.classes)
     for number in range(count):
         rng = np.random.default_rng(number)
@@ -37,7 +37,7 @@ def talks(count=200, card=INFO):
         yield number % classes, course, *make_transcript(course, 6.0, card, rng)
 
 
-def test_it_lies_in_the_official_layout_without_a_problem(root):
+def test_it_has_the_official_layout_without_an_issue(root):
     _, clips, problems = index_tree(root, INFO)
     assert not problems and len(clips) == 36 and sum(clip.split == "test" for clip in clips) == 6
     assert all(clip.sources.frames and clip.sources.audio and clip.sources.transcript for clip in clips)
@@ -59,7 +59,7 @@ def test_it_is_the_same_every_time(root, tmp_path):
     assert truths.items() <= sample.read_truth(root).items()
 
 
-def test_making_it_twice_changes_nothing_and_leaves_nothing_beside(root):
+def test_writing_it_twice_changes_nothing_and_leaves_no_other_files(root):
     stamp = (root / "truth.json").stat().st_mtime_ns
     assert sample.ensure_sample(INFO, root.parents[1], lambda *_: pytest.fail("made again")) == root
     assert (root / "truth.json").stat().st_mtime_ns == stamp
@@ -70,33 +70,33 @@ def test_the_emotion_is_strong_in_a_fifth_to_two_fifths_of_a_clip():
     for number in range(300):
         label = number % 6
         course = draw_timeline(label, 6, 6.0, np.random.default_rng(number))
-        strong = sum(piece.end - piece.start for piece in course if piece.strength >= 0.8)
+        strong = sum(span.end - span.start for span in course if span.strength >= 0.8)
         assert 0.2 <= strong / 6 <= 0.4
-        assert all(piece.label == label for piece in course if piece.strength > 0.5)
-        assert any(piece.strength <= 0.5 for piece in course)
+        assert all(span.label == label for span in course if span.strength > 0.5)
+        assert any(span.strength <= 0.5 for span in course)
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
-def test_planted_words_are_what_they_are_said_to_be_in_the_real_lexica(card):
+def test_planted_words_match_their_kind_in_the_real_lexica(card):
     for _, course, _, planted in talks(60, card):
         for word in planted:
-            piece = find_span(course, word.start)
+            span = find_span(course, word.start)
             polarity, emotions = float(senticnet[word.text][7]), set(NRC[word.text])
             degree = np.searchsorted(STRENGTHS, abs(polarity)) / len(STRENGTHS)
-            sign = np.sign(polarity) == card.sentiment[piece.label]
-            named = bool(card.emotions[card.classes[piece.label]] & emotions)
-            near = abs(degree - piece.strength) < 0.2
-            far = abs(degree - piece.strength) > 0.5
-            told = {None: (True, True, near), "sentiment": (False, False, near)}
-            told |= {"emotion": (True, False, near), "degree": (True, True, far)}
-            assert (sign, named, True) == told[word.wrong], (word, piece)
+            sign = np.sign(polarity) == card.sentiment[span.label]
+            named = bool(card.emotions[card.classes[span.label]] & emotions)
+            near = abs(degree - span.strength) < 0.2
+            far = abs(degree - span.strength) > 0.5
+            expected = {None: (True, True, near), "sentiment": (False, False, near)}
+            expected |= {"emotion": (True, False, near), "degree": (True, True, far)}
+            assert (sign, named, True) == expected[word.wrong], (word, span)
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
 def test_a_class_has_cues_if_and_only_if_they_can_be_verified(card):
     heard = set()
     for _, course, words, planted in talks(100, card):
-        assert len(words) >= 9  # a filler stands where a cue would
+        assert len(words) >= 9  # fillers replace cues
         heard |= {find_span(course, word.start).label for word in planted if word.wrong is None}
     speaking = {label for label, sign in enumerate(card.sentiment) if sign and card.emotions[card.classes[label]]}
     assert heard == speaking
@@ -109,10 +109,10 @@ def test_clips_of_every_class_of_every_card_can_be_drawn(card, tmp_path):
             (tmp_path / part / name).mkdir(parents=True)
     for label, name in enumerate(card.classes):
         key, truth = sample.write_sample_clip(card, tmp_path, label, 0)
-        strong = [piece for piece in truth["course"] if piece[2] >= 0.8]
-        assert key == f"{name}/000" and {piece[1] for piece in strong} == {label}
-        said, problems = read_transcript(tmp_path / "srt" / f"{key}.srt", key)
-        assert not problems and {word["text"] for word in truth["words"]} <= {word.text for word in said}
+        strong = [span for span in truth["course"] if span[2] >= 0.8]
+        assert key == f"{name}/000" and {span[1] for span in strong} == {label}
+        spoken, problems = read_transcript(tmp_path / "srt" / f"{key}.srt", key)
+        assert not problems and {word["text"] for word in truth["words"]} <= {word.text for word in spoken}
         assert len(list((tmp_path / "imgs" / key).glob("*.jpg"))) >= 150
         assert (tmp_path / "mp3" / f"{key}.mp3").stat().st_size > 10_000
 
@@ -126,7 +126,7 @@ def test_eight_classes_look_and_sound_different():
             assert not np.array_equal(seen[one], seen[other]) and not np.array_equal(heard[one], heard[other])
 
 
-def test_what_the_clips_of_ekman_6_say_is_frozen():
+def test_the_words_of_the_ekman_6_sample_are_frozen():
     texts = [[word.text for word in words] for _, _, words, _ in talks(12)]
     assert hashlib.sha256(repr(texts).encode()).hexdigest()[:16] == "9cb927ffc66a8101"
 
@@ -142,8 +142,8 @@ def test_the_truth_agrees_with_the_transcript_as_it_is_read(root):
     for key, truth in sample.read_truth(root).items():
         words, problems = read_transcript(root / "srt" / f"{key}.srt", key)
         assert not problems
-        said = {(word.text, round(word.start, 3)) for word in words}
-        assert truth.words and {(word.text, round(word.start, 3)) for word in truth.words} <= said
+        spoken = {(word.text, round(word.start, 3)) for word in words}
+        assert truth.words and {(word.text, round(word.start, 3)) for word in truth.words} <= spoken
 
 
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)
@@ -154,7 +154,7 @@ def test_the_lexicon_finds_the_planted_words_in_a_talk_and_no_others(card):
         assert found == [(word.text, word.start) for word in planted]
 
 
-def test_what_a_killed_process_left_is_removed(tmp_path, prepared_here):
+def test_leftovers_of_a_killed_process_are_removed(tmp_path, prepared_here):
     left = tmp_path / "sample" / f".ekman6-form{sample.SAMPLE_VERSION}.x1" / "imgs"
     left.mkdir(parents=True)
     root = sample.ensure_sample(INFO, tmp_path, lambda *_: None, clips=1, training=1)
@@ -173,9 +173,9 @@ def test_after_an_interrupt_no_more_clips_are_drawn(tmp_path, monkeypatch):
 
 
 def test_loudness_and_pitch_are_the_speakers_own():
-    """The draws of nuisances come before any use of the class: with one generator they are the same for all."""
+
     calm = np.zeros(16000)
     waves = [synthesise_voice(np.full(16000, label), calm, np.random.default_rng(3)) for label in (0, 3)]
-    assert np.array_equal(waves[0], waves[1])  # at no strength the class cannot be heard
+    assert np.array_equal(waves[0], waves[1])  # at strength 0 the class has no effect
     loud = [synthesise_voice(np.full(16000, label), calm + 1, np.random.default_rng(3)) for label in (0, 3)]
     assert not np.array_equal(loud[0], loud[1])

@@ -1,4 +1,4 @@
-"""Slots and segments: one moment for picture and sound, all words of the slot, short clips looped."""
+"""Slots and segments: one moment for video and audio, all words of the slot, short clips looped."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from datasets.segments import MISSING_FRAME, compute_slots, cut_segments
 FOUR = Sampling(segments=4, frames=5, stride=2, size=8, mels=16, training=False)
 
 
-def test_without_a_generator_a_segment_stands_in_the_middle_of_its_slot():
+def test_without_a_generator_a_segment_is_in_the_middle_of_its_slot():
     found = cut_segments(240, 800, [], FOUR, None)  # 8 s, slots of 2 s
     assert [segment.frames[2] for segment in found] == [30, 90, 150, 210]  # the middle frame: 1, 3, 5, 7 s
     assert found[0].frames.tolist() == [26, 28, 30, 32, 34]
@@ -21,7 +21,7 @@ def test_without_a_generator_a_segment_stands_in_the_middle_of_its_slot():
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(90, 2000))
-def test_drawn_moments_lie_in_their_slots_and_picture_and_sound_share_them(seed, frames):
+def test_drawn_moments_lie_in_their_slots_and_video_and_audio_share_them(seed, frames):
     sound = round(frames * 100 / 30)
     found = cut_segments(frames, sound, [], FOUR, np.random.default_rng(seed))
     slot = frames / 30 / 4
@@ -48,7 +48,7 @@ def test_a_slot_has_all_of_its_words_and_no_others():
 
 
 @pytest.mark.parametrize("segments", range(1, 17))
-def test_a_word_on_the_edge_of_a_slot_is_heard_once(segments):
+def test_a_word_on_the_edge_of_a_slot_is_in_one_slot(segments):
     sampling = replace(FOUR, segments=segments)
     for frames in range(400, 700, 7):
         edges = [end for _, end in compute_slots(frames / 30, sampling)]
@@ -62,9 +62,9 @@ def test_words_outside_the_clip_belong_to_no_slot():
     assert all(not segment.words for segment in found)
 
 
-def test_a_short_clip_is_looped_and_its_copies_bring_no_words():
+def test_a_short_clip_is_looped_and_its_copies_have_no_words():
     words = [Word("here", 0.05, 0.1)]
-    found = cut_segments(6, 20, words, FOUR, None)  # 0.2 s of the 1.33 s that four segments want
+    found = cut_segments(6, 20, words, FOUR, None)  # 0.2 s; four segments need 1.33 s
     assert all(((s.frames >= 0) & (s.frames < 6)).all() and ((s.sound >= 0) & (s.sound < 20)).all() for s in found)
     assert [len(segment.words) for segment in found] == [1, 0, 0, 0]
     assert found[1].frames.tolist() == [(found[1].frames[0] + 2 * k) % 6 for k in range(5)]
@@ -75,11 +75,11 @@ def test_a_clip_of_one_frame_is_that_frame_everywhere():
 
 
 def test_sound_that_ends_early_is_missing_and_not_looped():
-    found = cut_segments(240, 400, [], FOUR, None)  # 8 s of picture, 4 s of sound
+    found = cut_segments(240, 400, [], FOUR, None)  # 8 s of video, 4 s of audio
     assert (found[1].sound != MISSING_FRAME).all() and (found[3].sound == MISSING_FRAME).all()
 
 
-def test_sound_that_goes_on_longer_is_not_reached():
+def test_audio_after_the_end_of_the_video_is_not_used():
     assert max(int(segment.sound.max()) for segment in cut_segments(240, 2000, [], FOUR, None)) < 800
 
 

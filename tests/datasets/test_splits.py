@@ -36,7 +36,7 @@ def test_each_data_set_is_cut_in_its_own_way():
 def test_a_group_stays_whole():
     grouped = [replace(clip, group=f"{clip.target % 3}-{i // 4}") for i, clip in enumerate(CLIPS)]
     folds = assign_folds(grouped, "ekman6")
-    assert set(folds) == {clip.group for clip in grouped}  # one fold a group: a dict cannot say otherwise
+    assert set(folds) == {clip.group for clip in grouped}  # as a dict it has one fold per group
 
 
 def test_the_fingerprint_follows_every_key_label_and_split():

@@ -1,4 +1,4 @@
-"""Transcribing: subtitles for clips that have none, written whole, never over others, and gone on with."""
+"""Transcribing: subtitles for clips without any, written atomically, never overwriting, resumable."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ SAID = [Word(" What", 0.25, 0.5), Word(" joy,", 0.5, 0.75), Word("\n ", 0.75, 0.
 
 
 class Parrot:
-    """Hears the same words in everything."""
+    """Recogniser that returns the same words for any audio."""
 
     def __init__(self, words=SAID):
         self.words, self.heard = words, []
@@ -48,7 +48,7 @@ def test_each_word_is_a_caption_at_its_own_time(tmp_path):
     assert not problems and [(w.text, w.start) for w in words] == [("what", 0.25), ("joy", 0.5), ("don't", 3661.5)]
 
 
-def test_where_nothing_is_heard_the_file_is_there_and_says_so(tmp_path):
+def test_a_clip_without_speech_gets_a_file_without_words(tmp_path):
     write_transcripts([clip("a", audio=write_mp3(tmp_path / "a.mp3"))], tmp_path, Parrot([]), quiet)
     words, problems = read_transcript(tmp_path / "srt/joy/a.srt", "joy/a")
     assert not words and [p.what for p in problems] == ["no words"] and "hold no words" in problems[0].why
@@ -69,7 +69,7 @@ def test_clips_that_have_words_or_no_sound_are_passed_over(tmp_path):
     assert not parrot.heard and mine.read_text() == "my own" and list(mine.parent.iterdir()) == [mine]
 
 
-def test_a_clip_that_fails_is_told_and_the_others_go_on(tmp_path):
+def test_a_clip_that_fails_is_reported_and_the_others_are_transcribed(tmp_path):
     (tmp_path / "broken.mp3").write_bytes(b"no sound")
     clips = [
         clip("broken", audio=tmp_path / "broken.mp3"),
@@ -82,7 +82,7 @@ def test_a_clip_that_fails_is_told_and_the_others_go_on(tmp_path):
     assert [path.name for path in (tmp_path / "srt/joy").iterdir()] == ["good.srt"]
 
 
-def test_it_goes_on_where_it_was_stopped_and_reports_what_is_left(tmp_path):
+def test_it_resumes_after_an_interrupt_and_reports_the_remaining_work(tmp_path):
     class Stopped(Parrot):
         def __call__(self, samples):
             if len(self.heard) == 2:
@@ -98,32 +98,32 @@ def test_it_goes_on_where_it_was_stopped_and_reports_what_is_left(tmp_path):
     assert len(parrot.heard) == 1 and reports == [("transcribe", 0, 1), ("transcribe", 1, 1)]
 
 
-def test_a_folder_that_takes_no_files_is_one_clear_line(tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_one_line_error(tmp_path):
     (tmp_path / "srt").write_text("a file in the way")
-    with pytest.raises(DataError, match=r"cannot write .*a\.srt: .*start again"):
+    with pytest.raises(DataError, match=r"cannot write .*a\.srt: .*then rerun"):
         write_transcripts([clip("a", audio=write_mp3(tmp_path / "a.mp3"))], tmp_path, Parrot(), quiet)
 
 
-def test_without_the_extra_a_line_says_how_to_get_it(tmp_path, monkeypatch):
+def test_the_error_without_the_extra_states_how_to_install_it(tmp_path, monkeypatch):
     monkeypatch.setattr(transcribing, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'pip install "\.\[asr\]" in the checkout') as error:
         transcribe_clips([], tmp_path, tmp_path, "en", quiet)
     assert "\n" not in str(error.value) and "docs/transcripts.md" in str(error.value)
 
 
-def test_a_folder_without_a_model_is_told_before_any_work(tmp_path, monkeypatch):
+def test_a_folder_without_a_model_is_an_error_before_any_work(tmp_path, monkeypatch):
     monkeypatch.setattr(transcribing, "find_spec", lambda name: sys)
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"holds no model of faster-whisper: model\.bin, tokenizer\.json not found"):
+    with pytest.raises(ConfigError, match=r"no faster-whisper model \(model\.bin, tokenizer\.json missing\)"):
         transcribe_clips([clip("a", audio=tmp_path / "a.mp3")], tmp_path, tmp_path, "en", quiet)
 
 
 def test_a_real_model_writes_transcripts_of_real_clips(tmp_path, shared):
     pytest.importorskip("faster_whisper")
     if "BENCH_WHISPER" not in os.environ:
-        pytest.skip("BENCH_WHISPER names no folder of a faster-whisper model")
+        pytest.skip("BENCH_WHISPER is not set to the folder of a faster-whisper model")
     model = Path(os.environ["BENCH_WHISPER"])
-    with pytest.raises(ConfigError, match="does not know the language 'xx'"):
+    with pytest.raises(ConfigError, match="does not support language 'xx'"):
         transcribe_clips([], tmp_path, model, "xx", quiet)
     clips = [clip(path.stem, video=path) for path in sorted((shared / "grid_clips").glob("*.mpg"))[:2]]
     assert transcribe_clips(clips[:1], tmp_path, model, "mul", quiet) == []

@@ -1,4 +1,4 @@
-"""Transcripts: captions as words with times, in any encoding."""
+"""Transcripts: captions read as words with times, in any encoding."""
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -42,7 +42,7 @@ def test_captions_that_follow_at_once_do_not_overlap(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "1\n00:00:00,000 --> 00:00:02,000\n...\n"], ids=["none", "blank", "dots"])
-def test_a_transcript_without_a_word_is_told(tmp_path, text):
+def test_a_transcript_without_a_word_is_reported(tmp_path, text):
     words, problems = read(tmp_path, text)
     assert not words and [(p.what, p.where) for p in problems] == [("no words", "joy/clip")]
 
@@ -65,13 +65,13 @@ def test_any_bytes_are_read_as_words_in_the_order_of_time(tmp_path, raw):
 
 
 @pytest.mark.parametrize(("text", "why"), [("Conversion failed", "Conversion failed"), ("hello there", "no captions")])
-def test_what_is_no_transcript_is_told(tmp_path, text, why):
+def test_a_file_that_is_no_transcript_is_reported(tmp_path, text, why):
     words, problems = read(tmp_path, text)
     assert not words and [(p.what, p.where) for p in problems] == [("transcript", "joy/clip")]
     assert why in problems[0].why
 
 
-def test_a_guessed_encoding_is_told_by_name(tmp_path):
+def test_a_guessed_encoding_is_reported_by_name(tmp_path):
     words, problems = read(tmp_path, TEXT.encode("cp1252"))  # with a curly apostrophe, which Latin-1 has not
     assert words[-1].text == "don't"
     assert [(p.what, p.where) for p in problems] == [("encoding", "joy/clip")] and "cp1252" in problems[0].why
@@ -79,7 +79,7 @@ def test_a_guessed_encoding_is_told_by_name(tmp_path):
     assert words[2].text == "café" and "latin-1" in problems[0].why
 
 
-def test_entities_are_letters_and_what_is_told_of_a_sound_is_no_word(tmp_path):
+def test_entities_are_decoded_and_descriptions_of_sounds_are_no_words(tmp_path):
     (tmp_path / "a.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\n[Music] I don&#39;t &amp; you &lt;3\n")
     words, problems = read_transcript(tmp_path / "a.srt", "joy/a")
     assert [word.text for word in words] == ["i", "don't", "you", "3"] and not problems

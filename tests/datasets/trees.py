@@ -1,4 +1,4 @@
-"""Small media files and trees of them, written with the same codecs that people's files come from."""
+"""Small media files and trees of them, written with the codecs of common real files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CODECS = {
 
 
 def brightness(second: float, shade: int = 0) -> int:
-    """Grey of the picture at a moment: tells the time, 100 levels a second from 20 on; and the clip, by its shade."""
+    """Return the grey level that encodes the time (100 levels per second, from 20 on) and the clip (by its shade)."""
     return min(255, int(20 + 2 * shade + 100 * second))
 
 
@@ -43,9 +43,9 @@ def write_media(
     sound: bool = True,
     shade: int = 0,
 ) -> Path:
-    """A file whose picture grows brighter with time and whose sound is silent before, and loud after, its middle.
+    """Write a file whose video gets brighter over time and whose audio is silent before its middle and loud after it.
 
-    Files of another shade have another content.
+    Files of different shades have different content.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     video_codec, audio_codec = CODECS[path.suffix]
@@ -70,21 +70,21 @@ def write_media(
     return path
 
 
-def greys(picture: EncodedVideo) -> np.ndarray:
-    """Mean grey at each 1/30 s."""
-    packed = [shown.mean() for _, shown in decode_frames(picture.packets, range(len(picture.packets)))]
-    return np.array([packed[place] for place in picture.index])
+def greys(video: EncodedVideo) -> np.ndarray:
+    """Return the mean grey level at each 1/30 s."""
+    means = [frame.mean() for _, frame in decode_frames(video.packets, range(len(video.packets)))]
+    return np.array([means[place] for place in video.index])
 
 
 def tone(seconds: float, rate: int, shade: int = 0) -> np.ndarray:
-    """(n,) silence, then 1 kHz, and a little more for each shade, from the middle on."""
+    """Return (n,) samples: silence, then from the middle on a tone of 1 kHz, 10 Hz higher for each shade."""
     time = np.arange(round(seconds * rate)) / rate
     wave: np.ndarray = 0.5 * np.sin(2 * np.pi * (1000 + 10 * shade) * time) * (time > seconds / 2)
     return wave
 
 
 def write_frames(folder: Path, seconds: float = 1.0, size: tuple[int, int] = (64, 48), shade: int = 0) -> Path:
-    """A folder of numbered pictures, 30 a second, growing brighter with time."""
+    """Write a folder of numbered frames, 30 per second, that get brighter over time."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(round(seconds * 30)):
         picture = np.full((*size[::-1], 3), brightness(number / 30, shade), np.uint8)
@@ -93,7 +93,7 @@ def write_frames(folder: Path, seconds: float = 1.0, size: tuple[int, int] = (64
 
 
 def write_mp3(path: Path, seconds: float = 1.0, rate: int = 16000, shade: int = 0) -> Path:
-    """A sound file: silent, then loud."""
+    """Write an audio file that is silent, then loud."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libmp3lame", rate=rate, layout="mono")
@@ -102,7 +102,7 @@ def write_mp3(path: Path, seconds: float = 1.0, rate: int = 16000, shade: int = 
 
 
 def write_srt(path: Path, text: str = "what joy", start: float = 0.1, end: float = 0.9) -> Path:
-    """One caption."""
+    """Write a subtitle file of one caption."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"1\n{_time(start)} --> {_time(end)}\n{text}\n")
     return path
@@ -111,9 +111,9 @@ def write_srt(path: Path, text: str = "what joy", start: float = 0.1, end: float
 def write_tree(
     root: Path, card: DatasetInfo, training: int = 5, test: int = 1, layout: str = "imgs", seconds: float = 0.5
 ) -> Path:
-    """A data set of tiny clips c0, c1, ... in each class: the first `training` are for training.
+    """Write a data set of tiny clips c0, c1, ... in each class, the first `training` for training.
 
-    Where the card leaves sessions out, clips are named for them in turn.
+    For a data set with sessions, the clips are named after them in turn.
     """
     for label, name in enumerate(card.classes):
         for number in range(training + test):
@@ -129,7 +129,7 @@ def write_tree(
 
 
 def write_lists(root: Path, card: DatasetInfo, training: Sequence[int], test: Sequence[int]) -> None:
-    """The two official lists; the test list has no class numbers, as the real ones have none."""
+    """Write the two official lists; the test list has no class numbers, like the real ones."""
     root.mkdir(parents=True, exist_ok=True)
     rows = [f"{name}/{clip_name(card, n)} {label + 1}" for label, name in enumerate(card.classes) for n in training]
     (root / "trainlist01.txt").write_text("\n".join(rows) + "\n")
@@ -139,7 +139,7 @@ def write_lists(root: Path, card: DatasetInfo, training: Sequence[int], test: Se
 
 
 def clip_name(card: DatasetInfo, number: int) -> str:
-    """c0, c1, ...; or an id of sessions 1 to 5 in turn."""
+    """Return c0, c1, ..., or for a data set with sessions an id of session 1 to 5 in turn."""
     return f"Ses0{number % 5 + 1}F_impro01_F{number:03d}" if card.group == "session" else f"c{number}"
 
 

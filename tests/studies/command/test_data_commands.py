@@ -64,7 +64,7 @@ def test_check_sees_files_of_no_bytes(tree, tmp_path):
     hollow = shutil.copytree(tree, tmp_path / "hollow")
     (hollow / "video/joy/c2.avi").write_bytes(b"")
     done = bench("check", "--dataset", "ekman6", "--data", hollow)
-    assert done.code == 0 and "c2.avi: 0 bytes" in done.out
+    assert done.code == 0 and "empty file (0 bytes): c2.avi" in done.out
 
 
 def test_check_says_what_makes_a_data_set_unfit(tree, tmp_path):
@@ -108,17 +108,17 @@ def test_a_custom_folder_runs_by_its_path_and_its_model_predicts(folder, results
 
 MISTAKES = {
     "no such data set": (["check", "--dataset", "ekmann6"], "did you mean 'ekman6'"),
-    "nothing there": (["prepare", "--dataset", "perr"], "no PERR (ERATO) was found"),
-    "no manifest": (["check", "--dataset", "none/manifest.csv"], "there is no"),
+    "nothing there": (["prepare", "--dataset", "perr"], "PERR (ERATO) was not found"),
+    "no manifest": (["check", "--dataset", "none/manifest.csv"], "no such file or folder"),
     "data twice": (["check", "--dataset", "./docs", "--data", "docs"], "not allowed with --dataset"),
     "preset": (["prepare", "--dataset", "ekman6", "--preset", "quik"], "quick"),
     "fold": (["check", "--dataset", "ekman6", "--fold", "1"], "has one split and no folds"),
     "fold out of range": (["--method", "mbt", "--dataset", "iemocap", "--fold", "6"], "1 to 5 (session left out)"),
     "fold of the sample": (
         ["--method", "majority", "--dataset", "iemocap", "--fold", "2"],
-        "built-in sample has one split",
+        "built-in sample has no folds",
     ),
-    "no clips": (["check", "--dataset", "./docs"], "holds no <Class>/<clip>.mp4"),
+    "no clips": (["check", "--dataset", "./docs"], "no clips <Class>/<clip>.mp4"),
 }
 
 
@@ -136,7 +136,7 @@ def test_copies_that_no_run_would_use_are_not_counted_as_usable(prepared, tree, 
     assert done.code == 0
     (joy,) = [line.split() for line in done.out.splitlines() if " joy " in line and "+" in line]
     assert joy[joy.index("+") + 2] == "3"  # five clips, one of them broken from the beginning
-    assert "its copy fear/c5" in (tmp_path / "datasets/ekman6/problems.csv").read_text()
+    assert "same content as fear/c5 in test" in (tmp_path / "datasets/ekman6/problems.csv").read_text()
 
 
 def test_overlapping_folds_are_reported(results):
@@ -198,7 +198,7 @@ def test_a_full_disk_is_one_line_and_leaves_a_store_that_goes_on(folder, tmp_pat
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
 
-    assert one_line(process("bench.py", *words, first=limit), "cannot write ", "free space")
+    assert one_line(process("bench.py", *words, first=limit), "cannot write ", "free disk space")
     assert bench(*words).code == 0
     files, rows, left = store(tmp_path / "out")
     assert len(files) == len(rows) == 21 and not left
