@@ -31,7 +31,7 @@ def test_a_worker_that_imports_an_unguarded_script_ends_with_one_clear_error(tmp
     script.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{WITHOUT_GUARD}")
     told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
     assert told.stdout == "at work\n" and told.returncode == 1
-    assert "ConfigError: a script that starts runs wants its work under `if __name__ ==" in told.stderr
+    assert "ConfigError: a script that starts runs must call them under `if __name__ ==" in told.stderr
 
 
 def test_data_are_not_loaded_in_a_process_that_is_half_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

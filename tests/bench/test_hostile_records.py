@@ -223,7 +223,7 @@ def test_a_folder_of_this_machine_that_a_server_names_is_neither_read_nor_writte
     store = MlflowStore(tmp_path, "http://127.0.0.1:9")
     monkeypatch.setattr(store, "connect", Client)
     for location in (str(tmp_path), f"file://{tmp_path}", f"file:{tmp_path}", "models:/x", "runs:/x", "", "~", "C:/x"):
-        with pytest.raises(StoreError, match="not a server's place"):
+        with pytest.raises(StoreError, match="which other machines cannot reach"):
             store.check_location(location)
     for scheme in REMOTE_SCHEMES:
         store.check_location(f"{scheme}:/0/x/artifacts")

@@ -140,7 +140,7 @@ def test_the_seconds_of_the_processes_are_here_whenever_they_are_kept(tmp_path: 
 
 
 def test_what_cannot_be_sent_to_other_processes_is_said_before_any_is_started(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'toy' cannot be sent to other processes"):
+    with pytest.raises(ConfigError, match="'toy' cannot be pickled"):
         fitted(replace(TOY, fit=lambda *_: None), tmp_path, 2)
 
 

@@ -61,7 +61,7 @@ def test_the_guard_of_the_test_above_can_fail(desk):
 def test_a_sealed_split_says_what_was_done_wrong():
     corpus = seal_test(TOY_DATA.load(None))
     for reach in (lambda: corpus.test.clips, lambda: corpus.test.read(0, None, None, 0)):
-        with pytest.raises(SealedError, match="sealed during a search"):
+        with pytest.raises(SealedError, match="not available during a search"):
             reach()
     assert isinstance(split_view(corpus, "clean", "trial").reportable.test, SealedSplit)
 
