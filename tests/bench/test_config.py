@@ -39,7 +39,7 @@ def test_a_value_out_of_bounds_or_type_is_one_line_that_names_the_field(values):
     assert "\n" not in str(caught.value)
 
 
-def test_search_ranges_stand_on_the_field():
+def test_search_ranges_are_declared_on_the_field():
     assert Example.get_declared_ranges() == {"lr": SearchRange(1e-5, 1e-1, log=True)}
 
 

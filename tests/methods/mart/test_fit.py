@@ -110,7 +110,7 @@ def test_it_learns_a_toy_and_its_words_are_believed(tmp_path: Path, quiet: Quiet
     assert epochs[-1]["pretrain/loss"] < epochs[0]["pretrain/loss"]
     assert epochs[-1]["pretrain/kl"] < 0.1
     assert epochs[-1]["pretrain/pass_sentiment"] > 0.9 and epochs[-1]["pretrain/pass_emotion"] > 0.9
-    told = quiet.told["pretrain"]
+    told = quiet.explanations["pretrain"]
     assert set(told) == {clip.key for clip in (*spoken_clips("train", 6).clips, *spoken_clips("val", 2).clips)}
     assert all(one.curve is not None and one.curve.shape == (3, 3) for one in told.values())
     assert {len(one.verdicts) for one in told.values()} == {4}

@@ -106,7 +106,7 @@ def test_running_again_does_nothing_and_fresh_repeats(results):
 
 def test_a_failed_run_is_told_and_exit_code_3(results):
     done = bench("--method", "toy", "--dataset", "toy", "--set", "fail=error", results=results)
-    assert done.code == 3 and "the toy broke as asked" in done.out
+    assert done.code == 3 and "the toy failed as configured" in done.out
     assert "Traceback" not in done.out + done.err
 
 
