@@ -72,7 +72,7 @@ class RunRequest:
     fold: int = 0  # number of the official list, or of the group held out for test
     protocol: EvaluationProtocol = "clean"
     stage: RunStage = "final"
-    stop: int | None = None  # protocol refit: epochs of the stage that otherwise stops early on val
+    stop: int | None = None  # protocol refit: epochs of the supervised stage, as selected by clean runs
     parent: str = ""  # name of the study or search; its MLflow run is the parent of this run's
     pruning_callback: PruningCallback | None = None  # of a trial; may end it by raising Pruned
     requests: tuple[StoredRequest, ...] = ()  # stored next to the record; a trial stores none

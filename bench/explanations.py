@@ -59,7 +59,7 @@ def choose_showcase_clips(clips: Sequence[Clip]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class StoredWordOutcome:
-    """A word of a clip and the verification check that dropped it."""
+    """A word of a clip and the method's check that dropped it."""
 
     text: str
     start: float  # seconds

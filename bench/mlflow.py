@@ -70,9 +70,7 @@ MAX_METRICS = 500  # per call, so that a server answers before the timeout
 PAGE_SIZE = 100  # runs per page of a search; a server needs about half a second for one
 NOTE_FILE = "mlflow.json"  # next to a record: store -> MLflow run and sha256 of the published record
 PARENT_NOTE = "parent"  # key in NOTE_FILE: name of the run's study or search
-PARENT_KEY_TAG = (
-    "bench.parent_key"  # tag of parent runs: hash of the name, since a query cannot contain every character
-)
+PARENT_KEY_TAG = "bench.parent_key"  # tag of parent runs: hash of the name, which is safe in a query
 REQUESTS_TAG = "bench.requested_by"  # tag: sha256 of the requests for a run
 FILE_CALLS = ("log_artifact", "log_text", "download_artifacts")
 REMOTE_SCHEMES = ("mlflow-artifacts", "http", "https", "s3", "gs", "wasbs", "abfss", "hdfs", "viewfs", "dbfs", "sftp")

@@ -117,7 +117,7 @@ class RunSpec:
     stage: RunStage = "final"  # a trial of a search has no test scores; reports use final runs only
     weights: dict[ShortName, Digest] = field(default_factory=dict)  # config field -> sha256 of the file it names
     schema: StrictInt = SCHEMA
-    stop: Count | None = None  # protocol refit: epochs of the stage that otherwise stops early on val
+    stop: Count | None = None  # protocol refit: epochs of the supervised stage, as selected by clean runs
 
     @property
     def key(self) -> str:

@@ -28,8 +28,8 @@ VALIDATION_FOLDS = 5  # of a training list without a validation list
 class DatasetInfo:
     """Name, classes, licence and splits of a data set.
 
-    `sentiment[c]` is -1, 0 or +1 for class c. `emotions[class]` are the Plutchik emotions whose words are cues of the
-    class, and `reasons[class]` explains the choice. `unreached` lists the classes without cues.
+    `sentiment[c]` is -1, 0 or +1 for class c. `emotions[class]` are the Plutchik emotions whose words indicate
+    the class, and `reasons[class]` explains the choice. `unreached` lists the classes that no such emotion indicates.
     """
 
     name: str
@@ -162,11 +162,11 @@ class DataIssue:
 
 
 class WordOutcome(Protocol):
-    """A word of a clip and whether a method uses it as a cue."""
+    """A word of a clip and whether a method uses it."""
 
     @property
     def text(self) -> str:
-        """Return the word, or several words that form one cue."""
+        """Return the word, or several words that belong together."""
 
     @property
     def start(self) -> float:
@@ -174,7 +174,7 @@ class WordOutcome(Protocol):
 
     @property
     def dropped(self) -> str | None:
-        """Return the name of the verification check that dropped the word; None if the method uses it."""
+        """Return the name of the method's check that dropped the word; None if the method uses it."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class PlantedWord:
 
     text: str
     start: float  # seconds
-    wrong: str | None  # first verification check that should drop it; None for a correct cue
+    wrong: str | None  # first check that should drop it; None for a correct word
 
 
 @dataclass(frozen=True)
