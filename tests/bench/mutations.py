@@ -25,12 +25,12 @@ def nested(depth: int) -> Any:
     return value
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the path of every value inside a JSON value."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for name, item in pairs:
         yield (*path, name)
-        yield from places(item, (*path, name))
+        yield from paths(item, (*path, name))
 
 
 def mutated(record: str, dice: random.Random) -> str:
@@ -50,20 +50,20 @@ def mutated(record: str, dice: random.Random) -> str:
 def change(raw: dict[str, Any], dice: random.Random) -> None:
     """Change one value of a JSON object; fields with few values are as likely as long lists."""
     top = dice.choice(sorted(raw))
-    inner = [path for path in places(raw) if path[0] == top]
+    inner = [path for path in paths(raw) if path[0] == top]
     *parents, last = dice.choice(inner)
-    place: Any = raw
+    parent: Any = raw
     for name in parents:
-        place = place[name]
+        parent = parent[name]
     kind = dice.choice(("value", "value", "value", "delete", "name", "deep"))
     if kind == "value":
-        place[last] = dice.choice(VALUES)
+        parent[last] = dice.choice(VALUES)
     elif kind == "deep":
-        place[last] = nested(dice.choice((3, 9, 100)))
+        parent[last] = nested(dice.choice((3, 9, 100)))
     elif kind == "delete":
-        del place[last]
-    elif isinstance(place, dict):
-        place[dice.choice(NAMES)] = place.pop(last)
+        del parent[last]
+    elif isinstance(parent, dict):
+        parent[dice.choice(NAMES)] = parent.pop(last)
 
 
 def make_consistent(raw: Any) -> None:

@@ -101,11 +101,11 @@ def publish(uri: str, text: str | bytes, folder: Path | None = None, key: str | 
 
 def plant(results: Path, text: str, key: str, folder: Path) -> RunFolder:
     """Write a record's text and the files of a run into a results folder, as an older version may have pulled them."""
-    place = results / "runs" / key
-    shutil.copytree(folder, place)
-    (place / RECORD_FILE).write_text(text)
-    (place / "mlflow.json").unlink(missing_ok=True)
-    return RunFolder(place)
+    target = results / "runs" / key
+    shutil.copytree(folder, target)
+    (target / RECORD_FILE).write_text(text)
+    (target / "mlflow.json").unlink(missing_ok=True)
+    return RunFolder(target)
 
 
 def everything(folder: Path) -> dict[str, str]:
@@ -171,8 +171,8 @@ def test_a_run_whose_record_names_files_elsewhere_publishes_and_moves_nothing(
 
 def test_a_file_that_is_not_the_one_of_its_record_is_not_pushed(tmp_path, made, uri):
     record, folder = made
-    place = plant(tmp_path / "b", record.to_json(), record.key, folder).path
-    (place / PREDICTIONS_FILE).write_bytes(SECRET)
+    target = plant(tmp_path / "b", record.to_json(), record.key, folder).path
+    (target / PREDICTIONS_FILE).write_bytes(SECRET)
     done = sync(MlflowStore(tmp_path / "b", uri))
     assert done.pushed == 0 and is_one_line(done.skipped) and PREDICTIONS_FILE in done.skipped[0]
     assert SECRET not in uploaded(uri)
@@ -180,17 +180,17 @@ def test_a_file_that_is_not_the_one_of_its_record_is_not_pushed(tmp_path, made, 
 
 def test_links_are_not_followed(tmp_path, made, uri, secret):
     record, folder = made
-    place = plant(tmp_path / "b", with_files(record, {PREDICTIONS_FILE: sha256(secret)}), record.key, folder).path
-    (place / PREDICTIONS_FILE).unlink()
-    (place / PREDICTIONS_FILE).symlink_to(secret)
+    target = plant(tmp_path / "b", with_files(record, {PREDICTIONS_FILE: sha256(secret)}), record.key, folder).path
+    (target / PREDICTIONS_FILE).unlink()
+    (target / PREDICTIONS_FILE).symlink_to(secret)
     done = sync(MlflowStore(tmp_path / "b", uri))
     assert done.pushed == 0 and is_one_line(done.skipped) and SECRET not in uploaded(uri)
-    (place / PREDICTIONS_FILE).unlink()
-    (place / RECORD_FILE).replace(tmp_path / "elsewhere")
-    (place / RECORD_FILE).symlink_to(tmp_path / "elsewhere")
+    (target / PREDICTIONS_FILE).unlink()
+    (target / RECORD_FILE).replace(tmp_path / "elsewhere")
+    (target / RECORD_FILE).symlink_to(tmp_path / "elsewhere")
     assert "link" in sync(MlflowStore(tmp_path / "b", uri)).skipped[0]
-    shutil.move(place, tmp_path / "moved")
-    place.symlink_to(tmp_path / "moved")
+    shutil.move(target, tmp_path / "moved")
+    target.symlink_to(tmp_path / "moved")
     assert "link" in sync(MlflowStore(tmp_path / "b", uri)).skipped[0]
 
 
@@ -272,13 +272,13 @@ def test_a_thousand_mutations_of_a_record_stop_no_report_no_list_and_no_sync(
     monkeypatch.setenv("COLUMNS", "200")
     shutil.copy(ready_mlflow, tmp_path / "mlflow.db")
     good = [make_run(tmp_path, arm, clips=12, seed=seed) for arm in ("mart", "mbt") for seed in (0, 1)]
-    places = set()
+    used = set()
     for number, text in enumerate(texts(good[0], 1, MUTATIONS)):
         key = key_in(text) or f"{number:020x}"
-        place = tmp_path / "runs" / (key if key not in places and key != good[0].key else f"{number:020x}")
-        place.mkdir(exist_ok=True)
-        places.add(place.name)
-        (place / ("failed-1.json" if number % 10 == 0 else RECORD_FILE)).write_text(text, errors="surrogatepass")
+        target = tmp_path / "runs" / (key if key not in used and key != good[0].key else f"{number:020x}")
+        target.mkdir(exist_ok=True)
+        used.add(target.name)
+        (target / ("failed-1.json" if number % 10 == 0 else RECORD_FILE)).write_text(text, errors="surrogatepass")
     found, passed = read_records(tmp_path)
     trials = MUTATIONS + len(good) - len(found) - len(passed)
     assert len(found) >= len(good) and 0 <= trials <= MUTATIONS / 20  # reports do not list trials of a search
@@ -292,11 +292,11 @@ def test_a_thousand_mutations_of_a_record_stop_no_report_no_list_and_no_sync(
 
 def test_a_run_meets_a_thousand_mutations_of_its_record_without_a_traceback(tmp_path, made, quiet):
     record, folder = made
-    place = plant(tmp_path / "b", record.to_json(), record.key, folder).path
+    target = plant(tmp_path / "b", record.to_json(), record.key, folder).path
     environment = make_environment(tmp_path / "b", quiet, UNREACHABLE)
     outcomes = Counter()
     for text in texts(record, 2, MUTATIONS):
-        (place / RECORD_FILE).write_text(text, errors="surrogatepass")
+        (target / RECORD_FILE).write_text(text, errors="surrogatepass")
         try:
             outcomes["found"] += execute(make_request(epochs=1), environment).already_done
         except StoreError as error:

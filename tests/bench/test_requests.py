@@ -88,11 +88,7 @@ def test_no_request_changes_a_record(tmp_path, quiet):
     with_requests = execute(
         requested_by(BY_HAND, BY_STUDY), make_environment(tmp_path / "b", quiet, UNREACHABLE)
     ).record
-    assert (bare.key, bare.scores, bare.files) == (
-        with_requests.key,
-        with_requests.scores,
-        with_requests.files,
-    )
+    assert all(getattr(bare, name) == getattr(with_requests, name) for name in ("key", "scores", "files"))
 
 
 def test_a_kill_at_any_byte_of_an_append_loses_the_last_request_at_most(folder):
@@ -210,8 +206,8 @@ def test_a_file_set_by_hand_is_named_by_its_content():
 
 def published(store, run_id):
     """Return the content of the requests file in MLflow."""
-    place = store.connect().get_run(run_id).info.artifact_uri.removeprefix("file://")
-    path = Path(place) / REQUESTS
+    artifacts = store.connect().get_run(run_id).info.artifact_uri.removeprefix("file://")
+    path = Path(artifacts) / REQUESTS
     return path.read_bytes() if path.exists() else b""
 
 
@@ -250,9 +246,7 @@ def test_a_run_of_version_0_1_has_no_requests_to_exchange(tmp_path, quiet, uri):
     assert published(MlflowStore(tmp_path / "a", uri), outcome.run_id) == b""
     assert sync(MlflowStore(tmp_path / "b", uri)).pulled == 1
     assert not (folder_of(tmp_path / "b", outcome).path / REQUESTS).exists()
-    execute(
-        requested_by(BY_HAND), make_environment(tmp_path / "b", quiet, uri)
-    )  # requested again, with a stored request
+    execute(requested_by(BY_HAND), make_environment(tmp_path / "b", quiet, uri))  # again, with a stored request
     sync(MlflowStore(tmp_path / "b", uri)), sync(MlflowStore(tmp_path / "a", uri))
     assert stored(folder_of(tmp_path / "a", outcome)) == [BY_HAND]
 
@@ -263,8 +257,8 @@ def test_a_run_of_version_0_1_has_no_requests_to_exchange(tmp_path, quiet, uri):
 def test_hostile_requests_of_a_server_are_ignored_and_block_no_run(tmp_path, quiet, uri, content):
     outcome = execute(requested_by(BY_HAND), make_environment(tmp_path / "a", quiet, uri))
     client = MlflowStore(tmp_path / "a", uri).connect()
-    place = Path(client.get_run(outcome.run_id).info.artifact_uri.removeprefix("file://"))
-    (place / REQUESTS).write_bytes(content)
+    artifacts = Path(client.get_run(outcome.run_id).info.artifact_uri.removeprefix("file://"))
+    (artifacts / REQUESTS).write_bytes(content)
     client.set_tag(outcome.run_id, "bench.requested_by", bench.requests.hashlib.sha256(content).hexdigest())
     done = sync(MlflowStore(tmp_path / "b", uri))
     assert (done.pulled, done.skipped) == (1, [])

@@ -28,9 +28,8 @@ def test_an_unavailable_mlflow_loses_nothing_and_sync_publishes_it(results, quie
     environment = make_environment(results, quiet, UNREACHABLE)
     outcome = execute(make_request(), environment)
     assert outcome.record.error is None and outcome.run_id is None
-    assert (
-        environment.store.unavailable_reason is not None and "cannot be reached" in environment.store.unavailable_reason
-    )
+    reason = environment.store.unavailable_reason
+    assert reason is not None and "cannot be reached" in reason
     store = MlflowStore(results)
     assert (sync(store).pushed, sync(store).pushed) == (1, 0)
     run_id = store.find_run_id(RunFolder(results / "runs" / outcome.record.key))
@@ -63,9 +62,8 @@ def test_records_travel_to_another_machine_through_mlflow(tmp_path, quiet, uri):
     here = execute(make_request(), make_environment(tmp_path / "a", quiet, uri))
     there = MlflowStore(tmp_path / "b", uri)
     assert (sync(there).pulled, sync(there).pulled) == (1, 0)
-    assert list(
-        (tmp_path / "artifacts").glob("*/artifacts/record.json")
-    )  # next to the database, not in the working directory
+    # artifacts are next to the database, not in the working directory
+    assert list((tmp_path / "artifacts").glob("*/artifacts/record.json"))
     found = execute(make_request(), make_environment(tmp_path / "b", quiet, uri))
     assert found.already_done and found.record == here.record and found.run_id == here.run_id
 
@@ -73,8 +71,8 @@ def test_records_travel_to_another_machine_through_mlflow(tmp_path, quiet, uri):
 def test_a_changed_artifact_is_not_pulled(tmp_path, quiet, uri):
     outcome = execute(make_request(), make_environment(tmp_path / "a", quiet, uri))
     store = MlflowStore(tmp_path / "b", uri)
-    place = store.connect().get_run(outcome.run_id).info.artifact_uri.removeprefix("file://")
-    (Path(place) / "curves.json").write_text("[]")
+    artifacts = store.connect().get_run(outcome.run_id).info.artifact_uri.removeprefix("file://")
+    (Path(artifacts) / "curves.json").write_text("[]")
     assert "was changed" in sync(store).skipped[0]
     assert not list((tmp_path / "b" / "runs").glob("*/record.json"))
 
@@ -217,8 +215,8 @@ def test_different_records_of_one_run_are_reported_and_the_first_is_pulled(tmp_p
 def test_one_record_that_cannot_be_synced_does_not_block_the_others(tmp_path, quiet, uri):
     bad, good = (execute(make_request(seed), make_environment(tmp_path / "a", quiet, uri)) for seed in (0, 1))
     store = MlflowStore(tmp_path / "b", uri)
-    place = store.connect().get_run(bad.run_id).info.artifact_uri.removeprefix("file://")
-    (Path(place) / "curves.json").write_text("[]")
+    artifacts = store.connect().get_run(bad.run_id).info.artifact_uri.removeprefix("file://")
+    (Path(artifacts) / "curves.json").write_text("[]")
     old = tmp_path / "b" / "runs" / "0" / "record.json"
     old.parent.mkdir(parents=True)
     old.write_text('{"spec": {"schema": 99}}')

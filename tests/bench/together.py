@@ -79,8 +79,8 @@ def every_gradient(
         train_stage(
             objective, few, sampling(config, True), replace(stage, name=name), streams, at(ctx, name, micro_batch)
         )
-        predictor.tensors |= {f"{name}/{i}/{place}": g for i, step in enumerate(steps) for place, g in step.items()}
-        predictor.tensors |= {f"{name}/{place}": value for place, value in objective.state_dict().items()}
+        predictor.tensors |= {f"{name}/{i}/{key}": g for i, step in enumerate(steps) for key, g in step.items()}
+        predictor.tensors |= {f"{name}/{key}": value for key, value in objective.state_dict().items()}
     hook.remove()
     for name, value in _killed_and_resumed(config, streams, ctx).items():
         predictor.tensors[f"resumed/{name}"] = value
@@ -103,8 +103,8 @@ def one_breaks(
 
 
 def _gradients(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    places = [p for group in optimizer.param_groups for p in group["params"]]
-    return {str(i): p.grad.clone() for i, p in enumerate(places) if p.grad is not None}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return {str(i): p.grad.clone() for i, p in enumerate(parameters) if p.grad is not None}
 
 
 def at(ctx: FitContext, name: str, micro_batch: int | None = None) -> FitContext:
