@@ -28,9 +28,8 @@ T = TypeVar("T")
 SCHEMA = 1
 EvaluationProtocol = Literal["clean", "refit", "best-on-test"]
 RunStage = Literal["final", "trial"]
-FailureKind = Literal[
-    "out of memory", "nan", "data", "interrupted", "other", "pruned"
-]  # pruned: stopped early by a search
+# pruned: stopped early by a search
+FailureKind = Literal["out of memory", "nan", "data", "interrupted", "other", "pruned"]
 RECORD_FILE = "record.json"
 MAX_JSON_DEPTH = 8  # levels of nested lists and objects in a record; those that we write have four
 MAX_RECORD_BYTES = 256_000_000  # bytes of a record's file
