@@ -180,7 +180,7 @@ MISTAKES = {
     "no run with the preset": (["comparison", "--preset", "paper"], ["no run", "preset quick"]),
     "setting": (["comparison", "--set", "epochs"], ["--set: expected name=value"]),
     "field of a setting": (["comparison", "--set", "epocs=3"], ["'epocs'", "did you mean 'epochs'"]),
-    "value of a setting": (["comparison", "--set", "epochs=many"], ["'epochs'", "'many'"]),
+    "value of a setting": (["comparison", "--set", "epochs=many"], ["epochs: ", "'many'"]),
     "check": (["ablation", "--check"], ["no report in", "reports/ablation", "--out"]),
     "option": (["comparison", "--chek"], ["--chek", "--help"]),
 }
