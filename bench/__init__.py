@@ -1,1 +1,1 @@
-"""The contract of methods and data sets, and the code that runs them; it imports nothing from the other folders."""
+"""Core of the suite: interfaces of methods and data sets, and the code that executes runs; imports no other folder."""

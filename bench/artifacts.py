@@ -1,4 +1,4 @@
-"""Files of a run: predictions, curves, weights and dataset facts, enough to recompute its scores and load its model."""
+"""Artifacts of a run: predictions, curves, weights and dataset info, from which scores and model can be restored."""
 
 from __future__ import annotations
 
@@ -31,35 +31,39 @@ CONFIG_FILE, CURVES_FILE, PREDICTIONS_FILE, WEIGHTS_FILE = (
 )
 
 EpochValues = tuple[str, int, dict[str, float]]
-"""Stage, epoch and its numbers."""
+"""Stage, epoch and the metrics of that epoch."""
 
 DrawFigures = Callable[[Path, DatasetInfo, Predictions, bool, Mapping[str, ClipFigure]], list[str]]
-"""Draws into a folder the test predictions (of the sample?) and what the files there explain, with the figures of the
-method; the pictures' names."""
+"""Draw the figures of a run from (folder, dataset info, test predictions, is sample, figures of the method); return
+their file names. Explanations are read from the files in the folder."""
 
 
 def write_dataset_info(folder: Path, info: DatasetInfo) -> None:
-    """Write the card into a run's folder."""
-    raw = {**asdict(info), "emotions": {name: sorted(found) for name, found in info.emotions.items()}}
+    """Write the dataset info into the folder of a run."""
+    raw = {**asdict(info), "emotions": {name: sorted(emotions) for name, emotions in info.emotions.items()}}
     atomic_write(folder / DATASET_INFO_FILE, (json.dumps(raw, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_dataset_info(folder: Path) -> DatasetInfo | None:
-    """Read the card that a run was made with; None where it stored none. Raises StoreError for a file that is no card:
-    every value is of its type, and there is a sentiment of -1, 0 or 1 for each class."""
+    """Read the dataset info that a run stored; None if there is none.
+
+    Raises StoreError if the file is invalid: each value must be of its type, and each class have a sentiment of -1, 0
+    or 1.
+    """
     path = folder / DATASET_INFO_FILE
     if not path.exists():
         return None
     try:
         info = validate(DatasetInfo, parse_json(path.read_text()))
         if not info.classes or not info.folds or len(set(info.classes)) != len(info.sentiment):
-            raise ValueError("classes, sentiment and folds do not belong together")
+            raise ValueError("classes, sentiment and folds do not match")
         if not set(info.sentiment) <= {-1, 0, 1} or not set(info.emotions) <= set(info.classes):
-            raise ValueError("sentiment or emotions are not those of its classes")
+            raise ValueError("sentiment or emotions do not match the classes")
         return info
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise StoreError(f"{path} is no card ({type(error).__name__}: {ascii(reason)[1:-1]}); move it away") from None
+        message = f"{type(error).__name__}: {ascii(reason)[1:-1]}"
+        raise StoreError(f"{path} is not a valid dataset info ({message}); move it away") from None
 
 
 def write_artifacts(
@@ -69,14 +73,14 @@ def write_artifacts(
     splits: DatasetSplits,
     predictions: dict[str, Predictions],
     curves: list[dict[str, Any]],
-    told: Mapping[str, Mapping[str, Explanation]],
+    explanations: Mapping[str, Mapping[str, Explanation]],
     draw: DrawFigures,
     figures: Mapping[str, ClipFigure],
     predictor: Predictor | None,
 ) -> dict[str, str]:
-    """Write all files of a run but its record, the weights where a predictor is to be kept; name -> sha256."""
+    """Write all files of a run except its record; the weights only if `predictor` is given. Return name -> sha256."""
     names = [CONFIG_FILE, DATASET_INFO_FILE, CURVES_FILE, PREDICTIONS_FILE]
-    names += write_explanations(folder, arm, splits, told)
+    names += write_explanations(folder, arm, splits, explanations)
     write_dataset_info(folder, splits.info)
     atomic_write(folder / CONFIG_FILE, json.dumps(spec.config, indent=1, sort_keys=True).encode())
     atomic_write(folder / CURVES_FILE, json.dumps(curves).encode())
@@ -93,77 +97,77 @@ def write_artifacts(
 
 
 def read_curves(folder: Path) -> list[EpochValues]:
-    """Read the curves beside a record, epoch by epoch; none without a file. Raises StoreError for any other file."""
+    """Read the curves of a run, epoch by epoch; empty if there is no file. Raises StoreError for an invalid file."""
     path = folder / CURVES_FILE
     try:
         raw = parse_json(path.read_bytes()) if path.exists() else []
         points = [(point["stage"], point["epoch"], dict(point["values"])) for point in raw]
         for stage, epoch, values in points:
-            sound = isinstance(stage, str) and type(epoch) is int and 0 <= epoch < 2**31
-            if not sound or any(type(one) not in (int, float) or not abs(one) < 1e300 for one in values.values()):
-                raise ValueError("a value is not of its kind")
+            valid = isinstance(stage, str) and type(epoch) is int and 0 <= epoch < 2**31
+            if not valid or any(type(value) not in (int, float) or not abs(value) < 1e300 for value in values.values()):
+                raise ValueError("a value has the wrong type or is too large")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} does not hold curves ({type(error).__name__}: {error})") from None
+        raise StoreError(f"{path} cannot be read as curves ({type(error).__name__}: {error})") from None
     return points
 
 
 def find_missing_files(folder: Path, record: Record) -> list[str]:
-    """The files of a record that are not on this machine, weights aside: those stay where they were trained."""
+    """Return the names of the record's files that are not on this machine, except weights, which are never synced."""
     return [name for name in record.files if name != WEIGHTS_FILE and not (folder / name).exists()]
 
 
 def check_files(folder: Path, record: Record) -> None:
-    """Raise StoreError unless the files that a record names are here and are those it names by their sha256.
+    """Raise StoreError if a file of a record is missing or does not match its sha256.
 
-    They may be absent where version 0.1 brought a record alone. Weights are not looked at, and links are not followed.
+    Files can be missing if version 0.1 pulled the record without them. Weights are not checked; links are not followed.
     """
-    if lacking := find_missing_files(folder, record):
+    if missing := find_missing_files(folder, record):
         raise StoreError(
-            f"run {record.key} is here without {', '.join(lacking)}; `python bench.py sync` with the MLflow that has it"
-            " brings its files"
+            f"run {record.key} lacks {', '.join(missing)}; download them with `python bench.py sync` and the MLflow "
+            "store that has the run"
         )
     for name, sha in record.files.items():
         if name != WEIGHTS_FILE and (not is_plain_file(folder / name) or sha256(folder / name) != sha):
-            raise StoreError(f"{folder / name} was changed since its record was written, or is a link; restore it")
+            raise StoreError(f"{folder / name} was changed after its record was written, or is a link; restore it")
 
 
 def read_predictions(folder: Path, info: DatasetInfo) -> dict[str, Predictions]:
-    """Split -> predictions, as they were written, in the same order. Raises StoreError where they cannot be read."""
+    """Read split -> predictions, in the order in which they were written. Raises StoreError if they cannot be read."""
     path = folder / PREDICTIONS_FILE
     try:
-        with parquet.ParquetFile(path) as file:  # of small files read_table takes twice the time
+        with parquet.ParquetFile(path) as file:  # twice as fast as read_table on small files
             table = file.read(use_threads=False)
         scores = np.stack([table[f"score/{name}"].to_numpy() for name in info.classes], axis=1)
         if not np.isfinite(scores).all():
-            raise ValueError("a score is no number")
+            raise ValueError("a score is not finite")
         splits, keys = table["split"].to_numpy(), table["clip"].to_numpy()
         groups = table["group"].to_numpy() if "group" in table.column_names else None
         places = compute.index_in(table["label"], value_set=array(info.classes))
         if places.null_count:
-            raise ValueError("a label is no class of the card")
+            raise ValueError("a label is not a class of the data set")
         label = places.to_numpy().astype(np.int64)
     except (OSError, KeyError, ValueError, ArrowException) as error:
         raise StoreError(f"{path} cannot be read as predictions ({type(error).__name__}: {error})") from None
-    found = {}
+    predictions = {}
     for split in dict.fromkeys(splits.tolist()):
         rows = splits == split
-        of = tuple(groups[rows].tolist()) if groups is not None else ()
-        found[str(split)] = Predictions(tuple(keys[rows].tolist()), label[rows], scores[rows], of)
-    return found
+        row_groups = tuple(groups[rows].tolist()) if groups is not None else ()
+        predictions[str(split)] = Predictions(tuple(keys[rows].tolist()), label[rows], scores[rows], row_groups)
+    return predictions
 
 
 def _make_prediction_table(predictions: dict[str, Predictions], info: DatasetInfo) -> Any:
-    """One row a clip: split, clip, group, label, predicted, and the score of every class."""
+    """Return a table with one row per clip: split, clip, group, label, predicted class and the score of every class."""
     frames = []
-    for split, found in predictions.items():
+    for split, rows in predictions.items():
         columns: dict[str, Any] = {
             "split": split,
-            "clip": list(found.keys),
-            "group": list(found.groups),
-            "label": [info.classes[index] for index in found.targets],
-            "predicted": [info.classes[index] for index in found.predicted],
+            "clip": list(rows.keys),
+            "group": list(rows.groups),
+            "label": [info.classes[index] for index in rows.targets],
+            "predicted": [info.classes[index] for index in rows.predicted],
         }
-        columns |= {f"score/{name}": found.scores[:, index] for index, name in enumerate(info.classes)}
+        columns |= {f"score/{name}": rows.scores[:, index] for index, name in enumerate(info.classes)}
         frames.append(pandas.DataFrame(columns))
     return pandas.concat(frames, ignore_index=True)
 
@@ -177,19 +181,19 @@ class LoadedRun(NamedTuple):
 
 
 def load_predictor(folder: RunFolder, method: Method, info: DatasetInfo) -> LoadedRun:
-    """The predictor of the run that a folder holds, with exactly the weights that its record vouches for.
+    """Load the predictor of the run in a folder; the weights must match the sha256 in its record.
 
-    A config field whose value was a file has its default: such files start a training. Raises StoreError where the
-    weights were dropped, lost or changed, or were made by another version of the method.
+    Config fields that named a file get their default, since such files are only needed to start training. Raises
+    StoreError if the weights were not saved, are missing or changed, or belong to another version of the method.
     """
     record = folder.read_record()
     if record is None:
-        raise StoreError(f"{folder.path} holds no finished run; start it again, it goes on where it was")
+        raise StoreError(f"{folder.path}: no finished run; give its command again to resume it")
     spec = record.spec
     if spec.version != method.version:
         raise StoreError(
-            f"run {spec.key} is of version {spec.version} of '{method.name}', this is version {method.version}; "
-            f"run `python bench.py --method {record.arm} --dataset {spec.dataset}` again"
+            f"run {spec.key} was trained with version {spec.version} of '{method.name}', installed is version "
+            f"{method.version}; train it again with `python bench.py --method {record.arm} --dataset {spec.dataset}`"
         )
     config = method.config().override({name: v for name, v in spec.config.items() if name not in spec.weights})
     check_weights(folder, record)
@@ -200,23 +204,29 @@ def load_predictor(folder: RunFolder, method: Method, info: DatasetInfo) -> Load
         predictor.load_state_dict(load_file(folder.path / WEIGHTS_FILE))
     except RuntimeError as error:
         reason = " ".join(str(error).split())
-        raise StoreError(f"the weights of run {spec.key} do not fit '{method.name}' ({reason}); run it again") from None
+        raise StoreError(
+            f"the weights of run {spec.key} do not fit '{method.name}' ({reason}); train it again"
+        ) from None
     predictor.train(False)
     return LoadedRun(record, config, predictor)
 
 
 def has_weights(folder: RunFolder, record: Record) -> bool:
-    """Whether the run kept its weights, and they are on this machine."""
+    """Return whether the weights of a run were saved and are on this machine."""
     return WEIGHTS_FILE in record.files and is_plain_file(folder.path / WEIGHTS_FILE)
 
 
 def check_weights(folder: RunFolder, record: Record) -> None:
-    """Raise StoreError unless the weights are there, and are those that the record names by their sha256."""
-    again = "run the same command again with --fresh"
+    """Raise StoreError if the weights of a run are missing or do not match the sha256 in its record."""
+    again = "train again: the same command with --fresh"
     if WEIGHTS_FILE not in record.files:
-        raise StoreError(f"run {record.key} kept no weights (--no-weights); {again} and without --no-weights")
+        raise StoreError(
+            f"run {record.key} has no weights (it ran with --no-weights); {again} and without --no-weights"
+        )
     path = folder.path / WEIGHTS_FILE
     if not is_plain_file(path):
-        raise StoreError(f"{path} is not there (weights stay on the machine that trained them); copy it, or {again}")
+        raise StoreError(
+            f"{path} is missing (weights stay on the machine that trained them); copy it from there, or {again}"
+        )
     if sha256(path) != record.files[WEIGHTS_FILE]:
-        raise StoreError(f"{path} was changed since its record was written; restore it, or {again}")
+        raise StoreError(f"{path} was changed after its record was written; restore it, or {again}")

@@ -1,6 +1,6 @@
 """Typed configs with bounds and search ranges, and look-up by name.
 
-Meaning, type, default, bounds and search range of a hyper-parameter are on one line.
+One line declares the meaning, type, default, bounds and search range of a hyper-parameter.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ T = TypeVar("T")
 
 
 def propose_name(name: str, known: Iterable[str]) -> str:
-    """The tail of an error message: the nearest known name, or all of them."""
+    """Return the end of an error message: the closest known name, or a list of all known names."""
     known = sorted(known)
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean '{near[0]}'?" if near else f"known: {', '.join(known)}"
+    closest = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean '{closest[0]}'?" if closest else f"known: {', '.join(known)}"
 
 
 def get_or_suggest(name: str, table: Mapping[str, T], kind: str) -> T:
-    """The entry of `table` called `name`; raises ConfigError naming the nearest entry of this `kind`."""
+    """Return `table[name]`. Raises ConfigError with the closest known name; `kind` is the noun of the message."""
     if name in table:
         return table[name]
     raise ConfigError(f"unknown {kind} '{name}'; {propose_name(name, table)}")
@@ -35,10 +35,12 @@ def get_or_suggest(name: str, table: Mapping[str, T], kind: str) -> T:
 
 @dataclass(frozen=True)
 class SearchRange:
-    """The range a search draws a numeric field from, or the choices of a categorical one. `condition` tells whether the
-    field changes a number beside the other values of a config; a field that does not is not searched.
+    """Search range of a numeric config field, or the choices of a categorical one.
 
-    lr: Annotated[float, Search(1e-5, 1e-3, log=True)] = Field(2e-4, gt=0, description="peak step size")
+    `condition(config)` returns whether the field has an effect given the other values of the config; a field without
+    effect is not searched. Example:
+
+    lr: Annotated[float, SearchRange(1e-5, 1e-3, log=True)] = Field(2e-4, gt=0, description="peak learning rate")
     """
 
     low: float | None = None
@@ -49,7 +51,7 @@ class SearchRange:
 
 
 class Config(BaseModel):
-    """Base of every method's config. Defaults are the paper's values; a preset is a label for other values."""
+    """Base class of the configs of methods. Defaults are the paper's values; a preset overrides some of them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
 
@@ -57,11 +59,12 @@ class Config(BaseModel):
 
     @classmethod
     def from_preset(cls, name: str) -> Self:
-        """The config that a preset's name stands for; raises ConfigError for an unknown name."""
+        """Return the config of a preset. Raises ConfigError if there is no preset of that name."""
         return cls(**get_or_suggest(name, cls.presets, "preset"))
 
     def override(self, values: Mapping[str, Any]) -> Self:
-        """A copy with other values, checked as if they had been typed; raises ConfigError in one line."""
+        """Return a copy with other values, parsed from text where needed. Raises ConfigError for an unknown field or an
+        invalid value."""
         for name in values:
             if name not in type(self).model_fields:
                 raise ConfigError(f"unknown config field '{name}'; {propose_name(name, type(self).model_fields)}")
@@ -69,22 +72,23 @@ class Config(BaseModel):
             return type(self).model_validate({**self.model_dump(), **values})
         except ValidationError as error:
             first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "config"
+            field = ".".join(map(str, first["loc"])) or "config"
+            reason = first["msg"].replace("Input should", "must").partition(", unable to parse")[0]
             raise ConfigError(
-                f"config field '{where}': {first['msg'][0].lower()}{first['msg'][1:]}, got '{first['input']}'"
+                f"{field}: {reason[0].lower()}{reason[1:]}, got '{first['input']}'; change it with --set {field}=VALUE"
             ) from None
 
     def get_files(self) -> dict[str, Path]:
-        """Field name -> file that the numbers depend on. A record names it by its content, never by its place."""
+        """Return field name -> file that the scores depend on. Records store the hash of its content, not its path."""
         return {}
 
     def get_search_ranges(self) -> dict[str, SearchRange]:
-        """Field name -> search range, of those that change a number under this config's other values."""
+        """Return field name -> search range, for the fields that have an effect given this config's other values."""
         return {name: search for name, search in self.get_declared_ranges().items() if search.condition(self)}
 
     @classmethod
     def get_declared_ranges(cls) -> dict[str, SearchRange]:
-        """Field name -> search range, for the fields that declare one."""
+        """Return field name -> search range, for the fields that declare one."""
         return {
             name: item
             for name, info in cls.model_fields.items()
@@ -94,24 +98,26 @@ class Config(BaseModel):
 
 
 def parse_overrides(items: list[str]) -> dict[str, str]:
-    """`["epochs=2", "lr=1e-3"]` as a dict; raises ConfigError for an item without `=`."""
+    """Parse `["epochs=2", "lr=1e-3"]` into a dict. Raises ConfigError for an item without `=`."""
     values = {}
     for item in items:
         name, equals, value = item.partition("=")
         if not equals or not name.strip():
-            raise ConfigError(f"--set wants name=value, got '{item}'; for example --set lr=0.001")
+            raise ConfigError(f"--set: expected name=value, got '{item}'; for example --set lr=0.001")
         values[name.strip()] = value.strip()
     return values
 
 
 def hash_config_files(config: Config) -> dict[str, str]:
-    """Field name -> sha256 of the file that it names. Raises ConfigError for one that cannot be read."""
-    found = {}
+    """Return field name -> sha256 of the file that it names. Raises ConfigError if the file cannot be read."""
+    hashes = {}
     for name, path in config.get_files().items():
         try:
-            found[name] = sha256(path)
+            hashes[name] = sha256(path)
         except OSError as error:
+            missing = isinstance(error, FileNotFoundError)
+            reason = "no such file or folder" if missing else f"cannot be read ({error.strerror})"
             raise ConfigError(
-                f"config field '{name}': '{path}' is no name it knows, no file and no folder ({error.strerror})"
+                f"{name}: {reason}: '{path}'; set a path or a known name with --set {name}=..., see docs/weights.md"
             ) from None
-    return found
+    return hashes

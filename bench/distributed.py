@@ -1,7 +1,7 @@
-"""Data-parallel fits over several devices of one machine, with a process for each device.
+"""Data-parallel fits on several devices of one machine, one process per device.
 
-Only `fit` runs in these processes. Rank 0 writes the checkpoints and leaves the predictor; its tracker calls go
-through a pipe to the waiting process, which holds the real tracker. No process outlives the fit.
+Only `Method.fit` runs in these processes. Rank 0 writes checkpoints and the predictor. Its tracker calls are sent
+through a pipe to the parent process, which has the real tracker. All processes end with the fit.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from bench.rng import RngTree
 from bench.timing import Timer
 from bench.types import ClipSet, DatasetInfo
 
-PREDICTOR_FILE = "fitted.safetensors"  # among the checkpoints: the predictor on its way back
-ERROR_FILE = "error"  # in the meeting folder: rank, error and traceback of the first process that failed
-EXIT_TIMEOUT = 10  # seconds that a process has to end once it is asked to
+PREDICTOR_FILE = "fitted.safetensors"  # in the checkpoint folder: predictor that rank 0 hands to the parent process
+ERROR_FILE = "error"  # in the rendezvous folder: rank, error and traceback of the first process that failed
+EXIT_TIMEOUT = 10  # seconds between SIGTERM and SIGKILL of a process
 
 
 def fit_distributed(
@@ -53,21 +53,22 @@ def fit_distributed(
     ctx: FitContext,
     devices: int,
 ) -> Predictor:
-    """Return the predictor that `method.fit` makes here, or when every batch is shared among several devices.
+    """Return the predictor of `method.fit`, run in this process or, with several devices, data-parallel.
 
-    Raises what a process raised, with that process's traceback as a note; RuntimeError where one was killed.
+    Re-raises the error of a process with its traceback as a note. Raises RuntimeError if a process was killed, and
+    ConfigError if there are fewer GPUs than `devices` or the method cannot be pickled.
     """
     if devices == 1:
         return method.fit(config, info, train, val, rng, ctx)
     if ctx.device.startswith("cuda") and torch.cuda.device_count() < devices:
-        raise ConfigError(f"{devices} devices are asked for, this machine has {torch.cuda.device_count()} GPUs")
+        raise ConfigError(f"--devices {devices}: this machine has {torch.cuda.device_count()} GPUs")
     bare = replace(ctx, tracker=cast(Tracker, None), timer=Timer())
     try:
         job = pickle.dumps((method, config, info, train, val, rng, bare))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ConfigError(
-            f"'{method.name}' cannot be sent to other processes ({error}); write its functions in a module of its own, "
-            "or use one device"
+            f"--devices {devices}: method '{method.name}' cannot be pickled ({error}); move its functions to the top "
+            "level of a module, or use --devices 1"
         ) from None
     _run_processes(job, devices, ctx)
     fitted = ctx.folder / PREDICTOR_FILE
@@ -79,17 +80,17 @@ def fit_distributed(
 
 
 def _run_processes(job: bytes, devices: int, ctx: FitContext) -> None:
-    """Fit in a process for each device, and pass rank 0's calls on until all have ended."""
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read as torch is imported, before a child's first line
-    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # the error that is raised says enough
+    """Run the fit in one process per device, and relay the calls of rank 0 until all processes have ended."""
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # must be set before a child process imports torch
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # the raised error has the same details
     receiver, sender = Pipe(duplex=False)
-    with tempfile.TemporaryDirectory() as meeting, receiver:
+    with tempfile.TemporaryDirectory() as rendezvous, receiver:
         with sender:
             context = start_processes(  # type: ignore[no-untyped-call]
-                _run_rank, (devices, sender, meeting, job), devices, join=False
+                _run_rank, (devices, sender, rendezvous, job), devices, join=False
             )
         try:
-            _relay_messages(receiver, context, Path(meeting), ctx)
+            _relay_messages(receiver, context, Path(rendezvous), ctx)
         finally:
             for process in context.processes:
                 process.terminate()
@@ -99,12 +100,12 @@ def _run_processes(job: bytes, devices: int, ctx: FitContext) -> None:
                 process.join()
 
 
-def _relay_messages(receiver: Connection, context: ProcessContext, meeting: Path, ctx: FitContext) -> None:
-    """Call the tracker, the timer and the loggers as rank 0 asks, until all processes have ended."""
+def _relay_messages(receiver: Connection, context: ProcessContext, rendezvous: Path, ctx: FitContext) -> None:
+    """Execute the tracker, timer and logger calls of rank 0 until all processes have ended."""
     pipes = [receiver]
     while context.sentinels:
         if receiver not in wait([*pipes, *context.sentinels]):
-            _check_processes(context, meeting)
+            _check_processes(context, rendezvous)
             continue
         try:
             name, values = pickle.loads(receiver.recv_bytes())
@@ -119,9 +120,12 @@ def _relay_messages(receiver: Connection, context: ProcessContext, meeting: Path
             getattr(ctx.tracker, name)(*values)
 
 
-def _check_processes(context: ProcessContext, meeting: Path) -> None:
-    """Take note of processes that have ended. Raise the error of the first that failed, or RuntimeError where one was
-    killed: those that fail for want of it are not the cause."""
+def _check_processes(context: ProcessContext, rendezvous: Path) -> None:
+    """Check the processes that have ended.
+
+    Raises the error of the first that failed, or RuntimeError if one was killed, since the errors of the others are
+    then only its consequence.
+    """
     codes = [process.exitcode or 0 for process in context.processes]
     try:
         context.join(timeout=0)
@@ -130,55 +134,57 @@ def _check_processes(context: ProcessContext, meeting: Path) -> None:
         codes[failed] = context.processes[failed].exitcode or 0
     else:
         return
-    path, error = meeting / ERROR_FILE, None
+    path, error = rendezvous / ERROR_FILE, None
     if path.exists():
         rank, error, text = pickle.loads(path.read_bytes())
         error.add_note(f"in the process of device {rank}:\n{text}")
-    # NCCL aborts a process for want of another, so that this is no cause
+    # NCCL aborts the remaining processes with SIGABRT, so that signal is a consequence
     killed = [rank for rank, code in enumerate(codes) if code < 0 and code != -signal.SIGABRT]
     if error is not None and not killed:
         raise error
     rank = killed[0] if killed else failed
-    how = f"was killed ({signal.Signals(-codes[rank]).name})" if codes[rank] < 0 else f"ended with code {codes[rank]}"
-    raise RuntimeError(f"the process of device {rank} {how}; the same command resumes after the last epoch") from error
+    how = f"was killed ({signal.Signals(-codes[rank]).name})" if codes[rank] < 0 else f"exited with code {codes[rank]}"
+    raise RuntimeError(
+        f"the process of device {rank} {how}; give the same command again to resume from the last checkpoint"
+    ) from error
 
 
 class _PipeTracker:
-    """The tracker of a process: sends every call through the pipe; without a pipe every call is lost."""
+    """Tracker of a fit process: sends each call through a pipe, or ignores it if there is none (rank > 0)."""
 
     def __init__(self, sender: Connection | None, timer: Timer) -> None:
         self._sender, self._timer = sender, timer
-        self._lock = threading.Lock()  # libraries log from threads of their own
+        self._lock = threading.Lock()  # libraries log from several threads
         self._sent_seconds: dict[str, float] = {}
 
     def __getattr__(self, name: str) -> Callable[..., None]:
         return partial(self.send, name)
 
     def before_checkpoint(self) -> None:
-        """Send the seconds first: a run that resumes from the checkpoint needs them."""
+        """Send the seconds, which a resumed run needs, before the call."""
         self.send_seconds()
         self.send("before_checkpoint")
 
     def send_seconds(self) -> None:
-        """Send the seconds that the timer has counted since they were sent last."""
+        """Send the seconds that the timer has counted since the last call."""
         now = self._timer.get_seconds()
         self.send("reassign", {name: seconds - self._sent_seconds.get(name, 0.0) for name, seconds in now.items()})
         self._sent_seconds = now
 
     def put_nowait(self, record: logging.LogRecord) -> None:
-        """Send a line of the log: the queue of a QueueHandler."""
+        """Send a log record. QueueHandler calls this method of its queue."""
         self.send("log", record)
 
     def send(self, name: str, *values: Any) -> None:
-        """Send one call."""
+        """Send a call with its arguments."""
         if self._sender is not None:
             message = _serialise((name, values))
             with self._lock:
                 self._sender.send_bytes(message)
 
 
-def _run_rank(rank: int, devices: int, sender: Connection, meeting: str, job: bytes) -> None:
-    """Run the fit of one process. The first that fails leaves its error, and none waits at its exit."""
+def _run_rank(rank: int, devices: int, sender: Connection, rendezvous: str, job: bytes) -> None:
+    """Run the fit of one process. The first process that fails writes its error; all exit without clean-up."""
     exit_with_parent()
     os.environ["LOCAL_RANK"] = str(rank)
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
@@ -189,19 +195,19 @@ def _run_rank(rank: int, devices: int, sender: Connection, meeting: str, job: by
     logging.getLogger().handlers = [QueueHandler(cast(Any, tracker))]
     logging.captureWarnings(True)
     try:
-        _fit_rank(job, Replica(rank, devices), meeting, tracker, timer)
+        _fit_rank(job, Replica(rank, devices), rendezvous, tracker, timer)
         tracker.send_seconds()
     except Exception as error:
-        own = Path(meeting, f"{ERROR_FILE}-{rank}")
-        own.write_bytes(pickle.dumps((rank, _make_picklable_error(error), traceback.format_exc())))
+        path = Path(rendezvous, f"{ERROR_FILE}-{rank}")
+        path.write_bytes(pickle.dumps((rank, _make_picklable_error(error), traceback.format_exc())))
         with suppress(FileExistsError):
-            os.link(own, own.with_name(ERROR_FILE))
+            os.link(path, path.with_name(ERROR_FILE))
         os._exit(1)
-    os._exit(0)  # without Python's own exit, in which a thread of gloo can abort the process
+    os._exit(0)  # at a normal exit a thread of gloo can abort the process
 
 
-def _fit_rank(job: bytes, replica: Replica, meeting: str, tracker: _PipeTracker, timer: Timer) -> None:
-    """Meet the other processes, fit, and leave the predictor's state in the folder."""
+def _fit_rank(job: bytes, replica: Replica, rendezvous: str, tracker: _PipeTracker, timer: Timer) -> None:
+    """Join the process group, fit, and write the predictor's weights on rank 0."""
     method, config, info, train, val, rng, ctx = pickle.loads(job)
     cuda = ctx.device.startswith("cuda")
     if cuda:
@@ -217,7 +223,7 @@ def _fit_rank(job: bytes, replica: Replica, meeting: str, tracker: _PipeTracker,
     )
     torch.set_num_threads(ctx.threads)
     torch.distributed.init_process_group(
-        "nccl" if cuda else "gloo", f"file://{meeting}/all", rank=replica.rank, world_size=replica.world_size
+        "nccl" if cuda else "gloo", f"file://{rendezvous}/all", rank=replica.rank, world_size=replica.world_size
     )
     predictor = method.fit(config, info, train, val, rng, ctx)
     if replica.rank == 0:
@@ -226,8 +232,10 @@ def _fit_rank(job: bytes, replica: Replica, meeting: str, tracker: _PipeTracker,
 
 
 def _serialise(message: tuple[str, tuple[Any, ...]]) -> bytes:
-    """Return a message as bytes in which tensors are their own values: not files shared with a process that ends, nor
-    all of what they view."""
+    """Pickle a message with tensors by value.
+
+    torch would share their memory with a process that is about to end, and pickle the whole storage of a view.
+    """
     buffer = io.BytesIO()
     pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
     pickler.dispatch_table = copyreg.dispatch_table | {
@@ -238,10 +246,10 @@ def _serialise(message: tuple[str, tuple[Any, ...]]) -> bytes:
 
 
 def _make_picklable_error(error: Exception) -> Exception:
-    """Return the error itself where it survives a pipe, else its class and message in a RuntimeError."""
+    """Return the error if it can be pickled, else a RuntimeError with its class and message."""
     try:
         if str(pickle.loads(pickle.dumps(error))) == str(error):
             return error
-    except Exception:  # whatever an error of any library does when it is pickled
+    except Exception:  # errors of libraries may raise anything when pickled
         pass
     return RuntimeError(f"{type(error).__name__}: {error}")

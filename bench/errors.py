@@ -1,27 +1,36 @@
-"""Errors that a user can cause; the command line turns each into one line and exit code 2."""
+"""Exceptions for mistakes of the user; the command line prints each in one line and exits with code 2."""
 
 from __future__ import annotations
 
 
 class BenchError(Exception):
-    """Base of all errors a user can cause: the message says what, where and what next, on one line."""
+    """Base class of the errors that a user can cause.
+
+    The message is one line: it names the option, field or file first, then the fault and the next step.
+    """
 
 
 class ConfigError(BenchError):
-    """A name or a value that no config, registry or option knows."""
+    """Exception raised for an unknown name or an invalid value of an option, a config field or a registry."""
 
 
 class DataError(BenchError):
-    """A data set that is missing, empty or does not hold what its card promises."""
+    """Exception raised if a data set is missing, empty or does not match its documented layout."""
 
 
 class MediaError(DataError):
-    """A media file that cannot be read; it is listed, counted and left out, and the run goes on."""
+    """Exception raised if a media file cannot be decoded.
+
+    The clip is listed among the data issues and skipped; the run continues.
+    """
 
 
 class Diverged(BenchError):
-    """A loss or a score that is not a number any more: a failed run, not a failed command."""
+    """Exception raised if a loss or a score is NaN or infinite.
+
+    The run is stored as failed; the command continues with its other runs.
+    """
 
 
 class StoreError(BenchError):
-    """A results folder or a tracking server that cannot be read or written."""
+    """Exception raised if a results folder, a record or a tracking server cannot be read or written."""

@@ -1,4 +1,4 @@
-"""Predictions, explanations, cost and weights of a predictor."""
+"""Evaluation of a predictor: predictions, explanations, parameters and FLOPs; saving its weights."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from bench.metrics import Predictions, score
 from bench.rng import RngTree
 from bench.types import ClipSet, DatasetInfo, Explanation, Inputs, Sampling
 
-BATCH_SIZE = 16  # clips at once; fixed, so that rounding does not follow a setting
+BATCH_SIZE = 16  # fixed, since the batch size changes rounding
 
-SOUND_FRAMES = 100  # of sound in a segment, 10 ms each
+SOUND_FRAMES = 100  # audio frames of 10 ms per segment
 
 
 def predict(predictor: Predictor, clips: ClipSet, sampling: Sampling, rng: RngTree, ctx: FitContext) -> Predictions:
-    """Scores of every clip, without randomness; leaves the predictor in evaluation mode."""
+    """Predict every clip, without randomness; leave the predictor in evaluation mode."""
     return _predict_batches(predictor, clips, Loader(clips, sampling, rng, BATCH_SIZE, ctx, shuffle=False), ctx)
 
 
 class Validation:
-    """The scores of a validation split, as often as they are asked for: `val/acc_e`, `val/loss`, ..."""
+    """Callable that scores a predictor on the validation split: returns `val/acc_e`, `val/loss`, ..."""
 
     def __init__(
         self,
@@ -41,52 +41,54 @@ class Validation:
         rng: RngTree,
         ctx: FitContext,
     ) -> None:
-        self._predictor, self._clips, self._card, self._ctx = predictor, clips, info, ctx
+        self._predictor, self._clips, self._info, self._ctx = predictor, clips, info, ctx
         self._loader = Loader(clips, sampling, rng, BATCH_SIZE, ctx, shuffle=False)
 
     def __call__(self) -> dict[str, float]:
-        """Score the predictor as it is now."""
-        found = score(_predict_batches(self._predictor, self._clips, self._loader, self._ctx), self._card)
-        return {f"val/{name}": value for name, value in found.items() if value is not None and name != "n"}
+        """Return the scores of the predictor with its current weights."""
+        scores = score(_predict_batches(self._predictor, self._clips, self._loader, self._ctx), self._info)
+        return {f"val/{name}": value for name, value in scores.items() if value is not None and name != "n"}
 
 
 def explain(
     predictor: Predictor, clips: ClipSet, sampling: Sampling, rng: RngTree, ctx: FitContext
 ) -> dict[str, Explanation]:
-    """Clip key -> what the predictor tells about the clip."""
-    found: dict[str, Explanation] = {}
+    """Return clip key -> explanation of the predictor."""
+    explanations: dict[str, Explanation] = {}
     predictor.train(False)
     with torch.inference_mode(), ctx.timer("explain"):
-        for read in _iterate_batches(Loader(clips, sampling, rng, BATCH_SIZE, ctx, shuffle=False), ctx):
-            told = predictor.explain(read.inputs.to(torch.device(ctx.device)))
-            found.update(zip((clips.clips[index].key for index in read.indices), told, strict=True))
-    return found
+        for loaded in _iterate_batches(Loader(clips, sampling, rng, BATCH_SIZE, ctx, shuffle=False), ctx):
+            explained = predictor.explain(loaded.inputs.to(torch.device(ctx.device)))
+            explanations.update(zip((clips.clips[index].key for index in loaded.indices), explained, strict=True))
+    return explanations
 
 
 def _predict_batches(predictor: Predictor, clips: ClipSet, loader: Loader, ctx: FitContext) -> Predictions:
     rows: list[np.ndarray] = []
     predictor.train(False)
     with torch.inference_mode(), ctx.timer("predict"):
-        for read in _iterate_batches(loader, ctx):
-            rows.append(predictor(read.inputs.to(torch.device(ctx.device))).output.float().cpu().numpy())
+        for loaded in _iterate_batches(loader, ctx):
+            rows.append(predictor(loaded.inputs.to(torch.device(ctx.device))).output.float().cpu().numpy())
     labels = np.asarray([clip.target for clip in clips.clips], dtype=np.int64)
     keys, groups = (tuple(getattr(clip, name) for clip in clips.clips) for name in ("key", "group"))
     return Predictions(keys, labels, np.concatenate(rows), groups)
 
 
 def _iterate_batches(loader: Loader, ctx: FitContext) -> Iterator[LoadedBatch]:
-    reads = loader.iterate_epoch(0)
+    batches = loader.iterate_epoch(0)
     while True:
         with ctx.timer("read"):
-            read = next(reads, None)
-        if read is None:
+            loaded = next(batches, None)
+        if loaded is None:
             return
-        yield read
+        yield loaded
 
 
 def measure_cost(predictor: Any, sampling: Sampling, device: str) -> dict[str, float]:
-    """`cost/parameters` and `cost/flops`, floating-point operations of matrix products and convolutions for one clip of
-    which all is present; a product and a sum are two. Attention is counted as the two products that it is."""
+    """Return `cost/parameters` and `cost/flops` of one clip with all modalities.
+
+    FLOPs are those of matrix products, including the two of attention, and convolutions; a multiply-add counts as two.
+    """
     inputs = _make_blank_inputs(sampling).to(torch.device(device))
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:
@@ -96,14 +98,14 @@ def measure_cost(predictor: Any, sampling: Sampling, device: str) -> dict[str, f
 
 
 def save_weights(path: Path, predictor: Predictor) -> None:
-    """Write the state of a predictor, whole or not at all."""
+    """Write the weights of a predictor atomically."""
     state = {name: value.contiguous().cpu() for name, value in predictor.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(state, temporary)
 
 
 def _make_blank_inputs(sampling: Sampling) -> Inputs:
-    """A black and silent clip, as it is opened."""
+    """Return the inputs of one black, silent clip without words."""
     segments, size = sampling.segments, sampling.size
     return Inputs(
         video=torch.zeros((1, segments, sampling.frames, size, size, 3), dtype=torch.uint8),

@@ -1,6 +1,6 @@
-"""Execution of one run: a method, a config, a data set and a seed become one record.
+"""Execution of one run: fit a method on a data set with one config and seed, score it, write its record.
 
-No other module reads the test split: it is scored once, after the fit, and never for a trial of a search.
+Only this module reads the test split. It is scored once, after the fit, and never in a trial of a search.
 """
 
 from __future__ import annotations
@@ -52,35 +52,35 @@ from bench.tracker import (
 from bench.types import Dataset, DatasetSplits, SplitRequest
 
 _log = logging.getLogger(__name__)
-MIN_FREE_BYTES = 500_000_000  # below this a run is not started: a checkpoint would not fit
+MIN_FREE_BYTES = 500_000_000  # free disk space needed to start a run, which writes checkpoints
 
 EXPECTED_FAILURES: dict[type[Exception], FailureKind] = {Pruned: "pruned", Diverged: "nan", DataError: "data"}
-# as torch words it
+# substrings of the messages of torch
 OUT_OF_MEMORY_MESSAGES = ("CUDA out of memory", "can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED")
 
 
 @dataclass(frozen=True)
 class RunRequest:
-    """One cell of a study for one seed, with every name resolved."""
+    """A run to execute: one arm on one data set with one seed, all names resolved."""
 
-    arm: str  # the name it was asked for by
+    arm: str  # the name that was requested: a method or one of its variants
     method: Method
     config: Config
     preset: str
     dataset: Dataset
     seed: int
-    fold: int = 0  # the official list, or the group left out for test
+    fold: int = 0  # number of the official list, or of the group held out for test
     protocol: EvaluationProtocol = "clean"
     stage: RunStage = "final"
-    stop: int | None = None  # epochs of the stage that val would judge: protocol refit
-    parent: str = ""  # name of the study or search whose MLflow run this one's stands under
-    pruning_callback: PruningCallback | None = None  # of a trial: may give it up
-    requests: tuple[StoredRequest, ...] = ()  # why it is run; a trial stores none
+    stop: int | None = None  # protocol refit: epochs of the supervised stage, as selected by clean runs
+    parent: str = ""  # name of the study or search; its MLflow run is the parent of this run's
+    pruning_callback: PruningCallback | None = None  # of a trial; may end it by raising Pruned
+    requests: tuple[StoredRequest, ...] = ()  # stored next to the record; a trial stores none
 
 
 @dataclass(frozen=True)
 class RunEnvironment:
-    """Where runs are made: folders, device, screen. Nothing here may change a number beyond rounding."""
+    """Folders, devices and reporters of a run. No field changes a number beyond rounding."""
 
     results: Path
     store: ExperimentTracker
@@ -91,38 +91,38 @@ class RunEnvironment:
     threads: int = 2
     loaders: int = 0
     micro_batch: int | None = None
-    devices: int = 1  # that share each fit
+    devices: int = 1  # devices per fit
     fresh: bool = False
     keep_weights: bool = True
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """A record, and whether it was there already; `run_id` is None while MLflow is away."""
+    """The record of a run. `run_id` is None if it is not published in MLflow yet."""
 
     record: Record
-    already_done: bool
+    already_done: bool  # the record existed before
     run_id: str | None
 
 
 def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
-    """Run what is asked, unless its record is there already; a run that was killed goes on where it was.
+    """Execute one run, or return its record if it is finished; resume it from its last checkpoint if it was killed.
 
-    Why it is asked for is stored beside the record, also where that is there already and where the run fails.
-    A failure of the method becomes a record with an error. Raises BenchError for the user's mistakes, and lets an
-    interruption through with everything needed to go on left in place.
+    The requests are stored next to the record, also if the record exists or the run fails. An error of the method
+    is stored as a failed record. After an out-of-memory error the fit is repeated once with half the micro-batch.
+    Raises BenchError for mistakes of the user. KeyboardInterrupt passes through; the checkpoints stay.
     """
     fold = f", fold {request.fold}" if request.fold else ""
     protocol = "" if request.protocol == "clean" else f", {request.protocol}"
     environment.reporter.start_run(f"{request.arm} on {request.dataset.info.name}{fold}, seed {request.seed}{protocol}")
     timer = Timer()
-    contents = hash_config_files(request.config)  # a mistake in a name is told before the data are prepared
+    contents = hash_config_files(request.config)  # first, so that a wrong path fails before the data are prepared
     with timer("prepare"):
         splits = load_splits(request, environment)
     spec = make_spec(request, splits, contents)
     folder = RunFolder(environment.results / "runs" / spec.key)
     with folder.locked(
-        lambda: environment.reporter.notify(f"run {spec.key} is under way in another process; waiting for it")
+        lambda: environment.reporter.notify(f"run {spec.key} is running in another process; waiting for it to end")
     ):
         record = folder.read_record()
         add_requests(folder, name_files(request.requests, contents))
@@ -132,7 +132,7 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
             return publish_record(folder, record, environment, None, found=True)
         _check_free_space(folder.path)
         with logs_to(folder.path / "log"):
-            made_by = _drop_stale_checkpoints(folder, environment, timer)
+            facts = _drop_stale_checkpoints(folder, environment, timer)
             with timer("open store"):
                 live_run = environment.store.start_run(spec, request.arm, request.preset, folder, request.parent)
             fit = partial(
@@ -143,17 +143,17 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
                 folder=folder,
                 live_run=live_run,
                 timer=timer,
-                facts=made_by,
+                facts=facts,
             )
             try:
                 record = fit(environment)
-                half = halve_micro_batch(request.config, environment.micro_batch, environment.devices)
-                if record.error is not None and record.error.kind == "out of memory" and half:
+                micro_batch = halve_micro_batch(request.config, environment.micro_batch, environment.devices)
+                if record.error is not None and record.error.kind == "out of memory" and micro_batch:
                     release_memory(environment.device)
                     environment.reporter.notify(
-                        f"out of memory; the run goes on with {half} clips at once, the same batch"
+                        f"out of memory; retrying with micro-batches of {micro_batch} clips and the same batch size"
                     )
-                    record = fit(replace(environment, micro_batch=half))
+                    record = fit(replace(environment, micro_batch=micro_batch))
                 if record.error is None:
                     return publish_record(folder, record, environment, live_run, found=False)
             except KeyboardInterrupt:
@@ -163,7 +163,7 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
                 live_run.end("FAILED")
                 raise
             live_run.fail(record)
-            if spec.stage == "trial":  # its values may be tried again, but not this run
+            if spec.stage == "trial":  # a failed trial is never resumed
                 shutil.rmtree(folder.checkpoints, ignore_errors=True)
             return RunResult(record, False, live_run.run_id)
 
@@ -171,44 +171,48 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
 def publish_record(
     folder: RunFolder, record: Record, environment: RunEnvironment, live_run: LiveRun | None, found: bool
 ) -> RunResult:
-    """Publish a finished record where that is still to be done, and free what only going on would have needed."""
+    """Publish a finished record unless it is published, and delete the checkpoints."""
     run_id = environment.store.find_run_id(folder) or environment.store.publish(folder, record, live_run)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
     return RunResult(record, found, run_id)
 
 
 def publish_waiting(outcomes: list[RunResult], environment: RunEnvironment) -> list[RunResult]:
-    """Try once more, at the end of a command, to publish the records that the tracker did not take."""
-    found = list(outcomes)
-    waiting = [place for place, one in enumerate(outcomes) if one.record.error is None and one.run_id is None]
+    """Retry, at the end of a command, to publish the finished records that are not in MLflow yet."""
+    results = list(outcomes)
+    waiting = [index for index, result in enumerate(results) if result.record.error is None and result.run_id is None]
     if waiting:
         environment.store.retry()
-    for place in waiting:
-        record = found[place].record
+    for index in waiting:
+        record = results[index].record
         folder = RunFolder(environment.results / "runs" / record.key)
         with folder.locked(lambda: None):
-            found[place] = publish_record(folder, record, environment, None, found[place].already_done)
-    return found
+            results[index] = publish_record(folder, record, environment, None, results[index].already_done)
+    return results
 
 
 def _drop_stale_checkpoints(folder: RunFolder, environment: RunEnvironment, timer: Timer) -> dict[str, Any]:
-    """The facts of this process. Checkpoints of another code, device or lock are dropped: a run is of one making;
-    with those of the same making its seconds go on."""
+    """Return the provenance of this process; delete checkpoints that other code, packages or devices wrote.
+
+    All numbers of a record come from one environment. If the checkpoints stay, the timer resumes from their seconds.
+    """
     facts = collect_provenance(environment.device, environment.threads)
-    making = {name: facts[name] for name in ("source", "lock", "python", "torch", "device", "threads", "processor")}
-    making["devices"] = environment.devices
-    note, spent = folder.checkpoints / "made-by.json", folder.checkpoints / SECONDS_FILE
-    if note.exists() and json.loads(note.read_text()) != making:
-        environment.reporter.notify("the checkpoint was made by other code or on another device; the run starts anew")
+    compared = ("source", "lock", "python", "torch", "device", "threads", "processor")
+    current = {**{name: facts[name] for name in compared}, "devices": environment.devices}
+    made_by, spent = folder.checkpoints / "made-by.json", folder.checkpoints / SECONDS_FILE
+    if made_by.exists() and json.loads(made_by.read_text()) != current:
+        environment.reporter.notify(
+            "the checkpoint was written by other code or on another device; the run starts from scratch"
+        )
         shutil.rmtree(folder.checkpoints)
-    if note.exists() and spent.exists():
+    if made_by.exists() and spent.exists():
         timer.resume_from(json.loads(spent.read_text()))
-    atomic_write(note, json.dumps(making).encode())
+    atomic_write(made_by, json.dumps(current).encode())
     return facts
 
 
 def load_splits(request: RunRequest, environment: RunEnvironment) -> DatasetSplits:
-    """The splits of a run; a trial's test split is sealed. Raises DataError where they cannot be had."""
+    """Load the splits of a run; seal the test split of a trial. Raises DataError if the data cannot be loaded."""
     sampling = request.method.sampling(request.config, False)
     splits = request.dataset.load(
         SplitRequest(
@@ -226,7 +230,7 @@ def load_splits(request: RunRequest, environment: RunEnvironment) -> DatasetSpli
 
 
 def make_spec(request: RunRequest, splits: DatasetSplits, contents: dict[str, str]) -> RunSpec:
-    """What the run is; `contents` are those of its config."""
+    """Return the spec of a run; `contents` is `hash_config_files` of its config."""
     return RunSpec(
         method=request.method.name,
         version=request.method.version,
@@ -254,7 +258,7 @@ def _fit_and_record(
     timer: Timer,
     facts: dict[str, Any],
 ) -> Record:
-    """Fit, score, write; the record, of success or failure, is in place when this returns."""
+    """Fit, score and write all files of the run; write and return its record, also if the method fails."""
     torch.set_num_threads(environment.threads)
     view = split_view(splits, spec.protocol, spec.stage)
     tracker = RunTracker(live_run, environment.reporter, folder, timer, view.selection_name, request.pruning_callback)
@@ -278,7 +282,9 @@ def _fit_and_record(
         "problems": [vars(problem) for problem in splits.issues],
     }
     if request.preset == "paper" and request.method.is_from_scratch(spec.config, spec.weights):
-        tracker.notify("trained from scratch, without published weights; docs/weights.md says how to name them")
+        tracker.notify(
+            "trained from scratch, without published weights; see docs/weights.md for the options that load them"
+        )
     review, figures = request.method.load_review(), request.method.load_figures() if spec.stage == "final" else {}
     reset_peak_memory(environment.device)
     try:
@@ -297,7 +303,7 @@ def _fit_and_record(
         scores, predictions = _score_splits(request, view, predictor, rng, ctx)
         notes = _measure_costs(request, view, predictor, environment.device) if spec.stage == "final" else {}
         with timer("write"):
-            kept = predictor if environment.keep_weights and spec.stage == "final" else None
+            saved = predictor if environment.keep_weights and spec.stage == "final" else None
             files = write_artifacts(
                 folder.path,
                 spec,
@@ -308,7 +314,7 @@ def _fit_and_record(
                 tracker.explanations if spec.stage == "final" else {},
                 environment.draw_figures,
                 figures,
-                kept,
+                saved,
             )
         known["chosen"] = tracker.selected_epoch
         known["provenance"] |= read_peak_memory(environment.device)
@@ -316,7 +322,7 @@ def _fit_and_record(
         record = Record(**known, scores=scores, notes=notes, seconds=timer.get_seconds(), files=files)
         folder.write_record(record)
         return record
-    except Exception as error:  # a method that breaks is a failed run, told with its traceback, not a lost one
+    except Exception as error:  # any error of a method is stored with its traceback as a failed record
         failure = classify_failure(error)
     known["provenance"] |= read_peak_memory(environment.device)
     record = Record(**known, scores={}, notes={}, seconds=timer.get_seconds(), error=failure)
@@ -327,25 +333,25 @@ def _fit_and_record(
 def _score_splits(
     request: RunRequest, view: SplitView, predictor: Predictor, rng: RngTree, ctx: FitContext
 ) -> tuple[dict[str, float | None], dict[str, Predictions]]:
-    """Val and, once, test, as the protocol has it; what it does not score is None."""
+    """Score the splits of the protocol; scores of other splits are None. Raises Diverged if a score is not finite."""
     sampling = request.method.sampling(request.config, False)
     predictions = {split: predict(predictor, clips, sampling, rng, ctx) for split, clips in view.scored.items()}
-    found = {split: score(said, view.reportable.info) for split, said in predictions.items()}
-    names = next(iter(found.values()))
-    scores = {f"{split}/{name}": found.get(split, {}).get(name) for split in ("val", "test") for name in names}
+    metrics = {split: score(predicted, view.reportable.info) for split, predicted in predictions.items()}
+    names = next(iter(metrics.values()))
+    scores = {f"{split}/{name}": metrics.get(split, {}).get(name) for split in ("val", "test") for name in names}
     for name, value in scores.items():
         if value is not None and not math.isfinite(value):
-            raise Diverged(f"{name} is {value}: the finished model's scores are no numbers")
+            raise Diverged(f"{name} is {value}: the trained model outputs NaN or infinity; lower lr or clip_norm")
     return scores, predictions
 
 
 def _measure_costs(request: RunRequest, view: SplitView, predictor: Predictor, device: str) -> dict[str, float]:
-    """What a table of costs needs, and how many clips were trained on: for the statistics of folds that overlap."""
+    """Return parameters and FLOPs, and the number of training clips, which the tests over overlapping folds need."""
     clips = {"clips/train": float(len(view.train.clips))}
     try:
         return {**measure_cost(predictor, request.method.sampling(request.config, False), device), **clips}
-    except Exception:  # a method that cannot be counted on a blank clip is no failed run
-        _log.warning("the predictor's cost could not be counted", exc_info=True)
+    except Exception:  # the scores are valid even if the FLOP counter fails
+        _log.warning("parameters and FLOPs of the predictor could not be counted", exc_info=True)
         return clips
 
 
@@ -353,35 +359,35 @@ def _check_free_space(path: Path) -> None:
     free = shutil.disk_usage(path).free
     if free < MIN_FREE_BYTES:
         raise StoreError(
-            f"only {free / 1e6:.0f} MB free under {path.parent}, a run wants {MIN_FREE_BYTES / 1e6:.0f}; "
-            "free some or choose another place with --results"
+            f"{path.parent}: {free / 1e6:.0f} MB free, a run needs {MIN_FREE_BYTES / 1e6:.0f} MB; "
+            "free some space or choose another folder with --results"
         )
 
 
 def classify_failure(error: Exception) -> Failure:
-    """Class, message and traceback of what broke; a user's mistake is no failure of the run and is raised again."""
+    """Return the kind, message and traceback of an error; re-raise a BenchError, which is a mistake of the user."""
     for cause, expected in EXPECTED_FAILURES.items():
         if isinstance(error, cause):
             return Failure(expected, str(error), "")
     if isinstance(error, BenchError):
         raise error
     first = str(error).splitlines()[0] if str(error) else ""
-    has_no_room = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    has_no_room = has_no_room or any(text in first for text in OUT_OF_MEMORY_MESSAGES)
-    kind: FailureKind = "out of memory" if has_no_room else "other"
+    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    out_of_memory = out_of_memory or any(text in first for text in OUT_OF_MEMORY_MESSAGES)
+    kind: FailureKind = "out of memory" if out_of_memory else "other"
     failure = Failure(kind, f"{type(error).__name__}: {first}", traceback.format_exc())
-    traceback.clear_frames(error.__traceback__)  # they hold the tensors that the next try wants room for
+    traceback.clear_frames(error.__traceback__)  # the frames hold tensors, and a retry needs their memory
     return failure
 
 
 def halve_micro_batch(config: Config, micro_batch: int | None, devices: int = 1) -> int:
-    """Half as many clips at once as each device of a run without room had; 0 where that cannot be."""
+    """Halve the per-device micro-batch after an out-of-memory error; return 0 if it cannot be halved."""
     replica: int = -(-getattr(config, "batch", 1) // devices)
     return (replica if micro_batch is None else min(micro_batch, replica)) // 2
 
 
 def release_memory(device: str) -> None:
-    """Give back what a try that had no room still holds."""
+    """Collect garbage and empty the CUDA cache after an out-of-memory error."""
     gc.collect()
     if device.startswith("cuda"):
         torch.cuda.empty_cache()

@@ -1,7 +1,7 @@
-"""Explanations of the validation clips of a run, as files that figures are drawn from.
+"""Files with the explanations of a run's validation clips, from which figures are drawn.
 
-Key: S segments, N tokens, C classes, D width. Arrays are stored in `explained.safetensors`, words in `explained.json`;
-they are read as numpy arrays, so that reports need no torch.
+Key: S segments, N tokens, C classes, D width. Arrays are stored in `explained.safetensors`, words in `explained.json`.
+They are read as numpy arrays, so that reports do not import torch.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from bench.errors import StoreError
 from bench.files import atomic_path, atomic_write, parse_json
 from bench.types import Clip, DatasetSplits, Explanation, PlantedWord, SampleTruth, WordOutcome
 
-START_TOLERANCE = 0.05  # seconds between a planted word's start and the start a transcript gives it
+START_TOLERANCE = 0.05  # seconds between the starts of a planted word and of the same word in the transcript
 
-MAX_SHOWCASE = 4
+MAX_SHOWCASE = 4  # number of clips with figures
 
 EXPLANATIONS_FILE, ARRAYS_FILE = "explained.json", "explained.safetensors"
 CLIP_ARRAYS = {"curve": np.float32, "recovered": np.float32, "feature": np.float16}
 
 GREY = "#555555"
-TITLE_CHARS_PER_INCH = 11  # of a title that fit on an inch
+TITLE_CHARS_PER_INCH = 11  # of figure width
 
 
-def match_planted_words(truth: SampleTruth, told: Explanation) -> list[tuple[PlantedWord, WordOutcome]]:
-    """Each word that is told of with the planted word that it is; words that nobody planted are left out."""
+def match_planted_words(truth: SampleTruth, explanation: Explanation) -> list[tuple[PlantedWord, WordOutcome]]:
+    """Pair the words of an explanation with the planted words of the clip, by text and start; skip all other words."""
     planted: dict[str, list[PlantedWord]] = {}
     for word in truth.words:
         planted.setdefault(word.text, []).append(word)
     pairs = []
-    for verdict in told.verdicts:
+    for verdict in explanation.verdicts:
         for word in planted.get(verdict.text, []):
             if abs(word.start - verdict.start) <= START_TOLERANCE:
                 pairs.append((word, verdict))
@@ -49,7 +49,7 @@ def match_planted_words(truth: SampleTruth, told: Explanation) -> list[tuple[Pla
 
 
 def choose_showcase_clips(clips: Sequence[Clip]) -> tuple[int, ...]:
-    """Choose of each of the first classes the first clip with a transcript, or the first where no clip has one."""
+    """Select a clip of each class, up to MAX_SHOWCASE: the first with a transcript, or the first if no clip has one."""
     spoken = [index for index, clip in enumerate(clips) if clip.sources.transcript is not None]
     first: dict[int, int] = {}
     for index in spoken or range(len(clips)):
@@ -59,17 +59,17 @@ def choose_showcase_clips(clips: Sequence[Clip]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class StoredWordOutcome:
-    """A word and what became of it."""
+    """A word of a clip and the method's check that dropped it."""
 
     text: str
     start: float  # seconds
-    dropped: str | None  # the check that drops it
-    planted: str | None = None  # the check that ought to: the sample's truth
+    dropped: str | None  # check that dropped it; None if it is used
+    planted: str | None = None  # check that should drop it, from the sample's ground truth
 
 
 @dataclass(frozen=True)
 class MaskArrays:
-    """`bench.types.MaskSnapshot` as arrays."""
+    """`bench.types.MaskSnapshot` as numpy arrays."""
 
     hidden: np.ndarray  # (S, N) bool
     hints: np.ndarray  # (S, N) bool
@@ -81,7 +81,7 @@ class MaskArrays:
 
 @dataclass(frozen=True)
 class ClipExplanation:
-    """What the model of a finished stage tells about one clip."""
+    """`bench.types.Explanation` of one clip as numpy arrays."""
 
     curve: np.ndarray | None = None  # (S, C) float32
     recovered: np.ndarray | None = None  # (S, C) float32
@@ -92,28 +92,28 @@ class ClipExplanation:
 
 @dataclass(frozen=True)
 class RunExplanations:
-    """All of a run: `stages` maps a stage's name and a clip's key to what is told, in the order of training."""
+    """All explanations of a run."""
 
     method: str
     title: str  # of the data set
-    sample: bool
+    sample: bool  # the built-in sample was used
     classes: tuple[str, ...]
     labels: Mapping[str, int]  # clip key -> class
-    shown: tuple[str, ...]  # the few clips that are drawn one by one
-    stages: Mapping[str, Mapping[str, ClipExplanation]]
+    shown: tuple[str, ...]  # clips with a figure of their own
+    stages: Mapping[str, Mapping[str, ClipExplanation]]  # stage -> clip key -> explanation, in the order of training
 
 
 def write_explanations(
-    folder: Path, method: str, splits: DatasetSplits, told: Mapping[str, Mapping[str, Explanation]]
+    folder: Path, method: str, splits: DatasetSplits, explanations: Mapping[str, Mapping[str, Explanation]]
 ) -> list[str]:
-    """Keep what is told of val, whole; the files' names. No file where nothing is told."""
+    """Write the explanations of the val clips; return the names of the files. Write nothing if all are empty."""
     labels = {clip.key: clip.target for clip in splits.val.clips}
-    kept = {
-        stage: {key: found[key] for key in labels if key in found and _is_informative(found[key])}
-        for stage, found in told.items()
+    stages = {
+        stage: {key: clips[key] for key in labels if key in clips and _is_informative(clips[key])}
+        for stage, clips in explanations.items()
     }
-    kept = {stage: found for stage, found in kept.items() if found}
-    if not kept:
+    stages = {stage: clips for stage, clips in stages.items() if clips}
+    if not stages:
         return []
     header = {
         "method": method,
@@ -123,15 +123,15 @@ def write_explanations(
         "labels": labels,
         "shown": [splits.val.clips[index].key for index in choose_showcase_clips(splits.val.clips)],
         "stages": {
-            stage: {key: _make_header_entry(one, splits.truth.get(key)) for key, one in found.items()}
-            for stage, found in kept.items()
+            stage: {key: _make_header_entry(clip, splits.truth.get(key)) for key, clip in clips.items()}
+            for stage, clips in stages.items()
         },
     }
     arrays = {
         f"{stage}/{key}/{name}": np.ascontiguousarray(array)
-        for stage, found in kept.items()
-        for key, one in found.items()
-        for name, array in _collect_arrays(one).items()
+        for stage, clips in stages.items()
+        for key, clip in clips.items()
+        for name, array in _collect_arrays(clip).items()
     }
     atomic_write(folder / EXPLANATIONS_FILE, json.dumps(header, indent=1, ensure_ascii=False).encode())
     with atomic_path(folder / ARRAYS_FILE) as temporary:
@@ -140,14 +140,14 @@ def write_explanations(
 
 
 def read_explanations(folder: Path) -> RunExplanations | None:
-    """Read the explanations beside a record; None where its method gives none. Raises StoreError for broken files."""
+    """Read the explanations of a run; None if it has none. Raises StoreError if the files are invalid."""
     if not (folder / EXPLANATIONS_FILE).exists():
         return None
     try:
         header, arrays = parse_json((folder / EXPLANATIONS_FILE).read_bytes()), load_file(folder / ARRAYS_FILE)
         stages = {
-            stage: {key: _parse_clip_explanation(raw, arrays, f"{stage}/{key}") for key, raw in found.items()}
-            for stage, found in header.pop("stages").items()
+            stage: {key: _parse_clip_explanation(raw, arrays, f"{stage}/{key}") for key, raw in clips.items()}
+            for stage, clips in header.pop("stages").items()
         }
         classes, shown = tuple(header.pop("classes")), tuple(header.pop("shown"))
         return RunExplanations(**header, classes=classes, shown=shown, stages=stages)
@@ -155,66 +155,67 @@ def read_explanations(folder: Path) -> RunExplanations | None:
         raise StoreError(f"{folder / EXPLANATIONS_FILE} cannot be read ({type(error).__name__}: {error})") from None
 
 
-def _is_informative(one: Explanation) -> bool:
-    return one.curve is not None or one.feature is not None or bool(one.verdicts)
+def _is_informative(clip: Explanation) -> bool:
+    return clip.curve is not None or clip.feature is not None or bool(clip.verdicts)
 
 
-def _make_header_entry(one: Explanation, truth: SampleTruth | None) -> dict[str, Any]:
-    """What is no array: the words' fates, and the layout of the masks' tokens."""
-    planted = {} if truth is None else {id(verdict): word.wrong for word, verdict in match_planted_words(truth, one)}
-    words = [StoredWordOutcome(word.text, word.start, word.dropped, planted.get(id(word))) for word in one.verdicts]
-    layout = {name: {"grid": mask.grid, "patch": mask.patch, "stride": mask.stride} for name, mask in one.masks.items()}
+def _make_header_entry(clip: Explanation, truth: SampleTruth | None) -> dict[str, Any]:
+    """Return the part of an explanation without arrays: word outcomes, and grid, patch and stride of the masks."""
+    planted = {} if truth is None else {id(verdict): word.wrong for word, verdict in match_planted_words(truth, clip)}
+    words = [StoredWordOutcome(word.text, word.start, word.dropped, planted.get(id(word))) for word in clip.verdicts]
+    layout = {
+        name: {"grid": mask.grid, "patch": mask.patch, "stride": mask.stride} for name, mask in clip.masks.items()
+    }
     return {"words": [asdict(word) for word in words], "masks": layout}
 
 
-def _collect_arrays(one: Explanation) -> dict[str, np.ndarray]:
-    found = {
+def _collect_arrays(clip: Explanation) -> dict[str, np.ndarray]:
+    arrays = {
         name: value.float().numpy().astype(kind)
         for name, kind in CLIP_ARRAYS.items()
-        if (value := getattr(one, name)) is not None
+        if (value := getattr(clip, name)) is not None
     }
-    for modality, mask in one.masks.items():
+    for modality, mask in clip.masks.items():
         content = mask.content.numpy()
-        found[f"{modality}/hidden"], found[f"{modality}/hints"] = mask.hidden.numpy(), mask.hints.numpy()
-        found[f"{modality}/content"] = content if content.dtype == np.uint8 else content.astype(np.float16)
-    return found
+        arrays[f"{modality}/hidden"], arrays[f"{modality}/hints"] = mask.hidden.numpy(), mask.hints.numpy()
+        arrays[f"{modality}/content"] = content if content.dtype == np.uint8 else content.astype(np.float16)
+    return arrays
 
 
-def _parse_clip_explanation(raw: dict[str, Any], arrays: Mapping[str, np.ndarray], place: str) -> ClipExplanation:
+def _parse_clip_explanation(raw: dict[str, Any], arrays: Mapping[str, np.ndarray], prefix: str) -> ClipExplanation:
     masks = {
         modality: MaskArrays(
-            hidden=arrays[f"{place}/{modality}/hidden"],
-            hints=arrays[f"{place}/{modality}/hints"],
-            content=arrays[f"{place}/{modality}/content"],
+            hidden=arrays[f"{prefix}/{modality}/hidden"],
+            hints=arrays[f"{prefix}/{modality}/hints"],
+            content=arrays[f"{prefix}/{modality}/content"],
             grid=tuple(layout["grid"]),
             patch=tuple(layout["patch"]),
             stride=tuple(layout["stride"]),
         )
         for modality, layout in raw["masks"].items()
     }
-    curve, recovered, feature = (arrays.get(f"{place}/{name}") for name in CLIP_ARRAYS)
+    curve, recovered, feature = (arrays.get(f"{prefix}/{name}") for name in CLIP_ARRAYS)
     return ClipExplanation(curve, recovered, feature, tuple(StoredWordOutcome(**word) for word in raw["words"]), masks)
 
 
 @dataclass(frozen=True)
 class ClipFigure:
-    """A figure of what a finished run tells of clips."""
+    """A figure of the explanations of a run."""
 
     title: str
     caption: str
-    draw: Callable[[RunExplanations], Figure | None]  # None where the run tells nothing of the kind
+    draw: Callable[[RunExplanations], Figure | None]  # returns None if the run lacks the explanations it needs
 
 
 def add_title(figure: Figure, what: str, explained: RunExplanations) -> Text:
-    """Put the title over a figure, in as many lines as its width asks for: what, which method and which data set."""
-    of = f"{explained.title} (BUILT-IN SAMPLE)" if explained.sample else explained.title
-    title = fill(
-        f"{what}: {explained.method} on {of}, validation clips", int(TITLE_CHARS_PER_INCH * figure.get_figwidth())
-    )
-    return figure.suptitle(title, fontsize=11, x=0.01, ha="left", parse_math=False)
+    """Add a title with the content of the figure, the method and the data set, wrapped to the figure's width."""
+    dataset = f"{explained.title} (BUILT-IN SAMPLE)" if explained.sample else explained.title
+    title = f"{what}: {explained.method} on {dataset}, validation clips"
+    wrapped = fill(title, int(TITLE_CHARS_PER_INCH * figure.get_figwidth()))
+    return figure.suptitle(wrapped, fontsize=11, x=0.01, ha="left", parse_math=False)
 
 
 def format_clip_name(explained: RunExplanations, key: str) -> str:
-    """A clip by its key and its class."""
+    """Return the name of a clip with its class, as figures print it."""
     name = explained.classes[explained.labels[key]]
     return f"{key.removeprefix(f'{name}/')}, labelled {name}"

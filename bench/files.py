@@ -1,4 +1,4 @@
-"""Atomic writes of files, hashes, and log files. A kill at any moment leaves no file, or a whole one."""
+"""Atomic writes, hashes and log files. A process killed at any moment leaves no file or a complete one."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typing import Any
 
 from bench.errors import StoreError
 
-_TEMPORARY_NAME = re.compile(r"\.(.+\.|pull-)[a-z0-9_]{8}")  # as `tempfile` completes our prefixes
+_TEMPORARY_NAME = re.compile(r"\.(.+\.|pull-)[a-z0-9_]{8}")  # prefix of ours, completed by `tempfile`
 
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` that takes its place, on disk, only if the block ends well.
+    """Yield a temporary path next to `path`; sync and rename it to `path` if the block ends without an error.
 
-    Raises StoreError in one line when the folder cannot be written or the disk is full.
+    Raises StoreError if the folder cannot be written or the disk is full.
     """
     temporary: Path | None = None
     try:
@@ -48,7 +48,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files and folders that killed processes left; the caller has the folder's lock."""
+    """Remove temporary files and folders of killed processes. The caller holds the folder's lock."""
     for path in folder.glob(".*"):
         if _TEMPORARY_NAME.fullmatch(path.name):
             with suppress(OSError):
@@ -59,13 +59,13 @@ def remove_leftovers(folder: Path) -> None:
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole or not at all."""
+    """Write `data` to `path` atomically."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(data)
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Parse JSON that others may have written. Raises ValueError where it is none, however deeply it is nested."""
+    """Parse untrusted JSON. Raises ValueError if it is invalid or too deeply nested."""
     try:
         return json.loads(text)
     except RecursionError:
@@ -73,7 +73,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def is_plain_file(path: Path) -> bool:
-    """Return whether a path is a regular file itself: a link to one, a folder or a device is not."""
+    """Return whether a path is a regular file; False for a link, a folder or a device."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
     except OSError:
@@ -81,7 +81,7 @@ def is_plain_file(path: Path) -> bool:
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file's content, in hex; of a folder, that of its visible files' names and contents."""
+    """Return the hex sha256 of a file's content; for a folder, of the names and contents of its visible files."""
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
         return hashlib.sha256("\n".join(f"{file.name} {sha256(file)}" for file in files).encode()).hexdigest()
@@ -91,16 +91,16 @@ def sha256(path: Path) -> str:
 
 @contextmanager
 def logs_to(path: Path) -> Iterator[None]:
-    """A block whose log lines and warnings are appended to `path`; made when the first one comes."""
+    """Append the log lines and warnings of a block to `path`, which is created at the first one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     root, handler = logging.getLogger(), logging.FileHandler(path, delay=True)
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-    kept, root.handlers = root.handlers, [handler]
+    previous, root.handlers = root.handlers, [handler]
     with warnings.catch_warnings():
         logging.captureWarnings(True)
         try:
             yield
         finally:
             logging.captureWarnings(False)
-            root.handlers = kept
+            root.handlers = previous
             handler.close()

@@ -1,4 +1,4 @@
-"""Batches of opened clips: the order of an epoch, reading and stacking."""
+"""Data loading: the clip order of an epoch, opening clips, and stacking them into batches."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from bench.types import ClipSet, Inputs, OpenedClip, Sampling
 
 
 def collate(samples: Sequence[OpenedClip]) -> Inputs:
-    """Stack opened clips along a new first axis."""
+    """Stack opened clips along a new batch axis."""
     return Inputs(
         video=torch.stack([sample.video for sample in samples]),
         audio=torch.stack([sample.audio for sample in samples]),
@@ -25,7 +25,7 @@ def collate(samples: Sequence[OpenedClip]) -> Inputs:
 
 
 def slice_batch(inputs: Inputs, start: int, stop: int) -> Inputs:
-    """The clips `start` to `stop` of a batch."""
+    """Return the clips `start` to `stop` (exclusive) of a batch."""
     return Inputs(
         inputs.video[start:stop], inputs.audio[start:stop], inputs.words[start:stop], inputs.present[start:stop]
     )
@@ -33,16 +33,16 @@ def slice_batch(inputs: Inputs, start: int, stop: int) -> Inputs:
 
 @dataclass(frozen=True)
 class LoadedBatch:
-    """A batch as the loader gives it: which clips of the set, and their inputs."""
+    """A batch of the loader: indices of its clips in the clip set, and their inputs."""
 
     indices: tuple[int, ...]
     inputs: Inputs
 
 
 class Loader:
-    """Opens the clips of a set batch by batch, with the same values whatever the number of loader processes.
+    """Loader of a clip set's batches. The values do not depend on the number of loader processes.
 
-    Shuffled batches are for training: where several devices share a fit, each opens its own part of them alone.
+    With `shuffle`, for training, each rank of a data-parallel fit only opens its shard of each batch.
     """
 
     def __init__(
@@ -58,25 +58,25 @@ class Loader:
             persistent_workers=ctx.loaders > 0,
             multiprocessing_context="spawn" if ctx.loaders else None,
             worker_init_fn=_init_loader_process,
-            generator=torch.Generator(),  # the global generator belongs to dropout
+            generator=torch.Generator(),  # the global generator is used by dropout
         )
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Return the number of batches per epoch."""
         return len(self._sampler)
 
     def count_clips(self, step: int) -> int:
-        """How many clips the batch of a step has, over all devices."""
+        """Return the number of clips in the batch of a step, over all devices."""
         return min(self._sampler.batch, self._sampler.clips - step * self._sampler.batch)
 
     def iterate_epoch(self, epoch: int) -> Iterator[LoadedBatch]:
-        """The batches of an epoch; its order, crops and flips follow from its number alone."""
+        """Iterate over the batches of an epoch; order, crops and flips depend only on the seed and the epoch."""
         self._sampler.epoch = epoch
         return iter(self._loader)
 
 
 class _EpochBatchSampler:
-    """A share of batches of (epoch, index) pairs; shuffled by the `order` stream, or as they come."""
+    """Batch sampler of (epoch, index) pairs for one rank; shuffled with the `order` generator, or sequential."""
 
     def __init__(self, clips: int, batch: int, rng: RngTree | None, replica: Replica) -> None:
         self.clips, self.batch, self.rng, self.replica, self.epoch = clips, batch, rng, replica, 0
@@ -94,14 +94,14 @@ class _EpochBatchSampler:
 
 @dataclass(frozen=True)
 class _ClipDataset(Dataset[tuple[int, OpenedClip]]):
-    """A ClipSet as torch's loader wants it."""
+    """Adapter from a ClipSet to a torch Dataset."""
 
     clips: ClipSet
     sampling: Sampling
     rng: RngTree
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[int, OpenedClip]:
-        epoch, index = place
+    def __getitem__(self, key: tuple[int, int]) -> tuple[int, OpenedClip]:
+        epoch, index = key
         return index, self.clips.read(index, self.sampling, self.rng, epoch)
 
 

@@ -1,4 +1,4 @@
-"""The contract of a method: a config, a function that builds a predictor and a function that fits it."""
+"""Interfaces of a method: its registry entry, its predictor, and the context that a fit runs in."""
 
 from __future__ import annotations
 
@@ -25,118 +25,118 @@ T = TypeVar("T")
 Review = Callable[
     [Mapping[str, "SampleTruth"], Mapping[str, "Explanation"], Mapping[str, Sequence[str]]], Mapping[str, float]
 ]
-"""Holds a stage's explanations against the sample's truth, both by clip key, for each split's clip keys: the notes."""
+"""Compute notes of a record from (clip key -> sample truth, clip key -> explanation, split -> clip keys) of a stage."""
 
 
 @dataclass(frozen=True)
 class Replica:
-    """Process `rank` of `world_size`, one a device. The first of them alone writes and tells."""
+    """Process `rank` of the `world_size` processes of a fit, one per device. Only rank 0 writes files and logs."""
 
     rank: int = 0
     world_size: int = 1
 
     def shard(self, batch: list[T]) -> list[T]:
-        """This process's clips of a batch; the first clip, for nothing, where none is left for it."""
+        """Return this process's clips of a batch; for an idle process the first clip, whose loss does not count."""
         return batch[self.rank :: self.world_size] or batch[:1]
 
     def is_idle(self, clips: int) -> bool:
-        """Whether no clip of a batch of so many is this process's own."""
+        """Return whether a batch of `clips` clips is too small to give this process one."""
         return self.rank >= clips
 
     def broadcast(self, values: dict[str, float]) -> dict[str, float]:
-        """The first process's values, in every process."""
+        """Return the values of rank 0 on every rank."""
         return self._all_gather(values)[0]
 
     def mean(self, values: dict[str, tuple[float, int]]) -> dict[str, float]:
-        """Name -> mean over the clips of all processes, from each one's own mean and number of clips."""
-        told = self._all_gather(values)
-        found = {}
-        for name in dict.fromkeys(name for one in told for name in one):
-            parts = [one[name] for one in told if name in one]
+        """Return name -> mean over the clips of all ranks, given name -> (mean, number of clips) of this rank."""
+        gathered = self._all_gather(values)
+        means = {}
+        for name in dict.fromkeys(name for entry in gathered for name in entry):
+            parts = [entry[name] for entry in gathered if name in entry]
             clips = sum(count for _, count in parts)
-            found[name] = parts[0][0] if len(parts) == 1 else sum(mean * count for mean, count in parts) / clips
-        return found
+            means[name] = parts[0][0] if len(parts) == 1 else sum(mean * count for mean, count in parts) / clips
+        return means
 
-    def _all_gather(self, own: T) -> list[T]:
-        """What each process says, in the order of their ranks."""
+    def _all_gather(self, value: T) -> list[T]:
+        """Return the value of every rank, in the order of ranks."""
         if self.world_size == 1:
-            return [own]
+            return [value]
         import torch.distributed
 
-        said: list[T] = [own] * self.world_size
-        torch.distributed.all_gather_object(said, own)
-        return said
+        gathered: list[T] = [value] * self.world_size
+        torch.distributed.all_gather_object(gathered, value)
+        return gathered
 
 
 class Scores(NamedTuple):
-    """What a predictor says of a batch of inputs; larger is likelier, arg max is the prediction."""
+    """Class scores of a batch; the prediction is the arg max."""
 
-    output: torch.Tensor  # (B, C)
-    segments: torch.Tensor | None = None  # (B, S, C)
+    output: torch.Tensor  # (B, C) logits
+    segments: torch.Tensor | None = None  # (B, S, C) temporal emotion scores
 
 
 @runtime_checkable
 class Predictor(Protocol):
-    """An nn.Module from Inputs to Scores that never sees a label."""
+    """An nn.Module that maps Inputs to Scores; it never sees a label."""
 
     def __call__(self, inputs: Inputs) -> Scores:
-        """Scores of the B clips."""
+        """Return the scores of B clips."""
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
-        """One Explanation for each of the B clips; without verdicts where the method reads no words."""
+        """Return an Explanation of each of the B clips; its verdicts are empty if the method reads no transcript."""
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """All that is needed, beside the config and the card, to build the predictor again."""
+        """Return the weights; with the config and the DatasetInfo they rebuild the predictor."""
 
     def load_state_dict(self, state_dict: Any) -> object:
-        """Take a state back."""
+        """Load the weights of `state_dict`."""
 
     def train(self, mode: bool = True) -> object:
-        """Training or evaluation behaviour."""
+        """Switch to training or evaluation mode."""
 
     def to(self, device: Any) -> object:
-        """Move to a device."""
+        """Move the weights to a device."""
 
 
 @runtime_checkable
 class Tracker(Protocol):
-    """Where a running fit tells what it sees. It may lose everything without changing a number."""
+    """Logger of a running fit. Nothing that it does changes a number of the fit."""
 
     def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
-        """The numbers of one finished epoch of a stage; told again after a resume, kept once."""
+        """Log the numbers of a finished epoch. A resumed stage logs its earlier epochs again; they are stored once."""
 
     def before_checkpoint(self) -> None:
-        """A checkpoint is about to be written: time to keep whatever a run that goes on from it must know."""
+        """Store what a run that resumes from the next checkpoint needs; called before each checkpoint."""
 
     def report_progress(self, stage: str, done: int, total: int) -> None:
-        """`done` of `total` batches of the stage are through."""
+        """Report that `done` of `total` batches of the stage are done."""
 
     def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
         """Report `epoch` of `epochs` finished epochs with the numbers of the last one, none when a stage starts."""
 
     def notify(self, text: str) -> None:
-        """One line that the person who waits should know."""
+        """Show a one-line message to the user."""
 
     def log_selected_epoch(self, epochs: int) -> None:
-        """Val liked the model best after so many epochs of the stage that it judges."""
+        """Log after how many epochs of the supervised stage the score on val was best."""
 
     def log_explanations(self, stage: str, explanations: dict[str, Explanation]) -> None:
-        """Clip key -> what the model of a finished stage tells about the clip."""
+        """Log the explanations of a finished stage, by clip key."""
 
 
 @dataclass(frozen=True)
 class FitContext:
-    """Where to run; nothing here but `stop` (which is the run's protocol) may change a number beyond rounding."""
+    """Device, folders and loggers of a fit. Only `stop`, a part of the protocol, changes numbers beyond rounding."""
 
     tracker: Tracker
     folder: Path  # of checkpoints
     device: str = "cpu"  # "cpu" | "cuda"
     threads: int = 2  # of torch on the CPU
-    micro_batch: int | None = None  # clips that pass through at once; None = the whole batch
-    loaders: int = 0  # loader processes; 0 = read in the training process
+    micro_batch: int | None = None  # clips per forward pass on a device; None = the whole batch
+    loaders: int = 0  # DataLoader workers; 0 = read in the training process
     timer: Timer = field(default_factory=Timer)
-    stop: int | None = None  # end the stage that val judges after so many epochs, and judge nothing: protocol refit
-    replica: Replica = field(default_factory=Replica)  # of a fit over several devices
+    stop: int | None = None  # protocol refit: end the supervised stage after so many epochs, without scoring val
+    replica: Replica = field(default_factory=Replica)  # rank in a data-parallel fit
 
 
 BuildFunction = Callable[[Any, "DatasetInfo"], Predictor]
@@ -144,10 +144,10 @@ FitFunction = Callable[[Any, "DatasetInfo", "ClipSet", "ClipSet", "RngTree", Fit
 
 
 def resolve(reference: str, kind: type[T]) -> T:
-    """Import the value that "module:NAME" names. Raises ConfigError where there is none of that kind."""
-    place, _, name = reference.partition(":")
+    """Import the value that "module:NAME" names. Raises ConfigError if it does not exist or is of another type."""
+    module_name, _, name = reference.partition(":")
     try:
-        module = import_module(place)
+        module = import_module(module_name)
     except (ImportError, ValueError) as error:
         raise ConfigError(f"'{reference}' is not the module:NAME of a {kind.__name__}: {error}") from error
     value = getattr(module, name, None)
@@ -158,65 +158,65 @@ def resolve(reference: str, kind: type[T]) -> T:
 
 @dataclass(frozen=True)
 class Deferred:
-    """A function that is imported when it is first called, so that naming a method loads none of its code."""
+    """A function that is imported when it is called, so that a registry entry is cheap to import."""
 
     path: str  # "module:function"
 
-    def __call__(self, *given: Any) -> Any:
-        """Call the function. Raises ConfigError where there is none."""
+    def __call__(self, *args: Any) -> Any:
+        """Import and call the function. Raises ConfigError if it does not exist."""
         function: Any = resolve(self.path, FunctionType)
-        return function(*given)
+        return function(*args)
 
 
 @dataclass(frozen=True)
 class ConfigParts:
-    """What one kind of ablation table says of a config: heading -> a text, or whether the config has the part."""
+    """Row of a config in one kind of ablation table."""
 
-    cells: Mapping[str, str | bool]
-    meaning: str = ""  # a sentence of the caption that explains the texts
+    cells: Mapping[str, str | bool]  # column heading -> text, or whether the config has this component
+    meaning: str = ""  # sentence of the caption that explains the texts
 
 
 Describe = Callable[[Mapping[str, Any]], Mapping[str, ConfigParts]]
-"""The parts of a config as a record has it, by kind of table."""
+"""Map the config of a record to {kind of ablation table: its row there}."""
 
 
 def describe_no_parts(config: Mapping[str, Any]) -> Mapping[str, ConfigParts]:
-    """Name no part: the method has no ablations."""
+    """Return no rows: the default of a method without ablations."""
     return {}
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A number that a method notes in its records, as the table and the figure of costs print it."""
+    """A note of a method's records that the cost table and the cost figure print."""
 
     name: str  # of its column
-    note: str  # its name among the notes of a record
-    heading: str = ""  # in the table; without one it has no column there
-    title: str = ""  # of its axis in the figure; without one it has none
-    unit: float = 1.0  # printed = noted x unit
-    meaning: str = ""  # a sentence of the table's caption
-    least: float | None = None  # as printed; less than that is warned of
-    warning: str = ""  # what is said of less
+    note: str  # its name in `Record.notes`
+    heading: str = ""  # column heading; "" = not in the table
+    title: str = ""  # axis title; "" = not in the figure
+    unit: float = 1.0  # printed value = note x unit
+    meaning: str = ""  # sentence of the table's caption
+    least: float | None = None  # printed values below this give the warning
+    warning: str = ""
 
 
 @dataclass(frozen=True)
 class NoteTable:
-    """A table on the screen of shares that a method notes in its records, printed in percent."""
+    """A terminal table of notes that are shares, printed in percent."""
 
     title: str
-    labels: tuple[str, ...]  # headings of the words of a row, behind the method
-    headings: tuple[str, ...]  # of its numbers
-    rows: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]  # of each method: words, and names of notes
-    flag: Measure | None = None  # methods that have less than its least are marked
+    labels: tuple[str, ...]  # headings of the text columns after the method
+    headings: tuple[str, ...]  # headings of the number columns
+    rows: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...]  # rows of each method: (texts, names of notes)
+    flag: Measure | None = None  # methods with a value below its `least` are marked
 
 
 @dataclass(frozen=True)
 class Method:
-    """A registry entry: light to import, the heavy module is imported inside `build` and `fit`.
+    """Registry entry of a method. It is cheap to import: `build` and `fit` import the model when they are called.
 
-    `version` rises when the method's numbers change. `sampling(config, training)` is how clips are opened. From
-    `describe` on a value says what reports print of the method beside its scores, and what it needs to know of its
-    runs; each may be left out. `review` and `figures` are "module:NAME" of values imported when they are first used.
+    Raise `version` when the method's numbers change. `sampling(config, training)` returns how clips are opened. All
+    fields from `describe` on are optional; they control what reports print next to the scores. `review` and `figures`
+    are "module:NAME" references, imported when first used.
     """
 
     name: str
@@ -231,20 +231,23 @@ class Method:
     measures: tuple[Measure, ...] = ()
     note_tables: tuple[NoteTable, ...] = ()
     paper: Path | None = None  # JSON of published numbers, as reports/tables/published.py reads it
-    shown_fields: tuple[str, ...] = ()  # of the config, that a paper's details name
-    encoder_weights: tuple[str, ...] = ()  # config fields that name published weights of an encoder
-    review: str = ""  # of a Review, which adds notes to a record
-    figures: str = ""  # of a dict: file name -> ClipFigure, drawn beside the figures that all methods have
+    shown_fields: tuple[str, ...] = ()  # config fields listed in the paper's implementation details
+    encoder_weights: tuple[str, ...] = ()  # config fields that name pretrained weights of an encoder
+    review: str = ""  # reference to a Review, which adds notes to a record
+    figures: str = ""  # reference to a dict, file name -> ClipFigure: figures in addition to those of all methods
 
     def is_from_scratch(self, config: Mapping[str, Any], weights: Collection[str]) -> bool:
-        """Whether encoders could start from published weights, and did not; `weights` are the fields with a file."""
+        """Return whether the method has pretrained encoder weights and the config uses none.
+
+        `weights` are the config fields that name a file.
+        """
         fields = [name for name in self.encoder_weights if name in config]
         return bool(fields) and not any(name in weights for name in fields)
 
     def load_review(self) -> Review | None:
-        """Import the review, where there is one."""
+        """Import the review; None if the method has none."""
         return resolve(self.review, FunctionType) if self.review else None
 
     def load_figures(self) -> Mapping[str, ClipFigure]:
-        """Import the figures, where there are some."""
+        """Import the figures; empty if the method has none."""
         return resolve(self.figures, dict) if self.figures else {}

@@ -1,6 +1,7 @@
-"""Publication in MLflow of runs, studies and searches, and the exchange of records with other machines.
+"""MLflow: log runs, studies and searches, and exchange records with other machines.
 
-A record is a file; MLflow is where it is published. No run fails because MLflow is away: `sync` publishes it later.
+Records are files on disk and are published to MLflow. No run fails because MLflow is unavailable: `sync` publishes its
+record later.
 """
 
 from __future__ import annotations
@@ -60,17 +61,17 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 T = TypeVar("T")
-TIMEOUT = 15.0  # seconds in which a remote store has to answer a call; then it counts as away
-FILE_TIMEOUT = 60.0  # seconds in which it has to take or give a file, in a `sync`
-MONITOR_DELAY = 10.0  # seconds that a run takes before its system metrics are logged
-MONITOR_INTERVAL = 30.0  # seconds between two samples of them
-MONITOR_TIMEOUT = 1.0  # seconds that the end of a run waits for the last one
-MAX_METRICS = 500  # in one call, which has to be answered in time
-PAGE_SIZE = 100  # runs in one answer of a search: half a second's work of a server
-NOTE_FILE = "mlflow.json"  # beside a record: store -> the run it is published under, and which record that was
-PARENT_NOTE = "parent"  # in it too: the name of the study or search of the run
-PARENT_KEY_TAG = "bench.parent_key"  # of a parent alone: a hash of its name, which may hold any sign
-REQUESTS_TAG = "bench.requested_by"  # the sha256 of the requests for a run
+TIMEOUT = 15.0  # seconds per call to a remote store; after that it counts as unavailable
+FILE_TIMEOUT = 60.0  # seconds per upload or download of a file in a `sync`
+MONITOR_DELAY = 10.0  # seconds until system metrics are logged, so that short runs log none
+MONITOR_INTERVAL = 30.0  # seconds between two samples of system metrics
+MONITOR_TIMEOUT = 1.0  # seconds that the end of a run waits for the last sample
+MAX_METRICS = 500  # per call, so that a server answers before the timeout
+PAGE_SIZE = 100  # runs per page of a search; a server needs about half a second for one
+NOTE_FILE = "mlflow.json"  # next to a record: store -> MLflow run and sha256 of the published record
+PARENT_NOTE = "parent"  # key in NOTE_FILE: name of the run's study or search
+PARENT_KEY_TAG = "bench.parent_key"  # tag of parent runs: hash of the name, which is safe in a query
+REQUESTS_TAG = "bench.requested_by"  # tag: sha256 of the requests for a run
 FILE_CALLS = ("log_artifact", "log_text", "download_artifacts")
 REMOTE_SCHEMES = ("mlflow-artifacts", "http", "https", "s3", "gs", "wasbs", "abfss", "hdfs", "viewfs", "dbfs", "sftp")
 _log = logging.getLogger(__name__)
@@ -84,32 +85,32 @@ os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
 
 
 def call_within(seconds: float, call: Callable[[], T]) -> T:
-    """Return what a call gives. Raises TimeoutError after some seconds; the call is left behind in its thread.
+    """Return the result of a call. Raises TimeoutError after some seconds; the call then continues in its thread.
 
-    A timeout of a socket does not end an answer that comes byte by byte.
+    A socket timeout is not enough: it does not end an answer that arrives byte by byte.
     """
-    answer: Future[T] = Future()
+    result: Future[T] = Future()
 
     def run() -> None:
         try:
-            answer.set_result(call())
-        except BaseException as error:  # raised again by the caller
-            answer.set_exception(error)
+            result.set_result(call())
+        except BaseException as error:  # re-raised in the calling thread
+            result.set_exception(error)
 
     threading.Thread(target=run, daemon=True, name="call to MLflow").start()
     try:
-        return answer.result(seconds)
+        return result.result(seconds)
     except TimeoutError:
-        if answer.done():  # it is an error of the call itself
+        if result.done():  # raised by the call itself
             raise
-        joined: Any = _threads_queues  # Python waits at its end for threads of pools, so for MLflow's downloads
-        for thread in [one for one in joined if one.daemon]:
+        joined: Any = _threads_queues  # at exit Python joins the threads of pools, also those of MLflow's downloads
+        for thread in [thread for thread in joined if thread.daemon]:
             del joined[thread]
         raise TimeoutError(f"no answer in {seconds:.0f} s") from None
 
 
 class GuardedClient:
-    """An MlflowClient each of whose calls has to be answered in time. In a `sync` a slow file is a fault of its run."""
+    """MlflowClient with a timeout on every call. In a `sync`, a file transfer that times out only fails its run."""
 
     def __init__(self, store: MlflowStore, client: MlflowClient) -> None:
         self._store, self._client = store, client
@@ -124,7 +125,7 @@ class GuardedClient:
                 return call_within(FILE_TIMEOUT, partial(method, *args, **kwargs))
             except TimeoutError as error:
                 raise StoreError(
-                    f"a file of MLflow run {args[0]} was not exchanged ({_hide_passwords(str(error))})"
+                    f"MLflow run {args[0]}: transfer of a file timed out ({_hide_passwords(str(error))}); sync again"
                 ) from None
 
         return transfer
@@ -137,7 +138,7 @@ class MlflowStore(ExperimentTracker):
         super().__init__(results)
         self.uri = tracking_uri or make_sqlite_url(results / "mlflow.db")
         self.is_syncing = False
-        self._database = read_sqlite_path(self.uri)  # None: a remote store
+        self._database = read_sqlite_path(self.uri)  # None for a remote store
         self._is_server = self.uri.startswith(("http://", "https://"))
         self._is_away = False
         self._client: MlflowClient | None = None
@@ -145,26 +146,26 @@ class MlflowStore(ExperimentTracker):
 
     @property
     def artifact_location(self) -> str | None:
-        """Where files of runs lie: beside the database; None where a server decides."""
+        """Return the URI of the artifact folder, next to the database; None if a server sets it."""
         folder = (self._database.parent if self._database else self.results) / "artifacts"
         return None if self._is_server else folder.resolve().as_uri()
 
     def open(self) -> None:
-        """Connect, and make a database that is not there yet."""
+        """Connect; create the database if it does not exist."""
         with self.best_effort("open"):
             self.connect()
 
     def retry(self) -> None:
-        """Let a store that was away be called once more."""
+        """Allow calls again after the store was unavailable."""
         self._is_away, self.unavailable_reason = False, None
 
     def connect(self) -> MlflowClient:
-        """Return the client. Raises StoreError at once where the store was away before.
+        """Return the client. Raises StoreError without a call if the store was unavailable before.
 
-        A database file is made under a lock, since several processes would race in its migration.
+        A database file is created under a lock, since MLflow's migration is not safe across processes.
         """
         if self._is_away:
-            raise StoreError(self.unavailable_reason or f"MLflow at {_hide_passwords(self.uri)} is away")
+            raise StoreError(self.unavailable_reason or f"MLflow at {_hide_passwords(self.uri)} is unavailable")
         if self._client is None:
             from mlflow import MlflowClient
 
@@ -186,49 +187,49 @@ class MlflowStore(ExperimentTracker):
 
     @contextmanager
     def best_effort(self, what: str) -> Iterator[None]:
-        """Run a block whose failure only gives `unavailable_reason`; a remote store that fails is not called again."""
+        """Run a block; store its error in `unavailable_reason`. A remote store that fails is not called again."""
         try:
             yield
         except StoreError as error:
             self.unavailable_reason = self.unavailable_reason or str(error)
-        except Exception as error:  # whatever a client, a driver or a socket raises: the record is safe on disk
+        except Exception as error:  # of any client, driver or socket; the record is safe on disk
             _log.warning("MLflow %s failed", what, exc_info=True)
             self._is_away = self._database is None and not self.has_answered(error)
             reason = _hide_passwords(_get_reason(error))[:200]
             self.unavailable_reason = f"MLflow at {_hide_passwords(self.uri)} cannot be reached ({reason})"
 
     def has_answered(self, error: Exception) -> bool:
-        """Return whether the store answers after an error; one that did not in time is not asked again."""
+        """Return whether the store still answers after an error; False without a call after a timeout."""
         if self._client is None or isinstance(error, TimeoutError):
             return False
         try:
             self._client.search_experiments(max_results=1)
-        except Exception:  # whatever a client, a driver or a socket raises
+        except Exception:  # of any client, driver or socket
             return False
         return True
 
     def locked(self) -> AbstractContextManager[object]:
-        """Return a block that one process at a time enters, where the store is a file; not to be entered twice."""
+        """Return a lock between processes if the store is a database file; it is not reentrant."""
         if self._database is None:
             return nullcontext()
         self._database.parent.mkdir(parents=True, exist_ok=True)
         return FileLock(self._database.with_suffix(".lock"))
 
     def check_location(self, run_id: str) -> None:
-        """Raise StoreError where a server says that files of a run lie in a folder of this machine."""
+        """Raise StoreError if a server stores the artifacts of a run in a local folder, which clients cannot reach."""
         if not self._is_server:
             return
         location = str(self.connect().get_run(run_id).info.artifact_uri)
         if location.partition(":")[0] not in REMOTE_SCHEMES:
             raise StoreError(
-                f"MLflow at {_hide_passwords(self.uri)} keeps files of runs at {ascii(location)[1:200]}, which is "
-                "not a server's place; start it with --serve-artifacts"
+                f"MLflow at {_hide_passwords(self.uri)} stores artifacts at '{ascii(location)[1:-1][:200]}', which "
+                "other machines cannot reach; start the server with --serve-artifacts"
             )
 
     def search_runs(self, query: str) -> Iterator[Run]:
-        """Return all runs of all experiments that a query of MLflow's finds, page by page."""
+        """Yield the runs of all experiments that match an MLflow filter string."""
         client = self.connect()
-        experiments = [found.experiment_id for found in client.search_experiments()]
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
         token: str | None = None
         while experiments:
             page = client.search_runs(experiments, query, max_results=PAGE_SIZE, page_token=token)
@@ -238,48 +239,48 @@ class MlflowStore(ExperimentTracker):
                 break
 
     def find_runs(self, key: str) -> list[Run]:
-        """Return all MLflow runs of one of our runs."""
+        """Return all MLflow runs of a run key."""
         return list(self.search_runs(f"tags.`bench.key` = '{key}'"))
 
     def get_experiment_id(self, dataset: str, data: str) -> str:
-        """Return the id of the experiment that holds a data set's runs; made where there is none."""
+        """Return the id of a data set's experiment; create it if it does not exist."""
         from mlflow.exceptions import MlflowException
 
         client = self.connect()
         name = dataset if data == "real" else f"{dataset} (built-in sample)"
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        experiment = client.get_experiment_by_name(name)
+        if experiment is None:
             try:
-                kind = {"mlflow.experimentKind": "custom_model_development"}  # its pages show runs, not chats
+                kind = {"mlflow.experimentKind": "custom_model_development"}  # shows training runs, not chats
                 return client.create_experiment(name, artifact_location=self.artifact_location, tags=kind)
-            except MlflowException:  # another process was first
-                found = client.get_experiment_by_name(name)
-                if found is None:
+            except MlflowException:  # another process created it
+                experiment = client.get_experiment_by_name(name)
+                if experiment is None:
                     raise
-        return str(found.experiment_id)
+        return str(experiment.experiment_id)
 
     def start_run(self, spec: RunSpec, arm: str, preset: str, folder: RunFolder, parent: str = "") -> MlflowRun:
-        """Open an MLflow run for a run that starts or resumes, below that of its study."""
+        """Open an MLflow run for a run that starts or resumes, as a child of its study or search."""
         live_run = MlflowRun(self)
         with self.best_effort("start"):
             if parent:
-                self._write_notes(folder, {PARENT_NOTE: parent})  # first: a record that is published later has it too
+                self._write_notes(folder, {PARENT_NOTE: parent})  # first, so that a later `sync` knows the parent
             self._open_run(live_run, spec, arm, preset, parent, starts=True)
             live_run.monitor_timer.start()
         return live_run
 
     def publish(self, folder: RunFolder, record: Record, live_run: LiveRun | None = None) -> str | None:
-        """Publish a finished record once; return its run id, or None where that failed."""
-        shown = live_run if isinstance(live_run, MlflowRun) else MlflowRun(self)
-        shown.stop_monitor()
+        """Publish a finished record once; return its run id, or None if that failed."""
+        mlflow_run = live_run if isinstance(live_run, MlflowRun) else MlflowRun(self)
+        mlflow_run.stop_monitor()
         with self.best_effort("publish"):
-            return self.publish_now(folder, record, shown)
+            return self.publish_now(folder, record, mlflow_run)
         return None
 
     def publish_now(self, folder: RunFolder, record: Record, live_run: MlflowRun) -> str:
-        """Publish a finished record once: what is missing is logged, files are uploaded, and its tag comes last.
+        """Publish a finished record once: log its metrics, upload its files, and set the record's tag last.
 
-        Raises StoreError for a record that is not published, and whatever a client, a driver or a socket raises.
+        Raises StoreError if the record cannot be published, and the errors of the client, driver and socket.
         """
         client, sha = self.connect(), folder.hash_record()
         runs = self.find_runs(record.key)
@@ -306,28 +307,29 @@ class MlflowStore(ExperimentTracker):
         return run_id
 
     def find_run_id(self, folder: RunFolder) -> str | None:
-        """Return the run id under which the finished record of a folder is published, from a note beside it."""
-        noted = self.published_as(folder)
-        return noted["run_id"] if noted.get("sha") == folder.hash_record() else None
+        """Return the MLflow run id of a folder's finished record, from the note next to it; None if there is none."""
+        note = self.published_as(folder)
+        return note["run_id"] if note.get("sha") == folder.hash_record() else None
 
     def end_orphaned_runs(self) -> int:
-        """Mark runs that dead processes of this machine left RUNNING as KILLED, but no parent of runs that run."""
-        left: set[str] = set()
+        """Mark runs that dead processes of this machine left RUNNING as KILLED, except parents of running runs."""
+        orphaned: set[str] = set()
         with self.best_effort("clean-up"):
             running = list(self.search_runs("attributes.status = 'RUNNING'"))
             ours = [run for run in running if {"bench.key", PARENT_KEY_TAG} & run.data.tags.keys()]
-            left = {run.info.run_id for run in ours if _is_orphaned(run, own=False)}
-            left -= {run.data.tags.get("mlflow.parentRunId", "") for run in running if run.info.run_id not in left}
-            for run_id in left:
+            orphaned = {run.info.run_id for run in ours if _is_orphaned(run, own=False)}
+            alive = [run for run in running if run.info.run_id not in orphaned]
+            orphaned -= {run.data.tags.get("mlflow.parentRunId", "") for run in alive}
+            for run_id in orphaned:
                 self.connect().set_terminated(run_id, "KILLED")
-        return len(left)
+        return len(orphaned)
 
     def start_parent_run(self, dataset: str, data: str, name: str, params: dict[str, Any]) -> str | None:
-        """Open the run of a study or search that starts or resumes, of this process; None while MLflow is away."""
+        """Open the run of a study or search that starts or resumes; return its id, or None if MLflow is unavailable."""
         with self.best_effort("start of a study"):
             client, experiment = self.connect(), self.get_experiment_id(dataset, data)
             run_id = find_parent_run(self, experiment, name)
-            known = client.get_run(run_id).data.params  # MLflow lets none be changed
+            known = client.get_run(run_id).data.params  # MLflow params cannot be changed
             log_batch(client, run_id, params={key: value for key, value in params.items() if key not in known})
             return run_id
         return None
@@ -342,7 +344,8 @@ class MlflowStore(ExperimentTracker):
         files: Sequence[Path],
         tags: dict[str, str],
     ) -> None:
-        """Close the run of a study or search with what it found, perhaps again; files that are missing are left out."""
+        """Close the run of a study or search with its metrics, files and tags. May be called again; missing files are
+        skipped."""
         with self.best_effort("end of a study"):
             client, experiment = self.connect(), self.get_experiment_id(dataset, data)
             run_id = find_parent_run(self, experiment, name)
@@ -354,7 +357,7 @@ class MlflowStore(ExperimentTracker):
                 client.set_terminated(run, status)
 
     def tag_run(self, folder: RunFolder, tags: dict[str, str]) -> None:
-        """Mark the MLflow run of a folder's run, say as the winner of a search; its newest, where none is noted."""
+        """Add tags to the MLflow run of a folder's run; to the newest if none is noted in the folder."""
         with self.best_effort("tag"):
             run_id = self.published_as(folder).get("run_id")
             if run_id is None:
@@ -364,19 +367,19 @@ class MlflowStore(ExperimentTracker):
                 log_batch(self.connect(), run_id, tags=tags)
 
     def published_as(self, folder: RunFolder) -> dict[str, Any]:
-        """Return `run_id`, `experiment` and `sha` of a run's record in this store; empty where none is noted."""
-        found = _read_notes(folder).get(self._note_key)
-        return found if isinstance(found, dict) and isinstance(found.get("run_id"), str) else {}
+        """Return `run_id`, `experiment` and `sha` of a run's record in this store; empty if none is noted."""
+        note = _read_notes(folder).get(self._note_key)
+        return note if isinstance(note, dict) and isinstance(note.get("run_id"), str) else {}
 
     def write_note(self, folder: RunFolder, run_id: str, sha: str, experiment: str) -> None:
-        """Store beside a record, of this sha256, under which MLflow run it is published."""
+        """Note next to a record, with its sha256, the MLflow run in which it is published."""
         self._write_notes(folder, {self._note_key: {"run_id": run_id, "sha": sha, "experiment": experiment}})
 
     def _write_notes(self, folder: RunFolder, new: dict[str, Any]) -> None:
         atomic_write(folder.path / NOTE_FILE, json.dumps({**_read_notes(folder), **new}).encode())
 
     def _open_run(self, live_run: MlflowRun, spec: RunSpec, arm: str, preset: str, parent: str, starts: bool) -> None:
-        """Give a live run an MLflow run, in place of those of its key that dead processes left unfinished."""
+        """Create the MLflow run of a live run; delete unfinished MLflow runs of its key whose process has died."""
         client, experiment = self.connect(), self.get_experiment_id(spec.dataset, spec.data)
         names = ("key", "method", "dataset", "data", "split", "protocol", "stage")
         tags = {f"bench.{name}": str(getattr(spec, name)) for name in names} | _make_owner_tags()
@@ -385,14 +388,14 @@ class MlflowStore(ExperimentTracker):
             tags["mlflow.parentRunId"] = find_parent_run(self, experiment, parent, starts)
         for run in self.find_runs(spec.key):
             if not {"bench.record", "bench.error"} & run.data.tags.keys() and _is_orphaned(run, own=True):
-                client.delete_run(run.info.run_id)  # left unfinished: all of it is logged anew
+                client.delete_run(run.info.run_id)  # a resumed run logs everything again
         tags["mlflow.runName"] = f"{arm} seed {spec.seed}"
         live_run.run_id, live_run.experiment = client.create_run(experiment, tags=tags).info.run_id, experiment
         log_batch(client, live_run.run_id, params={f"config.{name}": value for name, value in spec.config.items()})
 
 
 class MlflowRun(LiveRun):
-    """The MLflow run of a run that is being made. It may lose anything: the record is published at the end."""
+    """MLflow run of a running run. Its errors lose nothing, since the complete record is published at the end."""
 
     def __init__(self, store: MlflowStore) -> None:
         super().__init__()
@@ -406,7 +409,7 @@ class MlflowRun(LiveRun):
         self._monitor: Any = None
 
     def _start_monitor(self) -> None:
-        """Log MLflow's system metrics."""
+        """Start logging MLflow's system metrics."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
         make: Any = SystemMetricsMonitor  # it has no types
@@ -416,21 +419,21 @@ class MlflowRun(LiveRun):
             )
             monitor.start()
             self._monitor = monitor
-        except Exception:  # whatever a driver, a client or a socket raises: samples are no part of a record
+        except Exception:  # of any driver, client or socket; system metrics are not part of a record
             _log.warning("no system metrics of run %s", self.run_id, exc_info=True)
 
     def stop_monitor(self) -> None:
-        """End the system metrics; a sample that hangs in a call is left behind."""
+        """Stop logging system metrics; do not wait long for a sample that hangs in a call."""
         self.monitor_timer.cancel()
         if self._monitor is not None:
             monitor, self._monitor = self._monitor, None
             try:
                 call_within(MONITOR_TIMEOUT, monitor.finish)
             except TimeoutError:
-                _log.warning("the last system metrics of run %s are lost", self.run_id)
+                _log.warning("the last system metrics of run %s are missing: MLflow did not answer", self.run_id)
 
     def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
-        """Log the numbers of an epoch once; those of short epochs come several in a batch."""
+        """Log the metrics of an epoch; short epochs are logged in batches."""
         self._pending.append((stage, epoch, values))
         if self._throttle.is_due():
             self._flush()
@@ -447,13 +450,13 @@ class MlflowRun(LiveRun):
                 self._call(log)
 
     def end(self, status: str) -> None:
-        """Close a run that brought no record."""
+        """Close a run without a record."""
         self.stop_monitor()
         self._flush()
         self._call(lambda client, run_id: client.set_terminated(run_id, status))
 
     def fail(self, record: Record) -> None:
-        """Close a run that brought no scores, with its reason."""
+        """Close a failed run and log its error and traceback."""
         error = record.error
         assert error is not None
         tags, metrics = _make_provenance_tags(record)
@@ -475,7 +478,7 @@ class MlflowRun(LiveRun):
 
 
 def clean_metric_name(name: str) -> str:
-    """Return the name that MLflow accepts for a number: classes of custom data may have any sign in theirs."""
+    """Return a metric name that MLflow accepts; class names of custom data may contain any character."""
     parts = re.sub(r"[^\w.\- :/]", "_", name).split("/")
     return "/".join(part if part.strip(".") else "_" for part in parts)[:250].rstrip("/")
 
@@ -487,18 +490,18 @@ def log_batch(
     params: dict[str, Any] | None = None,
     tags: dict[str, str] | None = None,
 ) -> None:
-    """Log numbers, parameters (logged again, they must be the same) and tags of a run."""
+    """Log metrics, params and tags of a run. MLflow rejects a param that is logged again with another value."""
     from mlflow.entities import Metric, Param, RunTag
 
     now = int(time.time() * 1000)
-    numbers = [Metric(clean_metric_name(name), value, now, 0) for name, value in (metrics or {}).items()]
-    words = [Param(clean_metric_name(name), str(value)[:6000]) for name, value in (params or {}).items()]
-    marks = [RunTag(clean_metric_name(name), value[:8000]) for name, value in (tags or {}).items()]
-    client.log_batch(run_id, numbers, words, marks)
+    metric_list = [Metric(clean_metric_name(name), value, now, 0) for name, value in (metrics or {}).items()]
+    param_list = [Param(clean_metric_name(name), str(value)[:6000]) for name, value in (params or {}).items()]
+    tag_list = [RunTag(clean_metric_name(name), value[:8000]) for name, value in (tags or {}).items()]
+    client.log_batch(run_id, metric_list, param_list, tag_list)
 
 
 def log_curves(client: MlflowClient, run_id: str, points: Sequence[EpochValues]) -> None:
-    """Log the numbers of epochs."""
+    """Log the metrics of epochs."""
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
@@ -514,7 +517,7 @@ def log_curves(client: MlflowClient, run_id: str, points: Sequence[EpochValues])
 def _upload_record(
     client: MlflowClient, run_id: str, folder: RunFolder, record: Record, logged: Collection[tuple[str, int]]
 ) -> None:
-    """Log and upload a record, of its curves what is not `logged`. Weights stay where they were trained."""
+    """Log a record's metrics, except epochs in `logged`, and upload its files, except weights."""
     from mlflow.entities import Dataset, DatasetInput
 
     spec = record.spec
@@ -538,20 +541,20 @@ def _publish_requests(client: MlflowClient, run_id: str, requests: Sequence[Stor
 
 
 def _make_provenance_tags(record: Record) -> tuple[dict[str, str], dict[str, float]]:
-    """Return where a record comes from, as tags, and its peaks of memory, as metrics."""
+    """Return a record's provenance as tags and its peak memory as metrics."""
     tags = {f"bench.{name}": str(value) for name, value in record.provenance.items()}
     peaks = {f"final/{name}": float(value) for name, value in record.provenance.items() if name.startswith("peak_")}
     return tags, peaks
 
 
 def _read_notes(folder: RunFolder) -> dict[str, Any]:
-    """Read the notes; none where they cannot be read, since all of them can be found in the store again."""
+    """Read the notes of a run; empty if they cannot be read, since MLflow has the same information."""
     path = folder.path / NOTE_FILE
     try:
-        found = parse_json(path.read_bytes()) if is_plain_file(path) else {}
+        notes = parse_json(path.read_bytes()) if is_plain_file(path) else {}
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return notes if isinstance(notes, dict) else {}
 
 
 def _hide_passwords(text: str) -> str:
@@ -567,7 +570,7 @@ def _make_owner_tags() -> dict[str, str]:
 
 
 def _is_orphaned(run: Run, own: bool) -> bool:
-    """Return whether a run was left by a dead process of this machine, or (`own`) is this process's."""
+    """Return whether the process of a run, on this machine, is dead; with `own`, also True for runs of this process."""
     process = run.data.tags.get("bench.process")
     if process is None or run.data.tags.get("bench.host") != socket.gethostname():
         return False
@@ -575,7 +578,7 @@ def _is_orphaned(run: Run, own: bool) -> bool:
 
 
 def find_parent_run(store: MlflowStore, experiment: str, name: str, starts: bool = True) -> str:
-    """Return the run id of a parent, made where there is none; RUNNING where a run of its `starts`."""
+    """Return the run id of a study or search; create it if needed. Set it to RUNNING if one of its runs `starts`."""
     client = store.connect()
     with store.locked():
         found = _search_parent_runs(store, experiment, name)
@@ -583,7 +586,7 @@ def find_parent_run(store: MlflowStore, experiment: str, name: str, starts: bool
             tags = {PARENT_KEY_TAG: _hash_name(name), "bench.parent": name[:5000], "mlflow.runName": name[:200]}
             made = client.create_run(experiment, tags=tags | _make_owner_tags())
             found = _search_parent_runs(store, experiment, name) or [made]
-            if found[0].info.run_id != made.info.run_id:  # another machine was first
+            if found[0].info.run_id != made.info.run_id:  # another machine created it at the same time
                 client.delete_run(made.info.run_id)
             if not starts:
                 client.set_terminated(found[0].info.run_id, "FINISHED")
@@ -595,7 +598,7 @@ def find_parent_run(store: MlflowStore, experiment: str, name: str, starts: bool
 
 
 def _search_parent_runs(store: MlflowStore, experiment: str, name: str) -> list[Run]:
-    """Return all parents of that name, the earliest first."""
+    """Return all parent runs of a name, oldest first."""
     query = f"tags.`{PARENT_KEY_TAG}` = '{_hash_name(name)}'"
     found = store.connect().search_runs([experiment], query, max_results=100)
     return sorted(found, key=lambda run: (run.info.start_time, run.info.run_id))
@@ -607,20 +610,20 @@ def _hash_name(name: str) -> str:
 
 @dataclass
 class SyncResult:
-    """What a sync did."""
+    """Counts and problems of a sync."""
 
     pushed: int = 0
     pulled: int = 0
-    completed: int = 0  # records that were here without their files
-    conflicts: set[str] = field(default_factory=set)  # keys of which there are different records
-    skipped: list[str] = field(default_factory=list)  # why a record was not exchanged
+    completed: int = 0  # local records whose missing files were downloaded
+    conflicts: set[str] = field(default_factory=set)  # keys with several different records
+    skipped: list[str] = field(default_factory=list)  # one message per record that was not exchanged
 
 
 def sync(store: MlflowStore, push: bool = True, keys: Collection[str] | None = None) -> SyncResult:
-    """Publish records (where `push`) and bring those of other machines (all, or those of `keys`).
+    """Push local records (if `push`) and pull those of other machines (all, or only those of `keys`).
 
-    A record that cannot be exchanged is reported and skipped. Trials of searches are published, never brought.
-    `store.unavailable_reason` says why, where MLflow cannot be reached.
+    A record that cannot be exchanged is listed in `skipped`. Trials of searches are pushed but never pulled.
+    `store.unavailable_reason` is set if MLflow cannot be reached.
     """
     done = SyncResult()
     store.is_syncing = True
@@ -632,8 +635,8 @@ def sync(store: MlflowStore, push: bool = True, keys: Collection[str] | None = N
             with _skipping_errors(key, done, store):
                 _sync_run(store, folder, published.get(key, {}), done)
         for key, records in published.items():
-            wanted = key not in here and is_run_key(key) and (keys is None or key in keys)
-            if wanted and any(run.data.tags.get("bench.stage") != "trial" for run in records.values()):
+            pull = key not in here and is_run_key(key) and (keys is None or key in keys)
+            if pull and any(run.data.tags.get("bench.stage") != "trial" for run in records.values()):
                 folder = RunFolder(store.results / "runs" / key)
                 with _skipping_errors(key, done, store), _run_lock(folder):
                     _pull(store, folder, records, done)
@@ -641,7 +644,7 @@ def sync(store: MlflowStore, push: bool = True, keys: Collection[str] | None = N
 
 
 def find_published_records(store: MlflowStore) -> dict[str, dict[str, Run]]:
-    """Return key -> sha256 of a record -> its run, those that finished first in front; replaced ones left out."""
+    """Return key -> (sha256 of a record -> its MLflow run), earliest finished first, without superseded records."""
     found: dict[str, dict[str, Run]] = {}
     for run in sorted(store.search_runs("tags.`bench.record` != ''"), key=lambda run: run.info.end_time or 0):
         tags = run.data.tags
@@ -652,48 +655,48 @@ def find_published_records(store: MlflowStore) -> dict[str, dict[str, Run]]:
 
 @contextmanager
 def _skipping_errors(key: str, done: SyncResult, store: MlflowStore) -> Iterator[None]:
-    """Note what goes wrong with one run, and let the others be exchanged. Where the store itself is away, raise."""
+    """Add an error of one run to `skipped` and continue with the others; re-raise it if the store is unavailable."""
     try:
         yield
     except StoreError as error:
         text = str(error)
         done.skipped.append(text if key in text else f"run {ascii(key)[1:-1]}: {text}")
-    except Exception as error:  # whatever a client or a driver raises: of this run, unless the store is gone
+    except Exception as error:  # of any client or driver; it concerns this run only if the store still answers
         if not store.has_answered(error):
             raise
-        _log.warning("a run could not be exchanged", exc_info=True)
+        _log.warning("run %s could not be synced", ascii(key), exc_info=True)
         reason = ascii(_hide_passwords(_get_reason(error)))[1:200]
-        done.skipped.append(f"run {ascii(key)[1:-1]} could not be exchanged ({reason})")
+        done.skipped.append(f"run {ascii(key)[1:-1]} could not be synced ({reason})")
 
 
 def _run_lock(folder: RunFolder) -> AbstractContextManager[None]:
-    """Return a block that holds a run's lock. It raises StoreError where another process has it."""
+    """Return a context manager that holds a run's lock. It raises StoreError if another process holds it."""
 
     def refuse() -> None:
-        raise StoreError(f"run {folder.path.name} is under way in another process")
+        raise StoreError(f"run {folder.path.name} is running in another process; sync again when it has finished")
 
     return folder.locked(refuse)
 
 
 def _sync_run(store: MlflowStore, folder: RunFolder, remote: dict[str, Run], done: SyncResult) -> None:
-    """Publish the record of a folder unless it is known to be, and bring files and requests that it lacks."""
+    """Push the record of a folder unless it is published; download missing files and merge requests."""
     sha, record = folder.hash_record(), folder.read_record()
-    found = remote.get(sha)
-    if store.find_run_id(folder) is None or found is None:
+    run = remote.get(sha)
+    if store.find_run_id(folder) is None or run is None:
         with _run_lock(folder):
             _push(store, folder, remote, done)
     elif record is not None and (missing := find_missing_files(folder.path, record)):
         with _run_lock(folder):
-            _download_files(store, folder, found, record, missing)
+            _download_files(store, folder, run, record, missing)
             done.completed += 1
-    if found is not None and found.data.tags.get(REQUESTS_TAG, "") != hash_requests(read_requests(folder)[0]):
+    if run is not None and run.data.tags.get(REQUESTS_TAG, "") != hash_requests(read_requests(folder)[0]):
         with _run_lock(folder):
-            _merge_requests(store, folder, found)
+            _merge_requests(store, folder, run)
 
 
 def _push(store: MlflowStore, folder: RunFolder, remote: dict[str, Run], done: SyncResult) -> None:
     record = folder.read_record()
-    if record is None:  # gone since the folder was listed
+    if record is None:  # removed after the folder was listed
         return
     sha = folder.hash_record()
     if sha not in remote and set(remote) - folder.hash_superseded():
@@ -704,61 +707,61 @@ def _push(store: MlflowStore, folder: RunFolder, remote: dict[str, Run], done: S
 
 
 def _pull(store: MlflowStore, folder: RunFolder, remote: dict[str, Run], done: SyncResult) -> None:
-    """Bring the first published record of a run, unless one replaced it; nothing is kept unless every sum fits."""
+    """Download the earliest record of a run that is not superseded; store nothing unless every sha256 matches."""
     shas = [sha for sha in remote if sha not in folder.hash_superseded()]
     if not shas or folder.read_record() is not None:
         return
-    found = remote[shas[0]]
-    text = _download_text(store, folder, found, RECORD_FILE)
-    record = Record.from_json(text, f"MLflow run {found.info.run_id}")
+    run = remote[shas[0]]
+    text = _download_text(store, folder, run, RECORD_FILE)
+    record = Record.from_json(text, f"MLflow run {run.info.run_id}")
     if hashlib.sha256(text).hexdigest() != shas[0] or record.key != folder.path.name:
-        raise StoreError(f"the record of MLflow run {found.info.run_id} is not what its tag says; not pulled")
+        raise StoreError(f"MLflow run {run.info.run_id}: its record does not match the sha256 in its tag; not pulled")
     if record.spec.stage == "trial":
         return
-    _download_files(store, folder, found, record, [name for name in record.files if name != WEIGHTS_FILE])
-    atomic_write(folder.path / RECORD_FILE, text)  # last: no record is ever without its files
+    _download_files(store, folder, run, record, [name for name in record.files if name != WEIGHTS_FILE])
+    atomic_write(folder.path / RECORD_FILE, text)  # last, so that a record is never without its files
     done.pulled += 1
-    store.write_note(folder, found.info.run_id, shas[0], found.info.experiment_id)
+    store.write_note(folder, run.info.run_id, shas[0], run.info.experiment_id)
     shutil.rmtree(folder.checkpoints, ignore_errors=True)
-    _merge_requests(store, folder, found)
+    _merge_requests(store, folder, run)
     if folder.hash_superseded():
-        store.publish_now(folder, record, MlflowRun(store))  # marks what it replaced
+        store.publish_now(folder, record, MlflowRun(store))  # tags the superseded run
 
 
-def _merge_requests(store: MlflowStore, folder: RunFolder, found: Run) -> None:
-    """Bring the requests for a run that are published, and publish those that are not."""
-    theirs: list[StoredRequest] = []
-    if found.data.tags.get(REQUESTS_TAG, ""):
-        text = _download_text(store, folder, found, REQUESTS)
-        theirs = parse_requests(text, f"MLflow run {found.info.run_id}")[0]
-    add_requests(folder, theirs)
-    ours = read_requests(folder)[0]
-    if lacks_requests(theirs, ours):
-        store.check_location(found.info.run_id)
-        _publish_requests(store.connect(), found.info.run_id, ours)
+def _merge_requests(store: MlflowStore, folder: RunFolder, run: Run) -> None:
+    """Download the published requests for a run, and publish local ones that are not among them."""
+    published: list[StoredRequest] = []
+    if run.data.tags.get(REQUESTS_TAG, ""):
+        text = _download_text(store, folder, run, REQUESTS)
+        published = parse_requests(text, f"MLflow run {run.info.run_id}")[0]
+    add_requests(folder, published)
+    local = read_requests(folder)[0]
+    if lacks_requests(published, local):
+        store.check_location(run.info.run_id)
+        _publish_requests(store.connect(), run.info.run_id, local)
 
 
-def _download_files(store: MlflowStore, folder: RunFolder, found: Run, record: Record, names: list[str]) -> None:
-    """Bring files of a record. Raises StoreError, and keeps none, where one is not what the record names."""
-    with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as place:
+def _download_files(store: MlflowStore, folder: RunFolder, run: Run, record: Record, names: list[str]) -> None:
+    """Download files of a record. Raises StoreError, and stores none, if one does not match its sha256."""
+    with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as temporary:
         for name in names:
-            if sha256(_download_file(store, found, name, Path(place))) != record.files[name]:
-                raise StoreError(f"{name} of MLflow run {found.info.run_id} was changed; not pulled")
+            if sha256(_download_file(store, run, name, Path(temporary))) != record.files[name]:
+                raise StoreError(f"MLflow run {run.info.run_id}: {name} was changed; not pulled")
         for name in names:
-            Path(place, name).replace(folder.path / name)
+            Path(temporary, name).replace(folder.path / name)
 
 
-def _download_text(store: MlflowStore, folder: RunFolder, found: Run, name: str) -> bytes:
-    """Return the text of a file of a run."""
-    with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as place:
-        return _download_file(store, found, name, Path(place)).read_bytes()
+def _download_text(store: MlflowStore, folder: RunFolder, run: Run, name: str) -> bytes:
+    """Return the content of a file of a run."""
+    with tempfile.TemporaryDirectory(prefix=".pull-", dir=folder.path) as temporary:
+        return _download_file(store, run, name, Path(temporary)).read_bytes()
 
 
-def _download_file(store: MlflowStore, found: Run, name: str, place: Path) -> Path:
-    """Download a file into a folder. Raises StoreError where what arrives is no file of that name there."""
-    store.check_location(found.info.run_id)
-    store.connect().download_artifacts(found.info.run_id, name, str(place))
-    path = place / name
+def _download_file(store: MlflowStore, run: Run, name: str, target: Path) -> Path:
+    """Download a file into a folder. Raises StoreError if the result is not a plain file or is too large."""
+    store.check_location(run.info.run_id)
+    store.connect().download_artifacts(run.info.run_id, name, str(target))
+    path = target / name
     if not is_plain_file(path) or (name in (RECORD_FILE, REQUESTS) and path.stat().st_size > MAX_RECORD_BYTES):
-        raise StoreError(f"{name} of MLflow run {found.info.run_id} is too large or not a file; not pulled")
+        raise StoreError(f"MLflow run {run.info.run_id}: {name} is not a file or too large; not pulled")
     return path

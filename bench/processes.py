@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 from bench.errors import ConfigError, DataError
 
 T = TypeVar("T")
-MIN_POOL_PIECES = 4  # pieces of work; fewer are done here, which is sooner than processes start
+MIN_POOL_PIECES = 4  # with fewer pieces of work, starting processes takes longer than the work
 
 
 def exit_with_parent() -> None:
-    """Ask the kernel to end this process when its parent dies, now if that has happened, and leave Ctrl-C to it."""
+    """End this process when its parent dies, at once if it is dead; ignore Ctrl-C, which the parent handles."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
     parent = multiprocessing.parent_process()
@@ -27,14 +27,13 @@ def exit_with_parent() -> None:
 
 
 def check_main_guard() -> None:
-    """Raise ConfigError in a process that imports the script that started it: it would do the script's work again, and
-    wait for what its parent holds."""
+    """Raise ConfigError in a spawned process that imports the script of its parent, since it would run it again."""
     if getattr(multiprocessing.current_process(), "_inheriting", False):
-        raise ConfigError("a script that starts runs wants its work under `if __name__ == '__main__':`")
+        raise ConfigError("a script that starts runs must call them under `if __name__ == '__main__':`")
 
 
 def init_pool_worker() -> None:
-    """Give a worker of a pool one thread (of the torch it may import later), and no life after its parent."""
+    """Initialise a pool worker: one OpenMP thread, and exit with the parent process."""
     exit_with_parent()
     os.environ["OMP_NUM_THREADS"] = "1"
 
@@ -46,10 +45,10 @@ def run_each(
     report: Callable[[str, int, int], None],
     broken: Callable[..., T] | None = None,
 ) -> Iterator[T]:
-    """What `work` gives for each piece, as soon as it ends.
+    """Run `work(*piece)` for each piece in a process pool and yield the results as they complete.
 
-    After an error or Ctrl-C no piece is begun any more. For a piece that ends its process (a decoder that crashes, the
-    kernel for want of memory) `broken` gives the result; raises DataError without it.
+    No piece is started after an error or Ctrl-C. If a piece kills its process (a decoder crash, out of memory), yield
+    `broken(*piece)` instead. Raises DataError if `broken` is not given.
     """
     report(name, 0, len(pieces))
     if len(pieces) < MIN_POOL_PIECES:
@@ -62,23 +61,25 @@ def run_each(
     while waiting:
         ended: list[int] = []
         try:
-            for number, found in _run_pool(work, pieces, waiting, workers):
+            for number, result in _run_pool(work, pieces, waiting, workers):
                 ended.append(number)
-                yield found
+                yield result
                 done += 1
                 report(name, done, len(pieces))
             return
         except BrokenProcessPool:
             if broken is None:
-                raise DataError(f"a process of '{name}' was killed, perhaps for want of memory; start again") from None
-            gone = set(ended)
-            waiting = [number for number in waiting if number not in gone]
-        for number in waiting[: 2 * workers + 1]:  # one of these was under way: each by itself
+                raise DataError(
+                    f"{name}: a process was killed, perhaps because memory ran out; give the same command again"
+                ) from None
+            completed = set(ended)
+            waiting = [number for number in waiting if number not in completed]
+        for number in waiting[: 2 * workers + 1]:  # one of these broke the pool: run each in its own process
             try:
-                ((_, found),) = _run_pool(work, pieces, [number], 1)
+                ((_, result),) = _run_pool(work, pieces, [number], 1)
             except BrokenProcessPool:
-                found = broken(*pieces[number])
-            yield found
+                result = broken(*pieces[number])
+            yield result
             done += 1
             report(name, done, len(pieces))
         waiting = waiting[2 * workers + 1 :]

@@ -1,8 +1,8 @@
-"""The splits that a protocol lets a fit train on, select by and score.
+"""Evaluation protocols: the splits that a fit trains on, selects on and is scored on.
 
-clean: select on val. refit: train on train and val together, for a number of epochs that clean runs selected.
-best-on-test: select on the test list, as the field's released code does; always flagged, since its scores are too high.
-A trial of a search is clean and cannot read the test split.
+clean: train on train, select the epoch on val. refit: train on train and val for the number of epochs that clean runs
+selected. best-on-test: select the epoch on test, as released code in the field does; the scores are optimistic, and
+every table flags them. A trial of a search is clean and has no access to the test split.
 """
 
 from __future__ import annotations
@@ -17,63 +17,66 @@ from bench.types import Clip, ClipSet, DatasetSplits, OpenedClip, Sampling
 
 
 class SplitView(NamedTuple):
-    """The splits of one run as its protocol arranges them."""
+    """The splits of one run under its protocol."""
 
     train: ClipSet
-    selection: ClipSet  # what a fit is given as val
-    scored: Mapping[str, ClipSet]  # split -> clips that the finished predictor is scored on
-    reportable: DatasetSplits  # what a record may show clips of: val only where it was not trained on
-    selection_name: str  # the split that `selection` is, as curves name it
+    selection: ClipSet  # passed to the fit as val
+    scored: Mapping[str, ClipSet]  # split -> clips that the trained predictor is scored on
+    reportable: DatasetSplits  # splits whose clips a record may show: val only if it was not trained or selected on
+    selection_name: str  # "val" or "test": name of `selection` in the curves
 
 
 class SealedError(Exception):
-    """The test split was reached for where it must not be: a bug, never a user's mistake."""
+    """Raised when code reads the test split during a search. It is a bug in the code, not a mistake of the user."""
+
+
+SEALED_MESSAGE = "test split: not available during a search; a trial may only use the train and val splits"
 
 
 class SealedSplit:
-    """A split that cannot be opened, nor its labels read."""
+    """Placeholder for the test split of a trial; every access raises SealedError."""
 
     @property
     def clips(self) -> NoReturn:
-        """Nobody's business."""
-        raise SealedError("the test split is sealed during a search")
+        """Raise SealedError: the test split is not available during a search."""
+        raise SealedError(SEALED_MESSAGE)
 
     def read(self, index: int, sampling: Sampling, rng: RngTree, epoch: int) -> NoReturn:
-        """Nobody's business."""
-        raise SealedError("the test split is sealed during a search")
+        """Raise SealedError: the test split is not available during a search."""
+        raise SealedError(SEALED_MESSAGE)
 
 
 @dataclass(frozen=True)
 class ConcatClips:
-    """Clip sets as one, in the order of their keys."""
+    """Concatenation of clip sets, sorted by clip key."""
 
     parts: tuple[ClipSet, ...]
 
     @property
     def clips(self) -> tuple[Clip, ...]:
-        """All clips."""
+        """Return the clips of all parts, sorted by key."""
         return tuple(self.parts[part].clips[index] for part, index in self._locate_clips())
 
     def read(self, index: int, sampling: Sampling, rng: RngTree, epoch: int) -> OpenedClip:
-        """A clip of the part that it came from."""
-        part, place = self._locate_clips()[index]
-        return self.parts[part].read(place, sampling, rng, epoch)
+        """Open a clip with its own clip set."""
+        part, index = self._locate_clips()[index]
+        return self.parts[part].read(index, sampling, rng, epoch)
 
     def _locate_clips(self) -> list[tuple[int, int]]:
-        places = [(part, index) for part, clips in enumerate(self.parts) for index in range(len(clips.clips))]
-        return sorted(places, key=lambda place: self.parts[place[0]].clips[place[1]].key)
+        positions = [(part, index) for part, clips in enumerate(self.parts) for index in range(len(clips.clips))]
+        return sorted(positions, key=lambda position: self.parts[position[0]].clips[position[1]].key)
 
 
 NO_CLIPS = ConcatClips(())
 
 
 def seal_test(splits: DatasetSplits) -> DatasetSplits:
-    """The corpus without its test split."""
+    """Return the splits with a test split that raises SealedError."""
     return replace(splits, test=SealedSplit())
 
 
 def split_view(splits: DatasetSplits, protocol: EvaluationProtocol, stage: RunStage) -> SplitView:
-    """The splits as a run of this protocol and stage sees them."""
+    """Return the splits that a run of this protocol and stage uses."""
     if stage == "trial":
         return SplitView(splits.train, splits.val, {"val": splits.val}, splits, "val")
     if protocol == "refit":
@@ -85,5 +88,5 @@ def split_view(splits: DatasetSplits, protocol: EvaluationProtocol, stage: RunSt
 
 
 def describe_protocol(spec: RunSpec) -> str:
-    """What every table has to say beside a run's numbers; empty for a clean one."""
+    """Return the label that every table prints next to the scores of a run; empty for a clean run."""
     return {"clean": "", "refit": "refit on train + val", "best-on-test": "EPOCH CHOSEN ON TEST"}[spec.protocol]

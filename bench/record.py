@@ -28,9 +28,10 @@ T = TypeVar("T")
 SCHEMA = 1
 EvaluationProtocol = Literal["clean", "refit", "best-on-test"]
 RunStage = Literal["final", "trial"]
-FailureKind = Literal["out of memory", "nan", "data", "interrupted", "other", "pruned"]  # pruned: given up by a search
+# pruned: stopped early by a search
+FailureKind = Literal["out of memory", "nan", "data", "interrupted", "other", "pruned"]
 RECORD_FILE = "record.json"
-MAX_JSON_DEPTH = 8  # levels of lists and objects in a record's text; ours have four
+MAX_JSON_DEPTH = 8  # levels of nested lists and objects in a record; those that we write have four
 MAX_RECORD_BYTES = 256_000_000  # bytes of a record's file
 _KEY_PATTERN = re.compile("[0-9a-f]{20}")
 _FILE_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -40,7 +41,7 @@ _RESERVED_PATTERN = re.compile(
 )
 
 
-# The types below hold what a record's text may contain: they coerce nothing, so that a run's key follows from the text.
+# Strict types of a record's fields. Nothing is coerced, so that the run key can be recomputed from the text.
 StrictText = Annotated[str, Strict()]
 StrictInt = Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)]
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
@@ -64,24 +65,24 @@ RECORDED_PACKAGES = (
 
 
 def is_run_key(key: object) -> bool:
-    """Return whether a value is the key of a run, and so the name of its folder: 20 hex digits."""
+    """Return whether a value is a run key: 20 hex digits, also the name of the run's folder."""
     return isinstance(key, str) and bool(_KEY_PATTERN.fullmatch(key))
 
 
 def is_artifact_name(name: str) -> bool:
-    """Return whether a record may list a file of this name: it lies in the run's folder and is none of its own."""
+    """Return whether a record may list a file of this name: no path and not a file that the run folder itself uses."""
     return bool(_FILE_NAME_PATTERN.fullmatch(name)) and not _RESERVED_PATTERN.fullmatch(name)
 
 
 def _check_artifact_name(name: str) -> str:
     if not is_artifact_name(name):
-        raise ValueError(f"a file named {ascii(name)[:60]} may lie outside its folder")
+        raise ValueError(f"invalid file name {ascii(name)[:60]}")
     return name
 
 
 def _check_label(text: str) -> str:
     if not 0 < len(text) <= 250 or "/" in text or "\\" in text or not text.isprintable():
-        raise ValueError(f"{ascii(text)[:60]} is not a name")
+        raise ValueError(f"invalid name {ascii(text)[:60]}")
     return text
 
 
@@ -98,28 +99,28 @@ ArtifactName = Annotated[str, Strict(), AfterValidator(_check_artifact_name)]
 
 @dataclass(frozen=True)
 class RunSpec:
-    """Everything that may change a run's numbers, and nothing else: no paths, no devices, no labels."""
+    """All inputs that change a run's numbers; paths, devices and labels are not part of it."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    method: ShortName  # the base entry; a pinned name is only a label
+    method: ShortName  # registry name; a variant is stored as the method with another config
     version: StrictInt  # of the method
-    config: dict[ShortName, Any]  # resolved in full
+    config: dict[ShortName, Any]  # all fields, defaults included
     dataset: ShortName
     data: Literal["real", "sample"]
-    split: Digest  # fingerprint of (clip key, label, split)
-    content: Digest  # hash of the usable clips and the preparation's parameters
+    split: Digest  # `DatasetSplits.fingerprint`
+    content: Digest  # `DatasetSplits.content_hash`
     fold: Count
     seed: Count
     protocol: EvaluationProtocol = "clean"
-    stage: RunStage = "final"  # a trial of a search has no test scores, and never stands in for a final run
+    stage: RunStage = "final"  # a trial of a search has no test scores; reports use final runs only
     weights: dict[ShortName, Digest] = field(default_factory=dict)  # config field -> sha256 of the file it names
     schema: StrictInt = SCHEMA
-    stop: Count | None = None  # epochs of the stage that val would have judged: protocol refit
+    stop: Count | None = None  # protocol refit: epochs of the supervised stage, as selected by clean runs
 
     @property
     def key(self) -> str:
-        """The run's name: 20 hex digits that follow from every field (from `stop` only where it is given)."""
+        """Return the run key, 20 hex digits: a hash of all fields, of `stop` only if it is set."""
         fields = {name: value for name, value in vars(self).items() if (name, value) != ("stop", None)}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
@@ -127,7 +128,7 @@ class RunSpec:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a run brought no scores."""
+    """Reason why a run has no scores."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -138,71 +139,73 @@ class Failure:
 
 @dataclass(frozen=True)
 class Record:
-    """What one run found. `files` are the sha256 of what lies beside it: predictions, curves, weights, pictures."""
+    """Result of one run. `files` maps each file next to it (predictions, curves, weights, figures) to its sha256."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
     key: RunKey
     spec: RunSpec
-    arm: ShortName  # the name it was asked for by
+    arm: ShortName  # the name that was requested: a method or one of its variants
     preset: ShortName
     attempt: Count
     scores: dict[StrictText, FiniteNumber | None]  # "test/acc_e", "val/acc_e", ...; fractions
-    notes: dict[StrictText, FiniteNumber]  # what the method and the sample's truth tell besides
-    seconds: dict[StrictText, FiniteNumber]
+    notes: dict[StrictText, FiniteNumber]  # other numbers: losses, costs, checks against the sample's ground truth
+    seconds: dict[StrictText, FiniteNumber]  # by activity, such as "step" and "read"
     provenance: dict[ShortName, StrictText | StrictInt | bool]
     problems: list[dict[StrictText, StrictText]]
     files: dict[ArtifactName, Digest] = field(default_factory=dict)
     error: Failure | None = None
-    chosen: Count | None = None  # epochs after which the best on val was reached
+    chosen: Count | None = None  # number of epochs after which the score on val was best
 
     def to_json(self) -> str:
-        """The record as it stands on disk."""
+        """Return the text of the record's file."""
         return json.dumps(asdict(self), indent=1, sort_keys=True, allow_nan=False) + "\n"
 
     @staticmethod
     def from_json(text: str | bytes, where: str) -> Record:
-        """Parse a record's text. This is the only way in for records, whoever wrote them.
+        """Parse the text of a record. All records, also those from other machines, are validated here.
 
-        Raises StoreError, in one line, for a text that is not a record, is of another schema, names files outside its
-        folder, or whose key does not follow from its spec. No value is coerced.
+        Raises StoreError for a text that is not a record, has another schema, names files outside the run folder or
+        has a key that is not the hash of its spec. No value is coerced.
         """
         try:
             raw = parse_json(text)
             schema = raw["spec"]["schema"]
             if schema != SCHEMA:
-                raise StoreError(f"{where} has schema {ascii(schema)[:20]}, this version reads {SCHEMA}; it is skipped")
+                raise StoreError(f"{where} is skipped: it has schema {ascii(schema)[:20]}, this version reads {SCHEMA}")
             record = validate(Record, _sanitise_json(raw, MAX_JSON_DEPTH))
             if record.key != record.spec.key:
-                raise ValueError("its key does not follow from its spec")
+                raise ValueError("its key is not the hash of its spec")
         except (KeyError, TypeError, ValueError) as error:
-            what = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
-            reason = ascii(what)[1:-1][:200]
+            message = str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+            reason = ascii(message)[1:-1][:200]
             raise StoreError(f"{where} is not a record ({reason}); move it away") from None
         return record
 
 
 def validate(kind: type[T], value: object) -> T:
-    """Return a value of JSON as a dataclass. Raises ValueError, which names the first field that is wrong."""
+    """Convert parsed JSON to a dataclass. Raises ValueError that names the first invalid field."""
     try:
-        found: T = _get_adapter(kind).validate_python(value)
+        instance: T = _get_adapter(kind).validate_python(value)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
-    return found
+    return instance
 
 
-_get_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)  # made once a class
+_get_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)  # slow to construct: once per class
 
 
 def sanitise_text(text: str) -> str:
-    """Return a text with halves of characters replaced."""
+    """Return a text with unpaired surrogates replaced by backslash escapes."""
     return text.encode(errors="backslashreplace").decode()
 
 
 def _sanitise_json(value: Any, depth: int) -> Any:
-    """Return a value of JSON with halves of characters replaced. Raises ValueError where it is nested deeper than
-    `depth` levels or holds a number that is not finite."""
+    """Return parsed JSON with unpaired surrogates replaced.
+
+    Raises ValueError if it is nested deeper than `depth` levels or contains a number that is not finite or too large.
+    """
     if isinstance(value, str):
         return sanitise_text(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -212,22 +215,22 @@ def _sanitise_json(value: Any, depth: int) -> Any:
     if isinstance(value, dict | list) and depth == 0:
         raise ValueError("nested too deeply")
     if isinstance(value, dict):
-        return {_sanitise_json(name, 0): _sanitise_json(one, depth - 1) for name, one in value.items()}
+        return {_sanitise_json(name, 0): _sanitise_json(item, depth - 1) for name, item in value.items()}
     if isinstance(value, list):
-        return [_sanitise_json(one, depth - 1) for one in value]
+        return [_sanitise_json(item, depth - 1) for item in value]
     return value
 
 
 def read_record(path: Path) -> Record:
-    """Read the file of a record, which lies in the folder of its run.
+    """Read the file of a record in the folder of its run.
 
-    Raises StoreError, in one line, where it is a link or no file, cannot be read, or is not the record of that run.
+    Raises StoreError if it is a link or not a file, cannot be read, or is not the record of that run.
     """
     try:
         if path.parent.is_symlink() or not is_plain_file(path):
-            raise StoreError(f"{path} is a link or no file; move it away")
+            raise StoreError(f"{path} is a link or not a file; move it away")
         if path.stat().st_size > MAX_RECORD_BYTES:
-            raise StoreError(f"{path} is larger than {MAX_RECORD_BYTES / 1e6:.0f} MB and not a record; move it away")
+            raise StoreError(f"{path} is larger than {MAX_RECORD_BYTES / 1e6:.0f} MB, so not a record; move it away")
         record = Record.from_json(path.read_bytes(), str(path))
     except OSError as error:
         raise StoreError(f"{path} cannot be read ({error.strerror}); move it away") from None
@@ -238,71 +241,73 @@ def read_record(path: Path) -> Record:
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run: checkpoints while it goes, record and files once it is done."""
+    """The folder of one run: checkpoints while it is running, its record and files once it is finished."""
 
     path: Path
 
     @property
     def checkpoints(self) -> Path:
-        """Where a fit keeps what it needs to go on after a kill."""
+        """Return the folder of the checkpoints that a killed run resumes from."""
         return self.path / "checkpoints"
 
     def read_record(self) -> Record | None:
-        """Read the finished record, if there is one. Raises StoreError where it cannot be read."""
+        """Read the record of a finished run, None if there is none. Raises StoreError if it cannot be read."""
         path = self.path / RECORD_FILE
         return read_record(path) if path.exists() else None
 
     def read_failed_record(self) -> Record | None:
-        """Read the record of the last try that failed, if there is one. Raises StoreError where it cannot be read."""
+        """Read the record of the last failed attempt, None if there is none. Raises StoreError if it cannot be read."""
         path = self.find_last_failure()
         return read_record(path) if path is not None else None
 
     def find_last_failure(self) -> Path | None:
-        """Return the file of the last try that failed. Raises StoreError where a file's number is none."""
-        tries = list(self.path.glob("failed-*.json"))
-        if odd := [path for path in tries if not _ATTEMPT_PATTERN.fullmatch(path.name)]:
-            raise StoreError(f"{odd[0]} is not a record; move it away")
-        return max(tries, key=lambda path: (len(path.name), path.name), default=None)
+        """Return the file of the last failed attempt. Raises StoreError for an invalid file name."""
+        attempts = list(self.path.glob("failed-*.json"))
+        if invalid := [path for path in attempts if not _ATTEMPT_PATTERN.fullmatch(path.name)]:
+            raise StoreError(f"{invalid[0]} is not a record; move it away")
+        return max(attempts, key=lambda path: (len(path.name), path.name), default=None)
 
     def hash_record(self) -> str:
-        """The sha256 of the finished record. Raises StoreError where there is none to read."""
+        """Return the sha256 of the finished record. Raises StoreError if it cannot be read."""
         try:
             return sha256(self.path / RECORD_FILE)
         except OSError as error:
             raise StoreError(f"{self.path / RECORD_FILE} cannot be read ({error.strerror}); move it away") from None
 
     def hash_superseded(self) -> set[str]:
-        """The sha256 of the records that fresh runs have replaced."""
+        """Return the sha256 of the records that runs with --fresh have replaced."""
         return {sha256(path) for path in self.path.glob(f"superseded-*/{RECORD_FILE}")}
 
     def count_attempts(self) -> int:
-        """How many runs of this key have ended so far, in success or failure."""
+        """Return how many earlier runs of this key failed or were replaced."""
         return len(list(self.path.glob("failed-*.json"))) + len(list(self.path.glob("superseded-*")))
 
     def write_record(self, record: Record) -> None:
-        """Put the record in place, whole or not at all; a failed one stands aside under its attempt's number."""
+        """Write the record atomically; that of a failed run goes to `failed-<attempt>.json`."""
         name = RECORD_FILE if record.error is None else f"failed-{record.attempt}.json"
         atomic_write(self.path / name, record.to_json().encode())
 
     def set_aside(self, record: Record) -> None:
-        """Make room for a fresh run: the finished record moves with its files into a folder of its own, itself first,
-        so that it never stands without them."""
-        place = self.path / f"superseded-{self.count_attempts() + 1}"
-        place.mkdir()
+        """Move the finished record and its files to `superseded-<n>`, so that the run can be repeated.
+
+        The record is moved first, so that it is never in the run folder without its files.
+        """
+        target = self.path / f"superseded-{self.count_attempts() + 1}"
+        target.mkdir()
         for name in (RECORD_FILE, *record.files):
             if (self.path / name).exists():  # weights may be on another machine
-                (self.path / name).replace(place / name)
+                (self.path / name).replace(target / name)
 
     def locked(self, busy: Callable[[], None]) -> AbstractContextManager[None]:
-        """Return a block that holds the run's lock, as `lock_folder` does."""
+        """Return a context manager that holds the run's lock, see `lock_folder`."""
         return lock_folder(self.path, busy)
 
 
 @contextmanager
 def lock_folder(folder: Path, busy: Callable[[], None]) -> Iterator[None]:
-    """Make a folder and hold its lock. Where another process has it, call `busy`, which may raise, and then wait.
+    """Create a folder and hold its lock. If another process holds it, call `busy`, which may raise, and wait.
 
-    What a killed process left half-written in it is removed. Raises StoreError where the folder cannot be written.
+    Temporary files of killed processes are removed. Raises StoreError if the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -315,7 +320,7 @@ def lock_folder(folder: Path, busy: Callable[[], None]) -> Iterator[None]:
         remove_leftovers(folder)
     except OSError as error:
         raise StoreError(
-            f"cannot write {folder.parent}: {error.strerror}; choose another place with --results"
+            f"cannot write {folder.parent}: {error.strerror}; choose another folder with --results"
         ) from None
     try:
         yield
@@ -324,13 +329,13 @@ def lock_folder(folder: Path, busy: Callable[[], None]) -> Iterator[None]:
 
 
 def find_finished_runs(results: Path) -> list[RunFolder]:
-    """The folders that hold a finished record, by key."""
+    """Return the folders of all finished runs, sorted by key."""
     return [RunFolder(path.parent) for path in sorted((results / "runs").glob(f"*/{RECORD_FILE}"))]
 
 
 @cache
 def find_commit() -> tuple[str, bool]:
-    """The checkout's commit and whether the program differs from it; ("unknown", True) outside of git."""
+    """Return the commit of the checkout and whether the code differs from it; ("unknown", True) outside of git."""
     try:
         head = _run_git("rev-parse", "HEAD")
         return head, bool(_run_git("status", "--porcelain", "--", "bench.py", "requirements.lock", *CODE_FOLDERS))
@@ -340,7 +345,7 @@ def find_commit() -> tuple[str, bool]:
 
 @cache
 def hash_source() -> str:
-    """A hash of all code of the program, whatever git knows of it."""
+    """Return a hash of all source files, also of those that are not committed."""
     digest = hashlib.sha256()
     for path in sorted(path for folder in CODE_FOLDERS for path in (REPOSITORY / folder).rglob("*.py")):
         digest.update(f"{path.relative_to(REPOSITORY)}\0".encode() + path.read_bytes() + b"\0")
@@ -348,7 +353,7 @@ def hash_source() -> str:
 
 
 def collect_provenance(device: str, threads: int) -> dict[str, str | int | bool]:
-    """The facts of this process and machine that a record carries."""
+    """Return the commit, package versions, device and host that are stored in a record."""
     head, dirty = find_commit()
     return {
         "commit": head,
@@ -366,12 +371,12 @@ def collect_provenance(device: str, threads: int) -> dict[str, str | int | bool]
 
 
 def get_process_id() -> str:
-    """`pid:start:boot`: names this process even after its number is given to another, whatever the clock is set to."""
+    """Return `pid:start:boot`, which identifies this process even if its pid is reused or the clock is changed."""
     return _make_process_id(os.getpid())
 
 
 def process_is_alive(process: str) -> bool:
-    """Whether the process that `get_process_id` once named still runs on this machine."""
+    """Return whether the process with this `get_process_id` is still running on this machine."""
     try:
         return _make_process_id(int(process.partition(":")[0])) == process
     except (OSError, ValueError):
@@ -379,13 +384,13 @@ def process_is_alive(process: str) -> bool:
 
 
 def _make_process_id(number: int) -> str:
-    """Its number, its start in ticks since boot (field 22 of Linux's stat), and which boot that was."""
+    """Return the pid, the start in clock ticks since boot (field 22 of /proc/pid/stat) and the boot id."""
     start = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
     return f"{number}:{start}:{Path('/proc/sys/kernel/random/boot_id').read_text().strip()}"
 
 
-def _run_git(*words: str) -> str:
-    done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, timeout=10, check=True)
+def _run_git(*args: str) -> str:
+    done = subprocess.run(["git", *args], cwd=REPOSITORY, capture_output=True, text=True, timeout=10, check=True)
     return done.stdout.strip()
 
 

@@ -1,7 +1,7 @@
-"""Why a run was made: the requests for it, appended to a file in its folder.
+"""Requests for a run: the commands and studies that asked for it, stored as lines of a file in its folder.
 
-They are not hashed, change no key and travel with the folder. The file may come from a server: a line is read only if
-every value is of its type, and a line that a kill cut off is ignored.
+They do not affect the run key. The file may come from a server, so a line is only used if every value has its type; an
+incomplete last line, left by a killed process, is ignored.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from bench.record import Count, EvaluationProtocol, RunFolder, ShortName, saniti
 REQUESTS = "requested_by.jsonl"
 REQUEST_SCHEMA = 1
 Tuning = Literal["none", "shared", "per-arm"]
-"""Whose tuned values an arm runs with, where a search is asked for. shared: every arm has those of the full method, so
-that arms differ by the ablated part alone. per-arm: each arm has a search of its own with the same budget, so that
-none is judged by values chosen for another. none: as the preset has them."""
-MAX_LINES, MAX_LINE_BYTES, MAX_FILE_BYTES = 1_000, 200_000, 10_000_000  # what is read of a file
-MAX_COMMAND_LENGTH = 10_000  # of a command
+"""Source of an arm's tuned hyper-parameters. shared: all arms use those found for the full method, so that arms differ
+only by the ablated component. per-arm: each arm has its own search with the same budget, so that no arm runs with
+values tuned for another. none: the values of the preset."""
+MAX_LINES, MAX_LINE_BYTES, MAX_FILE_BYTES = 1_000, 200_000, 10_000_000  # the rest of a file is not read
+MAX_COMMAND_LENGTH = 10_000  # characters
 _PASSWORD = re.compile(r"://\S*@")
 _SECRET = re.compile(r"(?i)([?&][^=&\s]*(?:password|passwd|token|secret|key)[^=&\s]*=)[^&\s]*")
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ SafeText = Annotated[str, Strict(), AfterValidator(sanitise_text)]
 
 @dataclass(frozen=True)
 class RequestedPlan:
-    """All runs that a command asked for: each arm on every fold of its data sets, with every seed and protocol."""
+    """Runs that a command requests for each arm: every fold of the data sets, every seed and every protocol."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
@@ -53,116 +53,116 @@ class RequestedPlan:
 
 @dataclass(frozen=True)
 class StoredRequest:
-    """One request for a run. Values that were set by hand are those that differ from the preset's."""
+    """A request for a run."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 
-    study: ShortName | EmptyText  # "" for a command that names none
+    study: ShortName | EmptyText  # "" for a command without a study
     arm: ShortName
     preset: ShortName
     plan: RequestedPlan
     tuning: Tuning = "none"
-    tuned_by: ShortName | EmptyText = ""  # the arm whose search gave the values
-    search: Annotated[str, Strict(), Field(pattern="^([0-9a-f]{12})?$")] = ""  # its digest
-    tried: Count = 1  # configurations that the search had tried
-    settings: dict[ShortName, SafeText] = field(
-        default_factory=dict
-    )  # set by hand: field -> text; a file by its sha256
-    command: SafeText = ""  # as it was typed, without passwords
+    tuned_by: ShortName | EmptyText = ""  # arm whose search found the values
+    search: Annotated[str, Strict(), Field(pattern="^([0-9a-f]{12})?$")] = ""  # digest of that search
+    tried: Count = 1  # trials of that search
+    # --set field -> text, for values that differ from the preset; a file is named by its sha256
+    settings: dict[ShortName, SafeText] = field(default_factory=dict)
+    command: SafeText = ""  # without passwords
     time: Annotated[str, Strict(), Field(pattern=r"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)?$")] = ""  # UTC
     schema: Annotated[int, Strict(), Field(ge=REQUEST_SCHEMA, le=REQUEST_SCHEMA)] = REQUEST_SCHEMA
 
     def is_like(self, other: StoredRequest) -> bool:
-        """Return whether another request differs by its command and time at most."""
+        """Return whether two requests are equal except for command and time."""
         return replace(self, command="", time="") == replace(other, command="", time="")
 
     def to_line(self) -> bytes:
-        """The request as it is stored, with its line break."""
+        """Return the stored line, including the line break."""
         return json.dumps(asdict(self), separators=(",", ":")).encode() + b"\n"
 
 
-def format_command(words: Sequence[str]) -> str:
-    """Return a command as it was typed; passwords in URLs are replaced by ***."""
-    typed = [_SECRET.sub(r"\1***", _PASSWORD.sub("://***@", word)) for word in words]
-    text = shlex.join(["python", "bench.py", *typed])
+def format_command(args: Sequence[str]) -> str:
+    """Return the command line of the arguments; passwords and tokens in URLs are replaced by ***."""
+    masked = [_SECRET.sub(r"\1***", _PASSWORD.sub("://***@", arg)) for arg in args]
+    text = shlex.join(["python", "bench.py", *masked])
     return text if len(text) <= MAX_COMMAND_LENGTH else f"{text[:MAX_COMMAND_LENGTH]} ..."
 
 
 def name_files(requests: Iterable[StoredRequest], contents: Mapping[str, str]) -> tuple[StoredRequest, ...]:
-    """Return requests that name the files set by hand by their sha256; `contents` are those of a config."""
+    """Replace file paths in the settings of requests by their sha256, given as field -> sha256."""
     return tuple(
-        replace(one, settings={name: contents.get(name, text) for name, text in one.settings.items()})
-        for one in requests
+        replace(request, settings={name: contents.get(name, text) for name, text in request.settings.items()})
+        for request in requests
     )
 
 
 def parse_requests(text: bytes, where: str) -> tuple[list[StoredRequest], list[str]]:
-    """Return the requests in the text of a file, and a warning in one line where lines are none and skipped.
+    """Return the valid requests in the text of a file, and a one-line warning if lines were skipped.
 
-    What stands behind the last line break was cut off by a kill, and is not told.
+    An incomplete last line, left by a killed process, is ignored without a warning.
     """
     lines = text[:MAX_FILE_BYTES].split(b"\n")[:-1]
-    found, broken = [], []
+    requests, errors = [], []
     for line in lines[:MAX_LINES]:
         try:
-            found.append(_parse_line(line))
+            requests.append(_parse_line(line))
         except ValueError as error:
-            broken.append(str(error))
-    passed = len(broken) + max(0, len(lines) - MAX_LINES)
-    reason = broken[0] if broken else f"only {MAX_LINES} are read"
-    told = f"{where}: {passed} of {len(lines)} lines are no requests and skipped ({reason})"
-    return found, [told] if passed else []
+            errors.append(str(error))
+    skipped = len(errors) + max(0, len(lines) - MAX_LINES)
+    reason = errors[0] if errors else f"only the first {MAX_LINES} are read"
+    warning = f"{where}: skipped {skipped} of {len(lines)} lines, which are not requests ({reason})"
+    return requests, [warning] if skipped else []
 
 
 def read_requests(folder: RunFolder) -> tuple[list[StoredRequest], list[str]]:
-    """Return the requests for a run, none for one of version 0.1, and a warning where something is skipped."""
+    """Read the requests for a run, and a warning if lines were skipped. Runs of version 0.1 have no requests."""
     path = folder.path / REQUESTS
     return parse_requests(_read_text(path), str(path))
 
 
 def add_requests(folder: RunFolder, new: Iterable[StoredRequest]) -> None:
-    """Append requests to those of a run, but none that is there already. The caller holds the run's lock.
+    """Append new requests to those of a run, without duplicates. The caller holds the run's lock.
 
-    A run that is published already brings a new request to MLflow with the next `sync`.
+    If the run is already published, the next `sync` uploads them.
     """
     path = folder.path / REQUESTS
     before = _read_text(path)
     known, _ = parse_requests(before, str(path))
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     added = []
-    for one in new:
-        line = replace(one, time=one.time or now).to_line()
+    for request in new:
+        line = replace(request, time=request.time or now).to_line()
         try:
-            one = _parse_line(line[:-1])
-        except ValueError as error:  # no reason to lose a run
-            _log.warning("a request of %s is not stored: %s", folder.path.name, error)
+            request = _parse_line(line[:-1])
+        except ValueError as error:  # not worth failing the run
+            _log.warning("run %s: a request is not stored: %s", folder.path.name, error)
             continue
-        if not any(one.is_like(other) for other in known):
-            known.append(one)
+        if not any(request.is_like(other) for other in known):
+            known.append(request)
             added.append(line)
-    whole = before[: before.rfind(b"\n") + 1]  # without what a kill cut off
-    if added and whole.count(b"\n") + len(added) <= MAX_LINES and len(whole) + sum(map(len, added)) <= MAX_FILE_BYTES:
-        atomic_write(path, whole + b"".join(added))
+    complete = before[: before.rfind(b"\n") + 1]  # without an incomplete last line
+    lines, size = complete.count(b"\n") + len(added), len(complete) + sum(map(len, added))
+    if added and lines <= MAX_LINES and size <= MAX_FILE_BYTES:
+        atomic_write(path, complete + b"".join(added))
 
 
-def lacks_requests(known: Sequence[StoredRequest], wanted: Sequence[StoredRequest]) -> bool:
-    """Return whether one of the wanted requests is not among the known ones."""
-    return any(not any(one.is_like(other) for other in known) for one in wanted)
+def lacks_requests(known: Sequence[StoredRequest], others: Sequence[StoredRequest]) -> bool:
+    """Return whether any of `others` is not among the known requests."""
+    return any(not any(other.is_like(request) for request in known) for other in others)
 
 
 def format_requests(requests: Iterable[StoredRequest]) -> bytes:
-    """Return the text of requests in an order of their own, by time, that no merging changes."""
-    lines = [(one.time, one.to_line()) for one in requests]
+    """Return the text of requests, sorted by time, so that it does not depend on the order of merging."""
+    lines = [(request.time, request.to_line()) for request in requests]
     return b"".join(line for _, line in sorted(lines))
 
 
 def hash_requests(requests: Sequence[StoredRequest]) -> str:
-    """Return the sha256 of the text of requests; "" for none."""
+    """Return the sha256 of the text of requests; "" if there are none."""
     return hashlib.sha256(format_requests(requests)).hexdigest() if requests else ""
 
 
 def _read_text(path: Path) -> bytes:
-    """Return what is read of a file; nothing of a link."""
+    """Return the first MAX_FILE_BYTES of a file; empty if it does not exist or is a link."""
     if not is_plain_file(path):
         return b""
     try:
@@ -173,7 +173,7 @@ def _read_text(path: Path) -> bytes:
 
 
 def _parse_line(line: bytes) -> StoredRequest:
-    """Return the request in a line. Raises ValueError, in one line."""
+    """Parse a line. Raises ValueError with a one-line message."""
     try:
         if len(line) > MAX_LINE_BYTES:
             raise ValueError(f"longer than {MAX_LINE_BYTES} bytes")

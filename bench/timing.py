@@ -1,4 +1,4 @@
-"""Time and memory that a run uses: timers, throttles and peaks."""
+"""Timers, throttles and peak memory of a run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 
-MAX_COST_SHARE = 0.005  # of the time between two
-MAX_DELAY = 300.0  # seconds that it is put off at most
+MAX_COST_SHARE = 0.005  # share of the run time that a throttled operation may take
+MAX_DELAY = 300.0  # maximum seconds between two throttled operations
 
 
 class Timer:
-    """Adds up seconds by name; an inner share is not counted in the outer one, so that shares add up."""
+    """Timer that adds up seconds by name. Nested blocks are not counted in the outer block, so the names sum up."""
 
     def __init__(self) -> None:
         self._spent: dict[str, float] = defaultdict(float)
@@ -23,7 +23,7 @@ class Timer:
 
     @contextmanager
     def __call__(self, name: str) -> Iterator[None]:
-        """Count the block under `name`."""
+        """Count the seconds of a block under `name`."""
         self._pause()
         self._running.append((name, perf_counter()))
         try:
@@ -35,12 +35,12 @@ class Timer:
                 self._running[-1] = (self._running[-1][0], perf_counter())
 
     def resume_from(self, spent: dict[str, float]) -> None:
-        """Add what a run that goes on had spent before it was stopped."""
+        """Add the seconds that a resumed run spent before it was stopped."""
         for name, seconds in spent.items():
             self._spent[name] += seconds
 
     def reassign(self, spent: dict[str, float]) -> None:
-        """Put seconds of the running block under other names: those of a process that the block waits for."""
+        """Move seconds of the running block to other names, for a block that waits for another process."""
         self._pause()
         for name, seconds in spent.items():
             self._spent[name] += seconds
@@ -48,7 +48,7 @@ class Timer:
                 self._spent[self._running[-1][0]] -= seconds
 
     def get_seconds(self) -> dict[str, float]:
-        """Name -> seconds so far, of finished blocks."""
+        """Return name -> seconds so far, without the running block."""
         return {name: round(spent, 4) for name, spent in self._spent.items()}
 
     def _pause(self) -> None:
@@ -60,18 +60,21 @@ class Timer:
 
 
 class Throttle:
-    """`is_due` at first, and then whenever the last time's cost has become a small share of the time since."""
+    """Limiter of a costly operation to a small share of the run time.
+
+    `is_due` is True at first, and again once the last cost is at most MAX_COST_SHARE of the time since then.
+    """
 
     def __init__(self) -> None:
         self._cost = self._ended = 0.0
 
     def is_due(self) -> bool:
-        """Whether it is time again."""
+        """Return whether the operation may run now."""
         return perf_counter() - self._ended >= min(self._cost / MAX_COST_SHARE, MAX_DELAY)
 
     @contextmanager
     def __call__(self) -> Iterator[None]:
-        """A block that does it, and whose cost is taken."""
+        """Measure the cost of the operation, which runs in the block."""
         since = perf_counter()
         try:
             yield
@@ -81,9 +84,9 @@ class Throttle:
 
 
 def reset_peak_memory(device: str) -> None:
-    """Count from now on, where the system can; a system that cannot counts from the start of the process."""
+    """Reset the peak memory. Systems without this feature report the peak since the start of the process."""
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")  # man 5 proc: forgets the peak of the resident memory
+        Path("/proc/self/clear_refs").write_text("5")  # resets the peak resident memory, see man 5 proc
     if device.startswith("cuda"):
         import torch
 
@@ -91,7 +94,7 @@ def reset_peak_memory(device: str) -> None:
 
 
 def read_peak_memory(device: str) -> dict[str, int]:
-    """`peak_memory_mb`, resident, and on CUDA `peak_gpu_memory_mb`, as torch allocated it; in MiB."""
+    """Return `peak_memory_mb` (resident) and, on CUDA, `peak_gpu_memory_mb` (allocated by torch), both in MiB."""
     found = {"peak_memory_mb": round(_read_peak_resident_kib() / 1024)}
     if device.startswith("cuda"):
         import torch
@@ -101,9 +104,9 @@ def read_peak_memory(device: str) -> dict[str, int]:
 
 
 def _read_peak_resident_kib() -> float:
-    with suppress(OSError):  # macOS has no /proc, some containers leave the line out
+    with suppress(OSError):  # macOS has no /proc, and some containers omit the line
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return float(line.split()[1])
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / 1024 if sys.platform == "darwin" else most  # macOS counts bytes
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 1024 if sys.platform == "darwin" else peak  # macOS counts bytes

@@ -1,4 +1,4 @@
-"""The tracker of a running fit: curves, progress and explanations, and the notes of its record."""
+"""Trackers: interfaces of progress reporters and experiment trackers, and the tracker that a fit logs to."""
 
 from __future__ import annotations
 
@@ -16,56 +16,56 @@ from bench.record import Record, RunFolder, RunSpec
 from bench.timing import Timer
 from bench.types import DataIssue, DatasetSplits, Explanation
 
-SECONDS_FILE = "seconds.json"  # among the checkpoints: what a run that goes on had spent
+SECONDS_FILE = "seconds.json"  # next to the checkpoints: seconds that the timer of a resumed run starts from
 
 
 ParentStatus = Literal["FINISHED", "FAILED", "KILLED"]
 PruningCallback = Callable[[int, float], None]
-"""Is told `val/acc_e` after each epoch that val judges (from 0); it may raise Pruned."""
+"""Called with the epoch (from 0) and `val/acc_e` after each epoch that is scored on val; may raise Pruned."""
 
 
 class ProgressReporter(Protocol):
-    """Where a run tells a person what happens."""
+    """Output for the user: progress and messages of runs."""
 
     def start_run(self, title: str) -> None:
-        """Show that a run begins."""
+        """Show that a run starts."""
 
     def report_progress(self, what: str, done: int, total: int) -> None:
-        """Show that `done` of `total` pieces of some long work are done."""
+        """Show that `done` of `total` steps of a long operation are done."""
 
     def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
         """Show that `epoch` of `epochs` epochs are finished, with the numbers of the last; none when a stage starts."""
 
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
-        """Show what data are used, and what is wrong with them."""
+        """Show whether the built-in sample is used, and the data issues."""
 
     def notify(self, text: str) -> None:
-        """Show one line that a person should know."""
+        """Show a one-line message."""
 
 
 class LiveRun(ABC):
-    """A run that is being made, as a tracking service shows it. `run_id` is None where it shows none."""
+    """A running run in an experiment tracker. `run_id` is None if the tracker is unavailable."""
 
     def __init__(self) -> None:
         self.run_id: str | None = None
 
     @abstractmethod
     def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
-        """Log the numbers of an epoch."""
+        """Log the metrics of an epoch."""
 
     @abstractmethod
     def end(self, status: str) -> None:
-        """Close a run without a record: FAILED, or KILLED where it was interrupted and may be resumed."""
+        """Close a run without a record: FAILED, or KILLED if it was interrupted and can be resumed."""
 
     @abstractmethod
     def fail(self, record: Record) -> None:
-        """Close a run that brought no scores, with its reason: KILLED where a search gave it up, else FAILED."""
+        """Close a failed run and log its error: KILLED if a search pruned it, else FAILED."""
 
 
 class ExperimentTracker(ABC):
-    """A service in which runs are shown and records published; none of its failures may fail a run.
+    """An experiment tracker in which runs are shown and records published. Its failures never fail a run.
 
-    `unavailable_reason` says why it could not be reached the last time, None where it could.
+    `unavailable_reason` is the error of the last call that could not reach it, None if the last call succeeded.
     """
 
     def __init__(self, results: Path) -> None:
@@ -74,23 +74,23 @@ class ExperimentTracker(ABC):
 
     @abstractmethod
     def start_run(self, spec: RunSpec, arm: str, preset: str, folder: RunFolder, parent: str = "") -> LiveRun:
-        """Show a run that starts or resumes, below the study or search `parent` where one is named."""
+        """Open a run that starts or resumes, as a child of the study or search `parent` if it is not empty."""
 
     @abstractmethod
     def publish(self, folder: RunFolder, record: Record, live_run: LiveRun | None = None) -> str | None:
-        """Publish a finished record once; return its run id, or None while the service is away."""
+        """Publish a finished record once; return its run id, or None if the tracker is unavailable."""
 
     @abstractmethod
     def find_run_id(self, folder: RunFolder) -> str | None:
-        """Return the run id under which the finished record of a folder is published, without asking the service."""
+        """Return the run id of the published record of a folder, from local notes, without contacting the tracker."""
 
     @abstractmethod
     def end_orphaned_runs(self) -> int:
-        """Mark runs that dead processes of this machine left open as killed; return how many."""
+        """Mark runs left open by dead processes of this machine as killed; return their number."""
 
     @abstractmethod
     def start_parent_run(self, dataset: str, data: str, name: str, params: dict[str, Any]) -> str | None:
-        """Show a study or search that starts or resumes; return its run id, or None while the service is away."""
+        """Open a study or search that starts or resumes; return its run id, or None if the tracker is unavailable."""
 
     @abstractmethod
     def finish_parent_run(
@@ -103,19 +103,22 @@ class ExperimentTracker(ABC):
         files: Sequence[Path],
         tags: dict[str, str],
     ) -> None:
-        """Close a study or search with what it found, perhaps again; files that are missing are left out."""
+        """Close a study or search with its metrics, files and tags. May be called again; missing files are skipped."""
 
     @abstractmethod
     def tag_run(self, folder: RunFolder, tags: dict[str, str]) -> None:
-        """Mark the run of a folder, say as the winner of a search."""
+        """Add tags to the run of a folder, such as the mark of a search's best trial."""
 
     @abstractmethod
     def retry(self) -> None:
-        """Let a service that was away be called once more."""
+        """Allow calls again after the tracker was unavailable."""
 
 
 def find_best_epoch(folder: Path) -> int | None:
-    """After how many epochs the curves beside a record are best on val, ties by the smaller loss; None without val."""
+    """Return the number of epochs with the best `val/acc_e` in the curves of a run, ties by the smaller loss.
+
+    None if val was not scored.
+    """
     ranks = [
         (values["val/acc_e"], -values.get("val/loss", 0.0), -epoch)
         for _, epoch, values in read_curves(folder)
@@ -125,36 +128,42 @@ def find_best_epoch(folder: Path) -> int | None:
 
 
 class Pruned(Exception):
-    """A search gives this trial up."""
+    """Raised to end a trial that a search has pruned."""
 
 
 class RunTracker:
-    """The Tracker of a fit's context. `curve` is the split whose scores the fit is told as val's."""
+    """The Tracker of a fit: forwards to a LiveRun and a ProgressReporter, and collects curves and explanations.
+
+    `selection_name` is the split passed to the fit as val; metrics named `val/...` are logged under its name.
+    """
 
     def __init__(
         self,
         live_run: LiveRun,
-        screen: ProgressReporter,
+        reporter: ProgressReporter,
         folder: RunFolder,
         timer: Timer,
-        curve: str = "val",
-        watch: PruningCallback | None = None,
+        selection_name: str = "val",
+        pruning_callback: PruningCallback | None = None,
     ) -> None:
-        self._live_run, self._reporter, self._folder, self._timer = live_run, screen, folder, timer
-        self._selection_name, self._pruning_callback = curve, watch
+        self._live_run, self._reporter, self._folder, self._timer = live_run, reporter, folder, timer
+        self._selection_name, self._pruning_callback = selection_name, pruning_callback
         self.selected_epoch: int | None = None
         self._curves: dict[tuple[str, int], dict[str, float]] = {}
         self.explanations: dict[str, dict[str, Explanation]] = {}  # by stage and clip key
 
     def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
-        """Keep the numbers of an epoch once, and publish them; what is no number is left out."""
+        """Store and log the metrics of an epoch, without values that are not finite.
+
+        Raises Pruned for a trial that a search ends.
+        """
         self._curves[stage, epoch] = self._name_selection_split(values)
         self._live_run.log_epoch(stage, epoch, self._curves[stage, epoch])
         if self._pruning_callback is not None and "val/acc_e" in values:
             self._pruning_callback(epoch, values["val/acc_e"])
 
     def before_checkpoint(self) -> None:
-        """Keep the seconds spent so far before each checkpoint, so that they are never those of an older one."""
+        """Write the seconds spent so far, so that a resumed run's timer matches its checkpoint."""
         atomic_write(self._folder.checkpoints / SECONDS_FILE, json.dumps(self._timer.get_seconds()).encode())
 
     def _name_selection_split(self, values: dict[str, float]) -> dict[str, float]:
@@ -166,7 +175,7 @@ class RunTracker:
         }
 
     def report_progress(self, stage: str, done: int, total: int) -> None:
-        """Move the bar."""
+        """Show the progress of a stage."""
         self._reporter.report_progress(stage, done, total)
 
     def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
@@ -174,23 +183,24 @@ class RunTracker:
         self._reporter.report_epoch(stage, epoch, epochs, self._name_selection_split(values))
 
     def notify(self, text: str) -> None:
-        """One line for the person who waits."""
+        """Show a one-line message to the user."""
         self._reporter.notify(text)
 
     def log_selected_epoch(self, epochs: int) -> None:
-        """Keep when val liked the model best."""
+        """Store the number of epochs after which the score on val was best."""
         self.selected_epoch = epochs
 
     def log_explanations(self, stage: str, explanations: dict[str, Explanation]) -> None:
-        """Keep what the model of a finished stage tells about the clips."""
+        """Store the explanations of a finished stage, by clip key."""
         self.explanations[stage] = explanations
 
     def list_curves(self) -> list[dict[str, Any]]:
-        """The curves, epoch by epoch."""
+        """Return the curves: stage, epoch and values of each epoch."""
         return [{"stage": stage, "epoch": epoch, "values": v} for (stage, epoch), v in self._curves.items()]
 
     def make_notes(self, splits: DatasetSplits, review: Review | None) -> dict[str, float]:
-        """The last epoch's numbers that are no scores, and what the method's `review` says of each stage."""
+        """Return the notes of the record: the last epoch's metrics without scores, and the method's `review` of each
+        stage."""
         last = {stage: values for (stage, _), values in self._curves.items()}
         notes = {
             name: v
@@ -204,6 +214,6 @@ class RunTracker:
             "train": [clip.key for clip in splits.train.clips],
             "val": [clip.key for clip in splits.val.clips],
         }
-        for stage, told in self.explanations.items():
-            notes |= {f"{stage}/{name}": value for name, value in review(splits.truth, told, keys).items()}
+        for stage, explanations in self.explanations.items():
+            notes |= {f"{stage}/{name}": value for name, value in review(splits.truth, explanations, keys).items()}
         return notes

@@ -1,8 +1,8 @@
-"""The training loop: epochs of one stage, averaged weights, early stopping on val, and checkpoints.
+"""Training loop of one stage: optimiser, learning-rate schedule, EMA weights, best epoch on val, checkpoints.
 
-The loop knows no method: it is given a module whose `forward` maps a batch to named losses, and calls nothing else of
-it. Where several devices share the fit, each runs this loop on its part of every batch, and the gradients are those of
-the batch as a whole.
+The loop is independent of the method: it only calls an objective, an nn.Module whose `forward` maps a batch to named
+losses. In a data-parallel fit every process runs this loop on its shard of each batch; the gradient is that of the
+whole batch.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from bench.types import Batch, ClipSet, Sampling
 
 
 class Losses(NamedTuple):
-    """What an objective says of B clips. A value a clip rather than a mean, so that batches of any size add up.
+    """Losses of B clips, one value per clip, so that micro-batches of any size sum to the same gradient.
 
-    terms: name -> (B,), already weighted; the loop minimises the mean over clips of their sum. A clip that a
-    term leaves out holds 0. notes: name -> (B,), logged only; NaN where a clip has no value.
+    terms: name -> (B,), already weighted; the loop minimises the mean over clips of their sum. A term is 0 for a clip
+    that it does not apply to. notes: name -> (B,), logged only; NaN for a clip without a value.
     """
 
     terms: dict[str, Tensor]
@@ -41,18 +41,18 @@ class Losses(NamedTuple):
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of training: how long and how; the learning rate warms up linearly, then falls as a cosine."""
+    """Settings of one training stage. The learning rate warms up linearly and decays to zero as half a cosine."""
 
     name: str
     epochs: int
-    batch: int  # clips a step
-    lr: float
-    weight_decay: float = 0.0  # none on norms, biases, tokens and positions
+    batch: int  # clips per step, over all devices
+    lr: float  # peak learning rate
+    weight_decay: float = 0.0  # not applied to norms, biases, tokens and positions
     warmup: float = 0.0  # share of all steps
     optimizer: Literal["adamw", "adam"] = "adamw"
-    clip_norm: float = 0.0  # largest norm of the gradient; 0 = as it is
-    ema: float = 0.0  # decay of the averaged weights; 0 = none
-    ema_ramp: float = 1.0  # steps t over which it ramps up: ema * (1 - exp(-t / ema_ramp))
+    clip_norm: float = 0.0  # maximum gradient norm; 0 = no clipping
+    ema: float = 0.0  # decay of the averaged weights; 0 = no averaging
+    ema_ramp: float = 1.0  # the decay ramps up with step t: ema * (1 - exp(-t / ema_ramp))
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
 
@@ -65,18 +65,19 @@ def train_stage(
     ctx: FitContext,
     select: Callable[[], dict[str, float]] | None = None,
 ) -> None:
-    """Train `objective` in place; a stage that was killed goes on after the last epoch that was kept: the newest, but
-    where epochs are short one of a few seconds before.
+    """Train `objective` in place, or resume a killed stage from its last checkpoint.
 
-    `select` scores val after each epoch with the averaged weights in place; the best epoch by `val/acc_e`, ties
-    by the smaller `val/loss`, is what `objective` carries on return (without `select`: the last epoch). Where the
-    context says when to stop, a stage with `select` does so, on its unchanged schedule, and val is not looked at.
-    Raises Diverged when a loss is not finite.
+    A checkpoint is written after each epoch, or after several if epochs are short. `select` scores val after each
+    epoch, with the EMA weights if there are any. On return `objective` has the weights of the best epoch by
+    `val/acc_e`, ties by the smaller `val/loss`; without `select` those of the last epoch. If `ctx.stop` is set, a
+    stage with `select` ends after that many epochs of its unchanged schedule, and val is not scored.
+
+    Raises Diverged if a loss is not finite.
     """
     last = stage.epochs
     if select is not None and ctx.stop is not None:
         select, last = None, min(ctx.stop, last)
-    run, pace = _StageRun(objective, clips, sampling, stage, rng, ctx), Throttle()
+    run, throttle = _StageRun(objective, clips, sampling, stage, rng, ctx), Throttle()
     ctx.tracker.report_epoch(stage.name, run.state.epoch, last, {})
     for epoch in range(run.state.epoch, last):
         values = run.train_epoch(epoch)
@@ -87,8 +88,8 @@ def train_stage(
                 run.update_best(epoch, values)
         run.state.epoch = epoch + 1
         run.state.history.append(values)
-        if pace.is_due() or epoch + 1 == last:
-            with ctx.timer("checkpoint"), pace():
+        if throttle.is_due() or epoch + 1 == last:
+            with ctx.timer("checkpoint"), throttle():
                 ctx.tracker.before_checkpoint()
                 run.save()
         with ctx.timer("log"):
@@ -102,7 +103,7 @@ def train_stage(
 
 @dataclass
 class _StageState:
-    """Everything that a killed stage needs to go on."""
+    """Counters, best weights and history of a stage, as stored in its checkpoint."""
 
     epoch: int = 0
     steps: int = 0
@@ -113,7 +114,7 @@ class _StageState:
 
 
 class _StageRun:
-    """A stage under way: a fresh one, or the one whose checkpoint lies in the context's folder."""
+    """A running stage, new or resumed from the checkpoint in the context's folder."""
 
     def __init__(
         self, objective: nn.Module, clips: ClipSet, sampling: Sampling, stage: Stage, rng: RngTree, ctx: FitContext
@@ -133,43 +134,44 @@ class _StageRun:
                 ctx.tracker.log_epoch(stage.name, epoch, values)
 
     def train_epoch(self, epoch: int) -> dict[str, float]:
-        """One pass over the clips; the mean of every term and note."""
+        """Train for one epoch; return the mean over clips of every term and note. Raises Diverged if the loss is not
+        finite."""
         rank = self.ctx.replica.rank
         torch.manual_seed(self.rng.derive_seed("dropout", self.stage.name, epoch, *([rank] if rank else [])))
         self.objective.train()
         total, means = len(self.loader), _ClipMeans()
-        reads = self.loader.iterate_epoch(epoch)
+        batches = self.loader.iterate_epoch(epoch)
         for step in range(total):
             progress = (epoch * total + step) / (self.stage.epochs * total)
             _set_lr(self.optimizer, self.stage, epoch * total + step, self.stage.epochs * total)
             with self.ctx.timer("read"):
-                read = next(reads)
+                loaded = next(batches)
             with self.ctx.timer("step"):
-                self._step(read, self.loader.count_clips(step), epoch, progress, means)
+                self._step(loaded, self.loader.count_clips(step), epoch, progress, means)
             self.ctx.tracker.report_progress(self.stage.name, epoch * total + step + 1, self.stage.epochs * total)
         values = {
             f"{self.stage.name}/{name}": value for name, value in self.ctx.replica.mean(means.compute_means()).items()
         }
         if not math.isfinite(values[f"{self.stage.name}/loss"]):
-            raise Diverged(f"{self.stage.name}: the loss is not a number after epoch {epoch}; lower lr or clip_norm")
+            raise Diverged(f"{self.stage.name}: loss is not a number after epoch {epoch}; lower lr or clip_norm")
         return values
 
-    def _step(self, read: LoadedBatch, clips: int, epoch: int, progress: float, means: _ClipMeans) -> None:
-        """One optimiser step on a batch of `clips` clips, of which `read` holds this process's share.
+    def _step(self, loaded: LoadedBatch, clips: int, epoch: int, progress: float, means: _ClipMeans) -> None:
+        """Take one optimiser step on a batch of `clips` clips; `loaded` is this process's shard of it.
 
-        Shares and micro-batches add up to the same gradient as the batch as a whole: the wrapping averages over
-        processes, hence `clips / world`, and does so once, with the last micro-batch.
+        Shards and micro-batches sum to the gradient of the whole batch. DDP averages over processes, once, at the last
+        micro-batch; hence the division by `clips / world_size`.
         """
-        own, device, replica = len(read.indices), self.fabric.device, self.ctx.replica
-        idle, at_once = replica.is_idle(clips), self.ctx.micro_batch or own
-        labels = torch.tensor([self.clips.clips[index].target for index in read.indices])
-        keys = tuple(self.clips.clips[index].key for index in read.indices)
-        for start in range(0, own, at_once):
-            stop = min(own, start + at_once)
-            inputs = slice_batch(read.inputs, start, stop).to(device)
-            label = labels[start:stop].to(device, non_blocking=True)
-            batch = Batch(inputs, label, keys[start:stop], epoch, progress)
-            with self.fabric.no_backward_sync(self.step_module, enabled=stop < own):
+        shard, device, replica = len(loaded.indices), self.fabric.device, self.ctx.replica
+        idle, micro_batch = replica.is_idle(clips), self.ctx.micro_batch or shard
+        targets = torch.tensor([self.clips.clips[index].target for index in loaded.indices])
+        keys = tuple(self.clips.clips[index].key for index in loaded.indices)
+        for start in range(0, shard, micro_batch):
+            stop = min(shard, start + micro_batch)
+            inputs = slice_batch(loaded.inputs, start, stop).to(device)
+            target = targets[start:stop].to(device, non_blocking=True)
+            batch = Batch(inputs, target, keys[start:stop], epoch, progress)
+            with self.fabric.no_backward_sync(self.step_module, enabled=stop < shard):
                 losses: Losses = self.step_module(_OpaqueBatch(batch))
                 loss = torch.stack([term.sum() for term in losses.terms.values()]).sum()
                 self.fabric.backward(loss * 0 if idle else loss / (clips / replica.world_size))
@@ -187,7 +189,7 @@ class _StageRun:
 
     @contextmanager
     def averaged_weights(self) -> Iterator[None]:
-        """A block in which the objective carries its averaged weights."""
+        """Swap the EMA weights into the objective for the duration of a block."""
         if self.ema is not None:
             self.ema.swap()
         try:
@@ -197,21 +199,21 @@ class _StageRun:
                 self.ema.swap()
 
     def update_best(self, epoch: int, values: dict[str, float]) -> None:
-        """Remember the weights of the best epoch so far."""
+        """Copy the weights if the epoch is the best so far."""
         rank = (values["val/acc_e"], -values["val/loss"])
         if rank > self.state.best_rank:
             self.state.best_rank, self.state.best_epoch = rank, epoch
             self.state.best = {name: value.detach().clone() for name, value in self.objective.state_dict().items()}
 
     def restore_best(self) -> None:
-        """Put the weights of the best epoch in place; where nothing ranked them, the averages of the last one."""
+        """Load the weights of the best epoch; if val was not scored, the EMA weights of the last epoch."""
         if self.state.best:
             self.objective.load_state_dict(self.state.best)
         elif self.ema is not None:
             self.ema.swap()
 
     def save(self) -> None:
-        """Write the checkpoint, whole or not at all; of several processes the first does, and all can load it."""
+        """Write the checkpoint atomically, on rank 0 only; every rank can load it."""
         if self.ctx.replica.rank:
             return
         state = {
@@ -224,7 +226,7 @@ class _StageRun:
             torch.save(state, temporary)
 
     def load(self) -> None:
-        """Take the checkpoint back."""
+        """Restore the state of the checkpoint."""
         state: dict[str, Any] = torch.load(self.checkpoint_path, map_location=self.fabric.device, weights_only=True)
         self.state = _StageState(**state["state"])
         self.objective.load_state_dict(state["objective"])
@@ -234,71 +236,71 @@ class _StageRun:
 
 
 class _OpaqueBatch:
-    """A batch that fabric does not walk through: it copies whatever it knows to be a collection."""
+    """A wrapper that keeps Fabric from copying the batch: it copies every type that it knows as a collection."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
 
 
 class _BatchUnwrapper(nn.Module):
-    """The objective behind the one door that data-parallel wrapping sees."""
+    """The module that DDP wraps: unpacks the batch, calls the objective and detaches the notes."""
 
     def __init__(self, objective: nn.Module) -> None:
         super().__init__()
         self.objective = objective
 
-    def forward(self, sealed: _OpaqueBatch) -> Losses:
-        losses: Losses = self.objective(sealed.batch)
+    def forward(self, wrapped: _OpaqueBatch) -> Losses:
+        losses: Losses = self.objective(wrapped.batch)
         return Losses(losses.terms, {name: value.detach() for name, value in losses.notes.items()})
 
 
 class _Ema:
-    """The running average of an objective's parameters (buffers are taken as they are)."""
+    """Exponential moving average of an objective's parameters; buffers are not averaged."""
 
     def __init__(self, objective: nn.Module) -> None:
         self.parameters = [p for p in objective.parameters() if p.requires_grad]
         self.weights = [p.detach().clone() for p in self.parameters]
 
     def update(self, decay: float) -> None:
-        """Move the average towards the parameters by 1 - decay."""
+        """Update the average: decay * average + (1 - decay) * parameters."""
         torch._foreach_lerp_(self.weights, [p.detach() for p in self.parameters], 1 - decay)
 
     def swap(self) -> None:
-        """Exchange the average and the parameters."""
+        """Exchange the averaged and the trained weights."""
         with torch.no_grad():
             for parameter, weight in zip(self.parameters, self.weights, strict=True):
-                kept = parameter.detach().clone()
+                previous = parameter.detach().clone()
                 parameter.copy_(weight)
-                weight.copy_(kept)
+                weight.copy_(previous)
 
 
 class _ClipMeans:
-    """Means over the clips of an epoch, kept on the device until they are asked for."""
+    """Means over the clips of an epoch; values stay on the device until the end, so that no step waits for them."""
 
     def __init__(self) -> None:
         self.values: dict[str, list[Tensor]] = {}
 
     def add(self, losses: Losses) -> None:
-        """Note the values of a few clips."""
+        """Add the values of a micro-batch."""
         total = torch.stack([term.detach() for term in losses.terms.values()]).sum(0)
         for name, value in {**losses.terms, **losses.notes, "loss": total}.items():
             self.values.setdefault(name, []).append(value.detach().float())
 
     def compute_means(self) -> dict[str, tuple[float, int]]:
-        """Name -> mean over the clips that have a value, and their number; a name without any is left out."""
-        found = {}
+        """Return name -> (mean over the clips with a value, their number), without names that have no value."""
+        means = {}
         for name, parts in self.values.items():
-            value = torch.cat(parts)
-            known = value if name == "loss" else value[~value.isnan()]
+            values = torch.cat(parts)
+            known = values if name == "loss" else values[~values.isnan()]
             if len(known):
-                found[name] = float(known.mean()), len(known)
-        return found
+                means[name] = float(known.mean()), len(known)
+        return means
 
 
 def _make_fabric(ctx: FitContext, precision: str) -> Fabric:
-    """The device of this process; of several, with gradients that are averaged over all of them.
+    """Return the Fabric of this process, with DDP if several processes share the fit.
 
-    Which parameters a step leaves without gradient may change, so it is looked up each time. Buffers are equal anyway.
+    A step may leave any parameter without gradient, hence `find_unused_parameters`. Buffers are equal on all ranks.
     """
     accelerator = "cuda" if ctx.device.startswith("cuda") else "cpu"
     if ctx.replica.world_size == 1:
@@ -312,25 +314,25 @@ def _make_fabric(ctx: FitContext, precision: str) -> Fabric:
 
 
 def _make_optimizer(objective: nn.Module, stage: Stage) -> torch.optim.Optimizer:
-    """Adam with decoupled weight decay (or plain), none of it on norms, biases, tokens and positions."""
+    """Return AdamW, or Adam, without weight decay on norms, biases, tokens and positions."""
     decayed: list[nn.Parameter] = []
-    free: list[nn.Parameter] = []
+    undecayed: list[nn.Parameter] = []
     for name, parameter in objective.named_parameters():
         if parameter.requires_grad:
             last = name.rsplit(".", 1)[-1]
-            bare = parameter.ndim <= 1 or "token" in last or "position" in last
-            (free if bare else decayed).append(parameter)
-    groups = [{"params": decayed, "weight_decay": stage.weight_decay}, {"params": free, "weight_decay": 0.0}]
+            exempt = parameter.ndim <= 1 or "token" in last or "position" in last
+            (undecayed if exempt else decayed).append(parameter)
+    groups = [{"params": decayed, "weight_decay": stage.weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
     make: Callable[..., torch.optim.Optimizer] = torch.optim.AdamW if stage.optimizer == "adamw" else torch.optim.Adam
     return make([group for group in groups if group["params"]], lr=stage.lr, fused=True)
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, stage: Stage, step: int, steps: int) -> None:
-    """Linear warm-up over the first share of the steps, then half a cosine down to zero."""
-    ahead = stage.warmup * steps
-    if step < ahead:
-        factor = (step + 1) / (ahead + 1)
+    """Set the learning rate of a step: linear warm-up, then half a cosine down to zero."""
+    warmup = stage.warmup * steps
+    if step < warmup:
+        factor = (step + 1) / (warmup + 1)
     else:
-        factor = 0.5 * (1 + math.cos(math.pi * (step - ahead) / max(1.0, steps - ahead)))
+        factor = 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1.0, steps - warmup)))
     for group in optimizer.param_groups:
         group["lr"] = stage.lr * factor

@@ -1,7 +1,7 @@
-"""Facts of data sets, clips, batches and splits.
+"""Types of data sets, clips, batches, splits and explanations.
 
-Shapes: B clips, S segments, T frames, H x W pixels, F sound frames of 10 ms, M mel bins, C classes.
-Nothing here imports torch at run time, so that registries stay light.
+Shapes: B clips, S segments, T frames, H x W pixels, F audio frames of 10 ms, M mel bins, N tokens, C classes, D width.
+This module does not import torch at run time, so that registries are cheap to import.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 Split = Literal["train", "val", "test"]
 Modality = Literal["video", "audio", "words"]
 
-CLIP_LOSING_ISSUES = frozenset({"missing", "unreadable"})  # kinds of problem that cost the clip that they name
-VALIDATION_FOLDS = 5  # parts that a training list is cut into
+CLIP_LOSING_ISSUES = frozenset({"missing", "unreadable"})  # issues whose clip is not used
+VALIDATION_FOLDS = 5  # of a training list without a validation list
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """The facts of a data set.
+    """Name, classes, licence and splits of a data set.
 
-    `sentiment[c]` is -1, 0 or +1 for class c. `emotions[class]` are the Plutchik emotions that speak for the
-    class, `reasons[class]` says why these; a class that no such emotion speaks for is stated under `unreached`.
+    `sentiment[c]` is -1, 0 or +1 for class c. `emotions[class]` are the Plutchik emotions whose words indicate
+    the class, and `reasons[class]` explains the choice. `unreached` lists the classes that no such emotion indicates.
     """
 
     name: str
@@ -44,31 +44,31 @@ class DatasetInfo:
     unreached: tuple[str, ...] = ()
     reasons: Mapping[str, str] = field(default_factory=dict)
     aliases: Mapping[str, str] = field(default_factory=dict)  # other name of a class, in lower case -> class
-    splits: str = "official lists"  # how train and test are told apart, in a line
-    group: str = "clip"  # what a group is: clip, video, session, drama
-    folds: tuple[int, ...] = (0,)  # what --fold may be; the first is the default
-    fold: str = ""  # what a fold is, where there are several
-    overlap: bool = False  # test splits of two folds share clips, so that runs of several folds are not independent
-    clips: int | None = None  # that the data set is said to have
+    splits: str = "official lists"  # one line on how train and test are split
+    group: str = "clip"  # unit that is never split between train and test: clip, video, session, drama
+    folds: tuple[int, ...] = (0,)  # values of --fold; the first is the default
+    fold: str = ""  # meaning of a fold, if there are several
+    overlap: bool = False  # test splits of two folds share clips, so runs on several folds are not independent
+    clips: int | None = None  # number of clips that the authors state
 
 
 @dataclass(frozen=True)
 class ClipSources:
-    """Where a clip's media are. `frames` is a folder of pictures; `video` one file holding picture and sound."""
+    """Paths of a clip's media: `frames` is a folder of images, `video` a file with video and audio streams."""
 
     frames: Path | None = None
     video: Path | None = None
     audio: Path | None = None
     transcript: Path | None = None
-    text: str = ""  # words without times, where there is no transcript
-    root: Path | None = None  # the data folder, which no link may leave
+    text: str = ""  # transcript without times, if there is no transcript file
+    root: Path | None = None  # data folder; links that leave it are refused
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled clip. `key` is "<Class>/<clip>"; a `group` never straddles splits.
+    """A labelled clip. `key` is "<Class>/<clip>"; clips of a `group` are always in the same split.
 
-    Most data sets know train and test only: `val` is then cut from train, by the seed.
+    If a data set has no validation list, `val` is cut from train by the seed.
     """
 
     key: str
@@ -80,20 +80,20 @@ class Clip:
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a ClipSet is opened: the segments of a clip and the size of their contents."""
+    """Segments and sizes with which the clips of a ClipSet are opened."""
 
-    segments: int  # S, slots a clip is cut into
-    frames: int  # T, frames a segment
-    stride: int  # video frames (1/30 s) from one of the T frames to the next
+    segments: int  # S, segments per clip
+    frames: int  # T, frames per segment
+    stride: int  # video frames (1/30 s) between two of the T frames
     size: int  # H = W, pixels
-    mels: int  # M, mel bins; a segment has F = 100 sound frames of 10 ms
-    training: bool  # random moment, crop, flip and SpecAugment; otherwise nothing is random
-    modalities: tuple[Modality, ...] = ("video", "audio", "words")  # the others are opened as absent
+    mels: int  # M, mel bins; a segment has F = 100 audio frames of 10 ms
+    training: bool  # random start, crop, flip and SpecAugment; otherwise deterministic
+    modalities: tuple[Modality, ...] = ("video", "audio", "words")  # others are opened as absent
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word of the transcript at its time in the clip (seconds)."""
+    """A word of the transcript; times in seconds from the start of the clip."""
 
     text: str
     start: float
@@ -102,25 +102,25 @@ class Word:
 
 @dataclass(frozen=True)
 class OpenedClip:
-    """One opened clip: what `Inputs` holds, without the clip axis."""
+    """An opened clip: the fields of `Inputs` without the clip axis."""
 
     video: torch.Tensor  # (S, T, H, W, 3) uint8
-    audio: torch.Tensor  # (S, F, M) float32, log mel energies as the Kaldi filter bank gives them
-    words: tuple[tuple[Word, ...], ...]  # S x words of the slot
+    audio: torch.Tensor  # (S, F, M) float32, log mel energies of Kaldi's filter bank
+    words: tuple[tuple[Word, ...], ...]  # S x words of the segment
     present: torch.Tensor  # (3,) bool: video, audio, words
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """All that a predictor may see of a batch: never a label."""
+    """Inputs of a predictor for a batch of clips; they contain no label."""
 
     video: torch.Tensor  # (B, S, T, H, W, 3) uint8
     audio: torch.Tensor  # (B, S, F, M) float32
     words: tuple[tuple[tuple[Word, ...], ...], ...]  # B x S x words
-    present: torch.Tensor  # (B, 3) bool: video, audio, words; what is absent is zeros above
+    present: torch.Tensor  # (B, 3) bool: video, audio, words; absent modalities are zeros
 
     def to(self, device: torch.device) -> Inputs:
-        """The same inputs with their tensors on a device."""
+        """Return the inputs with their tensors on a device."""
         return replace(
             self,
             video=self.video.to(device, non_blocking=True),
@@ -131,123 +131,123 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Batch:
-    """Labelled inputs on their way through a training stage."""
+    """Labelled inputs of a training step."""
 
     inputs: Inputs
     target: torch.Tensor  # (B,) int64
     keys: tuple[str, ...]  # B clip keys
     epoch: int  # of the stage, from 0
-    progress: float  # share of the stage's steps already taken, 0 <= progress < 1
+    progress: float  # share of the stage's steps that are done, 0 <= progress < 1
 
 
 @runtime_checkable
 class ClipSet(Protocol):
-    """Labelled clips that can be opened. Workers pickle it, so it holds paths and labels, never media."""
+    """Labelled clips that can be opened. It is pickled for loader workers, so it holds paths and labels, no media."""
 
     @property
     def clips(self) -> tuple[Clip, ...]:
-        """The clips in a fixed order."""
+        """Return the clips in a fixed order."""
 
     def read(self, index: int, sampling: Sampling, rng: RngTree, epoch: int) -> OpenedClip:
-        """Clip `index` opened: the same values for the same (clip, sampling, seed, epoch), in any process."""
+        """Open clip `index`; the values depend only on (clip, sampling, seed, epoch), not on the process."""
 
 
 @dataclass(frozen=True)
 class DataIssue:
-    """Something wrong with the data, told by name: `what` is a short kind, `where` a clip or file."""
+    """A fault in the data."""
 
-    what: str
-    where: str
+    what: str  # short kind, such as "missing"
+    where: str  # clip or file
     why: str
 
 
 class WordOutcome(Protocol):
-    """A word of a clip, and whether a method uses it."""
+    """A word of a clip and whether a method uses it."""
 
     @property
     def text(self) -> str:
-        """The word, or several that belong together."""
+        """Return the word, or several words that belong together."""
 
     @property
     def start(self) -> float:
-        """Seconds from the start of the clip."""
+        """Return its start in seconds from the start of the clip."""
 
     @property
     def dropped(self) -> str | None:
-        """The method's name of the check that dropped the word; None for a word that it uses."""
+        """Return the name of the method's check that dropped the word; None if the method uses it."""
 
 
 @dataclass(frozen=True)
 class MaskSnapshot:
-    """What of a clip's picture or sound is hidden from a masked pass, by token, and what lies under the tokens."""
+    """The masked tokens of a clip's video or audio in one masked pass, and the content that the tokens cover."""
 
-    hidden: torch.Tensor  # (S, N) bool
-    hints: torch.Tensor  # (S, N) bool: ranked highest, and left visible for that
+    hidden: torch.Tensor  # (S, N) bool, masked
+    hints: torch.Tensor  # (S, N) bool, ranked highest and left visible as hints
     grid: tuple[int, ...]  # tokens along (time, height, width), or (bins, time)
-    patch: tuple[int, ...]  # places that a token covers along these axes
-    stride: tuple[int, ...]  # places from one token to the next
+    patch: tuple[int, ...]  # size of a token along these axes
+    stride: tuple[int, ...]  # distance between tokens along these axes
     content: torch.Tensor  # (S, t, H, W, 3) uint8, the first frame of each token; or (S, F, M) log mel energies
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What a model can tell about one clip; what it cannot is None or empty."""
+    """Explanation of a prediction for one clip. Fields that a method does not provide are None or empty."""
 
     curve: torch.Tensor | None  # (S, C) temporal emotion scores
     verdicts: tuple[WordOutcome, ...]
-    recovered: torch.Tensor | None = None  # (S, C) the emotion distribution recovered from the visible tokens
-    feature: torch.Tensor | None = None  # (D,) of the clip as a whole
-    masks: Mapping[str, MaskSnapshot] = field(default_factory=dict)  # "video" and "audio", where they are there
+    recovered: torch.Tensor | None = None  # (S, C) emotion distribution recovered from the visible tokens
+    feature: torch.Tensor | None = None  # (D,) feature of the whole clip
+    masks: Mapping[str, MaskSnapshot] = field(default_factory=dict)  # "video" and "audio", if present
 
 
 @dataclass(frozen=True)
 class PlantedWord:
-    """The sample's truth of one word: `wrong` names the first check that ought to drop it, None for a true word."""
+    """Ground truth of a word in the built-in sample."""
 
     text: str
-    start: float
-    wrong: str | None
+    start: float  # seconds
+    wrong: str | None  # first check that should drop it; None for a correct word
 
 
 @dataclass(frozen=True)
 class SampleTruth:
-    """The sample's truth of one clip: the strength of each class over time, and its planted words."""
+    """Ground truth of a clip of the built-in sample: emotion over time, and planted words."""
 
-    timeline: tuple[tuple[float, int, float], ...]  # (start in s, class, strength 0..1) pieces
+    timeline: tuple[tuple[float, int, float], ...]  # pieces (start in s, class, strength 0..1)
     words: tuple[PlantedWord, ...]
 
 
 @dataclass(frozen=True)
 class DatasetSplits:
-    """A data set made ready for one run. Only `execute` ever holds one, since it alone may see `test`."""
+    """The prepared splits of a data set for one run. Only `bench.execute` uses this type, since it includes `test`."""
 
     info: DatasetInfo
     train: ClipSet
     val: ClipSet
     test: ClipSet
-    fingerprint: str  # of (clip key, label, split): names the split in every record
-    content_hash: str  # hash of the usable clips' media and the preparation's parameters
+    fingerprint: str  # hash of all (clip key, label, split), stored in every record
+    content_hash: str  # hash of the usable clips' media and of the preparation's parameters
     issues: tuple[DataIssue, ...] = ()
-    truth: Mapping[str, SampleTruth] = field(default_factory=dict)  # clip key -> truth; the sample only
-    is_sample: bool = False  # the built-in sample stands in for the real data
+    truth: Mapping[str, SampleTruth] = field(default_factory=dict)  # clip key -> truth; only of the built-in sample
+    is_sample: bool = False  # the built-in sample replaces missing real data
 
 
 @dataclass(frozen=True)
 class SplitRequest:
-    """What a data set is asked for: the splits of one run, prepared for one frame size and mel resolution."""
+    """A request for the splits of one run, prepared at one frame size and mel resolution."""
 
-    folder: Path | None  # of the real data; None = look in the usual places, else the built-in sample
-    cache: Path  # where prepared clips and the sample are kept
+    folder: Path | None  # of the real data; None = search the default folders, else use the built-in sample
+    cache: Path  # folder of prepared clips and of the sample
     size: int  # pixels of a training crop
     mels: int
-    seed: int  # chooses the validation fold, seed mod 5, where the data set itself does not
-    fold: int | None = None  # official list or group left out; None = the card's first
-    report_progress: Callable[[str, int, int], None] = lambda what, done, total: None  # progress of long work
+    seed: int  # selects the validation fold, seed mod 5, if the data set has no validation list
+    fold: int | None = None  # official list or held-out group; None = the first in `DatasetInfo.folds`
+    report_progress: Callable[[str, int, int], None] = lambda what, done, total: None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A registry entry: the card, and how to make a Corpus; heavy modules are imported inside `load`."""
+    """Registry entry of a data set. It is cheap to import: `load` imports decoders when it is called."""
 
     info: DatasetInfo
     load: Callable[[SplitRequest], DatasetSplits]
@@ -255,21 +255,21 @@ class Dataset:
 
 @dataclass(frozen=True)
 class ClipSummary:
-    """A clip as listed, and, once it is prepared, what is in it."""
+    """A listed clip, with its duration and modalities once it is prepared."""
 
     key: str
     target: int
     split: Split
     group: str
     seconds: float | None  # None: not prepared, or not readable
-    words: int = 0  # inside the clip
+    words: int = 0  # number of words in its transcript
     present: tuple[bool, bool, bool] = (False, False, False)  # video, audio, words
-    dropped: bool = False  # a copy of a clip in a later split: never trained or selected on
+    dropped: bool = False  # duplicate of a clip in a later split, excluded from training and selection
 
 
 @dataclass(frozen=True)
 class Thumbnail:
-    """A picture from the middle of a clip."""
+    """A frame from the middle of a clip."""
 
     key: str
     jpeg: bytes
@@ -277,35 +277,35 @@ class Thumbnail:
 
 @dataclass(frozen=True)
 class ClassFacts:
-    """A class in an additional section: a cell for each heading, and a text that explains them."""
+    """Row of a class in an additional section."""
 
     name: str
-    cells: tuple[str | float, ...]  # a share from 0 to 1 is printed in percent
-    why: str
+    cells: tuple[str | float, ...]  # one per heading; a float is a share, printed in percent
+    why: str  # explanation of the cells
 
 
 @dataclass(frozen=True)
 class FactsSection:
-    """A section of a data set's page on what a method finds in the data, class by class."""
+    """An additional section of a data set's page: a table with a row per class, from the view of one method."""
 
     id: str  # of its table
     title: str
-    headings: tuple[str, ...]  # behind that of the classes
+    headings: tuple[str, ...]  # of the columns after the class
     classes: tuple[ClassFacts, ...]
-    meaning: str  # what the headings mean
-    lead: str = ""  # opening words
-    names: str = ""  # that the lead is about, in bold behind it
+    meaning: str  # explanation of the headings
+    lead: str = ""  # introductory text
+    names: str = ""  # printed in bold after the introductory text
 
 
 @dataclass(frozen=True)
 class DatasetSummary:
-    """A data set on this machine."""
+    """Clips, issues and thumbnails of a data set on this machine."""
 
     info: DatasetInfo
     fold: int
-    is_sample: bool  # the built-in sample stands in for the real data
-    clips: tuple[ClipSummary, ...]  # all that are listed, in their order
+    is_sample: bool  # the built-in sample replaces missing real data
+    clips: tuple[ClipSummary, ...]  # all listed clips, in order
     issues: tuple[DataIssue, ...]
     thumbnails: Mapping[str, tuple[Thumbnail, ...]] = field(default_factory=dict)  # class -> a few of its clips
-    sections: tuple[FactsSection, ...] = ()  # additional ones of its page
+    sections: tuple[FactsSection, ...] = ()  # additional sections of its page
     store_bytes: int = 0  # of the prepared store

@@ -1,4 +1,4 @@
-"""Fixtures that every test folder shares."""
+"""Fixtures shared by all test folders."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-# Before torch is imported, and for every process that a test starts: threads that wait for each other sleep. As many
-# test workers as cores would otherwise spin away most of each other's time. `make speed`, which borrows from here,
-# measures what users have.
+# Set before torch is imported, also for the processes of tests: waiting OpenMP threads sleep, since they would
+# otherwise spin and slow down the other test workers. `make speed` imports this module without pytest and measures
+# the defaults.
 if "pytest" in sys.modules:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # or each of some hundred processes compiles our modules anew
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # so that some hundred processes share compiled modules
 
 import pytest
 from filelock import FileLock
@@ -23,8 +23,8 @@ from jaxtyping import install_import_hook
 
 from bench.types import DataIssue, DatasetInfo, Explanation, SplitRequest
 
-pytest_plugins = ["tests.servers", "tests.postgres"]  # real servers, for the tests that ask for one
-install_import_hook("methods", "beartype.beartype")  # the shapes in signatures are checked in every test
+pytest_plugins = ["tests.servers", "tests.postgres"]  # fixtures that start real servers
+install_import_hook("methods", "beartype.beartype")  # check tensor shapes in signatures in every test
 
 ROOT = Path(__file__).resolve().parents[1]
 LONGEST = (
@@ -42,21 +42,21 @@ LONGEST = (
     "tests/test_contracts.py",
     "tests/test_real_input.py",
 )
-"""Files that take longest, which start first, so that both workers end together."""
+"""Slowest test files. They start first, so that all workers end at about the same time."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest files first; the tests of a file keep their order."""
-    rank = {ROOT / name: place for place, name in enumerate(LONGEST)}
+    """Move the slowest files to the front; the order within a file stays."""
+    rank = {ROOT / name: index for index, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))
 
 
 @dataclass
 class Quiet:
-    """A tracker and screen that only remember."""
+    """A Tracker and ProgressReporter that only stores what it receives."""
 
     epochs: list[tuple[str, int, dict[str, float]]] = field(default_factory=list)
-    told: dict[str, dict[str, Explanation]] = field(default_factory=dict)
+    explanations: dict[str, dict[str, Explanation]] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     problems: list[DataIssue] = field(default_factory=list)
 
@@ -82,7 +82,7 @@ class Quiet:
         self.chosen = epochs
 
     def log_explanations(self, stage: str, explanations: dict[str, Explanation]) -> None:
-        self.told[stage] = explanations
+        self.explanations[stage] = explanations
 
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         self.problems.extend(problems)
@@ -95,10 +95,10 @@ def quiet() -> Quiet:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of real clips and lists beside the checkout; tests that want it are skipped where it is absent."""
+    """Return the folder of real clips next to the checkout; skip the test if it does not exist."""
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
-        pytest.skip("no folder of real clips (../shared/data) beside the checkout")
+        pytest.skip("no folder of real clips at ../shared/data")
     return folder
 
 
@@ -107,9 +107,9 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """Makes a folder by name, once for all test workers: the first that asks fills it, the others wait and find it.
+    """Return a function that creates a folder by name once for all test workers; others wait until it is complete.
 
-    Whoever would change what is in it changes a copy.
+    Tests must not change the folder; they change a copy.
     """
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
@@ -128,7 +128,7 @@ def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
 
 
 def draw_sample(results: Path, card: DatasetInfo, clips: int, training: int) -> None:
-    """Draw `clips` clips a class of the built-in sample into a results folder, and prepare them as `quick` has it."""
+    """Generate `clips` clips per class of the built-in sample in a results folder, prepared for the quick preset."""
     from datasets.registry import DATASETS
     from datasets.sample import ensure_sample
 
@@ -141,8 +141,10 @@ def draw_sample(results: Path, card: DatasetInfo, clips: int, training: int) -> 
 
 @pytest.fixture(scope="session")
 def few_drawn(once: Once) -> Path:
-    """A results folder with the first six clips of each class of Ekman-6's sample, five of them for training, drawn and
-    prepared for the quick preset. `lend_sample` gives it to another results folder."""
+    """Return a results folder with six prepared clips per class of Ekman-6's sample, five of them for training.
+
+    `lend_sample` links it into another results folder.
+    """
     from datasets.catalog.ekman6 import INFO
 
     def draw(folder: Path) -> None:
@@ -154,12 +156,12 @@ def few_drawn(once: Once) -> Path:
 
 
 def work_here(patch: pytest.MonkeyPatch) -> None:
-    """Let clips be drawn and prepared in the test's own process: to start a pool takes longer than a few of them do."""
+    """Generate and prepare clips in the test process: for a few clips, starting a pool takes longer."""
     patch.setattr("bench.processes.MIN_POOL_PIECES", 10**6)
 
 
 def lend_sample(drawn: Path, results: Path) -> Path:
-    """The results folder with a drawn sample in it, as if it had been drawn and prepared there; its clips are links."""
+    """Link a generated and prepared sample into a results folder; return the folder."""
     results.mkdir(parents=True, exist_ok=True)
     (results / "sample").symlink_to(drawn / "sample")
 
@@ -172,13 +174,13 @@ def lend_sample(drawn: Path, results: Path) -> Path:
 
 @pytest.fixture
 def prepared_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Clips are drawn and prepared in the test's own process."""
+    """Generate and prepare clips in the test process."""
     work_here(monkeypatch)
 
 
 @pytest.fixture(scope="session")
 def ready_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty MLflow database: a fresh one costs 2 s, a copy next to nothing."""
+    """Return an empty MLflow database to copy, since creating one takes 2 s."""
     from bench.mlflow import MlflowStore
 
     folder = tmp_path_factory.mktemp("mlflow")
@@ -188,6 +190,6 @@ def ready_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def results(tmp_path: Path, ready_mlflow: Path) -> Path:
-    """A results folder with an MLflow database ready."""
+    """Return a results folder with an empty MLflow database."""
     shutil.copy(ready_mlflow, tmp_path / "mlflow.db")
     return tmp_path

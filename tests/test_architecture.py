@@ -1,4 +1,4 @@
-"""The arrows of the design: imports point down, siblings are strangers, the front of the house stays light."""
+"""Tests of the architecture: allowed imports between folders, cheap imports, names and module counts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bench.types import Sampling
 from methods import METHODS, VARIANTS
 from tests.conftest import ROOT
 
-MAY_IMPORT = {
+ALLOWED_IMPORTS = {
     "bench": {"bench"},
     "methods": {"methods", "bench"},
     "datasets": {"datasets", "bench"},
@@ -39,8 +39,8 @@ COMMON = {
 }
 """Fields of configs whose names are common words."""
 PARTS = {"lexicon", "lexica", "cue", "cues", "verify", "verified", "verification", "senticnet", "nrc"}
-"""What a method reads words with; as parts of names, too."""
-FILES = [path for folder in MAY_IMPORT for path in sorted((ROOT / folder).rglob("*.py"))]
+"""Terms of MART's text processing, also searched as parts of names."""
+FILES = [path for folder in ALLOWED_IMPORTS for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
 def imported(path: object) -> set[str]:
@@ -59,13 +59,13 @@ def test_imports_point_down():
     wrong = []
     for path in FILES:
         home = path.relative_to(ROOT).parts[0]
-        ours = {name.split(".")[0] for name in imported(path)} & set(MAY_IMPORT)
-        wrong += [f"{path} imports {name}" for name in ours - MAY_IMPORT[home]]
+        ours = {name.split(".")[0] for name in imported(path)} & set(ALLOWED_IMPORTS)
+        wrong += [f"{path} imports {name}" for name in ours - ALLOWED_IMPORTS[home]]
     assert len(FILES) > 90 and wrong == []
 
 
 def words(text: str) -> Iterator[str]:
-    """Every word and name of a text, and the parts of names that are written together."""
+    """Yield every word and name of a text, and those parts of compound names that are in PARTS."""
     for word in re.findall(r"\w+", text):
         yield word
         yield from (part for part in re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).lower().split("_") if part in PARTS)
@@ -82,13 +82,13 @@ def test_no_method_is_known_by_name_or_by_its_values(folder: str):
     for path in sorted((ROOT / folder).rglob("*")):
         if path.suffix in (".py", ".js", ".css", ".json"):
             name = str(path.relative_to(ROOT))
-            if said := known.intersection(words(name + path.read_text())):
-                found[name] = said
+            if matches := known.intersection(words(name + path.read_text())):
+                found[name] = matches
     assert found == {}
 
 
 def modules() -> dict[str, ast.Module]:
-    """Name -> syntax tree of every module."""
+    """Return name -> syntax tree of every module."""
     names = {path: ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in FILES}
     return {name: ast.parse(path.read_text()) for path, name in names.items()}
 
@@ -110,14 +110,14 @@ def test_no_modules_import_each_other_in_a_circle():
     assert left == {}
 
 
-def test_imports_stand_at_the_top_of_modules():
+def test_imports_are_at_the_top_of_modules():
     inside = [
-        ast.unparse(one)
+        ast.unparse(node)
         for tree in modules().values()
         for function in ast.walk(tree)
         if isinstance(function, ast.FunctionDef)
-        for one in ast.walk(function)
-        if isinstance(one, ast.Import | ast.ImportFrom)
+        for node in ast.walk(function)
+        if isinstance(node, ast.Import | ast.ImportFrom)
     ]
     guarded = [
         node
@@ -137,7 +137,7 @@ def test_every_module_opens_with_a_sentence():
     wrong = []
     for path in FILES:
         doc = ast.get_docstring(ast.parse(path.read_text()))
-        if not (doc and doc.split("\n\n")[0].rstrip().endswith((".", ":", "?"))):  # a study opens with its question
+        if not (doc and doc.split("\n\n")[0].rstrip().endswith((".", ":", "?"))):  # studies open with their question
             wrong.append(str(path))
     assert wrong == []
 
@@ -147,8 +147,8 @@ def test_no_module_of_ours_hides_an_installed_one():
 
     installed = {name for names in importlib.metadata.packages_distributions() for name in [names]}
     assert not ({"bench", "methods", "studies", "reports"} & installed)
-    for folder in MAY_IMPORT:
-        assert (ROOT / folder / "__init__.py").exists(), f"{folder}/ wants an __init__.py, or bench.py shadows it"
+    for folder in ALLOWED_IMPORTS:
+        assert (ROOT / folder / "__init__.py").exists(), f"{folder}/ needs an __init__.py, or bench.py shadows it"
 
 
 def loaded_by(code: str) -> set[str]:
@@ -162,7 +162,7 @@ def loaded_by(code: str) -> set[str]:
     return {name.split(".")[0] for name in done.stdout.split()}
 
 
-def test_the_front_door_and_the_registries_load_nothing_heavy():
+def test_the_command_line_and_the_registries_load_nothing_heavy():
     loaded = loaded_by("import studies.cli.main, studies.requests, methods, datasets.registry")
     assert not loaded & {"torch", "mlflow", "optuna", "av", "sklearn", "pandas", "timm"}
 

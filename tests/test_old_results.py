@@ -1,6 +1,6 @@
-"""Results that version 0.1 left are read by every later version: listed, reported, checked, predicted from.
+"""Tests that results of version 0.1 can still be listed, reported, checked and used for prediction.
 
-`python -m tests.guard results` checks more of them, and more slowly.
+`python -m tests.guard results` checks more of them and takes longer.
 """
 
 from __future__ import annotations
@@ -32,35 +32,35 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def wanted() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(NUMBERS.read_text())
-    return found
+def expected() -> dict[str, Any]:
+    numbers: dict[str, Any] = json.loads(NUMBERS.read_text())
+    return numbers
 
 
 def holds(check: Check) -> None:
     assert check.ok, "; ".join(check.faults)
 
 
-def test_records_are_read_with_their_scores(results, wanted):
-    holds(check_records(results, wanted))
+def test_records_are_read_with_their_scores(results, expected):
+    holds(check_records(results, expected))
 
 
 def test_old_results_are_listed(results):
     holds(check_list(results))
 
 
-def test_a_study_is_reported_with_the_same_numbers_and_they_hold(results, wanted):
-    holds(check_report(results, "study", wanted))
+def test_a_study_is_reported_with_the_same_numbers_and_they_hold(results, expected):
+    holds(check_report(results, "study", expected))
     holds(recompute_report(results, "study"))
 
 
-def test_a_failed_run_is_reported_as_failed(results, wanted):
-    holds(check_report(results, "named data", wanted))
+def test_a_failed_run_is_reported_as_failed(results, expected):
+    holds(check_report(results, "named data", expected))
 
 
-def test_a_model_predicts_the_same_of_a_clip(results, wanted):
-    holds(check_predict(results, wanted))
+def test_a_model_predicts_the_same_scores_for_a_clip(results, expected):
+    holds(check_predict(results, expected))
 
 
-def test_the_trials_of_a_search_are_read(results, wanted):
-    holds(check_trials(results, wanted))
+def test_the_trials_of_a_search_are_read(results, expected):
+    holds(check_trials(results, expected))

@@ -1,4 +1,4 @@
-"""The real command line with the toy method and the toy data set in its registries, in spawned workers too."""
+"""The command line with the toy method and the toy data set registered, also in spawned workers."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""Toy doubles for tests: clips of pure numbers, and a method of one linear layer that can be made to take its time."""
+"""Toy doubles for tests: clips of random numbers, and a one-layer method that can be slow or fail on request."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ CARD = DatasetInfo(
 
 @dataclass(frozen=True)
 class NumberClips:
-    """Clips whose sound is a constant that tells their class through noise."""
+    """Clips whose audio is the class index plus noise."""
 
     clips: tuple[Clip, ...]
-    pause: float = 0.0  # seconds a read takes
+    pause: float = 0.0  # seconds per read
 
     def read(self, index: int, sampling: Sampling, streams: RngTree, epoch: int) -> OpenedClip:
         import torch
@@ -62,7 +62,7 @@ class NumberClips:
 
 
 def number_clips(split: str, per_class: int, card: DatasetInfo = CARD) -> NumberClips:
-    """`per_class` clips of each class, named after their split."""
+    """Return `per_class` clips of each class, named after their split."""
     return NumberClips(
         tuple(
             Clip(f"{name}/{split}{i}", label, "test" if split == "test" else "train", f"{split}{i}")
@@ -89,7 +89,7 @@ class ToyConfig(Config):
     ema: float = Field(0.5, ge=0, lt=1)
     drop: float = Field(0.2, ge=0, lt=1)
     pause: float = Field(0.0, ge=0, description="seconds a forward pass takes")
-    fail: str = Field("", description="what goes wrong: '', 'error', 'nan', 'memory', ...")
+    fail: str = Field("", description="simulated failure: '', 'error', 'nan', 'memory', ...")
 
 
 def sampling(config: ToyConfig, training: bool) -> Sampling:
@@ -101,7 +101,7 @@ def build(config: ToyConfig, card: DatasetInfo) -> Any:
     from torch import nn
 
     class Linear(nn.Module):
-        """Scores from the mean sound of a clip, with dropout so that the global generator matters."""
+        """A linear layer on the mean audio of a clip, with dropout, which uses the global generator."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -138,7 +138,7 @@ def fit(config: ToyConfig, card: DatasetInfo, train: Any, val: Any, streams: Rng
         def forward(self, batch: Any) -> Losses:
             time.sleep(config.pause)
             if config.fail == "error":
-                raise RuntimeError("the toy broke as asked")
+                raise RuntimeError("the toy failed as configured")
             if config.fail == "memory" and len(batch.keys) > 2:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate what is not there")
             if config.fail == "data":

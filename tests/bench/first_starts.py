@@ -1,7 +1,7 @@
-"""Kill the first start on an empty results folder at many moments, and see that the next start works.
+"""Kill the first start on an empty results folder at many moments, and check that the next start works.
 
-`python -m tests.bench.first_starts MOMENTS` prints what went wrong as JSON. It is a process of its own because it
-forks: what is imported once serves every start.
+`python -m tests.bench.first_starts MOMENTS` prints the faults as JSON. It runs as a separate process because it forks,
+so that imports are only paid for once.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ import optuna
 from bench.mlflow import MlflowStore
 from studies.storage import Storage, make_storage_url
 
-MOST = 6  # times as many kills, where the first start was that much faster than the others
-FULL = 3  # next starts that make everything from nothing; the others find a database or would do the same
+MOST = 6  # limit of kills, as a multiple of MOMENTS, if later starts are slower than the first
+FULL = 3  # starts that are checked although no database exists yet; more would repeat the same check
 
 
 def start(results: Path) -> None:
@@ -35,7 +35,7 @@ def start(results: Path) -> None:
 
 
 def forked(call: Callable[[], None], after: float | None = None) -> bool:
-    """Make a call in a process of its own, killed after so many seconds; return whether it ended well."""
+    """Run a call in a forked process, killed after `after` seconds; return whether it succeeded."""
     child = os.fork()
     if child == 0:
         code = 1
@@ -53,17 +53,17 @@ def forked(call: Callable[[], None], after: float | None = None) -> bool:
 
 
 def check(results: Path, full: bool) -> list[str]:
-    """Return what is wrong with a folder after a killed start."""
+    """Return the faults of a folder after a killed start."""
     there = [name for name in ("mlflow.db", "optuna.db") if (results / name).exists()]
     if not full and len(there) < 2:
         return []
     wrong = [] if forked(lambda: start(results)) else [f"the next start fails with {there}"]
-    odd = [path.name for path in results.iterdir() if path.name.startswith(".") or "broken" in path.name]
-    return wrong + [f"{name} is left" for name in odd]
+    leftovers = [path.name for path in results.iterdir() if path.name.startswith(".") or "broken" in path.name]
+    return wrong + [f"{name} is left" for name in leftovers]
 
 
 def main(moments: int) -> None:
-    """Kill as many starts, at moments spread evenly over one; and more, later ones, until one had made a database."""
+    """Kill starts at moments spread evenly over one start, and later ones until one has created a database."""
     logging.disable(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     wrong: list[str] = []
@@ -72,7 +72,7 @@ def main(moments: int) -> None:
         began = time.monotonic()
         assert forked(lambda: start(whole))
         seconds, moment, made, full = time.monotonic() - began, 0, 0, 0
-        while moment < moments or (not made and moment < MOST * moments):  # a busy machine may have become slower
+        while moment < moments or (not made and moment < MOST * moments):  # a busy machine may be slower now
             results = Path(name) / str(moment)
             forked(lambda results=results: start(results), after=seconds * moment / moments)  # type: ignore[misc]
             begun = results.exists()

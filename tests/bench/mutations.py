@@ -1,4 +1,4 @@
-"""Records as a hostile or broken server may send them: a record's JSON changed at random places in random ways."""
+"""Random mutations of a record's JSON, as a hostile or broken server may send it."""
 
 from __future__ import annotations
 
@@ -18,56 +18,56 @@ VALUES: tuple[Any, ...] = (
 
 
 def nested(depth: int) -> Any:
-    """Return lists within lists."""
+    """Return a value in `depth` nested lists."""
     value: Any = 1
     for _ in range(depth):
         value = [value]
     return value
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Yield the path of every value in a JSON value but the outermost."""
+def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of every value inside a JSON value."""
     pairs = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for name, one in pairs:
+    for name, item in pairs:
         yield (*path, name)
-        yield from places(one, (*path, name))
+        yield from paths(item, (*path, name))
 
 
 def mutated(record: str, dice: random.Random) -> str:
-    """Return a record's text with one to three changes; in half of them its key follows from its spec again."""
+    """Return a record's text with one to three changes; half of the texts have the key of their changed spec."""
     raw = json.loads(record)
     for _ in range(dice.randint(1, 3)):
         change(raw, dice)
     if dice.random() < 0.5:
         make_consistent(raw)
     text = json.dumps(raw)
-    if dice.random() < 0.1:  # a file that was cut short, or in which bytes were lost
+    if dice.random() < 0.1:  # a truncated file, or one with missing bytes
         start = dice.randrange(len(text))
         text = text[:start] + text[start + dice.randint(1, len(text)) :]
     return text
 
 
 def change(raw: dict[str, Any], dice: random.Random) -> None:
-    """Change a JSON object at one place, chosen so that small fields are changed as often as those in long lists."""
+    """Change one value of a JSON object; fields with few values are as likely as long lists."""
     top = dice.choice(sorted(raw))
-    inner = [path for path in places(raw) if path[0] == top]
-    *way, last = dice.choice(inner)
-    place: Any = raw
-    for name in way:
-        place = place[name]
+    inner = [path for path in paths(raw) if path[0] == top]
+    *parents, last = dice.choice(inner)
+    parent: Any = raw
+    for name in parents:
+        parent = parent[name]
     kind = dice.choice(("value", "value", "value", "delete", "name", "deep"))
     if kind == "value":
-        place[last] = dice.choice(VALUES)
+        parent[last] = dice.choice(VALUES)
     elif kind == "deep":
-        place[last] = nested(dice.choice((3, 9, 100)))
+        parent[last] = nested(dice.choice((3, 9, 100)))
     elif kind == "delete":
-        del place[last]
-    elif isinstance(place, dict):
-        place[dice.choice(NAMES)] = place.pop(last)
+        del parent[last]
+    elif isinstance(parent, dict):
+        parent[dice.choice(NAMES)] = parent.pop(last)
 
 
 def make_consistent(raw: Any) -> None:
-    """Give a record the key that follows from its spec, where there is one."""
+    """Set the key of a record to that of its spec, if the spec is valid."""
     try:
         raw["key"] = RunSpec(**raw["spec"]).key
     except (KeyError, TypeError, ValueError, AttributeError):

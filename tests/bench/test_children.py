@@ -1,4 +1,4 @@
-"""Child processes: a script that its own workers import does not do its work once more."""
+"""Tests of child processes: a script without a main guard does not run its work again in its workers."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ raise SystemExit(worker.exitcode)
 def test_a_worker_that_imports_an_unguarded_script_ends_with_one_clear_error(tmp_path: Path) -> None:
     script = tmp_path / "study.py"
     script.write_text(f"import sys; sys.path.insert(0, {str(ROOT)!r})\n{WITHOUT_GUARD}")
-    told = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
-    assert told.stdout == "at work\n" and told.returncode == 1
-    assert "ConfigError: a script that starts runs wants its work under `if __name__ ==" in told.stderr
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "at work\n" and done.returncode == 1
+    assert "ConfigError: a script that starts runs must call them under `if __name__ ==" in done.stderr
 
 
 def test_data_are_not_loaded_in_a_process_that_is_half_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Failures have classes; the one that can be helped is tried once more with half the clips at once."""
+"""Tests of failed runs: kinds of failure, and the retry with half the micro-batch after out of memory."""
 
 from pathlib import Path
 
@@ -12,35 +12,35 @@ from tests.toys import TOY, TOY_DATA, ToyConfig
 
 
 @pytest.fixture
-def desk(results: Path, quiet) -> RunEnvironment:
-    return RunEnvironment(results, MlflowStore(results), quiet, lambda *given: [], threads=1)
+def environment(results: Path, quiet) -> RunEnvironment:
+    return RunEnvironment(results, MlflowStore(results), quiet, lambda *args: [], threads=1)
 
 
-def ask(**values) -> RunRequest:
+def make_request(**values) -> RunRequest:
     return RunRequest("toy", TOY, ToyConfig(epochs=2, drop=0.0, **values), "quick", TOY_DATA, 0)
 
 
 @pytest.mark.parametrize(("fail", "kind"), [("error", "other"), ("nan", "nan"), ("data", "data"), ("scores", "nan")])
-def test_every_failure_has_a_class_and_no_score(desk, fail, kind):
-    record = execute(ask(fail=fail), desk).record
+def test_every_failure_has_a_class_and_no_score(environment, fail, kind):
+    record = execute(make_request(fail=fail), environment).record
     assert record.error is not None and record.error.kind == kind and record.scores == {}
 
 
-def test_a_run_out_of_memory_goes_on_with_half_the_clips_at_once_and_says_so(desk, quiet):
-    outcome = execute(ask(fail="memory", batch=4), desk)
+def test_a_run_out_of_memory_is_retried_with_half_the_micro_batch_and_reports_it(environment, quiet):
+    outcome = execute(make_request(fail="memory", batch=4), environment)
     assert outcome.record.error is None and outcome.record.provenance["micro_batch"] == 2
     assert any("out of memory" in line for line in quiet.notices)
-    assert outcome.record.attempt == 2  # the first try is counted
-    whole = execute(ask(batch=4), desk).record
+    assert outcome.record.attempt == 2  # the first attempt is counted
+    whole = execute(make_request(batch=4), environment).record
     assert outcome.record.scores["test/loss"] == pytest.approx(whole.scores["test/loss"], abs=1e-5)
 
 
-def test_a_run_that_is_out_of_memory_twice_has_failed(desk):
-    record = execute(ask(fail="memory", batch=8), desk).record
+def test_a_run_that_is_out_of_memory_twice_has_failed(environment):
+    record = execute(make_request(fail="memory", batch=8), environment).record
     assert record.error is not None and record.error.kind == "out of memory" and record.attempt == 2
 
 
-def test_a_run_of_one_clip_at_a_time_cannot_be_halved(desk):
+def test_a_run_of_one_clip_at_a_time_cannot_be_halved(environment):
     assert halve_micro_batch(ToyConfig(batch=1), None) == 0
     assert halve_micro_batch(ToyConfig(batch=8), None) == 4 and halve_micro_batch(ToyConfig(batch=8), 4) == 2
 
@@ -57,7 +57,7 @@ def test_a_run_of_one_clip_at_a_time_cannot_be_halved(desk):
         (ValueError("x"), "other"),
     ],
 )
-def test_what_broke_is_told_by_its_class(error, kind):
+def test_errors_are_classified(error, kind):
     assert classify_failure(error).kind == kind
 
 
@@ -66,9 +66,9 @@ def test_a_users_mistake_is_no_failure_of_the_run():
         classify_failure(ConfigError("x"))
 
 
-def test_the_mlflow_run_of_a_failed_run_tells_why(desk):
-    outcome = execute(ask(fail="error"), desk)
-    client = desk.store.connect()
+def test_the_mlflow_run_of_a_failed_run_has_the_reason(environment):
+    outcome = execute(make_request(fail="error"), environment)
+    client = environment.store.connect()
     run = client.get_run(outcome.run_id)
-    assert run.info.status == "FAILED" and "the toy broke as asked" in run.data.tags["bench.message"]
+    assert run.info.status == "FAILED" and "the toy failed as configured" in run.data.tags["bench.message"]
     assert [file.path for file in client.list_artifacts(outcome.run_id)] == ["traceback.txt"]

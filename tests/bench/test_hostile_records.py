@@ -1,4 +1,4 @@
-"""Records that others made: whatever they say, nothing outside a run's folder is read, moved, uploaded or written."""
+"""Tests of untrusted records: no file outside the run folder is read, moved, uploaded or written."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from studies.cli.main import main
 from studies.search import Budget
 from studies.select import read_records
 from tests.bench.mutations import change, mutated, sha
-from tests.bench.test_execute import ask
-from tests.bench.test_store import AWAY, desk_at
+from tests.bench.test_execute import make_request
+from tests.bench.test_store import UNREACHABLE, make_environment
 from tests.conftest import Quiet
 from tests.reports.made import make_run
 from tests.studies.search.test_search import make_search, run_out
@@ -45,7 +45,7 @@ ESCAPES = (
     "é",
     "x" * 101,
 )
-OWN = ("record.json", "RECORD.json", "mlflow.json", "log", "checkpoints", "failed-1.json", "superseded-2")
+RESERVED = ("record.json", "RECORD.json", "mlflow.json", "log", "checkpoints", "failed-1.json", "superseded-2")
 SECRET = b"a private key"
 
 
@@ -57,7 +57,7 @@ def uri(tmp_path, ready_mlflow):
 
 @pytest.fixture
 def secret(tmp_path):
-    """A file beside the runs of the results folder `b`, that no record of a run may reach."""
+    """Write a file next to the runs of the results folder `b`, which no record may access."""
     path = tmp_path / "b" / "secret"
     path.parent.mkdir()
     path.write_bytes(SECRET)
@@ -67,24 +67,24 @@ def secret(tmp_path):
 @pytest.fixture(scope="module")
 def once(tmp_path_factory):
     folder = tmp_path_factory.mktemp("once")
-    return execute(ask(epochs=1), desk_at(folder, Quiet(), AWAY)).record, folder
+    return execute(make_request(epochs=1), make_environment(folder, Quiet(), UNREACHABLE)).record, folder
 
 
 @pytest.fixture
 def made(tmp_path, once):
-    """A record that was made on another machine, and its folder there."""
+    """Return a record of another machine and its folder there."""
     record, folder = once
     shutil.copytree(folder, tmp_path / "a")
     return record, tmp_path / "a" / "runs" / record.key
 
 
 def with_files(record: Record, names: dict[str, str]) -> str:
-    """The text of the record with other files."""
+    """Return the text of the record with additional files."""
     return replace(record, files={**record.files, **names}).to_json()
 
 
 def publish(uri: str, text: str | bytes, folder: Path | None = None, key: str | None = None) -> None:
-    """Do as a hostile machine would: publish any text as a record, with whatever lies in a folder."""
+    """Publish any text as a record, with the files of a folder, as a hostile machine could."""
     from mlflow import MlflowClient
 
     data = text.encode() if isinstance(text, str) else text
@@ -100,31 +100,31 @@ def publish(uri: str, text: str | bytes, folder: Path | None = None, key: str | 
 
 
 def plant(results: Path, text: str, key: str, folder: Path) -> RunFolder:
-    """Put a record's text and the files of a run into a results folder, as an older version may have pulled them."""
-    place = results / "runs" / key
-    shutil.copytree(folder, place)
-    (place / RECORD_FILE).write_text(text)
-    (place / "mlflow.json").unlink(missing_ok=True)
-    return RunFolder(place)
+    """Write a record's text and the files of a run into a results folder, as an older version may have pulled them."""
+    target = results / "runs" / key
+    shutil.copytree(folder, target)
+    (target / RECORD_FILE).write_text(text)
+    (target / "mlflow.json").unlink(missing_ok=True)
+    return RunFolder(target)
 
 
 def everything(folder: Path) -> dict[str, str]:
-    """Every file below a folder but locks, and its sha256."""
+    """Return the sha256 of every file below a folder, except locks."""
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.suffix != ".lock"]
     return {str(path.relative_to(folder)): sha256(path) for path in files}
 
 
 def uploaded(uri: str) -> list[bytes]:
-    """The contents of all files that a database's artifact folder holds."""
+    """Return the contents of all files in the artifact folder of a database."""
     folder = Path(uri.removeprefix("sqlite:///")).parent / "artifacts"
     return [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
 
 
-def one_line(skipped: list[str]) -> bool:
+def is_one_line(skipped: list[str]) -> bool:
     return len(skipped) == 1 and skipped[0].isprintable() and len(skipped[0]) < 500
 
 
-@pytest.mark.parametrize("name", [*ESCAPES, *OWN], ids=ascii)
+@pytest.mark.parametrize("name", [*ESCAPES, *RESERVED], ids=ascii)
 def test_a_record_may_only_list_files_of_its_own_folder(made, name):
     record, _ = made
     assert not is_artifact_name(name)
@@ -143,7 +143,7 @@ def test_pulling_a_record_that_names_files_elsewhere_brings_nothing(tmp_path, ma
     record, folder = made
     publish(uri, with_files(record, {"../../secret": sha256(secret)}), folder)
     done = sync(MlflowStore(tmp_path / "b", uri))
-    assert done.pulled == 0 and one_line(done.skipped)
+    assert done.pulled == 0 and is_one_line(done.skipped)
     assert everything(tmp_path / "b" / "runs") == {}
     assert secret.read_bytes() == SECRET
 
@@ -152,7 +152,7 @@ def test_pushing_a_record_that_names_files_elsewhere_uploads_nothing(tmp_path, m
     record, folder = made
     plant(tmp_path / "b", with_files(record, {"../../secret": sha256(secret)}), record.key, folder)
     done = sync(MlflowStore(tmp_path / "b", uri))
-    assert done.pushed == 0 and one_line(done.skipped)
+    assert done.pushed == 0 and is_one_line(done.skipped)
     assert SECRET not in uploaded(uri) and secret.read_bytes() == SECRET
 
 
@@ -164,42 +164,42 @@ def test_a_run_whose_record_names_files_elsewhere_publishes_and_moves_nothing(
     plant(tmp_path / "b", with_files(record, {"../../secret": sha256(secret)}), record.key, folder)
     before = everything(tmp_path / "b" / "runs")
     with pytest.raises(StoreError, match="move it away") as raised:
-        execute(ask(epochs=1), replace(desk_at(tmp_path / "b", quiet, uri), fresh=fresh))
+        execute(make_request(epochs=1), replace(make_environment(tmp_path / "b", quiet, uri), fresh=fresh))
     assert str(raised.value).isprintable() and secret.read_bytes() == SECRET
     assert everything(tmp_path / "b" / "runs") == before and not uploaded(uri)
 
 
 def test_a_file_that_is_not_the_one_of_its_record_is_not_pushed(tmp_path, made, uri):
     record, folder = made
-    place = plant(tmp_path / "b", record.to_json(), record.key, folder).path
-    (place / PREDICTIONS_FILE).write_bytes(SECRET)
+    target = plant(tmp_path / "b", record.to_json(), record.key, folder).path
+    (target / PREDICTIONS_FILE).write_bytes(SECRET)
     done = sync(MlflowStore(tmp_path / "b", uri))
-    assert done.pushed == 0 and one_line(done.skipped) and PREDICTIONS_FILE in done.skipped[0]
+    assert done.pushed == 0 and is_one_line(done.skipped) and PREDICTIONS_FILE in done.skipped[0]
     assert SECRET not in uploaded(uri)
 
 
 def test_links_are_not_followed(tmp_path, made, uri, secret):
     record, folder = made
-    place = plant(tmp_path / "b", with_files(record, {PREDICTIONS_FILE: sha256(secret)}), record.key, folder).path
-    (place / PREDICTIONS_FILE).unlink()
-    (place / PREDICTIONS_FILE).symlink_to(secret)
+    target = plant(tmp_path / "b", with_files(record, {PREDICTIONS_FILE: sha256(secret)}), record.key, folder).path
+    (target / PREDICTIONS_FILE).unlink()
+    (target / PREDICTIONS_FILE).symlink_to(secret)
     done = sync(MlflowStore(tmp_path / "b", uri))
-    assert done.pushed == 0 and one_line(done.skipped) and SECRET not in uploaded(uri)
-    (place / PREDICTIONS_FILE).unlink()
-    (place / RECORD_FILE).replace(tmp_path / "elsewhere")
-    (place / RECORD_FILE).symlink_to(tmp_path / "elsewhere")
+    assert done.pushed == 0 and is_one_line(done.skipped) and SECRET not in uploaded(uri)
+    (target / PREDICTIONS_FILE).unlink()
+    (target / RECORD_FILE).replace(tmp_path / "elsewhere")
+    (target / RECORD_FILE).symlink_to(tmp_path / "elsewhere")
     assert "link" in sync(MlflowStore(tmp_path / "b", uri)).skipped[0]
-    shutil.move(place, tmp_path / "moved")
-    place.symlink_to(tmp_path / "moved")
+    shutil.move(target, tmp_path / "moved")
+    target.symlink_to(tmp_path / "moved")
     assert "link" in sync(MlflowStore(tmp_path / "b", uri)).skipped[0]
 
 
-def test_one_hostile_record_does_not_hold_up_the_others(tmp_path, made, uri, quiet):
+def test_one_hostile_record_does_not_block_the_others(tmp_path, made, uri, quiet):
     record, folder = made
     publish(uri, with_files(record, {"../x": "0" * 64}), folder)
-    execute(ask(epochs=1, seed=1), desk_at(tmp_path / "a", quiet, uri))
+    execute(make_request(epochs=1, seed=1), make_environment(tmp_path / "a", quiet, uri))
     done = sync(MlflowStore(tmp_path / "b", uri))
-    assert done.pulled == 1 and one_line(done.skipped)
+    assert done.pulled == 1 and is_one_line(done.skipped)
 
 
 def test_a_file_that_the_server_does_not_have_is_one_line(tmp_path, made, uri):
@@ -208,7 +208,7 @@ def test_a_file_that_the_server_does_not_have_is_one_line(tmp_path, made, uri):
     publish(uri, record.to_json(), folder)
     store = MlflowStore(tmp_path / "b", uri)
     done = sync(store)
-    assert done.pulled == 0 and one_line(done.skipped) and store.unavailable_reason is None
+    assert done.pulled == 0 and is_one_line(done.skipped) and store.unavailable_reason is None
 
 
 def test_a_folder_of_this_machine_that_a_server_names_is_neither_read_nor_written(tmp_path, made, monkeypatch):
@@ -223,7 +223,7 @@ def test_a_folder_of_this_machine_that_a_server_names_is_neither_read_nor_writte
     store = MlflowStore(tmp_path, "http://127.0.0.1:9")
     monkeypatch.setattr(store, "connect", Client)
     for location in (str(tmp_path), f"file://{tmp_path}", f"file:{tmp_path}", "models:/x", "runs:/x", "", "~", "C:/x"):
-        with pytest.raises(StoreError, match="not a server's place"):
+        with pytest.raises(StoreError, match="which other machines cannot reach"):
             store.check_location(location)
     for scheme in REMOTE_SCHEMES:
         store.check_location(f"{scheme}:/0/x/artifacts")
@@ -243,7 +243,7 @@ def texts(record: Record, seed: int, count: int) -> list[str]:
 
 
 def key_in(text: str) -> str | None:
-    """The key that a text names, where that is a folder's name."""
+    """Return the key of a record's text if it can be a folder name, else None."""
     try:
         key = json.loads(text)["key"]
     except (ValueError, KeyError, TypeError, RecursionError):
@@ -272,16 +272,16 @@ def test_a_thousand_mutations_of_a_record_stop_no_report_no_list_and_no_sync(
     monkeypatch.setenv("COLUMNS", "200")
     shutil.copy(ready_mlflow, tmp_path / "mlflow.db")
     good = [make_run(tmp_path, arm, clips=12, seed=seed) for arm in ("mart", "mbt") for seed in (0, 1)]
-    places = set()
+    used = set()
     for number, text in enumerate(texts(good[0], 1, MUTATIONS)):
         key = key_in(text) or f"{number:020x}"
-        place = tmp_path / "runs" / (key if key not in places and key != good[0].key else f"{number:020x}")
-        place.mkdir(exist_ok=True)
-        places.add(place.name)
-        (place / ("failed-1.json" if number % 10 == 0 else RECORD_FILE)).write_text(text, errors="surrogatepass")
+        target = tmp_path / "runs" / (key if key not in used and key != good[0].key else f"{number:020x}")
+        target.mkdir(exist_ok=True)
+        used.add(target.name)
+        (target / ("failed-1.json" if number % 10 == 0 else RECORD_FILE)).write_text(text, errors="surrogatepass")
     found, passed = read_records(tmp_path)
     trials = MUTATIONS + len(good) - len(found) - len(passed)
-    assert len(found) >= len(good) and 0 <= trials <= MUTATIONS / 20  # a trial of a search is none of a report's runs
+    assert len(found) >= len(good) and 0 <= trials <= MUTATIONS / 20  # reports do not list trials of a search
     assert all(line.isprintable() and len(line) < 500 for line in passed)
     assert main(["list", "--results", str(tmp_path)]) == 0
     assert main(["report", "comparison", "--results", str(tmp_path), "--out", str(tmp_path / "out")]) == 0
@@ -292,13 +292,13 @@ def test_a_thousand_mutations_of_a_record_stop_no_report_no_list_and_no_sync(
 
 def test_a_run_meets_a_thousand_mutations_of_its_record_without_a_traceback(tmp_path, made, quiet):
     record, folder = made
-    place = plant(tmp_path / "b", record.to_json(), record.key, folder).path
-    desk = desk_at(tmp_path / "b", quiet, AWAY)
+    target = plant(tmp_path / "b", record.to_json(), record.key, folder).path
+    environment = make_environment(tmp_path / "b", quiet, UNREACHABLE)
     outcomes = Counter()
     for text in texts(record, 2, MUTATIONS):
-        (place / RECORD_FILE).write_text(text, errors="surrogatepass")
+        (target / RECORD_FILE).write_text(text, errors="surrogatepass")
         try:
-            outcomes["found"] += execute(ask(epochs=1), desk).already_done
+            outcomes["found"] += execute(make_request(epochs=1), environment).already_done
         except StoreError as error:
             assert str(error).isprintable()
             outcomes["refused"] += 1
@@ -320,14 +320,14 @@ def test_mutations_of_a_record_that_a_server_sends_are_pulled_or_skipped_in_one_
 
 
 def test_a_shared_database_of_a_search_can_only_name_folders_of_runs(results, quiet):
-    search = make_search(desk_at(results, quiet), Budget(trials=1))
-    run_out(search, desk_at(results, quiet))
+    search = make_search(make_environment(results, quiet), Budget(trials=1))
+    run_out(search, make_environment(results, quiet))
     (key,) = search.find_best_trial().keys
     named = json.dumps(["../../x", 3, key, f"{key}/.."])
     with closing(sqlite3.connect(results / "optuna.db")) as database:
         database.execute("UPDATE trial_user_attributes SET value_json = ? WHERE key = 'keys'", (named,))
         database.commit()
-    again = make_search(desk_at(results, quiet), Budget(trials=1))
+    again = make_search(make_environment(results, quiet), Budget(trials=1))
     assert again.find_best_trial().keys == [key]
 
 

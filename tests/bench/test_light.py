@@ -9,8 +9,8 @@ from bench.execute import execute
 from bench.mlflow import MlflowRun, MlflowStore, sync
 from bench.record import RunFolder
 from bench.timing import read_peak_memory, reset_peak_memory
-from tests.bench.test_execute import ask
-from tests.bench.test_store import AWAY, desk_at
+from tests.bench.test_execute import make_request
+from tests.bench.test_store import UNREACHABLE, make_environment
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def uri(tmp_path, ready_mlflow):
 
 
 def test_trials_are_pushed_and_not_pulled(tmp_path, quiet, uri):
-    execute(replace(ask(epochs=1), stage="trial"), desk_at(tmp_path / "a", quiet, AWAY))
+    execute(replace(make_request(epochs=1), stage="trial"), make_environment(tmp_path / "a", quiet, UNREACHABLE))
     assert sync(MlflowStore(tmp_path / "a", uri)).pushed == 1
     assert sync(MlflowStore(tmp_path / "b", uri)).pulled == 0
 
@@ -38,7 +38,7 @@ def test_a_long_run_has_system_metrics_and_its_end_waits_for_none(results, quiet
     monkeypatch.setattr(bench.mlflow, "MONITOR_DELAY", 0.1)
     monkeypatch.setattr(bench.mlflow, "MONITOR_INTERVAL", 0.2)
     store = MlflowStore(results)
-    spec = execute(ask(epochs=1), desk_at(results, quiet)).record.spec
+    spec = execute(make_request(epochs=1), make_environment(results, quiet)).record.spec
     live = store.start_run(replace(spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"))
     client, name = store.connect(), "system/cpu_utilization_percentage"
     deadline = time.monotonic() + 60

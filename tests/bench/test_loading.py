@@ -30,20 +30,20 @@ def test_every_epoch_sees_every_clip_once_in_another_order(quiet, tmp_path):
 
 def test_loading_leaves_the_global_generator_alone(quiet, tmp_path):
     torch.manual_seed(0)
-    wanted = torch.rand(1)
+    expected = torch.rand(1)
     torch.manual_seed(0)
     epochs(quiet, tmp_path, 0)
-    assert torch.equal(torch.rand(1), wanted)
+    assert torch.equal(torch.rand(1), expected)
 
 
 @dataclass(frozen=True)
-class ToldClips:
-    """Clips that tell, as their words, which packages the process that reads them has imported."""
+class ImportedPackages:
+    """Clips whose words are the packages that the reading process has imported."""
 
     clips: tuple[Clip, ...]
 
     def read(self, index, sampling, streams, epoch):
-        from datasets.prepared_clips import open_clip  # what reading real clips takes
+        from datasets.prepared_clips import open_clip  # the import that reading real clips needs
 
         assert open_clip
         named = {name.partition(".")[0] for name in sys.modules}
@@ -54,9 +54,9 @@ class ToldClips:
 
 
 def test_loader_processes_import_torch_and_av_and_nothing_else_that_is_heavy(quiet, tmp_path):
-    told = ToldClips(number_clips("train", 1).clips[:1])
+    clips = ImportedPackages(number_clips("train", 1).clips[:1])
     loader = Loader(
-        told, sampling(ToyConfig(), True), RngTree(3), 1, FitContext(quiet, tmp_path, loaders=1), shuffle=False
+        clips, sampling(ToyConfig(), True), RngTree(3), 1, FitContext(quiet, tmp_path, loaders=1), shuffle=False
     )
     (read,) = loader.iterate_epoch(0)
     named = {word.text for word in read.inputs.words[0][0]}

@@ -1,4 +1,4 @@
-"""What a method names by "module:NAME" is imported when it is wanted, and what its records say follows from it."""
+"""Tests of a method's "module:NAME" references, and of the notes that its review adds to a record."""
 
 from dataclasses import replace
 from types import FunctionType
@@ -17,7 +17,7 @@ from tests import toys
 from tests.toys import CARD, TOY, number_clips
 
 FIGURES = {"loud.png": None}
-CORPUS = DatasetSplits(
+SPLITS = DatasetSplits(
     CARD,
     *(number_clips(split, 2) for split in ("train", "val", "test")),
     "f" * 64,
@@ -26,16 +26,19 @@ CORPUS = DatasetSplits(
 )
 
 
-def review(truth, told, splits):
-    """How many words of a split are told of, and how many were planted."""
+def review(truth, explanations, splits):
+    """Return the number of explained and of planted words of each split."""
     return {
-        f"{name}/{split}": float(sum(len(words(of[key])) for key in keys if key in of))
-        for name, of, words in (("told", told, lambda one: one.verdicts), ("planted", truth, lambda one: one.words))
+        f"{name}/{split}": float(sum(len(words(clips[key])) for key in keys if key in clips))
+        for name, clips, words in (
+            ("explained", explanations, lambda clip: clip.verdicts),
+            ("planted", truth, lambda clip: clip.words),
+        )
         for split, keys in splits.items()
     }
 
 
-def test_a_reference_is_the_value_that_it_names():
+def test_a_reference_resolves_to_the_value_that_it_names():
     assert resolve("tests.toys:sampling", FunctionType) is toys.sampling
     assert resolve("tests.toys:TOY", type(TOY)) is TOY
 
@@ -60,8 +63,8 @@ def test_a_method_has_a_review_and_figures_only_where_it_names_them():
     [
         ({"weights_eye": "", "weights_ear": ""}, {}, True),
         ({"weights_eye": "file", "weights_ear": ""}, {"weights_eye": "a" * 64}, False),
-        ({"weights_eye": "", "weights_ear": ""}, {"weights_words": "a" * 64}, True),  # none of an encoder's
-        ({"lr": 0.1}, {}, False),  # a record of a version that knew no weights
+        ({"weights_eye": "", "weights_ear": ""}, {"weights_words": "a" * 64}, True),  # not an encoder
+        ({"lr": 0.1}, {}, False),  # a record of a version without pretrained weights
     ],
 )
 def test_a_run_is_from_scratch_where_no_encoder_started_from_weights(config, weights, expected):
@@ -70,10 +73,10 @@ def test_a_run_is_from_scratch_where_no_encoder_started_from_weights(config, wei
     assert not TOY.is_from_scratch(config, weights)
 
 
-def test_what_the_review_says_of_a_stage_is_noted_under_its_name(tmp_path, quiet):
-    notebook = RunTracker(MlflowRun(MlflowStore(tmp_path)), quiet, RunFolder(tmp_path), Timer())
+def test_the_review_of_a_stage_is_noted_under_its_name(tmp_path, quiet):
+    tracker = RunTracker(MlflowRun(MlflowStore(tmp_path)), quiet, RunFolder(tmp_path), Timer())
     words = (StoredWordOutcome("grief", 0.5, None),)
-    notebook.log_explanations("warm", dict.fromkeys(("low/train0", "mid/train0", "low/val0"), Explanation(None, words)))
-    noted = notebook.make_notes(CORPUS, review)
-    assert noted == {"warm/told/train": 2, "warm/told/val": 1, "warm/planted/train": 0, "warm/planted/val": 1}
-    assert notebook.make_notes(CORPUS, None) == {}
+    tracker.log_explanations("warm", dict.fromkeys(("low/train0", "mid/train0", "low/val0"), Explanation(None, words)))
+    noted = tracker.make_notes(SPLITS, review)
+    assert noted == {"warm/explained/train": 2, "warm/explained/val": 1, "warm/planted/train": 0, "warm/planted/val": 1}
+    assert tracker.make_notes(SPLITS, None) == {}

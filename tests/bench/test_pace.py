@@ -1,4 +1,4 @@
-"""What costs time is done as often as keeps it under a small share, and not put off for ever."""
+"""Tests of Throttle: a costly operation takes a small share of the time, and its delay is bounded."""
 
 import bench.timing
 from bench.timing import MAX_COST_SHARE, MAX_DELAY, Throttle
@@ -12,24 +12,24 @@ class Time:
         return self.now
 
 
-def test_what_costs_a_second_is_due_again_when_a_second_is_a_small_share(monkeypatch):
+def test_an_operation_of_a_second_is_due_again_when_a_second_is_a_small_share(monkeypatch):
     time = Time()
     monkeypatch.setattr(bench.timing, "perf_counter", time)
-    pace = Throttle()
-    assert pace.is_due()
-    with pace():
+    throttle = Throttle()
+    assert throttle.is_due()
+    with throttle():
         time.now += 1.0
     time.now += 0.99 / MAX_COST_SHARE
-    assert not pace.is_due()
+    assert not throttle.is_due()
     time.now += 0.02 / MAX_COST_SHARE
-    assert pace.is_due()
+    assert throttle.is_due()
 
 
-def test_what_costs_much_is_not_put_off_for_ever(monkeypatch):
+def test_a_costly_operation_is_delayed_by_a_bounded_time(monkeypatch):
     time = Time()
     monkeypatch.setattr(bench.timing, "perf_counter", time)
-    pace = Throttle()
-    with pace():
+    throttle = Throttle()
+    with throttle():
         time.now += 1000.0
     time.now += MAX_DELAY
-    assert pace.is_due()
+    assert throttle.is_due()

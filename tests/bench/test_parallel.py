@@ -1,4 +1,4 @@
-"""A fit over two processes is the fit of one: the same losses, gradients and scores; and nothing is left of it."""
+"""Tests of data-parallel fits: same losses, gradients and scores as in one process, and no process is left behind."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, number_clips
 CONFIG = ToyConfig(epochs=2, drop=0.0)
 
 
-def fitted(method: Method, folder: Path, devices: int, config: ToyConfig = CONFIG, **given: Any) -> tuple[Any, Any]:
-    """The predictor and what the tracker heard."""
-    tracker = given.pop("tracker", Quiet())
-    ctx = FitContext(tracker, folder / str(devices), threads=devices, **given)
+def fitted(method: Method, folder: Path, devices: int, config: ToyConfig = CONFIG, **context: Any) -> tuple[Any, Any]:
+    """Return the predictor of a fit and its tracker."""
+    tracker = context.pop("tracker", Quiet())
+    ctx = FitContext(tracker, folder / str(devices), threads=devices, **context)
     args = config, CARD, number_clips("train", 5), number_clips("val", 2), RngTree(3), ctx
     predictor = method.fit(*args) if devices == 1 else fit_distributed(method, *args, devices)
     assert not multiprocessing.active_children()
@@ -45,45 +45,46 @@ def assert_same(alone: Any, together: Any, rtol: float, atol: float) -> None:
 
 
 def assert_same_epochs(alone: Quiet, together: Quiet, tolerance: float) -> None:
-    told = [[epoch for epoch in heard.epochs if epoch[0] != "dropout"] for heard in (alone, together)]
-    for one, two in zip(*told, strict=True):
+    logged = [[epoch for epoch in tracker.epochs if epoch[0] != "dropout"] for tracker in (alone, together)]
+    for one, two in zip(*logged, strict=True):
         assert one[:2] == two[:2] and one[2] == pytest.approx(two[2], rel=tolerance, abs=tolerance)
 
 
-def test_losses_and_gradients_are_those_of_one_process_whatever_the_shares(tmp_path: Path) -> None:
+def test_losses_and_gradients_are_those_of_one_process_for_all_shard_sizes(tmp_path: Path) -> None:
     method = replace(TOY, build=nothing, fit=every_gradient)
-    (one, heard), (two, heard_of_two) = (fitted(method, tmp_path, devices) for devices in (1, 2))
+    (one, tracker), (two, other_tracker) = (fitted(method, tmp_path, devices) for devices in (1, 2))
     assert_same(one.tensors, two.tensors, rtol=1e-5, atol=1e-7)
-    assert_same_epochs(heard, heard_of_two, 1e-6)
+    assert_same_epochs(tracker, other_tracker, 1e-6)
     steps = {name.rsplit("/", 1)[0] for name in one.tensors if name.count("/") == 2}
     assert steps == {"even/0", *(f"uneven/{i}" for i in range(6)), *(f"odd/{i}" for i in range(4))}
-    off = [value for name, value in two.tensors.items() if name.startswith("resumed/")]
-    assert off and not any(value.any() for value in off)  # bit by bit, dropout and all
+    differences = [value for name, value in two.tensors.items() if name.startswith("resumed/")]
+    assert differences and not any(value.any() for value in differences)  # equal bits, with dropout
 
 
 @pytest.mark.slow
-def test_mbt_and_mart_come_out_the_same(tmp_path: Path) -> None:
+def test_mbt_and_mart_have_the_same_results_on_two_devices(tmp_path: Path) -> None:
     method = replace(TOY, build=nothing, fit=real_methods)
-    (one, heard), (two, heard_of_two) = (fitted(method, tmp_path, devices) for devices in (1, 2))
-    assert_same_epochs(heard, heard_of_two, 1e-4)
+    (one, tracker), (two, other_tracker) = (fitted(method, tmp_path, devices) for devices in (1, 2))
+    assert_same_epochs(tracker, other_tracker, 1e-4)
     assert_same(one.tensors, two.tensors, rtol=1e-3, atol=1e-4)
-    assert heard.chosen == heard_of_two.chosen and heard.told.keys() == heard_of_two.told.keys()
-    for stage, told in heard.told.items():
-        for key, explanation in told.items():
-            other = heard_of_two.told[stage][key]
+    assert tracker.chosen == other_tracker.chosen
+    assert tracker.explanations.keys() == other_tracker.explanations.keys()
+    for stage, explanations in tracker.explanations.items():
+        for key, explanation in explanations.items():
+            other = other_tracker.explanations[stage][key]
             assert explanation.verdicts == other.verdicts and explanation.masks.keys() == other.masks.keys()
             torch.testing.assert_close(explanation.curve, other.curve, rtol=1e-2, atol=1e-3)
 
 
-def ask(**values: Any) -> RunRequest:
+def make_request(**values: Any) -> RunRequest:
     return RunRequest("toy", TOY, CONFIG.override(values), "quick", TOY_DATA, 0)
 
 
 @pytest.mark.slow
 def test_a_run_on_two_devices_has_the_scores_and_the_seconds_of_one(results: Path, tmp_path: Path) -> None:
-    desk = RunEnvironment(results, MlflowStore(results), Quiet(), lambda *_: [])
-    one = execute(ask(), replace(desk, results=tmp_path / "one")).record
-    two = execute(ask(), replace(desk, results=tmp_path / "two", devices=2)).record
+    environment = RunEnvironment(results, MlflowStore(results), Quiet(), lambda *_: [])
+    one = execute(make_request(), replace(environment, results=tmp_path / "one")).record
+    two = execute(make_request(), replace(environment, results=tmp_path / "two", devices=2)).record
     assert one.error is None and two.error is None and one.key == two.key and one.chosen == two.chosen
     assert two.scores == pytest.approx(one.scores, rel=1e-4)
     assert one.provenance["devices"] == 1 and two.provenance["devices"] == 2
@@ -91,14 +92,14 @@ def test_a_run_on_two_devices_has_the_scores_and_the_seconds_of_one(results: Pat
 
 
 @pytest.mark.slow
-def test_a_loss_that_is_not_a_number_is_what_it_is_in_one_process(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_a_number_is_the_same_error_as_in_one_process(tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="not a number after epoch 0") as raised:
         fitted(TOY, tmp_path, 2, CONFIG.override({"fail": "nan"}))
     assert classify_failure(raised.value).kind == "nan" and not multiprocessing.active_children()
 
 
 @pytest.mark.slow
-def test_what_one_process_raises_is_raised_here_with_its_class_and_traceback(tmp_path: Path) -> None:
+def test_an_error_of_a_process_is_raised_here_with_its_class_and_traceback(tmp_path: Path) -> None:
     try:
         fitted(replace(TOY, fit=one_breaks), tmp_path, 2)
         pytest.fail("nothing was raised")
@@ -109,14 +110,14 @@ def test_what_one_process_raises_is_raised_here_with_its_class_and_traceback(tmp
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_is_told_and_leaves_none_behind(tmp_path: Path) -> None:
+def test_a_process_that_is_killed_is_reported_and_leaves_none_behind(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"device 1 was killed \(SIGKILL\)"):
         fitted(replace(TOY, fit=one_breaks), tmp_path, 2, CONFIG.override({"fail": "kill"}))
     assert not multiprocessing.active_children()
 
 
 @pytest.mark.slow
-def test_a_tracker_that_gives_the_trial_up_ends_every_process(tmp_path: Path) -> None:
+def test_a_tracker_that_prunes_the_trial_ends_every_process(tmp_path: Path) -> None:
     class Strict(Quiet):
         def log_epoch(self, stage: str, epoch: int, values: dict[str, float]) -> None:
             raise Pruned("enough")
@@ -127,46 +128,46 @@ def test_a_tracker_that_gives_the_trial_up_ends_every_process(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_the_seconds_of_the_processes_are_here_whenever_they_are_kept(tmp_path: Path) -> None:
-    clock, kept = Timer(), list[dict[str, float]]()
+def test_the_seconds_of_the_processes_are_here_before_each_checkpoint(tmp_path: Path) -> None:
+    timer, spent = Timer(), list[dict[str, float]]()
 
     class Keeper(Quiet):
         def before_checkpoint(self) -> None:
-            kept.append(clock.get_seconds())
+            spent.append(timer.get_seconds())
 
-    fitted(TOY, tmp_path, 2, CONFIG.override({"pause": 0.02}), tracker=Keeper(), timer=clock)
+    fitted(TOY, tmp_path, 2, CONFIG.override({"pause": 0.02}), tracker=Keeper(), timer=timer)
     steps = 2 * CONFIG.epochs * math.ceil(5 * len(CARD.classes) / CONFIG.batch)  # of two stages
-    assert min(spent["step"] for spent in kept) > 0 and kept[-1]["step"] >= 0.02 * steps
+    assert min(seconds["step"] for seconds in spent) > 0 and spent[-1]["step"] >= 0.02 * steps
 
 
-def test_what_cannot_be_sent_to_other_processes_is_said_before_any_is_started(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'toy' cannot be sent to other processes"):
+def test_a_method_that_cannot_be_pickled_is_reported_before_a_process_starts(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'toy' cannot be pickled"):
         fitted(replace(TOY, fit=lambda *_: None), tmp_path, 2)
 
 
-def test_an_error_that_no_pipe_takes_keeps_its_name() -> None:
+def test_an_error_that_cannot_be_pickled_keeps_its_name() -> None:
     class Local(Exception):
         pass
 
-    assert str(_make_picklable_error(Local("lost"))) == "Local: lost"
-    kept = Diverged("no number")
-    assert _make_picklable_error(kept) is kept
+    assert str(_make_picklable_error(Local("text"))) == "Local: text"
+    error = Diverged("no number")
+    assert _make_picklable_error(error) is error
 
 
-def test_a_view_is_sent_without_what_it_views() -> None:
+def test_a_view_is_sent_without_the_rest_of_its_storage() -> None:
     row = torch.zeros(1000, 10)[3]
     assert len(_serialise(("explain", ("fit", {"clip": Explanation(row, ())})))) < 2000
 
 
 @pytest.mark.parametrize("clips", [1, 2, 5, 6])
-def test_shares_are_disjoint_and_whole_and_nobody_is_without_a_clip(clips: int) -> None:
-    batch, shares = list(range(clips)), [Replica(rank, 3) for rank in range(3)]
-    own = [share.shard(batch) for share in shares if not share.is_idle(clips)]
-    assert sorted(index for part in own for index in part) == batch
-    assert all(share.shard(batch) for share in shares)
+def test_shards_are_disjoint_and_complete_and_no_rank_is_without_a_clip(clips: int) -> None:
+    batch, replicas = list(range(clips)), [Replica(rank, 3) for rank in range(3)]
+    shards = [replica.shard(batch) for replica in replicas if not replica.is_idle(clips)]
+    assert sorted(index for shard in shards for index in shard) == batch
+    assert all(replica.shard(batch) for replica in replicas)
 
 
-def test_half_of_what_had_no_room_is_half_of_a_device_s_share() -> None:
+def test_the_halved_micro_batch_is_half_of_a_device_s_shard() -> None:
     config = ToyConfig(batch=9)
     assert [
         halve_micro_batch(config, None),

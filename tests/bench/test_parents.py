@@ -9,8 +9,8 @@ from bench.execute import execute
 from bench.mlflow import MlflowStore, find_parent_run, sync
 from bench.record import RunFolder
 from bench.tracker import Pruned
-from tests.bench.test_execute import ask
-from tests.bench.test_store import AWAY, desk_at
+from tests.bench.test_execute import make_request
+from tests.bench.test_store import UNREACHABLE, make_environment
 
 NAME = "what does 'masking' \"bring\"?"
 
@@ -20,20 +20,20 @@ def parent_of(store, run_id):
     return client.get_run(client.get_run(run_id).data.tags["mlflow.parentRunId"])
 
 
-def test_runs_stand_under_the_run_of_their_study(results, quiet):
-    desk = desk_at(results, quiet)
-    parent = desk.store.start_parent_run("toy", "real", NAME, {"trials": 2})
-    runs = [execute(replace(ask(seed, epochs=1), parent=NAME), desk).run_id for seed in (0, 1)]
-    assert {parent_of(desk.store, run).info.run_id for run in runs} == {parent}
+def test_runs_are_children_of_the_run_of_their_study(results, quiet):
+    environment = make_environment(results, quiet)
+    parent = environment.store.start_parent_run("toy", "real", NAME, {"trials": 2})
+    runs = [execute(replace(make_request(seed, epochs=1), parent=NAME), environment).run_id for seed in (0, 1)]
+    assert {parent_of(environment.store, run).info.run_id for run in runs} == {parent}
     plot = results / "history.png"
     plot.write_bytes(b"png")
     for _ in range(2):
-        desk.store.finish_parent_run("toy", "real", NAME, "FINISHED", {"best": 0.5}, [plot], {"bench.note": "x"})
-    client = desk.store.connect()
+        environment.store.finish_parent_run("toy", "real", NAME, "FINISHED", {"best": 0.5}, [plot], {"bench.note": "x"})
+    client = environment.store.connect()
     run = client.get_run(parent)
     assert (run.info.status, run.data.metrics["best"], run.data.params["trials"]) == ("FINISHED", 0.5, "2")
     assert run.data.tags["bench.parent"] == NAME and [f.path for f in client.list_artifacts(parent)] == ["history.png"]
-    assert desk.store.start_parent_run("toy", "real", NAME, {"trials": 3}) == parent
+    assert environment.store.start_parent_run("toy", "real", NAME, {"trials": 3}) == parent
     assert client.get_run(parent).info.status == "RUNNING"
 
 
@@ -61,9 +61,9 @@ def test_of_parents_made_at_once_on_two_machines_the_earliest_stays(results, mon
     first = find_parent_run(store, experiment, NAME)
     seen, real = [], client.search_runs
 
-    def blind_once(*words, **named):
-        seen.append(words)
-        return [] if len(seen) == 1 else real(*words, **named)
+    def blind_once(*args, **kwargs):
+        seen.append(args)
+        return [] if len(seen) == 1 else real(*args, **kwargs)
 
     monkeypatch.setattr(client, "search_runs", blind_once)
     assert find_parent_run(store, experiment, NAME) == first
@@ -71,16 +71,16 @@ def test_of_parents_made_at_once_on_two_machines_the_earliest_stays(results, mon
 
 
 def test_a_record_published_later_finds_its_parent(results, quiet):
-    outcome = execute(replace(ask(epochs=1), parent=NAME), desk_at(results, quiet, AWAY))
+    outcome = execute(replace(make_request(epochs=1), parent=NAME), make_environment(results, quiet, UNREACHABLE))
     store = MlflowStore(results)
     assert sync(store).pushed == 1
     parent = parent_of(store, store.find_run_id(RunFolder(results / "runs" / outcome.record.key)))
     assert parent.data.tags["bench.parent"] == NAME and parent.info.status == "FINISHED"
 
 
-def test_a_parent_left_by_a_dead_process_is_reaped_unless_its_runs_go_on(results, quiet):
+def test_a_parent_left_by_a_dead_process_is_ended_unless_its_runs_are_running(results, quiet):
     store = MlflowStore(results)
-    spec = execute(ask(epochs=1), desk_at(results, quiet)).record.spec
+    spec = execute(make_request(epochs=1), make_environment(results, quiet)).record.spec
     live = store.start_run(replace(spec, seed=9), "toy", "quick", RunFolder(results / "runs" / "x"), NAME)
     client, parent = store.connect(), parent_of(store, live.run_id).info.run_id
     client.set_tag(parent, "bench.process", "999999:0.00")
@@ -93,32 +93,32 @@ def test_a_parent_left_by_a_dead_process_is_reaped_unless_its_runs_go_on(results
 
 
 def test_a_winner_is_tagged(results, quiet):
-    desk = desk_at(results, quiet)
-    outcome = execute(ask(epochs=1), desk)
-    desk.store.tag_run(RunFolder(results / "runs" / outcome.record.key), {"bench.winner": "true"})
-    assert desk.store.connect().get_run(outcome.run_id).data.tags["bench.winner"] == "true"
+    environment = make_environment(results, quiet)
+    outcome = execute(make_request(epochs=1), environment)
+    environment.store.tag_run(RunFolder(results / "runs" / outcome.record.key), {"bench.winner": "true"})
+    assert environment.store.connect().get_run(outcome.run_id).data.tags["bench.winner"] == "true"
 
 
-def test_mlflow_being_away_costs_a_study_nothing(tmp_path):
-    store = MlflowStore(tmp_path, AWAY)
+def test_an_unavailable_mlflow_does_not_fail_a_study(tmp_path):
+    store = MlflowStore(tmp_path, UNREACHABLE)
     assert store.start_parent_run("toy", "real", NAME, {}) is None
     store.finish_parent_run("toy", "real", NAME, "FAILED", {}, [], {})
     store.tag_run(RunFolder(tmp_path / "runs" / "x"), {"bench.winner": "true"})
     assert store.unavailable_reason is not None
 
 
-def give_up(epoch, value):
+def prune(epoch, value):
     raise Pruned("worse than the others")
 
 
 @pytest.mark.parametrize(
-    ("asked", "status", "kind"), [({"fail": "error"}, "FAILED", "other"), ({}, "KILLED", "pruned")]
+    ("values", "status", "kind"), [({"fail": "error"}, "FAILED", "other"), ({}, "KILLED", "pruned")]
 )
-def test_a_run_without_scores_says_why(results, quiet, asked, status, kind):
-    desk = desk_at(results, quiet)
-    watch = give_up if kind == "pruned" else None
-    outcome = execute(replace(ask(epochs=1, **asked), stage="trial", pruning_callback=watch), desk)
-    client = desk.store.connect()
+def test_a_run_without_scores_has_the_reason_in_mlflow(results, quiet, values, status, kind):
+    environment = make_environment(results, quiet)
+    callback = prune if kind == "pruned" else None
+    outcome = execute(replace(make_request(epochs=1, **values), stage="trial", pruning_callback=callback), environment)
+    client = environment.store.connect()
     run = client.get_run(outcome.run_id)
     assert (run.info.status, run.data.tags["bench.error"]) == (status, kind)
     assert run.data.params["config.lr"] and run.data.metrics["final/peak_memory_mb"] > 0
@@ -127,21 +127,21 @@ def test_a_run_without_scores_says_why(results, quiet, asked, status, kind):
     assert traces == (["traceback.txt"] if kind == "other" else [])
 
 
-def test_a_run_that_goes_on_is_running_and_then_finished(results, quiet):
-    desk, seen = desk_at(results, quiet), []
+def test_a_resumed_run_is_running_and_then_finished(results, quiet):
+    environment, seen = make_environment(results, quiet), []
 
     def interrupt(stage, done, total):
         raise KeyboardInterrupt
 
     quiet.report_progress = interrupt
     with pytest.raises(KeyboardInterrupt):
-        execute(ask(epochs=1), desk)
-    client = desk.store.connect()
-    (run,) = client.search_runs([desk.store.get_experiment_id("toy", "real")])
+        execute(make_request(epochs=1), environment)
+    client = environment.store.connect()
+    (run,) = client.search_runs([environment.store.get_experiment_id("toy", "real")])
     find = partial(client.search_runs, [run.info.experiment_id])
-    quiet.report_progress = lambda *words: seen.extend(one.info.status for one in find())
+    quiet.report_progress = lambda *args: seen.extend(one.info.status for one in find())
     assert run.info.status == "KILLED"
-    outcome = execute(ask(epochs=1), desk)
+    outcome = execute(make_request(epochs=1), environment)
     assert set(seen) == {"RUNNING"}
     assert [(one.info.run_id, one.info.status) for one in find()] == [(outcome.run_id, "FINISHED")]
     assert json.loads((results / "runs" / outcome.record.key / "mlflow.json").read_text())

@@ -1,4 +1,4 @@
-"""What a protocol lets a fit see: never the test split where it must not be, and flagged where it was."""
+"""Tests of evaluation protocols: the splits that a fit uses, the sealed test split, and flags of best-on-test."""
 
 import json
 from dataclasses import dataclass, replace
@@ -18,22 +18,22 @@ from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, number_clips
 
 @dataclass(frozen=True)
 class Forbidden:
-    """A test split that nobody may open during a search."""
+    """A test split that raises AssertionError when it is read."""
 
     @property
     def clips(self):
         raise AssertionError("the test split was opened")
 
-    def read(self, *given):
+    def read(self, *args):
         raise AssertionError("the test split was opened")
 
 
 @pytest.fixture
-def desk(results: Path, quiet) -> RunEnvironment:
-    return RunEnvironment(results, MlflowStore(results), quiet, lambda *given: [], threads=1)
+def environment(results: Path, quiet) -> RunEnvironment:
+    return RunEnvironment(results, MlflowStore(results), quiet, lambda *args: [], threads=1)
 
 
-def ask(dataset: Dataset = TOY_DATA, **changed) -> RunRequest:
+def make_request(dataset: Dataset = TOY_DATA, **changed) -> RunRequest:
     return replace(RunRequest("toy", TOY, ToyConfig(epochs=3), "quick", dataset, 0), **changed)
 
 
@@ -41,37 +41,37 @@ def guarded(request: SplitRequest) -> DatasetSplits:
     return replace(TOY_DATA.load(request), test=Forbidden())
 
 
-def test_a_trial_never_opens_the_test_split_and_keeps_no_scores_of_it(desk):
-    record = execute(ask(Dataset(CARD, guarded), stage="trial"), desk).record
+def test_a_trial_never_opens_the_test_split_and_has_no_scores_of_it(environment):
+    record = execute(make_request(Dataset(CARD, guarded), stage="trial"), environment).record
     assert record.error is None and record.scores["val/acc_e"] is not None
     assert {value for name, value in record.scores.items() if name.startswith("test/")} == {None}
     assert WEIGHTS_FILE not in record.files and not any(name.endswith(".png") for name in record.files)
 
 
-def test_what_a_trial_is_given_has_no_test_split(desk):
-    assert isinstance(load_splits(ask(stage="trial"), desk).test, SealedSplit)
-    assert not isinstance(load_splits(ask(), desk).test, SealedSplit)
+def test_the_splits_of_a_trial_have_no_test_split(environment):
+    assert isinstance(load_splits(make_request(stage="trial"), environment).test, SealedSplit)
+    assert not isinstance(load_splits(make_request(), environment).test, SealedSplit)
 
 
-def test_the_guard_of_the_test_above_can_fail(desk):
-    record = execute(ask(Dataset(CARD, guarded)), desk).record
+def test_the_guard_of_the_test_above_can_fail(environment):
+    record = execute(make_request(Dataset(CARD, guarded)), environment).record
     assert record.error is not None and "the test split was opened" in record.error.message
 
 
-def test_a_sealed_split_says_what_was_done_wrong():
-    corpus = seal_test(TOY_DATA.load(None))
-    for reach in (lambda: corpus.test.clips, lambda: corpus.test.read(0, None, None, 0)):
-        with pytest.raises(SealedError, match="sealed during a search"):
+def test_a_sealed_split_raises_an_error_that_names_the_fault():
+    splits = seal_test(TOY_DATA.load(None))
+    for reach in (lambda: splits.test.clips, lambda: splits.test.read(0, None, None, 0)):
+        with pytest.raises(SealedError, match="not available during a search"):
             reach()
-    assert isinstance(split_view(corpus, "clean", "trial").reportable.test, SealedSplit)
+    assert isinstance(split_view(splits, "clean", "trial").reportable.test, SealedSplit)
 
 
-def test_a_trial_is_no_final_run(desk):
-    trial, final = execute(ask(stage="trial"), desk).record, execute(ask(), desk)
+def test_a_trial_is_no_final_run(environment):
+    trial, final = execute(make_request(stage="trial"), environment).record, execute(make_request(), environment)
     assert trial.key != final.record.key and not final.already_done
 
 
-def test_a_trial_that_is_given_up_is_a_record_without_scores_and_leaves_no_checkpoint(desk):
+def test_a_pruned_trial_is_a_record_without_scores_and_leaves_no_checkpoint(environment):
     seen = []
 
     def watch(epoch, value):
@@ -79,17 +79,17 @@ def test_a_trial_that_is_given_up_is_a_record_without_scores_and_leaves_no_check
         if epoch == 1:
             raise Pruned("after epoch 2")
 
-    outcome = execute(ask(stage="trial", pruning_callback=watch), desk)
-    folder = RunFolder(desk.results / "runs" / outcome.record.key)
+    outcome = execute(make_request(stage="trial", pruning_callback=watch), environment)
+    folder = RunFolder(environment.results / "runs" / outcome.record.key)
     assert outcome.record.error is not None and outcome.record.error.kind == "pruned"
     assert seen == [0, 1] and outcome.record.scores == {} and not folder.checkpoints.exists()
-    run = desk.store.connect().get_run(outcome.run_id)
+    run = environment.store.connect().get_run(outcome.run_id)
     assert run.info.status == "KILLED"
 
 
-def test_a_refit_trains_on_train_and_val_for_the_epochs_it_is_told(desk):
-    outcome = execute(ask(protocol="refit", stop=2), desk)
-    folder = desk.results / "runs" / outcome.record.key
+def test_a_refit_trains_on_train_and_val_for_the_given_epochs(environment):
+    outcome = execute(make_request(protocol="refit", stop=2), environment)
+    folder = environment.results / "runs" / outcome.record.key
     epochs = [
         point["epoch"] for point in json.loads((folder / "curves.json").read_text()) if point["stage"] == "finetune"
     ]
@@ -100,29 +100,32 @@ def test_a_refit_trains_on_train_and_val_for_the_epochs_it_is_told(desk):
     assert len(view.train.clips) == 3 * (8 + 3) and view.reportable.val is NO_CLIPS
 
 
-def test_where_a_refit_stops_is_part_of_what_it_is(desk):
-    keys = {execute(ask(protocol="refit", stop=stop), desk).record.key for stop in (1, 2)}
+def test_the_epochs_of_a_refit_are_part_of_the_run_key(environment):
+    keys = {execute(make_request(protocol="refit", stop=stop), environment).record.key for stop in (1, 2)}
     assert len(keys) == 2
 
 
-def test_choosing_on_test_is_named_so_wherever_it_is_written(desk):
-    clean, chosen = execute(ask(), desk).record, execute(ask(protocol="best-on-test"), desk).record
+def test_selection_on_test_is_flagged_in_records_and_curves(environment):
+    clean, chosen = (
+        execute(make_request(), environment).record,
+        execute(make_request(protocol="best-on-test"), environment).record,
+    )
     assert chosen.scores["val/acc_e"] is None and chosen.spec.protocol == "best-on-test"
     assert chosen.scores["test/acc_e"] >= clean.scores["test/acc_e"]  # the same training, the better epoch
     assert describe_protocol(chosen.spec) == "EPOCH CHOSEN ON TEST" and describe_protocol(clean.spec) == ""
-    text = (desk.results / "runs" / chosen.key / "curves.json").read_text()
+    text = (environment.results / "runs" / chosen.key / "curves.json").read_text()
     assert "test/acc_e" in text and "val/acc_e" not in text
 
 
-def test_a_clean_run_says_after_which_epoch_val_liked_it_best(desk):
-    record = execute(ask(), desk).record
-    curve = json.loads((desk.results / "runs" / record.key / "curves.json").read_text())
+def test_a_clean_run_stores_the_epoch_with_the_best_score_on_val(environment):
+    record = execute(make_request(), environment).record
+    curve = json.loads((environment.results / "runs" / record.key / "curves.json").read_text())
     val = [point["values"] for point in curve if "val/acc_e" in point["values"]]
     best = max(range(len(val)), key=lambda epoch: (val[epoch]["val/acc_e"], -val[epoch]["val/loss"]))
     assert record.chosen == best + 1
 
 
-def test_joined_clips_are_read_from_the_set_they_came_from():
+def test_concatenated_clips_are_read_from_their_own_set():
     first, second = number_clips("train", 2), number_clips("val", 1)
     both = ConcatClips((first, second))
     keys = [clip.key for clip in both.clips]
@@ -131,5 +134,5 @@ def test_joined_clips_are_read_from_the_set_they_came_from():
     from tests.toys import sampling
 
     fixed = sampling(ToyConfig(), False)
-    place = keys.index(second.clips[0].key)
-    assert both.read(place, fixed, RngTree(0), 0).audio.equal(second.read(0, fixed, RngTree(0), 0).audio)
+    position = keys.index(second.clips[0].key)
+    assert both.read(position, fixed, RngTree(0), 0).audio.equal(second.read(0, fixed, RngTree(0), 0).audio)

@@ -1,4 +1,4 @@
-"""What a remote MLflow that does not answer costs, and results folders with any name."""
+"""Tests of remote MLflow stores that do not answer, and of results folders with unusual names."""
 
 import contextlib
 import http.server
@@ -16,17 +16,17 @@ import bench.mlflow
 from bench.execute import execute, publish_waiting
 from bench.mlflow import MlflowStore, call_within, log_curves, sync
 from bench.record import RunFolder
-from tests.bench.test_execute import ask
-from tests.bench.test_store import AWAY, desk_at
+from tests.bench.test_execute import make_request
+from tests.bench.test_store import UNREACHABLE, make_environment
 from tests.conftest import ROOT
 from tests.servers import free_port
 
-LIMIT = 1.0  # seconds, in place of the product's
+LIMIT = 1.0  # seconds, instead of the default
 
 
 @contextlib.contextmanager
 def listening(drips):
-    """Listen on a port; send nothing, or a byte of an answer at a time, to whoever connects."""
+    """Listen on a port; send each client nothing, or an answer byte by byte."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         held = []
 
@@ -57,7 +57,7 @@ def listening(drips):
 
 @contextlib.contextmanager
 def server_at(kind):
-    """Give the address of a store that is not reached in one way or another."""
+    """Yield the address of a store that cannot be reached in one of several ways."""
     if kind in ("closed http", "closed postgresql"):
         scheme = "http" if kind == "closed http" else "postgresql+psycopg"
         yield f"{scheme}://127.0.0.1:{free_port()}" + ("/x" if scheme != "http" else "")
@@ -72,34 +72,34 @@ def server_at(kind):
 def test_a_remote_store_that_does_not_answer_costs_its_limit_twice_and_loses_nothing(
     tmp_path, quiet, monkeypatch, kind
 ):
-    MlflowStore(tmp_path / "warm").open()  # imports are not what is timed
+    MlflowStore(tmp_path / "warm").open()  # so that imports are not timed
     monkeypatch.setattr(bench.mlflow, "TIMEOUT", LIMIT)
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")  # MLflow holds a lock of this process while it waits for PostgreSQL
     monkeypatch.setattr("mlflow.store.db.utils.MAX_RETRY_COUNT", 1)
     with server_at(kind) as uri:
-        desk = desk_at(tmp_path, quiet, uri)
+        environment = make_environment(tmp_path, quiet, uri)
         start = time.monotonic()
-        desk.store.end_orphaned_runs()
+        environment.store.end_orphaned_runs()
         first = time.monotonic() - start
         start = time.monotonic()
-        outcomes = [execute(ask(seed, epochs=1), desk) for seed in (0, 1)]
-        desk.store.start_parent_run("toy", "real", "a study", {})
-        while_away = time.monotonic() - start - sum(sum(o.record.seconds.values()) for o in outcomes)
+        outcomes = [execute(make_request(seed, epochs=1), environment) for seed in (0, 1)]
+        environment.store.start_parent_run("toy", "real", "a study", {})
+        while_unavailable = time.monotonic() - start - sum(sum(o.record.seconds.values()) for o in outcomes)
         start = time.monotonic()
-        outcomes = publish_waiting(outcomes, desk)
+        outcomes = publish_waiting(outcomes, environment)
         last = time.monotonic() - start
-    assert first < LIMIT + 1 and last < LIMIT + 1 and while_away < 1
+    assert first < LIMIT + 1 and last < LIMIT + 1 and while_unavailable < 1
     assert [(one.record.error, one.run_id) for one in outcomes] == [(None, None)] * 2
-    assert "cannot be reached" in desk.store.unavailable_reason
+    assert "cannot be reached" in environment.store.unavailable_reason
     assert sync(MlflowStore(tmp_path)).pushed == 2
 
 
 def test_a_store_that_comes_back_has_every_record_at_the_end_of_the_command(tmp_path, quiet):
-    desk = desk_at(tmp_path, quiet, f"http://127.0.0.1:{free_port()}")
-    outcomes = [execute(ask(seed, epochs=1), desk) for seed in (0, 1)]
-    desk.store.__dict__.update(MlflowStore(tmp_path).__dict__)  # the server is there again
-    outcomes = publish_waiting(outcomes, desk)
-    assert all(one.run_id for one in outcomes) and desk.store.unavailable_reason is None
+    environment = make_environment(tmp_path, quiet, f"http://127.0.0.1:{free_port()}")
+    outcomes = [execute(make_request(seed, epochs=1), environment) for seed in (0, 1)]
+    environment.store.__dict__.update(MlflowStore(tmp_path).__dict__)  # the server is available again
+    outcomes = publish_waiting(outcomes, environment)
+    assert all(one.run_id for one in outcomes) and environment.store.unavailable_reason is None
 
 
 def test_a_call_left_behind_does_not_keep_its_caller():
@@ -115,7 +115,7 @@ def test_a_call_left_behind_does_not_keep_its_caller():
 @pytest.mark.parametrize("name", ["a%20b", "a%2Fb", "a?b", "a#b", "a b", "ä;&=+"])
 def test_results_may_lie_in_a_folder_of_any_name(tmp_path, quiet, name):
     results = tmp_path / name
-    outcome = execute(ask(epochs=1), desk_at(results, quiet))
+    outcome = execute(make_request(epochs=1), make_environment(results, quiet))
     assert outcome.run_id is not None
     assert (results / "mlflow.db").stat().st_size > 0
     assert list((results / "artifacts").rglob("record.json"))
@@ -126,11 +126,11 @@ def test_results_may_lie_in_a_folder_of_any_name(tmp_path, quiet, name):
 
 
 class DrippingFiles(http.server.BaseHTTPRequestHandler):
-    """Pass each request on to a real server, but send files a byte at a time."""
+    """A proxy that forwards each request to a real server but sends files byte by byte."""
 
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, *words):
+    def log_message(self, *args):
         pass
 
     def answer(self, code, kind, length):
@@ -139,7 +139,7 @@ class DrippingFiles(http.server.BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(length))
         self.end_headers()
 
-    def pass_on(self):
+    def forward(self):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0))) or None
         if self.command == "GET" and "/mlflow-artifacts/artifacts/" in self.path:
             self.answer(200, "application/octet-stream", 99999)
@@ -159,12 +159,12 @@ class DrippingFiles(http.server.BaseHTTPRequestHandler):
         self.answer(code, "application/json", len(data))
         self.wfile.write(data)
 
-    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = pass_on
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = forward
 
 
 @pytest.fixture
 def dripping_files(mlflow_server):
-    """Give the address of an MLflow server that answers at once, and whose files never arrive."""
+    """Yield the address of an MLflow server that answers at once but whose files never arrive."""
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), DrippingFiles) as server:
         server.target, server.daemon_threads, server.block_on_close = mlflow_server.url, True, False
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -172,11 +172,11 @@ def dripping_files(mlflow_server):
         server.shutdown()
 
 
-def test_a_file_that_never_arrives_is_named_and_holds_up_neither_other_runs_nor_the_end(
+def test_a_file_that_never_arrives_is_named_and_blocks_neither_other_runs_nor_the_end(
     tmp_path, quiet, mlflow_server, dripping_files
 ):
     for seed in (20, 21):
-        execute(ask(seed, epochs=1), desk_at(tmp_path / "a", quiet, mlflow_server.url))
+        execute(make_request(seed, epochs=1), make_environment(tmp_path / "a", quiet, mlflow_server.url))
     keys = {path.name for path in (tmp_path / "a" / "runs").iterdir() if path.is_dir()}
     code = f"""
 import pathlib
@@ -186,16 +186,18 @@ store = bench.mlflow.MlflowStore(pathlib.Path({str(tmp_path / "b")!r}), {drippin
 done = bench.mlflow.sync(store, keys={keys!r})
 print(done.pulled, len(done.skipped), store.unavailable_reason)
 """
-    words = [sys.executable, "-c", code]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.splitlines()[-1] == "0 2 None"
 
 
 @pytest.mark.parametrize("kind", ["http", "postgresql"])
-def test_a_record_that_a_remote_store_does_not_accept_holds_up_no_other(tmp_path, quiet, monkeypatch, request, kind):
+def test_a_record_that_a_remote_store_does_not_accept_blocks_no_other(tmp_path, quiet, monkeypatch, request, kind):
     from mlflow.exceptions import MlflowException
 
-    outcomes = [execute(ask(seed, epochs=1), desk_at(tmp_path, quiet, AWAY)) for seed in (30, 31, 32)]
+    outcomes = [
+        execute(make_request(seed, epochs=1), make_environment(tmp_path, quiet, UNREACHABLE)) for seed in (30, 31, 32)
+    ]
     first, upload = min(one.record.key for one in outcomes), bench.mlflow._upload_record
 
     def refuse_first(client, run_id, folder, record, logged):
@@ -204,21 +206,21 @@ def test_a_record_that_a_remote_store_does_not_accept_holds_up_no_other(tmp_path
         upload(client, run_id, folder, record, logged)
 
     monkeypatch.setattr(bench.mlflow, "_upload_record", refuse_first)
-    monkeypatch.setattr(bench.mlflow, "TIMEOUT", 120.0)  # MLflow makes the tables of an empty PostgreSQL
+    monkeypatch.setattr(bench.mlflow, "TIMEOUT", 120.0)  # MLflow creates the tables of an empty PostgreSQL
     fixture = request.getfixturevalue("mlflow_server" if kind == "http" else "postgres")
     store = MlflowStore(tmp_path, fixture.url if kind == "http" else fixture.fresh())
     done = sync(store, keys=())
     assert (done.pushed, len(done.skipped), store.unavailable_reason) == (2, 1, None)
 
 
-def test_a_server_that_falls_silent_in_a_sync_is_asked_once(tmp_path, quiet, mlflow_server, monkeypatch):
-    key = execute(ask(40, epochs=1), desk_at(tmp_path / "a", quiet, mlflow_server.url)).record.key
+def test_a_server_that_stops_answering_in_a_sync_is_called_once(tmp_path, quiet, mlflow_server, monkeypatch):
+    key = execute(make_request(40, epochs=1), make_environment(tmp_path / "a", quiet, mlflow_server.url)).record.key
     monkeypatch.setattr(bench.mlflow, "TIMEOUT", LIMIT)
     store, calls = MlflowStore(tmp_path / "b", mlflow_server.url), []
     published = bench.mlflow.find_published_records(store)
 
-    def fall_silent(*words, **named):
-        calls.append(words)
+    def fall_silent(*args, **kwargs):
+        calls.append(args)
         time.sleep(30)
 
     monkeypatch.setattr(bench.mlflow, "find_published_records", lambda store: published)
@@ -230,8 +232,8 @@ def test_a_server_that_falls_silent_in_a_sync_is_asked_once(tmp_path, quiet, mlf
     assert done.pulled == 0 and "no answer" in store.unavailable_reason
 
 
-def test_no_password_is_in_what_a_sync_passes_over(tmp_path, quiet, monkeypatch):
-    execute(ask(epochs=1), desk_at(tmp_path / "a", quiet, AWAY))
+def test_no_password_is_in_the_skipped_lines_of_a_sync(tmp_path, quiet, monkeypatch):
+    execute(make_request(epochs=1), make_environment(tmp_path / "a", quiet, UNREACHABLE))
 
     def refuse(*_: object) -> None:
         raise OSError("403 Forbidden for url: http://ann:secret@host/artifacts")
@@ -257,10 +259,10 @@ def test_a_traceback_is_uploaded_although_its_run_s_tags_are_refused(results, qu
     def refuse(*_: object, **__: object) -> None:
         raise OSError("500")
 
-    environment = desk_at(results, quiet)
+    environment = make_environment(results, quiet)
     environment.store.open()
     monkeypatch.setattr(bench.mlflow, "log_batch", refuse)
-    done = execute(ask(fail="error"), environment)
+    done = execute(make_request(fail="error"), environment)
     assert done.record.error is not None
     (run,) = environment.store.find_runs(done.record.key)
     assert [file.path for file in environment.store.connect().list_artifacts(run.info.run_id)] == ["traceback.txt"]

@@ -15,7 +15,7 @@ SAMPLING = sampling(ToyConfig(), True)
 
 
 class Regression(nn.Module):
-    """A weight that is pulled towards the clips' labels, and a bias that no decay may touch."""
+    """Linear regression with a weight, and a bias without weight decay."""
 
     def __init__(self, drop=0.0):
         super().__init__()
@@ -41,7 +41,7 @@ def run(quiet, folder, stage=STAGE, objective=None, select=None, **context):
     return objective
 
 
-def test_training_lowers_the_loss_and_tells_every_epoch_once(quiet, tmp_path):
+def test_training_lowers_the_loss_and_logs_every_epoch_once(quiet, tmp_path):
     run(quiet, tmp_path)
     assert [(stage, epoch) for stage, epoch, _ in quiet.epochs] == [("fit", e) for e in range(4)]
     assert quiet.epochs[-1][2]["fit/loss"] < quiet.epochs[0][2]["fit/loss"]
@@ -72,22 +72,22 @@ def test_weight_decay_spares_biases(quiet, tmp_path):
     assert (objective.weight < 1).all() and (objective.bias == 1).all()
 
 
-def test_the_best_epoch_is_kept_and_ties_go_to_the_smaller_loss(quiet, tmp_path):
+def test_the_best_epoch_is_selected_and_ties_go_to_the_smaller_loss(quiet, tmp_path):
     scores = iter([(0.5, 1.0), (0.7, 0.9), (0.7, 0.8), (0.6, 0.1)])
-    kept = []
+    weights = []
     objective = Regression()
 
     def select():
-        kept.append(objective.weight.detach().clone())
+        weights.append(objective.weight.detach().clone())
         acc, loss = next(scores)
         return {"val/acc_e": acc, "val/loss": loss}
 
     run(quiet, tmp_path, objective=objective, select=select)
-    assert torch.equal(objective.weight, kept[2])
+    assert torch.equal(objective.weight, weights[2])
 
 
 def test_averaged_weights_are_selected_and_follow_the_ramp(quiet, tmp_path):
-    """After one step t = 1 with ema 0.5 and ramp 1: decay = 0.5 (1 - 1/e); the average moves by 1 - decay."""
+    """Check one step: t = 1 with ema 0.5 and ramp 1 gives decay = 0.5 (1 - 1/e); the average moves by 1 - decay."""
     stage = Stage("fit", 1, 15, 0.1, ema=0.5, ema_ramp=1.0)
     plain = run(quiet, tmp_path / "plain", replace(stage, ema=0.0)).weight
     averaged = run(quiet, tmp_path / "ema", stage).weight
@@ -96,12 +96,14 @@ def test_averaged_weights_are_selected_and_follow_the_ramp(quiet, tmp_path):
 
 
 class Killed(BaseException):
-    """Stands for a kill: nothing in the product catches it."""
+    """Simulates a kill: a BaseException that no code catches."""
 
 
-@pytest.mark.parametrize(("share", "last_kept"), [(1e9, 2), (1e-9, 1)])  # every epoch is kept, or only the first
+@pytest.mark.parametrize(
+    ("share", "last_saved"), [(1e9, 2), (1e-9, 1)]
+)  # a checkpoint after every epoch, or only after the first
 @pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_stage_killed_anywhere_ends_with_the_same_weights(quiet, tmp_path, monkeypatch, ema, share, last_kept):
+def test_a_stage_killed_anywhere_ends_with_the_same_weights(quiet, tmp_path, monkeypatch, ema, share, last_saved):
     monkeypatch.setattr("bench.timing.MAX_COST_SHARE", share)
     stage = replace(STAGE, ema=ema, clip_norm=0.5, warmup=0.2)
     undisturbed = run(quiet, tmp_path / "a", stage, Regression(drop=0.3))
@@ -115,12 +117,12 @@ def test_a_stage_killed_anywhere_ends_with_the_same_weights(quiet, tmp_path, mon
     with pytest.raises(Killed):
         run(quiet, tmp_path / "b", stage, Fragile(drop=0.3))
     resumed = run(quiet, tmp_path / "b", stage, Regression(drop=0.3))
-    assert resumed.seen[0][0] == last_kept
+    assert resumed.seen[0][0] == last_saved
     assert torch.equal(undisturbed.weight, resumed.weight)
 
 
-def test_what_a_run_that_goes_on_must_know_is_kept_before_each_checkpoint(quiet, tmp_path, monkeypatch):
-    monkeypatch.setattr("bench.timing.MAX_COST_SHARE", 1e-9)  # the first epoch and the last are kept
+def test_the_tracker_is_called_before_each_checkpoint(quiet, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.timing.MAX_COST_SHARE", 1e-9)  # checkpoints after the first and the last epoch
     path, found = tmp_path / "fit.pt", []
     quiet.before_checkpoint = lambda: found.append(
         torch.load(path, weights_only=True)["state"]["epoch"] if path.exists() else 0
@@ -135,7 +137,7 @@ def test_a_finished_stage_is_not_trained_again(quiet, tmp_path):
     assert again.seen == [] and torch.equal(first.weight, again.weight)
 
 
-def test_a_loss_that_is_not_a_number_is_said(quiet, tmp_path):
+def test_a_loss_that_is_not_a_number_is_an_error(quiet, tmp_path):
     class Broken(Regression):
         def forward(self, batch):
             losses = super().forward(batch)

@@ -18,11 +18,11 @@ class WeightsConfig(ToyConfig):
 
 
 @pytest.fixture
-def desk(results, quiet):
+def environment(results, quiet):
     return RunEnvironment(results, MlflowStore(results), quiet, lambda *_: [], keep_weights=False)
 
 
-def ask(preset="quick", **values):
+def make_request(preset="quick", **values):
     return RunRequest(
         "toy", TOY, WeightsConfig(epochs=1, **{name: str(value) for name, value in values.items()}), preset, TOY_DATA, 0
     )
@@ -35,33 +35,36 @@ def folder(path, **texts):
     return path
 
 
-def test_weights_count_by_their_content_a_folder_by_that_of_its_files(desk, tmp_path):
+def test_weights_count_by_their_content_a_folder_by_that_of_its_files(environment, tmp_path):
     for name, text in (("a.pth", "same"), ("b.pth", "same"), ("c.pth", "other")):
         (tmp_path / name).write_text(text)
-    keys = [execute(ask(weights_video=tmp_path / name), desk).record.key for name in ("a.pth", "b.pth", "c.pth")]
+    keys = [
+        execute(make_request(weights_video=tmp_path / name), environment).record.key
+        for name in ("a.pth", "b.pth", "c.pth")
+    ]
     assert keys[0] == keys[1] != keys[2]
     folders = [
         folder(tmp_path / "one", vocab="v", model="m"),
         folder(tmp_path / "two", vocab="v", model="m"),
         folder(tmp_path / "three", vocab="m", model="v"),
     ]
-    records = [execute(ask(weights_text=path), desk).record for path in folders]
+    records = [execute(make_request(weights_text=path), environment).record for path in folders]
     assert records[0].key == records[1].key != records[2].key
     assert set(records[0].spec.weights) == {"weights_text"} and str(tmp_path) not in records[0].to_json()
 
 
-def test_a_file_that_is_not_there_is_one_line(desk):
-    with pytest.raises(ConfigError, match=r"'weights_video'.*nowhere\.pth.*no file") as caught:
-        execute(ask(weights_video="nowhere.pth"), desk)
+def test_a_file_that_is_not_there_is_one_line(environment):
+    with pytest.raises(ConfigError, match=r"weights_video: no such file or folder: 'nowhere\.pth'") as caught:
+        execute(make_request(weights_video="nowhere.pth"), environment)
     assert "\n" not in str(caught.value)
 
 
-def test_the_paper_s_preset_says_when_it_starts_from_scratch(desk, tmp_path, quiet):
+def test_the_paper_preset_reports_a_start_from_scratch(environment, tmp_path, quiet):
     (tmp_path / "a.pth").write_text("weights")
     starts = replace(TOY, encoder_weights=("weights_video",))
-    execute(replace(ask("paper", weights_video=tmp_path / "a.pth"), method=starts), desk)
-    execute(ask("paper"), desk)  # a method whose encoders start from none
+    execute(replace(make_request("paper", weights_video=tmp_path / "a.pth"), method=starts), environment)
+    execute(make_request("paper"), environment)  # a method without pretrained encoders
     assert quiet.notices == []
-    texts = ask("paper", weights_text=tmp_path / "a.pth")  # the words' weights are none of the encoders'
-    execute(replace(texts, method=starts), desk)
+    texts = make_request("paper", weights_text=tmp_path / "a.pth")  # text weights are not those of an encoder
+    execute(replace(texts, method=starts), environment)
     assert [notice.split(";")[0] for notice in quiet.notices] == ["trained from scratch, without published weights"]

@@ -1,6 +1,6 @@
-"""Fits that the processes of several devices can import: they train with a record of every gradient, or they break.
+"""Fits for tests of data-parallel training, importable by its processes: one stores every gradient, one fails.
 
-They import no method, which takes each of those processes seconds: tests/bench/together_methods.py does.
+This module imports no method, which would take each process seconds; tests/bench/together_methods.py does.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from bench.types import Batch, ClipSet, DatasetInfo
 from tests.toys import TOY, ToyConfig, number_clips, sampling
 
 
-class Kept:
-    """A predictor that is nothing but tensors by name."""
+class NamedTensors:
+    """A predictor that only holds named tensors."""
 
     def __init__(self) -> None:
         self.tensors: dict[str, Tensor] = {}
@@ -33,16 +33,16 @@ class Kept:
     def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
         self.tensors = state_dict
 
-    def to(self, device: Any) -> Kept:
+    def to(self, device: Any) -> NamedTensors:
         return self
 
 
 def nothing(config: ToyConfig, card: DatasetInfo) -> Any:
-    return Kept()
+    return NamedTensors()
 
 
 class Regression(nn.Module):
-    """Two layers, of which the second is used for clips of class 0 alone, and not at all where there are none."""
+    """Two layers and an unused one; the second layer is only used for clips of class 0."""
 
     def __init__(self, drop: float = 0.0) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Regression(nn.Module):
 STAGE = Stage("even", 2, 6, 0.01, weight_decay=0.1, warmup=0.2, ema=0.5)
 STAGES = {  # of 15 clips
     "even": (replace(STAGE, epochs=1), None, 6),
-    "uneven": (replace(STAGE, batch=7), None, 15),  # 7, 7 and 1 clips: the other process has none
+    "uneven": (replace(STAGE, batch=7), None, 15),  # 7, 7 and 1 clips: rank 1 has none of the last batch
     "odd": (replace(STAGE, batch=9, clip_norm=0.1), 2, 15),  # micro-batches of 2, 2, 1 and 2, 2
 }
 
@@ -69,8 +69,8 @@ STAGES = {  # of 15 clips
 def every_gradient(
     config: ToyConfig, card: DatasetInfo, clips: ClipSet, val: ClipSet, streams: RngTree, ctx: FitContext
 ) -> Any:
-    """Train on the stages above, and keep each step's gradients and the weights in the end."""
-    kept = Kept()
+    """Train the stages above; return the gradients of each step and the final weights as tensors."""
+    predictor = NamedTensors()
     steps: list[dict[str, Tensor]] = []
     hook = register_optimizer_step_pre_hook(lambda optimizer, *_: steps.append(_gradients(optimizer)))
     for name, (stage, micro_batch, count) in STAGES.items():
@@ -79,45 +79,45 @@ def every_gradient(
         train_stage(
             objective, few, sampling(config, True), replace(stage, name=name), streams, at(ctx, name, micro_batch)
         )
-        kept.tensors |= {f"{name}/{i}/{place}": g for i, step in enumerate(steps) for place, g in step.items()}
-        kept.tensors |= {f"{name}/{place}": value for place, value in objective.state_dict().items()}
+        predictor.tensors |= {f"{name}/{i}/{key}": g for i, step in enumerate(steps) for key, g in step.items()}
+        predictor.tensors |= {f"{name}/{key}": value for key, value in objective.state_dict().items()}
     hook.remove()
     for name, value in _killed_and_resumed(config, streams, ctx).items():
-        kept.tensors[f"resumed/{name}"] = value
-    return kept
+        predictor.tensors[f"resumed/{name}"] = value
+    return predictor
 
 
 def one_breaks(
     config: ToyConfig, card: DatasetInfo, clips: ClipSet, val: ClipSet, streams: RngTree, ctx: FitContext
 ) -> Any:
-    """The toy's fit, in which the second process breaks or is killed after the first epoch."""
+    """Fit the toy, with an error or a SIGKILL in the second process at its first step."""
 
     def break_down(*_: Any) -> None:
         if ctx.replica.rank == 1:
             if config.fail == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-            raise torch.OutOfMemoryError("CUDA out of memory, says the toy")
+            raise torch.OutOfMemoryError("CUDA out of memory in the toy")
 
     with register_optimizer_step_pre_hook(break_down):
         return TOY.fit(config.override({"fail": ""}), card, clips, val, streams, ctx)
 
 
 def _gradients(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    places = [p for group in optimizer.param_groups for p in group["params"]]
-    return {str(i): p.grad.clone() for i, p in enumerate(places) if p.grad is not None}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    return {str(i): p.grad.clone() for i, p in enumerate(parameters) if p.grad is not None}
 
 
 def at(ctx: FitContext, name: str, micro_batch: int | None = None) -> FitContext:
-    """The context of a fit of its own within this one."""
+    """Return a context with its own checkpoint folder."""
     return replace(ctx, folder=ctx.folder / name, micro_batch=micro_batch)
 
 
 class Stopped(Exception):
-    """Stands for a kill."""
+    """Simulates a kill."""
 
 
 def _killed_and_resumed(config: ToyConfig, streams: RngTree, ctx: FitContext) -> dict[str, Tensor]:
-    """How far weights are, after a stop in the second of three epochs and a new start, from those of an even course."""
+    """Return the differences between the weights of an uninterrupted and of a resumed stage of three epochs."""
 
     class Fragile(Regression):
         def forward(self, batch: Batch) -> Losses:
@@ -130,10 +130,10 @@ def _killed_and_resumed(config: ToyConfig, streams: RngTree, ctx: FitContext) ->
         train_stage(objective, number_clips("train", 5), sampling(config, True), stage, streams, at(ctx, folder))
         return objective
 
-    even = run(Regression(0.5), "undisturbed")
+    uninterrupted = run(Regression(0.5), "undisturbed")
     try:
         run(Fragile(0.5), "stopped")
         raise AssertionError("nothing stopped it")
     except Stopped:
-        again = run(Regression(0.5), "stopped")
-    return {name: value - again.state_dict()[name] for name, value in even.state_dict().items()}
+        resumed = run(Regression(0.5), "stopped")
+    return {name: value - resumed.state_dict()[name] for name, value in uninterrupted.state_dict().items()}

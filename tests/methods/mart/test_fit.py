@@ -110,7 +110,7 @@ def test_it_learns_toy_clips_and_their_cues_pass_verification(tmp_path: Path, qu
     assert epochs[-1]["pretrain/loss"] < epochs[0]["pretrain/loss"]
     assert epochs[-1]["pretrain/kl"] < 0.1
     assert epochs[-1]["pretrain/pass_sentiment"] > 0.9 and epochs[-1]["pretrain/pass_emotion"] > 0.9
-    explanations = quiet.told["pretrain"]
+    explanations = quiet.explanations["pretrain"]
     assert set(explanations) == {clip.key for clip in (*spoken_clips("train", 6).clips, *spoken_clips("val", 2).clips)}
     assert all(x.curve is not None and x.curve.shape == (3, 3) for x in explanations.values())
     assert {len(x.verdicts) for x in explanations.values()} == {4}

@@ -12,9 +12,9 @@ MISTAKES = {
     "dataset": (["--method", "toy", "--dataset", "ekman"], ["unknown data set 'ekman'", "did you mean 'ekman6'"]),
     "field": (["--method", "toy", "--dataset", "toy", "--set", "epoch=3"], ["'epoch'", "did you mean 'epochs'"]),
     "no fields": (["--method", "majority", "--dataset", "toy", "--set", "lr=1"], ["'lr'", "known: mels, size"]),
-    "value": (["--method", "toy", "--dataset", "toy", "--set", "epochs=many"], ["'epochs'", "'many'"]),
-    "bounds": (["--method", "toy", "--dataset", "toy", "--set", "epochs=0"], ["'epochs'", "'0'"]),
-    "choice": (["--method", "mart", "--dataset", "toy", "--set", "mask=afective"], ["'mask'", "affective"]),
+    "value": (["--method", "toy", "--dataset", "toy", "--set", "epochs=many"], ["epochs: ", "'many'"]),
+    "bounds": (["--method", "toy", "--dataset", "toy", "--set", "epochs=0"], ["epochs: ", "'0'"]),
+    "choice": (["--method", "mart", "--dataset", "toy", "--set", "mask=afective"], ["mask: ", "affective"]),
     "pinned": (["--method", "mart-no-masking", "--dataset", "toy", "--set", "mask=random"], ["pins this", "mask"]),
     "preset": (["--method", "toy", "--dataset", "toy", "--preset", "quik"], ["preset 'quik'", "quick"]),
     "seed": (["--method", "toy", "--dataset", "toy", "--seed", "-1"], ["--seed"]),
@@ -28,10 +28,10 @@ MISTAKES = {
     "method as a command": (["mart", "ekman6"], ["unknown command 'mart'", "--method"]),
     "before": (["--seed", "3", "list"], ["--seed", "list", "after the command"]),
     "before, renamed": (["--set", "lr=1", "list"], ["--set", "after the command"]),
-    "infinite": (["--method", "toy", "--dataset", "toy", "--set", "lr=inf"], ["'lr'"]),
+    "infinite": (["--method", "toy", "--dataset", "toy", "--set", "lr=inf"], ["lr: "]),
     "json": (["--method", "toy", "--dataset", "toy", "--json", "/"], ["--json", "file"]),
     "uri": (["--method", "toy", "--dataset", "toy", "--tracking-uri", "foo://x"], ["--tracking-uri", "http"]),
-    "file": (["--method", "mart", "--dataset", "ekman6", "--set", "lexicon=ncr"], ["'lexicon'", "'ncr'"]),
+    "file": (["--method", "mart", "--dataset", "ekman6", "--set", "lexicon=ncr"], ["lexicon: ", "'ncr'"]),
     "list": (["list", "method"], ["did you mean 'methods'"]),
     "data": (["--method", "majority", "--dataset", "ekman6", "--data", "/nowhere"], ["/nowhere"]),
 }
@@ -111,7 +111,7 @@ def test_running_again_does_nothing_and_fresh_repeats(results):
 
 def test_a_failed_run_is_reported_with_exit_code_3(results):
     done = bench("--method", "toy", "--dataset", "toy", "--set", "fail=error", results=results)
-    assert done.code == 3 and "the toy broke as asked" in done.out
+    assert done.code == 3 and "the toy failed as configured" in done.out
     assert "Traceback" not in done.out + done.err
 
 

@@ -186,7 +186,7 @@ def test_dropped_missing_and_changed_weights_are_reported(predict, copy):
     weights.write_bytes(bytes(data))
     assert mistake(predict("clip.mp4", results=copy.parents[1]), "weights.safetensors was changed", "--fresh")
     weights.unlink()
-    assert mistake(predict("clip.mp4", results=copy.parents[1]), "weights.safetensors is not there", "--fresh")
+    assert mistake(predict("clip.mp4", results=copy.parents[1]), "weights.safetensors is missing", "--fresh")
     del record["files"]["weights.safetensors"]
     (copy / "record.json").write_text(json.dumps(record))
     for words in ((), ("--run", copy.name)):

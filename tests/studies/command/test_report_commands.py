@@ -178,9 +178,9 @@ MISTAKES = {
     "no run of the study": (["verification"], ["no run", "'verification'"]),
     "preset": (["comparison", "--preset", "papr"], ["'papr'", "did you mean 'paper'"]),
     "no run with the preset": (["comparison", "--preset", "paper"], ["no run", "preset quick"]),
-    "setting": (["comparison", "--set", "epochs"], ["--set wants name=value"]),
+    "setting": (["comparison", "--set", "epochs"], ["--set: expected name=value"]),
     "field of a setting": (["comparison", "--set", "epocs=3"], ["'epocs'", "did you mean 'epochs'"]),
-    "value of a setting": (["comparison", "--set", "epochs=many"], ["'epochs'", "'many'"]),
+    "value of a setting": (["comparison", "--set", "epochs=many"], ["epochs: ", "'many'"]),
     "check": (["ablation", "--check"], ["no report in", "reports/ablation", "--out"]),
     "option": (["comparison", "--chek"], ["--chek", "--help"]),
 }

@@ -194,7 +194,7 @@ def test_a_failed_run_is_repeated_once_and_again_by_the_next_command(results):
     for times in (2, 4):
         done = bench(*words, results=results)
         assert done.code == 3 and "failed: toy on toy seed 0: other:" in done.out
-        assert "the toy broke as asked" in done.out
+        assert "the toy failed as configured" in done.out
         kinds = [trial.user_attrs["kind"] for trial in trials_of(results)[RUNS_STUDY]]
         assert kinds == ["other"] * times
     assert not records(results)
@@ -210,7 +210,7 @@ def test_a_diverged_run_is_not_repeated(results):
 def test_a_search_without_finished_trials_is_reported_and_has_no_score(results):
     done = bench(*TOY, "--set", "fail=error", "--trials", "3", results=results)
     assert done.code == 3
-    assert "no trial of its search finished" in done.out and "the toy broke as asked" in done.out
+    assert "no trial of its search finished" in done.out and "the toy failed as configured" in done.out
     assert "Acc E" not in (done.out + done.err).replace("val Acc E", "")
     assert [trial.state.name for trial in the_search(results)] == ["FAIL"] * 3
     assert not records(results)
