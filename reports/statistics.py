@@ -391,15 +391,12 @@ def draw_critical_differences(ranks: MeanRanks) -> Figure:
 
 
 def _explain_no_comparison(k: int, n: int, critical: float | None) -> str:
-    """Why k methods on n data sets are not compared by rank; nothing where they are."""
-    reasons = []
-    if k < MIN_METHODS:
-        reasons.append(f"it takes {MIN_METHODS} methods, not {k}")
-    if n < MIN_DATASETS:
-        reasons.append(f"it takes {MIN_DATASETS} data sets, not {n}")
+    """Return why k methods on n data sets cannot be compared by rank; empty where they can."""
+    if k < MIN_METHODS or n < MIN_DATASETS:
+        return f"needs at least {MIN_METHODS} methods and {MIN_DATASETS} data sets (here {k} and {n})."
     if critical is not None and critical >= k - 1:
-        reasons.append(f"mean ranks of {k} methods differ by {k - 1} at most, and would have to by {critical:.2f}")
-    return f"Mean ranks are not compared: {'; '.join(reasons)}." if reasons else ""
+        return f"mean ranks of {k} methods differ by at most {k - 1}, less than the critical difference {critical:.2f}."
+    return ""
 
 
 class ConfidenceBins(NamedTuple):

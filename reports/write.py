@@ -210,6 +210,10 @@ def _render_report_markdown(report: Report, paragraphs: Sequence[str]) -> str:
         for picture in section.figures:
             lines += [f"![{escape_paragraph(picture.title)}]({FIGURE_FOLDER}/{picture.name}.png)", ""]
             lines += [f"*{escape_paragraph(picture.caption)}*", ""]
+    if report.legend:
+        lines += ["", "## How to read this report", ""]
+        lines += [f"- **{escape_paragraph(entry.term)}**: {escape_paragraph(entry.text)}" for entry in report.legend]
+        lines += [""]
     return "\n".join([*lines, "## Implementation details", "", *(f"{escape_paragraph(text)}\n" for text in paragraphs)])
 
 

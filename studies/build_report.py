@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench.errors import StoreError
 from bench.mlflow import MlflowStore
-from reports.build import compose_clips, compose_searches, compose_study
+from reports.build import compose_clips, compose_legend, compose_searches, compose_study
 from reports.runs import (
     UNKNOWN,
     PredictionCache,
@@ -84,7 +84,8 @@ def build_report(
     sample = any(group.run_table.is_sample for group in parts)
     warnings = (*find_inconsistencies(runs), *told, *absent)
     title = f"{name.capitalize()}: a report of {len(runs)} {'runs' if len(runs) > 1 else 'run'}"
-    report = Report(name, title, lead, tuple(sections), runs, sample, warnings, left, tracking)
+    legend = compose_legend(sections)
+    report = Report(name, title, lead, tuple(sections), runs, sample, warnings, left, tracking, legend)
     return BuiltReport(report, tuple(parts), used, cache)
 
 

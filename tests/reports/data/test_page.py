@@ -131,7 +131,7 @@ def test_stills_are_shown_with_the_clip_they_are_of():
     (image,) = [values for _, values in found.tags if str(values.get("src")).startswith("data:image/jpeg")]
     assert image["alt"] == "joy/1"
     assert base64.b64decode(image["src"].removeprefix("data:image/jpeg;base64,")) == b"\xff\xd8one"
-    assert found.text.count("No picture.") == 2
+    assert found.text.count("No frame.") == 2
 
 
 def test_problems_of_a_kind_are_named_up_to_a_hundred():

@@ -207,9 +207,9 @@ def test_failed_runs_have_no_gap():
     assert cells["published/gap/mart/ekman6/acc_e"].text == "–"
 
 
-def test_elsewhere_is_told_of_the_data_sets_that_are_there(frame):
+def test_other_papers_are_listed_for_the_data_sets_of_the_runs(frame):
     _, grid = made(frame, "scores")
-    assert len(grid.notes) == 2 and grid.notes[1].startswith("Ekman-6, elsewhere:") and "1:1" in grid.notes[1]
+    assert len(grid.notes) == 2 and grid.notes[1].startswith("Ekman-6, in other papers:") and "1:1" in grid.notes[1]
 
 
 def test_nothing_is_printed_for_data_or_tables_that_the_paper_does_not_have(frame):

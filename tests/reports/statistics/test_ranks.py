@@ -82,19 +82,13 @@ def test_ranks_are_carried_by_three_methods_on_five_data_sets(k, n, carried):
     found = compute_mean_ranks({f"m{index}": [float(index)] * n for index in range(k)})
     assert found.are_comparable is carried and bool(found.reason) is not carried and bool(found.nemenyi_p) is carried
     if not carried:
-        assert (f"5 data sets, not {n}" in found.reason) is (n < 5) and (f"3 methods, not {k}" in found.reason) is (
-            k < 3
-        )
+        assert found.reason == f"needs at least 3 methods and 5 data sets (here {k} and {n})."
 
 
-def test_ranks_that_cannot_differ_enough_say_so_in_numbers():
+def test_ranks_on_too_few_data_sets_have_a_critical_difference_but_no_comparison():
     found = compute_mean_ranks({"a": [3.0, 3.0], "b": [2.0, 2.0], "c": [1.0, 1.0]})
     assert found.critical_difference == pytest.approx(2.343, abs=1e-3)
-    assert re.findall(r"\d+(?:\.\d+)?", found.reason)[-3:] == [
-        "3",
-        "2",
-        "2.34",
-    ]  # methods, widest and needed difference
+    assert not found.are_comparable and re.findall(r"\d+", found.reason)[-2:] == ["3", "2"]
 
 
 def test_nothing_to_rank_is_not_carried():
@@ -126,5 +120,5 @@ def test_the_diagram_names_every_method_and_joins_those_that_cannot_be_told_apar
 
 
 def test_a_diagram_of_too_few_data_sets_is_refused():
-    with pytest.raises(ValueError, match="5 data sets, not 4"):
+    with pytest.raises(ValueError, match=r"5 data sets \(here 4 and 4\)"):
         draw_critical_differences(compute_mean_ranks({name: row[:4] for name, row in FOUR.items()}))

@@ -1,4 +1,4 @@
-"""What a caption has to tell of the runs, in whatever words: which seeds and folds, whose values, how many tests."""
+"""Facts that captions and the legend state, in any wording: seeds and folds, values, marks, number of tests."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import re
 
 import pytest
 
+from reports.build import compose_study
 from reports.comparisons import compare_with_reference
-from reports.runs import PredictionCache
+from reports.runs import PredictionCache, StudyResults
 from reports.tables.columns import describe_averaging
 from reports.tables.costs import make_costs_table, make_search_spaces_table
 from reports.tables.differences import index_comparisons, make_ablation_table
@@ -16,8 +17,10 @@ from reports.tables.published import make_published_comparison
 from reports.tables.scores import make_components_table, make_overall_table, make_scores_table
 from reports.types import Table
 from tests.reports.tables.by_hand import by_hand, frame_of
-from tests.reports.tables.cases import EIGHT, PAPER, SEEDS, ablation, summaries
+from tests.reports.tables.cases import CASES, EIGHT, PAPER, SEEDS, ablation, summaries
 
+MAX_WORDS = 40
+CACHE = PredictionCache()
 VALUES = "Whose values these are."
 ARMS = ("majority", "mbt", "mart")
 
@@ -59,15 +62,38 @@ def test_a_table_of_means_says_over_which_seeds(name, tables):
     assert {"0", "2"} <= set(numbers(tables[name].caption))
 
 
-@pytest.mark.parametrize("name", ["scores", "components", "costs", "worth", "tests", "published", "overall"])
-def test_every_table_says_whose_values_its_runs_have(name, tables):
-    assert VALUES in tables[name].caption
+def test_a_study_states_once_which_values_its_runs_have():
+    runs = [by_hand(None, arm, seed, files=False) for arm in ARMS for seed in SEEDS]
+    section = compose_study(StudyResults("study", "?", "scores", "mart", (), frame_of(*runs, values=VALUES)), CACHE)
+    assert section.paragraphs.count(VALUES) == 1
+    assert not any(VALUES in part.caption for part in (*section.tables, *section.figures))
 
 
 @pytest.mark.parametrize("name", ["scores", "components", "worth", "overall", "costs"])
-def test_what_bold_and_underlined_are_is_told_where_cells_are_marked(name, tables):
-    assert name == "costs" or any(cell.mark for _, cell in tables[name].iter_cells())  # that of costs wants predictions
-    assert "bold" in tables[name].caption and "underlined" in tables[name].caption
+def test_marks_are_explained_in_the_legend_of_each_table_that_has_them(name, tables):
+    texts = [entry.text.lower() for entry in tables[name].legend]
+    assert any("bold" in text and "underlined" in text for text in texts)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_caption_has_at_most_40_words_and_repeats_no_sentence_of_the_legend(name, tmp_path):
+    table = CASES[name](tmp_path)
+    assert table is not None
+    check_captions([table], table.legend)
+
+
+def check_captions(parts, legend):
+    """Assert the length of captions, and that they share no sentence with the legend."""
+    explained = {text for entry in legend for text in sentences(entry.text)}
+    for part in parts:
+        assert 0 < len(part.caption.split()) <= MAX_WORDS, part.name
+        assert not explained & set(sentences(part.caption)), part.name
+        assert set(part.legend) <= set(legend), part.name
+
+
+def sentences(text: str) -> list[str]:
+    """Return the sentences of a text."""
+    return re.split(r"(?<=[.?!;:]) ", text)
 
 
 def test_the_table_of_tests_says_for_how_many_comparisons_it_is_adjusted(tmp_path):
