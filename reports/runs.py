@@ -374,7 +374,7 @@ class PredictionCache:
         return self._loaded[key]
 
     def pair_predictions(self, runs: Sequence[Run]) -> PairedPredictions | None:
-        """Return the clips of runs, a row for each seed; None if a file is missing, or folds or clips differ by seed."""
+        """Return the clips of runs, a row for each seed; None if a file is missing or folds or clips vary by seed."""
         by_seed: dict[int, dict[int, Predictions]] = {}
         for run in runs:
             found = self.load_test(run)

@@ -230,7 +230,7 @@ def _has_repetitions(run_table: RunTable) -> bool:
 
 
 def describe_single_fold(runs: Sequence[Run]) -> list[str]:
-    """Return a phrase for each data set of which only one of several folds was run."""
+    """Return a phrase for each data set with runs of only one of its several folds."""
     folds: dict[str, set[int]] = {}
     infos = {run.record.spec.dataset: run.info for run in runs}
     for run in runs:

@@ -116,7 +116,7 @@ def test_too_few_clips_make_no_map_and_this_is_said(monkeypatch, tmp_path):
     clips = {key: replace(told(number), words=(), masks={}) for number, key in enumerate(KEYS[:4])}
     names, (notice,) = drawn(monkeypatch, tmp_path, explained(clips))
     assert names == ["confusion.png", "emotions.png"]
-    assert "no map of features" in notice and re.findall(r"\d+", notice) == ["5", "4"]  # clips that it wants, and has
+    assert "no feature map" in notice and re.findall(r"\d+", notice) == ["5", "4"]  # clips that it wants, and has
 
 
 def test_a_model_that_has_collapsed_has_no_map(monkeypatch, tmp_path):

@@ -50,7 +50,7 @@ def test_lines_differ_in_dashes_and_marks_too():
     [
         (one(10.0, 20.0), "mart has 2 values"),
         (RadarPlot((RadarPanel("g", ("a", "b"), (RadarPolygon("mart", (1.0, 2.0)),)),)), "3 classes or more"),
-        (RadarPlot((RadarPanel("g", CLASSES, ()),)), "and a ring"),
+        (RadarPlot((RadarPanel("g", CLASSES, ()),)), "and a polygon"),
     ],
 )
 def test_what_makes_no_polygon_is_refused(data, words):

@@ -65,5 +65,5 @@ def test_more_groups_than_fit_abreast_are_stacked():
 
 def test_a_label_twice_in_a_group_is_refused():
     point = ScorePoint("a", "g", 5.0, None, None, ())
-    with pytest.raises(ValueError, match="g / a is there twice"):
+    with pytest.raises(ValueError, match="g / a occurs twice"):
         results.draw_scores(ScorePlot("Acc E", (point, point)))
