@@ -1,4 +1,4 @@
-"""What figures show of scores, differences, classes and confidence is what the stored predictions say."""
+"""Figures of scores, differences, classes and confidence agree with the stored predictions."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_scores_are_the_means_and_the_single_runs(frame):
 
 
 def test_intervals_of_scores_are_a_bootstrap_of_videos_within_classes(frame):
-    """Two neighbours of different classes are a video; the class of most of its clips, the first of two, is its own."""
+    """Pair clips of different classes into videos; the class of a video is that of most clips, the first of ties."""
     for point in collect_results(frame, PredictionCache()).points[:2]:
         runs = on(frame, point.label, "ekman6")
         table, hits = read(runs[0]), np.array([right(run) for run in runs]).mean(axis=0)
@@ -73,7 +73,7 @@ def test_intervals_of_scores_are_a_bootstrap_of_videos_within_classes(frame):
         assert point.low < point.mean < point.high
 
 
-def test_lines_that_may_not_win_are_hollow(tmp_path):
+def test_rows_that_are_not_ranked_are_hollow(tmp_path):
     found = collect_results(mixed(tmp_path), PredictionCache())
     flagged = {(point.group, point.label): point.flagged for point in found.points}
     assert flagged == {
@@ -100,7 +100,7 @@ def test_differences_are_those_of_the_pairs(frame):
     assert [row["pair 1"] for row in shown] == [one.pairs[0] for one in found.differences]
 
 
-def test_ways_of_tuning_stand_on_the_line_of_their_arm(tmp_path):
+def test_ways_of_tuning_are_in_the_row_of_their_arm(tmp_path):
     frame = tuned(tmp_path)
     found = collect_differences(frame, compare_with_reference(frame, "mart", None), "mart")
     assert [(one.label, one.tuning) for one in found.differences] == [
@@ -108,7 +108,7 @@ def test_ways_of_tuning_stand_on_the_line_of_their_arm(tmp_path):
     ]
 
 
-def test_lines_that_an_arm_and_its_tuning_do_not_tell_apart_keep_their_names():
+def test_rows_with_equal_arm_and_tuning_keep_their_names():
     def line(values, apart, n):
         told = {"tuning": values, "label_suffix": apart}
         return by_hand(None, "mbt", files=False, run=told, config={"lr": n})

@@ -1,4 +1,4 @@
-"""All figures of whole reports: none is empty, none holds what is no number, each can be drawn."""
+"""Figures, captions and legend of whole reports: no figure is empty, all values are finite, all can be drawn."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def comparison(tmp_path_factory):
 def test_every_figure_has_rows_of_numbers(comparison):
     kinds = ("results", "differences", "learning", "radar", "reliability", "confusion_ekman6")
     assert {"searches", *(f"comparison_{kind}" for kind in kinds)} < names(comparison)
-    assert not any("_cost_" in name for name in names(comparison))  # of several data sets the tables tell it
+    assert not any("_cost_" in name for name in names(comparison))  # with several data sets the tables show the costs
     for picture in list_figures(comparison):
         assert picture.rows and picture.caption and picture.title
         for row in picture.rows:
@@ -145,7 +145,7 @@ def test_the_points_of_the_figure_of_scores_are_the_cells_of_the_table(compariso
         assert cells[f"comparison_scores/{row['label']}/{titles[row['group']]}/acc_e"] == row["mean"]
 
 
-def test_a_report_on_two_classes_of_ones_own_has_all_but_the_radar_and_can_be_drawn(tmp_path):
+def test_a_report_on_a_custom_data_set_of_two_classes_has_all_figures_but_the_radar(tmp_path):
     for arm in ("mbt", "mart"):
         for seed in range(2):
             make_run(tmp_path, arm, card=TWO, seed=seed, clips=60)
@@ -194,7 +194,7 @@ def test_a_data_set_on_which_all_failed_is_in_tables_and_in_no_figure(tmp_path):
 
 
 def test_lines_of_one_arm_that_differ_in_what_was_set_are_all_in_a_report_of_any_runs(tmp_path):
-    """The table of what parts are worth has one line an arm, and so cannot have them."""
+    """Check that there is no ablation table, which has one row for each arm."""
     for epochs in (3, 5):
         for arm in ("mbt", "mart"):
             make_run(tmp_path, arm, clips=60, set={"epochs": epochs})

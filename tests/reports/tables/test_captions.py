@@ -31,7 +31,7 @@ def numbers(text: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def tables() -> dict[str, Table]:
-    """A table of every kind that has means, of three seeds on one data set and two folds of another."""
+    """Return a table of every kind with means, of three seeds on one data set and two folds of another."""
     runs = [by_hand(None, arm, seed, files=False) for arm in ARMS for seed in SEEDS]
     runs += [by_hand(None, arm, 0, fold, files=False, card=EIGHT) for arm in ARMS for fold in (1, 2)]
     frame = frame_of(*runs, values=VALUES)
@@ -48,7 +48,7 @@ def tables() -> dict[str, Table]:
     }
 
 
-def test_means_are_said_to_be_over_the_seeds_and_folds_of_the_runs():
+def test_captions_name_the_seeds_and_folds_that_means_are_over():
     one = [by_hand(None, arm, seed, files=False) for arm in ARMS for seed in (0, 1, 2, 7)]
     folds = [by_hand(None, arm, 0, fold, files=False, card=EIGHT) for arm in ARMS for fold in (1, 2, 5)]
     assert numbers(describe_averaging(frame_of(*one))) == ["0", "1", "2", "7"]
@@ -58,7 +58,7 @@ def test_means_are_said_to_be_over_the_seeds_and_folds_of_the_runs():
 
 
 @pytest.mark.parametrize("name", ["scores", "components", "costs", "worth"])
-def test_a_table_of_means_says_over_which_seeds(name, tables):
+def test_a_table_of_means_names_its_seeds(name, tables):
     assert {"0", "2"} <= set(numbers(tables[name].caption))
 
 
@@ -96,7 +96,7 @@ def sentences(text: str) -> list[str]:
     return re.split(r"(?<=[.?!;:]) ", text)
 
 
-def test_the_table_of_tests_says_for_how_many_comparisons_it_is_adjusted(tmp_path):
+def test_the_table_of_tests_names_the_number_of_comparisons_it_is_adjusted_for(tmp_path):
     frame = ablation(tmp_path)
     for labels in (frame.labels, frame.labels[1:]):
         some = frame_of(*(run for run in frame.runs if run.label in labels))
@@ -109,13 +109,13 @@ def test_the_mean_over_data_sets_names_them(tables):
     assert "Ekman-6" in tables["overall"].caption and "VideoEmotion-8" in tables["overall"].caption
 
 
-def test_printed_numbers_are_said_to_be_of_a_protocol_that_nobody_knows(tables):
+def test_published_numbers_are_marked_as_of_an_unknown_protocol(tables):
     grid = tables["published"]
     printed = [line.cells[1].text for line in grid.rows if line.id.startswith("published/")]
     assert len(printed) > 5 and all("protocol unknown" in text for text in (*printed, grid.caption, grid.notes[0]))
 
 
-def test_the_table_of_searches_has_the_words_of_what_was_drawn_and_chosen():
+def test_the_table_of_searches_lists_ranges_and_chosen_values():
     grid = make_search_spaces_table(summaries(), {"ekman6": "Ekman-6", "videoemotion8": "VideoEmotion-8"}, "spaces")
     found = {line.id: [cell.text for cell in line.cells] for line in grid.rows}
     assert [texts[1] for texts in found.values()] == ["lr", "mask_to", "negatives", "lr"]

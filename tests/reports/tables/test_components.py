@@ -1,4 +1,4 @@
-"""What a table says of a method's parts is what its config has, for every arm that can be run."""
+"""The parts of a method in a table agree with its config, for every arm."""
 
 from __future__ import annotations
 
