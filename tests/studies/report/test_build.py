@@ -353,16 +353,16 @@ def test_only_the_searches_that_gave_a_run_its_values_are_told(tmp_path):
     assert [(one.arm, one.preset) for one in found.searches] == [("mart", "quick"), ("mart-no-masking", "quick")]
 
 
-def test_the_values_of_a_table_are_told_in_its_caption(tmp_path):
+def test_a_study_states_the_values_of_its_runs(tmp_path):
     make_run(tmp_path, "mart", clips=12, set={"epochs": 3})
-    captions = [grid.caption for grid in list_tables(built(tmp_path).report)]
-    assert any("quick" in caption and "epochs=3" in caption for caption in captions)
-    assert not any("searched" in caption for caption in captions)
+    paragraphs = [text for section in built(tmp_path).report.sections for text in section.paragraphs]
+    assert any("quick" in text and "epochs=3" in text for text in paragraphs)
+    assert not any("searched" in text for text in paragraphs)
     winner = make_search(tmp_path, "mart", params={"lr": 0.0015}, set={"epochs": 3})
     for seed in range(2):
         make_run(tmp_path, "mart", clips=12, set={"epochs": 3, "lr": 0.0015}, seed=seed, request={"winner": winner})
-    captions = [grid.caption for grid in list_tables(built(tmp_path).report)]
-    assert any("searched on val" in caption and "6 configurations" in caption for caption in captions)
+    paragraphs = [text for section in built(tmp_path).report.sections for text in section.paragraphs]
+    assert any("searched on val" in text and "6 configurations" in text for text in paragraphs)
 
 
 def test_a_filter_is_told_and_what_it_shuts_out_is_not_called_lacking(tmp_path):
