@@ -1,5 +1,7 @@
-"""Paired comparisons of lines with a reference: run by run, clip by clip, adjusted for their number. Runs of several
-folds share clips, so each fold counts as one piece of evidence."""
+"""Paired comparisons of rows with a reference: run by run and clip by clip, adjusted for their number.
+
+Runs of several folds share clips, so each fold counts as one observation.
+"""
 
 from __future__ import annotations
 
@@ -22,17 +24,16 @@ PRIMARY_METRIC = "acc_e"
 
 
 def mean_over_folds(values: Mapping[tuple[int, int], float]) -> list[float]:
-    """Values of (fold, seed) as one number for each piece of evidence: of a single fold one a seed, of several folds
-    one a fold, the mean of its seeds."""
+    """Return a value for each observation: a seed of a single fold, or the mean over seeds of each of several folds."""
     folds = sorted({fold for fold, _ in values})
     if len(folds) < 2:
         return list(values.values())
-    of = [[value for (place, _), value in values.items() if place == fold] for fold in folds]
-    return [sum(found) / len(found) for found in of]
+    by_fold = [[value for (found, _), value in values.items() if found == fold] for fold in folds]
+    return [sum(found) / len(found) for found in by_fold]
 
 
 def compute_fold_overlap(runs: Sequence[Run]) -> float | None:
-    """Test clips for each training clip, of runs of several folds, which share clips; None for one fold."""
+    """Return the ratio of test to training clips for runs of several folds, which share clips; None for one fold."""
     if len({run.record.spec.fold for run in runs}) < 2:
         return None
     tested = [run.record.scores.get("test/n") or 0.0 for run in runs]
@@ -40,33 +41,33 @@ def compute_fold_overlap(runs: Sequence[Run]) -> float | None:
     known = [count for count in trained if count]
     if known:
         return fmean(tested) / fmean(known)
-    total = runs[0].info.clips  # an older record does not tell; val is a part of what is not tested
+    total = runs[0].info.clips  # older records lack clips/train; val is a part of the other clips
     return fmean(tested) / (0.8 * (total - fmean(tested))) if total and total > fmean(tested) else 1.0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A line minus the reference on one data set, in points of Acc E on test."""
+    """A row minus the reference on one data set, in points of Acc E on test."""
 
     dataset: str
     dataset_title: str
     label: str
     reference: str
     tuning: Tuning
-    differences: tuple[float, ...]  # one a seed, or one a fold where there are several
+    differences: tuple[float, ...]  # for each seed, or for each fold where there are several
     run_keys: tuple[str, ...]  # of the runs of both
     paired_test: PairedTest
-    clip_interval: Interval | None  # None where predictions are missing or seeds saw different clips
+    clip_interval: Interval | None  # None where predictions are missing or seeds have different clips
     mcnemar_p: float | None  # None, too, where clips are tested more than once
-    adjusted_p: float | None = None  # p of the pairs, by Holm over all comparisons with this reference
-    adjusted_clip_p: float | None = None  # that of the clips
+    adjusted_p: float | None = None  # by pairs, Holm over all comparisons with this reference
+    adjusted_clip_p: float | None = None  # by clips
     family_size: int = 1  # comparisons that Holm adjusts for
 
 
 def compare_with_reference(
     run_table: RunTable, reference: str, predictions: PredictionCache | None
 ) -> list[Comparison]:
-    """All other lines against one, on every data set where both have runs; without predictions by runs alone."""
+    """Compare all other rows with a reference on every data set that both have runs on; by clips given predictions."""
     pairs = [(label, reference) for label in run_table.labels if label != reference]
     return compare_family(run_table, pairs, predictions)
 
@@ -74,19 +75,19 @@ def compare_with_reference(
 def compare_family(
     run_table: RunTable, family: Sequence[tuple[str, str]], predictions: PredictionCache | None
 ) -> list[Comparison]:
-    """Every line with its reference, on every data set where both have runs in common, adjusted for all of them."""
+    """Compare each row with its reference on every data set that both have runs on; adjust p for all comparisons."""
     found = [
-        one
+        comparison
         for dataset in run_table.dataset_titles
         for label, reference in family
-        if (one := _compare_on_dataset(run_table, label, reference, dataset, predictions)) is not None
+        if (comparison := _compare_on_dataset(run_table, label, reference, dataset, predictions)) is not None
     ]
-    by_pairs = adjust_holm([one.paired_test.p for one in found])
-    by_clips = adjust_holm([one.clip_interval.p if one.clip_interval is not None else None for one in found])
-    size = sum(one.paired_test.p is not None for one in found)
+    by_pairs = adjust_holm([item.paired_test.p for item in found])
+    by_clips = adjust_holm([item.clip_interval.p if item.clip_interval is not None else None for item in found])
+    size = sum(item.paired_test.p is not None for item in found)
     return [
-        replace(one, adjusted_p=pairs, adjusted_clip_p=clips, family_size=size)
-        for one, pairs, clips in zip(found, by_pairs, by_clips, strict=True)
+        replace(item, adjusted_p=pairs, adjusted_clip_p=clips, family_size=size)
+        for item, pairs, clips in zip(found, by_pairs, by_clips, strict=True)
     ]
 
 
@@ -95,10 +96,10 @@ def _compare_on_dataset(
 ) -> Comparison | None:
     both = pair_runs(run_table, label, reference, dataset)
     gains: dict[tuple[int, int], float] = {}
-    for one, other in both:
-        ours, theirs = one.get_percent(PRIMARY_METRIC), other.get_percent(PRIMARY_METRIC)
+    for run, other in both:
+        ours, theirs = run.get_percent(PRIMARY_METRIC), other.get_percent(PRIMARY_METRIC)
         if ours is not None and theirs is not None:
-            gains[one.record.spec.fold, one.record.spec.seed] = ours - theirs
+            gains[run.record.spec.fold, run.record.spec.seed] = ours - theirs
     if not gains:
         return None
     differences, runs = mean_over_folds(gains), [run for pair in both for run in pair]
@@ -120,11 +121,13 @@ def _compare_on_dataset(
 def _compare_clips(
     both: Sequence[tuple[Run, Run]], predictions: PredictionCache
 ) -> tuple[Interval | None, float | None]:
-    """The tests on single clips, where predictions are here and seeds were tested on the same ones; McNemar's only
-    where no clip is tested twice."""
+    """Return the interval and McNemar's p by clips; None without predictions, or where seeds have other clips.
+
+    McNemar's p is None, too, where clips are tested more than once.
+    """
     first, second = (predictions.pair_predictions([pair[side] for pair in both]) for side in (0, 1))
     if first is None or second is None or first.groups != second.groups:
         return None, None
-    once = len({one.record.spec.fold for one, _ in both}) == 1 or not both[0][0].info.overlap
+    once = len({run.record.spec.fold for run, _ in both}) == 1 or not both[0][0].info.overlap
     interval = compute_accuracy_difference(first.correct, second.correct, first.groups)
     return interval, mcnemar_test(first.correct, second.correct) if once else None

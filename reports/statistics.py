@@ -1,5 +1,7 @@
-"""Intervals and tests that claim no more than the number of runs and clips allows. Tests of clips resample groups of
-clips for the given runs; tests of runs pair runs of equal seed and fold."""
+"""Intervals and tests of scores, with what the number of runs and clips allows.
+
+Tests by clips resample groups of clips for the given runs; tests by runs pair runs of equal seed and fold.
+"""
 
 from __future__ import annotations
 
@@ -22,28 +24,30 @@ from statsmodels.stats.power import TTestPower
 
 STAR_LEVELS = (0.05, 0.01, 0.001)
 
-MIN_GROUPS = 10  # a bootstrap of fewer groups is far too narrow
+MIN_GROUPS = 10  # intervals from fewer groups are far too narrow
 CONFIDENCE_LEVEL = 0.95
-MAX_RESAMPLED_GROUPS = 2_000_000  # resampled groups held in memory
+MAX_RESAMPLED_GROUPS = 2_000_000  # held in memory at once
 
 ALPHA = 0.05
 POWER = 0.8
 MAX_ENUMERATED_PAIRS = 14  # tied pairs whose 2^n signs are enumerated; beyond, the normal approximation is good
-DIFFERENCE_DECIMALS = 9  # of a point; differences equal but for the rounding of floats are ties
+DIFFERENCE_DECIMALS = 9  # in points; differences that are equal up to float rounding are ties
 
-MIN_RUNS = 5  # of each data set; with 3, only some 83 % of such intervals hold the truth
+MIN_RUNS = 5  # of each data set; with 3, only about 83 % of such intervals contain the true value
 
 RANKS_ALPHA = 0.05
 MIN_METHODS = 3
 MIN_DATASETS = 5
-SCORE_DECIMALS = 9  # scores equal but for the rounding of floats share a rank
+SCORE_DECIMALS = 9  # scores that are equal up to float rounding share a rank
 
 BINS = 15
 
 
 def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
-    """Adjusted p-values (Holm 1979) in the order given, valid under any dependence of the tests; None stays None and
-    does not count in the family. NaN, or anything that is no probability, is a ValueError."""
+    """Return adjusted p-values (Holm 1979) in the order given, valid under any dependence of the tests.
+
+    None stays None and does not count in the family. Raises ValueError: a value is not a probability.
+    """
     tested = [p for p in ps if p is not None]
     if not all(0 <= p <= 1 for p in tested):
         raise ValueError(f"not p-values: {tested}")
@@ -52,32 +56,34 @@ def adjust_holm(ps: Sequence[float | None]) -> list[float | None]:
 
 
 def format_significance_stars(p: float | None, smallest: float) -> str:
-    """`*`, `**`, `***` for an adjusted p of at most 0.05, 0.01, 0.001; else nothing. `smallest` is the smallest p that
-    the test can reach: no star is given for a level below it, whatever p says."""
+    """Return `*`, `**`, `***` for an adjusted p of at most 0.05, 0.01, 0.001, else "".
+
+    `smallest` is the smallest p that the test can reach; levels below it get no star.
+    """
     return "" if p is None else "*" * sum(p <= level and smallest <= level for level in STAR_LEVELS)
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean in percent or points, with a 95 % interval where one can be given."""
+    """A mean in percent or points, with a 95 % interval where there are enough data for one."""
 
     mean: float
     low: float | None
     high: float | None
     p: float | None  # two-sided, of a mean of 0; None where nothing is tested
-    groups: int  # that were resampled
-    reason: str = ""  # there is no interval: a sentence
+    groups: int  # number of resampled groups
+    reason: str = ""  # sentence on why there is no interval
 
 
 def compute_accuracy_difference(
     right_a: ArrayLike, right_b: ArrayLike, groups: Sequence[str], draws: int = 2000, seed: int = 0
 ) -> Interval:
-    """Mean difference in accuracy, a minus b, in points, for new clips under these very runs.
+    """Return the mean difference in accuracy, a minus b, in points, with its interval for new clips and these runs.
 
     `right_a` and `right_b` are (R, n) bool: R paired runs on the same n clips; `groups` names the n clips' videos,
     speakers or sessions, which are resampled with all runs of their clips on both sides (cluster bootstrap; Davison
-    and Hinkley 1997). Of the percentile intervals of 10 groups about 92 % hold the truth, not 95 %.
-    `p` is twice the smaller tail of the draws, one draw added to each (Davison and Hinkley 1997), 1 at most.
+    and Hinkley 1997). About 92 %, not 95 %, of the percentile intervals from 10 groups contain the true value.
+    `p` is twice the smaller tail of the draws, with one draw added to each (Davison and Hinkley 1997), at most 1.
     """
     first, second = _count_pair(right_a, right_b)
     gains = first.sum(axis=0) - second.sum(axis=0)
@@ -88,28 +94,27 @@ def compute_accuracy_difference(
 def compute_accuracy_interval(
     right: ArrayLike, labels: ArrayLike, groups: Sequence[str], draws: int = 2000, seed: int = 0
 ) -> Interval:
-    """Accuracy in percent, the mean of R runs, for new clips under these very runs; `right` is (R, n) bool.
+    """Return the accuracy in percent, the mean of R runs, with its interval for new clips; `right` is (R, n) bool.
 
     A bootstrap stratified by class (Efron and Tibshirani 1993): clips are resampled within each class of `labels` (n,),
-    so that class sizes stay. Where a group holds several clips, groups are resampled, within the strata of the class of
-    most of their clips (of equally many, the first), and class sizes stay nearly. Strata of one group, which would not
-    vary at all, are resampled as one stratum; a single one joins the smallest other.
+    so that class sizes are constant. Where a group holds several clips, groups are resampled within strata of the class
+    of most of their clips (the first of several), and class sizes are nearly constant. Strata of one group, which would
+    not vary, are merged into one stratum; a single one joins the smallest other.
     """
     found, label = _count_correct(right), np.asarray(labels)
     if label.shape != found.shape[1:]:
-        raise ValueError(f"{found.shape[1]} clips have labels of shape {label.shape}")
+        raise ValueError(f"labels: shape {label.shape} for {found.shape[1]} clips")
     member = _index_groups(groups, found.shape[1])
     strata = _make_strata(label, member)
     return _bootstrap_groups(found.sum(axis=0), member, strata, len(found), draws, seed, test=False)
 
 
 def mcnemar_test(right_a: ArrayLike, right_b: ArrayLike) -> float:
-    """Two-sided p of the exact McNemar test (1947) that two methods have the same accuracy on clips like these; (R, n)
-    bool each, paired run by run.
+    """Return the two-sided p of the exact McNemar test (1947) of equal accuracy; (R, n) bool each, paired run by run.
 
-    Several pairs are put together as twice the median of their p-values, 1 at most, which holds under any dependence
-    (Rueger 1978; Vovk and Wang 2020); one pair keeps its own. Clips count as independent: where they come in groups,
-    `compute_accuracy_difference` is the test to go by.
+    Several pairs of runs are combined as twice the median of their p-values, at most 1, which is valid under any
+    dependence (Rueger 1978; Vovk and Wang 2020). Clips count as independent: where they come in groups, use
+    `compute_accuracy_difference`.
     """
     first, second = _count_pair(right_a, right_b)
     only_a, only_b = (first > second).sum(axis=1).tolist(), (first < second).sum(axis=1).tolist()
@@ -118,39 +123,41 @@ def mcnemar_test(right_a: ArrayLike, right_b: ArrayLike) -> float:
 
 
 def compute_accuracy_standard_error(accuracy_percent: float, n: int) -> float:
-    """Standard error, in points, of one run's accuracy on n independent clips: that of a binomial share. It is 0 at 0
-    and at 100 percent, where this formula says nothing."""
+    """Return the binomial standard error, in points, of an accuracy on n independent clips.
+
+    It is 0 at 0 and at 100 percent, where the formula is not informative.
+    """
     if not 0 <= accuracy_percent <= 100 or n < 1:
-        raise ValueError(f"no accuracy in percent on clips: {accuracy_percent} on {n}")
+        raise ValueError(f"accuracy must be 0 to 100 percent on at least 1 clip, not {accuracy_percent} on {n}")
     share = accuracy_percent / 100
     return float(100 * (share * (1 - share) / n) ** 0.5)
 
 
 def _count_correct(right: ArrayLike) -> np.ndarray:
-    """(R, n) of 0 and 1; a ValueError unless it is bool with at least one run and one clip."""
+    """Return (R, n) of 0 and 1. Raises ValueError: not bool, or without runs or clips."""
     found = np.asarray(right)
     if found.dtype != bool or found.ndim != 2 or not found.size:
-        raise ValueError(f"right or wrong is bool (runs, clips), not {found.dtype} {found.shape}")
+        raise ValueError(f"correct predictions must be bool (runs, clips), not {found.dtype} {found.shape}")
     return found.astype(int)
 
 
 def _count_pair(right_a: ArrayLike, right_b: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    """`_count_correct` of runs on the same clips."""
+    """Return `_count_correct` of two sets of runs on the same clips."""
     first, second = _count_correct(right_a), _count_correct(right_b)
     if first.shape != second.shape:
-        raise ValueError(f"runs on the same clips come in equal shapes, not {first.shape} and {second.shape}")
+        raise ValueError(f"runs on the same clips must have equal shapes, not {first.shape} and {second.shape}")
     return first, second
 
 
 def _index_groups(groups: Sequence[str], clips: int) -> np.ndarray:
-    """(n,) index of each clip's group."""
+    """Return (n,) indices of the group of each clip."""
     if len(groups) != clips:
-        raise ValueError(f"{clips} clips have {len(groups)} names of groups")
+        raise ValueError(f"groups: {len(groups)} names for {clips} clips")
     return np.unique(np.asarray(groups), return_inverse=True)[1]
 
 
 def _make_strata(label: np.ndarray, member: np.ndarray) -> list[np.ndarray]:
-    """Indices of groups by the class of most of their clips; none holds a single group if there are several groups."""
+    """Return indices of groups by the class of most of their clips; no stratum has one group if there are several."""
     main = crosstab(member, label).count.argmax(axis=1)  # the first of equally many
     strata = [np.flatnonzero(main == kind) for kind in np.unique(main)]
     lone = [stratum for stratum in strata if len(stratum) == 1]
@@ -163,11 +170,11 @@ def _make_strata(label: np.ndarray, member: np.ndarray) -> list[np.ndarray]:
 def _bootstrap_groups(
     values: np.ndarray, member: np.ndarray, strata: list[np.ndarray], runs: int, draws: int, seed: int, test: bool
 ) -> Interval:
-    """Percentile interval of the mean of `values` (n,), counts over `runs`, with groups resampled within strata."""
+    """Return the interval of the mean of `values` (n,), counts over `runs`; groups are resampled within strata."""
     groups = int(member.max()) + 1
     mean = 100 * float(values.sum()) / (runs * len(values))
     if groups < MIN_GROUPS:
-        why = f"It takes {MIN_GROUPS} independent groups of clips to give an interval, not {groups}."
+        why = f"no interval: needs at least {MIN_GROUPS} independent groups of clips (here {groups})"
         return Interval(mean, None, None, None, groups, why)
     sums = np.bincount(member, weights=values)  # whole numbers: sums of draws are exact, and so is a tie with 0
     sizes = np.bincount(member)
@@ -180,7 +187,7 @@ def _bootstrap_groups(
     tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
     p = min(1.0, 2 * (tail + 1) / (draws + 1)) if test else None
     if np.ptp(drawn) < 1e-9:
-        return Interval(mean, None, None, p, groups, "Resampling the clips changes nothing, so it tells no interval.")
+        return Interval(mean, None, None, p, groups, "no interval: resampling the clips changes nothing")
     return Interval(mean, low, high, p, groups)
 
 
@@ -191,7 +198,7 @@ def _bootstrap(
     seed: int,
     batch: int | None = None,
 ) -> tuple[float, float, np.ndarray]:
-    """Ends of the percentile interval of a statistic, and its (draws,) values."""
+    """Return the ends of the percentile interval of a statistic, and its (draws,) values."""
     options: dict[str, Any] = {"n_resamples": draws, "confidence_level": CONFIDENCE_LEVEL, "batch": batch}
     found = stats.bootstrap(samples, statistic, vectorized=True, method="percentile", rng=seed, **options)
     ends = found.confidence_interval
@@ -200,9 +207,11 @@ def _bootstrap(
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Differences of n paired runs, in points. `mean` is NaN for no pairs. `low`, `high` and `detectable_difference`
-    are None below two pairs and also where all differences are equal: then `std` is 0, and an interval without width
-    would claim a certainty that no number of runs gives."""
+    """Differences of n paired runs, in points.
+
+    `mean` is NaN for no pairs. `low`, `high` and `detectable_difference` are None below two pairs, and where all
+    differences are equal: then `std` is 0, and an interval of no width would be misleading.
+    """
 
     n_pairs: int
     mean: float
@@ -211,27 +220,27 @@ class PairedTest:
     high: float | None
     p: float | None  # two-sided; None for no pairs, and for a t-test of equal differences other than 0
     smallest_p: float  # the smallest p that n pairs can reach
-    detectable_difference: float | None  # true difference at which the interval leaves out 0 in 8 of 10 repetitions
+    detectable_difference: float | None  # true difference whose interval excludes 0 in 8 of 10 repetitions
     is_corrected: bool  # for overlapping sets of clips (Nadeau and Bengio 2003): then `p` is of a t-test
 
 
 def compare_pairs(differences: Sequence[float], overlap: float | None = None) -> PairedTest:
-    """What `differences` (n,) in points tell; their order does not matter, and NaN or infinity is a ValueError.
+    """Test `differences` (n,) in points, in any order. Raises ValueError: a difference is NaN or infinite.
 
-    Without `overlap` the pairs count as independent: `p` is that of the exact two-sided signed-rank test (Wilcoxon
-    1945), which leaves out differences of 0 (all 0: p = 1), and `smallest` is 2 * 0.5**n, what n pairs of one sign
-    reach. The interval and `detectable` are Student's; it can leave out 0 where the pairs are too few for a p of 0.05.
+    Without `overlap` the pairs count as independent. `p` is that of the exact two-sided signed-rank test (Wilcoxon
+    1945), which ignores differences of 0 (all 0: p = 1). `smallest_p` is 2 * 0.5**n, reached by n pairs of one sign.
+    Interval and `detectable_difference` are Student's; the interval can exclude 0 where n is too small for p = 0.05.
 
-    `overlap` is the number of test clips over that of training clips, for pairs whose sets of clips overlap. The
-    variance of the mean is then spread**2 * (1/n + overlap) (Nadeau and Bengio 2003) in the interval, in `detectable`
-    and in a t-test with n - 1 degrees of freedom that gives `p`. A t-test has no smallest p: `smallest` is 0 from two
-    pairs on, where it has a spread to go by, and 1 below.
+    `overlap` is the ratio of test to training clips, for pairs whose sets of clips overlap. The variance of the mean is
+    then std**2 * (1/n + overlap) (Nadeau and Bengio 2003) in the interval, in `detectable_difference` and in a t-test
+    with n - 1 degrees of freedom that gives `p`. A t-test has no smallest p: `smallest_p` is 0 from two pairs on, and 1
+    below, where there is no spread.
     """
     found = np.sort(np.round(np.asarray(differences, dtype=float).reshape(-1), DIFFERENCE_DECIMALS)) + 0.0  # no -0.0
     if not np.isfinite(found).all():
         raise ValueError(f"differences must be finite numbers: {list(differences)}")
     if overlap is not None and not 0 <= overlap < np.inf:
-        raise ValueError(f"overlap is test clips / training clips, not {overlap}")
+        raise ValueError(f"overlap must be test clips / training clips, not {overlap}")
     n = len(found)
     mean = float(found.mean()) if n else float("nan")
     spread = None if n < 2 else float(found.std(ddof=1)) if np.ptp(found) else 0.0
@@ -248,8 +257,11 @@ def compare_pairs(differences: Sequence[float], overlap: float | None = None) ->
 
 
 def _compute_signed_rank_p(found: np.ndarray) -> float | None:
-    """Two-sided p of Wilcoxon's test; None for no pairs. It is exact for any n without ties and for up to
-    MAX_ENUMERATED_PAIRS tied pairs; for more it is the normal approximation, corrected for ties and continuity."""
+    """Return the two-sided p of Wilcoxon's test; None for no pairs.
+
+    It is exact for any n without ties and for up to MAX_ENUMERATED_PAIRS tied pairs; beyond, it is the normal
+    approximation, corrected for ties and continuity.
+    """
     moved = found[found != 0]
     if not len(moved):
         return 1.0 if len(found) else None
@@ -261,14 +273,14 @@ def _compute_signed_rank_p(found: np.ndarray) -> float | None:
 
 
 def _enumerate_signed_rank_p(moved: np.ndarray) -> float:
-    """Share of all 2^n signs of differences other than 0 whose signed-rank statistic is as extreme as theirs."""
+    """Return the share of all 2^n signs of non-zero differences whose signed-rank statistic is at least as extreme."""
     signs = 1 - 2 * (np.arange(2 ** len(moved))[:, None] >> np.arange(len(moved)) & 1)
     found = stats.wilcoxon(signs * np.abs(moved), axis=1, method="asymptotic").statistic
     return float(np.mean(found <= stats.wilcoxon(moved, method="asymptotic").statistic + 1e-9))
 
 
 def _compute_t_test_p(found: np.ndarray, error: float | None) -> float | None:
-    """Two-sided p of mean / error; 1 for one pair and where all differences are 0, None where it is not defined."""
+    """Return the two-sided p of mean / error; 1 for one pair or where all differences are 0, None where undefined."""
     if error is not None:
         return float(2 * stats.t.sf(abs(found.mean()) / error, len(found) - 1))
     return 1.0 if len(found) == 1 or (len(found) and not found.any()) else None
@@ -276,7 +288,7 @@ def _compute_t_test_p(found: np.ndarray, error: float | None) -> float | None:
 
 @cache
 def _noncentrality(n: int) -> float:
-    """True mean, in standard errors, that a two-sided t-test of n pairs at ALPHA finds with probability POWER."""
+    """Return the true mean, in standard errors, that a two-sided t-test of n pairs at ALPHA detects with POWER."""
     effect = TTestPower().solve_power(nobs=n, alpha=ALPHA, power=POWER, alternative="two-sided")
     return float(effect * n**0.5)
 
@@ -284,33 +296,33 @@ def _noncentrality(n: int) -> float:
 def mean_over_datasets(
     scores: Sequence[Sequence[float]], overlaps: Sequence[float | None] | None = None, draws: int = 2000, seed: int = 0
 ) -> Interval:
-    """Mean over data sets of a method's mean over runs, in the unit of `scores`, for new runs on these data sets.
+    """Return the mean over data sets of a method's mean over runs, with its interval for new runs, in their unit.
 
-    `scores` holds the scores of the runs of each data set, whose numbers may differ; each data set counts the same.
-    Runs are resampled within each data set (stratified bootstrap; Agarwal et al. 2021), in the percentile interval. It
-    is somewhat narrow: with 5 runs about 90 % of such intervals hold the truth. `groups` is the number of data sets.
+    `scores` holds the scores of the runs of each data set, whose numbers may differ; data sets count equally. Runs are
+    resampled within each data set (stratified bootstrap; Agarwal et al. 2021). The percentile interval is somewhat
+    narrow: with 5 runs about 90 % of such intervals contain the true value. `groups` is the number of data sets.
 
-    Of a data set whose n runs are folds that share clips, `overlaps` holds the number of test clips over that of
-    training clips: there the drawn means lie farther from the mean, so that their variance grows from 1/n to 1/n +
-    overlap of that of the runs (Nadeau and Bengio 2003). None is a data set of independent runs.
+    `overlaps` holds the ratio of test to training clips of each data set whose n runs are folds that share clips, and
+    None for data sets of independent runs. Means of draws are then scaled away from the mean, so that their variance
+    grows from 1/n to 1/n + overlap of that of the runs (Nadeau and Bengio 2003).
 
-    No data sets, one without runs, NaN, or an overlap that is no finite number from 0 on is a ValueError.
+    Raises ValueError: no data sets, one without runs, a score that is not finite, or a negative or infinite overlap.
     """
     samples = [np.sort(np.asarray(runs, dtype=float)) for runs in scores]
     if not samples or not all(len(runs) and np.isfinite(runs).all() for runs in samples):
-        raise ValueError("a mean over data sets takes finite scores of at least one run on each")
-    shared = [0.0 if one is None else one for one in overlaps or [None] * len(samples)]
-    if not all(0 <= one < np.inf for one in shared):
-        raise ValueError(f"an overlap is test clips / training clips, not one of {shared}")
-    wider = [(1 + len(runs) * one) ** 0.5 for runs, one in zip(samples, shared, strict=True)]
+        raise ValueError("scores: a mean over data sets needs at least one run on each, and finite scores")
+    shared = [0.0 if overlap is None else overlap for overlap in overlaps or [None] * len(samples)]
+    if not all(0 <= overlap < np.inf for overlap in shared):
+        raise ValueError(f"overlaps must be test clips / training clips, not {shared}")
+    wider = [(1 + len(runs) * overlap) ** 0.5 for runs, overlap in zip(samples, shared, strict=True)]
     centers = [float(runs.mean()) for runs in samples]
     mean = float(np.mean(centers))
     fewest = min(len(runs) for runs in samples)
     why = ""
     if fewest < MIN_RUNS:
-        why = f"It takes {MIN_RUNS} runs (or folds) on each data set to give an interval, not {fewest}."
+        why = f"no interval: needs at least {MIN_RUNS} runs or folds on each data set (here {fewest})"
     elif not any(np.ptp(runs) for runs in samples):
-        why = "The runs do not differ on any data set, so they tell no interval."
+        why = "no interval: runs do not differ on any data set"
     if why:
         return Interval(mean, None, None, None, len(samples), why)
 
@@ -325,30 +337,32 @@ def mean_over_datasets(
 
 @dataclass(frozen=True)
 class MeanRanks:
-    """Methods by their mean rank over data sets; 1 is best."""
+    """Mean ranks of methods over data sets; 1 is best."""
 
     methods: tuple[str, ...]
     ranks: tuple[float, ...]
     n_datasets: int
-    friedman_p: float | None  # p that all methods are alike; None below three methods or two data sets
-    critical_difference: float | None  # Nemenyi's at 0.05; None below two methods or without data sets
-    are_comparable: bool  # there are enough of both for ranks to be compared
-    reason: str  # they are not: a sentence
-    nemenyi_p: tuple[tuple[float, ...], ...] = ()  # p of every two methods, where carried
+    friedman_p: float | None  # p of equal ranks of all methods; None below three methods or two data sets
+    critical_difference: float | None  # Nemenyi, 0.05; None below two methods or without data sets
+    are_comparable: bool  # there are enough methods and data sets to compare ranks
+    reason: str  # why they are not comparable
+    nemenyi_p: tuple[tuple[float, ...], ...] = ()  # p of every two methods, if comparable
 
 
 def compute_mean_ranks(scores: Mapping[str, Sequence[float]]) -> MeanRanks:
-    """Ranks of methods by their mean score (higher is better) on each data set, the same order of data sets for all.
-    Equal scores share their mean rank. Friedman's p is the chi-squared approximation, which is cautious for few data
-    sets; the critical difference is q * sqrt(k (k + 1) / 6N), q being of the studentised range over sqrt(2) (Nemenyi
-    1963). Methods without a score on each data set, or with NaN, are a ValueError."""
+    """Return mean ranks of methods by their score (higher is better) on each data set, in one order of data sets.
+
+    Equal scores share their mean rank. Friedman's p is the chi-squared approximation, which is conservative for few
+    data sets. The critical difference is q * sqrt(k (k + 1) / 6N), with q the quantile of the studentised range over
+    sqrt(2) (Nemenyi 1963). Raises ValueError: a method lacks a finite score on a data set.
+    """
     lengths = {len(row) for row in scores.values()}
     if len(lengths) > 1:
-        raise ValueError(f"methods have scores on different numbers of data sets: {sorted(lengths)}")
+        raise ValueError(f"scores: methods have different numbers of data sets: {sorted(lengths)}")
     k, n = len(scores), max(lengths, default=0)
     table = np.round(np.array(list(scores.values()), dtype=float).reshape(k, n), SCORE_DECIMALS)
     if not np.isfinite(table).all():
-        raise ValueError("ranks take a finite score of each method on each data set")
+        raise ValueError("scores: every method needs a finite score on each data set")
     each = stats.rankdata(-table, axis=0)
     means = tuple(each.mean(axis=1).tolist()) if n else (float("nan"),) * k
     critical = None
@@ -364,8 +378,10 @@ def compute_mean_ranks(scores: Mapping[str, Sequence[float]]) -> MeanRanks:
 
 
 def draw_critical_differences(ranks: MeanRanks) -> Figure:
-    """Critical difference diagram: a bar joins methods whose mean ranks are too close to tell apart (Nemenyi, 0.05). A
-    ValueError where the ranks are not comparable."""
+    """Draw a critical-difference diagram: bars join methods whose mean ranks do not differ (Nemenyi, 0.05).
+
+    Raises ValueError: the ranks are not comparable.
+    """
     if not ranks.are_comparable:
         raise ValueError(ranks.reason)
     figure = Figure(figsize=(7.5, 1.6 + 0.3 * len(ranks.methods)), layout="constrained")
@@ -391,34 +407,33 @@ def draw_critical_differences(ranks: MeanRanks) -> Figure:
 
 
 def _explain_no_comparison(k: int, n: int, critical: float | None) -> str:
-    """Why k methods on n data sets are not compared by rank; nothing where they are."""
-    reasons = []
-    if k < MIN_METHODS:
-        reasons.append(f"it takes {MIN_METHODS} methods, not {k}")
-    if n < MIN_DATASETS:
-        reasons.append(f"it takes {MIN_DATASETS} data sets, not {n}")
+    """Return why k methods on n data sets cannot be compared by rank; empty where they can."""
+    if k < MIN_METHODS or n < MIN_DATASETS:
+        return f"needs at least {MIN_METHODS} methods and {MIN_DATASETS} data sets (here {k} and {n})."
     if critical is not None and critical >= k - 1:
-        reasons.append(f"mean ranks of {k} methods differ by {k - 1} at most, and would have to by {critical:.2f}")
-    return f"Mean ranks are not compared: {'; '.join(reasons)}." if reasons else ""
+        return f"mean ranks of {k} methods differ by at most {k - 1}, less than the critical difference {critical:.2f}."
+    return ""
 
 
 class ConfidenceBins(NamedTuple):
-    """Clips by how sure a model is of them, from the least to the most; bins without a clip are left out."""
+    """Bins of clips by confidence, in ascending order; bins without clips are left out."""
 
     confidence: np.ndarray  # mean of a bin's clips, a fraction
-    accuracy: np.ndarray  # share of them that are right
+    accuracy: np.ndarray  # share of correct clips
     clips: np.ndarray
 
 
 def bin_clips(scores: np.ndarray, labels: np.ndarray, bins: int = BINS) -> ConfidenceBins:
-    """Sort clips into bins by confidence, the softmax of their highest score; `scores` are logits (n, C), `labels` (n,)
-    the true classes. The bins hold equally many clips (Nguyen and O'Connor 2015), but clips of one confidence share a
-    bin, so that the order of clips does not matter and a model of constant confidence has one bin."""
+    """Bin clips by confidence, the highest softmax probability; `scores` are logits (n, C), `labels` (n,) true classes.
+
+    Bins hold equally many clips (Nguyen and O'Connor 2015), but clips of equal confidence share a bin, so that the
+    order of clips does not matter and a model of constant confidence has one bin.
+    """
     scores, labels = np.asarray(scores, dtype=float), np.asarray(labels)
     if scores.ndim != 2 or not scores.size or labels.shape != scores.shape[:1] or bins < 1:
-        raise ValueError(f"{bins} bins of scores {scores.shape} with labels {labels.shape}")
+        raise ValueError(f"cannot make {bins} bins of scores {scores.shape} with labels {labels.shape}")
     if not np.isfinite(scores).all():
-        raise ValueError("a score is not a finite number")
+        raise ValueError("scores: not all are finite")
     confidence = softmax(scores, axis=1).max(axis=1)
     right = scores.argmax(axis=1) == labels
     at = ((stats.rankdata(confidence, method="min") - 1) * bins / len(scores)).astype(int)
@@ -427,8 +442,10 @@ def bin_clips(scores: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Confi
 
 
 def expected_calibration_error(scores: np.ndarray, labels: np.ndarray, bins: int = BINS) -> float:
-    """Expected calibration error, a fraction: the mean gap between confidence and accuracy in the bins of `bin_clips`.
-    With few clips it is biased upwards: a bin of 5 clips is off by nearly 0.2 in a perfectly calibrated model of
-    confidence 0.5. So compare it only between models on the same clips."""
+    """Return the expected calibration error, a fraction: the mean gap of confidence and accuracy over `bin_clips`.
+
+    It is biased upwards with few clips: by nearly 0.2 for bins of 5 clips and a perfectly calibrated model of
+    confidence 0.5. Compare it only between models on the same clips.
+    """
     found = bin_clips(scores, labels, bins)
     return float(np.average(np.abs(found.confidence - found.accuracy), weights=found.clips))

@@ -1,4 +1,4 @@
-"""The parts of a report: sections with tables and figures, and the cells of a table."""
+"""The parts of a report: sections with tables and figures, the cells of a table, and the legend."""
 
 from __future__ import annotations
 
@@ -19,68 +19,78 @@ FigureValue = str | float | None
 
 
 @dataclass(frozen=True)
+class LegendEntry:
+    """An explanation of a heading, sign or statistic that several tables and figures of a report use."""
+
+    term: str  # "Acc E, F1 E"
+    text: str  # sentences
+
+
+@dataclass(frozen=True)
 class Cell:
-    """What stands at one place. `text` is plain text as a person reads it; a format escapes it and sets its mark."""
+    """A cell of a table. `text` is plain text; each format escapes it and adds the mark."""
 
     text: str
     mark: Mark = ""
-    value: float | None = None  # what a reader sorts by, in the unit of the text
-    run_keys: tuple[str, ...] = ()  # of the runs that the number is made of; none: it is no number of ours
-    footnotes: tuple[str, ...] = ()  # footnotes, whole sentences; equal ones share a letter
+    value: float | None = None  # sort key, in the unit of the text
+    run_keys: tuple[str, ...] = ()  # runs that the number is computed from; empty for names and published numbers
+    footnotes: tuple[str, ...] = ()  # whole sentences; equal footnotes share a letter
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column. Neighbours of one `group` stand under a common heading."""
+    """A column. Neighbouring columns of one `group` share a heading."""
 
     id: str  # unique in the table: "ekman6/acc_e"
     title: str  # "Acc E"
     group: str = ""  # "Ekman-6"
-    numeric: bool = True  # set to the right; words to the left
+    numeric: bool = True  # numbers are aligned right, text left
 
 
 @dataclass(frozen=True)
 class Row:
-    """A line; its first cell is its name."""
+    """A row; its first cell is its name."""
 
-    id: str  # unique in the table: that of an arm, "published/" before that of a published line
+    id: str  # unique in the table: the label of an arm, or "published/" and the name of a published row
     cells: tuple[Cell, ...]  # one for each column
-    rule_above: bool = False  # a rule above it parts it from the lines before
+    rule_above: bool = False  # a rule separates it from the rows above
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table. Its first column holds the names of its lines."""
+    """A table. Its first column holds the names of its rows."""
 
-    name: str  # of its files: "comparison"
+    name: str  # stem of its files: "comparison"
     title: str  # a few words
-    caption: str  # sentences: what is shown, over what, and how marks are to be read
+    caption: str  # what the numbers are, at most 40 words; what holds for the whole report is in the legend
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
     notes: tuple[str, ...] = ()  # sentences below the table that belong to no single cell
-    warnings: tuple[str, ...] = ()  # as notes, but nobody may miss them: BUILT-IN SAMPLE, mixed commits, ...
+    warnings: tuple[str, ...] = ()  # shown above the table: BUILT-IN SAMPLE, mixed commits, ...
+    legend: tuple[LegendEntry, ...] = ()  # entries of the report's legend that the table uses
 
     def iter_cells(self) -> Iterator[tuple[str, Cell]]:
-        """Every cell behind the names of lines, by its name `<table>/<line>/<column>`."""
-        for line in self.rows:
-            for column, cell in zip(self.columns[1:], line.cells[1:], strict=True):
-                yield f"{self.name}/{line.id}/{column.id}", cell
+        """Yield the name `<table>/<row>/<column>` and the cell of every column but the first."""
+        for row in self.rows:
+            for column, cell in zip(self.columns[1:], row.cells[1:], strict=True):
+                yield f"{self.name}/{row.id}/{column.id}", cell
 
     @property
     def footnotes(self) -> tuple[str, ...]:
-        """The footnotes of all cells, each once, in the order of reading; the first is a, then b, ..."""
-        return tuple(dict.fromkeys(note for line in self.rows for cell in line.cells for note in cell.footnotes))
+        """Return the footnotes of all cells, each once, in reading order; the first is a, then b, ..."""
+        return tuple(dict.fromkeys(note for row in self.rows for cell in row.cells for note in cell.footnotes))
 
 
 @dataclass(frozen=True)
 class ReportFigure:
-    """A figure. `rows` are the numbers it shows, written beside it as CSV; pictures of clips have none."""
+    """A figure. `rows` are the numbers it shows, written next to it as CSV; figures of clips have none."""
 
-    name: str  # of its files: "ablation_differences"
+    name: str  # stem of its files: "ablation_differences"
     title: str
-    caption: str  # sentences: what is shown, what its intervals are
+    caption: str  # what is drawn, at most 40 words; what holds for the whole report is in the legend
     draw: Callable[[], Figure]
     rows: tuple[dict[str, FigureValue], ...]
+    legend: tuple[LegendEntry, ...] = ()  # entries of the report's legend that the figure uses
 
 
 class RenderedFigure(NamedTuple):
@@ -91,31 +101,32 @@ class RenderedFigure(NamedTuple):
 
     @property
     def url(self) -> str:
-        """The figure as an address that holds it."""
+        """Return a data URL that holds the figure."""
         return f"data:{self.media_type};base64,{b64encode(self.content).decode()}"
 
 
 @dataclass(frozen=True)
 class Section:
-    """A question and what answers it."""
+    """A question, and the tables and figures that answer it."""
 
     id: str  # "ablation"
     title: str
-    paragraphs: tuple[str, ...] = ()  # paragraphs
+    paragraphs: tuple[str, ...] = ()
     tables: tuple[Table, ...] = ()
     figures: tuple[ReportFigure, ...] = ()
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that is written. `warnings` hold for all of it: BUILT-IN SAMPLE, mixed commits, old versions, ..."""
+    """A whole report. `warnings` apply to all of it: BUILT-IN SAMPLE, mixed commits, old versions, ..."""
 
     name: str  # "ablation"
     title: str
-    summary: str  # what is in it, in two or three sentences
+    summary: str  # its content, in two or three sentences
     sections: tuple[Section, ...]
     runs: tuple[Run, ...]
     is_sample: bool
     warnings: tuple[str, ...] = ()
-    omissions: tuple[str, ...] = ()  # which runs have no place in it; told on the screen and the page, not in a paper
-    tracking_url: str = "http://127.0.0.1:5000"  # where MLflow's pages are opened
+    omissions: tuple[str, ...] = ()  # runs that were left out; shown on screen and on the page, not in the paper
+    tracking_url: str = "http://127.0.0.1:5000"  # web address of MLflow
+    legend: tuple[LegendEntry, ...] = ()  # how to read the tables and figures; only entries that they use

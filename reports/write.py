@@ -214,6 +214,10 @@ def _render_report_markdown(report: Report, paragraphs: Sequence[str]) -> str:
         for figure in section.figures:
             lines += [f"![{escape_paragraph(figure.title)}]({FIGURE_FOLDER}/{figure.name}.png)", ""]
             lines += [f"*{escape_paragraph(figure.caption)}*", ""]
+    if report.legend:
+        lines += ["", "## How to read this report", ""]
+        lines += [f"- **{escape_paragraph(entry.term)}**: {escape_paragraph(entry.text)}" for entry in report.legend]
+        lines += [""]
     return "\n".join([*lines, "## Implementation details", "", *(f"{escape_paragraph(text)}\n" for text in paragraphs)])
 
 

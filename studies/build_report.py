@@ -9,7 +9,7 @@ from pathlib import Path
 
 from bench.errors import StoreError
 from bench.mlflow import MlflowStore
-from reports.build import compose_clips, compose_searches, compose_study
+from reports.build import compose_clips, compose_legend, compose_searches, compose_study
 from reports.runs import (
     UNKNOWN,
     PredictionCache,
@@ -82,7 +82,8 @@ def build_report(
     sample = any(group.run_table.is_sample for group in parts)
     warnings = (*find_inconsistencies(runs), *notes, *missing)
     title = f"{name.capitalize()}: report on {_count_of_runs(len(runs))}"
-    report = Report(name, title, lead, tuple(sections), runs, sample, warnings, omissions, tracking)
+    legend = compose_legend(sections)
+    report = Report(name, title, lead, tuple(sections), runs, sample, warnings, omissions, tracking, legend)
     return BuiltReport(report, tuple(parts), used, cache)
 
 

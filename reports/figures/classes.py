@@ -1,5 +1,6 @@
-"""Figures of classes: confusion matrices, radar charts (as Fig. 5 of Zhang, Zhao, Park and Yang, CVPR 2024),
-reliability diagrams."""
+"""Figures of classes: confusion matrices, radar charts (Fig. 5 of Zhang, Zhao, Park and Yang, CVPR 2024), reliability
+diagrams.
+"""
 
 from __future__ import annotations
 
@@ -23,26 +24,26 @@ from reports.figures import style
 from reports.figures.style import add_decor
 from reports.types import FigureValue
 
-COLOUR_MAP = "cividis"  # rises evenly in grey
-FEW_CLASSES = 5  # classes, at most, of panels that stand three abreast though their classes differ
-CLASS_NAME_CHARS = 12  # letters of a class on one line
-MAX_CELL_WIDTH = 0.55  # inches that a cell is wide, at most
-MIN_FIGURE_WIDTH = 2.7  # inches: the words BUILT-IN SAMPLE want them
+COLOUR_MAP = "cividis"  # monotonic in grey
+FEW_CLASSES = 5  # up to so many, three panels with different classes fit side by side
+CLASS_NAME_CHARS = 12  # per line
+MAX_CELL_WIDTH = 0.55  # inches
+MIN_FIGURE_WIDTH = 2.7  # inches; the words BUILT-IN SAMPLE need them
 
 CONFUSION_FILE = "confusion.png"
 
-RADAR_PANELS_PER_ROW = 2  # panels side by side, at most; of more than six panels one more
-MIN_RADAR_CLASSES = 3  # classes that make a polygon
+RADAR_PANELS_PER_ROW = 2  # one more for more than six panels
+MIN_RADAR_CLASSES = 3
 
-RELIABILITY_PANELS_PER_ROW = 3  # panels side by side, at most; of more than six panels one more
-AXIS_MARGIN = 3  # percent beside 0 and 100
+RELIABILITY_PANELS_PER_ROW = 3  # one more for more than six panels
+AXIS_MARGIN = 3  # percent below 0 and above 100
 
 
 @dataclass(frozen=True)
 class ConfusionMatrix:
-    """A matrix."""
+    """Confusion matrix of a row, over its runs."""
 
-    title: str  # label of a line
+    title: str  # label of a row
     classes: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]  # C x C clips, summed over runs; row = true class, column = predicted class
     runs: int
@@ -50,22 +51,22 @@ class ConfusionMatrix:
 
 @dataclass(frozen=True)
 class ConfusionPlot:
-    """What is drawn."""
+    """Data of a figure of confusion matrices."""
 
     panels: tuple[ConfusionMatrix, ...]
     sample: bool = False
 
 
 def compute_row_percents(panel: ConfusionMatrix) -> np.ndarray:
-    """(C, C) percents of each true class; NaN in the lines of classes without a clip."""
+    """Return (C, C) percents of each true class; NaN in the rows of classes without clips."""
     counts = np.asarray(panel.counts, dtype=float)
-    of = counts.sum(axis=1, keepdims=True)
-    found: np.ndarray = np.where(of > 0, 100 * counts / np.maximum(of, 1), np.nan)
-    return found
+    totals = counts.sum(axis=1, keepdims=True)
+    percents: np.ndarray = np.where(totals > 0, 100 * counts / np.maximum(totals, 1), np.nan)
+    return percents
 
 
 def tabulate_confusion(data: ConfusionPlot) -> tuple[dict[str, FigureValue], ...]:
-    """One for each cell, panel by panel, line by line."""
+    """Return a row for each cell, panel by panel."""
     found: list[dict[str, FigureValue]] = []
     for panel in data.panels:
         for (true, predicted), share in np.ndenumerate(compute_row_percents(panel)):
@@ -78,8 +79,10 @@ def tabulate_confusion(data: ConfusionPlot) -> tuple[dict[str, FigureValue], ...
 
 @style.report_style()
 def draw_confusion(data: ConfusionPlot) -> Figure:
-    """A map for each panel with the percents in its cells; a class without clips has a dash in each of its cells.
-    Raises ValueError without panels, or where a matrix does not fit its classes."""
+    """Draw a heat map for each panel with percents in its cells, and dashes for classes without clips.
+
+    Raises ValueError: no panels, or a matrix does not fit its classes.
+    """
     if not data.panels:
         raise ValueError("nothing to draw")
     for panel in data.panels:
@@ -87,34 +90,34 @@ def draw_confusion(data: ConfusionPlot) -> Figure:
             raise ValueError(f"{panel.title}: {np.shape(panel.counts)} counts for {len(panel.classes)} classes")
     shared = len({panel.classes for panel in data.panels}) == 1
     most = max(len(panel.classes) for panel in data.panels)
-    abreast = min(len(data.panels), 3 if shared or most <= FEW_CLASSES else 2)
-    stacked = -(-len(data.panels) // abreast)
-    abreast = -(-len(data.panels) // stacked)
+    columns = min(len(data.panels), 3 if shared or most <= FEW_CLASSES else 2)
+    rows = -(-len(data.panels) // columns)
+    columns = -(-len(data.panels) // rows)
     wrapped = [style.wrap_text(name, CLASS_NAME_CHARS) for panel in data.panels for name in panel.classes]
     names = max(style.measure_text_width(line) for name in wrapped for line in name.split("\n"))
-    besides = 0.3 + names / style.CHARS_PER_INCH * (1 if shared else abreast)
-    page = style.COLUMN_WIDTH if abreast == 1 else style.PAGE_WIDTH
-    width = max(min(page, besides + abreast * (most * MAX_CELL_WIDTH + 0.1)), MIN_FIGURE_WIDTH)
-    titles = [_make_matrix_title(panel, (width - besides) / abreast) for panel in data.panels]
-    figure = style.make_figure(width, stacked * (width / abreast + 0.5))
-    table = style.add_panels(figure, stacked, abreast, len(titles))
+    margin = 0.3 + names / style.CHARS_PER_INCH * (1 if shared else columns)
+    page = style.COLUMN_WIDTH if columns == 1 else style.PAGE_WIDTH
+    width = max(min(page, margin + columns * (most * MAX_CELL_WIDTH + 0.1)), MIN_FIGURE_WIDTH)
+    titles = [_make_matrix_title(panel, (width - margin) / columns) for panel in data.panels]
+    figure = style.make_figure(width, rows * (width / columns + 0.5))
+    table = style.add_panels(figure, rows, columns, len(titles))
     for place, (axes, panel, title) in enumerate(zip(table, data.panels, titles, strict=True)):
-        last = place + abreast >= len(data.panels)
-        _draw_matrix(axes, panel, not shared or last, not shared or place % abreast == 0)
+        last = place + columns >= len(data.panels)
+        _draw_matrix(axes, panel, not shared or last, not shared or place % columns == 0)
         axes.set_title(title, fontsize=style.LABEL_SIZE)
-        if place % abreast == 0:
+        if place % columns == 0:
             axes.set_ylabel("true class")
     axis = "predicted class (percent of each row)"
     return add_decor(figure, axis, sample=data.sample, square_panels=True)
 
 
 def _make_matrix_title(panel: ConfusionMatrix, room: float) -> str:
-    runs = f"{panel.runs}\N{NO-BREAK SPACE}{'run' if panel.runs == 1 else 'runs'}"  # may not be broken
+    runs = f"{panel.runs}\N{NO-BREAK SPACE}{'run' if panel.runs == 1 else 'runs'}"  # no line break
     return style.wrap_text(f"{panel.title} ({runs})", 0.9 * style.CHARS_PER_INCH * room)
 
 
 def _draw_matrix(axes: Axes, panel: ConfusionMatrix, below: bool, left: bool) -> None:
-    """One matrix; names of classes stand `below` and `left` where asked for."""
+    """Draw a matrix, with the names of classes `below` and `left` if requested."""
     shares, size = compute_row_percents(panel), len(panel.classes)
     names = [style.wrap_text(name, CLASS_NAME_CHARS) for name in panel.classes]
     axes.pcolormesh(np.ma.masked_invalid(shares), cmap=COLOUR_MAP, vmin=0, vmax=100, edgecolors="white", linewidth=0.6)
@@ -128,24 +131,24 @@ def _draw_matrix(axes: Axes, panel: ConfusionMatrix, below: bool, left: bool) ->
     for (row, column), share in np.ndenumerate(shares):
         text = "–" if np.isnan(share) else f"{share:.0f}"
         shade = style.GREY if np.isnan(share) else _choose_text_colour(matplotlib.colormaps[COLOUR_MAP](share / 100))
-        words = axes.text(column + 0.5, row + 0.5, text, ha="center", va="center_baseline", color=shade)
-        words.set_in_layout(False)
+        label = axes.text(column + 0.5, row + 0.5, text, ha="center", va="center_baseline", color=shade)
+        label.set_in_layout(False)
 
 
 def _choose_text_colour(colour: Any) -> str:
-    """Black or white, whichever has more contrast on the colour (relative luminance of WCAG 2.1, 2018)."""
+    """Return black or white, whichever has more contrast with the colour (relative luminance of WCAG 2.1, 2018)."""
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return "white" if luminance < 0.179 else "black"
 
 
 def count_confusions(predictions: Predictions, classes: int) -> np.ndarray:
-    """(C, C) counts; row = true class, column = predicted class."""
+    """Return (C, C) counts; row = true class, column = predicted class."""
     return np.asarray(confusion_matrix(predictions.targets, predictions.predicted, labels=range(classes)))
 
 
 def save_confusion_figure(folder: Path, info: DatasetInfo, predictions: Predictions, sample: bool) -> str:
-    """Write the confusion matrix of the test split as a picture into a run's folder; the picture's name."""
+    """Write the confusion matrix of the test split into the folder of a run; return the name of the file."""
     counts = count_confusions(predictions, len(info.classes))
     share = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(1.6 + 0.75 * len(info.classes), 1.4 + 0.7 * len(info.classes)), layout="constrained")
@@ -156,7 +159,7 @@ def save_confusion_figure(folder: Path, info: DatasetInfo, predictions: Predicti
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     name = f"{info.title} (BUILT-IN SAMPLE)" if sample else info.title
-    axes.set_title(f"{name}, test: {counts.trace()} of {counts.sum()} clips right", fontsize=10)
+    axes.set_title(f"{name}, test: {counts.trace()} of {counts.sum()} clips correct", fontsize=10)
     for row, column in np.ndindex(counts.shape):
         dark = share[row, column] < 0.5
         axes.text(column, row, str(counts[row, column]), ha="center", va="center", color="white" if dark else "black")
@@ -167,7 +170,7 @@ def save_confusion_figure(folder: Path, info: DatasetInfo, predictions: Predicti
 
 @dataclass(frozen=True)
 class RadarPolygon:
-    """A method's polygon."""
+    """Recalls of a method."""
 
     label: str
     values: tuple[float | None, ...]  # percent, one for each class; None leaves a gap
@@ -175,7 +178,7 @@ class RadarPolygon:
 
 @dataclass(frozen=True)
 class RadarPanel:
-    """The polygons of a data set."""
+    """Polygons of a data set."""
 
     title: str
     classes: tuple[str, ...]
@@ -184,45 +187,47 @@ class RadarPanel:
 
 @dataclass(frozen=True)
 class RadarPlot:
-    """What is drawn. A label looks the same in every panel."""
+    """Data of a figure. A label has one style in all panels."""
 
     panels: tuple[RadarPanel, ...]
     sample: bool = False
 
 
 def tabulate_radar(data: RadarPlot) -> tuple[dict[str, FigureValue], ...]:
-    """One for each class of each ring."""
+    """Return a row for each class of each polygon."""
     return tuple(
-        {"panel": panel.title, "label": ring.label, "class": name, "percent": value}
+        {"panel": panel.title, "label": polygon.label, "class": name, "percent": value}
         for panel in data.panels
-        for ring in panel.polygons
-        for name, value in zip(panel.classes, ring.values, strict=True)
+        for polygon in panel.polygons
+        for name, value in zip(panel.classes, polygon.values, strict=True)
     )
 
 
 @style.report_style()
 def draw_radar(data: RadarPlot) -> Figure:
-    """Polygons from 0 in the centre to 100 percent, the first class on top and the others clockwise. Raises ValueError
-    without panels, with fewer than three classes, or where values and classes differ in number."""
+    """Draw polygons from 0 in the centre to 100 percent, with the first class on top and the others clockwise.
+
+    Raises ValueError: no panels, fewer than three classes, or numbers of values and classes differ.
+    """
     if not data.panels:
         raise ValueError("nothing to draw")
     for panel in data.panels:
         if len(panel.classes) < MIN_RADAR_CLASSES or not panel.polygons:
-            raise ValueError(f"{panel.title}: a radar wants {MIN_RADAR_CLASSES} classes or more, and a ring")
-        for ring in panel.polygons:
-            if len(ring.values) != len(panel.classes):
-                raise ValueError(f"{panel.title}: {ring.label} has {len(ring.values)} values")
-    labels = list(dict.fromkeys(ring.label for panel in data.panels for ring in panel.polygons))
-    titles, abreast = [panel.title for panel in data.panels], RADAR_PANELS_PER_ROW
+            raise ValueError(f"{panel.title}: a radar chart needs {MIN_RADAR_CLASSES} classes or more, and a polygon")
+        for polygon in panel.polygons:
+            if len(polygon.values) != len(panel.classes):
+                raise ValueError(f"{panel.title}: {polygon.label} has {len(polygon.values)} values")
+    labels = list(dict.fromkeys(polygon.label for panel in data.panels for polygon in panel.polygons))
+    titles, per_row = [panel.title for panel in data.panels], RADAR_PANELS_PER_ROW
     look, polar = {"loc": "center", "pad": 8}, {"projection": "polar"}
-    figure, panels = style.make_line_panels(titles, labels, abreast, abreast + 1, "", look, subplot_kw=polar)
+    figure, panels = style.make_line_panels(titles, labels, per_row, per_row + 1, "", look, subplot_kw=polar)
     for axes, place, part in panels:
         _draw_radar_panel(axes, data.panels[place], labels, part)
     return add_decor(figure, labels=labels, sample=data.sample, square_panels=True)
 
 
 def _draw_radar_panel(axes: PolarAxes, panel: RadarPanel, labels: Sequence[str], part: Sequence[str]) -> None:
-    """One panel with the polygons of a part of the labels; the `gid` of a polygon is its label."""
+    """Draw the polygons of some of the labels in a panel; the `gid` of a polygon is its label."""
     turns = [2 * math.pi * place / len(panel.classes) for place in range(len(panel.classes))]
     axes.set_theta_zero_location("N")
     axes.set_theta_direction(-1)
@@ -236,34 +241,34 @@ def _draw_radar_panel(axes: PolarAxes, panel: RadarPanel, labels: Sequence[str],
     axes.set_rlabel_position(math.degrees(turns[1]) / 2)
     axes.grid(color=style.LIGHT_GREY, linewidth=0.5)
     axes.spines["polar"].set_color(style.LIGHT_GREY)
-    for ring in [ring for ring in panel.polygons if ring.label in part]:
-        values = [math.nan if value is None else value for value in (*ring.values, ring.values[0])]
-        look = style.get_line_style(labels.index(ring.label)) | {"markersize": 3.2, "clip_on": False, "zorder": 3}
-        axes.plot([*turns, turns[0]], values, gid=ring.label, **look)
+    for polygon in [polygon for polygon in panel.polygons if polygon.label in part]:
+        values = [math.nan if value is None else value for value in (*polygon.values, polygon.values[0])]
+        look = style.get_line_style(labels.index(polygon.label)) | {"markersize": 3.2, "clip_on": False, "zorder": 3}
+        axes.plot([*turns, turns[0]], values, gid=polygon.label, **look)
 
 
 @dataclass(frozen=True)
 class ConfidenceBin:
-    """Clips that a method is about equally sure of."""
+    """Clips of similar confidence."""
 
-    confidence: float  # mean greatest probability, percent
-    accuracy: float  # percent of them that are right
+    confidence: float  # mean of the highest probability, percent
+    accuracy: float  # percent of correct clips
     clips: int  # over all runs
 
 
 @dataclass(frozen=True)
 class ReliabilityCurve:
-    """A method's bins, those without a clip left out."""
+    """Bins of a method; bins without clips are left out."""
 
     label: str
     bins: tuple[ConfidenceBin, ...]
-    calibration_error: float | None = None  # expected, percent; stands in the legend of a single panel
-    decimals: int = 1  # that it is printed with
+    calibration_error: float | None = None  # expected, percent; printed in the legend of a single panel
+    decimals: int = 1  # of the printed error
 
 
 @dataclass(frozen=True)
 class ReliabilityPanel:
-    """The curves of a data set."""
+    """Curves of a data set."""
 
     title: str
     curves: tuple[ReliabilityCurve, ...]
@@ -271,14 +276,14 @@ class ReliabilityPanel:
 
 @dataclass(frozen=True)
 class ReliabilityPlot:
-    """What is drawn. A label looks the same in every panel."""
+    """Data of a figure. A label has one style in all panels."""
 
     panels: tuple[ReliabilityPanel, ...]
     sample: bool = False
 
 
 def tabulate_reliability(data: ReliabilityPlot) -> tuple[dict[str, FigureValue], ...]:
-    """One for each bin of each curve."""
+    """Return a row for each bin of each curve."""
     return tuple(
         {
             **{"panel": panel.title, "label": curve.label, "confidence": found.confidence, "accuracy": found.accuracy},
@@ -292,17 +297,19 @@ def tabulate_reliability(data: ReliabilityPlot) -> tuple[dict[str, FigureValue],
 
 @style.report_style()
 def draw_reliability(data: ReliabilityPlot) -> Figure:
-    """Accuracy against confidence beside the diagonal; a marker's area grows with its bin's share of the clips. Raises
-    ValueError without panels, or where a panel has no curve or a curve no bin."""
+    """Draw accuracy against confidence, with the diagonal; the area of a marker grows with its bin's share of clips.
+
+    Raises ValueError: no panels, a panel without curves, or a curve without bins.
+    """
     if not data.panels or not all(panel.curves and all(curve.bins for curve in panel.curves) for panel in data.panels):
         raise ValueError("nothing to draw")
     labels = list(dict.fromkeys(curve.label for panel in data.panels for curve in panel.curves))
-    titles, abreast = [panel.title for panel in data.panels], RELIABILITY_PANELS_PER_ROW
-    figure, panels = style.make_line_panels(titles, labels, abreast, abreast + 1, "accuracy, percent")
+    titles, per_row = [panel.title for panel in data.panels], RELIABILITY_PANELS_PER_ROW
+    figure, panels = style.make_line_panels(titles, labels, per_row, per_row + 1, "accuracy, percent")
     for axes, place, part in panels:
         _draw_reliability_panel(axes, data.panels[place], labels, part)
-    words = labels if len(data.panels) > 1 else [_make_legend_label(curve) for curve in data.panels[0].curves]
-    return add_decor(figure, "confidence, percent", words, sample=data.sample, square_panels=True)
+    names = labels if len(data.panels) > 1 else [_make_legend_label(curve) for curve in data.panels[0].curves]
+    return add_decor(figure, "confidence, percent", names, sample=data.sample, square_panels=True)
 
 
 def _make_legend_label(curve: ReliabilityCurve) -> str:
@@ -311,7 +318,7 @@ def _make_legend_label(curve: ReliabilityCurve) -> str:
 
 
 def _draw_reliability_panel(axes: Axes, panel: ReliabilityPanel, labels: Sequence[str], part: Sequence[str]) -> None:
-    """One panel with a part of the labels; the `gid` of a line or its markers is its label."""
+    """Draw the curves of some of the labels in a panel; the `gid` of a line and its markers is its label."""
     axes.plot([0, 100], [0, 100], color=style.GREY, linewidth=0.7, zorder=1, gid="diagonal")
     for curve in [curve for curve in panel.curves if curve.label in part]:
         look: dict[str, Any] = style.get_line_style(labels.index(curve.label))

@@ -29,24 +29,24 @@ from reports.figures.classes import save_confusion_figure
 
 # Okabe and Ito, 2008
 CLASS_COLOURS = ("#D55E00", "#009E73", "#56B4E9", "#E69F00", "#0072B2", "#CC79A7", "#000000", "#888888")
-CLASS_DASHES = ("-", "--", ":")  # told apart where there are more classes than colours
-MAX_THUMBNAILS = 16  # at most so many in a row
+CLASS_DASHES = ("-", "--", ":")  # for more classes than colours
+MAX_THUMBNAILS = 16  # in a row
 
 TARGET_TITLE, RECOVERED_TITLE = "target, of all tokens", "recovered from the visible tokens"
 
-MIN_DISTINCT_CLIPS = 5  # clips that make a map
-CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")  # a class has its form as well as its colour
+MIN_DISTINCT_CLIPS = 5  # for a feature map
+CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")  # in addition to the colour of a class
 
 
 @dataclass(frozen=True)
 class ClipCurves:
-    """What is drawn of one clip. `curve` and `segments` are None where a method tells nothing of segments."""
+    """Data of the figure of a clip; scores of segments are None for methods without them."""
 
     title: str
-    note: str  # small, below: where the numbers come from
+    note: str  # small print below the figure: the source of the numbers
     classes: tuple[str, ...]
     probabilities: np.ndarray  # (C,)
-    duration: float  # of the clip; slots beyond it are looped copies
+    duration: float  # of the clip; segments after it are looped copies
     segment_spans: Sequence[tuple[float, float]]  # S x (start, end) in s
     emotion_scores: np.ndarray | None = None  # (S, C) temporal emotion scores
     segment_probabilities: np.ndarray | None = None  # (S, C) probabilities
@@ -54,7 +54,7 @@ class ClipCurves:
 
 
 def get_class_style(label: int) -> dict[str, Any]:
-    """Colour and line of a class, the same in every picture of a data set."""
+    """Return colour and line style of a class, the same in every figure of a data set."""
     return {
         "color": CLASS_COLOURS[label % len(CLASS_COLOURS)],
         "linestyle": CLASS_DASHES[label // len(CLASS_COLOURS) % len(CLASS_DASHES)],
@@ -64,7 +64,7 @@ def get_class_style(label: int) -> dict[str, Any]:
 def draw_emotion_curves(
     axes: Axes, times: Sequence[float], curve: np.ndarray, classes: Sequence[str], strong: int
 ) -> None:
-    """A line for each class through (S, C) scores at S moments in seconds; the class `strong` stands out."""
+    """Draw a line for each class through (S, C) scores at S times in seconds; the class `strong` is emphasised."""
     for label, name in enumerate(classes):
         look = get_class_style(label)
         if label == strong:
@@ -80,8 +80,8 @@ def draw_emotion_curves(
 
 
 def save_clip_curves(path: Path, page: ClipCurves) -> None:
-    """A clip on one page: its stills, its curve and its segments' probabilities over time, and its scores beside."""
-    rows: list[tuple[float, Callable[[Axes, ClipCurves], None]]] = []  # how tall each is, and how it is drawn
+    """Write a figure of a clip: frames, emotion curves and segment probabilities over time, and clip probabilities."""
+    rows: list[tuple[float, Callable[[Axes, ClipCurves], None]]] = []  # height ratio, and the function that draws it
     if len(page.thumbnails):
         rows.append((1.0, _draw_thumbnails))
     if page.emotion_scores is not None:
@@ -104,7 +104,7 @@ def save_clip_curves(path: Path, page: ClipCurves) -> None:
 
 
 def _draw_thumbnails(axes: Axes, page: ClipCurves) -> None:
-    """Up to 16 stills, each over the middle of its slot."""
+    """Draw up to 16 frames, each above the middle of its segment."""
     end, every = page.segment_spans[-1][1], -(-len(page.thumbnails) // MAX_THUMBNAILS)
     wide = page.segment_spans[0][1] / end * every
     for still, (start, stop) in list(zip(page.thumbnails, page.segment_spans, strict=True))[every // 2 :: every]:
@@ -118,13 +118,13 @@ def _draw_emotion_panel(axes: Axes, page: ClipCurves) -> None:
     assert page.emotion_scores is not None
     times, strong = [(start + end) / 2 for start, end in page.segment_spans], int(page.probabilities.argmax())
     draw_emotion_curves(axes, times, page.emotion_scores, page.classes, strong)
-    axes.set_title("how much of each emotion each segment carries", fontsize=9, loc="left")
+    axes.set_title("emotion scores of each segment", fontsize=9, loc="left")
     axes.set_ylabel("temporal emotion score", fontsize=8)
     _shade_looped_part(axes, page)
 
 
 def _draw_segment_map(axes: Axes, page: ClipCurves) -> None:
-    """A map of the segments' probabilities, with their percents where there is room."""
+    """Draw a heat map of the probabilities of segments, with percents if there are few segments."""
     assert page.segment_probabilities is not None
     edges = [0.0, *(end for _, end in page.segment_spans)]
     axes.pcolormesh(edges, np.arange(len(page.classes) + 1), page.segment_probabilities.T, cmap="Blues", vmin=0, vmax=1)
@@ -132,7 +132,7 @@ def _draw_segment_map(axes: Axes, page: ClipCurves) -> None:
     axes.invert_yaxis()
     axes.set_xlabel("seconds", fontsize=8)
     axes.tick_params(labelsize=8)
-    axes.set_title("what each segment would be called by itself, percent", fontsize=9, loc="left")
+    axes.set_title("probabilities of each segment alone, percent", fontsize=9, loc="left")
     if len(page.segment_spans) <= MAX_THUMBNAILS:
         for (segment, label), share in np.ndenumerate(page.segment_probabilities):
             middle, shade = sum(page.segment_spans[segment]) / 2, "white" if share > 0.55 else "black"
@@ -142,7 +142,7 @@ def _draw_segment_map(axes: Axes, page: ClipCurves) -> None:
 
 
 def _draw_clip_probabilities(axes: Axes, page: ClipCurves) -> None:
-    """The clip's own probabilities in the colours of the curve, which they explain."""
+    """Draw the probabilities of the clip as bars, in the colours of the curves."""
     places = range(len(page.classes))
     bars = axes.barh(places, 100 * page.probabilities, color=[get_class_style(label)["color"] for label in places])
     axes.bar_label(bars, [f"{100 * share:.0f}" for share in page.probabilities], padding=3, fontsize=8)
@@ -157,7 +157,7 @@ def _draw_clip_probabilities(axes: Axes, page: ClipCurves) -> None:
 
 
 def _shade_looped_part(axes: Axes, page: ClipCurves) -> None:
-    """Mark what lies behind the end of a clip that had to be looped."""
+    """Shade the time after the end of a clip, where it was looped."""
     end = page.segment_spans[-1][1]
     if end - page.duration > 0.05:
         axes.axvspan(page.duration, end, color=GREY, alpha=0.18, linewidth=0, zorder=4)
@@ -165,30 +165,30 @@ def _shade_looped_part(axes: Axes, page: ClipCurves) -> None:
 
 
 def compute_emotion_distribution(curve: np.ndarray) -> np.ndarray:
-    """softmax over classes of (S, C) temporal emotion scores: the target of the recovery."""
+    """Return the softmax over classes of (S, C) temporal emotion scores: the recovery target."""
     return np.asarray(softmax(curve, axis=-1))
 
 
 def find_curves(explained: RunExplanations) -> dict[str, ClipExplanation]:
-    """Clip key -> the curves of the first stage that tells any, of the clips that are shown."""
+    """Return clip key -> explanation with curves, from the first stage that has any, for the clips to show."""
     for found in explained.stages.values():
-        told = {key: found[key] for key in explained.shown if key in found and found[key].curve is not None}
-        if told:
-            return told
+        curves = {key: found[key] for key in explained.shown if key in found and found[key].curve is not None}
+        if curves:
+            return curves
     return {}
 
 
 def draw_emotions(explained: RunExplanations) -> Figure | None:
-    """One row a clip; the second column is there where a stage recovers emotions. None without curves."""
-    told = find_curves(explained)
-    if not told:
+    """Draw a row for each clip, with a second column where a stage recovers emotions. None without curves."""
+    curves = find_curves(explained)
+    if not curves:
         return None
-    recovers = any(one.recovered is not None for one in told.values())
-    figure = Figure(figsize=(9.5 if recovers else 6.5, 1.3 + 1.9 * len(told)), layout="constrained")
+    recovers = any(clip.recovered is not None for clip in curves.values())
+    figure = Figure(figsize=(9.5 if recovers else 6.5, 1.3 + 1.9 * len(curves)), layout="constrained")
     add_title(figure, "Emotion of each segment", explained)
-    rows = figure.subplots(len(told), 2 if recovers else 1, sharex=True, sharey=True, squeeze=False)
-    for row, (key, one) in zip(rows, told.items(), strict=True):
-        for axes, curve in zip(row, _list_distributions(one), strict=False):
+    rows = figure.subplots(len(curves), 2 if recovers else 1, sharex=True, sharey=True, squeeze=False)
+    for row, (key, clip) in zip(rows, curves.items(), strict=True):
+        for axes, curve in zip(row, _list_distributions(clip), strict=False):
             places = list(range(1, len(curve) + 1))
             draw_emotion_curves(axes, places, curve, explained.classes, explained.labels[key])
             axes.set_xlabel("")
@@ -196,9 +196,9 @@ def draw_emotions(explained: RunExplanations) -> Figure | None:
         row[0].set_ylabel("share")
         name = format_clip_name(explained, key)
         row[0].set_title(f"{name}: {TARGET_TITLE}" if recovers else name, fontsize=9, loc="left", parse_math=False)
-        if one.recovered is not None:
+        if clip.recovered is not None:
             row[1].set_title(RECOVERED_TITLE, fontsize=9, loc="left")
-    rows[0, 0].set_ylim(0, 1.08 * max(curve.max() for one in told.values() for curve in _list_distributions(one)))
+    rows[0, 0].set_ylim(0, 1.08 * max(curve.max() for clip in curves.values() for curve in _list_distributions(clip)))
     for axes in rows[-1]:
         axes.set_xlabel("segment")
     legend = rows[0, 0].get_legend_handles_labels()
@@ -206,35 +206,35 @@ def draw_emotions(explained: RunExplanations) -> Figure | None:
     return figure
 
 
-def _list_distributions(one: ClipExplanation) -> list[np.ndarray]:
-    assert one.curve is not None
-    target = compute_emotion_distribution(one.curve)
-    return [target] if one.recovered is None else [target, one.recovered]
+def _list_distributions(clip: ClipExplanation) -> list[np.ndarray]:
+    assert clip.curve is not None
+    target = compute_emotion_distribution(clip.curve)
+    return [target] if clip.recovered is None else [target, clip.recovered]
 
 
 def find_features(explained: RunExplanations) -> tuple[np.ndarray, np.ndarray] | None:
-    """((n, D) features, (n,) labels) of val under the last stage that tells any."""
+    """Return (n, D) features and (n,) labels of val clips from the last stage that has any; None without features."""
     for found in reversed(list(explained.stages.values())):
-        told = {key: one.feature for key, one in found.items() if one.feature is not None}
-        if told:
-            labels = np.asarray([explained.labels[key] for key in told])
-            return np.stack(list(told.values())).astype(np.float32), labels
+        features = {key: clip.feature for key, clip in found.items() if clip.feature is not None}
+        if features:
+            labels = np.asarray([explained.labels[key] for key in features])
+            return np.stack(list(features.values())).astype(np.float32), labels
     return None
 
 
 def count_distinct_features(features: np.ndarray) -> int:
-    """How many clips have features of their own: a model that has collapsed gives all of them the same."""
+    """Return the number of distinct features; a collapsed model gives all clips the same."""
     return len(np.unique(features, axis=0))
 
 
 def project_features(features: np.ndarray) -> np.ndarray:
-    """(n, 2) places of (n, D) features: the same for the same features."""
+    """Return (n, 2) t-SNE positions of (n, D) features, deterministically."""
     perplexity = min(30.0, (len(features) - 1) / 3)
     return np.asarray(TSNE(perplexity=perplexity, init="pca", method="exact", random_state=0).fit_transform(features))
 
 
 def draw_features(explained: RunExplanations) -> Figure | None:
-    """The map, a form and a colour for each class. None where fewer than five clips differ."""
+    """Draw the t-SNE map with a marker and a colour for each class. None for fewer than five distinct features."""
     known = find_features(explained)
     if known is None or count_distinct_features(known[0]) < MIN_DISTINCT_CLIPS:
         return None
@@ -248,26 +248,28 @@ def draw_features(explained: RunExplanations) -> Figure | None:
         axes.scatter(x, y, s=42, label=name, marker=marker, color=colour, edgecolor="white")
     axes.set_aspect("equal", adjustable="datalim")
     axes.set(xticks=[], yticks=[])
-    axes.set_title(f"n = {len(labels)} clips; distances between far groups mean nothing", fontsize=9, loc="left")
+    axes.set_title(
+        f"n = {len(labels)} clips; distances between distant groups are not meaningful", fontsize=9, loc="left"
+    )
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
 
 CLIP_FIGURES = {
     "emotions.png": ClipFigure(
-        "Emotions", "How much of each emotion each segment carries (Fig. 6b of the paper).", draw_emotions
+        "Emotions", "Emotion distribution of each segment (Fig. 6b of the paper).", draw_emotions
     ),
     "features.png": ClipFigure(
         "Features",
-        "Clip features of the finished model, t-SNE, every validation clip by its class (Fig. 6c).",
+        "t-SNE of the clip features of the finished model, for every validation clip, by class (Fig. 6c of the paper).",
         draw_features,
     ),
 }
-"""File name -> figure, of those that runs of any method may have."""
+"""File name -> figure that runs of any method may have."""
 
 
 def all_pictures(own: Mapping[str, ClipFigure]) -> dict[str, ClipFigure]:
-    """File name -> figure, of all that runs of a method with figures of its `own` may have: the map comes last."""
+    """Return file name -> figure of all that runs of a method may have, with its `own`; the feature map is last."""
     return dict(sorted({**CLIP_FIGURES, **own}.items(), key=lambda item: item[0] == "features.png"))
 
 
@@ -279,18 +281,18 @@ def save_run_figures(
     own: Mapping[str, ClipFigure],
     notice: Callable[[str], None] = lambda text: None,
 ) -> list[str]:
-    """Draw what there is to draw, with the figures that are the method's `own`; the names of the pictures."""
+    """Write all figures of a run, including the method's `own`; return their file names."""
     names = [save_confusion_figure(folder, info, predictions, sample)]
     explained = read_explanations(folder)
     if explained is None:
         return names
-    for name, one in all_pictures(own).items():
-        figure = one.draw(explained)
+    for name, clip_figure in all_pictures(own).items():
+        figure = clip_figure.draw(explained)
         if figure is not None:
             with atomic_path(folder / name) as temporary:
                 figure.savefig(temporary, format="png", dpi=130)
             names.append(name)
     known = find_features(explained)
     if known is not None and (count := count_distinct_features(known[0])) < MIN_DISTINCT_CLIPS:
-        notice(f"no map of features: it wants {MIN_DISTINCT_CLIPS} validation clips that differ, there are {count}")
+        notice(f"no feature map: needs at least {MIN_DISTINCT_CLIPS} distinct validation clips (here {count})")
     return names

@@ -17,10 +17,10 @@ from reports.figures import style
 from reports.figures.style import add_decor
 from reports.types import FigureValue
 
-MAX_PANELS_PER_ROW = 3  # panels side by side, at most
-MARKERS_PER_CURVE = 6  # markers on a line, about
+MAX_PANELS_PER_ROW = 3
+MARKERS_PER_CURVE = 6  # approximately
 
-FAILED_STRIP = 0.16  # of the panel's height: here the crosses stand, each search's at a height of its own
+FAILED_STRIP = 0.16  # share of the panel's height for the crosses; each search has its own height
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class LearningCurve:
     label: str
     epochs: tuple[int, ...]
     mean: tuple[float, ...]  # one for each epoch
-    low: tuple[float, ...]  # the least of the runs, or the mean
-    high: tuple[float, ...]  # the most of the runs, or the mean
+    low: tuple[float, ...]  # minimum over runs
+    high: tuple[float, ...]  # maximum over runs
     runs: int
 
 
@@ -45,7 +45,7 @@ class LearningPanel:
 
 @dataclass(frozen=True)
 class LearningPlot:
-    """What is drawn. A label looks the same in every panel."""
+    """Data of a figure of learning curves. A label has one style in all panels."""
 
     axis_label: str  # "val Acc E, percent"
     panels: tuple[LearningPanel, ...]
@@ -53,25 +53,30 @@ class LearningPlot:
 
 
 def tabulate_learning(data: LearningPlot) -> tuple[dict[str, FigureValue], ...]:
-    """One for each epoch of each line."""
+    """Return a row for each epoch of each curve."""
     return tuple(
         {
-            **{"panel": panel.title, "label": line.label, "runs": line.runs, "epoch": epoch},
+            **{"panel": panel.title, "label": curve.label, "runs": curve.runs, "epoch": epoch},
             **{"mean": mean, "low": low, "high": high},
         }
         for panel in data.panels
-        for line in panel.curves
-        for epoch, mean, low, high in zip(line.epochs, line.mean, line.low, line.high, strict=True)
+        for curve in panel.curves
+        for epoch, mean, low, high in zip(curve.epochs, curve.mean, curve.low, curve.high, strict=True)
     )
 
 
 @style.report_style()
 def draw_learning(data: LearningPlot) -> Figure:
-    """The mean as a line, the range of the runs as a faint band; more labels than there are colours are spread over
-    several panels of one scale. Raises ValueError without panels, or where a panel has no line or a line no epoch."""
-    if not data.panels or not all(panel.curves and all(line.epochs for line in panel.curves) for panel in data.panels):
+    """Draw each mean as a line and the range of its runs as a faint band.
+
+    More labels than colours are spread over several panels of one scale. Raises ValueError: no panels, or a panel
+    without curves, or a curve without epochs.
+    """
+    if not data.panels or not all(
+        panel.curves and all(curve.epochs for curve in panel.curves) for panel in data.panels
+    ):
         raise ValueError("nothing to draw")
-    labels = list(dict.fromkeys(line.label for panel in data.panels for line in panel.curves))
+    labels = list(dict.fromkeys(curve.label for panel in data.panels for curve in panel.curves))
     titles = [panel.title for panel in data.panels]
     figure, panels = style.make_line_panels(titles, labels, MAX_PANELS_PER_ROW, MAX_PANELS_PER_ROW, data.axis_label)
     for axes, place, part in panels:
@@ -83,16 +88,16 @@ def draw_learning(data: LearningPlot) -> Figure:
 
 
 def _draw_learning_panel(axes: Axes, panel: LearningPanel, labels: Sequence[str], part: Sequence[str]) -> None:
-    """One panel with the lines of a part of the labels, on the scale of all; `gid` names the line or band."""
+    """Draw the curves of some of the labels on the scale of all; the `gid` of a line or band is its label."""
     edged: dict[str, Any] = {"markersize": 3.8, "markeredgewidth": 0.4, "markeredgecolor": "white", "zorder": 3}
-    for line in [line for line in panel.curves if line.label in part]:
-        place = labels.index(line.label)
-        look, every = style.get_line_style(place), max(1, len(line.epochs) // MARKERS_PER_CURVE)
-        axes.plot(line.epochs, line.mean, markevery=(place % every, every), gid=line.label, **edged, **look)
-        if line.low != line.high:
+    for curve in [curve for curve in panel.curves if curve.label in part]:
+        place = labels.index(curve.label)
+        look, every = style.get_line_style(place), max(1, len(curve.epochs) // MARKERS_PER_CURVE)
+        axes.plot(curve.epochs, curve.mean, markevery=(place % every, every), gid=curve.label, **edged, **look)
+        if curve.low != curve.high:
             band: dict[str, Any] = {"color": look["color"], "alpha": 0.13, "linewidth": 0, "zorder": 2}
-            axes.fill_between(line.epochs, line.low, line.high, gid=line.label, **band)
-    axes.set_ylim(*style.make_limits([value for line in panel.curves for value in (*line.low, *line.high)], 0.05))
+            axes.fill_between(curve.epochs, curve.low, curve.high, gid=curve.label, **band)
+    axes.set_ylim(*style.make_limits([value for curve in panel.curves for value in (*curve.low, *curve.high)], 0.05))
     axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=5))
     axes.grid(axis="y", color=style.LIGHT_GREY, linewidth=0.5)
@@ -100,21 +105,21 @@ def _draw_learning_panel(axes: Axes, panel: LearningPanel, labels: Sequence[str]
 
 @dataclass(frozen=True)
 class SearchCurve:
-    """A search of a method, its trials in the order they ended."""
+    """A search, with its trials in the order in which they ended."""
 
     label: str
     hours: tuple[float, ...]  # since the search began
-    trial_values: tuple[float | None, ...]  # each trial's own; None: it failed or was pruned
+    trial_values: tuple[float | None, ...]  # None: the trial failed or was pruned
 
     @property
     def best(self) -> list[float]:
-        """The best value so far at each trial; NaN until one has a value."""
+        """Return the best value so far at each trial; NaN until a trial has a value."""
         return list(np.fmax.accumulate(np.array(self.trial_values, dtype=float)).tolist())  # None as NaN
 
 
 @dataclass(frozen=True)
 class SearchPlot:
-    """What is drawn."""
+    """Data of a figure of searches."""
 
     axis_label: str  # "val Acc E, percent"
     searches: tuple[SearchCurve, ...]
@@ -122,21 +127,23 @@ class SearchPlot:
 
 
 def tabulate_searches(data: SearchPlot) -> tuple[dict[str, FigureValue], ...]:
-    """One for each trial of each search; `best` is None until a trial has a value."""
+    """Return a row for each trial of each search; `best` is None until a trial has a value."""
     found: list[dict[str, FigureValue]] = []
-    for one in data.searches:
-        for trial, row in enumerate(zip(one.hours, one.trial_values, one.best, strict=True), start=1):
+    for search in data.searches:
+        for trial, row in enumerate(zip(search.hours, search.trial_values, search.best, strict=True), start=1):
             hours, value, best = row
             known = None if math.isnan(best) else best
-            found.append({"label": one.label, "trial": trial, "hours": hours, "value": value, "best": known})
+            found.append({"label": search.label, "trial": trial, "hours": hours, "value": value, "best": known})
     return tuple(found)
 
 
 @style.report_style()
 def draw_searches(data: SearchPlot) -> Figure:
-    """Steps of the best so far; each trial's own value is a faint dot, one without a value a cross at the bottom. More
-    searches than there are colours are spread over several lines of panels of one scale. Raises ValueError without
-    searches, or where a search has no trial."""
+    """Draw the best value so far as steps, trials as faint dots, and trials without a value as crosses at the bottom.
+
+    More searches than colours are spread over several rows of panels of one scale. Raises ValueError: no searches, or
+    a search without trials.
+    """
     if not data.searches or not all(search.hours for search in data.searches):
         raise ValueError("nothing to draw")
     labels = [search.label for search in data.searches]
@@ -159,32 +166,32 @@ def draw_searches(data: SearchPlot) -> Figure:
     handles.append(Line2D([], [], marker="o", markersize=2.5, markeredgewidth=0, alpha=0.5, **dots))
     if _has_failed_trials(data):
         handles.append(Line2D([], [], marker="x", markersize=3, **dots))
-    words = [*labels, "a trial", "failed or pruned"][: len(handles)]
-    return add_decor(figure, "", words, handles, data.sample)
+    names = [*labels, "a trial", "failed or pruned"][: len(handles)]
+    return add_decor(figure, "", names, handles, data.sample)
 
 
 def _has_failed_trials(data: SearchPlot) -> bool:
-    """Whether a trial has no value."""
+    """Return whether any trial has no value."""
     return any(value is None for search in data.searches for value in search.trial_values)
 
 
 def _draw_search(axes: Axes, search: SearchCurve, places: Sequence[float], index: int, floor: float) -> None:
-    """One search in one panel; `gid` names what is what."""
+    """Draw a search in a panel; the `gid` of an artist is "best", "values" or "none"."""
     look: dict[str, Any] = style.get_line_style(index) | {"markersize": 3.2, "markevery": max(1, len(places) // 5)}
     axes.plot(places, search.best, drawstyle="steps-post", zorder=3, gid="best", **look)
-    told = [(place, value) for place, value in zip(places, search.trial_values, strict=True) if value is not None]
-    bare = [place for place, value in zip(places, search.trial_values, strict=True) if value is None]
+    scored = [(place, value) for place, value in zip(places, search.trial_values, strict=True) if value is not None]
+    failed = [place for place, value in zip(places, search.trial_values, strict=True) if value is None]
     dots: dict[str, Any] = {"linestyle": "none", "color": look["color"], "zorder": 2}
-    if told:
-        x, y = zip(*told, strict=True)
+    if scored:
+        x, y = zip(*scored, strict=True)
         axes.plot(x, y, marker=look["marker"], markersize=2.4, markeredgewidth=0, alpha=0.45, gid="values", **dots)
-    if bare:
+    if failed:
         dots |= {"marker": "x", "markersize": 3, "markeredgewidth": 0.7, "alpha": 0.8}
-        axes.plot(bare, [floor] * len(bare), transform=axes.get_xaxis_transform(), gid="none", **dots)
+        axes.plot(failed, [floor] * len(failed), transform=axes.get_xaxis_transform(), gid="none", **dots)
 
 
 def _set_search_limits(data: SearchPlot, trials: Axes, hours: Axes) -> None:
-    """Room for the crosses below the values, and axes that begin at no trial and no hour."""
+    """Set limits that leave space for the crosses below the values, and begin at 0 trials and 0 hours."""
     values = [value for search in data.searches for value in search.trial_values if value is not None]
     values += [best for search in data.searches for best in search.best if not math.isnan(best)]
     if values:

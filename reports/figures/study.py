@@ -1,4 +1,4 @@
-"""The figures of a study, and their data: scores, differences, learning, classes, confidence, ranks."""
+"""Figures of a study and their data: scores, differences, learning curves, classes, calibration, ranks."""
 
 from __future__ import annotations
 
@@ -30,9 +30,11 @@ from reports.figures.classes import (
 from reports.figures.curves import LearningCurve, LearningPanel, LearningPlot, SearchCurve, SearchPlot
 from reports.figures.intervals import DifferencePlot, DifferencePoint, ScorePlot, ScorePoint
 from reports.runs import Extract, PredictionCache, Run, RunTable, SearchSummary, StudyResults, slugify
-from reports.statistics import BINS, bin_clips, compute_accuracy_interval, draw_critical_differences
-from reports.tables.columns import average_groups, is_eligible_for_best
+from reports.statistics import bin_clips, compute_accuracy_interval, draw_critical_differences
+from reports.tables.columns import AVERAGES_LEGEND, METRICS_LEGEND, average_groups, is_eligible_for_best
 from reports.tables.costs import (
+    COSTS_LEGEND,
+    ECE_LEGEND,
     SECONDS_PER_HOUR,
     compute_calibration_error,
     compute_hours,
@@ -40,10 +42,22 @@ from reports.tables.costs import (
     list_measures,
     read_measure,
 )
-from reports.tables.scores import rank_lines, select_complete_lines
-from reports.types import FigureValue, ReportFigure
+from reports.tables.differences import PAIRS_LEGEND
+from reports.tables.scores import RECALL_LEGEND, rank_lines, select_complete_lines
+from reports.types import FigureValue, LegendEntry, ReportFigure
 
-MAX_LINES = 6  # lines in a figure of curves or matrices
+MAX_LINES = 6  # rows in a figure of curves or matrices
+
+CLIP_INTERVALS_LEGEND = LegendEntry(
+    "Intervals over clips",
+    "95 % bootstrap over the test clips, stratified by class, for these very runs; none over folds of unequal size.",
+)
+HOLLOW_LEGEND = LegendEntry("Hollow points", "Rows that are not ranked.")
+CRITICAL_DIFFERENCE_LEGEND = LegendEntry(
+    "Critical difference",
+    "Bars join methods whose mean ranks differ by less than the critical difference of Nemenyi's test at 0.05 "
+    "(Demsar 2006); rank 1 is best.",
+)
 
 Plot = ScorePlot | DifferencePlot | LearningPlot | SearchPlot | ConfusionPlot | RadarPlot | ReliabilityPlot
 PLOTS: dict[type[Plot], tuple[Callable[[Any], Figure], Callable[[Any], tuple[dict[str, FigureValue], ...]]]] = {
@@ -55,86 +69,86 @@ PLOTS: dict[type[Plot], tuple[Callable[[Any], Figure], Callable[[Any], tuple[dic
     RadarPlot: (classes.draw_radar, classes.tabulate_radar),
     ReliabilityPlot: (classes.draw_reliability, classes.tabulate_reliability),
 }
-"""Data of a figure -> how it is drawn, and its rows."""
+"""Data of a figure -> the function that draws it, and the function that lists its rows."""
+
+Legend = tuple[LegendEntry, ...]
 
 
-def make_plot(name: str, title: str, caption: str, data: Plot) -> ReportFigure:
-    """Return a figure of `data`, which is drawn when it is wanted."""
+def make_plot(name: str, title: str, caption: str, data: Plot, legend: Legend = ()) -> ReportFigure:
+    """Return a figure of `data`, which is drawn only when the report is written."""
     draw, tabulate = PLOTS[type(data)]
-    return ReportFigure(name, title, caption, partial(draw, data), tabulate(data))
+    return ReportFigure(name, title, caption, partial(draw, data), tabulate(data), legend)
 
 
 def make_figures(
     study: StudyResults, found: dict[str, list[Comparison]], predictions: PredictionCache
 ) -> list[ReportFigure]:
-    """All figures of a study that its runs can fill."""
-    lines = _select_lines(study)
-    plots = [*_collect_line_plots(study, lines, found, predictions), *_collect_class_plots(study, lines, predictions)]
-    made = [make_plot(f"{study.name}_{name}", title, caption, data) for name, title, caption, data in plots]
+    """Return all figures of a study for which its runs have data."""
+    labels = _select_labels(study)
+    plots = [
+        *_collect_score_plots(study, labels, found, predictions),
+        *_collect_class_plots(study, labels, predictions),
+    ]
+    made = [
+        make_plot(f"{study.name}_{name}", title, caption, data, legend) for name, title, caption, data, legend in plots
+    ]
     return [figure for figure in made if figure.rows]
 
 
-def _collect_line_plots(
-    study: StudyResults, lines: list[str], found: dict[str, list[Comparison]], predictions: PredictionCache
-) -> Iterator[tuple[str, str, str, Plot]]:
-    """Name, title, caption and data of the figures of whole lines."""
+def _collect_score_plots(
+    study: StudyResults, labels: list[str], found: dict[str, list[Comparison]], predictions: PredictionCache
+) -> Iterator[tuple[str, str, str, Plot, Legend]]:
+    """Yield name, title, caption, data and legend of the figures of scores, differences, learning and costs."""
     run_table = study.run_table
-    caption = (
-        "Acc E on test: the mean over runs, each run as a dot, and a 95 % bootstrap interval over test clips, "
-        "stratified by class, for these very runs (none over folds of unequal size). Hollow: a line that takes no part "
-        "in marks."
-    )
-    yield "results", "Scores with intervals", caption, collect_results(run_table, predictions)
+    caption = "Acc E on test, percent: the mean over runs with its interval over clips; dots are runs."
+    legend: Legend = (METRICS_LEGEND, CLIP_INTERVALS_LEGEND, HOLLOW_LEGEND)
+    yield "results", "Scores with intervals", caption, collect_results(run_table, predictions), legend
     references = ["clean"] if study.table_kind == "optimism" else study.get_labels(study.reference_method)
-    for place, reference in enumerate(references):
+    for index, reference in enumerate(references):
         if found.get(reference):
-            caption = (
-                f"Acc E minus that of {reference}, pair by pair (dots), the mean with its 95 % t-interval; below 0 is "
-                "worse."
-            )
-            data = collect_differences(run_table, found[reference], reference)
-            yield f"differences{f'_{place + 1}' if place else ''}", f"Differences to {reference}", caption, data
-    caption = (
-        "Val Acc E after each epoch of the last stage: the mean over runs, and from the least to the most of them."
-    )
-    yield "learning", "Learning curves", caption, collect_learning_curves(run_table, lines)
-    if len(run_table.dataset_titles) == 1:  # of several data sets the tables tell what lines cost
+            subtrahend = "that of the clean runs" if reference == "clean" else f"that of {reference}"
+            caption = f"Acc E minus {subtrahend}, points: each pair (dots), and the mean with its t-interval."
+            data, legend = collect_differences(run_table, found[reference], reference), (METRICS_LEGEND, PAIRS_LEGEND)
+            name, title = f"differences{f'_{index + 1}' if index else ''}", f"Differences to {reference}"
+            yield name, title, caption, data, legend
+    caption = "Val Acc E after each epoch of the last stage, percent: the mean over runs, and the range of the runs."
+    yield "learning", "Learning curves", caption, collect_learning_curves(run_table, labels), (METRICS_LEGEND,)
+    if len(run_table.dataset_titles) == 1:  # with several data sets the tables alone show the costs
         ((dataset, title),) = run_table.dataset_titles.items()
-        caption = f"{title}: what each line cost, each quantity on its own axis; the mean over runs, each run as a dot."
-        yield f"cost_{slugify(dataset)}", f"Cost, {title}", caption, collect_costs(run_table, predictions)
+        caption = f"Cost of each row on {title}, each quantity on its own axis: the mean over runs; dots are runs."
+        legend = (ECE_LEGEND, *COSTS_LEGEND)
+        yield f"cost_{slugify(dataset)}", f"Cost, {title}", caption, collect_costs(run_table, predictions), legend
 
 
 def _collect_class_plots(
-    study: StudyResults, lines: list[str], predictions: PredictionCache
-) -> Iterator[tuple[str, str, str, Plot]]:
-    """What becomes of each class: confusion, and the radar of the paper's Fig. 5; and how sure the lines are."""
+    study: StudyResults, labels: list[str], predictions: PredictionCache
+) -> Iterator[tuple[str, str, str, Plot, Legend]]:
+    """Yield name, title, caption, data and legend of the figures of confusion, recall and calibration."""
     run_table, count = study.run_table, len(study.run_table.labels)
-    few = f" {len(lines)} of {count} lines: the full method, the controls and the first others."
-    selection = few if len(lines) < count else ""
+    part = f" {len(labels)} of {count} rows: the full method, the controls and the first others."
+    selection = part if len(labels) < count else ""
     for dataset, title in run_table.dataset_titles.items():
-        mixed = collect_confusions(run_table, lines, dataset, predictions)
-        if mixed is not None:
-            caption = f"{title}, test: percent of each true class (rows) that is called what (columns), over all runs."
-            yield f"confusion_{slugify(dataset)}", f"Confusion, {title}", caption + selection, mixed
-    caption = "Recall of each class on test, percent, the mean over runs (Fig. 5 of the paper)."
-    yield "radar", "Classes", caption + selection, collect_radars(run_table, lines)
-    caption = (
-        f"How often the lines are right where they are how sure: clips of all runs together, in the {BINS} bins of "
-        "equal size that the calibration error (ECE) is of; an ECE printed here is the mean over runs."
-    )
-    yield "reliability", "Calibration", caption + selection, collect_reliabilities(run_table, lines, predictions)
+        matrices = collect_confusions(run_table, labels, dataset, predictions)
+        if matrices is not None:
+            caption = f"Predicted class (columns) of each true class (rows) on {title}, test, percent, over all runs."
+            yield f"confusion_{slugify(dataset)}", f"Confusion, {title}", caption + selection, matrices, ()
+    caption = "Recall of each class on test, percent: the mean over runs (Fig. 5 of the paper)."
+    yield "radar", "Recall by class", caption + selection, collect_radars(run_table, labels), (RECALL_LEGEND,)
+    caption = "Accuracy on test against confidence, percent, in bins of the clips of all runs."
+    data = collect_reliabilities(run_table, labels, predictions)
+    yield "reliability", "Calibration", caption + selection, data, (ECE_LEGEND, AVERAGES_LEGEND)
 
 
-def _select_lines(study: StudyResults) -> list[str]:
-    """The lines that figures of curves and matrices show: the full method and the controls first, then the others."""
+def _select_labels(study: StudyResults) -> list[str]:
+    """Return the rows for figures of curves and matrices: the full method and the controls, then the first others."""
     run_table = study.run_table
     first = [label for arm in (study.reference_method, *study.control_arms) for label in study.get_labels(arm)]
-    chosen = list(dict.fromkeys([*first, *run_table.labels]))[:MAX_LINES]
-    return [label for label in run_table.labels if label in chosen]
+    selected = list(dict.fromkeys([*first, *run_table.labels]))[:MAX_LINES]
+    return [label for label in run_table.labels if label in selected]
 
 
 def make_rank_figure(study: StudyResults) -> tuple[list[ReportFigure], str]:
-    """Methods ranked over data sets, where these can carry it; and in words why not."""
+    """Return the diagram of mean ranks over data sets, or none and a sentence on what it lacks."""
     run_table = study.run_table
     if study.table_kind != "scores" or len(run_table.dataset_titles) < 2:
         return [], ""
@@ -142,23 +156,23 @@ def make_rank_figure(study: StudyResults) -> tuple[list[ReportFigure], str]:
     if not ranks.are_comparable:
         return [], f"No critical-difference diagram: {ranks.reason}"
     caption = (
-        f"Mean ranks of Acc E over {ranks.n_datasets} data sets (1 is best); bars join methods that Nemenyi's test "
-        f"does not tell apart at 0.05, critical difference {ranks.critical_difference:.2f} (Demsar 2006)."
+        f"Mean ranks by Acc E over {ranks.n_datasets} data sets; critical difference {ranks.critical_difference:.2f}."
     )
     rows: list[dict[str, FigureValue]] = []
-    for one, place, of in zip(ranks.methods, ranks.ranks, ranks.nemenyi_p, strict=True):
-        tested = {f"p to {other}": p for other, p in zip(ranks.methods, of, strict=True)}
-        rows.append({"method": one, "rank": place, "critical difference": ranks.critical_difference, **tested})
+    for method, rank, ps in zip(ranks.methods, ranks.ranks, ranks.nemenyi_p, strict=True):
+        tested = {f"p to {other}": p for other, p in zip(ranks.methods, ps, strict=True)}
+        rows.append({"method": method, "rank": rank, "critical difference": ranks.critical_difference, **tested})
     draw, name = partial(draw_critical_differences, ranks), f"{study.name}_ranks"
-    return [ReportFigure(name, "Ranks over data sets", caption, draw, tuple(rows))], ""
+    legend = (METRICS_LEGEND, CRITICAL_DIFFERENCE_LEGEND)
+    return [ReportFigure(name, "Ranks over data sets", caption, draw, tuple(rows), legend)], ""
 
 
 def collect_results(run_table: RunTable, predictions: PredictionCache) -> ScorePlot:
-    """Acc E of every line on every data set, each run, and an interval over the test clips."""
+    """Return Acc E of every row on every data set: mean, runs, and the interval over the test clips."""
     points = []
     for dataset, title in run_table.dataset_titles.items():
         groups = run_table.group_by_label(dataset)
-        for label, group, may in zip(run_table.labels, groups, is_eligible_for_best(groups), strict=True):
+        for label, group, eligible in zip(run_table.labels, groups, is_eligible_for_best(groups), strict=True):
             number = group.compute_mean(lambda run: run.get_percent("acc_e"))
             if number is None:
                 continue
@@ -166,15 +180,17 @@ def collect_results(run_table: RunTable, predictions: PredictionCache) -> ScoreP
             if tested is not None and tested.has_equal_folds:
                 found = compute_accuracy_interval(tested.correct, tested.labels, tested.groups)
                 low, high = found.low, found.high
-            points.append(ScorePoint(label, title, number.mean, low, high, number.values, flagged=not may))
+            points.append(ScorePoint(label, title, number.mean, low, high, number.values, flagged=not eligible))
     return ScorePlot("Acc E on test, percent", tuple(points), sample=run_table.is_sample)
 
 
 def collect_costs(run_table: RunTable, predictions: PredictionCache) -> ScorePlot:
-    """What the lines of one data set cost: calibration error, what methods measure, hours, size, arithmetic, tries."""
+    """Return the costs of each row on one data set: calibration error, measures of methods, hours, size, operations,
+    configurations tried.
+    """
     reads: dict[str, Extract] = {
         "ECE, percent": partial(compute_calibration_error, predictions),
-        **{one.title: partial(read_measure, one) for one in list_measures(run_table) if one.title},
+        **{item.title: partial(read_measure, item) for item in list_measures(run_table) if item.title},
         "hours": compute_hours,
         "million parameters": partial(get_scaled_note, "cost/parameters", 1e-6),
         "GFLOPs": partial(get_scaled_note, "cost/flops", 1e-9),
@@ -193,7 +209,7 @@ def collect_costs(run_table: RunTable, predictions: PredictionCache) -> ScorePlo
 def _load_tested(
     run_table: RunTable, label: str, predictions: PredictionCache
 ) -> list[tuple[tuple[str, ...], Predictions]]:
-    """Return classes and test predictions of a line's finished runs whose predictions are here."""
+    """Return classes and test predictions of the finished runs of a row, of those whose predictions can be read."""
     runs = [run for run in run_table.runs_of(label) if not run.failed]
     return [(run.info.classes, found) for run in runs if (found := predictions.load_test(run)) is not None]
 
@@ -201,7 +217,7 @@ def _load_tested(
 def collect_confusions(
     run_table: RunTable, labels: Sequence[str], dataset: str, predictions: PredictionCache
 ) -> ConfusionPlot | None:
-    """The confusion matrices of some lines on a data set, over all their runs; None where no predictions are here."""
+    """Return the confusion matrices of some rows on a data set, summed over runs; None without any predictions."""
     run_table, panels = run_table.for_dataset(dataset), []
     for label in labels:
         if tested := _load_tested(run_table, label, predictions):
@@ -211,34 +227,36 @@ def collect_confusions(
 
 
 def collect_radars(run_table: RunTable, labels: Sequence[str]) -> RadarPlot:
-    """The recall of each class by some lines, on every data set."""
+    """Return the recall of each class of some rows, on every data set."""
     panels = []
     for dataset, title in run_table.dataset_titles.items():
         here = run_table.for_dataset(dataset)
         classes = here.runs[0].info.classes
-        rings = [
+        polygons = [
             RadarPolygon(label, tuple(_mean_percent(runs, f"recall/{name}") for name in classes))
             for label in labels
             if (runs := [run for run in here.runs_of(label) if not run.failed])
         ]
-        if rings and len(classes) > 2:
-            panels.append(RadarPanel(title, classes, tuple(rings)))
+        if polygons and len(classes) > 2:
+            panels.append(RadarPanel(title, classes, tuple(polygons)))
     return RadarPlot(tuple(panels), run_table.is_sample)
 
 
 def collect_reliabilities(run_table: RunTable, labels: Sequence[str], predictions: PredictionCache) -> ReliabilityPlot:
-    """How often the lines are right where they are how sure, clips of all runs together; the calibration error is the
-    runs' mean, with the decimals that it has in the table of costs."""
+    """Return accuracy against confidence of some rows, in bins of the clips of all runs.
+
+    The calibration error is the mean over runs, with the decimals that it has in the table of costs.
+    """
     panels = []
     for dataset, title in run_table.dataset_titles.items():
         here, drawn = run_table.for_dataset(dataset), []
-        errors, places = average_groups(here.group_by_label(dataset), partial(compute_calibration_error, predictions))
+        errors, decimals = average_groups(here.group_by_label(dataset), partial(compute_calibration_error, predictions))
         known = dict(zip(here.labels, errors, strict=True))
         for label in labels:
             if tested := _load_tested(here, label, predictions):
                 error = known[label]
                 bins = _bin_by_confidence([found for _, found in tested])
-                drawn.append(ReliabilityCurve(label, bins, error.mean if error else None, places))
+                drawn.append(ReliabilityCurve(label, bins, error.mean if error else None, decimals))
         if drawn:
             panels.append(ReliabilityPanel(title, tuple(drawn)))
     return ReliabilityPlot(tuple(panels), sample=run_table.is_sample)
@@ -250,7 +268,8 @@ def _mean_percent(runs: Sequence[Run], name: str) -> float | None:
 
 
 def _bin_by_confidence(found: Sequence[Predictions]) -> tuple[ConfidenceBin, ...]:
-    bins = bin_clips(np.concatenate([one.scores for one in found]), np.concatenate([one.targets for one in found]))
+    scores, targets = ([getattr(item, name) for item in found] for name in ("scores", "targets"))
+    bins = bin_clips(np.concatenate(scores), np.concatenate(targets))
     return tuple(
         ConfidenceBin(100 * float(confidence), 100 * float(accuracy), int(clips))
         for confidence, accuracy, clips in zip(*bins, strict=True)
@@ -258,7 +277,7 @@ def _bin_by_confidence(found: Sequence[Predictions]) -> tuple[ConfidenceBin, ...
 
 
 def collect_differences(run_table: RunTable, found: Sequence[Comparison], reference: str) -> DifferencePlot:
-    """Every comparison with one reference; an arm's ways of tuning stand on one line."""
+    """Return every comparison with one reference; the ways of tuning an arm share a row."""
     arms = {run.label: run.arm for run in run_table.runs}
     places = {(arms[one.label], one.dataset, one.tuning) for one in found}
     several = len({one.tuning for one in found}) > 1 and len(places) == len(found)
@@ -278,23 +297,23 @@ def collect_differences(run_table: RunTable, found: Sequence[Comparison], refere
 
 
 def collect_learning_curves(run_table: RunTable, labels: Sequence[str]) -> LearningPlot:
-    """Val Acc E after each epoch of the stage that val judges, over the runs of some lines, as far as all went."""
+    """Return val Acc E after each epoch that is scored on val, over the runs of some rows, up to the shortest run."""
     panels = []
     for dataset, title in run_table.dataset_titles.items():
-        here, lines = run_table.for_dataset(dataset), []
+        here, drawn = run_table.for_dataset(dataset), []
         for label in labels:
-            learnt = [curve for run in here.runs_of(label) if not run.failed and (curve := load_val_curve(run))]
-            points = list(zip(*learnt, strict=False))
+            found = [curve for run in here.runs_of(label) if not run.failed and (curve := load_val_curve(run))]
+            points = list(zip(*found, strict=False))
             if len(points) > 1:
                 mean, low, high = tuple(map(fmean, points)), tuple(map(min, points)), tuple(map(max, points))
-                lines.append(LearningCurve(label, tuple(range(1, len(points) + 1)), mean, low, high, len(learnt)))
-        if lines:
-            panels.append(LearningPanel(title, tuple(lines)))
+                drawn.append(LearningCurve(label, tuple(range(1, len(points) + 1)), mean, low, high, len(found)))
+        if drawn:
+            panels.append(LearningPanel(title, tuple(drawn)))
     return LearningPlot("val Acc E, percent", tuple(panels), run_table.is_sample)
 
 
 def load_val_curve(run: Run) -> list[float]:
-    """A run's val Acc E in percent, epoch by epoch; empty where its curves are not here or val did not judge."""
+    """Return the val Acc E of a run in percent, epoch by epoch; empty without stored curves or scores on val."""
     path = run.folder / CURVES_FILE
     try:
         points = parse_json(path.read_text()) if path.exists() else []
@@ -304,9 +323,9 @@ def load_val_curve(run: Run) -> list[float]:
 
 
 def collect_search_curves(searches: Sequence[SearchSummary], titles: Mapping[str, str]) -> SearchPlot:
-    """The best val Acc E so far of each search that kept its trials, against their number and the hours they took."""
+    """Return the trials of each search that stored them: hours and val Acc E."""
     drawn = []
-    for search in (one for one in searches if one.trials):
+    for search in (search for search in searches if search.trials):
         label = search.title(titles.get(search.dataset, search.dataset))
         hours = tuple(trial["spent"] / SECONDS_PER_HOUR for trial in search.trials)
         values = tuple(None if trial["value"] is None else 100 * trial["value"] for trial in search.trials)

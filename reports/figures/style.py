@@ -1,5 +1,6 @@
-"""The look of every figure of a report, for print at a paper's width in colour or in grey, and what is around its
-panels: the words BUILT-IN SAMPLE, the axis label and the legend."""
+"""Style of all figures of a report, for print in colour or grey at the width of a paper, and what is around panels: the
+words BUILT-IN SAMPLE, the axis label and the legend.
+"""
 
 from __future__ import annotations
 
@@ -34,21 +35,21 @@ from reports.types import RenderedFigure, ReportFigure
 
 T = TypeVar("T")
 
-COLUMN_WIDTH, PAGE_WIDTH = 3.3, 6.9  # inches: the width of one column of a paper, and of both
+COLUMN_WIDTH, PAGE_WIDTH = 3.3, 6.9  # inches: one column of a paper, and both
 SMALL_SIZE, LABEL_SIZE, TITLE_SIZE = 7.0, 7.5, 8.0  # points
-LINE_HEIGHT = 0.125  # inches that a line of small letters takes
-CHARS_PER_INCH = 17.5  # small letters that fit on an inch
+LINE_HEIGHT = 0.125  # inches, of a line of small type
+CHARS_PER_INCH = 17.5  # of small type
 SAMPLE_WARNING = "BUILT-IN SAMPLE, not the real data set"
 
 BLACK, GREY, LIGHT_GREY = "#000000", "#595959", "#DDDDDD"
-# Okabe and Ito, 2008, with wine in the place of their yellow, which paper swallows; neighbours differ in grey
+# Okabe and Ito, 2008, with wine instead of yellow, which is too pale on paper; neighbours differ in grey
 COLOURS = ("#0072B2", "#D55E00", "#000000", "#56B4E9", "#009E73", "#E69F00", "#882255", "#CC79A7")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DOTTED = ((4, 1.5), (1, 1.2), (5, 1.2, 1, 1.2), (9, 2), (3, 1.2, 1, 1.2, 1, 1.2))
 DASHES: tuple[Any, ...] = ("-", *((0, lengths) for lengths in DOTTED))
 
 FONTS = (
-    "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere; the others lend it the letters it lacks
+    "DejaVu Sans",  # shipped with matplotlib, so always the same; the others are fallbacks for missing glyphs
     "Noto Sans CJK SC",
     "Noto Sans CJK JP",
     "Source Han Sans SC",
@@ -64,7 +65,7 @@ RC_PARAMS: dict[str, Any] = {
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "figure",
-    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],  # a web page's reader may lack the first
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],  # readers of a web page may lack the first
     "font.size": SMALL_SIZE,
     "axes.titlesize": TITLE_SIZE,
     "axes.labelsize": LABEL_SIZE,
@@ -96,34 +97,36 @@ RC_PARAMS: dict[str, Any] = {
 }
 
 MARGIN = 0.05  # inches
-MIN_PARALLEL_FIGURES = 8  # figures from which other processes are worth their start
-MAX_PROCESSES = 4  # of them
-MAX_SVG_BYTES = 150_000  # bytes of an SVG from which the page shows a PNG
-FIGURE_FORMATS = ("pdf", "png")  # what `save_figure` makes of a figure
+MIN_PARALLEL_FIGURES = 8  # fewer are drawn without worker processes
+MAX_PROCESSES = 4
+MAX_SVG_BYTES = 150_000  # larger figures are PNG on the page
+FIGURE_FORMATS = ("pdf", "png")  # files that `save_figure` writes
 
 
 @contextmanager
 def report_style() -> Iterator[None]:
-    """Draw and write in the look of these figures, whatever matplotlib's settings are; also a decorator."""
-    there = {font.name for font in fontManager.ttflist}
+    """Apply the style of these figures, whatever the settings of matplotlib are; usable as a decorator."""
+    installed = {font.name for font in fontManager.ttflist}
     with matplotlib.rc_context(), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         matplotlib.rcdefaults()
         settings: Any = matplotlib.rcParams
         settings.update(RC_PARAMS)
-        settings["font.family"] = [font for font in FONTS if font in there] + ["sans-serif"]
+        settings["font.family"] = [font for font in FONTS if font in installed] + ["sans-serif"]
         yield
 
 
 def make_figure(width: float, height: float) -> Figure:
-    """An empty figure of `width` x `height` inches, whose parts make room for each other."""
+    """Return an empty figure of `width` x `height` inches with constrained layout."""
     engine = ConstrainedLayoutEngine(w_pad=0.05, h_pad=0.05, wspace=0.02, hspace=0.03)
     return Figure(figsize=(width, height), layout=engine)
 
 
 def get_line_style(index: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the `index`-th line: no two of the first 48 share a colour and dashes. The marker
-    differs from that of the lines of the same colour, so that lines are told apart in grey."""
+    """Return colour, marker and dashes of the `index`-th line; no two of the first 48 share both colour and dashes.
+
+    Lines of one colour have different markers, so that they can be distinguished in grey.
+    """
     lap, place = divmod(index, len(COLOURS))
     return {
         "color": COLOURS[place],
@@ -133,13 +136,13 @@ def get_line_style(index: int) -> dict[str, Any]:
 
 
 def make_legend_handle(index: int) -> Line2D:
-    """What stands in a legend for the `index`-th line."""
+    """Return the legend handle of the `index`-th line."""
     return Line2D([], [], markersize=3.5, **get_line_style(index))
 
 
 @cache
 def _measure_char(letter: str) -> float:
-    """How wide a letter is, in mean letters; Chinese, Japanese and Korean ones count two."""
+    """Return the width of a character, in mean characters; Chinese, Japanese and Korean ones count two."""
     if unicodedata.east_asian_width(letter) in "WF":
         return 2.0
     font = get_font(findfont(FONTS[0]))
@@ -148,17 +151,17 @@ def _measure_char(letter: str) -> float:
 
 
 def _escape_undrawable(text: str) -> str:
-    """A text without what no font has: control characters and halves of others are spelt out."""
+    """Escape control, format and surrogate characters, which no font has."""
     return "".join(make_printable(sign) if unicodedata.category(sign) in ("Cc", "Cf", "Cs") else sign for sign in text)
 
 
 def measure_text_width(text: str) -> float:
-    """How much room a text takes, in mean letters."""
+    """Return the width of a text, in mean characters."""
     return sum(map(_measure_char, _escape_undrawable(text)))
 
 
 def wrap_text(text: str, letters: float) -> str:
-    """The text in lines of at most so many mean letters, broken at spaces, or in long words behind `-`, `_` and `/`."""
+    """Wrap a text to lines of at most `letters` mean characters, at spaces, or in long words after `-`, `_` and `/`."""
     text, lines = _escape_undrawable(" ".join(re.split(r"[ \t\n]+", text.strip()))), [""]
     for word in text.split(" "):
         joint = f"{lines[-1]} {word}" if lines[-1] else word
@@ -172,7 +175,7 @@ def wrap_text(text: str, letters: float) -> str:
 
 
 def _split_word(word: str, letters: float) -> list[str]:
-    """A word that is too long for a line, in pieces that are not."""
+    """Split a word that is too long for a line into pieces that fit."""
     pieces = [""]
     for part in re.findall(r"[^_/-]*[_/-]+|[^_/-]+", word):
         if measure_text_width(pieces[-1] + part) <= letters:
@@ -187,7 +190,7 @@ def _split_word(word: str, letters: float) -> list[str]:
 
 
 def split_evenly(items: Sequence[T], most: int) -> list[list[T]]:
-    """The items in the order given, in as few parts of at most `most` as there can be, of about equal length."""
+    """Split items, in order, into as few parts of at most `most` as possible, of about equal length."""
     parts = -(-len(items) // most)
     each = -(-len(items) // parts)
     return [list(items[start : start + each]) for start in range(0, len(items), each)]
@@ -204,18 +207,20 @@ def add_panels(figure: Figure, rows: int, columns: int, count: int, **options: A
 def make_line_panels(
     titles: Sequence[str],
     labels: Sequence[str],
-    abreast: int,
-    of_many: int,
+    per_row: int,
+    per_row_of_many: int,
     y_label: str = "",
     title_look: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> tuple[Figure, list[tuple[Any, int, list[str]]]]:
-    """A figure, and for each of its panels the axes, the place of its title, and the labels that it shows. Where there
-    are more labels than colours they are spread over several panels, side by side if they can be. At most `abreast`
-    panels are in a row, of more than six `of_many`; `y_label` is at the first of a row."""
+    """Return a figure, and for each panel its axes, the index of its title, and the labels that it shows.
+
+    More labels than colours are spread over several panels, side by side if possible. A row has at most `per_row`
+    panels, or `per_row_of_many` for more than six panels. The first panel of a row has the `y_label`.
+    """
     parts = split_evenly(labels, len(COLOURS))
     panels = [(place, number) for place in range(len(titles)) for number in range(len(parts))]
-    most = of_many if len(panels) > 6 else abreast
+    most = per_row_of_many if len(panels) > 6 else per_row
     columns = len(parts) * (most // len(parts)) or most
     rows = -(-len(panels) // columns)
     columns = min(columns, len(panels)) if len(parts) > 1 else -(-len(panels) // rows)
@@ -232,16 +237,19 @@ def make_line_panels(
 
 
 def make_limits(values: Sequence[float], edge: float) -> tuple[float, float]:
-    """The ends of an axis that shows all values, with a share of their range beside them."""
+    """Return the ends of an axis that shows all values, with a margin of `edge` times their range."""
     least, most = min(values), max(values)
-    beside = edge * (most - least) or max(0.05 * abs(most), 0.5)
-    return least - beside, most + beside
+    margin = edge * (most - least) or max(0.05 * abs(most), 0.5)
+    return least - margin, most + margin
 
 
 def write_figures(
     pictures: Sequence[ReportFigure], folder: Path, progress: Callable[[int], None]
 ) -> dict[str, RenderedFigure]:
-    """Write every figure as PDF and PNG into a folder; its name -> what the page shows. Told how many are done."""
+    """Write every figure as PDF and PNG into a folder; return name -> figure for the page.
+
+    `progress` is called with the number of finished figures.
+    """
     cores = min(MAX_PROCESSES, os.cpu_count() or 1) if len(pictures) >= MIN_PARALLEL_FIGURES else 1
     write, shown = partial(write_figure, folder=folder), dict[str, RenderedFigure]()
     context = multiprocessing.get_context("spawn")  # this process may have threads
@@ -255,7 +263,7 @@ def write_figures(
 
 
 def write_figure(picture: ReportFigure, folder: Path) -> RenderedFigure:
-    """Write a figure; for the page lines as SVG, sharp at any size, and what would be heavy as a PNG."""
+    """Write a figure as PDF and PNG; return it for the page, as SVG, or as PNG if the SVG is large."""
     figure = picture.draw()
     save_figure(figure, folder / picture.name)
     drawn = render_svg(figure).encode()
@@ -265,7 +273,7 @@ def write_figure(picture: ReportFigure, folder: Path) -> RenderedFigure:
 
 
 def save_figure(figure: Figure, stem: Path) -> list[str]:
-    """Write `stem`.pdf and `stem`.png, each whole or not at all; their names. The same figure gives the same bytes."""
+    """Write `stem`.pdf and `stem`.png atomically and return their names. Equal figures give equal bytes."""
     pdf, png = stem.with_name(f"{stem.name}.pdf"), stem.with_name(f"{stem.name}.png")
     undated: dict[str, Any] = {"CreationDate": None, "Producer": None, "Creator": None}
     with report_style(), atomic_path(pdf) as temporary:
@@ -276,7 +284,7 @@ def save_figure(figure: Figure, stem: Path) -> list[str]:
 
 @report_style()
 def render_png(figure: Figure, dpi: float = 110) -> bytes:
-    """The figure as a PNG; the same figure gives the same bytes."""
+    """Return the figure as PNG; equal figures give equal bytes."""
     target = io.BytesIO()
     figure.savefig(target, format="png", dpi=dpi, metadata={"Software": None})
     return target.getvalue()
@@ -284,8 +292,10 @@ def render_png(figure: Figure, dpi: float = 110) -> bytes:
 
 @report_style()
 def render_svg(figure: Figure) -> str:
-    """The figure as one `<svg>` element for a web page: text stays text, nothing is fetched. Names inside it are its
-    own, so that several figures may be in one page."""
+    """Return the figure as an `<svg>` element for a web page; text stays text, and nothing is loaded.
+
+    Its ids are unique, so that a page can hold several figures.
+    """
     target = io.StringIO()
     nothing: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
     figure.savefig(target, format="svg", metadata=nothing)
@@ -293,14 +303,14 @@ def render_svg(figure: Figure) -> str:
     assert root is not None
     for rule in root.getElementsByTagName("style"):
         assert rule.parentNode is not None
-        rule.parentNode.removeChild(rule)  # it would hold for the whole page
+        rule.parentNode.removeChild(rule)  # it would apply to the whole page
     root.setAttribute("style", "stroke-linejoin: round; stroke-linecap: butt")
     _prefix_ids(root, hashlib.sha256(target.getvalue().encode()).hexdigest()[:8])
     return str(root.toxml())
 
 
 def _prefix_ids(root: minidom.Element, mine: str) -> None:
-    """Put `mine` before every id that is referred to; drop the others."""
+    """Prefix every id that is referred to with `mine`; drop the others."""
     elements = [root, *root.getElementsByTagName("*")]
     refers = re.compile(r"(?<=^#)[\w-]+$|(?<=url\(#)[\w-]+(?=\))")
     used = set()
@@ -325,9 +335,11 @@ def add_decor(
     sample: bool = False,
     square_panels: bool = False,
 ) -> Figure:
-    """Make the figure as much taller as what is around its panels needs, and lay it out once and for all. `axis_label`
-    is below the panels, in the middle, then a legend of the `labels` with `handles`, or with those of lines;
-    `square_panels` are as tall as they are wide; what is empty takes no room."""
+    """Add what surrounds the panels, make the figure taller by its height, and fix the layout.
+
+    The `axis_label` is centred below the panels, followed by a legend of `labels` with `handles` (by default those of
+    lines). `square_panels` are as high as they are wide.
+    """
     width, body = figure.get_figwidth(), figure.get_figheight()
     axis = wrap_text(axis_label, int(CHARS_PER_INCH * (width - 1))) if axis_label else ""
     if handles is None:
@@ -363,7 +375,7 @@ def add_decor(
 
 
 def _add_legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str]) -> Legend:
-    """A legend with as many columns as the width bears. Its labels may start with `_`."""
+    """Add a legend with as many columns as fit; its labels may start with `_`."""
     room = figure.get_figwidth() - 2 * MARGIN
     labels = [wrap_text(name, int(CHARS_PER_INCH * room) - 8) for name in names]
     for columns in range(min(len(labels), 6), 0, -1):
@@ -374,4 +386,4 @@ def _add_legend(figure: Figure, handles: Sequence[Artist], names: Sequence[str])
         if columns == 1 or legend.get_window_extent().width / figure.dpi <= room:
             return legend
         legend.remove()
-    raise AssertionError("a legend has one column or more")
+    raise AssertionError("unreachable: a legend has at least one column")

@@ -1,4 +1,4 @@
-"""The text forms of tables: LaTeX, Markdown, CSV and HTML, and what they share."""
+"""Formats of tables (LaTeX, Markdown, CSV, HTML), and their common functions."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from reports.types import Cell, Column, Row, Table
 
 
 def make_printable(text: str) -> str:
-    """A text of unknown origin with control, direction and undecodable characters spelt out."""
+    """Escape control, direction and undecodable characters of a text of unknown origin."""
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
 def plural(count: int, noun: str) -> str:
@@ -23,23 +23,23 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{ending}"
 
 
-def get_cell_name(table: Table, line: Row, column: int) -> str:
-    """The name of a cell: `<table>/<line>/<column>`, of the name of a line `<table>/<line>`."""
-    return f"{table.name}/{line.id}/{table.columns[column].id}" if column else f"{table.name}/{line.id}"
+def get_cell_name(table: Table, row: Row, column: int) -> str:
+    """Return the name of a cell, `<table>/<row>/<column>`; that of a row's first cell is `<table>/<row>`."""
+    return f"{table.name}/{row.id}/{table.columns[column].id}" if column else f"{table.name}/{row.id}"
 
 
 def format_heading(column: Column) -> str:
-    """Group and title in one."""
+    """Return group and title as one text."""
     return f"{column.group} {column.title}".strip()
 
 
 def assign_footnote_letters(table: Table) -> dict[str, str]:
-    """The letter of each footnote: a to z, then aa, ab, ..."""
+    """Return the letter of each footnote: a to z, then aa, ab, ..."""
     return {note: _make_footnote_letter(place) for place, note in enumerate(table.footnotes)}
 
 
 def format_footnote_marks(cell: Cell, known: Mapping[str, str]) -> str:
-    """The letters of a cell's footnotes: "a,c"; none: "". `known` holds them by footnote."""
+    """Return the letters of a cell's footnotes, "a,c", or "" without any; `known` maps footnotes to letters."""
     return ",".join(dict.fromkeys(known[note] for note in cell.footnotes))
 
 
@@ -48,11 +48,11 @@ def _make_footnote_letter(place: int) -> str:
     return (_make_footnote_letter(rest - 1) if rest else "") + ascii_lowercase[last]
 
 
-_CELL = re.compile("\x02([^\x02\x03\x1f]*)\x1f|\x03")  # control characters, of which `make_printable` leaves none
+_CELL = re.compile("\x02([^\x02\x03\x1f]*)\x1f|\x03")  # control characters, which `make_printable` escapes
 
 
 class CellSpan(NamedTuple):
-    """Where a cell stands in a text: from `start` to before `end`."""
+    """Position of a cell in a text: from `start` up to `end`, exclusive."""
 
     name: str
     start: int
@@ -60,12 +60,12 @@ class CellSpan(NamedTuple):
 
 
 def mark_cell(name: str, content: str) -> str:
-    """Return what a format writes of a cell, between marks that name it; `split_marks` takes them out again."""
+    """Return the text of a cell between marks that name it, which `split_marks` removes."""
     return f"\x02{make_printable(name)}\x1f{content}\x03"
 
 
 def split_marks(marked: str) -> tuple[str, list[CellSpan]]:
-    """Return a text without the marks of its cells, and where each cell stands in it."""
+    """Return a text without the marks of its cells, and the position of each cell."""
     parts, spans, opened = list[str](), list[CellSpan](), list[tuple[str, int]]()
     length = last = 0
     for found in _CELL.finditer(marked):
@@ -79,6 +79,6 @@ def split_marks(marked: str) -> tuple[str, list[CellSpan]]:
 
 
 def join_lines(lines: Iterable[str], marks: bool) -> str:
-    """Return the text that the lines make, with the marks of its cells or without."""
+    """Join lines to a text, with or without the marks of its cells."""
     text = "".join(f"{line}\n" for line in lines)
     return text if marks else split_marks(text)[0]

@@ -1,4 +1,4 @@
-"""Tables as HTML, written by templates that escape whatever they are given."""
+"""Tables as HTML, rendered by templates that escape all text."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from reports.formats.templates import make_environment
 from reports.types import Table
 
 ASSET_FOLDER = Path(__file__).parents[1] / "page_assets"
-COLUMN_GAP = 2  # letters between two columns
+COLUMN_GAP = 2  # characters between two columns
 
 
 @cache
 def make_html_environment() -> Environment:
-    """Return the environment of our HTML. Every text is made printable, then escaped."""
+    """Return the jinja2 environment for HTML. Every text is made printable, then escaped."""
     made = make_environment(make_printable)
     made.globals |= {function.__name__: function for function in (count_letters, format_heading, isfinite)}
     return made
 
 
 def read_style() -> Markup:
-    """Return the style of our pages."""
+    """Return the style sheet of all pages."""
     return Markup((ASSET_FOLDER / "page.css").read_text())
 
 
 def count_letters(table: Table) -> int:
-    """Return the width of a table in letters, by which paper chooses the size of its print."""
+    """Return the width of a table in characters, from which the style sheet derives the size of its type."""
     widths = [
         max(len(column.title), *(len(row.cells[at].text) + len(row.cells[at].footnotes) for row in table.rows), 0)
         for at, column in enumerate(table.columns)
@@ -41,13 +41,13 @@ def count_letters(table: Table) -> int:
 
 
 def render_html_table(table: Table, marks: bool = False) -> str:
-    """Return the table as a figure for a page of ours, with the marks of its cells or without."""
+    """Return the table as an element of a report page, with or without the marks of its cells."""
     template: Any = make_html_environment().get_template("table.html").module
     text = str(template.write_table(table, True))
     return text if marks else split_marks(text)[0]
 
 
 def render_html_document(table: Table, marks: bool = False) -> str:
-    """Return a page of the table alone, which needs, loads and runs nothing, with the marks of its cells or without."""
+    """Return a self-contained page with the table alone, with or without the marks of its cells."""
     text = make_html_environment().get_template("document.html").render(table=table, title=table.title)
     return text if marks else split_marks(text)[0]

@@ -1,4 +1,4 @@
-"""Tables as LaTeX for a paper, written by templates, in source that compiles with every engine."""
+"""Tables as LaTeX for a paper, rendered by templates, in source that compiles with every engine."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from reports.formats import format_footnote_marks, make_printable, split_marks
 from reports.formats.templates import make_environment
 from reports.types import Cell, Table
 
-COLUMN_CHARS = 50  # letters of \small type that one of two columns, 3.25 inches, holds
-COLUMN_GAP = 3  # letters that the space between two columns takes
-OPTION_START = re.compile(r"^ *[\[*]")  # in front: what `\\` and `\midrule` would take for theirs
-HYPHEN_AS_MINUS = re.compile(r"(?<![\w.)-])-(?=\d)")  # a hyphen that is one
+COLUMN_CHARS = 50  # characters of \small type in one of two columns, 3.25 inches
+COLUMN_GAP = 3  # characters between two columns
+OPTION_START = re.compile(r"^ *[\[*]")  # at the start, `\\` and `\midrule` would read it as their option
+HYPHEN_AS_MINUS = re.compile(r"(?<![\w.)-])-(?=\d)")  # a hyphen that means minus
 
-LATIN_CHARS = (  # what pdflatex sets without any package (utf8, OT1), and every other engine as it is
+LATIN_CHARS = (  # set by pdflatex without packages (utf8, OT1), and by all other engines
     "ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜÝßàáâãäåæçèéêëìíîïñòóôõöøùúûüýÿ"
     "ĀāĂăĆćĈĉĊċČčĎďĒēĔĕĖėĚěĜĝĞğĠġĢģĤĥĨĩĪīĬĭİıĴĵĶķĹĺĻļĽľŁłŃńŅņŇňŌōŎŏŐőŒœŔŕŖŗŘřŚśŜŝŞşŠšŢţŤťŨũŪūŬŭŮůŰűŴŵŶŷŸŹźŻżŽž"
     "ȘșȚț"
 )
-SYMBOLS = "‘’“”…¡¿±−∙≤≥≈≠∼↔⇒∞∈∅∑Δ∆⁰⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉"  # that pylatexenc writes by commands of any font
-OWN_COMMANDS = {  # for what it leaves as it is, or writes by commands that some fonts lack
+SYMBOLS = "‘’“”…¡¿±−∙≤≥≈≠∼↔⇒∞∈∅∑Δ∆⁰⁴⁵⁶⁷⁸⁹⁺⁻₀₁₂₃₄₅₆₇₈₉"  # pylatexenc writes them by commands that all fonts have
+OWN_COMMANDS = {  # what pylatexenc keeps, or writes by commands that some fonts lack
     "|": r"\textbar",
     **{"\u00a0": "~", "–": "--", "—": "---"},
     **dict.fromkeys("\u2009\u202f", r"\,"),
@@ -36,14 +36,16 @@ OWN_COMMANDS = {  # for what it leaves as it is, or writes by commands that some
     **{"°": r"$^\circ$", "′": "$'$", "µ": r"$\mu$", "¹": "$^1$", "²": "$^2$", "³": "$^3$"},
 }
 GREEK_RANGE = r"\u0370-\u03ff"
-LONE_GREEK = rf"(?<![{GREEK_RANGE}])[αβγδεηκλμπρστφχω](?![{GREEK_RANGE}])"  # a sign of statistics, no letter of a word
+LONE_GREEK = (
+    rf"(?<![{GREEK_RANGE}])[αβγδεηκλμπρστφχω](?![{GREEK_RANGE}])"  # a symbol of statistics, not a letter of a word
+)
 FOREIGN_CHARS = rf"(?:(?!{LONE_GREEK})[^ -~{LATIN_CHARS}{SYMBOLS}{''.join(OWN_COMMANDS)}])+"
 
 
 def render_latex(table: Table, marks: bool = False) -> str:
-    r"""Return a table environment for `\input`, with the marks of its cells or without.
+    r"""Return a table environment for `\input`, with or without the marks of its cells.
 
-    One of more than `COLUMN_CHARS` letters goes over both columns of a paper (`table*`).
+    A table of more than `COLUMN_CHARS` characters spans both columns of a paper (`table*`).
     """
     template = make_latex_environment().get_template("table.tex")
     kind = "table*" if _count_chars(table) > COLUMN_CHARS else "table"
@@ -53,9 +55,9 @@ def render_latex(table: Table, marks: bool = False) -> str:
 
 @cache
 def make_latex_environment() -> Environment:
-    r"""Return the environment of our LaTeX: `\VAR{}`, `\BLOCK{}`, `\COMMENT{}`. Every text is escaped.
+    r"""Return the jinja2 environment for LaTeX: `\VAR{}`, `\BLOCK{}`, `\COMMENT{}`. Every text is escaped.
 
-    What stands behind a `%` is no text but a comment: `| comment` keeps it on its line.
+    Text after a `%` needs the filter `comment`, which keeps it on one line.
     """
     made = make_environment(
         lambda text: Markup(escape_latex(text)),
@@ -74,23 +76,22 @@ def make_latex_environment() -> Environment:
 
 
 def escape_latex(text: str) -> str:
-    r"""Return a text of any origin as LaTeX on one line, in which nothing is a command, a comment or an option of `\\`.
+    r"""Escape a text of any origin to LaTeX on one line, without commands, comments or options of `\\`.
 
-    Letters beyond Latin ones with accents are themselves under XeTeX and LuaTeX, whose fonts may have them, and
-    `[U+4E2D]` under pdflatex; what cannot be printed (line ends, changes of direction) is so everywhere. ✓ needs
-    amssymb.
+    Letters beyond accented Latin ones are kept for XeTeX and LuaTeX, whose fonts may have them, and are `[U+4E2D]`
+    under pdflatex; unprintable characters (line ends, changes of direction) are so everywhere. ✓ needs amssymb.
     """
     return OPTION_START.sub(r"{\g<0>}", _make_encoder().unicode_to_latex(text), count=1)
 
 
 @cache
 def _make_encoder() -> UnicodeToLatexEncoder:
-    """Return the encoder. Latin letters stay readable, and right: it would write Ű as Ú."""
+    """Return the encoder. Latin letters are kept: the source stays readable, and pylatexenc would write Ű as Ú."""
     expressions = [
         (rf"[A-Za-z0-9 .:;()=+/{LATIN_CHARS}]+", r"\g<0>"),
         (r'(?<![^\s(\[])"(?=[^\s"])', r"\\textquotedblleft{}"),
         ('"', r"\\textquotedblright{}"),
-        (r"-(?=[-–—])|,(?=,)|'(?=['’])|[`?!](?=[`‘])", r"\g<0>{}"),  # would run together to another sign
+        (r"-(?=[-–—])|,(?=,)|'(?=['’])|[`?!](?=[`‘])", r"\g<0>{}"),  # would form a ligature
         ("–(?=[-–—])", "--{}"),
         ("—(?=[-–—])", "---{}"),
         (FOREIGN_CHARS, _escape_foreign_chars),
@@ -108,7 +109,7 @@ def _make_encoder() -> UnicodeToLatexEncoder:
 
 
 def _end_command(command: str) -> str:
-    r"""Return what pylatexenc writes for a sign as what can be followed by any letter; `\ensuremath{x}` as `$x$`."""
+    r"""Return a command of pylatexenc in a form that any letter can follow; `\ensuremath{x}` becomes `$x$`."""
     mathematics = re.fullmatch(r"\\ensuremath\{(.*)\}", command)
     if mathematics:
         return f"${mathematics[1]}$"
@@ -116,18 +117,18 @@ def _end_command(command: str) -> str:
 
 
 def _escape_foreign_chars(found: re.Match[str]) -> str:
-    r"""Return signs that not every engine can print; `\Umathcode` is known to XeTeX and LuaTeX alone."""
+    r"""Return characters that not every engine can print; only XeTeX and LuaTeX define `\Umathcode`."""
     parts = []
     for shown, run in groupby(found[0], key=str.isprintable):
-        signs = "".join(run)
-        codes = r"\hspace{0pt}".join(f"[U+{ord(sign):04X}]" for sign in signs)
-        parts.append(rf"\ifdefined\Umathcode {signs}\else{codes}\fi{{}}" if shown else codes)
+        chars = "".join(run)
+        codes = r"\hspace{0pt}".join(f"[U+{ord(char):04X}]" for char in chars)
+        parts.append(rf"\ifdefined\Umathcode {chars}\else{codes}\fi{{}}" if shown else codes)
     return "".join(parts)
 
 
 def _count_chars(table: Table) -> int:
-    """Return the letters of the longest cell of each column, and of the gaps between."""
-    texts = [[column.title, *(line.cells[at].text for line in table.rows)] for at, column in enumerate(table.columns)]
+    """Return the number of characters of the longest cells of all columns, with the gaps between them."""
+    texts = [[column.title, *(row.cells[at].text for row in table.rows)] for at, column in enumerate(table.columns)]
     return sum(max(len(text) for text in column) + COLUMN_GAP for column in texts)
 
 
@@ -140,10 +141,10 @@ def _get_cell_text(cell: Cell, right: bool) -> str:
 
 
 def _make_column_spec(table: Table, letters: dict[str, str]) -> Markup:
-    """Return how columns are set. More than one letter of footnotes at a number would run into the column behind."""
+    """Return the column spec. Numeric columns whose cells have several footnote letters get space for them."""
     parts = []
     for at in range(len(table.columns)):
-        longest = max((len(format_footnote_marks(line.cells[at], letters)) for line in table.rows), default=0)
+        longest = max((len(format_footnote_marks(row.cells[at], letters)) for row in table.rows), default=0)
         right = _is_right_aligned(table, at)
         gaps = "" if at + 1 == len(table.columns) else "2"
         room = rf"@{{\hspace{{{gaps}\tabcolsep}}\hspace{{{0.35 * longest:.2f}em}}}}" if right and longest > 1 else ""

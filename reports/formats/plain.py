@@ -1,4 +1,4 @@
-"""Tables as plain text: Markdown of GitHub's kind, comma-separated values, and tables fitted to a terminal."""
+"""Tables as plain text: GitHub-flavoured Markdown, CSV, and tables fitted to a terminal."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ from reports.formats import (
 )
 from reports.types import Cell, Column, Row, Table
 
-MEASURED_WIDTH = 10_000  # of a line on which every table has its natural width
+MEASURED_WIDTH = 10_000  # terminal columns; every table has its natural width there
 MAX_WORD = 32  # longest word of a text that is not broken on the terminal
-ACTIVE_CHARS = re.compile(r"[\\`*_\[\]<>|~&$#]")  # what Markdown, its tables, or GitHub's mathematics may act on
-BLOCK_START = re.compile(r"^(\d*)(?=[-+=.)])")  # before what makes a paragraph a list, a rule or a heading
+ACTIVE_CHARS = re.compile(r"[\\`*_\[\]<>|~&$#]")  # special in Markdown, its tables, or GitHub's mathematics
+BLOCK_START = re.compile(r"^(\d*)(?=[-+=.)])")  # starts a list, a rule or a heading
 
 NOTE_COLUMN = "note"
-FORMULA_START = re.compile(r"'*[=+\-@＝＋－＠]")  # what a spreadsheet may run; ' as the guard is doubled itself
-SIGNED_NUMBER = re.compile(r"[+-](?:\d[\d.,]*(?: ?[±%\[(][^=@|!]*)?)?")  # -1.2, +0.5 ± 0.1, -1.2 [-2.0, -0.4], a dash
+FORMULA_START = re.compile(r"'*[=+\-@＝＋－＠]")  # what a spreadsheet may run; a leading ' is doubled
+SIGNED_NUMBER = re.compile(r"[+-](?:\d[\d.,]*(?: ?[±%\[(][^=@|!]*)?)?")  # -1.2, +0.5 ± 0.1, -1.2 [-2.0, -0.4], -
 
 
 def render_markdown(table: Table, marks: bool = False) -> str:
-    """Title, warnings, caption, a pipe table, footnotes and notes. Rules have no counterpart and are left out. Cells
-    are padded, so that the text can be read as it is."""
+    """Return title, warnings, caption, a pipe table, footnotes and notes; rules between rows are left out.
+
+    Cells are padded, so that the source is readable.
+    """
     known = assign_footnote_letters(table)
     head = [f"### {_escape_markdown(table.title)}", ""]
     for warning in table.warnings:
@@ -56,8 +58,8 @@ def render_markdown(table: Table, marks: bool = False) -> str:
 
 def _render_pipe_table(table: Table, known: Mapping[str, str]) -> list[str]:
     titles = [_escape_markdown(format_heading(column)) for column in table.columns]
-    bodies = [[_render_markdown_cell(cell, known) for cell in line.cells] for line in table.rows]
-    widths = [max(3, *(len(row[at]) for row in [titles, *bodies])) for at in range(len(titles))]
+    bodies = [[_render_markdown_cell(cell, known) for cell in row.cells] for row in table.rows]
+    widths = [max(3, *(len(cells[at]) for cells in [titles, *bodies])) for at in range(len(titles))]
     right = [column.numeric and at > 0 for at, column in enumerate(table.columns)]
 
     def pad(cells: Sequence[str]) -> list[str]:
@@ -65,9 +67,9 @@ def _render_pipe_table(table: Table, known: Mapping[str, str]) -> list[str]:
         return [cell.rjust(width) if end else cell.ljust(width) for cell, width, end in places]
 
     rows = [pad(titles), ["-" * (width - 1) + (":" if end else "-") for width, end in zip(widths, right, strict=True)]]
-    for line, body in zip(table.rows, bodies, strict=True):
-        rows.append([mark_cell(get_cell_name(table, line, at), cell) for at, cell in enumerate(pad(body))])
-    return [f"| {' | '.join(row)} |" for row in rows]
+    for row, body in zip(table.rows, bodies, strict=True):
+        rows.append([mark_cell(get_cell_name(table, row, at), cell) for at, cell in enumerate(pad(body))])
+    return [f"| {' | '.join(cells)} |" for cells in rows]
 
 
 def _render_markdown_cell(cell: Cell, known: Mapping[str, str]) -> str:
@@ -82,44 +84,47 @@ def _escape_markdown(text: str) -> str:
 
 
 def escape_paragraph(text: str) -> str:
-    """A foreign text as a paragraph of plain words."""
+    """Escape a text of unknown origin for a paragraph of Markdown."""
     return BLOCK_START.sub(r"\1\\", _escape_markdown(text))
 
 
 def render_csv(table: Table, marks: bool = False) -> str:
-    """One heading line, then the lines: cells as text, and a last column `note` of the warnings and the line's own
-    footnotes, so that no line loses them when it is sorted or copied. A text that a spreadsheet could take for a
-    formula gets an apostrophe; signed numbers stay."""
+    """Return a header and a line for each row: its cells, and a last column `note` with warnings and its footnotes.
+
+    The notes are repeated so that sorting or copying rows does not lose them. Text that a spreadsheet could run as a
+    formula is prefixed with an apostrophe; signed numbers are not.
+    """
     heads = [guard_formula(format_heading(column)) for column in table.columns]
     return join_lines([_join_csv_row([*heads, NOTE_COLUMN]), *_render_csv_rows(table)], marks)
 
 
 def _render_csv_rows(table: Table) -> Iterator[str]:
-    for line in table.rows:
+    for row in table.rows:
         cells = [
             guard_formula(cell.text, numeric=column.numeric and at > 0)
-            for at, (column, cell) in enumerate(zip(table.columns, line.cells, strict=True))
+            for at, (column, cell) in enumerate(zip(table.columns, row.cells, strict=True))
         ]
         marked = [
-            mark_cell(get_cell_name(table, line, at), _join_csv_row([cell, ""])[:-1]) for at, cell in enumerate(cells)
+            mark_cell(get_cell_name(table, row, at), _join_csv_row([cell, ""])[:-1]) for at, cell in enumerate(cells)
         ]
-        note = guard_formula(" ".join([*table.warnings, *_collect_footnotes(table.columns, line)]))
+        note = guard_formula(" ".join([*table.warnings, *_collect_footnotes(table.columns, row)]))
         yield ",".join([*marked, _join_csv_row([note, ""])[:-1]])
 
 
-def _collect_footnotes(columns: Sequence[Column], line: Row) -> list[str]:
-    """The line's footnotes, each with the headings it belongs to; one on the line's name belongs to all of it."""
-    told: dict[str, list[str]] = {}
-    for at, (column, cell) in enumerate(zip(columns, line.cells, strict=True)):
+def _collect_footnotes(columns: Sequence[Column], row: Row) -> list[str]:
+    """Return the footnotes of a row, each with the headings of its cells; those of its name apply to the whole row."""
+    headings: dict[str, list[str]] = {}
+    for at, (column, cell) in enumerate(zip(columns, row.cells, strict=True)):
         for note in dict.fromkeys(cell.footnotes):
-            told.setdefault(note, []).extend([format_heading(column)] if at else [])
-    return [f"{', '.join(places)}: {note}" if places else note for note, places in told.items()]
+            headings.setdefault(note, []).extend([format_heading(column)] if at else [])
+    return [f"{', '.join(places)}: {note}" if places else note for note, places in headings.items()]
 
 
 def guard_formula(text: str, numeric: bool = False) -> str:
-    """A foreign text that no spreadsheet takes for a formula; a number of ours, if it is `numeric`, stays as it is."""
-    told = make_printable(text)
-    return f"'{told}" if FORMULA_START.match(told) and not (numeric and SIGNED_NUMBER.fullmatch(told)) else told
+    """Prefix a text that a spreadsheet could run as a formula with an apostrophe, except signed `numeric` cells."""
+    plain = make_printable(text)
+    guarded = FORMULA_START.match(plain) and not (numeric and SIGNED_NUMBER.fullmatch(plain))
+    return f"'{plain}" if guarded else plain
 
 
 def _join_csv_row(values: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The jinja2 environments of our HTML and LaTeX templates."""
+"""jinja2 environments for the HTML and LaTeX templates."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ TEMPLATE_FOLDER = Path(__file__).parents[1] / "templates"
 
 
 def make_environment(escape: Callable[[str], str], **options: Any) -> Environment:
-    """Return an environment in which `escape` is applied to every text that a template prints; unknown names raise.
+    """Return an environment that applies `escape` to every text that a template prints, and raises on unknown names.
 
-    What is `Markup` is source already, as is what a macro returns. `escape` may return `Markup` itself; any other text
-    is escaped as HTML then.
+    `Markup` and the output of macros are not escaped. Text that `escape` returns is then escaped as HTML, unless it is
+    `Markup`.
     """
 
     def print_value(value: Any) -> Any:
         if isinstance(value, Markup | int | float):
             return value
         if not isinstance(value, str):
-            raise TypeError(f"a template prints {type(value).__name__}, which is neither a text nor a number")
+            raise TypeError(f"template: cannot print a {type(value).__name__}, only text and numbers")
         return escape(value)
 
     made = Environment(
@@ -47,6 +47,6 @@ def make_environment(escape: Callable[[str], str], **options: Any) -> Environmen
 
 
 def group_columns(table: Table) -> list[tuple[str, list[tuple[int, Column]]]]:
-    """Return neighbours of one group together, with their places."""
+    """Return neighbouring columns by group, with their indices."""
     places = groupby(enumerate(table.columns), key=lambda place: place[1].group)
     return [(group, list(members)) for group, members in places]

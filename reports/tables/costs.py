@@ -1,4 +1,4 @@
-"""Tables of costs: calibration, size, arithmetic and hours of each line, and the search spaces."""
+"""Tables of costs (calibration, size, operations and hours of each row) and of search spaces."""
 
 from __future__ import annotations
 
@@ -11,25 +11,43 @@ from bench.method import Measure
 from reports.runs import Extract, Mean, PredictionCache, Run, RunGroup, RunTable, SearchSummary
 from reports.statistics import BINS, expected_calibration_error
 from reports.tables.columns import (
-    COUNT_NOTE,
+    METRICS_LEGEND,
     NO_VALUE,
     describe_averaging,
     describe_missing_runs,
     format_difference,
     format_quantity,
+    join_headings,
+    list_averaging_legend,
+    list_averaging_notes,
     make_column,
 )
 from reports.tables.scores import make_rows
-from reports.types import Cell, Column, Row, Table
+from reports.types import Cell, Column, LegendEntry, Row, Table
 
 SECONDS_PER_HOUR = 3600.0
-COST_TITLES = {"ece": "ECE", "gap": "gap", "parameters": "size", "flops": "GFLOPs", "hours": "hours"}
-TRIED = "Tried: configurations that a search looked at on val for these values."
-COSTS_CAPTION = (
-    f"ECE: calibration error on test, percent, of the finished model's confidence in {BINS} bins of equal size (biased "
-    "upwards where clips are few). Gap: val minus test Acc E, points; val chose the epoch. Size: parameters of the "
-    "predictor, million. GFLOPs: what a prediction of one clip takes, 10^9 operations, a product and a sum being two. "
-    "Hours of a run, all its stages, on the machine that made it. Least ECE in bold, second least underlined."
+COST_TITLES = {"ece": "ECE", "gap": "gap", "parameters": "size", "flops": "GFLOPs", "hours": "hours"} | {
+    "tried": "tried"
+}
+ECE_LEGEND = LegendEntry(
+    "ECE",
+    f"Expected calibration error on test, percent, of the finished model's confidence in {BINS} bins of equally many "
+    "clips; biased upwards where clips are few. The least is bold, the second least underlined.",
+)
+COSTS_LEGEND = (
+    LegendEntry("Gap", "Val minus test Acc E, points; the epoch was chosen on val."),
+    LegendEntry(
+        "Size, GFLOPs, hours",
+        "Size is the parameters of the predictor, in millions. GFLOPs are 10⁹ operations to predict one clip; a "
+        "product and a sum are two operations. Hours are those of a run, all stages, on the machine that ran it.",
+    ),
+    LegendEntry("Tried", "Number of configurations that a search scored on val to choose these values."),
+)
+SEARCH_LEGEND = LegendEntry(
+    "Searches",
+    "Ranges are what a search could draw from. The method's own value is tried first, and of equal trials the first "
+    "wins, so a value that is no better than the method's own does not replace it. Test was never available to a "
+    "search.",
 )
 
 SEARCH_COLUMNS = (
@@ -44,74 +62,91 @@ SEARCH_COLUMNS = (
 
 
 def make_costs_table(run_table: RunTable, predictions: PredictionCache, dataset: str, name: str) -> Table:
-    """A line for each label of one data set."""
+    """Return a row for each label on one data set; calibration error comes first, for it alone is ranked."""
     run_table = run_table.for_dataset(dataset)
     groups, title = run_table.group_by_label(dataset), run_table.dataset_titles[dataset]
-    measures = {one.name: one for one in list_measures(run_table) if one.heading}
-    cells = {name: [_format_measure(group, one) for group in groups] for name, one in measures.items()}
-    cells |= {
+    measures = {measure.name: measure for measure in list_measures(run_table) if measure.heading}
+    cells = {
         "ece": make_column(groups, partial(compute_calibration_error, predictions), "lower"),
-        "gap": [_print_mean(one, compute_val_test_gap, format_difference) for one in groups],
-        "parameters": [_mean_cell(one, partial(get_scaled_note, "cost/parameters", 1e-6)) for one in groups],
-        "flops": [_mean_cell(one, partial(get_scaled_note, "cost/flops", 1e-9)) for one in groups],
-        "hours": [_mean_cell(one, compute_hours) for one in groups],
+        "gap": [_print_mean(group, compute_val_test_gap, format_difference) for group in groups],
+        "parameters": [_mean_cell(group, partial(get_scaled_note, "cost/parameters", 1e-6)) for group in groups],
+        "flops": [_mean_cell(group, partial(get_scaled_note, "cost/flops", 1e-9)) for group in groups],
+        "hours": [_mean_cell(group, compute_hours) for group in groups],
+        "tried": [_make_tried_cell(group) for group in groups],
     }
-    columns = [Column("method", "method", numeric=False), Column("tried", "tried")]
-    headings = {name: one.heading for name, one in measures.items()} | COST_TITLES
-    columns += [Column(key, headings[key]) for key in cells]
-    lines = make_rows(run_table, [[_make_tried_cell(one) for one in groups], *cells.values()])
+    cells |= {key: [_format_measure(group, measure) for group in groups] for key, measure in measures.items()}
+    headings = COST_TITLES | {key: measure.heading for key, measure in measures.items()}
     n = max(len(group.runs) for group in groups)
-    meanings = dict.fromkeys(one.meaning for one in measures.values() if one.meaning)
-    text = " ".join(
-        (describe_averaging(run_table, dataset), COUNT_NOTE, TRIED, *meanings, COSTS_CAPTION, run_table.tuning_note)
+    return Table(
+        name,
+        f"Cost, {title}",
+        f"Calibration, size and hours, n = {n}. {describe_averaging(run_table, dataset)}",
+        (Column("method", "method", numeric=False), *(Column(key, headings[key]) for key in cells)),
+        make_rows(run_table, list(cells.values())),
+        notes=list_averaging_notes(run_table, dataset),
+        warnings=run_table.warnings,
+        legend=(
+            METRICS_LEGEND,
+            *list_averaging_legend(run_table),
+            ECE_LEGEND,
+            *COSTS_LEGEND,
+            *_describe_measures(measures.values()),
+        ),
     )
-    caption = f"{title}, n = {n}. {text}"
-    return Table(name, f"What it cost, {title}", caption, tuple(columns), lines, warnings=run_table.warnings)
+
+
+def _describe_measures(measures: Iterable[Measure]) -> list[LegendEntry]:
+    """Return a legend entry for each meaning that measures have, under the headings of all that share it."""
+    headings: dict[str, list[str]] = {}
+    for measure in measures:
+        if measure.meaning:
+            headings.setdefault(measure.meaning, []).append(measure.heading)
+    return [LegendEntry(join_headings(names), meaning) for meaning, names in headings.items()]
 
 
 def compute_calibration_error(predictions: PredictionCache, run: Run) -> float | None:
-    """Calibration error of a run on test, in percent; None where its predictions are not here."""
+    """Return the calibration error of a run on test, in percent; None without its predictions."""
     found = predictions.load_test(run)
     return None if found is None else 100 * expected_calibration_error(found.scores, found.targets)
 
 
 def compute_val_test_gap(run: Run) -> float | None:
-    """Val minus test Acc E, in points; None where val did not choose."""
+    """Return val minus test Acc E, in points; None for a run without a score on val."""
     val, test = (run.record.scores.get(f"{split}/acc_e") for split in ("val", "test"))
     return None if val is None or test is None else 100 * (val - test)
 
 
 def compute_hours(run: Run) -> float:
-    """All hours of a run."""
+    """Return the hours of all stages of a run."""
     return sum(run.record.seconds.values()) / SECONDS_PER_HOUR
 
 
 def get_scaled_note(name: str, unit: float, run: Run) -> float | None:
-    """A number that a run's record tells beside its scores, in a unit."""
+    """Return a note of a run's record, multiplied by `unit`; None where the record lacks it."""
     value = run.record.notes.get(name)
     return None if value is None else unit * value
 
 
 def list_measures(run_table: RunTable) -> Iterable[Measure]:
-    """What the methods of a frame measure, each once."""
+    """Return the measures of all methods in a table of runs, each once."""
     return dict.fromkeys(one for run in run_table.runs for one in run.method.measures)
 
 
 def read_measure(measure: Measure, run: Run) -> float | None:
-    """A measure of a run, as it is printed; None where its method has no such measure, or the run did not note it."""
+    """Return a measure of a run in the printed unit; None where its method lacks the measure or the run the note."""
     return get_scaled_note(measure.note, measure.unit, run) if measure in run.method.measures else None
 
 
-def _mean_cell(of: RunGroup, read: Extract) -> Cell:
-    """A mean alone, with three digits: what runs of a line have nearly in common."""
-    return _print_mean(of, read, lambda number: format_quantity(number.mean))
+def _mean_cell(group: RunGroup, read: Extract) -> Cell:
+    """Return a mean with three digits and without its spread: runs of a row differ little in it."""
+    return _print_mean(group, read, lambda number: format_quantity(number.mean))
 
 
-def _print_mean(of: RunGroup, read: Extract, form: Callable[[Mean], str]) -> Cell:
-    number = of.compute_mean(read)
+def _print_mean(group: RunGroup, read: Extract, form: Callable[[Mean], str]) -> Cell:
+    number = group.compute_mean(read)
     if number is None:
         return Cell(NO_VALUE)
-    return Cell(form(number) + describe_missing_runs(number, of), value=number.mean, run_keys=number.run_keys)
+    return Cell(form(number) + describe_missing_runs(number, group), value=number.mean, run_keys=number.run_keys)
 
 
 def _make_tried_cell(group: RunGroup) -> Cell:
@@ -121,15 +156,15 @@ def _make_tried_cell(group: RunGroup) -> Cell:
 
 
 def _format_measure(group: RunGroup, measure: Measure) -> Cell:
-    """The mean of a measure, with its warning where it is less than it ought to be."""
+    """Return the mean of a measure, with its warning as a footnote where it is below its least."""
     cell = _mean_cell(group, partial(read_measure, measure))
     few = cell.value is not None and measure.least is not None and cell.value < measure.least
     return replace(cell, footnotes=(measure.warning,)) if few else cell
 
 
 def make_search_spaces_table(searches: Sequence[SearchSummary], titles: Mapping[str, str], name: str) -> Table:
-    """A line for each field of each search, the search named in its first."""
-    lines: list[Row] = []
+    """Return a row for each field of each search; the first row of a search names it."""
+    rows: list[Row] = []
     for search in searches:
         best = NO_VALUE if search.best_score is None else f"{100 * search.best_score:.1f}"
         for place, (field, space) in enumerate(sorted(search.ranges.items())):
@@ -143,17 +178,16 @@ def make_search_spaces_table(searches: Sequence[SearchSummary], titles: Mapping[
                 Cell(str(search.configurations_tried) if place == 0 else "", value=search.configurations_tried),
                 Cell(best if place == 0 else "", value=search.best_score),
             )
-            lines.append(Row(f"{search.digest}/{field}", cells, rule_above=place == 0 and bool(lines)))
+            rows.append(Row(f"{search.digest}/{field}", cells, rule_above=place == 0 and bool(rows)))
     sample = any(search.data == "sample" for search in searches)
     return Table(
         name,
-        "Search spaces and the values chosen",
-        "What each search could draw, the method's own value, which is tried first, and what it chose on val; test was "
-        "out of its reach. Of equal trials the first wins, so values no better than the method's own leave these in "
-        "place.",
+        "Search spaces and chosen values",
+        "The range of each searched value, the method's own value, and the value chosen on val.",
         SEARCH_COLUMNS,
-        tuple(lines),
-        warnings=("BUILT-IN SAMPLE: these searches ran on drawn clips.",) if sample else (),
+        tuple(rows),
+        warnings=("BUILT-IN SAMPLE: these searches ran on synthetic clips.",) if sample else (),
+        legend=(METRICS_LEGEND, SEARCH_LEGEND, COSTS_LEGEND[-1]),
     )
 
 

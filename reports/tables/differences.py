@@ -1,4 +1,4 @@
-"""Tables of paired differences: the ablation table, and every significance test in full."""
+"""Tables of paired differences: the ablation table, and the table of all significance tests."""
 
 from __future__ import annotations
 
@@ -11,47 +11,64 @@ from reports.comparisons import Comparison
 from reports.runs import RunTable
 from reports.statistics import ALPHA, PairedTest, format_significance_stars
 from reports.tables.columns import (
+    MARKS_LEGEND,
+    METRICS_LEGEND,
     NO_VALUE,
+    TUNING_LEGEND,
     decimals_of_spreads,
     describe_averaging,
     format_interval,
+    list_averaging_legend,
+    list_averaging_notes,
     make_column,
     make_method_cell,
 )
-from reports.tables.scores import MARKS_NOTE, get_test_percent
-from reports.types import Cell, Column, Row, Table
+from reports.tables.scores import get_test_percent
+from reports.types import Cell, Column, LegendEntry, Row, Table
 
 TUNING_TITLES: dict[Tuning, str] = {
     "none": "values of the preset",
     "shared": "values tuned for the full method",
     "per-arm": "values tuned for each arm",
 }
-P_VALUE_NOTE = (
-    "p is of the exact signed-rank test of the pairs (Wilcoxon 1945; with several folds, which share clips, of the "
-    "corrected t-test of Nadeau and Bengio 2003), adjusted by Holm (1979) for all lines and data sets held against "
-    "the same reference; * 0.05, ** 0.01, *** 0.001, and no star that so few pairs cannot reach."
-)
 ComparisonIndex = Mapping[tuple[str, str, str], Comparison]
 """(data set, label, reference) -> comparison."""
 
+PAIRS_LEGEND = LegendEntry(
+    "Differences and intervals over pairs",
+    "A row minus its reference, in points of Acc E on test; below 0 is worse than the reference. Runs of equal fold "
+    "and seed are a pair, and n is the number of pairs. With several folds a pair is a fold, the mean of its seeds. "
+    "Brackets hold the 95 % t-interval of the mean. Folds share clips: with several, the variance is corrected for "
+    "them (Nadeau and Bengio 2003).",
+)
+P_VALUES_LEGEND = LegendEntry(
+    "p, Holm, stars",
+    "p is that of the exact signed-rank test of the pairs (Wilcoxon 1945), with several folds of the corrected t-test "
+    "(Nadeau and Bengio 2003). Holm (1979) adjusts for all rows and data sets that are compared with one reference; "
+    "tables of differences print the adjusted p. Stars are of the adjusted p: * 0.05, ** 0.01, *** 0.001, and none "
+    "that the number of pairs cannot reach.",
+)
+POWER_LEGEND = LegendEntry(
+    "Smallest p, detectable difference",
+    "The smallest p that the signed-rank test of n pairs can reach is 2 / 2^n. The detectable difference is the true "
+    "difference whose 95 % interval would exclude 0 in 8 of 10 repetitions, at the spread of these pairs.",
+)
+CLIP_TESTS_LEGEND = LegendEntry(
+    "By runs, by clips",
+    "By runs: would other seeds agree? By clips: would other clips agree, for these very runs? The interval by clips "
+    "is a bootstrap of whole groups of clips (2000 draws), in which clips of all folds count equally. McNemar's exact "
+    "test, over several seeds twice the median of their p (Rueger 1978), treats clips as independent and is not "
+    "adjusted.",
+)
+
 BY_RUNS, BY_CLIPS = "by runs", "by clips"
 REPEATED_CLIPS_NOTE = "folds test some clips more than once, which McNemar's test does not allow"
+NO_CLIP_TEST_NOTE = "no test by clips: predictions are not on this machine, or seeds were tested on different clips"
 SMALLEST_BOOTSTRAP_P = 2 / 2001  # p of a bootstrap of 2000 draws
-TESTS_CAPTION = (
-    "Differences in points of Acc E on test to {reference}. By runs: mean over n pairs of equal seed (with several "
-    "folds: of folds, each the mean of its seeds), 95 % t-interval, exact signed-rank test (Wilcoxon 1945), the "
-    "smallest p that n can reach, and the true difference whose 95 % interval would leave out 0 in 8 of 10 "
-    "repetitions. Folds share clips: with several, interval and p are corrected (Nadeau and Bengio 2003). By clips: a"
-    " bootstrap of whole groups of clips (2000 draws) for these very runs, in which clips of all folds count alike, "
-    "and McNemar's exact test, over several seeds twice the median of their p (Rueger 1978), which takes clips for "
-    "independent and is not adjusted. The columns Holm (1979) adjust for the {count} of this table. * "
-    "0.05, ** 0.01, *** 0.001 of the adjusted p, and no star that n cannot reach. By runs and by clips answer "
-    "different questions: would other seeds agree, and would other clips?"
-)
 TESTS_COLUMNS = (
     Column("dataset", "data set", numeric=False),
-    Column("runs/n", "n", BY_RUNS),
     Column("runs/difference", "difference", BY_RUNS),
+    Column("runs/n", "n", BY_RUNS),
     Column("runs/p", "p", BY_RUNS),
     Column("runs/smallest", "smallest p", BY_RUNS),
     Column("runs/holm", "Holm", BY_RUNS),
@@ -64,22 +81,25 @@ TESTS_COLUMNS = (
 
 
 def index_comparisons(found: Sequence[Comparison]) -> ComparisonIndex:
-    """Comparisons by what they compare."""
-    return {(one.dataset, one.label, one.reference): one for one in found}
+    """Return comparisons by data set, label and reference."""
+    return {(comparison.dataset, comparison.label, comparison.reference): comparison for comparison in found}
 
 
 def find_label(run_table: RunTable, arm: str, kind: Tuning, full: str) -> str | None:
-    """The line of an arm with values of a kind. The full method's own tuned values are those that others share; an arm
-    that has nothing to search has its values beside any."""
-    lines = dict.fromkeys((run.label, run.tuning, run.was_searched) for run in run_table.runs if run.arm == arm)
+    """Return the label of an arm with values of a kind; None where it has none.
+
+    The full method's per-arm values are the shared ones of the others. An arm without values to search has the same
+    row for every kind.
+    """
+    labels = dict.fromkeys((run.label, run.tuning, run.was_searched) for run in run_table.runs if run.arm == arm)
     wanted = "per-arm" if arm == full and kind == "shared" else kind
-    fits = [label for label, values, _ in lines if values == wanted]
-    fits += [label for label, values, searched in lines if values == "none" and not searched]
-    return fits[0] if fits else None
+    found = [label for label, values, _ in labels if values == wanted]
+    found += [label for label, values, searched in labels if values == "none" and not searched]
+    return found[0] if found else None
 
 
 def list_tunings(run_table: RunTable, full: str) -> tuple[Tuning, ...]:
-    """The ways of tuning that arms other than the full method were run with, of those that have something to search."""
+    """Return the ways of tuning of all arms but the full method, of those that have values to search."""
     others = [run for run in run_table.runs if run.arm != full] or list(run_table.runs)
     found = {run.tuning for run in others if run.was_searched or run.tuning != "none"} or {"none"}
     return tuple(kind for kind in TUNING_TITLES if kind in found)
@@ -94,9 +114,9 @@ def make_ablation_table(
     name: str,
     title: str,
 ) -> Table:
-    """A line for each arm; for each way of tuning Acc E, and the difference to each reference, with n and p."""
+    """Return a row for each arm: for each way of tuning Acc E, and the difference to each reference with n and p."""
     run_table = run_table.for_dataset(dataset)
-    arms, called = tuple(dict.fromkeys(run.arm for run in run_table.runs)), run_table.dataset_titles[dataset]
+    arms, dataset_title = tuple(dict.fromkeys(run.arm for run in run_table.runs)), run_table.dataset_titles[dataset]
     groups = dict(zip(run_table.labels, run_table.group_by_label(dataset), strict=True))
     columns, cells = [Column("method", "method", numeric=False)], []
     for kind in list_tunings(run_table, full):
@@ -106,32 +126,43 @@ def make_ablation_table(
         accuracies = make_column([groups[label] for label in shown], partial(get_test_percent, "acc_e"))
         scored = dict(zip(shown, accuracies, strict=True))
         cells.append([scored[label] if (label := labels[arm]) else Cell(NO_VALUE) for arm in arms])
-        for reference in (one for one in references if one in arms):
+        for reference in (arm for arm in references if arm in arms):
             found = [compared.get((dataset, labels[arm] or "", labels[reference] or "")) for arm in arms]
             columns += [
-                Column(f"{kind}/{reference}/{what}", heading, TUNING_TITLES[kind])
-                for what, heading in (("difference", f"to {reference}"), ("n", "n"), ("p", "p"))
+                Column(f"{kind}/{reference}/{part}", heading, TUNING_TITLES[kind])
+                for part, heading in (("difference", f"to {reference}"), ("n", "n"), ("p", "p"))
             ]
-            compared_cells = [_make_pairs_cells(one) if one else (Cell(NO_VALUE),) * 3 for one in found]
+            compared_cells = [_make_pairs_cells(item) if item else (Cell(NO_VALUE),) * 3 for item in found]
             means, *others = map(list, zip(*compared_cells, strict=True))
             means[arms.index(reference)] = Cell("reference")
             cells += [means, *others]
-    lines = [Row(arm, (_make_arm_cell(run_table, arm), *of)) for arm, *of in zip(arms, *cells, strict=True)]
-    notes: list[str] = []
+    rows = [Row(arm, (_make_arm_cell(run_table, arm), *others)) for arm, *others in zip(arms, *cells, strict=True)]
+    notes = [*list_averaging_notes(run_table, dataset)]
     for reference in references:
-        held = _find_labels(run_table, reference)
-        against = [one for (place, _, _), one in compared.items() if place == dataset and one.reference in held]
+        labels_of_reference = _find_labels(run_table, reference)
+        against = [
+            comparison
+            for (name_of_dataset, _, _), comparison in compared.items()
+            if name_of_dataset == dataset and comparison.reference in labels_of_reference
+        ]
         notes += describe_power(against, reference)
     return Table(
         name,
-        f"{title}, {called}",
-        f"Acc E on test and differences in points of it, with 95 % intervals of the mean over n pairs of runs of "
-        f"equal fold and seed; below 0 is worse than the reference. {describe_averaging(run_table, dataset)} "
-        f"{MARKS_NOTE} {P_VALUE_NOTE} {run_table.tuning_note}",
+        f"{title}, {dataset_title}",
+        f"Acc E on test, percent, and differences to {' and '.join(references)} in points with 95 % intervals. "
+        f"{describe_averaging(run_table, dataset)}",
         tuple(columns),
-        tuple(lines),
+        tuple(rows),
         notes=tuple(notes),
         warnings=run_table.warnings,
+        legend=(
+            METRICS_LEGEND,
+            *list_averaging_legend(run_table),
+            MARKS_LEGEND,
+            PAIRS_LEGEND,
+            P_VALUES_LEGEND,
+            POWER_LEGEND,
+        ),
     )
 
 
@@ -140,22 +171,23 @@ def _make_arm_cell(run_table: RunTable, arm: str) -> Cell:
     return Cell(arm, footnotes=tuple(dict.fromkeys(notes)))
 
 
-def _make_pairs_cells(one: Comparison) -> tuple[Cell, Cell, Cell]:
-    """The mean of the pairs with its interval, their number, and their adjusted p with the stars that this allows."""
-    pairs = one.paired_test
+def _make_pairs_cells(comparison: Comparison) -> tuple[Cell, Cell, Cell]:
+    """Return the mean of the pairs with its interval, their number, and their adjusted p with its stars."""
+    pairs = comparison.paired_test
     return (
-        _make_number_cell(pairs.mean, format_interval(pairs.mean, pairs.low, pairs.high, pairs.std), one),
-        _make_number_cell(pairs.n_pairs, str(pairs.n_pairs), one),
-        _make_starred_cell(one.adjusted_p, pairs.smallest_p, one),
+        _make_number_cell(pairs.mean, format_interval(pairs.mean, pairs.low, pairs.high, pairs.std), comparison),
+        _make_number_cell(pairs.n_pairs, str(pairs.n_pairs), comparison),
+        _make_starred_cell(comparison.adjusted_p, pairs.smallest_p, comparison),
     )
 
 
-def _make_starred_cell(p: float | None, smallest: float, one: Comparison) -> Cell:
-    return _make_number_cell(p, "" if p is None else f"{format_p(p)}{format_significance_stars(p, smallest)}", one)
+def _make_starred_cell(p: float | None, smallest: float, comparison: Comparison) -> Cell:
+    text = "" if p is None else f"{format_p(p)}{format_significance_stars(p, smallest)}"
+    return _make_number_cell(p, text, comparison)
 
 
 def format_p(p: float) -> str:
-    """A p-value with as many decimals as tell it from its neighbours."""
+    """Format a p-value with four decimals, from 0.1 on with three, without trailing zeros."""
     if p < 0.0001:
         return "< 0.0001"
     text = f"{p:.4f}" if p < 0.1 else f"{p:.3f}"
@@ -163,37 +195,32 @@ def format_p(p: float) -> str:
 
 
 def format_detectable(pairs: PairedTest) -> str:
-    """Print the true difference that pairs could find, with the decimals of their mean; empty where there is none."""
+    """Format the detectable difference of pairs with the decimals of their mean; empty where there is none."""
     found = pairs.detectable_difference
     return "" if found is None else f"{found:.{decimals_of_spreads([pairs.std])}f}"
 
 
 def describe_power(found: Sequence[Comparison], reference: str) -> tuple[str, ...]:
-    """What the number of pairs can show at all, in a sentence for each number."""
+    """Return a sentence for each number of pairs on the smallest p and the difference that so many can show."""
     groups: dict[tuple[int, int], list[Comparison]] = {}
-    for one in found:
-        groups.setdefault((one.paired_test.n_pairs, one.family_size), []).append(one)
-    tests = {key: [one.paired_test for one in groups[key]] for key in sorted(groups)}
+    for comparison in found:
+        groups.setdefault((comparison.paired_test.n_pairs, comparison.family_size), []).append(comparison)
+    tests = {key: [comparison.paired_test for comparison in groups[key]] for key in sorted(groups)}
     return tuple(_describe_pairs_power(pairs, *key, reference) for key, pairs in tests.items())
 
 
 def _describe_pairs_power(pairs: Sequence[PairedTest], n: int, family: int, reference: str) -> str:
-    first, told = pairs[0], []
+    first, notes = pairs[0], []
     if not first.is_corrected:
         least = min(1.0, first.smallest_p * family)
         adjusted = f", {format_p(least)} adjusted for {family} comparisons" if family > 1 else ""
-        end = "" if least <= ALPHA else ", so no difference can be called significant"
-        told.append(
-            f"the smallest p that the signed-rank test can reach is {format_p(first.smallest_p)}{adjusted}{end}"
-        )
-    found = [text for one in pairs if (text := format_detectable(one))]
+        end = "" if least <= ALPHA else ", so no difference can be significant"
+        notes.append(f"the smallest p is {format_p(first.smallest_p)}{adjusted}{end}")
+    found = [text for test in pairs if (text := format_detectable(test))]
     if found:
         span = " to ".join(dict.fromkeys((min(found, key=float), max(found, key=float))))
-        told.append(
-            f"a true difference to {reference} has to be {span} points, as the pairs of an arm spread, for its 95 % "
-            "interval to leave out 0 in 8 of 10 repetitions"
-        )
-    return f"With n = {n}: {'; '.join(told) or 'a single pair tells nothing of chance'}."
+        notes.append(f"the detectable difference to {reference} is {span} points, depending on the row")
+    return f"With n = {n}: {', and '.join(notes) or 'a single pair allows no test and no interval'}."
 
 
 def _find_labels(run_table: RunTable, arm: str) -> list[str]:
@@ -201,56 +228,66 @@ def _find_labels(run_table: RunTable, arm: str) -> list[str]:
 
 
 def make_significance_table(run_table: RunTable, found: Sequence[Comparison], reference: str, name: str) -> Table:
-    """A line for each comparison, data set by data set."""
-    lines, before = [], ""
-    count = f"{len(found)} comparisons" if len(found) > 1 else "one comparison"
-    for one in found:
-        rule = bool(before) and one.dataset != before
-        before = one.dataset
-        cells = (Cell(one.dataset_title), *_run_cells(one), *_make_clip_cells(one))
-        lines.append(Row(f"{one.dataset}/{one.label}", (Cell(one.label), *cells), rule))
+    """Return a row for each comparison, data set by data set."""
+    rows, previous = [], ""
+    for comparison in found:
+        rule = bool(previous) and comparison.dataset != previous
+        previous = comparison.dataset
+        cells = (Cell(comparison.dataset_title), *_make_run_cells(comparison), *_make_clip_cells(comparison))
+        rows.append(Row(f"{comparison.dataset}/{comparison.label}", (Cell(comparison.label), *cells), rule))
+    count = "1 comparison" if len(found) == 1 else f"{len(found)} comparisons"
+    tuned = any(run.tuning != "none" for run in run_table.runs)
     return Table(
         name,
         f"Tests against {reference}",
-        f"{TESTS_CAPTION.format(reference=reference, count=count)} {run_table.tuning_note}",
+        f"Differences to {reference} in points of Acc E on test, tested by runs and by clips; p adjusted for the "
+        f"{count} of this table.",
         (Column("method", "method", numeric=False), *TESTS_COLUMNS),
-        tuple(lines),
+        tuple(rows),
         notes=describe_power(found, reference),
         warnings=run_table.warnings,
+        legend=(
+            METRICS_LEGEND,
+            *([TUNING_LEGEND] if tuned else []),
+            PAIRS_LEGEND,
+            P_VALUES_LEGEND,
+            POWER_LEGEND,
+            CLIP_TESTS_LEGEND,
+        ),
     )
 
 
-def _run_cells(one: Comparison) -> tuple[Cell, ...]:
-    pairs = one.paired_test
+def _make_run_cells(comparison: Comparison) -> tuple[Cell, ...]:
+    pairs = comparison.paired_test
     footnotes = ("corrected for folds that share clips",) if pairs.is_corrected else ()
-    mean, count, adjusted = _make_pairs_cells(one)
+    mean, count, adjusted = _make_pairs_cells(comparison)
+    smallest = None if pairs.is_corrected else pairs.smallest_p
     return (
-        count,
         replace(mean, footnotes=footnotes),
-        _make_number_cell(pairs.p, NO_VALUE if pairs.p is None else format_p(pairs.p), one),
-        _make_number_cell(None if pairs.is_corrected else pairs.smallest_p, format_p(pairs.smallest_p), one),
+        count,
+        _make_number_cell(pairs.p, NO_VALUE if pairs.p is None else format_p(pairs.p), comparison),
+        _make_number_cell(smallest, format_p(pairs.smallest_p), comparison),
         adjusted,
-        _make_number_cell(pairs.detectable_difference, format_detectable(pairs), one),
+        _make_number_cell(pairs.detectable_difference, format_detectable(pairs), comparison),
     )
 
 
-def _make_clip_cells(one: Comparison) -> tuple[Cell, ...]:
-    clips = one.clip_interval
+def _make_clip_cells(comparison: Comparison) -> tuple[Cell, ...]:
+    clips = comparison.clip_interval
     if clips is None:
-        why = "no test by clips: predictions are not here, or seeds were not tested on the same clips"
-        return (Cell(NO_VALUE, footnotes=(why,)), *(Cell(NO_VALUE) for _ in range(3)))
+        return (Cell(NO_VALUE, footnotes=(NO_CLIP_TEST_NOTE,)), *(Cell(NO_VALUE) for _ in range(3)))
     width = (clips.high - clips.low) / 4 if clips.high is not None and clips.low is not None else None
-    mean = _make_number_cell(clips.mean, format_interval(clips.mean, clips.low, clips.high, width), one)
+    mean = _make_number_cell(clips.mean, format_interval(clips.mean, clips.low, clips.high, width), comparison)
     mcnemar = Cell(NO_VALUE, footnotes=(REPEATED_CLIPS_NOTE,))
-    if one.mcnemar_p is not None:
-        mcnemar = _make_number_cell(one.mcnemar_p, format_p(one.mcnemar_p), one)
+    if comparison.mcnemar_p is not None:
+        mcnemar = _make_number_cell(comparison.mcnemar_p, format_p(comparison.mcnemar_p), comparison)
     return (
         replace(mean, footnotes=(clips.reason,) if clips.reason else ()),
-        _make_number_cell(clips.groups, str(clips.groups), one),
-        _make_starred_cell(one.adjusted_clip_p, SMALLEST_BOOTSTRAP_P, one),
+        _make_number_cell(clips.groups, str(clips.groups), comparison),
+        _make_starred_cell(comparison.adjusted_clip_p, SMALLEST_BOOTSTRAP_P, comparison),
         mcnemar,
     )
 
 
-def _make_number_cell(value: float | None, text: str, one: Comparison) -> Cell:
-    return Cell(NO_VALUE) if value is None else Cell(text, value=value, run_keys=one.run_keys)
+def _make_number_cell(value: float | None, text: str, comparison: Comparison) -> Cell:
+    return Cell(NO_VALUE) if value is None else Cell(text, value=value, run_keys=comparison.run_keys)

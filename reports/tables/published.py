@@ -1,5 +1,7 @@
-"""Published numbers next to ours, with the gap, never ranked together. A JSON file of a method holds the printed
-numbers and footnotes on their known contradictions."""
+"""Published numbers next to ours, with the gap, never ranked together.
+
+A JSON file of a method holds the printed numbers, with footnotes on their known contradictions.
+"""
 
 from __future__ import annotations
 
@@ -10,42 +12,47 @@ from functools import cache
 from pathlib import Path
 
 from reports.runs import RunTable
-from reports.tables.columns import NO_VALUE, UNKNOWN_SPREAD, format_signed
-from reports.types import Cell, Column, Row, Table
+from reports.tables.columns import MARKS_LEGEND, NO_VALUE, UNKNOWN_SPREAD, format_signed
+from reports.types import Cell, Column, LegendEntry, Row, Table
 
 NAME_COLUMNS = (Column("method", "method", numeric=False), Column("whose", "", numeric=False))
-SAMPLE_NOTE = "the built-in sample is not the data set that the paper used: there is no gap to speak of"
+SAMPLE_NOTE = "no gap: the built-in sample is not the data set of the paper"
+PUBLISHED_LEGEND = LegendEntry(
+    "Published, ours, gap",
+    "The gap is ours minus published, in points. The two were not measured under one protocol, so they are not ranked "
+    "together, and the gap is no error bar. Footnotes name contradictions within the paper.",
+)
 
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A table of the paper: method or arm of ours -> column (`ekman6/acc_e`, `recall/joy`, `acc_e`) -> percent."""
+    """A table of a paper. `rows`: our method or arm -> column (`ekman6/acc_e`, `recall/joy`, `acc_e`) -> percent."""
 
     paper_number: str  # "Table 3"
-    dataset: str  # "" for several, which its columns name
+    dataset: str  # "" where the columns name several data sets
     rows: dict[str, dict[str, float]]
-    footnotes: dict[str, tuple[str, ...]]  # "<line>/<column>" -> sentences
+    footnotes: dict[str, tuple[str, ...]]  # "<row>/<column>" -> sentences
 
 
 @dataclass(frozen=True)
 class PublishedPaper:
-    """A paper's tables by the name of ours that each stands beside."""
+    """The tables of a paper, by the kind of our table that each is compared with."""
 
     source: str
-    protocol: str  # a few words, and behind a colon what more is to be said: "protocol unknown: no seeds are given"
+    protocol: str  # a few words, then a colon and the details: "protocol unknown: no seeds are given"
     tables: dict[str, PublishedTable]
-    other_papers: tuple[tuple[str, str], ...]  # (data set, sentence): what other papers print for it
+    other_papers: tuple[tuple[str, str], ...]  # (data set, sentence on what other papers print for it)
 
 
 @cache
 def load_published_paper(file: Path) -> PublishedPaper:
-    """What a paper prints, from its JSON."""
+    """Read the tables of a paper from its JSON file."""
     raw = json.loads(file.read_text(encoding="utf-8"))
     notes: dict[str, dict[str, tuple[str, ...]]] = {}
     for note in raw["footnotes"]:
         for name, _, cell in (place.partition("/") for place in note["cells"]):
-            of = notes.setdefault(name, {})
-            of[cell] = (*of.get(cell, ()), note["text"])
+            by_cell = notes.setdefault(name, {})
+            by_cell[cell] = (*by_cell.get(cell, ()), note["text"])
     tables = {
         name: PublishedTable(table["of"], table.get("dataset", ""), table["lines"], notes.get(name, {}))
         for name, table in raw["tables"].items()
@@ -57,41 +64,44 @@ def load_published_paper(file: Path) -> PublishedPaper:
 def make_published_comparison(
     run_table: RunTable, ours: Table, kind: str, name: str, paper: PublishedPaper
 ) -> Table | None:
-    """For each line that the paper prints: published, ours and the gap, under the columns of our table `ours`. None
-    where it prints nothing for these columns."""
+    """Return published, ours and the gap for each row that the paper prints, under the columns of our table `ours`.
+
+    None where the paper prints nothing for these columns.
+    """
     printed = paper.tables.get(kind)
     if printed is None or (printed.dataset and printed.dataset not in run_table.dataset_titles):
         return None
     known = {column for values in printed.rows.values() for column in values}
-    kept = [place for place, column in enumerate(ours.columns) if place and column.id in known]
-    if not kept:
+    shared = [index for index, column in enumerate(ours.columns) if index and column.id in known]
+    if not shared:
         return None
-    columns, protocol = [ours.columns[place].id for place in kept], paper.protocol.partition(":")[0]
+    columns, protocol = [ours.columns[index].id for index in shared], paper.protocol.partition(":")[0]
     arms = {run.label: run.arm for run in run_table.runs}
-    lines: list[Row] = []
+    rows: list[Row] = []
     for method, values in printed.rows.items():
-        mine = [line for line in ours.rows if arms.get(line.id) == method]
-        apart = bool(lines) and (bool(mine) or lines[-1].id.startswith("gap/"))
-        lines.append(_make_published_row(method, values, printed, columns, protocol, rule=apart))
-        for line in mine:
-            cells = [line.cells[place] for place in kept]
-            lines += _make_our_rows(method, values, line, columns, cells, run_table.is_sample)
+        matching = [row for row in ours.rows if arms.get(row.id) == method]
+        rule = bool(rows) and (bool(matching) or rows[-1].id.startswith("gap/"))
+        rows.append(_make_published_row(method, values, printed, columns, protocol, rule))
+        for row in matching:
+            cells = [row.cells[index] for index in shared]
+            rows += _make_our_rows(method, values, row, columns, cells, run_table.is_sample)
     notes = [f"{paper.source}; {paper.protocol}."]
     scratch = list(dict.fromkeys(run.arm for run in run_table.runs if run.from_scratch))
-    notes += [f"Ours of {', '.join(scratch)} started without published weights, the paper's with."] if scratch else []
+    notes += [f"Our {', '.join(scratch)} started without published weights, the paper's with."] if scratch else []
     if kind == "scores":
         titles = run_table.dataset_titles
-        notes += [f"{titles[name]}, elsewhere: {text}." for name, text in paper.other_papers if name in titles]
+        notes += [
+            f"{titles[dataset]}, in other papers: {text}." for dataset, text in paper.other_papers if dataset in titles
+        ]
     return Table(
         name,
-        f"{printed.paper_number} of the paper beside ours",
-        f"Published ({protocol}), ours, and the gap in points (ours minus published). The two were not "
-        "measured under one protocol, so they are not ranked together, and a gap is no error bar. Footnotes tell "
-        f"where the paper contradicts itself. {run_table.tuning_note}",
-        (*NAME_COLUMNS, *(ours.columns[place] for place in kept)),
-        tuple(lines),
+        f"{printed.paper_number} of the paper next to ours",
+        f"Percent as published ({protocol}), our mean, and the gap in points.",
+        (*NAME_COLUMNS, *(ours.columns[index] for index in shared)),
+        tuple(rows),
         notes=tuple(notes),
         warnings=ours.warnings,
+        legend=(*(entry for entry in ours.legend if entry != MARKS_LEGEND), PUBLISHED_LEGEND),
     )
 
 
@@ -108,16 +118,16 @@ def _make_published_row(
 
 
 def _make_our_rows(
-    method: str, values: dict[str, float], mine: Row, columns: list[str], cells: list[Cell], sample: bool
+    method: str, values: dict[str, float], our_row: Row, columns: list[str], cells: list[Cell], sample: bool
 ) -> list[Row]:
-    """A line of ours without its marks, named where it is not the arm as it is, and the gap."""
-    called = Cell(f"ours{mine.id.removeprefix(method)}", footnotes=mine.cells[0].footnotes)
-    own = [replace(cell, mark="") for cell in cells]
+    """Return a row of ours without marks, with the suffix of its label, and the row of its gap."""
+    name = Cell(f"ours{our_row.id.removeprefix(method)}", footnotes=our_row.cells[0].footnotes)
+    unmarked = [replace(cell, mark="") for cell in cells]
     pairs = zip(cells, map(values.get, columns), strict=True)
     gaps = [_compute_gap_to_published(cell, printed, sample) for cell, printed in pairs]
     return [
-        Row(f"ours/{mine.id}", (Cell(""), called, *own)),
-        Row(f"gap/{mine.id}", (Cell(""), Cell("gap"), *gaps)),
+        Row(f"ours/{our_row.id}", (Cell(""), name, *unmarked)),
+        Row(f"gap/{our_row.id}", (Cell(""), Cell("gap"), *gaps)),
     ]
 
 
@@ -126,6 +136,6 @@ def _compute_gap_to_published(cell: Cell, printed: float | None, sample: bool) -
         return Cell(NO_VALUE, footnotes=(SAMPLE_NOTE,))
     if cell.value is None or printed is None:
         return Cell(NO_VALUE)
-    lacks = re.search(r" \(\d+/\d+ runs\)$", cell.text)
-    told = f"{format_signed(cell.value - printed, UNKNOWN_SPREAD)}{lacks.group() if lacks else ''}"
-    return Cell(told, value=cell.value - printed, run_keys=cell.run_keys)
+    missing = re.search(r" \(\d+/\d+ runs\)$", cell.text)
+    text = f"{format_signed(cell.value - printed, UNKNOWN_SPREAD)}{missing.group() if missing else ''}"
+    return Cell(text, value=cell.value - printed, run_keys=cell.run_keys)

@@ -1,5 +1,6 @@
 """Tables of scores: all metrics (as Tables 1 and 2 of the MART paper), recall by class (as Tables 3 to 5), and the mean
-and rank over data sets."""
+and rank over data sets.
+"""
 
 from __future__ import annotations
 
@@ -12,23 +13,21 @@ from reports.comparisons import compute_fold_overlap, mean_over_folds
 from reports.runs import Mean, Run, RunGroup, RunTable
 from reports.statistics import MeanRanks, compute_mean_ranks, mean_over_datasets
 from reports.tables.columns import (
-    COUNT_NOTE,
+    MARKS_LEGEND,
     METRIC_TITLES,
-    METRICS_NOTE,
+    METRICS_LEGEND,
     NO_VALUE,
     decimals_of_spreads,
     describe_averaging,
     is_eligible_for_best,
+    join_headings,
+    list_averaging_legend,
+    list_averaging_notes,
     make_column,
     make_method_cell,
     mark_best,
 )
-from reports.types import Cell, Column, Row, Table
-
-MARKS_NOTE = (
-    "Best in bold, second best underlined, alike where they are printed alike; incomplete lines take no part, nor "
-    "those whose epoch test chose, nor refit ones beside clean ones."
-)
+from reports.types import Cell, Column, LegendEntry, Row, Table
 
 YES, NO = "✓", "–"
 
@@ -39,69 +38,85 @@ OVERALL_COLUMNS = (
     Column("rank", "mean rank"),
 )
 TUNING_PREFERENCE: tuple[Tuning, ...] = ("per-arm", "shared", "none")
-OVERALL_CAPTION = (
-    "Acc E on test, percent, the mean over {titles}; every data set counts alike. The interval is of a bootstrap that"
-    " resamples the runs within each data set (Agarwal et al. 2021): it says how other runs would fare, on these data"
-    " sets. Of several folds a run is a fold, the mean of its seeds, and the variance is raised for clips that folds"
-    " share (Nadeau and Bengio 2003). Ranks: 1 is the best method of a data set. Methods that lack a run anywhere, or"
-    " whose epoch test chose, are left out, and refit ones beside clean ones; an arm has one line. Best in bold, second"
-    " best underlined, alike where they are printed alike."
+RECALL_LEGEND = LegendEntry("Recall", "Percent of the test clips of a class that are predicted as this class.")
+OVERALL_LEGEND = (
+    LegendEntry(
+        "Mean over data sets",
+        "Every data set counts equally. Only methods with complete clean runs on all data sets (or refit runs, where "
+        "none is clean) are listed, each arm once: with per-arm values, else shared, else untuned ones.",
+    ),
+    LegendEntry(
+        "Interval of a mean over data sets",
+        "95 % bootstrap over the runs of each data set (Agarwal et al. 2021): how other runs would score on these data "
+        "sets. With several folds a run is a fold, the mean of its seeds, and the variance is raised for clips that "
+        "folds share (Nadeau and Bengio 2003).",
+    ),
+    LegendEntry("Mean rank", "Rank by Acc E on each data set, 1 for the best; ties share their mean rank."),
 )
 
 
 def make_scores_table(run_table: RunTable, name: str, title: str) -> Table:
-    """A line for each label, four columns for each data set, n in its heading."""
+    """Return a row for each label, with four columns for each data set and n in the heading of the data set."""
     columns, cells = [Column("method", "method", numeric=False)], []
-    for dataset, called in run_table.dataset_titles.items():
+    for dataset, dataset_title in run_table.dataset_titles.items():
         groups = run_table.group_by_label(dataset)
-        heading = f"{called} (n = {max(len(group.runs) for group in groups)})"
-        for metric, short in METRIC_TITLES.items():
-            columns.append(Column(f"{dataset}/{metric}", short, heading))
+        heading = f"{dataset_title} (n = {max(len(group.runs) for group in groups)})"
+        for metric, metric_title in METRIC_TITLES.items():
+            columns.append(Column(f"{dataset}/{metric}", metric_title, heading))
             cells.append(make_column(groups, partial(get_test_percent, metric)))
     return Table(
         name,
         title,
-        " ".join((METRICS_NOTE, describe_averaging(run_table), COUNT_NOTE, MARKS_NOTE, run_table.tuning_note)),
+        f"Scores on test, percent. {describe_averaging(run_table)}",
         tuple(columns),
         make_rows(run_table, cells),
+        notes=list_averaging_notes(run_table),
         warnings=run_table.warnings,
+        legend=(METRICS_LEGEND, *list_averaging_legend(run_table), MARKS_LEGEND),
     )
 
 
 def make_rows(run_table: RunTable, cells: list[list[Cell]]) -> tuple[Row, ...]:
-    """The lines of a frame from the cells of its columns."""
+    """Return a row for each label from the cells of the columns."""
     return tuple(
-        Row(label, (make_method_cell(run_table, label), *(found[place] for found in cells)))
-        for place, label in enumerate(run_table.labels)
+        Row(label, (make_method_cell(run_table, label), *(column[index] for column in cells)))
+        for index, label in enumerate(run_table.labels)
     )
 
 
 def get_test_percent(metric: str, run: Run) -> float | None:
-    """A test score in percent."""
+    """Return a test score in percent; None where the run has none."""
     return run.get_percent(metric)
 
 
 def make_components_table(run_table: RunTable, kind: str, name: str, title: str, dataset: str) -> Table:
-    """The lines of one data set: their parts, the recall of each class, and Acc E."""
+    """Return a row for each label on one data set: Acc E, the parts of its method, and the recall of each class."""
     run_table = run_table.for_dataset(dataset)
-    called, classes = run_table.dataset_titles[dataset], run_table.runs[0].info.classes
+    dataset_title, classes = run_table.dataset_titles[dataset], run_table.runs[0].info.classes
     groups = run_table.group_by_label(dataset)
-    cells = [make_column(groups, partial(get_test_percent, f"recall/{one}")) for one in classes]
-    cells.append(make_column(groups, partial(get_test_percent, "acc_e")))
     first = [run_table.runs_of(label)[0] for label in run_table.labels]
     parts = [run.method.describe(run.record.spec.config).get(kind, ConfigParts({})) for run in first]
-    headings = dict.fromkeys(heading for one in parts for heading in one.cells)
-    meanings = dict.fromkeys(one.meaning for one in parts if one.meaning)
-    columns = [Column("method", "method", numeric=False)]
+    headings = dict.fromkeys(heading for part in parts for heading in part.cells)
+    columns = [Column("method", "method", numeric=False), Column("acc_e", "Acc E")]
     columns += [Column(f"part/{heading}", heading, numeric=False) for heading in headings]
-    columns += [Column(f"recall/{one}", one, "recall") for one in classes]
-    columns.append(Column("acc_e", "Acc E"))
-    described = [[_format_part(one.cells.get(heading, False)) for one in parts] for heading in headings]
-    lines = make_rows(run_table, [*described, *cells])
+    columns += [Column(f"recall/{label}", label, "recall") for label in classes]
+    cells = [make_column(groups, partial(get_test_percent, "acc_e"))]
+    cells += [[_format_part(part.cells.get(heading, False)) for part in parts] for heading in headings]
+    cells += [make_column(groups, partial(get_test_percent, f"recall/{label}")) for label in classes]
+    meanings = dict.fromkeys((tuple(part.cells), part.meaning) for part in parts if part.meaning)
+    legend = [METRICS_LEGEND, *list_averaging_legend(run_table), MARKS_LEGEND, RECALL_LEGEND]
+    legend += [LegendEntry(join_headings(names), meaning) for names, meaning in meanings]
     n = max(len(group.runs) for group in groups)
-    text = " ".join((describe_averaging(run_table, dataset), COUNT_NOTE, *meanings, MARKS_NOTE, run_table.tuning_note))
-    caption = f"{called}, n = {n}; percent of the test clips. {text}"
-    return Table(name, f"{title}, {called}", caption, tuple(columns), lines, warnings=run_table.warnings)
+    return Table(
+        name,
+        f"{title}, {dataset_title}",
+        f"Acc E and recall on test, percent, n = {n}. {describe_averaging(run_table, dataset)}",
+        tuple(columns),
+        make_rows(run_table, cells),
+        notes=list_averaging_notes(run_table, dataset),
+        warnings=run_table.warnings,
+        legend=tuple(legend),
+    )
 
 
 def _format_part(part: str | bool) -> Cell:
@@ -110,7 +125,7 @@ def _format_part(part: str | bool) -> Cell:
 
 @dataclass(frozen=True)
 class DatasetScore:
-    """The Acc E of one line on one data set: over all runs, as pieces of evidence, and how far these share clips."""
+    """The Acc E of one row on one data set: over all runs, as independent scores, and how far these share clips."""
 
     acc_e: Mean
     independent_scores: tuple[float, ...]
@@ -118,20 +133,24 @@ class DatasetScore:
 
 
 def select_complete_lines(run_table: RunTable) -> dict[str, list[DatasetScore]]:
-    """Label -> what it has on each data set: one line for each arm, per-arm before shared before untuned, of those that
-    compete on every data set."""
+    """Return label -> its score on each data set, of rows that are eligible for best on all data sets.
+
+    Each arm has one row: with per-arm values, else shared, else untuned ones.
+    """
     found: dict[str, list[DatasetScore]] = {}
     groups = {dataset: run_table.group_by_label(dataset) for dataset in run_table.dataset_titles}
-    may = {dataset: is_eligible_for_best(of) for dataset, of in groups.items()}
+    eligible = {dataset: is_eligible_for_best(members) for dataset, members in groups.items()}
     for arm in dict.fromkeys(run.arm for run in run_table.runs):
         labels = dict.fromkeys((run.label, run.tuning) for run in run_table.runs if run.arm == arm)
         for label, _ in sorted(labels, key=lambda pair: TUNING_PREFERENCE.index(pair[1])):
-            place = run_table.labels.index(label)
-            known = [
-                one for name, of in groups.items() if may[name][place] and (one := _score_group(of[place])) is not None
+            index = run_table.labels.index(label)
+            scores = [
+                score
+                for dataset, members in groups.items()
+                if eligible[dataset][index] and (score := _score_group(members[index])) is not None
             ]
-            if len(known) == len(groups):
-                found[label] = known
+            if len(scores) == len(groups):
+                found[label] = scores
                 break
     return found
 
@@ -142,38 +161,48 @@ def _score_group(group: RunGroup) -> DatasetScore | None:
         return None
     known = [run for run in group.runs if run.record.key in number.run_keys]
     places = [(run.record.spec.fold, run.record.spec.seed) for run in known]
-    pieces = mean_over_folds(dict(zip(places, number.values, strict=True)))
-    return DatasetScore(number, tuple(pieces), compute_fold_overlap(known))
+    scores = mean_over_folds(dict(zip(places, number.values, strict=True)))
+    return DatasetScore(number, tuple(scores), compute_fold_overlap(known))
 
 
 def rank_lines(found: dict[str, list[DatasetScore]]) -> MeanRanks:
-    """The mean ranks of complete lines."""
-    return compute_mean_ranks({label: [one.acc_e.mean for one in of] for label, of in found.items()})
+    """Return the mean ranks of complete rows over data sets."""
+    return compute_mean_ranks({label: [score.acc_e.mean for score in scores] for label, scores in found.items()})
 
 
 def make_overall_table(run_table: RunTable, name: str, title: str) -> Table | None:
-    """A line for each complete method; None for fewer than two of them, or for a single data set."""
+    """Return a row for each complete method; None for fewer than two of them, or for a single data set."""
     found = select_complete_lines(run_table)
     if len(run_table.dataset_titles) < 2 or len(found) < 2:
         return None
     ranks = dict(zip(found, rank_lines(found).ranks, strict=True))
     means = {
-        label: mean_over_datasets([one.independent_scores for one in of], [one.fold_overlap for one in of])
-        for label, of in found.items()
+        label: mean_over_datasets(
+            [score.independent_scores for score in scores], [score.fold_overlap for score in scores]
+        )
+        for label, scores in found.items()
     }
-    widths = [(one.high - one.low) / 4 for one in means.values() if one.low is not None and one.high is not None]
-    places = decimals_of_spreads(widths)
-    marked = mark_best([round(one.mean, places) for one in means.values()])
-    lines = []
-    for (label, one), mark in zip(means.items(), marked, strict=True):
-        keys = tuple(key for of in found[label] for key in of.acc_e.run_keys)
-        known = one.low is not None and one.high is not None
-        span = f"{one.low:.{places}f} to {one.high:.{places}f}" if known else NO_VALUE
+    widths = [(mean.high - mean.low) / 4 for mean in means.values() if mean.low is not None and mean.high is not None]
+    decimals = decimals_of_spreads(widths)
+    marks = mark_best([round(mean.mean, decimals) for mean in means.values()])
+    rows = []
+    for (label, mean), mark in zip(means.items(), marks, strict=True):
+        keys = tuple(key for score in found[label] for key in score.acc_e.run_keys)
+        known = mean.low is not None and mean.high is not None
+        interval = f"{mean.low:.{decimals}f} to {mean.high:.{decimals}f}" if known else NO_VALUE
         cells = (
-            Cell(f"{one.mean:.{places}f}", mark=mark, value=one.mean, run_keys=keys),
-            Cell(span, run_keys=keys if known else (), footnotes=(one.reason,) if one.reason else ()),
+            Cell(f"{mean.mean:.{decimals}f}", mark=mark, value=mean.mean, run_keys=keys),
+            Cell(interval, run_keys=keys if known else (), footnotes=(mean.reason,) if mean.reason else ()),
             Cell(f"{ranks[label]:.2f}", value=ranks[label], run_keys=keys),
         )
-        lines.append(Row(label, (make_method_cell(run_table, label), *cells)))
-    caption = f"{OVERALL_CAPTION.format(titles=', '.join(run_table.dataset_titles.values()))} {run_table.tuning_note}"
-    return Table(name, title, caption, OVERALL_COLUMNS, tuple(lines), warnings=run_table.warnings)
+        rows.append(Row(label, (make_method_cell(run_table, label), *cells)))
+    titles = ", ".join(run_table.dataset_titles.values())
+    return Table(
+        name,
+        title,
+        f"Mean Acc E on test over {titles}, percent, with its interval, and mean rank.",
+        OVERALL_COLUMNS,
+        tuple(rows),
+        warnings=run_table.warnings,
+        legend=(METRICS_LEGEND, MARKS_LEGEND, *OVERALL_LEGEND),
+    )

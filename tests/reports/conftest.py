@@ -1,4 +1,4 @@
-"""What all tests of reports share: collections of garbage that look at what a test made, and at nothing else."""
+"""Fixtures of all tests of reports: garbage collections that only look at objects of the test."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def short_collections(frozen_by_module: None) -> None:
-    """Let a collection pass over all that is there before a test: statsmodels asks for one at each adjustment by Holm,
-    which takes a quarter of a second of what pytest, torch and MLflow hold."""
+    """Freeze all existing objects before a test: statsmodels collects garbage at each Holm adjustment.
+
+    That would take a quarter of a second for the objects of pytest, torch and MLflow.
+    """
     gc.freeze()
 
 
 @pytest.fixture(scope="module")
 def frozen_by_module() -> Iterator[None]:
-    """Give back what was frozen when a file of tests ends."""
+    """Unfreeze all objects at the end of a test module."""
     yield
     gc.unfreeze()

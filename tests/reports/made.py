@@ -1,4 +1,4 @@
-"""Results folders made without training: real record, card, curve and prediction files of runs that never ran."""
+"""Results folders made without training: real record, card, curve and prediction files of invented runs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ from datasets.registry import DATASETS
 from studies.requests import find_arm, find_changes
 
 SKILL = {"majority": 0.0, "probe": 0.3, "mbt": 0.42, "mbt-long": 0.44, "mart-released": 0.4, "mart": 0.5}
-"""Share of clips that an arm knows; it guesses the others."""
+"""Share of clips that an arm classifies correctly; it guesses the others."""
 
 
 def make_run(results: Path, arm: str = "mart", dataset: str = "ekman6", **values: Any) -> Record:
-    """A finished run with everything beside it, or a failed one with `error=...`; its scores follow from its
-    predictions. `set` are config values, `clips` how many test clips, `data` real or sample; `request` are facts of a
-    request that is stored for it, and without any it is of an unknown request."""
+    """Write a finished run with all its files, or a failed one with `error=...`; scores follow from predictions.
+
+    `set` are config values, `clips` the number of test clips, `data` is real or sample. `request` are the fields of its
+    stored request; without them the run is of an unknown request.
+    """
     found, card = find_arm(arm), values.pop("card", None) or DATASETS[dataset].info
     preset, clips, skill = values.pop("preset", "quick"), values.pop("clips", 90), values.pop("skill", None)
     config = found.method.config.from_preset(preset).override({**found.overrides, **values.pop("set", {})})
@@ -80,8 +82,11 @@ def make_run(results: Path, arm: str = "mart", dataset: str = "ekman6", **values
 
 
 def request_for(record: Record, **facts: Any) -> StoredRequest:
-    """A request for a run, of a command that names no study. With a `winner`, as `make_search` returns it, its values
-    are those of a search; others that differ from the preset were set by hand."""
+    """Return a request for a run, of a command that names no study.
+
+    With a `winner`, as `make_search` returns it, its values are those of a search; others that differ from the preset
+    were set by hand.
+    """
     spec, winner = record.spec, facts.pop("winner", None)
     plan = RequestedPlan({spec.dataset: (spec.fold,)}, (spec.seed,), (spec.protocol,))
     arm = facts.get("arm", record.arm)
@@ -98,17 +103,17 @@ def request_for(record: Record, **facts: Any) -> StoredRequest:
 
 @dataclass(frozen=True)
 class Left:
-    """What a run found and left beside its record."""
+    """Scores and files of a run."""
 
     scores: Mapping[str, float | None]
     files: Mapping[str, bytes]
 
 
-KNOWN: dict[str, Left] = {}  # for each run that was made: tests make the same ones over and over
+KNOWN: dict[str, Left] = {}  # cache: tests make the same runs many times
 
 
 def found_by(card: DatasetInfo, clips: int, skill: float, spec: RunSpec) -> Left:
-    """Scores and files of a run, which follow from these alone; runs that val did not judge have none of val."""
+    """Return scores and files of a run, deterministically; runs without the clean protocol have no scores on val."""
     told = repr((card, clips, skill, spec))
     if told not in KNOWN:
         splits = {split: predict(card, split, clips, skill, spec) for split in ("val", "test")}
@@ -122,7 +127,7 @@ def found_by(card: DatasetInfo, clips: int, skill: float, spec: RunSpec) -> Left
 
 
 def predict(card: DatasetInfo, split: str, clips: int, skill: float, spec: RunSpec) -> Predictions:
-    """Scores of clips that are hard or easy for everybody, and a little different from seed to seed."""
+    """Return predictions of clips that are hard or easy for all arms, with a small variation by seed."""
     names = [f"{name}/{split}{spec.fold}_{index:04d}" for index in range(clips) for name in card.classes][:clips]
     label = np.arange(clips) % len(card.classes)
     shared = np.random.default_rng([spec.fold, len(split), clips])
@@ -135,7 +140,7 @@ def predict(card: DatasetInfo, split: str, clips: int, skill: float, spec: RunSp
 
 
 def curves(spec: RunSpec, skill: float, epochs: int = 6) -> list[dict[str, Any]]:
-    """Val Acc E that grows towards the skill, and a loss that falls."""
+    """Return curves of val Acc E rising towards the skill, and of a falling loss."""
     own = np.random.default_rng([spec.seed, 7])
     return [
         {
@@ -153,7 +158,7 @@ def curves(spec: RunSpec, skill: float, epochs: int = 6) -> list[dict[str, Any]]
 def files_of(
     card: DatasetInfo, config: dict[str, Any], splits: dict[str, Predictions], told: list[dict[str, Any]]
 ) -> dict[str, bytes]:
-    """Everything beside a record; name -> content."""
+    """Return name -> content of the files of a run, without its record."""
     with TemporaryDirectory() as name:
         folder = Path(name)
         write_dataset_info(folder, card)
@@ -163,7 +168,7 @@ def files_of(
 
 
 def make_search(results: Path, arm: str = "mart", dataset: str = "ekman6", **values: Any) -> dict[str, Any]:
-    """The summary of a search whose winner is `params`; what runs with its values are, `make_run(set=params)` makes."""
+    """Write and return the summary of a search with best values `params`; `make_run(set=params)` makes its runs."""
     found, preset = find_arm(arm), values.pop("preset", "quick")
     base = found.method.config.from_preset(preset).override({**found.overrides, **values.pop("set", {})})
     params = values.pop("params", {"lr": 0.0015})

@@ -15,7 +15,7 @@ def page(**values):
     return ClipCurves(**{**facts, "duration": 3.0, "segment_spans": SLOTS, **values})
 
 
-def test_each_class_is_a_line_through_its_scores_at_their_times_and_one_stands_out():
+def test_each_class_is_a_line_through_its_scores_at_their_times_and_one_is_emphasised():
     axes = Figure().subplots()
     draw_emotion_curves(axes, [1.0, 3.0], CURVE, CLASSES, strong=2)
     lines = {line.get_label(): line for line in axes.get_lines()}
@@ -25,7 +25,7 @@ def test_each_class_is_a_line_through_its_scores_at_their_times_and_one_stands_o
     assert lines["high"].get_linewidth() > lines["low"].get_linewidth()
 
 
-def test_more_classes_than_colours_are_told_apart_by_their_dashes():
+def test_more_classes_than_colours_differ_in_their_dashes():
     looks = {
         (get_class_style(label)["color"], get_class_style(label)["linestyle"])
         for label in range(3 * len(CLASS_COLOURS))

@@ -1,4 +1,4 @@
-"""What is drawn of a finished run equals what is kept of it, and what is not told is not drawn."""
+"""Figures of a finished run show its stored explanations, and nothing that is missing there."""
 
 import re
 import sys
@@ -28,20 +28,20 @@ PICTURES = all_pictures(FIGURES)
 
 
 def texts(figure):
-    """All that is written in a figure."""
+    """Return all text in a figure."""
     from matplotlib.text import Text
 
     return [text.get_text() for text in figure.findobj(Text) if text.get_text()]
 
 
-def test_target_and_recovered_curves_are_those_that_are_kept():
+def test_target_and_recovered_curves_are_those_that_are_stored():
     rows = np.reshape(draw_emotions(explained()).axes, (3, 2))
     for row, number in zip(rows, range(3), strict=True):
         kept = told(number)
         for axes, curve in zip(row, (compute_emotion_distribution(kept.curve), kept.recovered), strict=True):
             lines = [line for line in axes.lines if line.get_label() in CLASSES]
             np.testing.assert_allclose([line.get_ydata() for line in lines], curve.T)
-            assert lines[number].get_linewidth() > lines[number - 1].get_linewidth()  # the clip's own class
+            assert lines[number].get_linewidth() > lines[number - 1].get_linewidth()  # the class of the clip
 
 
 def test_a_distribution_sums_to_one():
@@ -93,7 +93,7 @@ def drawn(monkeypatch, folder, found):
 
 
 def test_all_pictures_are_written_whole(monkeypatch, tmp_path):
-    before = "matplotlib.pyplot" in sys.modules  # another test may have wanted it
+    before = "matplotlib.pyplot" in sys.modules  # another test may have imported it
     names, notices = drawn(monkeypatch, tmp_path, explained())
     assert names == ["confusion.png", "emotions.png", "maskings.png", "words.png", "features.png"] and not notices
     assert all(min(Image.open(tmp_path / name).size) > 200 for name in names)
@@ -112,11 +112,11 @@ def test_a_run_without_words_or_with_one_modality_draws_the_rest(monkeypatch, tm
     assert names == ["confusion.png", "emotions.png", "maskings.png", "features.png"]
 
 
-def test_too_few_clips_make_no_map_and_this_is_said(monkeypatch, tmp_path):
+def test_too_few_clips_make_no_map_and_this_is_reported(monkeypatch, tmp_path):
     clips = {key: replace(told(number), words=(), masks={}) for number, key in enumerate(KEYS[:4])}
     names, (notice,) = drawn(monkeypatch, tmp_path, explained(clips))
     assert names == ["confusion.png", "emotions.png"]
-    assert "no map of features" in notice and re.findall(r"\d+", notice) == ["5", "4"]  # clips that it wants, and has
+    assert "no feature map" in notice and re.findall(r"\d+", notice) == ["5", "4"]  # clips needed, and present
 
 
 def test_a_model_that_has_collapsed_has_no_map(monkeypatch, tmp_path):
@@ -125,5 +125,5 @@ def test_a_model_that_has_collapsed_has_no_map(monkeypatch, tmp_path):
     assert names == ["confusion.png", "emotions.png"] and re.findall(r"\d+", notice) == ["5", "1"]
 
 
-def test_a_run_that_tells_nothing_has_the_confusion_alone(tmp_path):
+def test_a_run_without_explanations_has_only_the_confusion_matrix(tmp_path):
     assert save_run_figures(tmp_path, CARD, FOUND, False, FIGURES) == ["confusion.png"]

@@ -1,1 +1,1 @@
-"""The text forms of a table: what they look like, that nothing breaks them, and that a change is named."""
+"""Tests of the formats of a table: their text, their escaping, and finding edited cells."""

@@ -1,4 +1,4 @@
-"""Tables to write: one as in a paper, one full of names that break things, and small ones at the edges."""
+"""Example tables: one as in a paper, one full of hostile names, and small edge cases."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ NASTY = (
 
 
 class Form(NamedTuple):
-    """A kind of file, and what writes it."""
+    """A format and the function that writes it."""
 
     kind: str
     write: Callable[..., str]
@@ -61,7 +61,7 @@ def score(value: float, spread: float | None, mark: Mark = "", runs: range = ran
 
 
 def paper() -> Table:
-    """Groups, rules, ties, shared footnotes, a warning and a published line."""
+    """Return a table with groups, rules, ties, shared footnotes, a warning and a published row."""
     columns = (
         Column("method", "Method", numeric=False),
         Column("ekman6/acc_e", "Acc E", "Ekman-6"),
@@ -144,12 +144,12 @@ def paper() -> Table:
         columns,
         lines,
         ("Acc E: accuracy; F1 E: weighted mean of the classes' F1.", "Intervals are 95 % & not corrected."),
-        ("BUILT-IN SAMPLE: drawn clips, not the real data set.", "Runs of 2 commits stand side by side."),
+        ("BUILT-IN SAMPLE: synthetic clips, not the real data set.", "Runs of 2 commits are in one table."),
     )
 
 
 def nasty() -> Table:
-    """Every text that could break a format, at every place that text can stand."""
+    """Return a table with every text that could break a format, in every place for text."""
     columns = (
         Column("name", "=1+1 | <b>", numeric=False),
         *(Column(f"c%{at}\n\\end{{x}}", text, text) for at, text in enumerate(NASTY[:3])),
@@ -173,19 +173,19 @@ def nasty() -> Table:
 
 
 def single() -> Table:
-    """One column, no numbers, no marks, no groups."""
+    """Return a table with one column and no numbers, marks or groups."""
     lines = (Row("a", (Cell("mart"),)), Row("b", (Cell("mbt"),)))
     return Table("single", "Methods", "", (Column("method", "Method", numeric=False),), lines)
 
 
 def empty() -> Table:
-    """No lines at all."""
+    """Return a table without rows."""
     columns = (Column("method", "Method", numeric=False), Column("acc_e", "Acc E"))
     return Table("empty", "Nothing", "No run is finished.", columns, (), ("Come back later.",), ("BUILT-IN SAMPLE",))
 
 
 def plain() -> Table:
-    """Numbers without groups, marks or warnings."""
+    """Return a table of numbers without groups, marks or warnings."""
     columns = (Column("m", "", numeric=False), Column("acc_e", "Acc E"), Column("s", "s/run"))
     lines = tuple(Row(f"m{at}", (Cell(f"m{at}"), Cell(f"{at}.0", value=at), Cell("60"))) for at in range(3))
     return Table("plain", "Plain", "Percent.", columns, lines)

@@ -1,4 +1,4 @@
-"""Readers of the formats, by other means than those that write them."""
+"""Readers of the formats, independent of the code that writes them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from reports.types import Table
 
 
 def cells_of(marked: str) -> list[tuple[str, str]]:
-    """Name and source of every cell of a text with marks."""
+    """Return name and source of every cell of a text with marks."""
     text, spans = split_marks(marked)
     return [(span.name, text[span.start : span.end]) for span in spans]
 
 
 def read_latex(grid: Table) -> list[tuple[str, str]]:
-    """Name and LaTeX source of every body cell, without the comment behind it."""
+    """Return name and LaTeX source of every body cell, without its comment."""
     from reports.formats.latex import render_latex
 
     found = cells_of(render_latex(grid, marks=True))
@@ -26,14 +26,14 @@ def read_latex(grid: Table) -> list[tuple[str, str]]:
 
 
 def read_csv(text: str) -> list[list[str]]:
-    """The body's cells as text, line by line, without the heading, the column `note` and the apostrophes."""
+    """Return the cells of each row of the body as text, without header, the column `note` and apostrophes."""
     rows = list(csv.reader(io.StringIO(text, newline="")))
     guarded = re.compile(r"'(?='*[=+\-@＝＋－＠])")
     return [[guarded.sub("", cell, count=1) if cell[:1] == "'" else cell for cell in row[:-1]] for row in rows[1:]]
 
 
 def read_markdown(text: str) -> list[list[str]]:
-    """The body's cells as plain text, line by line, as a reader of GitHub's pages sees them, without letters."""
+    """Return the cells of each row of the body as GitHub shows them, without footnote letters."""
     found = []
     for row in [line for line in text.split("\n") if line.startswith("|")][2:]:
         cells = re.sub(r"(?<!\\)((?:\\\\)*)\|", "\\1\n", row.strip()).split("\n")[1:-1]
@@ -44,7 +44,7 @@ def read_markdown(text: str) -> list[list[str]]:
 
 
 def read_html(content: str) -> dict[str, str]:
-    """The plain text of every cell by its name, without letters of footnotes."""
+    """Return cell name -> plain text, without footnote letters."""
     reader = _CellReader()
     reader.feed(content)
     reader.close()

@@ -151,7 +151,7 @@ def test_of_two_changes_around_a_line_that_is_gone_each_is_named(form):
     }
 
 
-def test_a_line_that_becomes_like_another_is_told_apart_from_it():
+def test_a_line_that_becomes_equal_to_another_is_distinguished_from_it():
     columns = (Column("m", "m"), Column("c", "c"))
     grid = Table("t", "t", "", columns, (Row("b", (Cell("x"), Cell("2"))), Row("a", (Cell("x"), Cell("1")))))
     for form in ("md", "csv"):
@@ -161,7 +161,7 @@ def test_a_line_that_becomes_like_another_is_told_apart_from_it():
 
 
 @EVERY
-def test_a_line_that_was_added_is_told_by_its_number(form):
+def test_a_line_that_was_added_is_named_by_its_number(form):
     lines = FORMS[form].write(paper()).split("\n")
     assert find_edited_cells(
         FORMS[form].write(paper(), marks=True), "\n".join([*lines[:3], "one more", *lines[3:]])
@@ -170,7 +170,7 @@ def test_a_line_that_was_added_is_told_by_its_number(form):
 
 @EVERY
 @pytest.mark.parametrize("old", ["Acc E", "1 of 5 runs"])
-def test_a_change_outside_the_cells_is_told_by_its_line(form, old):
+def test_a_change_outside_the_cells_is_named_by_its_line(form, old):
     text = FORMS[form].write(paper())
     at = next(number for number, line in enumerate(text.split("\n"), 1) if old in line)
     assert find_edited_cells(FORMS[form].write(paper(), marks=True), text.replace(old, "x", 1)) == [f"line {at}"]

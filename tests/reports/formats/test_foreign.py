@@ -142,7 +142,7 @@ def test_any_text_in_a_cell_of_markdown_csv_and_html_reads_back(text):
 
 
 class Shown(HTMLParser):
-    """The text of each cell of a table's body as a reader of the rendered Markdown sees it."""
+    """Return the text of each cell of a table's body in rendered Markdown."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

@@ -27,7 +27,7 @@ def texts(grid: Table) -> list[list[str]]:
 
 
 def one(*cells: Cell, words: bool = False) -> Table:
-    """A line for each cell, which stands behind its name."""
+    """Return a line for each cell: its name, then its text."""
     columns = (Column("m", "Method", numeric=False), Column("c", "C", numeric=not words))
     return Table("t", "T", "", columns, tuple(Row(f"l{at}", (Cell(f"l{at}"), cell)) for at, cell in enumerate(cells)))
 
@@ -69,7 +69,7 @@ def test_latex_cells_are_read_as_they_are_set():
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("grid", [paper(), empty()], ids=["lines", "none"])
-def test_every_warning_is_in_every_form_before_the_numbers_or_beside_each(grid, form):
+def test_every_warning_is_in_every_form_before_the_numbers_or_next_to_each(grid, form):
     for warning in grid.warnings:
         if form == "csv":
             assert all(warning in row[-1] for row in rows(grid))
@@ -88,7 +88,7 @@ def test_warnings_are_bold_where_a_form_has_bold():
     assert f'<p class="warning">{grid.warnings[0]}</p>' in render_html_table(grid)
 
 
-def test_a_latex_caption_is_short_and_what_explains_the_table_stands_below_it():
+def test_a_latex_caption_is_short_and_explanations_are_below_the_table():
     grid = paper()
     above, table, below = render_latex(grid).partition(r"\bottomrule")
     assert rf"{escape_latex(grid.title)}.}}" in above and escape_latex(grid.caption) not in above
@@ -117,7 +117,7 @@ def test_a_table_without_marks_has_none():
     )
 
 
-def test_cells_with_the_same_footnote_share_its_letter_and_it_stands_below_once():
+def test_cells_with_the_same_footnote_share_its_letter_and_it_is_printed_once():
     grid = paper()
     assert assign_footnote_letters(grid)[FAILED] == "b"
     assert render_markdown(grid).count("<sup>b") == 5 and render_markdown(grid).count(FAILED) == 1
@@ -125,7 +125,7 @@ def test_cells_with_the_same_footnote_share_its_letter_and_it_stands_below_once(
     assert render_html_table(grid).count("<sup>b") == 5 and render_html_table(grid).count(FAILED) == 1
 
 
-def test_more_than_26_footnotes_go_on_with_aa():
+def test_more_than_26_footnotes_continue_with_aa():
     grid = one(*(Cell("1", footnotes=(f"note {at}",)) for at in range(28)))
     assert list(assign_footnote_letters(grid).values())[-3:] == ["z", "aa", "ab"]
     assert "<sup>ab</sup> note 27" in render_markdown(grid)
@@ -138,7 +138,7 @@ def test_a_footnote_in_csv_says_which_columns_it_is_of():
     assert FAILED not in notes[0] and FAILED not in notes[4]
 
 
-def test_groups_stand_over_their_columns():
+def test_groups_are_above_their_columns():
     assert r"& \multicolumn{2}{c}{Ekman-6} & \multicolumn{2}{c}{VideoEmotion-8} &  &  \\" in render_latex(paper())
     assert r"\cmidrule(lr){2-3}" "\n" r"\cmidrule(lr){4-5}" in render_latex(paper())
     assert '<th scope="colgroup" colspan="2">Ekman-6</th>' in render_html_table(paper())
@@ -153,7 +153,7 @@ def test_columns_of_one_group_that_are_no_neighbours_get_two_headings():
 
 
 class Columns(HTMLParser):
-    """How many columns each row of a table covers, counting headings that reach down from the row above."""
+    """Return the number of columns that each row of a table covers, with headings that span from the row above."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ def test_rules_part_the_lines_but_not_the_first_from_the_head():
     assert render_html_table(grid).count('<tr class="rule">') == 3
 
 
-def test_numbers_are_set_to_the_right_and_words_to_the_left():
+def test_numbers_are_aligned_right_and_text_left():
     assert re.search(r"\| -+ \| -+: \| -+: \| -+: \| -+: \| -+ \| -+: \|", render_markdown(paper()))
     assert r"\begin{tabular}{lrr" in render_latex(paper())
     assert '<td class="n" data-cell="comparison/mbt/p"' in render_html_table(paper())
@@ -194,7 +194,7 @@ def test_a_minus_is_set_as_one_in_columns_of_numbers_and_a_hyphen_among_words():
     assert "& 2020-21 %" in render_latex(one(Cell("2020-21"))) and "& -1 %" in render_latex(one(Cell("-1"), words=True))
 
 
-def test_two_letters_of_footnotes_at_a_number_get_room_and_one_does_not():
+def test_two_footnote_letters_at_a_number_get_space_and_one_does_not():
     assert r"{lrrr@{\hspace{2\tabcolsep}\hspace{1.05em}}rlr}" in render_latex(paper())
 
 
@@ -203,12 +203,12 @@ def test_a_wide_table_goes_over_both_columns_of_a_paper_and_a_narrow_one_does_no
     assert r"\begin{table}" in render_latex(plain()) and r"\end{table}" in render_latex(plain())
 
 
-def test_a_latex_cell_tells_its_runs():
+def test_a_latex_cell_lists_its_runs():
     cell = replace(paper().rows[2].cells[1], run_keys=("0123abcd", "4567ef89"))
     assert " % t/l0/c: 0123abcd 4567ef89\n" in render_latex(one(cell))
 
 
-def test_an_html_cell_tells_its_value_and_its_runs():
+def test_an_html_cell_has_its_value_and_its_runs():
     text = render_html_table(one(Cell("52.7 ± 1.2", "best", 52.71, ("k1", "k2"))))
     assert '<td class="n" data-cell="t/l0/c" data-value="52.71" data-runs="k1 k2"><b>52.7 ± 1.2</b></td>' in text
     assert "data-value" not in render_html_table(one(Cell("–", value=float("nan")), Cell("–")))

@@ -1,4 +1,4 @@
-"""A table as in a paper, letter by letter: after a change that is meant, REWRITE_GOLDEN=1 pytest writes it anew."""
+"""Golden files of a table as in a paper; after an intended change, `REWRITE_GOLDEN=1 pytest` rewrites them."""
 
 from __future__ import annotations
 

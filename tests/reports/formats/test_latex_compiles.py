@@ -17,7 +17,7 @@ pytestmark = [
 
 
 def compiled(folder: Path, body: str, packages: list[str], options: str = "") -> str:
-    """The text of the pages that the body makes; fails where pdflatex does."""
+    """Compile a body and return the text of its pages; fails where pdflatex does."""
     wanted = "".join(rf"\usepackage{{{package}}}" for package in packages)
     source = rf"\documentclass[{options}]{{article}}{wanted}\begin{{document}}{body}\end{{document}}"
     (folder / "document.tex").write_text(source, encoding="utf-8")
@@ -34,14 +34,14 @@ PACKAGES = ["amssymb", "booktabs", "graphicx"]
 
 
 def tables(folder: Path) -> str:
-    """LaTeX that takes every table in, from a file each."""
+    """Return LaTeX that inputs every table from its file."""
     for name, grid in GRIDS.items():
         (folder / f"{name}.tex").write_text(render_latex(grid), encoding="utf-8")
     return "".join(rf"\input{{{name}.tex}}" for name in GRIDS) + r"See \ref{tab:comparison}."
 
 
 def letters() -> str:
-    """LaTeX of signs of every script, plain, bold and side by side."""
+    """Return LaTeX of characters of every script, plain, bold and next to each other."""
     numbers = [*range(0x0, 0x530), *range(0x2000, 0x2C00), *range(0x530, 0x2000, 16), *range(0x2C00, 0x30000, 128)]
     signs = [escape_latex(chr(number)) for number in numbers]
     both = [rf"{sign}\textbf{{{sign}}}" for sign in signs]
@@ -51,7 +51,7 @@ def letters() -> str:
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory) -> dict[str, str]:
-    """Options of the document -> the text of its pages: in one column with the letters, which take the longest."""
+    """Return document options -> text of the pages; the slow letters are compiled in one column only."""
     found = {}
     for options in ("", "twocolumn"):
         folder = tmp_path_factory.mktemp("latex")
@@ -60,15 +60,15 @@ def printed(tmp_path_factory) -> dict[str, str]:
     return found
 
 
-def test_tables_want_these_packages_alone():
+def test_tables_need_only_these_packages():
     wanted = [re.findall(r"\\usepackage\{(\w+)\}", render_latex(grid).split("\n")[0]) for grid in GRIDS.values()]
     assert {package for found in wanted for package in found} == set(PACKAGES)
 
 
 @pytest.mark.parametrize("options", ["", "twocolumn"])
-def test_every_table_compiles_in_one_and_two_columns_with_the_packages_that_it_wants(printed, options):
+def test_every_table_compiles_in_one_and_two_columns_with_the_packages_that_it_needs(printed, options):
     if text := printed[options]:
-        for number in ("52.7 ± 1.2", "49.0 ± 1.0", "−1.2", "0.031", "BUILT-IN SAMPLE: drawn clips", "1 of 5 runs"):
+        for number in ("52.7 ± 1.2", "49.0 ± 1.0", "−1.2", "0.031", "BUILT-IN SAMPLE: synthetic clips", "1 of 5 runs"):
             assert number in text
         assert "[U+4E2D]" in text and r"\input{secret}" in text and "=1+1" in text
 

@@ -1,1 +1,1 @@
-"""Tests of what figures are given to show."""
+"""Tests of the data of figures."""

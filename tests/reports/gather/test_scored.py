@@ -1,4 +1,4 @@
-"""What figures show of scores, differences, classes and confidence is what the stored predictions say."""
+"""Figures of scores, differences, classes and confidence agree with the stored predictions."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from reports.figures.study import (
 )
 from reports.runs import PredictionCache
 from reports.tables.costs import make_costs_table
-from tests.reports.tables import anew
+from tests.reports.tables import recompute
 from tests.reports.tables.by_hand import TWO, accuracy, by_hand, frame_of, logits, read, right
 from tests.reports.tables.cases import EIGHT, SEEDS, mixed, tuned
 
@@ -53,7 +53,7 @@ def test_scores_are_the_means_and_the_single_runs(frame):
 
 
 def test_intervals_of_scores_are_a_bootstrap_of_videos_within_classes(frame):
-    """Two neighbours of different classes are a video; the class of most of its clips, the first of two, is its own."""
+    """Pair clips of different classes into videos; the class of a video is that of most clips, the first of ties."""
     for point in collect_results(frame, PredictionCache()).points[:2]:
         runs = on(frame, point.label, "ekman6")
         table, hits = read(runs[0]), np.array([right(run) for run in runs]).mean(axis=0)
@@ -73,7 +73,7 @@ def test_intervals_of_scores_are_a_bootstrap_of_videos_within_classes(frame):
         assert point.low < point.mean < point.high
 
 
-def test_lines_that_may_not_win_are_hollow(tmp_path):
+def test_rows_that_are_not_ranked_are_hollow(tmp_path):
     found = collect_results(mixed(tmp_path), PredictionCache())
     flagged = {(point.group, point.label): point.flagged for point in found.points}
     assert flagged == {
@@ -92,15 +92,15 @@ def test_differences_are_those_of_the_pairs(frame):
     found = collect_differences(frame, compared, "mart")
     assert found.reference == "mart" and [one.group for one in found.differences] == ["Ekman-6", "VideoEmotion-8"]
     for one, dataset, overlap in zip(found.differences, ("ekman6", "videoemotion8"), (0.0, 60 / 200), strict=True):
-        gains = anew.gains(on(frame, "mbt", dataset), on(frame, "mart", dataset))
-        mean, low, high, _ = anew.interval(gains, overlap)
+        gains = recompute.gains(on(frame, "mbt", dataset), on(frame, "mart", dataset))
+        mean, low, high, _ = recompute.interval(gains, overlap)
         assert one.pairs == pytest.approx(tuple(gains))
         assert (one.mean, one.low, one.high) == pytest.approx((mean, low, high))
     shown = differences.tabulate_differences(found)
     assert [row["pair 1"] for row in shown] == [one.pairs[0] for one in found.differences]
 
 
-def test_ways_of_tuning_stand_on_the_line_of_their_arm(tmp_path):
+def test_ways_of_tuning_are_in_the_row_of_their_arm(tmp_path):
     frame = tuned(tmp_path)
     found = collect_differences(frame, compare_with_reference(frame, "mart", None), "mart")
     assert [(one.label, one.tuning) for one in found.differences] == [
@@ -108,7 +108,7 @@ def test_ways_of_tuning_stand_on_the_line_of_their_arm(tmp_path):
     ]
 
 
-def test_lines_that_an_arm_and_its_tuning_do_not_tell_apart_keep_their_names():
+def test_rows_with_equal_arm_and_tuning_keep_their_names():
     def line(values, apart, n):
         told = {"tuning": values, "label_suffix": apart}
         return by_hand(None, "mbt", files=False, run=told, config={"lr": n})
@@ -124,7 +124,7 @@ def test_confusions_are_counted_over_all_runs(frame):
     found = collect_confusions(frame, ["mart", "mbt"], "ekman6", PredictionCache())
     assert [(panel.title, panel.runs) for panel in found.panels] == [("mart", 3), ("mbt", 3)]
     for panel in found.panels:
-        counts = sum(anew.confusion(run) for run in on(frame, panel.title, "ekman6"))
+        counts = sum(recompute.confusion(run) for run in on(frame, panel.title, "ekman6"))
         assert panel.classes == frame.runs[0].info.classes and np.array_equal(panel.counts, counts)
 
 
@@ -135,7 +135,7 @@ def test_radars_have_the_mean_recall_of_each_class(frame):
         (ring,) = panel.polygons
         runs = on(frame, "mart", dataset)
         for name, value in zip(panel.classes, ring.values, strict=True):
-            assert value == pytest.approx(np.mean([anew.score(run, f"recall/{name}") for run in runs]))
+            assert value == pytest.approx(np.mean([recompute.score(run, f"recall/{name}") for run in runs]))
 
 
 def test_a_data_set_of_two_classes_has_no_radar():
@@ -164,7 +164,7 @@ def test_bins_of_confidence_hold_equally_many_clips_of_all_runs_and_the_error_is
             (hit, [one.accuracy for one in curve.bins]),
         ):
             assert share == pytest.approx(100 * each[order].reshape(15, 12).mean(axis=1))
-        assert curve.calibration_error == pytest.approx(np.mean([anew.calibration(run) for run in runs]))
+        assert curve.calibration_error == pytest.approx(np.mean([recompute.calibration(run) for run in runs]))
 
 
 def test_the_bins_of_one_run_give_the_calibration_error_that_its_table_prints(tmp_path):

@@ -1,4 +1,4 @@
-"""What figures show of learning and searching is what curves and summaries say."""
+"""Figures of learning and searches agree with stored curves and summaries."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_curves_that_cannot_be_read_are_none(tmp_path, text):
     assert load_val_curve(run) == []
 
 
-def test_epochs_that_val_did_not_judge_are_passed_over(tmp_path):
+def test_epochs_without_scores_on_val_are_skipped(tmp_path):
     run = by_hand(tmp_path, "mart")
     points = [{"values": {"loss": 1}}, {"values": {"val/acc_e": 0.5}}, {"values": {"test/acc_e": 0.9}}]
     (run.folder / CURVES_FILE).write_text(json.dumps(points))

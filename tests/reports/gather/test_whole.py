@@ -1,7 +1,8 @@
-"""All figures of whole reports: none is empty, none holds what is no number, each can be drawn."""
+"""Figures, captions and legend of whole reports: no figure is empty, all values are finite, all can be drawn."""
 
 from __future__ import annotations
 
+import html
 import math
 
 import pytest
@@ -10,14 +11,25 @@ from bench.artifacts import CONFIG_FILE, CURVES_FILE, DATASET_INFO_FILE, PREDICT
 from bench.mlflow import MlflowStore
 from datasets.registry import DATASETS
 from reports.figures.study import make_rank_figure
+from reports.formats.latex import escape_latex
+from reports.formats.plain import escape_paragraph
+from reports.page import render_page
+from reports.paper import render_document
 from reports.runs import StudyResults
-from reports.write import list_figures, list_tables
+from reports.types import RenderedFigure
+from reports.write import list_figures, list_tables, render_texts
 from studies.build_report import build_report
 from studies.select import ReportQuery
 from studies.studies import STUDIES
+from tests.chromium import chromium, needs_chromium
 from tests.reports.made import make_run, make_search
 from tests.reports.tables.by_hand import TWO, by_hand, frame_of
+from tests.reports.tables.test_captions import check_captions
 
+TWELVE_ARMS = (
+    *("majority", "probe", "mbt", "mbt-long", "mart-released", "mart-no-masking", "mart-no-verification"),
+    *("mart-sentiment-only", "mart-emotion-only", "mart-mask-random", "mart-target-pixel", "mart"),
+)
 MAY_LACK = {"low", "high", "value", "best", "percent", "flagged"}
 
 
@@ -46,7 +58,7 @@ def comparison(tmp_path_factory):
 def test_every_figure_has_rows_of_numbers(comparison):
     kinds = ("results", "differences", "learning", "radar", "reliability", "confusion_ekman6")
     assert {"searches", *(f"comparison_{kind}" for kind in kinds)} < names(comparison)
-    assert not any("_cost_" in name for name in names(comparison))  # of several data sets the tables tell it
+    assert not any("_cost_" in name for name in names(comparison))  # with several data sets the tables show the costs
     for picture in list_figures(comparison):
         assert picture.rows and picture.caption and picture.title
         for row in picture.rows:
@@ -55,6 +67,63 @@ def test_every_figure_has_rows_of_numbers(comparison):
                     assert column in MAY_LACK or column.startswith(("run ", "pair ")), (picture.name, column)
                 elif not isinstance(value, str):
                     assert math.isfinite(value), (picture.name, column)
+
+
+def test_captions_are_short_and_the_legend_holds_what_tables_and_figures_use_once(comparison):
+    parts = [*list_tables(comparison), *list_figures(comparison)]
+    check_captions(parts, comparison.legend)
+    assert set(comparison.legend) == {entry for part in parts for entry in part.legend}
+    assert len({entry.term for entry in comparison.legend}) == len(comparison.legend)
+    terms = " ".join(entry.term for entry in comparison.legend)
+    assert "ECE" in terms and "Searches" in terms and "per-arm" in terms and "Critical difference" not in terms
+
+
+@pytest.mark.parametrize("name", STUDIES)
+def test_captions_of_every_study_are_short_and_its_ranking_column_is_first(name, tmp_path):
+    for arm in dict.fromkeys(arm for study in STUDIES[name] for arm in study.arms):
+        for protocol in dict.fromkeys(protocol for study in STUDIES[name] for protocol in study.protocols):
+            make_run(tmp_path, arm, clips=60, protocol=protocol)
+    report = report_of(tmp_path, name)
+    check_captions([*list_tables(report), *list_figures(report)], report.legend)
+    for section in report.sections:
+        if section.tables and section.id in STUDIES:
+            main = section.tables[0]
+            kind = "scores" if STUDIES[section.id][0].table in ("scores", "optimism") else "worth"
+            assert main.name.startswith(f"{section.id}_{kind}")
+            assert next(column.title for column in main.columns if column.numeric) == "Acc E"
+
+
+def test_every_form_of_a_report_holds_the_legend_once(comparison):
+    page = render_page(comparison, dict.fromkeys(names(comparison), RenderedFigure("image/png", b"")))
+    assert page.count('id="legend"') == 1 and page.count('href="#legend"') > len(list_tables(comparison))
+    markdown = render_texts(comparison, [], [])["report.md"]
+    forms = [(html.unescape(page), str), (render_document(comparison), escape_latex), (markdown, escape_paragraph)]
+    for text, escape in forms:
+        assert all(text.count(escape(entry.text)) == 1 for entry in comparison.legend)
+
+
+@pytest.mark.slow
+@needs_chromium
+@pytest.mark.parametrize(
+    ("study", "datasets", "folds"), [("runs", ("videoemotion8",), 1), ("comparison", ("ekman6", "videoemotion8"), 2)]
+)
+def test_no_table_of_a_page_of_1200_pixels_scrolls_sideways(study, datasets, folds, tmp_path):
+    arms = TWELVE_ARMS if len(datasets) == 1 else STUDIES[study][0].arms
+    for dataset in datasets:
+        for arm in arms:
+            for fold in DATASETS[dataset].info.folds[:folds]:
+                for seed in range(2):
+                    make_run(tmp_path, arm, dataset, fold=fold, seed=seed, clips=60)
+    for name in (study, "paper") if len(datasets) == 1 else (study, "ablation"):
+        report = report_of(tmp_path, name)
+        page = tmp_path / f"{name}.html"
+        page.write_text(render_page(report, dict.fromkeys(names(report), RenderedFigure("image/png", b""))))
+        with chromium() as browser:
+            browser.view(1200, 900)
+            browser.open(page)
+            assert browser.evaluate("document.documentElement.scrollWidth") <= 1200
+            wide = "[...document.querySelectorAll('.grid')].filter(g => g.scrollWidth > g.clientWidth).map(g => g.id)"
+            assert browser.evaluate(wide) == []
 
 
 def test_percents_are_percents(comparison):
@@ -76,7 +145,7 @@ def test_the_points_of_the_figure_of_scores_are_the_cells_of_the_table(compariso
         assert cells[f"comparison_scores/{row['label']}/{titles[row['group']]}/acc_e"] == row["mean"]
 
 
-def test_a_report_on_two_classes_of_ones_own_has_all_but_the_radar_and_can_be_drawn(tmp_path):
+def test_a_report_on_a_custom_data_set_of_two_classes_has_all_figures_but_the_radar(tmp_path):
     for arm in ("mbt", "mart"):
         for seed in range(2):
             make_run(tmp_path, arm, card=TWO, seed=seed, clips=60)
@@ -125,7 +194,7 @@ def test_a_data_set_on_which_all_failed_is_in_tables_and_in_no_figure(tmp_path):
 
 
 def test_lines_of_one_arm_that_differ_in_what_was_set_are_all_in_a_report_of_any_runs(tmp_path):
-    """The table of what parts are worth has one line an arm, and so cannot have them."""
+    """Check that there is no ablation table, which has one row for each arm."""
     for epochs in (3, 5):
         for arm in ("mbt", "mart"):
             make_run(tmp_path, arm, clips=60, set={"epochs": epochs})
@@ -160,10 +229,10 @@ def test_methods_are_ranked_over_five_data_sets():
     picture.draw()
 
 
-def test_methods_are_not_ranked_where_there_are_too_few_data_sets_and_it_is_said():
+def test_methods_are_not_ranked_on_too_few_data_sets_and_the_report_says_why():
     assert make_rank_figure(part(ranked("majority", "mbt", "mart", datasets=("ekman6",)))) == ([], "")
     pictures, why = make_rank_figure(part(ranked("majority", "mbt", "mart", datasets=("ekman6", "perr"))))
-    assert pictures == [] and why.startswith("No critical-difference diagram: ") and "5 data sets, not 2" in why
+    assert pictures == [] and why.startswith("No critical-difference diagram: ") and why.endswith("(here 3 and 2).")
 
 
 def test_only_complete_lines_whose_epoch_val_chose_are_ranked():

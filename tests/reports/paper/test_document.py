@@ -51,7 +51,8 @@ def test_macros_come_first_and_details_last_and_every_section_has_its_heading(re
     assert text.index(r"\input{macros}") < text.index(r"\begin{document}") < text.index(r"\input{details}")
     assert text.rstrip().endswith(r"\end{document}") and text.count(r"\input{details}") == 1
     headings = re.findall(r"\\section\*\{([^}]*)\}", text)
-    assert headings == [report.title, *(section.title for section in report.sections), "Implementation details"]
+    last = ["How to read this report", "Implementation details"]
+    assert headings == [report.title, *(section.title for section in report.sections), *last]
 
 
 def test_figures_have_unique_labels(report):

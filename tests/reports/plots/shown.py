@@ -1,4 +1,4 @@
-"""What stands in a figure, and examples of every kind of figure with foreign names."""
+"""Text and lines of a figure, and examples of every kind of figure with unusual names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FIVE = ("Ekman-6", "VideoEmotion-8", "PERR", "IEMOCAP", "Aff-Wild2")
 
 
 def texts(figure):
-    """Every text that is seen."""
+    """Return every visible text."""
     unseen = set()
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
@@ -32,17 +32,17 @@ def texts(figure):
 
 
 def words(figure):
-    """All that can be read, line breaks as nothing."""
+    """Return all text, without line breaks."""
     return {text.get_text().replace("\n", "").replace(" ", "") for text in texts(figure)}
 
 
 def told(figure, name):
-    """Whether a name stands somewhere, be it wrapped."""
+    """Return whether a name is in the figure, possibly wrapped."""
     return any(name.replace(" ", "") in word for word in words(figure))
 
 
 def lines(axes, gid):
-    """The (x, y) of each line of that name, in the order drawn."""
+    """Return the (x, y) of each line with this name, in drawing order."""
     return [
         (list(map(float, line.get_xdata())), list(map(float, line.get_ydata())))
         for line in axes.get_lines()

@@ -63,5 +63,5 @@ def test_an_arm_that_a_data_set_lacks_is_told():
 
 def test_a_label_twice_in_a_kind_is_refused():
     one = DifferencePoint("a", "g", 1.0, None, None, ())
-    with pytest.raises(ValueError, match="g / a / none is there twice"):
+    with pytest.raises(ValueError, match="g / a / none occurs twice"):
         differences.draw_differences(DifferencePlot("mart", "Acc E", (one, one)))

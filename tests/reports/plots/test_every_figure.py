@@ -21,7 +21,7 @@ DRAWN: dict[tuple[str, str], Figure] = {}
 
 
 def drawn(name, shape):
-    """The figure; each is drawn once for all tests, none of which changes it."""
+    """Return the figure; each is drawn once for all tests, which do not change it."""
     if (name, shape) not in DRAWN:
         draw, _, make = FIGURES[name]
         DRAWN[name, shape] = draw(make(*SHAPES[shape], sample=shape == "foreign"))

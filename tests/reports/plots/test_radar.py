@@ -24,7 +24,7 @@ def test_polygons_go_round_once_through_the_values_of_the_rows_and_close():
             assert values == pytest.approx([*given, given[0]], nan_ok=True)
 
 
-def test_the_first_class_stands_on_top_and_the_others_clockwise():
+def test_the_first_class_is_on_top_and_the_others_clockwise():
     axes = radar.draw_radar(one(10.0, 20.0, 30.0, 40.0)).axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == list(CLASSES)
     assert axes.get_theta_offset() == pytest.approx(math.pi / 2) and axes.get_theta_direction() == -1
@@ -50,7 +50,7 @@ def test_lines_differ_in_dashes_and_marks_too():
     [
         (one(10.0, 20.0), "mart has 2 values"),
         (RadarPlot((RadarPanel("g", ("a", "b"), (RadarPolygon("mart", (1.0, 2.0)),)),)), "3 classes or more"),
-        (RadarPlot((RadarPanel("g", CLASSES, ()),)), "and a ring"),
+        (RadarPlot((RadarPanel("g", CLASSES, ()),)), "and a polygon"),
     ],
 )
 def test_what_makes_no_polygon_is_refused(data, words):

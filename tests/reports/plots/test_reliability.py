@@ -22,12 +22,12 @@ def test_bins_are_drawn_where_the_rows_say_and_more_clips_make_a_larger_mark():
             assert sorted(marks.get_sizes()) == list(marks.get_sizes()) and len(set(marks.get_sizes())) == 4
 
 
-def test_the_diagonal_is_there_and_both_axes_are_alike():
+def test_the_diagonal_is_drawn_and_both_axes_are_equal():
     axes = reliability.draw_reliability(reliabilities_of(("a",), ("g",))).axes[0]
     assert lines(axes, "diagonal") == [([0, 100], [0, 100])] and axes.get_xlim() == axes.get_ylim()
 
 
-def test_a_single_panel_tells_the_calibration_errors():
+def test_a_single_panel_prints_the_calibration_errors():
     assert told(reliability.draw_reliability(reliabilities_of(("a",), ("g",))), "a: ECE 5.0 %")
     assert not told(reliability.draw_reliability(reliabilities_of(("a",), ("g", "h"))), "ECE")
 

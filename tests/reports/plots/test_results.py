@@ -20,7 +20,7 @@ def test_means_intervals_and_runs_are_drawn_where_the_rows_say():
         assert [x for x, _ in lines(axes, "runs")] == [[row["run 1"], row["run 2"]] for row in rows]
 
 
-def test_labels_stand_in_the_order_given_from_top_to_bottom_beside_their_marks():
+def test_labels_are_in_the_order_given_from_top_to_bottom_next_to_their_marks():
     figure = results.draw_scores(results_of(("b", "a", "c"), ("second", "first")))
     axes = figure.axes[0]
     assert names(axes) == ["b", "a", "c"]
@@ -30,7 +30,7 @@ def test_labels_stand_in_the_order_given_from_top_to_bottom_beside_their_marks()
 def test_a_flagged_score_is_hollow_and_the_legend_says_so():
     figure = results.draw_scores(results_of(("a", "b"), ("g",)))
     fills = [line.get_markerfacecolor() for line in figure.axes[0].get_lines() if line.get_gid() == "mean"]
-    assert fills[0] != "white" and fills[1] == "white" and told(figure, "flagged")
+    assert fills[0] != "white" and fills[1] == "white" and told(figure, "not ranked")
     assert [row["flagged"] for row in results.tabulate_scores(results_of(("a", "b"), ("g",)))] == ["", "flagged"]
 
 
@@ -40,7 +40,7 @@ def test_one_run_has_no_interval_and_no_legend():
     assert figure.legends == []
 
 
-def test_a_missing_cell_is_told_and_is_no_row():
+def test_a_missing_cell_is_marked_and_is_no_row():
     data = ScorePlot(
         "Acc E", (ScorePoint("a", "g", 5.0, 4.0, 6.0, ()), ScorePoint("b", "h", 5.0, 4.0, 6.0, (4.0, 6.0)))
     )
@@ -57,7 +57,7 @@ def test_every_value_lies_within_its_panel():
             assert all(left < x < right for line in lines(axes, name) for x in line[0])
 
 
-def test_more_groups_than_fit_abreast_are_stacked():
+def test_more_groups_than_fit_in_a_row_are_stacked():
     figure = results.draw_scores(results_of(("a",), [f"set {place}" for place in range(7)]))
     assert len(figure.axes) == 7
     assert len({round(axes.get_position().y0, 3) for axes in figure.axes}) == 2
@@ -65,5 +65,5 @@ def test_more_groups_than_fit_abreast_are_stacked():
 
 def test_a_label_twice_in_a_group_is_refused():
     point = ScorePoint("a", "g", 5.0, None, None, ())
-    with pytest.raises(ValueError, match="g / a is there twice"):
+    with pytest.raises(ValueError, match="g / a occurs twice"):
         results.draw_scores(ScorePlot("Acc E", (point, point)))

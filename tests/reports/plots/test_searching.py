@@ -35,7 +35,7 @@ def test_each_value_is_a_dot_and_each_trial_without_one_a_cross_at_the_bottom():
         assert min(above) > searching.FAILED_STRIP and max(above) < 1
 
 
-def test_the_legend_tells_what_crosses_are_only_where_there_are_some():
+def test_the_legend_explains_crosses_only_where_there_are_some():
     assert told(searching.draw_searches(SearchPlot("val Acc E", (search_of("a"),))), "failed or pruned")
     clean = SearchCurve("a", (0.1, 0.2), (30.0, 31.0))
     figure = searching.draw_searches(SearchPlot("val Acc E", (clean,)))
@@ -49,7 +49,7 @@ def test_a_search_whose_trials_all_failed_is_crosses_alone():
     assert [row["best"] for row in searching.tabulate_searches(SearchPlot("", (failed,)))] == [None, None]
 
 
-def test_many_searches_are_spread_over_panels_of_one_scale_and_none_is_lost():
+def test_many_searches_are_spread_over_panels_of_one_scale_and_none_is_missing():
     axes = searching.draw_searches(searches_of(MANY, ())).axes
     assert len(axes) == 4 and len({one.get_ylim() for one in axes}) == 1
     assert sum(len(lines(one, "best")) for one in axes[::2]) == len(MANY)

@@ -48,7 +48,7 @@ def test_two_figures_in_a_page_share_no_name():
     assert named[0] and named[1] and not named[0] & named[1]
 
 
-def test_48_lines_are_told_apart_in_colour_and_the_lines_of_a_panel_in_grey():
+def test_48_lines_differ_in_colour_and_the_lines_of_a_panel_in_grey():
     looks = [style.get_line_style(place) for place in range(48)]
     assert len({(look["color"], look["linestyle"]) for look in looks}) == 48
     for start in range(0, 48, 8):
@@ -89,6 +89,6 @@ def test_parts_keep_the_order_and_are_as_few_as_can_be(count, most):
     assert max(map(len, parts)) <= most and len(parts) == -(-count // most)
 
 
-def test_control_characters_in_a_name_are_spelt_out():
+def test_control_characters_in_a_name_are_escaped():
     assert style.wrap_text("a\x07b \udce9", 40) == "a\\x07b \\udce9"
     assert style.measure_text_width("\x07") == style.measure_text_width("\\x07") > 0

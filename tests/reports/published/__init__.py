@@ -1,1 +1,1 @@
-"""Tests of what is printed elsewhere."""
+"""Tests of published numbers."""

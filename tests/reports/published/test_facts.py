@@ -1,4 +1,4 @@
-"""What the paper prints is what was copied from it, and stands beside ours unmarked and unranked."""
+"""Published numbers are those of the paper, and are next to ours without marks and ranks."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ COPIED = {
         {"pixel": "mart-target-pixel", "hog": "mart-target-hog", "clip": "mart-target-clip", "distribution": "mart"},
     ),
 }
-"""Our table -> the paper's, and its lines by ours."""
+"""Our table -> the paper's table, and its rows by ours."""
 
 
 @pytest.fixture(scope="module")
 def copied() -> dict:
     path: Path = ROOT.parent / "shared" / "published.json"
     if not path.is_file():
-        pytest.skip("no copy of the paper's tables (../shared/published.json) beside the checkout")
+        pytest.skip("no copy of the paper's tables (../shared/published.json) next to the checkout")
     return json.loads(path.read_text())
 
 
@@ -107,7 +107,7 @@ def test_footnotes_are_of_cells_that_are_printed():
             assert column in table.rows[method]
 
 
-def test_a_footnote_that_tells_numbers_stands_at_these():
+def test_a_footnote_with_numbers_is_at_the_cells_of_these_numbers():
     told = 0
     for table in PAPER.tables.values():
         for cell, notes in table.footnotes.items():
@@ -138,7 +138,7 @@ def made(frame, kind):
 
 
 @pytest.mark.parametrize("kind", PAPER.tables)
-def test_published_numbers_and_footnotes_stand_at_their_cells(kind, frame):
+def test_published_numbers_and_footnotes_are_in_their_cells(kind, frame):
     _, grid = made(frame, kind)
     table, seen = PAPER.tables[kind], 0
     for name, cell in grid.iter_cells():
@@ -157,13 +157,13 @@ def test_published_numbers_and_footnotes_stand_at_their_cells(kind, frame):
 
 
 @pytest.mark.parametrize("kind", PAPER.tables)
-def test_published_numbers_are_never_marked_and_ours_beside_them_neither(kind, frame):
+def test_neither_published_numbers_nor_ours_next_to_them_are_marked(kind, frame):
     ours, grid = made(frame, kind)
     assert any(cell.mark for _, cell in ours.iter_cells()) and not any(cell.mark for _, cell in grid.iter_cells())
 
 
 @pytest.mark.parametrize("kind", PAPER.tables)
-def test_ours_and_the_gap_stand_below_each_line_that_we_have_in_the_papers_order(kind, frame):
+def test_ours_and_the_gap_are_below_each_row_that_we_have_in_the_order_of_the_paper(kind, frame):
     _, grid = made(frame, kind)
     mine = {label for label in frame.labels if label in PAPER.tables[kind].rows}
     expected = []
@@ -207,9 +207,9 @@ def test_failed_runs_have_no_gap():
     assert cells["published/gap/mart/ekman6/acc_e"].text == "–"
 
 
-def test_elsewhere_is_told_of_the_data_sets_that_are_there(frame):
+def test_other_papers_are_listed_for_the_data_sets_of_the_runs(frame):
     _, grid = made(frame, "scores")
-    assert len(grid.notes) == 2 and grid.notes[1].startswith("Ekman-6, elsewhere:") and "1:1" in grid.notes[1]
+    assert len(grid.notes) == 2 and grid.notes[1].startswith("Ekman-6, in other papers:") and "1:1" in grid.notes[1]
 
 
 def test_nothing_is_printed_for_data_or_tables_that_the_paper_does_not_have(frame):

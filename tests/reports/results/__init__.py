@@ -1,1 +1,1 @@
-"""Tests of the runs that a report is about."""
+"""Tests of the runs of a report."""

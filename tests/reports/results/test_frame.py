@@ -1,4 +1,4 @@
-"""Lines, pools and pairs: which runs stand together, and which differ by the arm alone."""
+"""Rows, groups and pairs of runs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ import reports.runs as predicted
 from reports.comparisons import compare_family, compare_with_reference, mean_over_folds
 from reports.runs import PredictionCache, StudyResults, count_expected_runs, pair_runs, slugify
 from reports.tables.columns import describe_missing_runs
-from tests.reports.tables import anew
+from tests.reports.tables import recompute
 from tests.reports.tables.by_hand import TWO, accuracy, by_hand, frame_of, read, right
 from tests.reports.tables.cases import EIGHT, SEEDS
 
 
 def bare(arm="mart", seed=0, fold=0, **told):
-    """A finished run without files."""
+    """Return a finished run without files."""
     return by_hand(None, arm, seed, fold, files=False, **told)
 
 
@@ -28,7 +28,7 @@ def cells(pairs):
     return [(one.record.spec.fold, one.record.spec.seed) for one, _ in pairs]
 
 
-def test_a_pool_has_its_finished_runs_by_fold_and_seed_and_counts_what_is_wanted():
+def test_a_group_has_its_finished_runs_by_fold_and_seed_and_counts_expected_ones():
     runs = [bare(seed=2), bare(seed=0), bare(seed=1, error="x"), bare(seed=0, fold=1), bare("mbt", 5)]
     (pool, other) = frame_of(*runs).group_by_label("ekman6")
     assert [(r.record.spec.fold, r.record.spec.seed) for r in pool.runs] == [(0, 0), (0, 2), (1, 0)]
@@ -36,12 +36,12 @@ def test_a_pool_has_its_finished_runs_by_fold_and_seed_and_counts_what_is_wanted
     assert [describe_missing_runs(None, one) for one in (pool, other)] == [" (3/8 runs)", " (1/8 runs)"]
 
 
-def test_a_pool_wants_at_least_what_it_has():
+def test_a_group_expects_at_least_the_runs_that_it_has():
     (pool,) = frame_of(bare(seed=0), bare(seed=1), wanted={}).group_by_label("ekman6")
     assert pool.is_complete and pool.expected == 2 and describe_missing_runs(None, pool) == ""
 
 
-def test_what_is_wanted_is_every_seed_on_every_fold_that_any_arm_has_or_that_was_asked_for():
+def test_expected_runs_are_every_seed_on_every_fold_that_any_arm_has_or_that_was_requested():
     runs = [bare(seed=0), bare("mbt", 1), bare("mbt", 1, error="x"), bare(card=TWO)]
     assert count_expected_runs(runs) == {"ekman6": 2, "clips": 1}
     assert count_expected_runs(runs, {"ekman6": {(0, 0), (0, 7)}, "perr": {(0, 0)}}) == {"ekman6": 3, "clips": 1}
@@ -93,13 +93,13 @@ def test_folds_that_test_other_clips_share_training_clips_and_are_corrected_and_
     ]
     frame = frame_of(*runs)
     (found,) = compare_with_reference(frame, "mart", PredictionCache())
-    gains = anew.gains(frame.runs_of("mbt"), frame.runs_of("mart"))
+    gains = recompute.gains(frame.runs_of("mbt"), frame.runs_of("mart"))
     assert (
         found.differences == pytest.approx(tuple(gains))
         and found.paired_test.n_pairs == 3
         and found.paired_test.is_corrected
     )
-    mean, low, high, error = anew.interval(gains, overlap=60 / 200)
+    mean, low, high, error = recompute.interval(gains, overlap=60 / 200)
     assert (found.paired_test.low, found.paired_test.high) == pytest.approx((low, high))
     assert found.paired_test.p == pytest.approx(2 * stats.t.sf(abs(mean) / error, 2))
     first, second = (
@@ -108,7 +108,7 @@ def test_folds_that_test_other_clips_share_training_clips_and_are_corrected_and_
         )
         for arm in ("mbt", "mart")
     )
-    each = [anew.mcnemar(int((a & ~b).sum()), int((~a & b).sum())) for a, b in zip(first, second, strict=True)]
+    each = [recompute.mcnemar(int((a & ~b).sum()), int((~a & b).sum())) for a, b in zip(first, second, strict=True)]
     assert found.mcnemar_p == pytest.approx(min(1.0, 2 * float(np.median(each))))
 
 
@@ -127,8 +127,10 @@ def test_a_family_is_adjusted_for_all_its_data_sets_and_only_for_those(tmp_path)
         ("clips", "mbt"),
         ("clips", "probe"),
     ]
-    assert [one.adjusted_p for one in found] == pytest.approx(anew.holm([one.paired_test.p for one in found]))
-    assert [one.adjusted_clip_p for one in found] == pytest.approx(anew.holm([one.clip_interval.p for one in found]))
+    assert [one.adjusted_p for one in found] == pytest.approx(recompute.holm([one.paired_test.p for one in found]))
+    assert [one.adjusted_clip_p for one in found] == pytest.approx(
+        recompute.holm([one.clip_interval.p for one in found])
+    )
     (alone,) = compare_family(frame.for_dataset("clips"), [("mbt", "mart")], PredictionCache())
     assert alone.adjusted_p == alone.paired_test.p and alone.adjusted_clip_p == alone.clip_interval.p
 
@@ -155,7 +157,7 @@ def test_seeds_that_were_tested_on_other_clips_have_no_test_by_clips(tmp_path):
     assert found.paired_test.n_pairs == 2 and found.clip_interval is None and found.mcnemar_p is None
 
 
-def test_clips_of_several_folds_stand_one_after_the_other_a_row_a_seed(tmp_path):
+def test_clips_of_several_folds_are_concatenated_in_a_row_for_each_seed(tmp_path):
     runs = [by_hand(tmp_path, "mart", seed, fold, card=EIGHT) for fold in (2, 1) for seed in (0, 1)]
     found = PredictionCache().pair_predictions(runs)
     assert found.correct.shape == (2, 120)
@@ -193,7 +195,7 @@ def test_scores_in_percent_are_those_of_the_record(tmp_path):
     assert run.get_percent("acc_e") == pytest.approx(accuracy(run)) and run.get_percent("nothing") is None
 
 
-def test_a_line_is_named_by_its_arm_and_what_tells_it_apart():
+def test_a_row_is_named_by_its_arm_and_a_distinguishing_suffix():
     assert bare().label == "mart" and bare(run={"label_suffix": "epochs=2"}).label == "mart (epochs=2)"
     runs = [bare(run={"label_suffix": "shared"}), bare(seed=1, run={"label_suffix": "per-arm"}), bare("mbt")]
     part = StudyResults("ablation", "?", "scores", "mart", (), frame_of(*runs))
@@ -220,7 +222,7 @@ def test_names_of_data_that_differ_have_files_that_differ():
     assert len({slugify(name) for name in names}) == len(names)
 
 
-def test_data_sets_of_one_title_are_told_apart_by_their_names():
+def test_data_sets_of_one_title_are_distinguished_by_their_names():
     other = replace(TWO, name="other")
     frame = frame_of(bare(card=TWO), bare(card=other), bare())
     assert frame.dataset_titles == {"clips": "Own clips (clips)", "other": "Own clips (other)", "ekman6": "Ekman-6"}

@@ -1,4 +1,4 @@
-"""What is mixed in a table is said above it, with the lines it is about, and nothing else is."""
+"""Warnings above a table name what is inconsistent and the rows concerned, and nothing else."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def spec(**values):
 
 
 def mixed(*told):
-    """Of sentences on what is mixed: of what, and for each value its lines and how many runs they have."""
+    """Parse warnings on mixtures: name -> value -> its rows and number of runs."""
     groups = re.compile(r"([^\s:]+) \(([^()]*(?:\([^()]*\))?[^()]*): (\d+) runs?\)")
     assert all(text.startswith("MIXED ") for text in told)
     return [
@@ -30,18 +30,18 @@ def mixed(*told):
     ]
 
 
-def test_runs_that_have_all_in_common_need_no_word():
+def test_consistent_runs_have_no_warning():
     assert find_inconsistencies([run("mbt"), run("mart"), run("mart", 1), run("mart", card=TWO)]) == ()
     assert find_inconsistencies([]) == ()
 
 
-def test_a_run_on_the_sample_is_told():
+def test_a_run_on_the_sample_is_reported():
     assert find_inconsistencies([run(**spec(data="sample"))]) == (SAMPLE_WARNING,)
     assert "BUILT-IN SAMPLE" in SAMPLE_WARNING
 
 
 @pytest.mark.parametrize(("protocol", "told"), [("clean", ()), ("refit", ()), ("best-on-test", (ON_TEST_WARNING,))])
-def test_a_run_whose_epoch_test_chose_is_told(protocol, told):
+def test_a_best_on_test_run_is_reported(protocol, told):
     assert find_inconsistencies([run("mbt"), run(**spec(protocol=protocol))]) == told
 
 
@@ -60,7 +60,7 @@ def test_a_line_of_the_papers_sizes_without_published_weights_is_named(preset, c
     assert [("FROM SCRATCH" in line, "(mart)" in line) for line in told] == [(True, True)] * scratch
 
 
-def test_presets_commits_and_versions_are_told_with_the_lines_that_have_each():
+def test_presets_commits_and_versions_are_listed_with_their_rows():
     runs = [run("mbt"), run("mart"), run("mart", 1, record={"preset": "paper"})]
     assert mixed(*find_inconsistencies(runs)) == [("presets", ("quick", "mbt, mart", "2"), ("paper", "mart", "1"))]
     runs = [run("mbt"), run("mart", provenance={"commit": "abcdef0123456789"})]
@@ -80,7 +80,7 @@ def test_runs_of_changed_code_are_counted_and_named():
 
 
 @pytest.mark.parametrize("what", ["split", "content"])
-def test_fingerprints_that_differ_for_one_fold_and_seed_are_told(what):
+def test_fingerprints_that_differ_for_one_fold_and_seed_are_reported(what):
     first = spec(**{what: what[0] * 64})
     (told,) = find_inconsistencies([run("mbt", **first), run("mart", **spec(**{what: "a" * 64}))])
     groups = ((what[0] * 8, "mbt", "1"), ("aaaaaaaa", "mart", "1"))
@@ -105,7 +105,7 @@ def test_content_may_differ_between_methods_that_open_clips_in_other_sizes_and_a
     assert len(find_inconsistencies(pair)) == 1 and "split" in find_inconsistencies(pair)[0]
 
 
-def test_only_places_that_are_mixed_are_told_of():
+def test_only_places_that_are_mixed_are_listed():
     runs = [run("mbt"), run("mart"), run("probe", 1), run("mbt", 1), run("mart", 1, **spec(split="a" * 64))]
     groups = (("ffffffff", "probe, mbt", "2"), ("aaaaaaaa", "mart", "1"))
     assert mixed(*find_inconsistencies(runs)) == [("fingerprints of split on Ekman-6", *groups)]
@@ -117,7 +117,7 @@ def test_many_lines_are_named_in_part():
     assert many == ("quick", "arm0, arm1, arm2, arm3 and 3 more", "7") and one == ("paper", "mart", "1")
 
 
-def test_all_of_it_is_told_at_once():
+def test_all_inconsistencies_are_reported_together():
     config = {**WEIGHTS, "lr": 0.1}
     odd = {"config": config, "record": {"preset": "paper"}, "provenance": {"commit": "b" * 40, "torch": "3"}}
     made = spec(data="sample", protocol="best-on-test")["spec"]

@@ -1,1 +1,1 @@
-"""Promises of the statistics."""
+"""Tests of the statistics."""

@@ -1,4 +1,4 @@
-"""The mean over data sets: each counts the same, and its interval is that of new runs."""
+"""Mean over data sets: data sets count equally, and the interval is that of new runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_order_of_seeds_changes_nothing(scores, random):
     assert mean_over_datasets(mixed, draws=50) == mean_over_datasets(scores, draws=50)
 
 
-def test_intervals_of_ten_runs_hold_the_truth():
+def test_intervals_of_ten_runs_contain_the_true_value():
     rng, held = np.random.default_rng(0), []
     truth = np.array([[60.0], [50.0], [70.0], [20.0]])
     for seed in range(500):
@@ -69,10 +69,10 @@ def test_an_overlap_is_a_share(overlap):
 @pytest.mark.parametrize("runs", [1, MIN_RUNS - 1])
 def test_too_few_runs_on_one_data_set_give_a_mean_and_say_why_no_interval(runs):
     found = mean_over_datasets([*SCORES, [50.0, 51.0, 52.0, 53.0][:runs]])
-    assert (found.low, found.high) == (None, None) and f"not {runs}" in found.reason and math.isfinite(found.mean)
+    assert (found.low, found.high) == (None, None) and f"here {runs}" in found.reason and math.isfinite(found.mean)
 
 
-def test_runs_that_do_not_differ_tell_no_interval():
+def test_runs_that_do_not_differ_have_no_interval():
     found = mean_over_datasets([[16.7] * 5, [20.0] * 5])
     assert found.mean == pytest.approx(18.35) and found.low is None and "do not differ" in found.reason
 

@@ -16,7 +16,7 @@ SOME = settings(deadline=None, max_examples=50)
 
 
 def logits(confidence: list[float]) -> np.ndarray:
-    """Scores of two classes; the first has this probability."""
+    """Return scores of two classes, the first with this probability."""
     share = np.array(confidence)
     return np.stack([np.log(share), np.log(1 - share)], axis=1)
 

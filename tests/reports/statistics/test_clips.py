@@ -1,4 +1,4 @@
-"""Clips: bootstraps that hold the truth as often as they say, and exact tests of discordant clips."""
+"""Tests by clips: coverage of bootstrap intervals, and exact tests of discordant clips."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def runs(seed: int, share: float = 0.6, count: int = 3, clips: int = N) -> np.nd
 def clustered(
     rng: np.random.Generator, groups: int, size: int, spread: float
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Two runs of each of two methods; which method is better depends on the video. No difference over all videos."""
+    """Return two runs of each of two methods, whose difference varies by video and is 0 over all videos."""
     hard, better = rng.normal(0, 1, groups), rng.normal(0, spread, groups)
     chance = [np.repeat(1 / (1 + np.exp(-hard - sign * better)), size) for sign in (1, -1)]
     a, b = (rng.random((2, groups * size)) < share for share in chance)
@@ -93,7 +93,9 @@ def test_p_agrees_with_the_interval():
     found = [
         compute_accuracy_difference(runs(seed, 0.6), runs(seed + 500, 0.5), VIDEOS, draws=499) for seed in range(40)
     ]
-    clear = [interval for interval in found if not 0.03 < interval.p < 0.07]  # nearer, quantiles and counts may part
+    clear = [
+        interval for interval in found if not 0.03 < interval.p < 0.07
+    ]  # nearer, quantiles and counts may disagree
     assert {interval.p < 0.05 for interval in clear} == {True, False}
     assert all((interval.low > 0 or interval.high < 0) == (interval.p < 0.05) for interval in clear)
 
@@ -102,7 +104,7 @@ def test_draws_that_all_agree_give_a_small_p_but_never_0():
     assert compute_accuracy_difference(runs(0, 0.9), runs(1, 0.1), VIDEOS, draws=199).p == 2 / 200
 
 
-def test_intervals_over_videos_hold_the_truth_and_those_over_their_clips_do_not():
+def test_intervals_over_videos_contain_the_true_value_and_those_over_their_clips_do_not():
     rng, by_video, by_clip = np.random.default_rng(0), [], []
     for seed in range(250):
         a, b, videos = clustered(rng, groups=40, size=10, spread=0.8)
@@ -121,7 +123,7 @@ def test_no_difference_over_videos_is_found_in_about_one_case_of_twenty():
     assert np.mean(found) < 0.1
 
 
-def test_intervals_of_a_score_hold_the_truth():
+def test_intervals_of_a_score_contain_the_true_value():
     rng, held = np.random.default_rng(0), []
     labels = np.repeat([0, 1, 2], [60, 30, 10])
     chance = np.array([0.9, 0.6, 0.2])
@@ -149,7 +151,7 @@ def test_resampling_within_classes_leaves_out_how_classes_differ():
 
 
 def test_videos_of_several_clips_are_the_unit_of_a_score():
-    right = np.repeat(runs(0, 0.5, 1, 20), 10, axis=1)  # all clips of a video are alike
+    right = np.repeat(runs(0, 0.5, 1, 20), 10, axis=1)  # all clips of a video are equal
     videos = [str(index // 10) for index in range(200)]
     labels = np.zeros(200, int)
     wide, narrow = (
@@ -160,7 +162,7 @@ def test_videos_of_several_clips_are_the_unit_of_a_score():
 
 @pytest.mark.parametrize("classes", [np.arange(12), np.r_[0, np.ones(11, int)], np.r_[0, 1, np.full(10, 2)]])
 def test_classes_of_a_single_video_vary_too(classes):
-    right = np.array([[True, *[False] * 11]])  # the only right clip is alone in its class
+    right = np.array([[True, *[False] * 11]])  # the only correct clip is alone in its class
     found = compute_accuracy_interval(right, classes, [str(index) for index in range(12)])
     assert found.low == 0 and found.high > found.mean
 
@@ -243,7 +245,7 @@ def test_clips_groups_and_labels_that_do_not_match_are_refused():
     for ask in (lambda: compute_accuracy_difference(a, a[:2], VIDEOS), lambda: mcnemar_test(a, a[:, :-1])):
         with pytest.raises(ValueError, match="equal shapes"):
             ask()
-    with pytest.raises(ValueError, match="names of groups"):
+    with pytest.raises(ValueError, match="groups: "):
         compute_accuracy_difference(a, a, VIDEOS[1:])
     with pytest.raises(ValueError, match="labels"):
         compute_accuracy_interval(a, [0, 1], VIDEOS)

@@ -1,4 +1,4 @@
-"""Families of tests: Holm's adjustment, and stars that cannot be reached by too few runs."""
+"""Families of tests: Holm's adjustment, and stars that too few runs cannot reach."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_what_is_no_probability_is_refused(bad):
     ("p", "given"),
     [(None, ""), (1.0, ""), (0.051, ""), (0.05, "*"), (0.011, "*"), (0.01, "**"), (0.001, "***"), (0.0, "***")],
 )
-def test_stars_stand_for_their_levels(p, given):
+def test_stars_are_of_their_levels(p, given):
     assert format_significance_stars(p, smallest=0.0) == given
 
 

@@ -1,4 +1,4 @@
-"""Paired runs: exact tests of few pairs, corrected ones of overlapping lists, and what too few pairs cannot tell."""
+"""Paired runs: exact tests of few pairs, corrected tests of overlapping folds, and limits of few pairs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OVERLAPS = st.sampled_from([None, 0.5])
 
 
 def enumerated(differences: list[float]) -> float:
-    """Two-sided signed-rank p, by going through every choice of signs in whole numbers."""
+    """Return the two-sided signed-rank p by enumerating all signs in integers."""
     sizes = sorted(round(abs(value) * 10) for value in differences if value)
     twice = [2 * sizes.index(size) + sizes.count(size) + 1 for size in sizes]  # twice the mean rank
     signed = sorted(((round(abs(value) * 10), value > 0) for value in differences if value), key=lambda pair: pair[0])
@@ -138,7 +138,7 @@ def test_overlap_widens_the_interval_and_the_detectable_difference():
 
 
 @pytest.mark.parametrize("overlap", [None, 0.5])
-def test_one_pair_tells_its_difference_and_nothing_else(overlap):
+def test_one_pair_has_a_difference_and_nothing_else(overlap):
     found = compare_pairs([2.5], overlap)
     assert (found.n_pairs, found.mean, found.p, found.smallest_p) == (1, 2.5, 1.0, 1.0)
     assert (found.std, found.low, found.high, found.detectable_difference) == (None,) * 4

@@ -1,4 +1,4 @@
-"""Ranks over data sets: Demsar's numbers, and when they are not carried."""
+"""Ranks over data sets: Demsar's numbers, and when ranks are not comparable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from scipy import stats
 from reports.statistics import compute_mean_ranks, draw_critical_differences
 
 SOME = settings(deadline=None, max_examples=50)
-FOUR = {  # neighbours are too close to be told apart
+FOUR = {  # neighbours do not differ significantly
     "mart": [80.0, 70.0, 60.0, 75.0, 66.0, 81.0, 64.0, 72.0],
     "mbt": [78.0, 69.0, 57.0, 70.0, 65.0, 79.0, 60.0, 70.0],
     "probe": [70.0, 60.0, 50.0, 66.0, 60.0, 70.0, 55.0, 61.0],
@@ -64,7 +64,7 @@ def test_the_order_of_data_sets_and_of_methods_changes_no_rank(rows, random):
     assert sum(found.ranks) == pytest.approx(len(rows) * (len(rows) + 1) / 2)
 
 
-def test_methods_that_are_all_alike_have_p_1():
+def test_methods_with_equal_scores_have_p_1():
     found = compute_mean_ranks({name: [50.0] * 6 for name in "abc"})
     assert found.friedman_p == 1 and found.ranks == (2, 2, 2) and np.ravel(found.nemenyi_p) == pytest.approx(1)
 
@@ -78,26 +78,20 @@ def test_two_methods_differ_by_nemenyi_where_their_ranks_are_further_apart_than_
 @pytest.mark.parametrize(
     ("k", "n", "carried"), [(3, 5, True), (10, 5, True), (3, 4, False), (2, 9, False), (1, 9, False)]
 )
-def test_ranks_are_carried_by_three_methods_on_five_data_sets(k, n, carried):
+def test_ranks_need_three_methods_on_five_data_sets(k, n, carried):
     found = compute_mean_ranks({f"m{index}": [float(index)] * n for index in range(k)})
     assert found.are_comparable is carried and bool(found.reason) is not carried and bool(found.nemenyi_p) is carried
     if not carried:
-        assert (f"5 data sets, not {n}" in found.reason) is (n < 5) and (f"3 methods, not {k}" in found.reason) is (
-            k < 3
-        )
+        assert found.reason == f"needs at least 3 methods and 5 data sets (here {k} and {n})."
 
 
-def test_ranks_that_cannot_differ_enough_say_so_in_numbers():
+def test_ranks_on_too_few_data_sets_have_a_critical_difference_but_no_comparison():
     found = compute_mean_ranks({"a": [3.0, 3.0], "b": [2.0, 2.0], "c": [1.0, 1.0]})
     assert found.critical_difference == pytest.approx(2.343, abs=1e-3)
-    assert re.findall(r"\d+(?:\.\d+)?", found.reason)[-3:] == [
-        "3",
-        "2",
-        "2.34",
-    ]  # methods, widest and needed difference
+    assert not found.are_comparable and re.findall(r"\d+", found.reason)[-2:] == ["3", "2"]
 
 
-def test_nothing_to_rank_is_not_carried():
+def test_nothing_to_rank_is_not_comparable():
     assert not compute_mean_ranks({}).are_comparable
     found = compute_mean_ranks({"a": [], "b": []})
     assert not found.are_comparable and found.critical_difference is None and math.isnan(found.ranks[0])
@@ -109,7 +103,7 @@ def test_a_missing_score_is_refused(scores):
         compute_mean_ranks(scores)
 
 
-def test_the_diagram_names_every_method_and_joins_those_that_cannot_be_told_apart():
+def test_the_diagram_names_every_method_and_joins_those_that_do_not_differ():
     found = compute_mean_ranks(FOUR)
     figure = draw_critical_differences(found)
     (axes,) = figure.axes
@@ -126,5 +120,5 @@ def test_the_diagram_names_every_method_and_joins_those_that_cannot_be_told_apar
 
 
 def test_a_diagram_of_too_few_data_sets_is_refused():
-    with pytest.raises(ValueError, match="5 data sets, not 4"):
+    with pytest.raises(ValueError, match=r"5 data sets \(here 4 and 4\)"):
         draw_critical_differences(compute_mean_ranks({name: row[:4] for name, row in FOUR.items()}))

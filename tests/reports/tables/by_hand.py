@@ -1,4 +1,4 @@
-"""Runs made by hand, whose files are real: nothing of them follows from a config of a method that may change."""
+"""Runs made by hand with real files; they do not depend on configs of methods, which may change."""
 
 from __future__ import annotations
 
@@ -37,33 +37,33 @@ CONFIGS: dict[str, dict[str, Any]] = {
 TWO = DatasetInfo(
     "clips", "Own clips", ("calm", "tense"), (1, -1), {}, "en", "own", "none", "here", splits="by hand", clips=60
 )
-ARMS = get_arms()  # a name that is none of these is that of a method of which there is nothing more to say
+ARMS = get_arms()  # other names are those of a method without variants
 LABELS: dict[str, tuple[str, str]] = {}
-"""Key of every run that was made -> its line and data set, and its fold and seed."""
+"""Key of every run that was made -> its label and data set, and its fold and seed."""
 
 
 @dataclass(frozen=True)
 class Made:
-    """What a run made by hand is, beside its arm, seed and fold."""
+    """Properties of a run made by hand, except its arm, seed and fold."""
 
     card: DatasetInfo = DATASETS["ekman6"].info
     clips: int = 60
-    skill: float = 0.5  # share of clips that it knows; it guesses the others
-    like: str = ""  # the arm whose predictions it has; "": its own
+    skill: float = 0.5  # share of clips that it classifies correctly; it guesses the others
+    like: str = ""  # the arm whose predictions it has; "" for its own
     error: str = ""
     config: Mapping[str, Any] | None = None
     spec: Mapping[str, Any] = field(default_factory=dict)
     run: Mapping[str, Any] = field(default_factory=dict)
     record: Mapping[str, Any] = field(default_factory=dict)
     notes: Mapping[str, float] = field(default_factory=dict)
-    scores: Mapping[str, float] | None = None  # where they need not follow from predictions; then there are no files
+    scores: Mapping[str, float] | None = None  # scores independent of predictions; then there are no files
     provenance: Mapping[str, Any] = field(default_factory=dict)
     curve: Sequence[float] = (0.2, 0.3, 0.4)
     files: bool = True
 
 
 def by_hand(folder: Path | None, arm: str, seed: int = 0, fold: int = 0, **told: Any) -> Run:
-    """A finished or failed run; what `Made` has is told by its names."""
+    """Return a finished or failed run; keywords are fields of `Made`."""
     made = Made(**told)
     spec = RunSpec(
         **{"method": arm.partition("-")[0], "version": 1, "config": dict(_config(arm, made)), "dataset": made.card.name}
@@ -101,13 +101,15 @@ def _splits(spec: RunSpec) -> tuple[str, ...]:
     return ("val", "test") if spec.protocol == "clean" else ("test",)
 
 
-KNOWN: dict[str, tuple[dict[str, Predictions], dict[str, float | None]]] = {}  # tests make the same runs over and over
+KNOWN: dict[
+    str, tuple[dict[str, Predictions], dict[str, float | None]]
+] = {}  # cache: tests make the same runs many times
 
 
 def predicted(
     made: Made, arm: str, seed: int, fold: int, splits: tuple[str, ...]
 ) -> tuple[dict[str, Predictions], dict[str, float | None]]:
-    """Predictions of each split, and the scores that follow from them."""
+    """Return predictions of each split, and their scores."""
     told = repr((made.card, made.clips, made.skill, made.like or arm, seed, fold, splits))
     if told not in KNOWN:
         found = {split: predictions(made, arm, seed, fold, split) for split in splits}
@@ -117,7 +119,10 @@ def predicted(
 
 
 def predictions(made: Made, arm: str, seed: int, fold: int, split: str) -> Predictions:
-    """Clips that are hard or easy for everybody, two of a video; neighbouring folds share most of their test clips."""
+    """Return predictions of clips that are hard or easy for all arms, two for each video.
+
+    Neighbouring folds share most of their test clips.
+    """
     clips, classes = made.clips, made.card.classes
     shift = 20 * fold if split == "test" else 1000 + 100 * fold
     index = np.arange(clips) + shift
@@ -133,37 +138,37 @@ def predictions(made: Made, arm: str, seed: int, fold: int, split: str) -> Predi
 
 
 def frame_of(*runs: Run, wanted: Mapping[str, int] | None = None, values: str = QUICK, **remarks: str) -> RunTable:
-    """A frame; `remarks` are of arms, with _ for -."""
+    """Return a table of runs; `remarks` are by arm, with _ for -."""
     told = {arm.replace("_", "-"): text for arm, text in remarks.items()}
     return RunTable(tuple(runs), count_expected_runs(runs) if wanted is None else wanted, told, values)
 
 
 def read(run: Run, split: str = "test") -> pandas.DataFrame:
-    """The stored predictions of a run, as they lie there."""
+    """Read the stored predictions of a run."""
     path = run.folder / PREDICTIONS_FILE
     return _read(path, path.stat().st_mtime_ns, split).copy()
 
 
 @lru_cache(maxsize=256)
 def _read(path: Path, changed: int, split: str) -> pandas.DataFrame:
-    """Predictions as they are since a file was changed; tests of numbers read the same files over and over."""
+    """Read predictions, cached until the file changes."""
     table = pandas.read_parquet(path)
     return table[table["split"] == split].reset_index(drop=True)
 
 
 def logits(run: Run) -> np.ndarray:
-    """(n, C) the stored test scores of a run."""
+    """Return (n, C) stored test scores of a run."""
     table = read(run)
     return table[[f"score/{name}" for name in run.info.classes]].to_numpy(dtype=float)
 
 
 def right(run: Run, split: str = "test") -> np.ndarray:
-    """(n,) whether a run had each clip right, from its stored scores."""
+    """Return (n,) bool: whether each clip is correct, from stored scores."""
     table = read(run, split)
     scores = table[[f"score/{name}" for name in run.info.classes]].to_numpy()
     return np.array(run.info.classes)[scores.argmax(axis=1)] == table["label"].to_numpy()
 
 
 def accuracy(run: Run, split: str = "test") -> float:
-    """Acc E in percent, from the stored scores."""
+    """Return Acc E in percent, from stored scores."""
     return 100 * float(right(run, split).mean())

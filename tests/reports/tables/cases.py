@@ -1,4 +1,4 @@
-"""A table of every kind, of runs made by hand, with everything in it that has to be said of runs."""
+"""Tables of every kind, of runs made by hand, with all kinds of warnings and footnotes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,16 @@ NAN = "the loss is no number"
 
 
 def clean(folder: Path) -> RunTable:
-    """Complete lines on one data set and nothing to warn of."""
+    """Return complete rows on one data set, without warnings."""
     arms = {"majority": 0.1, "mbt": 0.4, "mart-no-masking": 0.45, "mart": 0.5}
     return frame_of(*(by_hand(folder, arm, seed, skill=skill) for arm, skill in arms.items() for seed in SEEDS))
 
 
 def mixed(folder: Path) -> RunTable:
-    """Two data sets, one with two folds; a failed run, an arm that lacks runs, one that failed altogether, one whose
-    epoch test chose, and one of the paper's sizes from scratch."""
+    """Return runs on two data sets, one with two folds, with every irregularity.
+
+    A failed run, an arm that lacks runs, one whose runs all failed, a best-on-test one, and one from scratch.
+    """
     scratch = {"weights_video": "", **by_hand(folder / "none", "mart", files=False).record.spec.config}
     paper = {"config": scratch, "record": {"preset": "paper"}, "run": {"label_suffix": "paper"}}
     flagged = {"spec": {"protocol": "best-on-test"}, "run": ON_TEST}
@@ -51,13 +53,13 @@ def mixed(folder: Path) -> RunTable:
 
 
 def ablation(folder: Path) -> RunTable:
-    """Six seeds of four arms."""
+    """Return six seeds of four arms."""
     arms = {"mbt": 0.3, "mart-no-masking": 0.45, "mart-no-verification": 0.49, "mart": 0.5}
     return frame_of(*(by_hand(folder, arm, seed, skill=skill) for arm, skill in arms.items() for seed in range(6)))
 
 
 def tuned(folder: Path) -> RunTable:
-    """Arms with values of the full method and with their own, one run of which failed."""
+    """Return arms with shared and per-arm values; one run failed."""
     runs = []
     for arm, skill in {"mbt": 0.4, "mart-no-masking": 0.45}.items():
         for values, extra, drawn in (("shared", 0.0, "frozen"), ("per-arm", 0.03, "re-tuned")):
@@ -73,7 +75,7 @@ def tuned(folder: Path) -> RunTable:
 
 
 def sample(folder: Path) -> RunTable:
-    """One seed on the built-in sample."""
+    """Return one seed on the built-in sample."""
     spec = {"data": "sample"}
     return frame_of(*(by_hand(folder, arm, skill=skill, spec=spec) for arm, skill in (("mbt", 0.4), ("mart", 0.5))))
 
@@ -109,7 +111,7 @@ def _parts(folder: Path, kind: str, *arms: str) -> Table:
 
 
 def summaries() -> tuple[SearchSummary, ...]:
-    """Two searches, one of which no trial finished."""
+    """Return two searches, one without a finished trial."""
     ranges = {"lr": [1e-5, 0.003, "log"], "mask_to": [0.3, 0.8, "linear"], "negatives": ["paper", "paper+words"]}
     base = {"lr": 0.001, "mask_to": 0.5, "negatives": "paper"}
     how = {"preset": "quick", "sampler": "tpe", "pruner": "median", "seeds": 1, "data": "real"}
@@ -146,7 +148,7 @@ CLEAN_TWO = {"majority": 0.1, "mbt": 0.4, "mart": 0.5}
 
 
 def _overall(folder: Path) -> Table | None:
-    """Five seeds on two data sets, and a line that lacks one of them."""
+    """Return a table of five seeds on two data sets, and a row that lacks one of them."""
     runs = [
         by_hand(folder, arm, seed, fold, card=card, skill=skill)
         for card, fold in ((EKMAN, 0), (EIGHT, 1))

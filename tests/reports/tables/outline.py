@@ -1,4 +1,4 @@
-"""The numbers and the structure of a table as text, without its sentences: these may change, what they tell may not."""
+"""Numbers and structure of a table as text, without its sentences, whose wording may change."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from reports.formats import assign_footnote_letters
 from reports.types import Cell, Table
 from tests.reports.tables.by_hand import LABELS
 
-WORD = re.compile(r"[^\W\d_]{2,}")  # a letter alone stands in a number: 1e-05
+WORD = re.compile(r"[^\W\d_]{2,}")  # a single letter is part of a number: 1e-05
 FLAG = re.compile(r"[A-Z]{2,}[A-Z -]*[A-Z](?= |:|$)")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def outline(grid: Table) -> str:
-    """A line for each column, warning, footnote and note, and one for each cell that tells something: its name, the
-    figures in its text, its mark, value, footnotes and runs."""
+    """Return a line for each column, warning, footnote and note, and for each cell with content.
+
+    The line of a cell has its name, the numbers in its text, its mark, value, footnotes and runs.
+    """
     known = assign_footnote_letters(grid)
     lines = [f"column\t{column.id}\t{_numbers(column.group)}".strip() for column in grid.columns]
     lines += [f"warning\t{' '.join(FLAG.findall(text)[:1])}\t{_numbers(text)}".rstrip() for text in grid.warnings]
@@ -40,7 +42,7 @@ def _cell(cell: Cell, known: dict[str, str]) -> list[str]:
 
 
 def _runs(keys: tuple[str, ...]) -> str:
-    """Runs by what they are: a key is of a record's schema and may change with it."""
+    """Return runs by label, fold and seed: keys depend on the schema of records."""
     found: dict[str, list[str]] = {}
     for key in keys:
         line, place = LABELS[key]

@@ -1,4 +1,4 @@
-"""Which tables a study has, and what its lines are held against."""
+"""The tables of a study, and the references of its comparisons."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from methods.mart.method import PAPER as FILE
 from reports.build import compose_study
 from reports.runs import PredictionCache, StudyResults
-from tests.reports.tables import anew
+from tests.reports.tables import recompute
 from tests.reports.tables.by_hand import TWO, by_hand, frame_of
 from tests.reports.tables.cases import ON_TEST, SEEDS, tuned
 
@@ -36,26 +36,26 @@ def optimism(tmp_path_factory):
     )
 
 
-def test_lines_whose_epoch_test_chose_are_held_against_their_clean_twins_alone(optimism):
+def test_best_on_test_rows_are_compared_only_with_the_clean_runs_of_their_arm(optimism):
     grids, section = made(optimism, "optimism")
     assert not any("worth" in name or "controls" in name for name in grids)
     labels = [f"{arm} (EPOCH CHOSEN ON TEST)" for arm in ("mbt", "mart")]
     assert ids(grids["study_tests"]) == [f"ekman6/{label}" for label in labels]
     assert "clean" in grids["study_tests"].title
     ps = []
-    for label, cell in zip(labels, (line.cells[3] for line in grids["study_tests"].rows), strict=True):
-        gains = anew.gains(optimism.runs_of(label), optimism.runs_of(label.partition(" ")[0]))
-        assert cell.value == pytest.approx(anew.interval(gains)[0])
+    for label, cell in zip(labels, (line.cells[2] for line in grids["study_tests"].rows), strict=True):
+        gains = recompute.gains(optimism.runs_of(label), optimism.runs_of(label.partition(" ")[0]))
+        assert cell.value == pytest.approx(recompute.interval(gains)[0])
         assert set(cell.run_keys) == {
             r.record.key for r in (*optimism.runs_of(label), *optimism.runs_of(label.partition(" ")[0]))
         }
-        ps.append(anew.signed_rank(gains))
-    assert [line.cells[6].value for line in grids["study_tests"].rows] == pytest.approx(anew.holm(ps))
+        ps.append(recompute.signed_rank(gains))
+    assert [line.cells[6].value for line in grids["study_tests"].rows] == pytest.approx(recompute.holm(ps))
     (picture,) = [picture for picture in section.figures if picture.name == "study_differences"]
     assert [row["label"] for row in picture.rows] == labels
 
 
-def test_a_flagged_line_without_a_clean_twin_is_held_against_none(tmp_path):
+def test_a_best_on_test_row_without_clean_runs_is_compared_with_none(tmp_path):
     frame = frame_of(by_hand(tmp_path, "mbt", **FLAGGED), by_hand(tmp_path, "mart"))
     grids, _ = made(frame, "optimism")
     assert set(grids) == {"study_scores", "study_cost_ekman6"}
@@ -67,7 +67,7 @@ def test_a_study_without_its_full_method_has_scores_and_costs_alone(tmp_path):
     assert set(grids) == {"study_scores", "study_scores_published", "study_cost_ekman6"}
 
 
-def test_a_full_method_alone_is_held_against_nothing(tmp_path):
+def test_a_full_method_alone_is_compared_with_nothing(tmp_path):
     grids, _ = made(frame_of(*(by_hand(tmp_path, "mart", seed) for seed in SEEDS)))
     assert set(grids) == {"study_scores", "study_scores_published", "study_cost_ekman6"}
 
@@ -84,7 +84,7 @@ def test_tables_of_each_data_set_and_one_of_all(tmp_path):
 CARDS = (by_hand(None, "mart", files=False).info,)
 
 
-def test_data_on_which_there_is_nothing_to_hold_against_a_reference_have_no_table_of_differences(tmp_path):
+def test_data_sets_with_nothing_to_compare_with_a_reference_have_no_table_of_differences(tmp_path):
     frame = frame_of(
         *(by_hand(tmp_path, arm) for arm in ("probe", "mbt", "mart")),
         *(by_hand(tmp_path, arm, card=TWO) for arm in ("probe", "majority")),
@@ -117,7 +117,7 @@ def test_both_ways_of_tuning_are_differences_to_the_full_method_with_their_own_r
     frame = tuned(tmp_path)
     cells = dict(made(frame)[0]["study_worth_ekman6"].iter_cells())
     for kind, n in (("shared", 3), ("per-arm", 2)):
-        gains = anew.gains([r for r in frame.runs_of(f"mbt ({kind})") if not r.failed], frame.runs_of("mart"))
+        gains = recompute.gains([r for r in frame.runs_of(f"mbt ({kind})") if not r.failed], frame.runs_of("mart"))
         cell = cells[f"study_worth_ekman6/mbt/{kind}/mart/difference"]
-        assert len(gains) == n and cell.value == pytest.approx(anew.interval(gains)[0])
+        assert len(gains) == n and cell.value == pytest.approx(recompute.interval(gains)[0])
         assert cells[f"study_worth_ekman6/mbt/{kind}/mart/n"].text == str(n)

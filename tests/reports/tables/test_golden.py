@@ -1,5 +1,7 @@
-"""The numbers, marks, footnotes and runs of every table: after a change that is meant, REWRITE_GOLDEN=1 pytest writes
-them anew. Their words may change freely; how a table is written, formats/test_golden.py holds."""
+"""Golden numbers, marks, footnotes and runs of every table; the wording of a table may change.
+
+After an intended change, `REWRITE_GOLDEN=1 pytest` rewrites them. formats/test_golden.py covers the text of a table.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which numbers are called the best: as they are printed, of lines that miss nothing and did not choose on test."""
+"""Marks of the best numbers, as printed, among complete rows that are not best-on-test."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FAILED = "the loss is no number"
 
 
 def scored(arm: str, *accuracies: float | None, protocol: str = "clean", **told) -> list[Run]:
-    """Runs with these values of Acc E in percent and no files; None: it failed."""
+    """Return runs with these values of Acc E in percent and no files; None for a failed run."""
     runs = []
     for seed, accuracy in enumerate(accuracies):
         error = FAILED if accuracy is None else ""
@@ -36,7 +36,7 @@ def scored(arm: str, *accuracies: float | None, protocol: str = "clean", **told)
 
 
 def shown_of(frame: RunTable, column: str = "ekman6/acc_e") -> dict[str, tuple[str, str]]:
-    """Line -> text and mark."""
+    """Return label -> text and mark."""
     grid = make_scores_table(frame, "scores", "Scores")
     place = [one.id for one in grid.columns].index(column)
     return {line.id: (line.cells[place].text, line.cells[place].mark) for line in grid.rows}
@@ -57,7 +57,7 @@ def shown_of(frame: RunTable, column: str = "ekman6/acc_e") -> dict[str, tuple[s
         ([0.0, -0.0, 1.0], "lower", ["best", "best", ""]),
     ],
 )
-def test_marks_go_to_the_best_and_the_second_and_to_all_that_are_printed_alike(printed, direction, expected):
+def test_marks_go_to_the_best_and_the_second_and_to_all_ties(printed, direction, expected):
     assert mark_best(printed, direction) == expected
 
 
@@ -69,7 +69,7 @@ def test_decimals_show_two_digits_of_a_spread_and_two_at_most(spread, places):
     assert count_decimals(spread) == places
 
 
-def test_decimals_of_a_column_are_of_its_median_spread_and_a_spread_of_0_has_no_say():
+def test_decimals_of_a_column_are_of_its_median_spread_and_a_spread_of_0_is_ignored():
     def number(spread):
         return Mean(50.0, spread, (50.0,), ("k",))
 
@@ -107,7 +107,7 @@ def test_a_zero_has_no_sign():
     assert format_mean(Mean(-0.001, None, (-0.001,), ("k",)), 1) == "0.0"
 
 
-def test_what_is_printed_alike_is_marked_alike_however_it_differs():
+def test_numbers_that_are_equal_when_printed_share_a_mark():
     frame = frame_of(*scored("mbt", 59.0, 61.02), *scored("mart", 59.0, 61.0), *scored("probe", 49.0, 51.0))
     assert shown_of(frame) == {
         "mbt": ("60.0 ± 1.4", "best"),
@@ -143,7 +143,7 @@ def test_a_line_alone_has_no_mark():
     assert shown_of(frame_of(*scored("mart", 60.0, 61.0))) == {"mart": ("60.50 ± 0.71", "")}
 
 
-def test_cells_say_how_many_runs_there_are_of_how_many_where_some_are_missing():
+def test_cells_print_the_number_of_runs_where_some_are_missing():
     frame = frame_of(
         *scored("mbt", 60.0, 61.5, 63.0),
         *scored("mart", 70.0, None, 73.0),
@@ -165,7 +165,7 @@ def test_cells_say_how_many_runs_there_are_of_how_many_where_some_are_missing():
     assert names["mbt"] == ()
 
 
-def test_a_study_that_was_asked_for_more_runs_makes_every_line_wait_for_them():
+def test_rows_are_incomplete_until_all_requested_runs_of_a_study_are_there():
     found = shown_of(frame_of(*scored("mbt", 60.0, 61.5), *scored("mart", 70.0, 71.5), wanted={"ekman6": 5}))
     assert found == {"mbt": ("60.8 ± 1.1 (2/5 runs)", ""), "mart": ("70.8 ± 1.1 (2/5 runs)", "")}
 
@@ -198,7 +198,7 @@ def test_of_calibration_errors_the_least_is_the_best(tmp_path):
     assert (found[low].mark, found[high].mark) == ("best", "second")
 
 
-def test_a_calibration_error_of_some_of_the_runs_says_so_and_is_not_the_best(tmp_path):
+def test_a_calibration_error_of_some_of_the_runs_is_labelled_and_not_the_best(tmp_path):
     full = [by_hand(tmp_path, "mbt", seed, skill=0.2) for seed in (0, 1)]
     light = [by_hand(tmp_path, "mart", 0, skill=0.9), by_hand(tmp_path, "mart", 1, skill=0.9, files=False)]
     grid = make_costs_table(frame_of(*full, *light), PredictionCache(), "ekman6", "costs")
@@ -225,7 +225,7 @@ def test_each_way_of_tuning_has_its_own_best():
     }
 
 
-def test_failures_of_either_way_of_tuning_are_told_beside_the_arm():
+def test_failures_of_either_way_of_tuning_are_footnotes_of_the_arm():
     told = {"run": {"tuning": "per-arm", "label_suffix": "per-arm"}, "config": {"lr": "per-arm"}}
     runs = [*tuned("mbt", "shared", 50.0, 51.0), *scored("mbt", 70.0, None, **told)]
     runs += scored("mart", 60.0, 61.0, run={"tuning": "per-arm"})
@@ -241,13 +241,13 @@ def test_one_seed_has_no_spread_no_interval_and_no_p_below_1(tmp_path):
     assert "[" not in line["runs/difference"].text and line["runs/detectable"].text == "–"
     assert [line[name].text for name in ("runs/n", "runs/p", "runs/smallest", "runs/holm")] == ["1", "1", "1", "1"]
     grid = make_ablation_table(frame, index_comparisons(compared), "mart", ["mart"], "ekman6", "worth", "Worth")
-    (note,) = grid.notes
-    assert re.findall(r"\d+", note) == ["1", "1"] and "no difference can be called significant" in note
+    first, note = grid.notes
+    assert re.findall(r"\d+", note) == ["1", "1"] and "no difference can be significant" in note
     assert "±" not in shown_of(frame)["mart"][0]
-    assert "nothing is known of their spread" in make_scores_table(frame, "s", "S").caption
+    assert "spread" in first and first in make_scores_table(frame, "s", "S").notes
 
 
-def test_p_values_are_printed_with_what_tells_them_from_their_neighbours():
+def test_p_values_are_printed_with_enough_decimals():
     found = {p: format_p(p) for p in (1.0, 0.5, 0.31249, 0.1, 0.0999, 0.0625, 0.03125, 0.0078125, 0.0001, 0.00009)}
     assert list(found.values()) == [
         *("1", "0.5", "0.312", "0.1", "0.0999", "0.0625", "0.0312", "0.0078", "0.0001", "< 0.0001")
@@ -267,7 +267,7 @@ def test_stars_are_given_by_the_adjusted_p_and_only_where_n_reaches_it(tmp_path)
     assert star(11, 1) == ["0.001***"]
 
 
-def test_where_all_but_the_best_are_alike_there_is_no_second():
+def test_where_all_but_the_best_are_equal_there_is_no_second():
     assert mark_best([38.0, 0.0, 0.0, 0.0]) == ["best", "", "", ""]
     assert mark_best([38.0, 7.0, 0.0, 0.0]) == ["best", "second", "", ""]
     assert mark_best([38.0, 0.0]) == ["best", "second"]

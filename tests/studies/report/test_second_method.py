@@ -135,20 +135,21 @@ def test_its_ablation_table_has_its_own_parts_and_other_methods_have_none_of_the
         "mart": ["–", "–"],
         "cropper": ["50 %", "✓"],
     }
-    assert grid.caption.count("Crops are of the picture's area.") == 1
+    assert [entry.text for entry in grid.legend].count("Crops are of the picture's area.") == 1
 
 
 def test_the_cost_table_has_the_measures_of_every_method_and_none_of_a_method_that_lacks_it(reported):
     grid = reported.grids["crops_cost_ekman6"]
-    assert [column.id for column in grid.columns[2:5]] == ["seen", "coverage", "kept"]  # in the order of their runs
+    assert [column.id for column in grid.columns[-3:]] == ["seen", "coverage", "kept"]  # in the order of their runs
     assert cells(grid, "seen", "coverage", "kept") == {
         "plain": ["–", "–", "–"],
         "cropper-whole": ["100", "–", "–"],  # its records have such a note, which this method does not report
         "mart": ["–", "77.6", "22.8"],
         "cropper": ["25.0", "–", "–"],
     }
-    warned = {line.id: cell.footnotes for line in grid.rows for cell in line.cells[2:3] if cell.footnotes}
-    assert warned == {"cropper": ("hardly anything is seen",)} and "Seen: share of pixels." in grid.caption
+    warned = {line.id: cell.footnotes for line in grid.rows for cell in line.cells[-3:-2] if cell.footnotes}
+    assert warned == {"cropper": ("hardly anything is seen",)}
+    assert "Seen: share of pixels." in [entry.text for entry in grid.legend]
 
 
 def test_the_cost_figure_has_an_axis_for_its_measure(reported):
@@ -163,10 +164,10 @@ def test_its_published_numbers_are_listed_next_to_its_scores(reported):
     grid = reported.grids["crops_crops_ekman6_published"]
     assert [line.id for line in grid.rows] == ["published/cropper", "ours/cropper", "gap/cropper"]
     printed = grid.rows[0].cells
-    assert [cell.text for cell in printed] == ["cropper", "published (five folds)", "70.25", "61.50"]
-    assert printed[-1].footnotes == ("a slip of the pen",)
+    assert [cell.text for cell in printed] == ["cropper", "published (five folds)", "61.50", "70.25"]
+    assert printed[-2].footnotes == ("a slip of the pen",)
     ours = cells(reported.grids["crops_crops_ekman6"], "acc_e")["cropper"]
-    assert [grid.rows[1].cells[-1].text] == ours and "Doe: Crops, 2031; five folds" in grid.notes[0]
+    assert [grid.rows[1].cells[-2].text] == ours and "Doe: Crops, 2031; five folds" in grid.notes[0]
 
 
 def test_no_paper_is_printed_for_a_kind_of_table_that_it_lacks(reported):

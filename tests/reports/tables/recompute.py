@@ -1,4 +1,4 @@
-"""The numbers of tables computed another way, from stored predictions alone."""
+"""Independent computations of the numbers of tables, from stored predictions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MINUS = str.maketrans("−", "-")
 
 
 def confusion(run: Run, sentiment: bool = False) -> np.ndarray:
-    """Counts (true, predicted) on test, of classes or of their polarities."""
+    """Count (true, predicted) on test, of classes or of their polarities."""
     card, table = run.info, read(run)
     true = [card.classes.index(name) for name in table["label"]]
     guess = logits(run).argmax(axis=1).tolist()
@@ -30,7 +30,7 @@ def confusion(run: Run, sentiment: bool = False) -> np.ndarray:
 
 
 def score(run: Run, name: str) -> float | None:
-    """A test score in percent: acc_e, f1_s, recall/joy; None where a class has no clips."""
+    """Return a test score in percent: acc_e, f1_s, recall/joy; None for a class without clips."""
     counts = confusion(run, sentiment=name.endswith("_s"))
     if name.startswith("acc"):
         return float(100 * counts.trace() / counts.sum())
@@ -44,12 +44,12 @@ def score(run: Run, name: str) -> float | None:
 
 
 def two_digits(spread: float) -> int:
-    """Decimals that show two significant digits of a spread, 0 to 2."""
+    """Return the decimals (0 to 2) that show two significant digits of a spread."""
     return int(np.clip(1 - int(f"{spread:.1e}".partition("e")[2]), 0, 2))
 
 
 def places(values: Sequence[Sequence[float]], clips: int) -> int:
-    """Decimals of a column: of its lines' values in percent, and how many clips each run was tested on."""
+    """Return the decimals of a column from the percents of its rows and the numbers of test clips."""
     spreads = [found for one in values if len(one) > 1 and (found := float(np.std(one, ddof=1))) > 0]
     if not spreads:
         means = np.array([np.mean(one) for one in values]) / 100
@@ -58,13 +58,13 @@ def places(values: Sequence[Sequence[float]], clips: int) -> int:
 
 
 def shown(values: Sequence[float], decimals: int) -> str:
-    """Mean ± standard deviation."""
+    """Format mean ± standard deviation."""
     mean = f"{np.mean(values):.{decimals}f}"
     return mean if len(values) < 2 else f"{mean} ± {np.std(values, ddof=1):.{decimals}f}"
 
 
 def calibration(run: Run, bins: int = 15) -> float:
-    """Calibration error in percent, bins of equally many clips; no two clips may be equally sure."""
+    """Return the calibration error in percent in bins of equally many clips; confidences must differ."""
     scores, table = logits(run), read(run)
     each = np.exp(scores - scores.max(axis=1, keepdims=True))
     sure = (each / each.sum(axis=1, keepdims=True)).max(axis=1)
@@ -76,7 +76,7 @@ def calibration(run: Run, bins: int = 15) -> float:
 
 
 def gains(ours: Sequence[Run], theirs: Sequence[Run]) -> list[float]:
-    """Differences in points of Acc E, seed by seed; of several folds one a fold, the mean of its seeds."""
+    """Return differences in points of Acc E by seed, or with several folds by fold, the mean of its seeds."""
     places = [{(r.record.spec.fold, r.record.spec.seed): accuracy(r) for r in runs} for runs in (ours, theirs)]
     both = {cell: places[0][cell] - places[1][cell] for cell in sorted(places[0].keys() & places[1].keys())}
     folds = sorted({fold for fold, _ in both})
@@ -86,7 +86,7 @@ def gains(ours: Sequence[Run], theirs: Sequence[Run]) -> list[float]:
 
 
 def interval(differences: Sequence[float], overlap: float = 0.0) -> tuple[float, float, float, float]:
-    """Mean, ends of the 95 % t-interval, and the standard error, corrected for folds that overlap."""
+    """Return mean, ends of the 95 % t-interval, and standard error, corrected for folds that overlap."""
     n, mean = len(differences), float(np.mean(differences))
     error = float(np.std(differences, ddof=1)) * (1 / n + overlap) ** 0.5
     half = float(stats.t.ppf(0.975, n - 1)) * error
@@ -94,7 +94,7 @@ def interval(differences: Sequence[float], overlap: float = 0.0) -> tuple[float,
 
 
 def signed_rank(differences: Sequence[float]) -> float:
-    """Two-sided p of Wilcoxon's test, over all choices of signs."""
+    """Return the two-sided p of Wilcoxon's test, over all signs."""
     moved = [one for one in np.round(differences, 9) if one]
     ranks = stats.rankdata(np.abs(moved))
     seen = sum(rank for rank, one in zip(ranks, moved, strict=True) if one > 0)
@@ -103,7 +103,7 @@ def signed_rank(differences: Sequence[float]) -> float:
 
 
 def detectable(n: int, error: float) -> float:
-    """The true difference whose interval leaves out 0 in 8 of 10 repetitions."""
+    """Return the true difference whose interval excludes 0 in 8 of 10 repetitions."""
     limit = stats.t.ppf(0.975, n - 1)
     scales = np.sqrt(stats.chi2.ppf((np.arange(20000) + 0.5) / 20000, n - 1) / (n - 1))
 
@@ -115,7 +115,7 @@ def detectable(n: int, error: float) -> float:
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Adjusted p-values, by the definition."""
+    """Return adjusted p-values, by definition."""
     order = sorted(range(len(ps)), key=lambda at: ps[at])
     found, most = [0.0] * len(ps), 0.0
     for place, at in enumerate(order):
@@ -125,12 +125,12 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """Exact two-sided p of one pair of runs."""
+    """Return the exact two-sided p of one pair of runs."""
     return float(stats.binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
 
 
 def numbers(text: str) -> list[float]:
-    """The numbers of a cell: "−1.1 [−2.0, +0.2]" -> -1.1, -2.0, 0.2."""
+    """Return the numbers of a cell: "−1.1 [−2.0, +0.2]" -> -1.1, -2.0, 0.2."""
     for sign in "[],±*":
         text = text.replace(sign, " ")
     return [float(word) for word in text.translate(MINUS).split()]
