@@ -11,6 +11,7 @@ FOLDERS := bench methods datasets studies reports
 
 run: $(VENV)/installed
 	$(BIN)/python bench.py --method mart --dataset ekman6
+	@echo "for other commands: source $(BIN)/activate"
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.conftest import ROOT
 
+README = ROOT / "README.md"
 PAGES = (
-    ROOT / "README.md",
+    README,
     ROOT / "CONTRIBUTING.md",
     ROOT / "CHANGELOG.md",
     *sorted((ROOT / "docs").glob("*.md")),
@@ -89,3 +93,12 @@ def find_missing_target(page: Path, target: str) -> str:
     if anchor and anchor not in list_anchors(file):
         return f"{page.name}: no heading #{anchor} in {file.name}"
     return ""
+
+
+def load_readme_method() -> Any:
+    """Import the custom method of the README as if its file were in `methods/`."""
+    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    module = types.ModuleType("methods.loudness")
+    sys.modules[module.__name__] = module
+    exec(compile(code, "methods/loudness.py", "exec"), module.__dict__)
+    return module.__dict__["LOUDNESS"]

@@ -24,9 +24,9 @@ from reports.figures.clips import save_run_figures
 from studies.requests import get_arms
 from tests.conftest import Quiet, work_here
 from tests.datasets.trees import write_tree
-from tests.readme import method_of_ones_own
+from tests.documents import load_readme_method
 
-ENTRIES = {**METHODS, "the README's": method_of_ones_own()}
+ENTRIES = {**METHODS, "the README's": load_readme_method()}
 TINY = {
     **{"epochs": 1, "pretrain_epochs": 2, "size": 24, "mels": 32, "segments": 3, "test_segments": 3, "frames": 2},
     **{"width": 16, "heads": 2, "bottleneck": 2, "decoder_width": 16, "decoder_heads": 2, "contrast_width": 8},

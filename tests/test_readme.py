@@ -1,4 +1,4 @@
-"""The README's first command, as a newcomer gives it."""
+"""The README's main command, as a new user types it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import sys
 import pytest
 
 from tests.conftest import ROOT
-from tests.readme import TEXT, commands
+from tests.documents import README, read_commands
 
 
 def run(command, results, cwd):
-    """A command of the README, from another directory than the checkout."""
+    """Run a command of the README in a directory other than the checkout."""
     python, program, *words = shlex.split(command)
     assert (python, program) == ("python", "bench.py")
     env = {**os.environ, "BENCH_RESULTS": str(results), "COLUMNS": "120"}
@@ -25,20 +25,11 @@ def run(command, results, cwd):
 
 
 @pytest.mark.slow
-def test_the_first_command_goes_the_whole_way_on_the_built_in_sample_and_says_so(tmp_path):
-    first = commands()[0]
+def test_the_main_command_runs_on_the_built_in_sample_and_labels_it(tmp_path):
+    first = read_commands(README)[0].text
     assert first in (ROOT / "Makefile").read_text().replace("$(BIN)/", "")  # `make run` gives the same one
     done = run(first, tmp_path / "results", tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     for part in ("BUILT-IN SAMPLE", "not the real data", "Acc E", "recall by class", "E3 degree", "records:"):
         assert part in done.stdout
     assert done.stderr == "" and "already finished" in run(first, tmp_path / "results", tmp_path).stdout
-
-
-def test_every_option_and_command_of_the_readme_is_known():
-    words = {word for line in TEXT.splitlines() for word in line.replace("`", " ").split() if word.startswith("--")}
-    told = ""
-    for command in ([], ["report"]):
-        line = [sys.executable, str(ROOT / "bench.py"), *command, "--help"]
-        told += subprocess.run(line, capture_output=True, text=True, timeout=60).stdout
-    assert words and [word for word in words if word.rstrip(",;") not in told] == []

@@ -253,7 +253,7 @@ def _print_heading(console: Console, model: TrainedModel) -> None:
             "trained on the BUILT-IN SAMPLE",
             "This model was trained on the BUILT-IN SAMPLE of synthetic clips.",
             "Its predictions on real videos are meaningless; they show that the program works.",
-            "To train on real data: --data DIR (README: Your own data).",
+            "To train on real data: --data DIR (README: Custom data).",
         )
 
 

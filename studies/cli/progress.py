@@ -129,7 +129,7 @@ class TerminalReporter(Progress):
                 "BUILT-IN SAMPLE",
                 "No data set was found: this run uses the BUILT-IN SAMPLE of synthetic clips.",
                 "Its scores show that the program works. They do not measure a method on real videos.",
-                "To use real data: --data DIR (README: Your own data).",
+                "To use real data: --data DIR (README: Custom data).",
             )
         new = [problem for problem in problems if repr(problem) not in self._printed]
         self._printed |= {repr(problem) for problem in new}

@@ -128,10 +128,6 @@ def folder_of(results, outcome):
     return RunFolder(results / "runs" / outcome.record.key)
 
 
-def tags_of(store, key):
-    return [(run.info.status, run.data.tags) for run in store.runs_of(key)]
-
-
 def test_a_fresh_record_made_while_mlflow_was_unavailable_replaces_the_old_one_at_the_next_sync(tmp_path, quiet, uri):
     first = execute(make_request(), make_environment(tmp_path, quiet, uri))
     fresh = execute(make_request(), replace(make_environment(tmp_path, quiet, UNREACHABLE), fresh=True))

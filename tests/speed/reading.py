@@ -109,7 +109,7 @@ def read_as_authors(files: ClipSources, sampling: Sampling, rng: np.random.Gener
 
 def measure_reading(clips: PreparedClipSet, trees: list[ClipSources], sampling: Sampling, name: str) -> None:
     """Print the speed-up of the store over the authors' tools, by the best time of each clip, on one thread."""
-    opening.STORE = NO_CACHE
+    opening.CACHE = NO_CACHE
     ours, theirs, rng = [9.0] * len(trees), [9.0] * len(trees), np.random.default_rng(0)
     for turn in range(TURNS):
         for number, tree in enumerate(trees):
@@ -185,7 +185,7 @@ class _Cold:
         return self.inner.clips
 
     def read(self, index: int, sampling: Sampling, streams: RngTree, epoch: int) -> OpenedClip:
-        opening.STORE = NO_CACHE
+        opening.CACHE = NO_CACHE
         return self.inner.read(index, sampling, streams, index)
 
 
