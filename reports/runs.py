@@ -164,13 +164,13 @@ def find_dataset_titles(runs: Sequence[Run]) -> dict[str, str]:
     return {name: f"{title} ({name})" if titles.count(title) > 1 else title for name, title in found.items()}
 
 
-def group_runs(runs: Sequence[Run], label: str, dataset: str, wanted: ExpectedRuns) -> RunGroup:
+def group_runs(runs: Sequence[Run], label: str, dataset: str, expected: ExpectedRuns) -> RunGroup:
     """Return the runs of a label on a data set, by fold and seed; a failed run counts only where none finished."""
     found = [run for run in runs if run.label == label and run.record.spec.dataset == dataset]
     good = sorted((run for run in found if not run.failed), key=get_repetition)
     have = {get_repetition(run) for run in good}
     bad = {get_repetition(run): run for run in found if run.failed and get_repetition(run) not in have}
-    return RunGroup(tuple(good), tuple(bad.values()), max(wanted.get(dataset, 0), len(good) + len(bad)))
+    return RunGroup(tuple(good), tuple(bad.values()), max(expected.get(dataset, 0), len(good) + len(bad)))
 
 
 def get_repetition(run: Run) -> tuple[str, int, int]:
@@ -178,16 +178,18 @@ def get_repetition(run: Run) -> tuple[str, int, int]:
     return run.record.spec.dataset, run.record.spec.fold, run.record.spec.seed
 
 
-def count_expected_runs(runs: Sequence[Run], asked: Mapping[str, set[tuple[int, int]]] | None = None) -> ExpectedRuns:
+def count_expected_runs(
+    runs: Sequence[Run], requested: Mapping[str, set[tuple[int, int]]] | None = None
+) -> ExpectedRuns:
     """Return the number of runs that every arm should have on each data set.
 
-    That is every seed on every fold that any arm has there, or that was requested for the study (`asked`), so that
+    That is every seed on every fold that any arm has there, or that the study was requested for (`requested`), so that
     all folds and seeds count equally in a mean.
     """
     found: dict[str, set[tuple[int, int]]] = {}
     for run in runs:
         dataset, fold, seed = get_repetition(run)
-        found.setdefault(dataset, set((asked or {}).get(dataset, ()))).add((fold, seed))
+        found.setdefault(dataset, set((requested or {}).get(dataset, ()))).add((fold, seed))
     return {
         dataset: len({fold for fold, _ in cells}) * len({seed for _, seed in cells}) for dataset, cells in found.items()
     }

@@ -43,7 +43,7 @@ from reports.tables.costs import (
     read_measure,
 )
 from reports.tables.differences import PAIRS_LEGEND
-from reports.tables.scores import RECALL_LEGEND, rank_lines, select_complete_lines
+from reports.tables.scores import RECALL_LEGEND, rank_rows, select_complete_rows
 from reports.types import FigureValue, LegendEntry, ReportFigure
 
 MAX_LINES = 6  # rows in a figure of curves or matrices
@@ -152,7 +152,7 @@ def make_rank_figure(study: StudyResults) -> tuple[list[ReportFigure], str]:
     run_table = study.run_table
     if study.table_kind != "scores" or len(run_table.dataset_titles) < 2:
         return [], ""
-    ranks = rank_lines(select_complete_lines(run_table))
+    ranks = rank_rows(select_complete_rows(run_table))
     if not ranks.are_comparable:
         return [], f"No critical-difference diagram: {ranks.reason}"
     caption = (

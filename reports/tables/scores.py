@@ -132,7 +132,7 @@ class DatasetScore:
     fold_overlap: float | None
 
 
-def select_complete_lines(run_table: RunTable) -> dict[str, list[DatasetScore]]:
+def select_complete_rows(run_table: RunTable) -> dict[str, list[DatasetScore]]:
     """Return label -> its score on each data set, of rows that are eligible for best on all data sets.
 
     Each arm has one row: with per-arm values, else shared, else untuned ones.
@@ -165,17 +165,17 @@ def _score_group(group: RunGroup) -> DatasetScore | None:
     return DatasetScore(number, tuple(scores), compute_fold_overlap(known))
 
 
-def rank_lines(found: dict[str, list[DatasetScore]]) -> MeanRanks:
+def rank_rows(found: dict[str, list[DatasetScore]]) -> MeanRanks:
     """Return the mean ranks of complete rows over data sets."""
     return compute_mean_ranks({label: [score.acc_e.mean for score in scores] for label, scores in found.items()})
 
 
 def make_overall_table(run_table: RunTable, name: str, title: str) -> Table | None:
     """Return a row for each complete method; None for fewer than two of them, or for a single data set."""
-    found = select_complete_lines(run_table)
+    found = select_complete_rows(run_table)
     if len(run_table.dataset_titles) < 2 or len(found) < 2:
         return None
-    ranks = dict(zip(found, rank_lines(found).ranks, strict=True))
+    ranks = dict(zip(found, rank_rows(found).ranks, strict=True))
     means = {
         label: mean_over_datasets(
             [score.independent_scores for score in scores], [score.fold_overlap for score in scores]

@@ -152,13 +152,19 @@ def write_report(results: Path, name: str) -> Path:
     return _out(results, name)
 
 
+STORED_METRICS = ("Acc S", "F1 S", "Acc E", "F1 E")  # columns of each data set in version 0.1
+
+
 def table_of(report: Path) -> list[list[Any]]:
-    """Return the rows of a report's main table: the arm, then every number of its cells except notes."""
+    """Return the rows of the table of scores: the arm, then every number of its cells, in the order of version 0.1."""
     (path,) = report.glob("tables/*_scores.csv")
     with path.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
-    cells = [column for column, name in enumerate(header) if column and name != "note"]
-    return [[row[0].split()[0], *(n for column in cells for n in _numbers(row[column]))] for row in rows]
+    metrics = {place: name[-5:].strip() for place, name in enumerate(header) if place and name != "note"}
+    cells = sorted(
+        metrics, key=lambda place: ((place - 1) // len(STORED_METRICS), STORED_METRICS.index(metrics[place]))
+    )
+    return [[row[0].split()[0], *(n for place in cells for n in _numbers(row[place]))] for row in rows]
 
 
 def failed_in(report: Path) -> list[str]:

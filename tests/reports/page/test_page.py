@@ -419,7 +419,7 @@ def test_without_script_tables_and_figures_are_whole(browser, path):
         html = browser.evaluate("document.documentElement.outerHTML")
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
-    assert "needs JavaScript" in html and html.count("<td") > 20 and 'src="data:image/svg+xml' in html
+    assert "The list of runs needs JavaScript" in html and html.count("<td") > 20 and 'src="data:image/svg+xml' in html
 
 
 def test_paper_has_every_number_and_warning_and_no_drill_down(tab, tmp_path, runs):
