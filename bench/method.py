@@ -173,7 +173,7 @@ class ConfigParts:
     """Row of a config in one kind of ablation table."""
 
     cells: Mapping[str, str | bool]  # column heading -> text, or whether the config has this component
-    meaning: str = ""  # sentence of the caption that explains the texts
+    meaning: str = ""  # sentence of the legend that explains the texts
 
 
 Describe = Callable[[Mapping[str, Any]], Mapping[str, ConfigParts]]
@@ -194,7 +194,7 @@ class Measure:
     heading: str = ""  # column heading; "" = not in the table
     title: str = ""  # axis title; "" = not in the figure
     unit: float = 1.0  # printed value = note x unit
-    meaning: str = ""  # sentence of the table's caption
+    meaning: str = ""  # sentence of the legend
     least: float | None = None  # printed values below this give the warning
     warning: str = ""
 

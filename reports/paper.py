@@ -1,6 +1,6 @@
 """The LaTeX document of a report: tables, figures, implementation details, and macros for numbers in running text.
 
-Example of a macro: `\\martEkmanAccE` is Acc E of `mart` on Ekman-6, as printed in the table of scores.
+Example of a macro: `\\fooEkmanAccE` is Acc E of a method `foo` on Ekman-6, as printed in the table of scores.
 """
 
 from __future__ import annotations

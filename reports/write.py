@@ -47,7 +47,7 @@ ReportProgress = Callable[[str, int, int], None]
 TABLE_RENDERERS = {"md": render_markdown, "tex": render_latex, "csv": render_csv, "html": render_html_document}
 TABLE_FOLDER, FIGURE_FOLDER = "tables", "figures"
 
-MANIFEST_FILE, MANIFEST_SCHEMA = "manifest.json", 3  # schema 2 lacked the cells without runs
+MANIFEST_FILE, MANIFEST_SCHEMA = "manifest.json", 4  # schema 3 had no legend, and other captions and order of columns
 REQUEST_FIELDS = ("name", "runs", "preset", "settings")
 REWRITE_HINT = "move that folder away and write the report again"
 

@@ -66,7 +66,9 @@ def make_storage_url(results: Path, url: str | None) -> str:
         return f"postgresql+psycopg://{rest}"
     if kind == "sqlite" and rest.startswith("/") and not rest.endswith("/"):
         return make_sqlite_url(Path(rest[1:]))
-    raise ConfigError(f"--storage '{hide_password(url)}': expects postgresql://user@host/name or sqlite:////path/optuna.db")
+    raise ConfigError(
+        f"--storage '{hide_password(url)}': expects postgresql://user@host/name or sqlite:////path/optuna.db"
+    )
 
 
 class Storage:

@@ -51,7 +51,7 @@ VERIFIED_BY = "Cues are verified by sentiment (E1), emotion (E2) and degree (E3)
 FOUND_ERRORS = ("dropped", "precision", "random_precision", "recall", "random_recall")
 VERIFICATION_TABLE = NoteTable(
     "verification on the sample: detection of planted wrong words, percent\n"
-    "E1 sentiment, E2 emotion, E3 degree; random = as many words dropped at random",
+    "E1 sentiment, E2 emotion, E3 degree; random = as many words dropped by chance",
     labels=("split", "level"),
     headings=tuple(name.partition("_")[0] for name in FOUND_ERRORS),
     rows=tuple(

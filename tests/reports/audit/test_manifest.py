@@ -93,9 +93,9 @@ def test_a_folder_without_a_manifest_holds_no_report(tmp_path):
     assert read_manifest(tmp_path) is None and read_manifest(tmp_path / "nowhere") is None
 
 
-GOOD = {"schema": 3, "finished": True, "asked": WORDS, "runs": {}, "cells": {}, "files": {}}
+GOOD = {"schema": 4, "finished": True, "asked": WORDS, "runs": {}, "cells": {}, "files": {}}
 BROKEN = {
-    "cut off": '{"schema": 3, "fin',
+    "cut off": '{"schema": 4, "fin',
     "empty": "",
     "null": "null",
     "a list": "[]",

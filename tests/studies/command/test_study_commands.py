@@ -70,7 +70,7 @@ def _check_report(results, monkeypatch):
     done = bench("report", "--runs", "dataset=toy", results=results)
     assert done.code == 0, done.out + done.err
     out = results / "reports" / "runs"
-    assert "up to 3 configurations): toy" in (out / "tables" / "runs_scores.md").read_text()
+    assert "at most 3 configurations): toy" in (out / "report.md").read_text()
     spaces = (out / "tables" / "search_spaces.md").read_text()
     assert "toy on Toy clips" in spaces and "0.001 to 1, log" in spaces
     assert len((out / "figures" / "searches.csv").read_text().splitlines()) == 1 + 3

@@ -287,7 +287,7 @@ def test_broken_requests_are_reported_in_one_line_and_the_request_is_unknown(tmp
     path.write_bytes(content)
     found = built(tmp_path)
     (line,) = warned(found, path)
-    assert "1 of 1 lines are no requests" in line and "\n" not in line
+    assert "skipped 1 of 1 lines, which are not requests" in line and "\n" not in line
     assert [run.request for run in found.report.runs] == ["unknown request"]
 
 
@@ -417,4 +417,4 @@ def test_uncommitted_code_is_reported_in_the_details(tmp_path):
     make_run(tmp_path, "mart", clips=12, provenance={"dirty": True})
     found = built(tmp_path)
     details = render_texts(found.report, found.results, found.searches)["details.tex"]
-    assert "not committed" in details and "1 of 1 runs" in details
+    assert "uncommitted changes" in details and "1 of 1 runs" in details

@@ -157,7 +157,7 @@ def test_the_cost_figure_has_an_axis_for_its_measure(reported):
     shown = {(row["group"], row["label"]): row["mean"] for row in picture.rows}
     seen = {label: mean for (group, label), mean in shown.items() if group == "pixels seen, percent"}
     assert seen == {"cropper-whole": pytest.approx(100.0), "cropper": pytest.approx(25.0)}
-    assert {label for group, label in shown if group == "cues kept, percent"} == {"mart"}
+    assert {label for group, label in shown if group == "segments with a kept cue, percent"} == {"mart"}
 
 
 def test_its_published_numbers_are_listed_next_to_its_scores(reported):
