@@ -1,4 +1,4 @@
-"""Timeline of a clip: its slots, and the frames, audio and words of each segment (METHOD.md section 1).
+"""Timeline of a clip: its slots, and the frames, audio and words of each segment (docs/methods.md).
 
 Key: S segments (one per slot), T frames, F = 100 audio frames of 10 ms. Pure arithmetic; reads no file.
 """

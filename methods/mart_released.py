@@ -1,4 +1,4 @@
-"""MART as its authors released it, trained by this suite's loop (METHOD.md section 9).
+"""MART as its authors released it, trained by this suite's loop.
 
 Tokens are masked after the encoder, and only those of the video. Two defects of the released training are repaired: its
 optimiser lacks the parameters of pre-training, and it is correct for batch size 1 only.

@@ -70,7 +70,11 @@ def test_every_source_file_that_is_named_exists(page):
 
 def test_every_page_that_a_message_names_exists_with_its_heading():
     files = [file for folder in CODE_FOLDERS for file in (ROOT / folder).rglob("*.py")]
-    named = {found for file in files for found in re.findall(r"docs/[\w/-]+\.md(?:#[\w-]+)?", file.read_text())}
+    named = {
+        found
+        for file in files
+        for found in re.findall(r"(?:docs/[\w/-]+|\b[A-Z_]{4,})\.md(?:#[\w-]+)?", file.read_text())
+    }
     assert named and [fault for name in sorted(named) if (fault := find_missing_target(ROOT / "x.md", name))] == []
 
 

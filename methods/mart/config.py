@@ -1,4 +1,4 @@
-"""Config of MART: the fields of its pre-training beyond those of MBT (METHOD.md sections 2 to 7)."""
+"""Config of MART: the fields of its pre-training beyond those of MBT (docs/methods.md)."""
 
 from __future__ import annotations
 

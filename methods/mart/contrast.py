@@ -1,4 +1,4 @@
-"""Cue embeddings, attention to video and audio, and the contrastive loss (METHOD.md section 4, Eqs. 4 and 5).
+"""Cue embeddings, attention to video and audio, and the contrastive loss (Eqs. 4 and 5).
 
 A frozen BERT embeds a cue as the mean over its word pieces in the transcript of its segment; without BERT, a learned
 word table does. Cues attend to video and audio; the loss pulls the feature of a modality to its cue and pushes it from

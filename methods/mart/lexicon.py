@@ -1,4 +1,4 @@
-"""Lexicon of affective cues: words and concepts with polarity, degree and emotions (METHOD.md section 3).
+"""Lexicon of affective cues: words and concepts with polarity, degree and emotions.
 
 Polarity and its strength come from SenticNet 6 (Cambria et al., CIKM 2020), emotions from the NRC EmoLex word list
 (Mohammad and Turney, 2013; data for research use).

@@ -1,6 +1,6 @@
 """Emotion-oriented masking: select the tokens that the second encoder pass does not see (Eqs. 6 and 7).
 
-See METHOD.md section 5. True in a mask means masked.
+True in a mask means masked.
 
 Key: B clips, S segments, K cues of a segment, N tokens.
 """

@@ -1,4 +1,4 @@
-"""Pre-training of MART in the order of the paper (METHOD.md sections 2 to 7), then fine-tuning as for MBT.
+"""Pre-training of MART in the order of the paper, then fine-tuning as for MBT.
 
 Key: B clips, S segments, K cues of a segment, N tokens, D width, C classes.
 """
@@ -140,7 +140,7 @@ class MartObjective(nn.Module):
             self.decoders = make_decoders(config, predictor.mbt, *sizes, rng)
 
     def forward(self, batch: Batch) -> Losses:
-        """Compute the loss terms of METHOD.md section 7 and logged measurements, each of shape (B,)."""
+        """Compute the loss terms and logged measurements, each of shape (B,)."""
         predictor, inputs, config = self.predictor, batch.inputs, self.config
         tokens = predictor.mbt.embed(inputs)
         encoded = predictor.mbt.encode(tokens, attention=self.uses_recovery)

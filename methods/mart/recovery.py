@@ -1,4 +1,4 @@
-"""Recovery of masked tokens: targets, decoders and losses (METHOD.md section 6).
+"""Recovery of masked tokens: targets, decoders and losses.
 
 Targets are normalised patches, HOG features or features of a frozen teacher, with or instead of the emotion
 distribution. The teacher is the image tower of an image-text model (CLIP, Radford et al., ICML 2021).

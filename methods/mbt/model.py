@@ -1,4 +1,4 @@
-"""MBT and its temporal emotion scores (Eq. 3; METHOD.md sections 1 and 2).
+"""MBT and its temporal emotion scores (Eq. 3).
 
 A video and an audio encoder exchange information through bottleneck tokens in their last blocks. The temporal scores
 measure how much of each emotion each segment contains. All sizes come from the config.

@@ -1,4 +1,4 @@
-"""Supervised training of MBT: polarity-consistent loss, predictor and fine-tuning (METHOD.md section 1).
+"""Supervised training of MBT: polarity-consistent loss, predictor and fine-tuning (docs/methods.md).
 
 Key: B clips, S segments, C classes.
 """
