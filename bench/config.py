@@ -73,7 +73,7 @@ class Config(BaseModel):
         except ValidationError as error:
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "config"
-            reason = first["msg"].replace("Input should", "must").partition(", unable to parse")[0]
+            reason = first["msg"].replace("Input should", "must").partition(", unable to ")[0]
             raise ConfigError(
                 f"{field}: {reason[0].lower()}{reason[1:]}, got '{first['input']}'; change it with --set {field}=VALUE"
             ) from None

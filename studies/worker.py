@@ -215,8 +215,9 @@ class LogReporter:
         """Do nothing: a worker has no terminal."""
 
     def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
-        """Log a finished epoch."""
-        _log.info("%s: epoch %d/%d %s", stage, epoch, epochs, values)
+        """Log a finished epoch; ignore the start of a stage, which has no values."""
+        if values:
+            _log.info("%s: epoch %d/%d %s", stage, epoch, epochs, values)
 
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         """Do nothing: the parent process reports it."""

@@ -77,7 +77,12 @@ class RunOptions:
         typer.Option(min=1, help="Configurations to try on val before the final runs.", rich_help_panel=SEARCH),
     ] = None
     hours: Annotated[
-        float | None, typer.Option(min=0.001, help="Stop a search after this many hours.", rich_help_panel=SEARCH)
+        float | None,
+        typer.Option(
+            min=0.001,
+            help="Stop a search after this many hours of trials, summed over workers.",
+            rich_help_panel=SEARCH,
+        ),
     ] = None
     target: Annotated[
         float | None,

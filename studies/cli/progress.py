@@ -92,7 +92,7 @@ class TerminalReporter(Progress):
         """Show epoch, loss and val score next to the bar of a stage; without bars, print them as one line."""
         if not values:  # the stage starts
             self._first_epochs[stage], self._started[stage] = epoch, time.monotonic()
-            if epoch and not self._is_live:
+            if 0 < epoch < epochs and not self._is_live:
                 self.print_line(f"{self._arm} {stage}: resuming after epoch {epoch}/{epochs}")
             return
         parts = [f"epoch {epoch}/{epochs}"]
