@@ -123,7 +123,7 @@ def test_two_machines_on_one_postgresql_share_the_work(commands, results, tmp_pa
         command.process.wait(280)
         missing = 4 - len(records(folder))
         said = command.ends()
-        assert not missing or f"{missing} runs were made on other machines" in said
+        assert not missing or f"{missing} runs finished on other machines" in said
         check_search(folder, 8, url)
     for stage, count in (("final", 4), ("trial", 8)):
         made = Counter(record["key"] for folder in both for record in records(folder, stage))
