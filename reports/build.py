@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from matplotlib.figure import Figure
@@ -36,6 +37,7 @@ def compose_study(study: StudyResults, predictions: PredictionCache) -> Section:
     for dataset in run_table.dataset_titles:
         name = f"{study.name}_cost_{slugify(dataset)}"
         tables.append(costs.make_costs_table(run_table, predictions, dataset, name))
+    tables = [replace(table, context=run_table.tuning_note) for table in tables]
     rank_figures, omission = make_rank_figure(study)
     text = [study.question, _describe_counts(run_table), run_table.tuning_note, *([omission] if omission else [])]
     figures = [*make_figures(study, found, predictions), *rank_figures] if labels else []

@@ -8,7 +8,7 @@ from functools import partial
 from statistics import fmean
 
 from rich.console import Group, RenderableType
-from rich.markup import escape
+from rich.text import Text
 
 from bench.method import Measure, Method, NoteTable
 from bench.protocol import describe_protocol
@@ -61,18 +61,20 @@ def _add_labels(runs: Sequence[Run]) -> list[Run]:
 
 def _make_table(title: str, names: Sequence[str], numbers: Sequence[str], style: str | None = None) -> FittedTable:
     """Return an empty table with columns of names, which are always shown, then of numbers."""
-    table = FittedTable(title=escape(title), title_style=style)
+    table = FittedTable(title=title, title_style=style)
     table.keys, table.hint = len(names), "see records"
     for name in names:
-        table.add_column(name, no_wrap=name != "method")  # a label may wrap before "(refit on train + val)"
+        table.add_column(
+            Text(make_printable(name)), no_wrap=name != "method"
+        )  # a label may wrap before "(refit on train + val)"
     for name in numbers:
-        table.add_column(escape(make_printable(name)), justify="right", no_wrap=True)
+        table.add_column(Text(make_printable(name)), justify="right", no_wrap=True)
     return table
 
 
 def _add_row(table: FittedTable, *cells: str) -> None:
     """Add a row of texts of unknown origin."""
-    table.add_row(*(escape(make_printable(cell)) for cell in cells))
+    table.add_row(*(Text(make_printable(cell)) for cell in cells))
 
 
 def group_runs(run_table: RunTable) -> list[RunGroup]:

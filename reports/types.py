@@ -68,6 +68,13 @@ class Table:
     notes: tuple[str, ...] = ()  # sentences below the table that belong to no single cell
     warnings: tuple[str, ...] = ()  # shown above the table: BUILT-IN SAMPLE, mixed commits, ...
     legend: tuple[LegendEntry, ...] = ()  # entries of the report's legend that the table uses
+    context: str = ""  # sentences on its runs that a report has in the section, and a file of the table alone repeats
+
+    @property
+    def explanations(self) -> tuple[str, ...]:
+        """Return what a file of the table alone adds to its notes: the context, and the entries of the legend."""
+        entries = (f"{entry.term}: {entry.text}" for entry in self.legend)
+        return (*([self.context] if self.context else []), *entries)
 
     def iter_cells(self) -> Iterator[tuple[str, Cell]]:
         """Yield the name `<table>/<row>/<column>` and the cell of every column but the first."""

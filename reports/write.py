@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +210,7 @@ def _render_report_markdown(report: Report, paragraphs: Sequence[str]) -> str:
         lines += ["", f"## {escape_paragraph(section.title)}", ""]
         lines += [f"{escape_paragraph(text)}\n" for text in section.paragraphs]
         for table in section.tables:
-            lines += [render_markdown(table), ""]
+            lines += [render_markdown(replace(table, context="", legend=())), ""]
         for figure in section.figures:
             lines += [f"![{escape_paragraph(figure.title)}]({FIGURE_FOLDER}/{figure.name}.png)", ""]
             lines += [f"*{escape_paragraph(figure.caption)}*", ""]

@@ -134,7 +134,10 @@ def _collect_class_plots(
             yield f"confusion_{slugify(dataset)}", f"Confusion, {title}", caption + selection, matrices, ()
     caption = "Recall of each class on test, percent: the mean over runs (Fig. 5 of the paper)."
     yield "radar", "Recall by class", caption + selection, collect_radars(run_table, labels), (RECALL_LEGEND,)
-    caption = "Accuracy on test against confidence, percent, in bins of the clips of all runs."
+    caption = (
+        "Accuracy on test against confidence, percent, in bins of the clips of all runs. A printed ECE is the mean "
+        "over runs."
+    )
     data = collect_reliabilities(run_table, labels, predictions)
     yield "reliability", "Calibration", caption + selection, data, (ECE_LEGEND, AVERAGES_LEGEND)
 

@@ -28,7 +28,8 @@ from reports.formats import (
 from reports.types import Cell, Column, Row, Table
 
 MEASURED_WIDTH = 10_000  # terminal columns; every table has its natural width there
-MAX_WORD = 32  # longest word of a text that is not broken on the terminal
+MAX_WORD = 32  # terminal columns that a word in a wrapping text gets before other columns are left out
+MIN_FOLDED = 16  # the same for a text that may be broken anywhere, say a path
 ACTIVE_CHARS = re.compile(r"[\\`*_\[\]<>|~&$#]")  # special in Markdown, its tables, or GitHub's mathematics
 BLOCK_START = re.compile(r"^(\d*)(?=[-+=.)])")  # starts a list, a rule or a heading
 
@@ -38,7 +39,7 @@ SIGNED_NUMBER = re.compile(r"[+-](?:\d[\d.,]*(?: ?[±%\[(][^=@|!]*)?)?")  # -1.2
 
 
 def render_markdown(table: Table, marks: bool = False) -> str:
-    """Return title, warnings, caption, a pipe table, footnotes and notes; rules between rows are left out.
+    """Return title, warnings, caption, a pipe table, footnotes, notes and explanations, without rules between rows.
 
     Cells are padded, so that the source is readable.
     """
@@ -51,7 +52,7 @@ def render_markdown(table: Table, marks: bool = False) -> str:
     head += [escape_paragraph(table.caption), ""] if table.caption else []
     foot = [f"- <sup>{known[note]}</sup> {_escape_markdown(note)}" for note in table.footnotes]
     foot = ["", *foot] if foot else []
-    for note in table.notes:
+    for note in (*table.notes, *table.explanations):
         foot += ["", escape_paragraph(note)]
     return join_lines([*head, *_render_pipe_table(table, known), *foot], marks)
 
@@ -138,8 +139,8 @@ class FittedTable(TerminalTable):
 
     The first `keys` columns are always shown. `drop_first` names headings that are left out before the others, the
     first of them first. With `split`, no column is left out: the rest follows as tables below. Columns without
-    `no_wrap` may wrap between words, those with the overflow "fold" also within long words, say paths. Print it with
-    `crop=False`: a single name may still be longer than a line.
+    `no_wrap` may wrap between words, those with the overflow "fold" anywhere, say paths. Print it with `crop=False`: a
+    single name may still be longer than a line.
     """
 
     keys: int = 1
@@ -179,13 +180,15 @@ def fit_table(table: FittedTable, console: Console, options: ConsoleOptions) -> 
         needed = max(width, measure(places, wrap_keys))
         shown.columns = _take_columns(table, places, wrap_keys)
         _widen_columns(shown.columns, needed - measure(places, wrap_keys))
-        shown.title = f"{table.title} (continued)" if number and table.title else table.title
+        if table.title:
+            title = f"{table.title} (continued)" if number else str(table.title)
+            shown.title = Text(title, table.title_style or "table.title")
         captions = [str(table.caption)] if table.caption and part == parts[-1] else []
         if not table.split and len(part) < len(order):
             absent = ", ".join(_format_header(table, place) for place in sorted(set(order) - set(part)))
             captions.append(f"not shown at {width} columns: {absent}; {table.hint or 'use a wider terminal'}")
-        shown.caption = "\n".join(captions) or None
-        texts = [*str(shown.title or "").splitlines(), *(shown.caption or "").split()]
+        shown.caption = Text("\n".join(captions), "table.caption") if captions else None
+        texts = [*str(shown.title or "").splitlines(), *str(shown.caption or "").split()]
         shown.min_width = min(needed, max(map(cell_len, texts), default=0))
         found.append((shown, needed))
     return found
@@ -198,17 +201,21 @@ def _rank_column(table: FittedTable, place: int) -> tuple[int, int]:
 
 
 def _take_columns(table: FittedTable, places: Sequence[int], wrap_keys: bool) -> list[TerminalColumn]:
-    """Return some columns of a table, numbered again, those that may wrap as narrow as their longest word.
+    """Return some columns of a table, numbered again, those that may wrap as narrow as they may become.
 
-    With `wrap_keys` the names of rows may wrap, too. Where the overflow is "fold", words longer than MAX_WORD break.
+    With `wrap_keys` the names of rows may wrap, too. Words longer than MAX_WORD, or MIN_FOLDED where the overflow is
+    "fold", break: scripts without spaces are one word.
     """
     found = []
     for number, place in enumerate(places):
         column, is_key = table.columns[place], place < table.keys
+        is_name = column.no_wrap  # its words are never broken
         column = replace(column, _index=number, no_wrap=column.no_wrap and not (wrap_keys and is_key))
         if not column.no_wrap:
-            longest = max(map(cell_len, " ".join(_list_texts(column)).split()), default=1)
-            column.width = min(longest, MAX_WORD) if column.overflow == "fold" else longest
+            column.width = max(map(cell_len, " ".join(_list_texts(column)).split()), default=1)
+        if not is_name:
+            column.width = min(column.width or 1, MIN_FOLDED if column.overflow == "fold" else MAX_WORD)
+            column.overflow = "fold"
         found.append(column)
     return found
 

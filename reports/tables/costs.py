@@ -11,6 +11,7 @@ from bench.method import Measure
 from reports.runs import Extract, Mean, PredictionCache, Run, RunGroup, RunTable, SearchSummary
 from reports.statistics import BINS, expected_calibration_error
 from reports.tables.columns import (
+    MARKS_LEGEND,
     METRICS_LEGEND,
     NO_VALUE,
     describe_averaging,
@@ -32,7 +33,7 @@ COST_TITLES = {"ece": "ECE", "gap": "gap", "parameters": "size", "flops": "GFLOP
 ECE_LEGEND = LegendEntry(
     "ECE",
     f"Expected calibration error on test, percent, of the finished model's confidence in {BINS} bins of equally many "
-    "clips; biased upwards where clips are few. The least is bold, the second least underlined.",
+    "clips; lower is better. It is biased upwards where clips are few.",
 )
 COSTS_LEGEND = (
     LegendEntry("Gap", "Val minus test Acc E, points; the epoch was chosen on val."),
@@ -88,6 +89,7 @@ def make_costs_table(run_table: RunTable, predictions: PredictionCache, dataset:
         legend=(
             METRICS_LEGEND,
             *list_averaging_legend(run_table),
+            MARKS_LEGEND,
             ECE_LEGEND,
             *COSTS_LEGEND,
             *_describe_measures(measures.values()),

@@ -283,8 +283,8 @@ def _make_table(model: TrainedModel, file_results: Sequence[tuple[Path, FileResu
         padding=(0, 1, 0, 0),
         pad_edge=False,
     )
-    table.drop_first, table.hint = ("input", "strongest"), "see the lines above, or --json"
-    table.add_column("file", no_wrap=True)
+    table.drop_first, table.hint = ("input", "strongest"), "see --json"
+    table.add_column("file", overflow="fold")
     for name in ("emotion", "sentiment", "runner-up", "input", "strongest"):
         table.add_column(name, no_wrap=True)
     for path, predicted in file_results:

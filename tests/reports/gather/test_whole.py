@@ -102,6 +102,21 @@ def test_every_form_of_a_report_holds_the_legend_once(comparison):
         assert all(text.count(escape(entry.text)) == 1 for entry in comparison.legend)
 
 
+def test_the_figure_of_calibration_says_that_its_ece_is_a_mean_over_runs(comparison):
+    (figure,) = (figure for figure in list_figures(comparison) if figure.name == "comparison_reliability")
+    assert "clips of all runs" in figure.caption and "ECE is the mean over runs" in figure.caption
+
+
+def test_a_file_of_one_table_says_how_its_runs_were_tuned_and_how_to_read_it(comparison):
+    texts = render_texts(comparison, [], [])
+    for table in list_tables(comparison):
+        assert table.legend and table.context.startswith("Preset quick") is (table.name != "search_spaces")
+        for kind, escape in (("md", escape_paragraph), ("html", html.escape), ("tex", str)):
+            text = texts[f"tables/{table.name}.{kind}"]
+            assert all(html.unescape(text).count(html.unescape(escape(said))) == 1 for said in table.explanations), kind
+            assert kind != "tex" or all(f"\n% {said}\n" in text for said in table.explanations)
+
+
 @pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize(

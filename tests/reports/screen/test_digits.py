@@ -39,7 +39,7 @@ def studied(draw):
 
 def column(table: ScreenTable, heading: str) -> list[str]:
     """Return the cells of a terminal table under a heading."""
-    return next(list(one.cells) for one in table.columns if one.header == heading)
+    return next([str(cell) for cell in one.cells] for one in table.columns if str(one.header) == heading)
 
 
 def forms(grid: Table, name: str) -> list[list[str]]:

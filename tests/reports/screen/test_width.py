@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from bench.types import DatasetInfo
@@ -14,7 +15,15 @@ from reports.dataset import LocalDataset, make_dataset_list
 from reports.formats import plural
 from reports.formats.plain import FittedTable
 from reports.runs import Run
-from reports.terminal import ArmProgress, make_gap_table, make_optimism_table, make_plan_table, render_records
+from reports.terminal import (
+    ArmProgress,
+    _add_row,
+    _make_table,
+    make_gap_table,
+    make_optimism_table,
+    make_plan_table,
+    render_records,
+)
 from tests.reports.screen.records import run
 
 ARMS = ("mart", "mart-no-complementary-contrast", "mart-no-verification-[a]")
@@ -118,6 +127,39 @@ def test_a_name_longer_than_the_line_is_shown_whole_on_a_longer_line():
     table.add_column("Acc E", no_wrap=True)
     table.add_row("m" * 50, "50.0 ± 7.1")
     assert cells(render(table, 40))[1] == ["m" * 50, "50.0 ± 7.1"]
+
+
+LONG = "recording-of-the-second-session-" * 4 + ".mp4"
+CJK = "映像と音声の感情を認識するための新しいデータセットの試験用の長い説明文です" * 2
+
+
+@pytest.mark.parametrize("width", WIDTHS[1:])
+@pytest.mark.parametrize("text", [LONG, CJK], ids=["path", "cjk"])
+def test_a_path_folds_before_a_column_is_left_out(text, width):
+    table = make_dataset_list([LocalDataset("ekman6", text, 1234, 1200, 3.25, 17, 0)])
+    shown = render(table, width)
+    assert "not shown" not in shown and "1,234" in shown and "prepared" in shown
+    assert max(map(cell_len, shown.splitlines())) <= width
+    assert "".join(line[9 : line.index("1,234")] for line in shown.splitlines() if "1,234" in line).strip() in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_a_sentence_without_spaces_stays_within_the_line(width):
+    table = FittedTable()
+    table.add_column("name", no_wrap=True)
+    table.add_column("why")
+    table.add_row("ekman6", CJK)
+    assert max(map(cell_len, render(table, width).splitlines())) <= width
+
+
+@pytest.mark.parametrize("name", ["[a]", "[/b]", "a\\", "[red]x[/red]"])
+def test_names_that_look_like_markup_are_printed_as_they_are(name):
+    table = _make_table(f"plan {name}", [name], ["left", "right" * 4, f"{name}2"])
+    table.caption = f"of {name}"
+    _add_row(table, f"{name}1", "1", "2", "3")
+    wide, narrow = render(table, 200), render(table, 40)
+    assert all(f"{text} " in wide for text in (f"plan {name}", f"of {name}", f"│ {name}1", f"┃ {name}", f"{name}2"))
+    assert f"of {name} " in narrow and f"{name}2; see records" in " ".join(narrow.split())
 
 
 def test_counts_have_their_noun_in_the_right_number():

@@ -75,6 +75,11 @@ def test_marks_are_explained_in_the_legend_of_each_table_that_has_them(name, tab
     assert any("bold" in text and "underlined" in text for text in texts)
 
 
+def test_marks_are_explained_by_one_entry_and_not_where_a_figure_would_repeat_them(tables):
+    entries = {entry for table in tables.values() for entry in table.legend}
+    assert [entry.term for entry in entries if "bold" in entry.text.lower()] == ["Bold, underlined"]
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_a_caption_has_at_most_40_words_and_repeats_no_sentence_of_the_legend(name, tmp_path):
     table = CASES[name](tmp_path)
