@@ -40,7 +40,10 @@ if __name__ == "__main__":
 
         sys.exit(main())
     except ModuleNotFoundError as error:
-        if (error.name or "").split(".")[0] not in REQUIRED:
+        from importlib.util import find_spec
+
+        package = (error.name or "").split(".")[0]
+        if package not in REQUIRED or find_spec(package) is not None:  # a part of an installed package is missing
             raise
         sys.stderr.write(describe_environment("package '%s' is missing" % error.name))
         sys.exit(2)

@@ -62,9 +62,10 @@ class Config(BaseModel):
         """Return the config of a preset. Raises ConfigError if there is no preset of that name."""
         return cls(**get_or_suggest(name, cls.presets, "preset"))
 
-    def override(self, values: Mapping[str, Any]) -> Self:
-        """Return a copy with other values, parsed from text where needed. Raises ConfigError for an unknown field or an
-        invalid value."""
+    def override(self, values: Mapping[str, Any], source: str = "") -> Self:
+        """Return a copy with other values, parsed from text where needed.
+
+        Raises ConfigError for an unknown field or an invalid value; `source`, say "--set", begins its message."""
         for name in values:
             if name not in type(self).model_fields:
                 raise ConfigError(f"unknown config field '{name}'; {propose_name(name, type(self).model_fields)}")
@@ -74,9 +75,8 @@ class Config(BaseModel):
             first = error.errors()[0]
             field = ".".join(map(str, first["loc"])) or "config"
             reason = first["msg"].replace("Input should", "must").partition(", unable to ")[0]
-            raise ConfigError(
-                f"{field}: {reason[0].lower()}{reason[1:]}, got '{first['input']}'; change it with --set {field}=VALUE"
-            ) from None
+            place = f"{source} {field}".lstrip()
+            raise ConfigError(f"{place}: {reason[0].lower()}{reason[1:]}, got '{first['input']}'") from None
 
     def get_files(self) -> dict[str, Path]:
         """Return field name -> file that the scores depend on. Records store the hash of its content, not its path."""

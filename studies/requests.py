@@ -112,7 +112,8 @@ def split_names(text: str, option: str) -> list[str]:
 def resolve_config(arm: Arm, preset: str, overrides: dict[str, str]) -> Config:
     """Return an arm's config under a preset, with overrides. Overrides of fields that its method lacks are ignored."""
     config = arm.method.config.from_preset(preset).override(arm.overrides)
-    return config.override({name: v for name, v in overrides.items() if name in arm.method.config.model_fields})
+    known = {name: value for name, value in overrides.items() if name in arm.method.config.model_fields}
+    return config.override(known, source="--set")
 
 
 def find_changes(arm: str, preset: str, values: Mapping[str, Any]) -> Settings | None:

@@ -15,8 +15,10 @@ from rich.text import Text
 from bench.types import CLIP_LOSING_ISSUES, DataIssue
 from studies.cli.options import EXIT_INCOMPLETE
 
-LINE_INTERVAL = 60.0  # seconds between two lines on long work that is not training, where no bar is shown
+LINE_INTERVAL = 60.0  # seconds between two lines on long work where no bar is shown
+STEP_INTERVAL = 300.0  # seconds between two lines on the steps of a long epoch
 BAR_WIDTH = 20  # characters, or fewer on a narrow terminal
+LOSS_WIDTH = 72  # terminal columns below which the bar of a stage leaves out the loss
 MAX_ISSUES_PER_KIND = 3  # data issues of a kind that are printed
 MAX_ISSUES_SHOWN = 10  # data issues that are printed; the record lists all
 
@@ -61,6 +63,7 @@ class TerminalReporter(Progress):
         self._printed: set[str] = set()
         self._started: dict[str, float] = {}
         self._first_epochs: dict[str, int] = {}  # stage -> epochs that were finished when this process started it
+        self._first_shares: dict[str, float] = {}  # the same as shares of all epochs
         self._last_line = 0.0
         self._arm = ""
 
@@ -70,33 +73,40 @@ class TerminalReporter(Progress):
             self.remove_task(bar)
         self._run_bars.clear()
         self._first_epochs.clear()
+        self._first_shares.clear()
         self._arm = title.partition(" on ")[0]
         print_line(self.console, title, "bold")
 
     def report_progress(self, what: str, done: int, total: int) -> None:
-        """Move the bar of `what`. Without bars, print a line a minute, unless the work reports its epochs."""
+        """Move the bar of `what`. Without bars, print a line a minute; within an epoch, one every five minutes."""
         if total <= 0:
             return
         if what not in self._run_bars:
             self._run_bars[what] = self.add_task(what, total=total, status="")
-            self._started[what] = self._last_line = time.monotonic()
+            self._last_line = time.monotonic()
+            if what not in self._first_epochs:
+                self._started[what] = self._last_line
         self.update(self._run_bars[what], completed=done, total=total)
-        now = time.monotonic()
-        if self._is_live or what in self._first_epochs or not done or now - self._last_line <= LINE_INTERVAL:
+        now, is_stage = time.monotonic(), what in self._first_epochs
+        if self._is_live or not done or now - self._last_line <= (STEP_INTERVAL if is_stage else LINE_INTERVAL):
             return
-        left = _format_time_left((now - self._started[what]) / done * (total - done))
+        here = max(1.0, done - self._first_shares.get(what, 0.0) * total)
+        left = _format_time_left((now - self._started[what]) / here * (total - done))
         self._last_line = now
-        self.print_line(f"{what}: {done} of {total}{left}")
+        stage = f"{self._arm} {what}: step" if is_stage else f"{what}:"
+        self.print_line(f"{stage} {done} of {total}{left}")
 
     def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
         """Show epoch, loss and val score next to the bar of a stage; without bars, print them as one line."""
+        now = self._last_line = time.monotonic()
         if not values:  # the stage starts
-            self._first_epochs[stage], self._started[stage] = epoch, time.monotonic()
+            self._first_epochs[stage], self._first_shares[stage] = epoch, epoch / max(1, epochs)
+            self._started[stage] = now
             if 0 < epoch < epochs and not self._is_live:
                 self.print_line(f"{self._arm} {stage}: resuming after epoch {epoch}/{epochs}")
             return
         parts = [f"epoch {epoch}/{epochs}"]
-        if f"{stage}/loss" in values:
+        if f"{stage}/loss" in values and not (self._is_live and self.console.width < LOSS_WIDTH):
             parts.append(f"loss {values[f'{stage}/loss']:.3f}")
         parts += [
             f"{name.removesuffix('/acc_e')} Acc E {100 * value:.1f} %"
@@ -109,7 +119,7 @@ class TerminalReporter(Progress):
                 self.update(self._run_bars[stage], status=status)
             return
         done = epoch - self._first_epochs.get(stage, 0)
-        spent = time.monotonic() - self._started.get(stage, time.monotonic())
+        spent = now - self._started.get(stage, now)
         self.print_line(f"{self._arm} {stage}: {status}{_format_time_left(spent / max(1, done) * (epochs - epoch))}")
 
     def update_overall(self, what: str, done: int, total: int) -> None:

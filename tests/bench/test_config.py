@@ -39,6 +39,13 @@ def test_a_value_out_of_bounds_or_type_is_one_line_that_names_the_field(values):
     assert "\n" not in str(caught.value)
 
 
+def test_a_message_names_the_option_only_where_the_value_came_from_it():
+    with pytest.raises(ConfigError, match=r"^lr: must be greater than 0, got '-1'$"):
+        Example().override({"lr": "-1"})
+    with pytest.raises(ConfigError, match=r"^--set lr: must be greater than 0, got '-1'$"):
+        Example().override({"lr": "-1"}, source="--set")
+
+
 def test_search_ranges_are_declared_on_the_field():
     assert Example.get_declared_ranges() == {"lr": SearchRange(1e-5, 1e-1, log=True)}
 

@@ -63,6 +63,12 @@ def test_an_error_in_the_code_keeps_its_traceback(checkout, line):
     assert code == 1 and "Traceback" in err and line in err
 
 
+def test_a_missing_part_of_an_installed_package_keeps_its_traceback(checkout):
+    (checkout / "studies" / "cli" / "main.py").write_text("import numpy.nothing\n")
+    code, _, err = run(checkout, python=(sys.executable,))
+    assert code == 1 and "Traceback" in err and "numpy.nothing" in err
+
+
 @pytest.mark.parametrize("version", ["2.7", "3.6", "3.8", "3.10"])
 def test_an_old_python_is_named(checkout, version):
     python = shutil.which(f"python{version}")

@@ -73,6 +73,24 @@ def test_without_a_terminal_training_prints_one_line_an_epoch(now):
     ]
 
 
+def test_without_a_terminal_a_long_epoch_prints_a_line_every_five_minutes(now):
+    reporter = log_file()
+    reporter.start_run("mart on ekman6, seed 0")
+    reporter.report_epoch("train", 3, 6, {})
+    for step in range(600, 801):
+        now[0] += 5
+        reporter.report_progress("train", step, 1200)
+        if step == 800:
+            reporter.report_epoch("train", 4, 6, {"train/loss": 1.0})
+    assert printed(reporter).splitlines()[1:] == [
+        "mart train: resuming after epoch 3/6",
+        "mart train: step 661 of 1200, about 46 min left",
+        "mart train: step 722 of 1200, about 40 min left",
+        "mart train: step 783 of 1200, about 35 min left",
+        "mart train: epoch 4/6, loss 1.000, about 34 min left",
+    ]
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [
@@ -97,6 +115,16 @@ def test_on_a_terminal_the_bar_of_a_stage_shows_epoch_loss_and_score_in_one_line
     (line,) = bars(reporter).splitlines()
     assert "finetune" in line and "epoch 7/40, loss 0.812, val Acc E 61.2 %" in line and len(line) <= 80
     assert printed(reporter).splitlines() == ["mart on ekman6, seed 0"]
+
+
+@pytest.mark.parametrize("width", [40, 60, 71])
+def test_a_narrow_terminal_leaves_out_the_loss_and_keeps_the_score(width):
+    reporter = live(width)
+    reporter.report_epoch("finetune", 0, 40, {})
+    reporter.report_progress("finetune", 70, 400)
+    reporter.report_epoch("finetune", 7, 40, {"finetune/loss": 0.812, "val/acc_e": 0.612})
+    (line,) = bars(reporter).splitlines()
+    assert "loss" not in line and ("epoch 7/40, val Acc E 61.2 %" in line or width == 40) and len(line) <= width
 
 
 def test_work_of_nothing_has_no_bar():
