@@ -20,6 +20,7 @@ from bench.mlflow import MlflowStore
 from bench.tracker import ProgressReporter, Pruned
 from bench.types import DataIssue
 from reports.figures.clips import save_run_figures
+from reports.formats import format_epoch
 from studies.plan import Resources, StudyRequest, make_plan
 from studies.scheduler import SELECTED_EPOCH_ATTR, Scheduler
 from studies.search import FIRST_TRIAL_SEED, HyperparameterSearch
@@ -194,6 +195,7 @@ def run_worker(request: StudyRequest, resources: Resources, once: bool = False) 
 
     Return whether the last attempt found work.
     """
+    _log.setLevel(logging.INFO)  # the log of a run shows its epochs
     with logs_to(resources.results / "log"):
         environment = make_environment(request, resources, LogReporter())
         return run_until_done(
@@ -205,7 +207,10 @@ def run_worker(request: StudyRequest, resources: Resources, once: bool = False) 
 
 
 class LogReporter:
-    """A ProgressReporter that writes to the log. Issues with the data are left out: records hold them."""
+    """A ProgressReporter that writes to the log of the run, outside of runs to that of the worker.
+
+    Issues with the data are left out: records hold them.
+    """
 
     def start_run(self, title: str) -> None:
         """Log the title of a run."""
@@ -217,7 +222,7 @@ class LogReporter:
     def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
         """Log a finished epoch; ignore the start of a stage, which has no values."""
         if values:
-            _log.info("%s: epoch %d/%d %s", stage, epoch, epochs, values)
+            _log.info("%s: %s", stage, ", ".join(format_epoch(stage, epoch, epochs, values)))
 
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         """Do nothing: the parent process reports it."""

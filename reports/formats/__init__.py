@@ -1,4 +1,4 @@
-"""Formats of tables (LaTeX, Markdown, CSV, HTML), and their common functions."""
+"""Formats of tables (LaTeX, Markdown, CSV, HTML), and functions that several of them or the screen use."""
 
 from __future__ import annotations
 
@@ -21,6 +21,17 @@ def plural(count: int, noun: str) -> str:
     """Return a count with its noun: "1 run", "2 runs", "1,200 clips", "2 searches", "3 classes"."""
     ending = "" if count == 1 else "es" if noun.endswith(("s", "x", "ch", "sh")) else "s"
     return f"{count:,} {noun}{ending}"
+
+
+def format_epoch(stage: str, epoch: int, epochs: int, values: Mapping[str, float]) -> list[str]:
+    """Return the parts of a line on a finished epoch: "epoch 7/40", "loss 0.812", "val Acc E 61.2 %"."""
+    loss = values.get(f"{stage}/loss")
+    scores = {name.removesuffix("/acc_e"): value for name, value in values.items() if name.endswith("/acc_e")}
+    return [
+        f"epoch {epoch}/{epochs}",
+        *([] if loss is None else [f"loss {loss:.3f}"]),
+        *(f"{split} Acc E {100 * value:.1f} %" for split, value in scores.items()),
+    ]
 
 
 def get_cell_name(table: Table, row: Row, column: int) -> str:

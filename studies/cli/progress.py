@@ -13,6 +13,7 @@ from rich.table import Column
 from rich.text import Text
 
 from bench.types import CLIP_LOSING_ISSUES, DataIssue
+from reports.formats import format_epoch
 from studies.cli.options import EXIT_INCOMPLETE
 
 LINE_INTERVAL = 60.0  # seconds between two lines on long work where no bar is shown
@@ -105,15 +106,9 @@ class TerminalReporter(Progress):
             if 0 < epoch < epochs and not self._is_live:
                 self.print_line(f"{self._arm} {stage}: resuming after epoch {epoch}/{epochs}")
             return
-        parts = [f"epoch {epoch}/{epochs}"]
-        if f"{stage}/loss" in values and not (self._is_live and self.console.width < LOSS_WIDTH):
-            parts.append(f"loss {values[f'{stage}/loss']:.3f}")
-        parts += [
-            f"{name.removesuffix('/acc_e')} Acc E {100 * value:.1f} %"
-            for name, value in values.items()
-            if name.endswith("/acc_e")
-        ]
-        status = ", ".join(parts)
+        parts = format_epoch(stage, epoch, epochs, values)
+        is_narrow = self._is_live and self.console.width < LOSS_WIDTH
+        status = ", ".join(part for part in parts if not (is_narrow and part.startswith("loss ")))
         if self._is_live:
             if stage in self._run_bars:
                 self.update(self._run_bars[stage], status=status)

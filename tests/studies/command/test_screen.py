@@ -1,6 +1,7 @@
 """Progress without a terminal (lines) and with one (bars), and which data issues are printed."""
 
 import io
+import logging
 import re
 
 import pytest
@@ -9,6 +10,7 @@ from rich.console import Console
 from bench.types import DataIssue
 from studies.cli import progress as screen
 from studies.cli.progress import TerminalReporter
+from studies.worker import LogReporter
 from tests.studies.command_line import bench
 
 EPOCH = re.compile(r"toy (warm|finetune): epoch (\d+)/(\d+), loss \d+\.\d{3}(, val Acc E \d+\.\d %)?(, about .* left)?")
@@ -88,6 +90,18 @@ def test_without_a_terminal_a_long_epoch_prints_a_line_every_five_minutes(now):
         "mart train: step 722 of 1200, about 40 min left",
         "mart train: step 783 of 1200, about 35 min left",
         "mart train: epoch 4/6, loss 1.000, about 34 min left",
+    ]
+
+
+def test_a_worker_logs_each_epoch(caplog):
+    caplog.set_level(logging.INFO, "bench")
+    reporter = LogReporter()
+    reporter.start_run("mart on ekman6, seed 0")
+    reporter.report_epoch("finetune", 0, 40, {})
+    reporter.report_epoch("finetune", 7, 40, {"finetune/loss": 0.812, "val/acc_e": 0.6123})
+    assert caplog.messages == [
+        "mart on ekman6, seed 0",
+        "finetune: epoch 7/40, loss 0.812, val Acc E 61.2 %",
     ]
 
 

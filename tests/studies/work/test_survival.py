@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import re
 import signal
 import time
 from functools import partial
@@ -113,6 +114,8 @@ def test_a_killed_worker_is_replaced_and_its_trial_runs_again_with_the_same_valu
     interrupted = [trial for trial in the_search(results) if trial.state.name == "FAIL"]
     assert [trial.params for trial in interrupted] == running_params
     assert {trial.user_attrs["kind"] for trial in interrupted} == {"interrupted"}
+    for log in results.glob("runs/*/log"):
+        assert re.search(r"INFO finetune: epoch 2/2, loss [\d.]+, val Acc E [\d.]+ %\n", log.read_text())
     check_search(results, 4)
     check_runs(results, 1)
 
