@@ -107,7 +107,8 @@ def read_curves(folder: Path) -> list[EpochValues]:
             if not valid or any(type(value) not in (int, float) or not abs(value) < 1e300 for value in values.values()):
                 raise ValueError("a value has the wrong type or is too large")
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"{path} cannot be read as curves ({type(error).__name__}: {error})") from None
+        reason = f"{type(error).__name__}: {error}"
+        raise StoreError(f"{path}: not valid curves ({reason}); restore the file or repeat the run") from None
     return points
 
 
@@ -147,7 +148,8 @@ def read_predictions(folder: Path, info: DatasetInfo) -> dict[str, Predictions]:
             raise ValueError("a label is not a class of the data set")
         label = places.to_numpy().astype(np.int64)
     except (OSError, KeyError, ValueError, ArrowException) as error:
-        raise StoreError(f"{path} cannot be read as predictions ({type(error).__name__}: {error})") from None
+        reason = f"{type(error).__name__}: {error}"
+        raise StoreError(f"{path}: not valid predictions ({reason}); restore the file or repeat the run") from None
     predictions = {}
     for split in dict.fromkeys(splits.tolist()):
         rows = splits == split
@@ -218,11 +220,9 @@ def has_weights(folder: RunFolder, record: Record) -> bool:
 
 def check_weights(folder: RunFolder, record: Record) -> None:
     """Raise StoreError if the weights of a run are missing or do not match the sha256 in its record."""
-    again = "train again: the same command with --fresh"
+    again = "train again with its command and --fresh"
     if WEIGHTS_FILE not in record.files:
-        raise StoreError(
-            f"run {record.key} has no weights (it ran with --no-weights); {again} and without --no-weights"
-        )
+        raise StoreError(f"run {record.key} has no weights (it ran with --no-weights); {again}, without --no-weights")
     path = folder.path / WEIGHTS_FILE
     if not is_plain_file(path):
         raise StoreError(

@@ -65,7 +65,7 @@ class Config(BaseModel):
     def override(self, values: Mapping[str, Any], source: str = "") -> Self:
         """Return a copy with other values, parsed from text where needed.
 
-        Raises ConfigError for an unknown field or an invalid value; `source`, say "--set", begins its message."""
+        Raises ConfigError for an unknown field or an invalid value; its message begins with `source`, e.g. "--set"."""
         for name in values:
             if name not in type(self).model_fields:
                 raise ConfigError(f"unknown config field '{name}'; {propose_name(name, type(self).model_fields)}")

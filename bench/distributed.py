@@ -38,7 +38,7 @@ from bench.rng import RngTree
 from bench.timing import Timer
 from bench.types import ClipSet, DatasetInfo
 
-PREDICTOR_FILE = "fitted.safetensors"  # in the checkpoint folder: predictor that rank 0 hands to the parent process
+PREDICTOR_FILE = "fitted.safetensors"  # in the checkpoint folder: predictor that rank 0 passes to the parent process
 ERROR_FILE = "error"  # in the rendezvous folder: rank, error and traceback of the first process that failed
 EXIT_TIMEOUT = 10  # seconds between SIGTERM and SIGKILL of a process
 
@@ -61,7 +61,8 @@ def fit_distributed(
     if devices == 1:
         return method.fit(config, info, train, val, rng, ctx)
     if ctx.device.startswith("cuda") and torch.cuda.device_count() < devices:
-        raise ConfigError(f"--devices {devices}: this machine has {torch.cuda.device_count()} GPUs")
+        count = torch.cuda.device_count()
+        raise ConfigError(f"--devices {devices}: more than the GPUs of this machine; use --devices {count} or fewer")
     bare = replace(ctx, tracker=cast(Tracker, None), timer=Timer())
     try:
         job = pickle.dumps((method, config, info, train, val, rng, bare))

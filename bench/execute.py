@@ -202,7 +202,7 @@ def _drop_stale_checkpoints(folder: RunFolder, environment: RunEnvironment, time
     made_by, spent = folder.checkpoints / "made-by.json", folder.checkpoints / SECONDS_FILE
     if made_by.exists() and json.loads(made_by.read_text()) != current:
         environment.reporter.notify(
-            "the checkpoint was written by other code or on another device; the run starts from scratch"
+            "the checkpoint was written by other code, packages or hardware; the run starts from scratch"
         )
         shutil.rmtree(folder.checkpoints)
     if made_by.exists() and spent.exists():

@@ -99,7 +99,7 @@ class RunExplanations:
     sample: bool  # the built-in sample was used
     classes: tuple[str, ...]
     labels: Mapping[str, int]  # clip key -> class
-    shown: tuple[str, ...]  # clips with a figure of their own
+    shown: tuple[str, ...]  # clips that have a separate figure
     stages: Mapping[str, Mapping[str, ClipExplanation]]  # stage -> clip key -> explanation, in the order of training
 
 
@@ -152,7 +152,8 @@ def read_explanations(folder: Path) -> RunExplanations | None:
         classes, shown = tuple(header.pop("classes")), tuple(header.pop("shown"))
         return RunExplanations(**header, classes=classes, shown=shown, stages=stages)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
-        raise StoreError(f"{folder / EXPLANATIONS_FILE} cannot be read ({type(error).__name__}: {error})") from None
+        reason, path = f"{type(error).__name__}: {error}", folder / EXPLANATIONS_FILE
+        raise StoreError(f"{path} cannot be read ({reason}); restore the file or repeat the run") from None
 
 
 def _is_informative(clip: Explanation) -> bool:

@@ -264,7 +264,7 @@ class MlflowStore(ExperimentTracker):
         live_run = MlflowRun(self)
         with self.best_effort("start"):
             if parent:
-                self._write_notes(folder, {PARENT_NOTE: parent})  # first, so that a later `sync` knows the parent
+                self._write_notes(folder, {PARENT_NOTE: parent})  # first, so that a later `sync` can read the parent
             self._open_run(live_run, spec, arm, preset, parent, starts=True)
             live_run.monitor_timer.start()
         return live_run
@@ -312,7 +312,7 @@ class MlflowStore(ExperimentTracker):
         return note["run_id"] if note.get("sha") == folder.hash_record() else None
 
     def end_orphaned_runs(self) -> int:
-        """Mark runs that dead processes of this machine left RUNNING as KILLED, except parents of running runs."""
+        """Set RUNNING runs of dead processes here to KILLED, except parents of running runs; return their number."""
         orphaned: set[str] = set()
         with self.best_effort("clean-up"):
             running = list(self.search_runs("attributes.status = 'RUNNING'"))

@@ -1,4 +1,4 @@
-"""Requests for a run: the commands and studies that asked for it, stored as lines of a file in its folder.
+"""Requests for a run: the commands and studies that requested it, stored as lines of a file in its folder.
 
 They do not affect the run key. The file may come from a server, so a line is only used if every value has its type; an
 incomplete last line, left by a killed process, is ignored.
@@ -109,7 +109,7 @@ def parse_requests(text: bytes, where: str) -> tuple[list[StoredRequest], list[s
             errors.append(str(error))
     skipped = len(errors) + max(0, len(lines) - MAX_LINES)
     reason = errors[0] if errors else f"only the first {MAX_LINES} are read"
-    warning = f"{where}: skipped {skipped} of {len(lines)} lines, which are not requests ({reason})"
+    warning = f"{where}: skipped {skipped} of {len(lines)} lines ({reason})"
     return requests, [warning] if skipped else []
 
 

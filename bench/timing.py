@@ -15,7 +15,7 @@ MAX_DELAY = 300.0  # maximum seconds between two throttled operations
 
 
 class Timer:
-    """Timer that adds up seconds by name. Nested blocks are not counted in the outer block, so the names sum up."""
+    """Timer that adds up seconds by name. A nested block is not counted in the outer one."""
 
     def __init__(self) -> None:
         self._spent: dict[str, float] = defaultdict(float)
@@ -62,7 +62,8 @@ class Timer:
 class Throttle:
     """Limiter of a costly operation to a small share of the run time.
 
-    `is_due` is True at first, and again once the last cost is at most MAX_COST_SHARE of the time since then.
+    `is_due` is True at first, and again once the last cost is at most MAX_COST_SHARE of the time since then, at the
+    latest after MAX_DELAY.
     """
 
     def __init__(self) -> None:

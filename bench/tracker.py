@@ -115,7 +115,7 @@ class ExperimentTracker(ABC):
 
 
 def find_best_epoch(folder: Path) -> int | None:
-    """Return the number of epochs with the best `val/acc_e` in the curves of a run, ties by the smaller loss.
+    """Return the number of epochs after which `val/acc_e` was best in a run's curves, ties by the smaller loss.
 
     None if val was not scored.
     """

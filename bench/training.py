@@ -153,7 +153,7 @@ class _StageRun:
             f"{self.stage.name}/{name}": value for name, value in self.ctx.replica.mean(means.compute_means()).items()
         }
         if not math.isfinite(values[f"{self.stage.name}/loss"]):
-            raise Diverged(f"{self.stage.name}: loss is not a number after epoch {epoch}; lower lr or clip_norm")
+            raise Diverged(f"{self.stage.name}: the loss of epoch {epoch + 1} is not finite; lower lr or clip_norm")
         return values
 
     def _step(self, loaded: LoadedBatch, clips: int, epoch: int, progress: float, means: _ClipMeans) -> None:
@@ -236,7 +236,7 @@ class _StageRun:
 
 
 class _OpaqueBatch:
-    """A wrapper that keeps Fabric from copying the batch: it copies every type that it knows as a collection."""
+    """Wrapper that keeps Fabric from copying the batch, as it does with every collection type that it supports."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch

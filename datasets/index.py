@@ -167,7 +167,7 @@ def scan_media(root: Path, info: DatasetInfo) -> tuple[dict[str, ClipSources], l
 
 
 def make_name_issue(folder: str, name: str) -> DataIssue:
-    """Return the issue of a file name that is no UTF-8 or has control characters."""
+    """Return the issue of a file name that is not UTF-8 or has control characters."""
     return DataIssue("name", folder, f"{name!a} is not valid UTF-8 or has control characters; rename it")
 
 
@@ -210,7 +210,7 @@ def _find_key(name: str, entry: os.DirEntry[str], suffixes: tuple[str, ...]) -> 
 def read_split_lists(root: Path, info: DatasetInfo, number: int) -> list[Clip] | None:
     """Read trainlistNN.txt and testlistNN.txt, or return None if both are missing.
 
-    Raises DataError if only one of them exists, or for a line that is no clip.
+    Raises DataError if only one of them exists, or for a line that names no clip.
     """
     lists: dict[Split, Path] = {
         "train": root / f"trainlist{number:02d}.txt",
@@ -230,7 +230,7 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror or error}") from None
+        raise DataError(f"cannot read {path}: {error.strerror or error}; check its permissions") from None
     except UnicodeDecodeError:
         raise DataError(f"{path}: not UTF-8; save the file as UTF-8") from None
 
@@ -319,7 +319,7 @@ def _parse_annotation(path: Path, database: Any, info: DatasetInfo) -> tuple[lis
         why = f"{info.title} has no class '{label}' ({path.name}); left out"
         problems.append(DataIssue("label", name, why))
     if bare:
-        why = f"{bare} clips are listed without a class, so a name used in two classes may be missing once"
+        why = f"{bare} clips are listed without a class; of two clips of one name, one may be missing"
         problems.append(DataIssue("bare names", path.name, why))
     return rows, problems
 

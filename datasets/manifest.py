@@ -191,7 +191,8 @@ def _check_columns(columns: Sequence[str], path: Path) -> None:
     if "label" not in columns:
         hint = propose_name("label", columns) if columns else "the file is empty"
         hint = "separate the columns by commas" if len(columns) == 1 and ";" in columns[0] else hint
-        raise DataError(f"{path.name} has no column 'label' ({hint}); columns: {', '.join(MANIFEST_COLUMNS)}")
+        valid = ", ".join(MANIFEST_COLUMNS)
+        raise DataError(f"{path.name} has no column 'label' ({hint}); add it (valid columns: {valid})")
     if not set(MEDIA_COLUMNS) & set(columns):
         raise DataError(f"{path.name} has none of the columns {', '.join(MEDIA_COLUMNS)}; add at least one of them")
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})

@@ -52,7 +52,7 @@ def open_media_file(path: Path, transcript: Path | None, sampling: Sampling, fol
 
 
 def check_media_file(path: Path) -> None:
-    """Raise MediaError for a missing file, a folder, a file that is no media, or one of more than MAX_FILE_SECONDS."""
+    """Raise MediaError for a missing file, a folder, a file of another kind, or one of more than MAX_FILE_SECONDS."""
     if not path.exists():
         raise MediaError(f"no such file: {path}")
     if path.is_dir():

@@ -49,7 +49,7 @@ def explain_unsafe_link(path: Path, root: Path) -> str | None:
 
 
 def explain_unsafe_entry(entry: os.DirEntry[str], root: Path) -> str | None:
-    """Return why a folder's entry must not be followed, or None if it is no link or a safe one."""
+    """Return why a folder's entry must not be followed, or None if it is not a link or is a safe one."""
     return explain_unsafe_link(Path(entry.path), root) if entry.is_symlink() else None
 
 
@@ -64,4 +64,4 @@ def list_folder(folder: Path) -> list[os.DirEntry[str]]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise DataError(f"cannot read {folder}: {error.strerror or error}") from None
+        raise DataError(f"cannot read {folder}: {error.strerror or error}; check its permissions") from None

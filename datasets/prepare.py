@@ -370,7 +370,7 @@ def write_store_manifest(place: Path, rows: Iterable[StoreRow]) -> None:
 def _append_row(path: Path, row: StoreRow) -> None:
     """Append a row; raises StoreError, for example if the disk is full.
 
-    A row that gets lost costs hashing the sources again, not decoding them.
+    If a row is lost, the sources are hashed again but not decoded.
     """
     try:
         with path.open("ab") as file:

@@ -182,7 +182,7 @@ def _read_toml(path: Path) -> DatasetToml:
             return DatasetToml()
         return DatasetToml.model_validate(tomllib.loads(path.read_text(encoding="utf-8-sig")))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path}: not a readable TOML file ({error})") from None
+        raise DataError(f"{path}: not readable TOML ({error}); correct or remove the file") from None
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])

@@ -58,7 +58,7 @@ class Listing(NamedTuple):
 
 
 def make_clip(label: str, clip: str, split: Split, info: DatasetInfo, where: str) -> Clip:
-    """Return a clip in a group of its own, its key without a media suffix.
+    """Return a clip that forms its own group, with its key without a media suffix.
 
     Raises DataError, which names the place `where`, for an unknown class or an invalid name.
     """

@@ -63,7 +63,7 @@ def _make_splits(
 ) -> DatasetSplits:
     """Prepare and split the indexed clips; `truth` is given for the built-in sample."""
     form = PrepareSpec.for_size(request.size, request.mels)
-    store = f"{info.name}-sample" if truth is not None else info.name  # the sample has a store of its own
+    store = f"{info.name}-sample" if truth is not None else info.name  # the sample has a separate store
     store_folder = request.cache / "prepared" / store
     prepared = prepare_clips(index.available, form, store_folder, request.report_progress, thorough=False)
     problems = [*index.issues, *(problem for item in prepared for problem in item.issues)]

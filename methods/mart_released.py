@@ -81,7 +81,7 @@ class ReluAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         if width % heads:
-            raise ConfigError(f"width {width} is not a multiple of text_heads {heads}")
+            raise ConfigError(f"width {width} is not a multiple of text_heads {heads}; change one of them")
         self.heads = heads
         self.query, self.key, self.value, self.out = (nn.Linear(width, width) for _ in range(4))
 
@@ -291,8 +291,10 @@ def load_released_weights(objective: nn.Module, path: Path, notice: Callable[[st
     state = {name: tensor for name, tensor in state.items() if name not in heads}
     for name, tensor in state.items():
         if name not in own or own[name].shape != tensor.shape:
-            expected = list(own[name].shape) if name in own else "no such tensor"
-            raise ConfigError(f"weights_all: {path.name}: {name} is {list(tensor.shape)}, expected {expected}")
+            expected = f"expected {list(own[name].shape)}" if name in own else "which this config lacks"
+            raise ConfigError(
+                f"weights_all: {path.name}: {name} is {list(tensor.shape)}, {expected}; set the sizes of the file"
+            )
     objective.load_state_dict(state, strict=False)
     unused = f"; unused, other number of classes: {', '.join(heads)}" if heads else ""
     notice(f"weights_all: {len(state)} parameters of the pre-training from {path.name}{unused}")

@@ -73,7 +73,9 @@ class Checkpoint:
         """Make the error for a tensor whose shape differs from the config's."""
         shapes = (self.get_shape(name), shape)
         actual, expected = (", ".join("any" if size is None else str(size) for size in sizes) for sizes in shapes)
-        return ConfigError(f"{self.file}: {name} is [{actual}], this config expects [{expected}]; use its sizes")
+        return ConfigError(
+            f"{self.file}: {name} is [{actual}], this config expects [{expected}]; set the sizes of the file with --set"
+        )
 
     def get_shape(self, name: str) -> tuple[int, ...]:
         """Return the shape of a tensor without marking it as used."""
@@ -106,6 +108,7 @@ def load_frozen(module: Module, tensors: Mapping[str, Tensor], error_prefix: str
     own = module.state_dict()
     wrong = [name for name in own if name not in tensors or tensors[name].shape != own[name].shape]
     if wrong:
-        raise ConfigError(f"{error_prefix}: {len(wrong)} of {len(own)} tensors missing or misshapen, e.g. {wrong[0]}")
+        counted = f"{len(wrong)} of {len(own)} tensors are missing or have another shape"
+        raise ConfigError(f"{error_prefix}: {counted}, e.g. {wrong[0]}")
     module.load_state_dict({name: tensors[name] for name in own})
     return module.requires_grad_(False).eval()

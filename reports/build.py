@@ -56,7 +56,7 @@ def compose_searches(searches: Sequence[SearchSummary], titles: dict[str, str]) 
     )
     figures = (make_plot("searches", "Searches", caption, data, (METRICS_LEGEND, costs.SEARCH_LEGEND)),)
     text = (
-        "A search sees only train and val. Its best values are run again, and each of these runs scores test once.",
+        "A search uses only train and val. Its best values are run again, and each of these runs scores test once.",
     )
     return Section("searches", "Searches", text, tables, figures if data.searches else ())
 
@@ -108,7 +108,7 @@ def _make_published_tables(study: StudyResults, run_table: RunTable, ours: Table
 def _compare_rows(study: StudyResults, predictions: PredictionCache) -> dict[str, list[Comparison]]:
     """Return reference -> the comparisons with it.
 
-    Of `optimism` all comparisons are under "clean": each best-on-test row against the clean runs of its arm.
+    For `optimism` all comparisons are under "clean": each best-on-test row with the clean runs of its arm.
     """
     run_table = study.run_table
     if study.table_kind == "optimism":
@@ -144,7 +144,7 @@ def _make_ablation_tables(
     rows, labels = {(run.arm, run.tuning) for run in run_table.runs}, run_table.labels
     if study.table_kind == "optimism" or not study.get_labels(full) or len(labels) < 2:
         return []
-    if len(rows) < len(labels):  # an arm has several rows of one way of tuning: only the tests can name them
+    if len(rows) < len(labels):  # rows share an arm and a tuning: only the tests distinguish them
         return []
     arms = {run.arm for run in run_table.runs}
     if kind == "controls":
@@ -162,7 +162,7 @@ def _make_ablation_tables(
 
 
 def _make_significance_tables(study: StudyResults, found: dict[str, list[Comparison]]) -> list[Table]:
-    """Return the tests against the full method, of `optimism` those against the clean runs of the same arm."""
+    """Return the tests against the full method, or for `optimism` against the clean runs of the same arm."""
     labels = study.get_labels(study.reference_method)
     titles = {"clean": CLEAN_RUNS_TITLE} if study.table_kind == "optimism" else {label: label for label in labels}
     tables = []
@@ -211,6 +211,6 @@ def _draw_clip_figure(name: str, figure: ClipFigure, run: Run) -> Figure:
         raise StoreError(f"{name} of run {run.record.key} cannot be drawn ({type(error).__name__}: {error})") from None
     if drawn is None:
         raise StoreError(
-            f"{name} of run {run.record.key}: the stored explanations no longer hold it; run `python bench.py sync`"
+            f"{name} of run {run.record.key}: the stored explanations lack its data; run `python bench.py sync`"
         )
     return drawn

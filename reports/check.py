@@ -88,9 +88,8 @@ def _check_records(manifest: ReportManifest, here: Mapping[str, Run]) -> list[Fi
         now = describe_run(here[key])
         names = sorted((written.keys() | now.keys()) - {"mlflow"})
         if changed := [name for name in names if written.get(name) != now.get(name)]:
-            found.append(
-                Finding(f"record of run {key} changed after the report was written ({', '.join(changed)})", cells)
-            )
+            what = f"record of run {key} changed after the report was written ({', '.join(changed)})"
+            found.append(Finding(f"{what}; write the report again", cells))
     return found
 
 

@@ -51,12 +51,12 @@ REMEDIES = {
     "sound": "used without audio, which cannot be decoded",
     "straddles": "clips are not grouped: the lists split the groups given by the names",
     "subset": "skipped: not in any split",
-    "time stamps": "frames continue one mean step later",
+    "time stamps": "after a jump, frames continue one mean step later",
     "transcript": "used without words",
     "transcribe": "used without words",
     "truncated": "the readable part is used",
     "two classes": "used in both classes, always in the same split",
-    "two files": "the first by name is used",
+    "two files": "the first file found is used",
     "unlisted": "skipped: not in any list",
     "unreadable": "skipped: cannot be decoded",
     "warning": "used",
@@ -83,7 +83,7 @@ class ClassCounts:
     name: str
     sentiment_sign: str
     splits: dict[Split, int]  # usable clips
-    lost: int  # listed, but missing or unreadable
+    lost: int  # listed, but missing, unreadable or a duplicate of a clip in a later split
     groups: int
     readable: int  # prepared and readable clips
     seconds: float  # of the readable clips
@@ -187,7 +187,7 @@ def find_weaknesses(facts: DatasetSummary) -> list[str]:
             if 0 < groups[label] < VALIDATION_FOLDS
         ]
     if everything.lost > MAX_LOST_SHARE * len(facts.clips):
-        lines.append(f"{everything.lost} of {len(facts.clips)} listed clips are missing or unreadable")
+        lines.append(f"{everything.lost} of {len(facts.clips)} listed clips are missing, unreadable or duplicates")
     if everything.readable:
         absent = [name for name, count in zip(MODALITIES, everything.with_modality, strict=True) if not count]
         lines += [f"no clip has {name}" for name in absent]
@@ -258,7 +258,7 @@ def _shorten_example(text: str) -> str:
 
 def explain_unfitness(facts: DatasetSummary) -> list[str]:
     """Return the reasons why a data set cannot be run; empty if it can."""
-    return [f"not fit to run: {line}" for line in find_blocking_issues(facts)]
+    return [f"not fit to run: {line}; check lists and media" for line in find_blocking_issues(facts)]
 
 
 def write_issues(problems: Sequence[DataIssue], path: Path) -> None:

@@ -42,7 +42,7 @@ THUMBNAILS_PER_CLASS = 12
 
 ISSUES_FILE = "problems.csv"  # next to the page; lists all problems
 BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
-UNPREPARED = ("Not known: no clip is prepared.",)
+UNPREPARED = ("Not known yet: run `python bench.py prepare` first.",)
 
 
 def make_dataset_page(facts: DatasetSummary) -> str:
@@ -76,7 +76,7 @@ def make_dataset_page(facts: DatasetSummary) -> str:
 
 def _summarise(facts: DatasetSummary) -> str:
     everything, listed = count_all_classes(facts), len(facts.clips)
-    lost = f", {everything.lost:,} of them missing or unreadable" if everything.lost else ""
+    lost = f", {everything.lost:,} of them missing, unreadable or duplicates" if everything.lost else ""
     prepared = f"{everything.readable:,} are prepared" if everything.readable else "none is prepared yet"
     expected = facts.info.clips
     differs = expected is not None and expected != listed and not facts.is_sample
@@ -121,7 +121,7 @@ def _make_classes(facts: DatasetSummary) -> Section:
     rows, everything, splits = count_by_class(facts), count_all_classes(facts), list_splits(facts)
     lost = ["lost"] if everything.lost else []
     heads = [*splits, "groups", *lost, "hours"]
-    caption = "Number of usable clips." + (" Lost: listed, but missing or unreadable." if lost else "")
+    caption = "Number of usable clips." + (" Lost: missing, unreadable or duplicates of a later split." if lost else "")
     lines = [_make_row(f"{row.name} ({row.sentiment_sign})", _format_counts(row, heads)) for row in rows]
     total = _make_row("all", _format_counts(everything, heads), rule=True)
     table = _make_table("classes", caption, ["class (sentiment)", *heads], [*lines, total])

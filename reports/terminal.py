@@ -62,7 +62,7 @@ def _add_labels(runs: Sequence[Run]) -> list[Run]:
 def _make_table(title: str, names: Sequence[str], numbers: Sequence[str], style: str | None = None) -> FittedTable:
     """Return an empty table with columns of names, which are always shown, then of numbers."""
     table = FittedTable(title=title, title_style=style)
-    table.keys, table.hint = len(names), "see records"
+    table.keys, table.hint = len(names), "see the record.json of each run"
     for name in names:
         table.add_column(
             Text(make_printable(name)), no_wrap=name != "method"

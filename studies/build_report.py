@@ -143,5 +143,7 @@ def _explain_empty(results: Path, name: str, found: Sequence[StoredRecord], why:
     reasons = f" ({'; '.join(dict.fromkeys(why))})" if why else ""
     if not found and not why:
         return f"no finished run under {results / 'runs'}; start with `python bench.py study {name or 'ablation'}`"
-    what = "--runs: no matching run" if name == UNNAMED_REPORT else f"no run of study '{name}'"
-    return f"{what} among the {_count_of_runs(len(found))} under {results / 'runs'}{reasons}"
+    unnamed = name == UNNAMED_REPORT
+    what = "--runs: no matching run" if unnamed else f"no run of study '{name}'"
+    hint = "correct the patterns" if unnamed else f"start with `python bench.py study {name}`"
+    return f"{what} among the {_count_of_runs(len(found))} under {results / 'runs'}{reasons}; {hint}"

@@ -42,7 +42,7 @@ GRACE_PERIOD = 20.0  # seconds for a task to release its lease before its proces
 RAY_ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no telemetry
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # hide GPUs from tasks without GPUs, without a warning
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # or a dead machine floods the terminal, whatever `log_to_driver` is
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",  # otherwise a dead machine floods the terminal, whatever `log_to_driver` is
 }
 
 
@@ -81,7 +81,7 @@ def run_plan(
 
 
 class _ChangeReporter:
-    """Reports the changes in the shared database to the process that waits for the workers."""
+    """Reporter of changes in the shared database to the process that waits for the workers."""
 
     def __init__(self, scheduler: Scheduler, show: Callable[[], None], print_line: Callable[[str], None]) -> None:
         self._scheduler, self._show, self._print_line = scheduler, show, print_line
@@ -246,7 +246,7 @@ def run_on_ray(
     try:
         import ray
     except ImportError:
-        raise ConfigError("--launcher: Ray is not installed; pip install 'ray[default]'") from None
+        raise ConfigError("--launcher: Ray is not installed; run `pip install 'ray[default]'`") from None
     on_sigterm = signal.getsignal(signal.SIGTERM)  # Ray replaces the handler
     try:
         _connect(ray, launcher, resources)
@@ -292,7 +292,8 @@ def _connect(ray: Any, launcher: str, resources: Resources) -> None:
         retrying(ray.init, address=address, **options)
     except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
         raise ConfigError(
-            f"--launcher: no Ray cluster at {address or 'this machine'} ({_get_error_reason(error)})"
+            f"--launcher: no Ray cluster at {address or 'this machine'} ({_get_error_reason(error)}); start one with "
+            "`ray start --head`"
         ) from None
 
 

@@ -300,7 +300,7 @@ def _select_shard(runs: tuple[PlannedRun, ...], number: int, count: int) -> tupl
 
 
 class RunKeyResolver:
-    """Computes run specs and caches the fingerprints of data sets and files.
+    """Resolver of run keys: computes specs and caches the fingerprints of data sets and files.
 
     A data set is loaded once per clip size, fold and validation fold; its clips are not cached.
     """

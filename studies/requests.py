@@ -60,10 +60,10 @@ def find_source(name: str, data: Path | None = None) -> DatasetSource:
     """
     if name not in SOURCES and is_path(name):
         if data is not None:
-            raise ConfigError(f"--data: not allowed with --dataset {name}, which is a path already")
+            raise ConfigError(f"--data: not allowed with --dataset {name}, which is a path; omit --data")
         return make_manifest_source(Path(name), [source.info for source in SOURCES.values()])
     if "," in name:
-        raise ConfigError(f"--dataset: expects one data set, not '{name}'")
+        raise ConfigError(f"--dataset: expects one data set, not '{name}'; give the command for each")
     return _find_registered(name, SOURCES)
 
 
@@ -76,7 +76,7 @@ def find_dataset(name: str, data: Path | None = None) -> Dataset:
 
 def _find_registered(name: str, known: Mapping[str, T]) -> T:
     if name not in known and Path(name).is_dir():
-        raise ConfigError(f"unknown data set '{name}'; write ./{name} for the folder, or {propose_name(name, known)}")
+        raise ConfigError(f"unknown data set '{name}'; for the folder, write ./{name} ({propose_name(name, known)})")
     return get_or_suggest(name, known, "data set")
 
 

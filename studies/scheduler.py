@@ -45,7 +45,7 @@ RunTimings = dict[tuple[str, str, str], float]
 
 @dataclass
 class Scheduler:
-    """The state of a plan. `failed_runs` maps the runs that failed for good to the reason."""
+    """The state of a plan. `failed_runs` maps each failed run that is not retried to the reason."""
 
     plan: Plan
     environment: RunEnvironment

@@ -151,7 +151,7 @@ class SearchOptions:
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The best finished trial; the earliest of equal ones, so that the preset's values win a tie."""
+    """The best finished trial; on a tie the earliest, so that the preset's values are kept."""
 
     number: int
     value: float  # val/acc_e

@@ -116,7 +116,7 @@ class ReportQuery:
     """The options that select the runs of a report."""
 
     run_filter: RunFilter = field(default_factory=RunFilter)
-    preset: str = ""  # "": the preset with runs of most arms; of equal ones paper
+    preset: str = ""  # "": the preset with runs of most arms, on a tie paper
     settings: Mapping[str, str] | None = None  # None: the settings with runs of most arms
 
 
@@ -288,7 +288,7 @@ def _keep_real_data(named: list[RequestedRecord]) -> tuple[list[RequestedRecord]
 
 
 def _choose_most_common(named: Sequence[RequestedRecord], study: Study, query: ReportQuery) -> tuple[str, Settings]:
-    """Return the preset and settings with runs of most arms; of equal ones `paper`, then the study's own settings."""
+    """Return the preset and settings with runs of most arms; on a tie prefer `paper`, then the study's settings."""
     quick_settings = normalise_settings(study.arms, "quick", parse_overrides(list(study.quick_overrides)))
     known = dict.fromkeys(match.variant for match in named)
     if query.settings is not None:
@@ -414,7 +414,7 @@ def _find_info(record: Record, shared: Mapping[str, DatasetInfo]) -> DatasetInfo
 def _sort_runs(runs: Sequence[Run], arms: Sequence[str]) -> list[Run]:
     """Sort runs by arm, data set (registered ones first, in their order; custom ones by name), fold and seed.
 
-    Of equal ones a clean run is first.
+    On a tie a clean run is first.
     """
     known = list(DATASETS)
 

@@ -102,7 +102,7 @@ class Storage:
             warnings.filterwarnings("ignore", message="Heartbeat of storage is supposed to be used")
             warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
             try:
-                with self._lock():  # or several processes would race to create the tables
+                with self._lock():  # otherwise several processes race to create the tables
                     if self.file is None:
                         self._connection = self._connect(self.url)
                     else:
@@ -111,7 +111,9 @@ class Storage:
                 if self._waits_at_start and isinstance(error, OUTAGE_ERRORS):
                     raise
                 reason = get_first_line(error)
-                raise StoreError(f"cannot reach the database {hide_password(self.url)} ({reason})") from None
+                raise StoreError(
+                    f"cannot reach the database {hide_password(self.url)} ({reason}); start it or correct --storage"
+                ) from None
         return self._connection
 
     def with_lock(self, call: Callable[[], T]) -> T:
@@ -160,9 +162,8 @@ class Storage:
             return retrying(call)
         except RetryError as error:
             reason = get_first_line(error.last_attempt.exception())
-            raise StoreError(
-                f"database {hide_password(self.url)}: unavailable for {MAX_OUTAGE:.0f} s ({reason})"
-            ) from None
+            outage = f"unavailable for {MAX_OUTAGE:.0f} s ({reason})"
+            raise StoreError(f"database {hide_password(self.url)}: {outage}; give the command again") from None
 
     def read_trials(self, study: Study) -> list[FrozenTrial]:
         """Return all trials of a study, retrying during an outage."""

@@ -48,7 +48,7 @@ def check_length(seconds: float, name: str) -> None:
 def open_media(path: Path) -> Any:
     """Open a media file as a PyAV container.
 
-    Raises MediaError for a file that is no media, OSError for one that cannot be accessed.
+    Raises MediaError for a file that is not a media file, OSError for one that cannot be accessed.
     """
     if path.stat().st_size == 0:
         raise MediaError(f"{path.name} is empty (0 bytes)")
@@ -193,5 +193,5 @@ def read_header(path: Path, key: str) -> tuple[float | None, list[DataIssue]]:
     check_length(seconds, path.name)
     expected = CONTAINERS_BY_SUFFIX.get(path.suffix.lower(), set())
     mismatch = expected and not expected & set(names.split(","))
-    issue = DataIssue("container", key, f"{path.name} is {names} inside; read as such")
+    issue = DataIssue("container", key, f"{path.name} is a {names} file despite its suffix; read as such")
     return max(seconds, float(counted)) or None, [issue] if mismatch else []

@@ -275,7 +275,7 @@ def _get_colour_planes(frame: Any) -> ColourPlanes:
 def number_frames(folder: Path, key: str, root: Path | None = None) -> tuple[dict[int, Path], list[DataIssue]]:
     """Return place on the timeline of 1/30 s -> image, by the last number in the file names, from the lowest one on.
 
-    An image that is outside the data folder `root`, or without a number of its own, is left out and reported.
+    An image outside the data folder `root`, or whose number is missing or used twice, is left out and reported.
     """
     root = root or folder
     numbered: dict[int, Path] = {}

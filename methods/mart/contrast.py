@@ -38,7 +38,7 @@ def make_word_embedding(folder: str, lexicon: Lexicon, width: int) -> WordTable 
 class BertEmbedding(nn.Module):
     """Cue embeddings x_l from a frozen BERT; only the projection to width D learns.
 
-    The reader is no submodule, so that neither checkpoints nor the optimiser include BERT.
+    The reader is not a submodule, so that neither checkpoints nor the optimiser include BERT.
     """
 
     def __init__(self, reader: BertReader, width: int) -> None:
@@ -122,7 +122,7 @@ def load_bert(folder: Path) -> tuple[Any, Any]:
             raise ValueError(f"{len(tokenizer)} pieces in its vocabulary, {bert.config.vocab_size} in config.json")
     except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigError(f"weights_text: '{folder}' is not a BERT model ({reason})") from None
+        raise ConfigError(f"weights_text: '{folder}' is not a BERT model ({reason}); see docs/weights.md") from None
     tensors = {_modernise_name(name): tensor for name, tensor in load_tensors(weights, "weights_text").items()}
     return tokenizer, load_frozen(bert, tensors, f"weights_text: '{weights}' does not match config.json")
 

@@ -144,7 +144,7 @@ class Lexicon:
 def load_lexicon(name: str) -> Lexicon:
     """Load the lexicon `nrc`, `senticnet` or a JSON file {word: {"polarity": -1..1, "emotions": [...]}}.
 
-    `senticnet` takes emotions from SenticNet's mood tags, which are displaced in the package: use it as an ablation.
+    `senticnet` takes emotions from SenticNet's mood tags, which are shifted in the package: for ablations only.
     Raises ConfigError for any other name, and for a file that is not in this format.
     """
     if name in ("nrc", "senticnet"):
@@ -237,6 +237,6 @@ def survey_cues(info: DatasetInfo, transcripts: Iterable[tuple[Clip, list[Word]]
         headings=("entries", "clips with a cue", "cues per clip"),
         classes=tuple(rows),
         meaning=MEANING,
-        lead="No cue has an emotion of" if info.unreached else "",
+        lead="No emotion of the lexicon indicates" if info.unreached else "",
         names=", ".join(info.unreached),
     )

@@ -367,11 +367,13 @@ def _warn_about_words(config: MartConfig, info: DatasetInfo, clips: ClipSet, rng
     fixed = replace(make_sampling(config, False), modalities=("words",))
     if not any(bool(clips.read(index, fixed, rng, 0).present[2]) for index in range(len(clips.clips))):
         ctx.tracker.notify(
-            "no training clip has a transcript: MART has no cues and masks by class-token attention only"
+            "no training clip has a transcript: MART has no cues and masks by class-token attention only; add .srt "
+            "files, or transcribe with `prepare --transcribe`"
         )
     if info.language != "en" and config.lexicon in BUILTIN_LEXICA:
         ctx.tracker.notify(
-            f"lexicon: {config.lexicon} is English, but the transcripts of {info.title} are '{info.language}'"
+            f"lexicon: {config.lexicon} is English, but the transcripts of {info.title} are '{info.language}'; set "
+            "another with --set lexicon=FILE"
         )
     if not config.weights_text and config.width == MartConfig.from_preset("paper").width:
-        ctx.tracker.notify("weights_text: no BERT is set, words are a learned table (--set weights_text=FOLDER)")
+        ctx.tracker.notify("weights_text: no BERT, so words are a learned table; see docs/weights.md")

@@ -41,7 +41,7 @@ HOG_CELL = 8  # pixels
 
 
 class Teacher:
-    """Frozen image tower; no nn.Module, so that neither checkpoints nor the optimiser include it."""
+    """Frozen image tower; not an nn.Module, so that neither checkpoints nor the optimiser include it."""
 
     def __init__(self, tower: VisionTransformer) -> None:
         self.tower = tower
@@ -210,7 +210,7 @@ class RecoveryDecoder(nn.Module):
         super().__init__()
         width, heads = config.decoder_width, config.decoder_heads
         if width % heads:
-            raise ConfigError(f"decoder_width {width} is not a multiple of decoder_heads {heads}")
+            raise ConfigError(f"decoder_width {width} is not a multiple of decoder_heads {heads}; change one of them")
         self.recompute = config.recompute
         self.enter = nn.Linear(config.width, width)
         self.mask_token = nn.Parameter(torch.zeros(width))

@@ -33,7 +33,7 @@ class CueBatch:
 
 
 class CueFinder:
-    """Lexicon look-up of cues, cached per slot; with `match_all_words` every word is a cue without meaning."""
+    """Lexicon look-up of cues, cached per slot; with `match_all_words` every word is a cue without classes."""
 
     def __init__(self, lexicon: Lexicon, info: DatasetInfo, match_all_words: bool = False) -> None:
         self.lexicon, self.info, self.match_all_words = lexicon, info, match_all_words

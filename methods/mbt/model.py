@@ -81,9 +81,9 @@ class Mbt(nn.Module):
     def __init__(self, config: MbtConfig, classes: int, rng: RngTree) -> None:
         super().__init__()
         if config.width % config.heads:
-            raise ConfigError(f"width {config.width} is not a multiple of heads {config.heads}")
+            raise ConfigError(f"width {config.width} is not a multiple of heads {config.heads}; change one of them")
         if config.fusion_depth > config.depth:
-            raise ConfigError(f"fusion_depth {config.fusion_depth} exceeds depth {config.depth}")
+            raise ConfigError(f"fusion_depth {config.fusion_depth} exceeds depth {config.depth}; change one of them")
         self.width = width = config.width
         self.scale_video, self.scale_audio = INPUT_SCALES[config.scale]
         self.first_fusion_block = config.depth - config.fusion_depth

@@ -49,7 +49,7 @@ def resize_patches(weight: Float[Tensor, "D c *old"], size: tuple[int, ...]) -> 
 
 
 def find_audio_grid(patches: int, own: GridSize) -> GridSize | None:
-    """Return (bins, time steps) of AST's positions: the model's `own` grid, else by AST's bins, else by its bins.
+    """Return (bins, time steps) of AST's positions: the model's grid `own`, else AST's, else the model's bins.
 
     None if neither number of bins divides the number of patches.
     """
@@ -59,7 +59,7 @@ def find_audio_grid(patches: int, own: GridSize) -> GridSize | None:
 
 
 def find_square_grid(patches: int) -> GridSize | None:
-    """Return (rows, columns) of the positions of a square image; None if the number is no square."""
+    """Return (rows, columns) of the positions of a square image; None if the number is not a square."""
     side = math.isqrt(patches)
     return (side, side) if side * side == patches else None
 

@@ -25,7 +25,7 @@ from reports.figures.style import add_decor
 from reports.types import FigureValue
 
 COLOUR_MAP = "cividis"  # monotonic in grey
-FEW_CLASSES = 5  # up to so many, three panels with different classes fit side by side
+FEW_CLASSES = 5  # up to this number, three panels with different classes fit side by side
 CLASS_NAME_CHARS = 12  # per line
 MAX_CELL_WIDTH = 0.55  # inches
 MIN_FIGURE_WIDTH = 2.7  # inches; the words BUILT-IN SAMPLE need them

@@ -1,4 +1,4 @@
-"""Figures of what a model did with clips: emotion curves, and clip features."""
+"""Figures of explanations: emotion curves of clips, and a map of clip features."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def escape_latex(text: str) -> str:
     r"""Escape a text of any origin to LaTeX on one line, without commands, comments or options of `\\`.
 
     Letters beyond accented Latin ones are kept for XeTeX and LuaTeX, whose fonts may have them, and are `[U+4E2D]`
-    under pdflatex; unprintable characters (line ends, changes of direction) are so everywhere. ✓ needs amssymb.
+    under pdflatex; unprintable characters (line ends, direction marks) are `[U+...]` everywhere. ✓ needs amssymb.
     """
     return OPTION_START.sub(r"{\g<0>}", _make_encoder().unicode_to_latex(text), count=1)
 

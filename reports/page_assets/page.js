@@ -236,7 +236,7 @@ function start() {
       find("large").showModal();
     });
   }
-  const message = "The list of runs needs Chrome 92, Firefox 113 or Safari 16.4. Tables and figures are complete.";
+  const message = "The list of runs needs Chrome 92, Firefox 113, Safari 16.4 or later. Tables and figures are complete.";
   readRuns().then(startRuns, () => find("list").append(make("p", { class: "warning" }, message)));
 }
 

@@ -42,20 +42,19 @@ COSTS_LEGEND = (
         "Size is the parameters of the predictor, in millions. GFLOPs are 10⁹ operations to predict one clip; a "
         "product and a sum are two operations. Hours are those of a run, all stages, on the machine that ran it.",
     ),
-    LegendEntry("Tried", "Number of configurations that a search scored on val to choose these values."),
+    LegendEntry("Tried", "Number of configurations tried to choose these values, with pruned and failed ones."),
 )
 SEARCH_LEGEND = LegendEntry(
     "Searches",
-    "Ranges are what a search could draw from. The method's own value is tried first, and of equal trials the first "
-    "wins, so a value that is no better than the method's own does not replace it. Test was never available to a "
-    "search.",
+    "Ranges are what a search could draw from. The initial value, of the preset or --set, is tried first, and on a tie "
+    "the earliest trial is kept. Test was never available to a search.",
 )
 
 SEARCH_COLUMNS = (
     Column("search", "search", numeric=False),
     Column("field", "value", numeric=False),
     Column("range", "range", numeric=False),
-    Column("own", "own"),
+    Column("own", "initial"),
     Column("chosen", "chosen"),
     Column("tried", "tried"),
     Column("best", "best val Acc E"),
@@ -63,7 +62,7 @@ SEARCH_COLUMNS = (
 
 
 def make_costs_table(run_table: RunTable, predictions: PredictionCache, dataset: str, name: str) -> Table:
-    """Return a row for each label on one data set; calibration error comes first, for it alone is ranked."""
+    """Return a row for each label on one data set; calibration error is first, since only this column is ranked."""
     run_table = run_table.for_dataset(dataset)
     groups, title = run_table.group_by_label(dataset), run_table.dataset_titles[dataset]
     measures = {measure.name: measure for measure in list_measures(run_table) if measure.heading}
@@ -185,7 +184,7 @@ def make_search_spaces_table(searches: Sequence[SearchSummary], titles: Mapping[
     return Table(
         name,
         "Search spaces and chosen values",
-        "The range of each searched value, the method's own value, and the value chosen on val.",
+        "The range of each searched value, its initial value, and the value chosen on val.",
         SEARCH_COLUMNS,
         tuple(rows),
         warnings=("BUILT-IN SAMPLE: these searches ran on synthetic clips.",) if sample else (),

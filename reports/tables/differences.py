@@ -45,8 +45,8 @@ P_VALUES_LEGEND = LegendEntry(
     "p, Holm, stars",
     "p is that of the exact signed-rank test of the pairs (Wilcoxon 1945), with several folds of the corrected t-test "
     "(Nadeau and Bengio 2003). Holm (1979) adjusts for all rows and data sets that are compared with one reference; "
-    "tables of differences print the adjusted p. Stars are of the adjusted p: * 0.05, ** 0.01, *** 0.001, and none "
-    "that the number of pairs cannot reach.",
+    "tables of differences print the adjusted p. Stars are of the adjusted p: * 0.05, ** 0.01, *** 0.001; a level "
+    "that the number of pairs cannot reach gets no star.",
 )
 POWER_LEGEND = LegendEntry(
     "Smallest p, detectable difference",
@@ -55,10 +55,10 @@ POWER_LEGEND = LegendEntry(
 )
 CLIP_TESTS_LEGEND = LegendEntry(
     "By runs, by clips",
-    "By runs: would other seeds agree? By clips: would other clips agree, for these very runs? The interval by clips "
-    "is a bootstrap of whole groups of clips (2000 draws), in which clips of all folds count equally. McNemar's exact "
-    "test, over several seeds twice the median of their p (Rueger 1978), treats clips as independent and is not "
-    "adjusted.",
+    "Intervals and tests by runs hold for other seeds, those by clips for other clips and the same runs. The interval "
+    "by clips is a bootstrap of whole groups of clips (2000 draws), in which clips of all folds count equally. "
+    "McNemar's exact test, over several seeds twice the median of their p (Rueger 1978), treats clips as independent "
+    "and is not adjusted.",
 )
 
 BY_RUNS, BY_CLIPS = "by runs", "by clips"

@@ -20,7 +20,7 @@ SAMPLE_NOTE = "no gap: the built-in sample is not the data set of the paper"
 PUBLISHED_LEGEND = LegendEntry(
     "Published, ours, gap",
     "The gap is ours minus published, in points. The two were not measured under one protocol, so they are not ranked "
-    "together, and the gap is no error bar. Footnotes name contradictions within the paper.",
+    "together, and the gap is not an error bar. Footnotes name contradictions within the paper.",
 )
 
 
@@ -87,7 +87,7 @@ def make_published_comparison(
             rows += _make_our_rows(method, values, row, columns, cells, run_table.is_sample)
     notes = [f"{paper.source}; {paper.protocol}."]
     scratch = list(dict.fromkeys(run.arm for run in run_table.runs if run.from_scratch))
-    notes += [f"Our {', '.join(scratch)} started without published weights, the paper's with."] if scratch else []
+    notes += [f"Our {', '.join(scratch)} started without published weights; the paper used them."] if scratch else []
     if kind == "scores":
         titles = run_table.dataset_titles
         notes += [

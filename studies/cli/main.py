@@ -1,6 +1,6 @@
 """The command line: all commands and their options; each command's module is imported when it is called.
 
-This module imports nothing heavy, so that `--help` answers at once.
+This module imports no large library, so that `--help` is fast.
 """
 
 from __future__ import annotations

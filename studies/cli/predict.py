@@ -85,7 +85,7 @@ def _find_by_key(key: str, folders: list[RunFolder]) -> tuple[RunFolder, Record]
         raise ConfigError(f"--run: unknown run '{key}'; {propose_name(key, near or keys[:MAX_KEYS_SHOWN])}")
     if len(found) > 1:
         matches = ", ".join(folder.path.name for folder in found[:MAX_KEYS_SHOWN])
-        raise ConfigError(f"--run: '{key}' matches {len(found)} runs, give more of the key: {matches}")
+        raise ConfigError(f"--run: '{key}' matches {len(found)} runs; give more of the key: {matches}")
     return found[0], read_record(found[0].path / RECORD_FILE)
 
 
@@ -206,7 +206,7 @@ def _check_transcript(model: TrainedModel, transcript: Path | None, files: Seque
     if transcript is None:
         return
     if len(files) > 1:
-        raise ConfigError(f"--transcript: belongs to one video, but {plural(len(files), 'file')} are given")
+        raise ConfigError(f"--transcript: belongs to one video, not to {plural(len(files), 'file')}; give one file")
     if not transcript.is_file():
         what = "is a folder" if transcript.is_dir() else "does not exist"
         raise ConfigError(f"--transcript: '{transcript}' {what}; name an .srt file")

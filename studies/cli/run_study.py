@@ -81,7 +81,7 @@ def run_methods(
         if fresh:
             raise ConfigError(
                 "--fresh: not possible with --trials, --hours, --target, --workers, --launcher, --storage, --dry-run "
-                "or --protocol refit"
+                "or --protocol refit; omit it"
             )
         return _run_study_request(console, request, resources, options)
     with TerminalReporter(console) as screen:
@@ -394,7 +394,7 @@ def _print_results(
     errors = [(outcome.record, outcome.record.error) for outcome in outcomes if outcome.record.error is not None]
     for record, error in errors:
         failure = f"{record.arm} seed {record.spec.seed}: {error.kind}: {error.message}"
-        print_line(console, f"failed: {failure}; traceback in {results / 'runs' / record.key}", "red")
+        print_line(console, f"failed: {failure}; details in {results / 'runs' / record.key}", "red")
     if any(outcome.record.error is None and outcome.run_id is None for outcome in outcomes):
         return print_unavailable(console, environment.store.unavailable_reason or "MLflow rejected a record")
     return EXIT_INCOMPLETE if errors else EXIT_DONE

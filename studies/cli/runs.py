@@ -73,7 +73,9 @@ def check_report_folder(
     if not manifest.finished:
         raise StoreError(f"--check: the report in {place} is incomplete, writing it was interrupted; write it again")
     if query["name"] and query["name"] != manifest.asked["name"]:
-        raise ConfigError(f"--check: {place} is a report of '{manifest.asked['name']}', not of '{query['name']}'")
+        raise ConfigError(
+            f"--check: {place} is a report of '{manifest.asked['name']}', not of '{query['name']}'; name another --out"
+        )
     for name, option in QUERY_OPTIONS.items():
         given = _hash_setting_files(query) if name == "settings" else query[name]
         if given and given != manifest.asked[name]:
@@ -83,7 +85,7 @@ def check_report_folder(
                 if written
                 else f"without {option}"
             )
-            raise ConfigError(f"{option}: the report in {place} was written {how}; omit {option}, --check uses that")
+            raise ConfigError(f"{option}: the report in {place} was written {how}; omit {option} to check it")
     with TerminalReporter(console) as screen:
         built = _build_report(manifest.asked, results, tracking)
         if not manifest.runs.keys() & {run.record.key for run in built.report.runs}:
@@ -155,7 +157,10 @@ def sync_records(console: Console, results: Path, tracking_uri: str | None, pull
         done = sync(store, push=not pull)
     completed = f", {done.completed} completed with downloaded files" if done.completed else ""
     print_line(console, f"{plural(done.pushed, 'record')} pushed, {done.pulled} pulled{completed}")
-    conflicts = [f"run {key}: the records here and on the server differ; none was changed" for key in done.conflicts]
+    conflicts = [
+        f"run {key}: several machines have different records of it; none was changed, delete the wrong ones"
+        for key in done.conflicts
+    ]
     for line in [*sorted(conflicts), *done.skipped]:
         print_line(console, line, "yellow")
     if store.unavailable_reason:
