@@ -15,6 +15,7 @@ import typer
 from studies.cli.main import app
 from tests.conftest import ROOT
 from tests.documents import PAGES, SOURCE_PATH, find_missing_target, read_commands, read_links
+from tests.reports.made import make_run
 
 CODE_FOLDERS = ("bench", "methods", "datasets", "studies", "reports", "tests")
 RUN_PAGES = ("tour", "studies", "reports", "predict", "troubleshooting")  # in the order of their commands
@@ -121,3 +122,12 @@ def test_the_commands_of_the_documentation_run_in_their_order(tmp_path):
     assert faults == []
     made = [path for path in re.findall(r"`(results/[\w/.-]+)`", tour) if not (tmp_path / path).exists()]
     assert made == []
+
+
+def test_the_python_code_of_the_page_on_results_lists_every_run(tmp_path, monkeypatch, capsys):
+    records = [make_run(tmp_path / "results", arm, seed=seed) for arm in ("mbt", "mart") for seed in (0, 1)]
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "results.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(records) and any(" mart ekman6 " in line and " 1 " in line for line in lines)

@@ -79,12 +79,13 @@ def run(
 
 @app.command(name="list")
 def list_(
-    what: Annotated[str, typer.Argument(help="methods, datasets or studies. Default: all three.")] = "",
+    what: Annotated[str, typer.Argument(help="methods, fields, datasets or studies. Default: all but fields.")] = "",
     results: Results = DEFAULT_RESULTS,
 ) -> None:
     """List methods, data sets and studies.
 
-    `list datasets` also shows which data sets are on this machine.
+    `list datasets` also shows which data sets are on this machine. `list fields` shows the config fields of the
+    methods, for --set.
 
     Example: python bench.py list datasets
     """

@@ -1,10 +1,12 @@
 """Studies and searches on the command line: plans, one-line errors and tables."""
 
 import json
+import re
 import shutil
 
 import pytest
 
+from methods import METHODS
 from reports.figures.style import FIGURE_FORMATS, write_figure
 from reports.types import RenderedFigure
 from tests.studies.command_line import bench, one_line
@@ -126,6 +128,17 @@ def test_what_is_done_and_not_published_is_published_by_the_next_command(results
     again = bench(*TOY, *shared, "--tracking-uri", uri, results=results)
     assert again.code == 0 and "2 done" in again.out
     assert len(list(MlflowStore(results, uri).search_runs("tags.`bench.record` != ''"))) == 2
+
+
+def test_list_shows_every_config_field_with_its_values_bounds_range_and_meaning(tmp_path):
+    done = bench("list", "fields", results=tmp_path)
+    rows = [re.split(r" {2,}", line.strip()) for line in done.out.splitlines()]
+    names = [name for method in METHODS.values() for name in method.config.model_fields]
+    assert done.code == 0 and set(names) <= {row[0] for row in rows}
+    lr = ["lr", "0.0002", "0.002", "> 0; searched: 1e-05 to 0.003, log scale", "peak learning rate of fine-tuning"]
+    assert lr in rows
+    assert ["recompute", "false", "false"] in [row[:3] for row in rows]
+    assert any(row[:4] == ["optimizer", "adamw", "adamw", "adamw, adam"] for row in rows)
 
 
 def test_list_names_the_studies_with_their_questions(tmp_path):
