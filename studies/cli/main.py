@@ -122,7 +122,7 @@ def study(
 def report(
     name: Annotated[str, typer.Argument(help="Name of a study. Without it, the runs selected by --runs.")] = "",
     out: Annotated[Path | None, typer.Option(help="Folder of the report. Default: reports/NAME in --results.")] = None,
-    check: Annotated[bool, typer.Option("--check", help="Recompute every number of an existing report.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Recompute every score of an existing report.")] = False,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also write a PDF (needs pdflatex or tectonic).")] = False,
     runs: Annotated[str, typer.Option(help="Filter of runs, e.g. dataset=ekman6,arm=mart*,seed=0.")] = "",
     preset: Annotated[str, typer.Option(help="quick or paper. Default: the preset of most arms.")] = "",

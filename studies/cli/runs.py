@@ -57,7 +57,7 @@ def write_report_folder(
         f"{plural(tables, 'table')}, {plural(figures, 'figure')}, {plural(len(built.report.runs), 'run')}: "
         f"{place / PAGE_FILE}",
         f"LaTeX: {place / 'tables'}, all tables in {place / (PAPER_PDF if latex is not None else PAPER_SOURCE)}",
-        f"recompute every number: {shlex.join(again)}",
+        f"recompute every score: {shlex.join(again)}",
     ):
         print_line(console, line)
 
@@ -101,7 +101,7 @@ def check_report_folder(
 def _print_findings(console: Console, found: list[Finding], place: Path, built: BuiltReport) -> int:
     if not found:
         runs = plural(len(built.report.runs), "run")
-        line = f"{place}: every number was recomputed from the stored predictions and records of {runs}"
+        line = f"{place}: every score was recomputed from the stored predictions of {runs}"
         print_line(console, line, "green")
         return EXIT_DONE
     for line in built.report.omissions:

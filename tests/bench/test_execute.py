@@ -68,10 +68,10 @@ def test_predictions_name_the_group_of_each_clip_and_older_ones_are_read_without
 
 
 def test_predictions_that_cannot_be_read_are_named_in_a_line(tmp_path):
-    with pytest.raises(StoreError, match=r"predictions\.parquet cannot be read as predictions"):
+    with pytest.raises(StoreError, match=r"predictions\.parquet: not valid predictions"):
         read_predictions(tmp_path, CARD)
     (tmp_path / "predictions.parquet").write_bytes(b"no table")
-    with pytest.raises(StoreError, match=r"predictions\.parquet cannot be read as predictions"):
+    with pytest.raises(StoreError, match=r"predictions\.parquet: not valid predictions"):
         read_predictions(tmp_path, CARD)
 
 

@@ -111,9 +111,9 @@ def test_a_file_with_the_suffix_of_another_container_is_read_and_reported(tmp_pa
     (tmp_path / "a.mp4").write_bytes((shared / SHOUT).read_bytes())
     (tmp_path / "a.mp3").write_bytes((shared / "cremad_clips/wav16k/1001_DFA_ANG_XX.wav").read_bytes())
     data, facts = decode(tmp_path / "a.mp4", audio=tmp_path / "a.mp3")
-    assert [(what, reason.split(" inside")[0]) for what, _, reason in facts["problems"]] == [
-        ("container", "a.mp3 is wav"),
-        ("container", "a.mp4 is flv"),
+    assert [(what, reason.split(" despite")[0]) for what, _, reason in facts["problems"]] == [
+        ("container", "a.mp3 is a wav file"),
+        ("container", "a.mp4 is a flv file"),
     ]
     assert facts["frames"] > 60 and len(data["sound"]) > 200
 

@@ -80,7 +80,7 @@ def test_a_toml_file_describes_the_classes(folder):
         ("sentiment = {joi = 1}", "did you mean 'joy'"),
         ("sentiment = {joy = 3}", "joy"),
         ("emotions = {joy = ['happy']}", "joy"),
-        ("title = ", "not a readable TOML"),
+        ("title = ", "not readable TOML"),
     ],
 )
 def test_a_wrong_toml_is_one_line_that_names_the_place(folder, line, message):

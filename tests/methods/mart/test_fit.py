@@ -131,7 +131,8 @@ def test_words_do_not_change_a_prediction(tmp_path: Path, quiet: Quiet) -> None:
 def test_a_data_set_without_transcripts_warns_before_training(tmp_path: Path, quiet: Quiet) -> None:
     trained(SMALL, tmp_path, quiet, speaks=False)
     assert quiet.notices == [
-        "no training clip has a transcript: MART has no cues and masks by class-token attention only"
+        "no training clip has a transcript: MART has no cues and masks by class-token attention only; add .srt files, "
+        "or transcribe with `prepare --transcribe`"
     ]
     fallback = [values["pretrain/fallback"] for stage, _, values in quiet.epochs if stage == "pretrain"]
     assert fallback == [1.0, 1.0]
@@ -140,7 +141,7 @@ def test_a_data_set_without_transcripts_warns_before_training(tmp_path: Path, qu
 def test_the_papers_sizes_without_a_bert_warn_that_words_are_a_table(tmp_path: Path, quiet: Quiet) -> None:
     config = SMALL.override({"width": 768, "depth": 1, "pretrain_epochs": 1})
     trained(config, tmp_path / "table", quiet, per_class=1)
-    assert quiet.notices == ["weights_text: no BERT is set, words are a learned table (--set weights_text=FOLDER)"]
+    assert quiet.notices == ["weights_text: no BERT, so words are a learned table; see docs/weights.md"]
     trained(
         config.override({"weights_text": str(bert_folder(tmp_path / "bert"))}), tmp_path / "read", quiet, per_class=1
     )
@@ -151,7 +152,8 @@ def test_an_english_lexicon_over_foreign_words_warns(tmp_path: Path, quiet: Quie
     from dataclasses import replace
 
     trained(SMALL, tmp_path, quiet, card=replace(CARD, language="zh"))
-    assert quiet.notices == ["lexicon: nrc is English, but the transcripts of Toy clips are 'zh'"]
+    lexicon = "lexicon: nrc is English, but the transcripts of Toy clips are 'zh'; set another with --set lexicon=FILE"
+    assert quiet.notices == [lexicon]
 
 
 def test_a_full_data_set_and_the_label_only_control_do_not_warn(tmp_path: Path, quiet: Quiet) -> None:

@@ -214,7 +214,7 @@ def test_predictions_that_cannot_be_read_are_found(spoilt):
         replace(record, files={**record.files, PREDICTIONS_FILE: sha256(folder / PREDICTIONS_FILE)})
     )
     found = check(composed(spoilt), spoilt / "out")
-    (mine,) = find_messages(found, "cannot be read as predictions")
+    (mine,) = find_messages(found, "not valid predictions")
     assert MINE in mine.cells
 
 

@@ -102,12 +102,12 @@ def test_a_whole_data_set_is_fit():
 
 def test_a_class_without_training_clips_and_an_empty_split_are_not_fit():
     without = facts(clips=tuple(row for row in clips() if (row.target, row.split) != (1, "train")))
-    assert explain_unfitness(without) == ["not fit to run: class 'joy' has no training clip"]
+    assert explain_unfitness(without) == ["not fit to run: class 'joy' has no training clip; check lists and media"]
     untested = facts(clips=tuple(row for row in clips() if row.split == "train"))
-    assert explain_unfitness(untested) == ["not fit to run: the test split has no usable clip"]
+    assert explain_unfitness(untested) == ["not fit to run: the test split has no usable clip; check lists and media"]
     assert len(explain_unfitness(facts(clips=()))) == 2
     lost = missing(facts(), *[f"joy/{number}" for number in range(6)])
-    assert explain_unfitness(lost) == ["not fit to run: class 'joy' has no training clip"]
+    assert explain_unfitness(lost) == ["not fit to run: class 'joy' has no training clip; check lists and media"]
 
 
 def test_few_groups_many_losses_and_absent_modalities_are_doubts():
@@ -117,7 +117,7 @@ def test_few_groups_many_losses_and_absent_modalities_are_doubts():
     assert find_weaknesses(facts(clips=(*clips(each=4), *(clip(at, 99, "val") for at in range(3))))) == []
     assert (
         find_weaknesses(missing(facts(), "joy/0", "joy/1", "anger/0"))[-1]
-        == "3 of 24 listed clips are missing or unreadable"
+        == "3 of 24 listed clips are missing, unreadable or duplicates"
     )
     assert find_weaknesses(facts(clips=clips(present=(True, False, False)))) == [
         "no clip has audio",

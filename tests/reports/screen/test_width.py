@@ -89,7 +89,7 @@ def test_scores_that_are_left_out_are_named_and_the_main_one_is_shown(width):
     heading = next(row for row in cells(text) if row[0] == "method")
     assert heading[1] == "Acc E" and heading[1:] == [name for name in HEADINGS if name in heading]
     absent = [name for name in HEADINGS if name not in heading]
-    caption = re.search(r"not shown at (\d+) columns: ([^;]*); see\s+records", " ".join(text.split()))
+    caption = re.search(r"not shown at (\d+) columns: ([^;]*); see\s+the record.json", " ".join(text.split()))
     assert caption is not None and caption[1] == str(width) and caption[2].split(", ") == absent
 
 
@@ -159,7 +159,7 @@ def test_names_that_look_like_markup_are_printed_as_they_are(name):
     _add_row(table, f"{name}1", "1", "2", "3")
     wide, narrow = render(table, 200), render(table, 40)
     assert all(f"{text} " in wide for text in (f"plan {name}", f"of {name}", f"│ {name}1", f"┃ {name}", f"{name}2"))
-    assert f"of {name} " in narrow and f"{name}2; see records" in " ".join(narrow.split())
+    assert f"of {name} " in narrow and f"{name}2; see the record.json" in " ".join(narrow.split())
 
 
 def test_counts_have_their_noun_in_the_right_number():

@@ -25,7 +25,7 @@ def test_a_study_on_the_sample_becomes_a_report_that_holds_and_prints(tmp_path, 
     done = bench("report", "verification", "--out", out, "--pdf", results=results, data=none)
     assert done.code == 0 and "BUILT-IN SAMPLE" in done.out and "8 runs" in done.out, done.out + done.err
     done = bench("report", "--check", "--out", out, results=results, data=none)
-    assert done.code == 0 and "every number was recomputed" in done.out
+    assert done.code == 0 and "every score was recomputed" in done.out
     table = (out / "tables" / "verification_verification_ekman6.tex").read_text()
     assert "BUILT-IN SAMPLE" in table and table.count("% verification") > 4 * 8
     pictures = {path.stem for path in (out / "figures").glob("*.pdf")}

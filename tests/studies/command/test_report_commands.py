@@ -107,7 +107,7 @@ def test_a_report_touches_nothing_of_the_results_but_its_own_folder(kept):
 def test_a_report_and_its_check_elsewhere_touch_nothing_of_the_results(kept, elsewhere, report):
     out, before = elsewhere
     code, said, _ = report("--check", "--out", out, "--results", kept[0])
-    assert code == 0 and "every number was recomputed" in said and str(out) in said
+    assert code == 0 and "every score was recomputed" in said and str(out) in said
     assert snapshot(kept[0]) == before
     assert json.loads((out / MANIFEST_FILE).read_text())["asked"]["runs"] == "arm=probe,dataset=ekman6"
 
@@ -115,7 +115,7 @@ def test_a_report_and_its_check_elsewhere_touch_nothing_of_the_results(kept, els
 def test_a_check_of_a_fresh_report_says_that_all_holds(kept, report):
     before = snapshot(kept[0])
     code, said, _ = report("comparison", "--check", "--results", kept[0])
-    assert code == 0 and "every number was recomputed" in said and "3 runs" in said
+    assert code == 0 and "every score was recomputed" in said and "3 runs" in said
     assert snapshot(kept[0]) == before
 
 

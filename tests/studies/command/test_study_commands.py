@@ -77,7 +77,7 @@ def _check_report(results, monkeypatch):
     assert "toy on Toy clips" in spaces and "0.001 to 1, log" in spaces
     assert len((out / "figures" / "searches.csv").read_text().splitlines()) == 1 + 3
     checked = bench("report", "--check", "--runs", "dataset=toy", results=results)
-    assert checked.code == 0 and "every number was recomputed" in checked.out, checked.out + checked.err
+    assert checked.code == 0 and "every score was recomputed" in checked.out, checked.out + checked.err
 
 
 def _draw_searches(picture, folder):

@@ -287,7 +287,7 @@ def test_broken_requests_are_reported_in_one_line_and_the_request_is_unknown(tmp
     path.write_bytes(content)
     found = built(tmp_path)
     (line,) = warned(found, path)
-    assert "skipped 1 of 1 lines, which are not requests" in line and "\n" not in line
+    assert "skipped 1 of 1 lines (" in line and "\n" not in line
     assert [run.request for run in found.report.runs] == ["unknown request"]
 
 

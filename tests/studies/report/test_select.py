@@ -217,7 +217,7 @@ def test_settings_without_runs_select_nothing_and_list_the_existing_runs(tmp_pat
 
 def test_an_invalid_setting_is_an_error(tmp_path, made):
     made(tmp_path, ["mart"])
-    with pytest.raises(ConfigError, match=r"^epochs: "):
+    with pytest.raises(ConfigError, match=r"^--set epochs: "):
         chosen(tmp_path, settings={"epochs": "many"})
 
 

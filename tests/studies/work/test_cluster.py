@@ -234,8 +234,16 @@ OTHER_VERSION = RuntimeError("Version mismatch: the cluster was started with ano
     ("answers", "attempts", "message"),
     [
         ([HANGS, HANGS, None], 3, None),
-        ([HANGS, HANGS, HANGS], 3, r"ray://head:10001 \(RuntimeError: Starting Ray client server failed\.\)$"),
-        ([OTHER_VERSION], 1, r"ray://head:10001 \(Version mismatch: .* another Python\)$"),
+        (
+            [HANGS, HANGS, HANGS],
+            3,
+            r"ray://head:10001 \(RuntimeError: Starting Ray client server failed\.\); start one",
+        ),
+        (
+            [OTHER_VERSION],
+            1,
+            r"ray://head:10001 \(Version mismatch: .* another Python\); start one",
+        ),
     ],
 )
 def test_only_a_client_server_that_did_not_start_is_retried(answers, attempts, message, tmp_path, monkeypatch):
