@@ -266,6 +266,7 @@ def test_a_thousand_mutations_of_a_record_are_read_or_refused_in_one_line(tmp_pa
     assert outcomes["refused"] > MUTATIONS / 3 and outcomes["read"] > MUTATIONS / 50
 
 
+@pytest.mark.slow
 def test_a_thousand_mutations_of_a_record_stop_no_report_no_list_and_no_sync(
     tmp_path, ready_mlflow, capsys, monkeypatch
 ):
@@ -331,6 +332,7 @@ def test_a_shared_database_of_a_search_can_only_name_folders_of_runs(results, qu
     assert again.find_best_trial().keys == [key]
 
 
+@pytest.mark.slow
 def test_mutations_of_a_card_are_read_or_refused_in_one_line_and_stop_no_report(tmp_path, capsys):
     dice, read = random.Random(4), 0
     for seed in range(30):

@@ -50,6 +50,7 @@ def assert_same_epochs(alone: Quiet, together: Quiet, tolerance: float) -> None:
         assert one[:2] == two[:2] and one[2] == pytest.approx(two[2], rel=tolerance, abs=tolerance)
 
 
+@pytest.mark.slow
 def test_losses_and_gradients_are_those_of_one_process_for_all_shard_sizes(tmp_path: Path) -> None:
     method = replace(TOY, build=nothing, fit=every_gradient)
     (one, tracker), (two, other_tracker) = (fitted(method, tmp_path, devices) for devices in (1, 2))

@@ -66,6 +66,7 @@ def server_at(kind):
         yield f"postgresql+psycopg://u@127.0.0.1:{port}/x" if "postgresql" in kind else f"http://127.0.0.1:{port}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", ["closed http", "silent http", "dripping http", "closed postgresql", "silent postgresql"]
 )
@@ -172,6 +173,7 @@ def dripping_files(mlflow_server):
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_a_file_that_never_arrives_is_named_and_blocks_neither_other_runs_nor_the_end(
     tmp_path, quiet, mlflow_server, dripping_files
 ):

@@ -115,6 +115,7 @@ def test_a_failed_run_is_reported_with_exit_code_3(results):
     assert "Traceback" not in done.out + done.err
 
 
+@pytest.mark.slow
 def test_mlflow_unreachable_is_exit_code_3_and_sync_brings_it_in(results):
     words = ("--method", "toy", "--dataset", "toy", "--results", str(results))
     done = process("-m", "tests.toy_bench", *words, "--tracking-uri", "http://127.0.0.1:9")

@@ -189,6 +189,7 @@ def test_two_that_prepare_at_once_do_each_clip_once(tmp_path):
     assert len(ledger.read_text().splitlines()) == 48
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_leaves_a_store_that_goes_on(folder, tmp_path):
     """Limit the size of a file instead of filling the disk: the error takes the same path."""
     large = write_media(folder / "joy/joy99.avi", 8.0, rate=16000, size=(320, 240))
