@@ -37,7 +37,9 @@ from studies.cli.options import (
 )
 
 app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False)
-Seed = Annotated[int, typer.Option(min=0, help="First seed. It also selects the validation fold: seed mod 5.")]
+Seed = Annotated[
+    int, typer.Option(min=0, help="First seed. Also selects the validation fold, seed mod 5, unless the data fix it.")
+]
 DatasetName = Annotated[
     str, typer.Option("--dataset", help="Name (see `list datasets`), a manifest.csv, or a folder of CLASS/CLIP.mp4.")
 ]
@@ -49,7 +51,7 @@ def run(
     context: typer.Context,
     *,
     method: Annotated[str, typer.Option(help="Methods, separated by commas (see `list methods`).")] = "",
-    dataset: Annotated[str, typer.Option(help="Data sets, separated by commas (see `list datasets`).")] = "",
+    dataset: Annotated[str, typer.Option(help="Data sets, comma-separated: names (`list datasets`) or paths.")] = "",
     fold: Fold = None,
     seed: Seed = 0,
     seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 1,

@@ -71,7 +71,7 @@ class RunOptions:
         str, typer.Option(help="quick: small models, runs on any CPU. paper: the sizes of the paper.")
     ] = "quick"
     settings: Settings = None
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Prepare the clips, print the plan and exit.")] = False
     trials: Annotated[
         int | None,
         typer.Option(min=1, help="Configurations to try on val before the final runs.", rich_help_panel=SEARCH),
