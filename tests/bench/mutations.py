@@ -6,6 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator
+from copy import deepcopy
 from typing import Any
 
 from bench.record import RunSpec
@@ -57,7 +58,7 @@ def change(raw: dict[str, Any], dice: random.Random) -> None:
         parent = parent[name]
     kind = dice.choice(("value", "value", "value", "delete", "name", "deep"))
     if kind == "value":
-        parent[last] = dice.choice(VALUES)
+        parent[last] = deepcopy(dice.choice(VALUES))  # a later change may alter it
     elif kind == "deep":
         parent[last] = nested(dice.choice((3, 9, 100)))
     elif kind == "delete":
