@@ -1,6 +1,7 @@
 import sys
 from dataclasses import dataclass, replace
 
+import pytest
 import torch
 
 from bench.loader import Loader
@@ -17,6 +18,7 @@ def epochs(quiet, tmp_path, loaders, count=2):
     return [[(read.indices, read.inputs.audio) for read in loader.iterate_epoch(epoch)] for epoch in range(count)]
 
 
+@pytest.mark.slow
 def test_the_same_batches_come_whatever_the_number_of_loader_processes(quiet, tmp_path):
     alone, spawned = epochs(quiet, tmp_path, 0), epochs(quiet, tmp_path, 2)
     for a, b in zip([r for e in alone for r in e], [r for e in spawned for r in e], strict=True):
@@ -53,6 +55,7 @@ class ImportedPackages:
         )
 
 
+@pytest.mark.slow
 def test_loader_processes_import_torch_and_av_and_nothing_else_that_is_heavy(quiet, tmp_path):
     clips = ImportedPackages(number_clips("train", 1).clips[:1])
     loader = Loader(

@@ -183,6 +183,7 @@ def test_the_error_of_a_folder_without_clips_lists_its_content(tmp_path):
         listed(tmp_path / "nowhere.csv")
 
 
+@pytest.mark.slow
 def test_both_layouts_a_folder_and_a_manifest_of_the_same_clips_give_the_same_samples(tmp_path, prepared_here):
 
     tree = write_tree(tmp_path / "tree", INFO, 6, 2, layout="video", seconds=0.4)

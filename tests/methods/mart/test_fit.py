@@ -138,6 +138,7 @@ def test_a_data_set_without_transcripts_warns_before_training(tmp_path: Path, qu
     assert fallback == [1.0, 1.0]
 
 
+@pytest.mark.slow
 def test_the_papers_sizes_without_a_bert_warn_that_words_are_a_table(tmp_path: Path, quiet: Quiet) -> None:
     config = SMALL.override({"width": 768, "depth": 1, "pretrain_epochs": 1})
     trained(config, tmp_path / "table", quiet, per_class=1)

@@ -128,6 +128,7 @@ def test_a_mistake_is_one_line(name, results):
     assert one_line(bench(*words, results=results), told)
 
 
+@pytest.mark.slow
 def test_copies_that_no_run_would_use_are_not_counted_as_usable(prepared, tree, tmp_path):
     root = shutil.copytree(tree, tmp_path / "tree")
     shutil.copytree(prepared[0] / "prepared", tmp_path / "prepared")
@@ -139,6 +140,7 @@ def test_copies_that_no_run_would_use_are_not_counted_as_usable(prepared, tree, 
     assert "same content as fear/c5 in test" in (tmp_path / "datasets/ekman6/problems.csv").read_text()
 
 
+@pytest.mark.slow
 def test_overlapping_folds_are_reported(results):
     card = DATASETS["videoemotion8"].info
     root = write_tree(results / "tree", card, 5, 1, seconds=0.1)

@@ -306,6 +306,7 @@ def test_a_broken_file_beside_a_record_is_no_crash(tmp_path, name, content):
     )
 
 
+@pytest.mark.slow
 def test_names_and_messages_with_markup_newlines_and_letters_of_any_script_survive_a_whole_report(tmp_path):
     own = DatasetInfo("own", NASTY, ("good <b>", "bad & {中文}\n%_#"), (1, -1), {}, "", "", "", "")
     results = tmp_path / "results"
