@@ -261,7 +261,8 @@ def _fit_and_record(
     """Fit, score and write all files of the run; write and return its record, also if the method fails."""
     torch.set_num_threads(environment.threads)
     view = split_view(splits, spec.protocol, spec.stage)
-    tracker = RunTracker(live_run, environment.reporter, folder, timer, view.selection_name, request.pruning_callback)
+    metric, callback = splits.info.task.primary, request.pruning_callback
+    tracker = RunTracker(live_run, environment.reporter, folder, timer, view.selection_name, callback, metric)
     ctx = FitContext(
         tracker,
         folder.checkpoints,
@@ -271,6 +272,7 @@ def _fit_and_record(
         environment.loaders,
         timer,
         spec.stop,
+        metric=metric,
     )
     known: dict[str, Any] = {
         "key": spec.key,
@@ -336,7 +338,7 @@ def _score_splits(
     """Score the splits of the protocol; scores of other splits are None. Raises Diverged if a score is not finite."""
     sampling = request.method.sampling(request.config, False)
     predictions = {split: predict(predictor, clips, sampling, rng, ctx) for split, clips in view.scored.items()}
-    metrics = {split: score(predicted, view.reportable.info) for split, predicted in predictions.items()}
+    metrics = {split: score(predicted, view.reportable.info.task) for split, predicted in predictions.items()}
     names = next(iter(metrics.values()))
     scores = {f"{split}/{name}": metrics.get(split, {}).get(name) for split in ("val", "test") for name in names}
     for name, value in scores.items():

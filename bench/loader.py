@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench.method import FitContext, Replica
 from bench.processes import exit_with_parent
 from bench.rng import RngTree
+from bench.tasks import TargetValue
 from bench.types import ClipSet, Inputs, OpenedClip, Sampling
 
 
@@ -29,6 +30,11 @@ def slice_batch(inputs: Inputs, start: int, stop: int) -> Inputs:
     return Inputs(
         inputs.video[start:stop], inputs.audio[start:stop], inputs.words[start:stop], inputs.present[start:stop]
     )
+
+
+def make_target_tensor(targets: Sequence[TargetValue]) -> torch.Tensor:
+    """Return the targets of B clips as a (B,) int64 tensor of classes, or a (B, R) float32 tensor of numbers."""
+    return torch.tensor(targets, dtype=torch.int64 if isinstance(targets[0], int) else torch.float32)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from bench.errors import ConfigError
+from bench.tasks import ACCURACY, Classification, Metric, Task
 from bench.timing import Timer
 
 if TYPE_CHECKING:
@@ -69,10 +70,10 @@ class Replica:
 
 
 class Scores(NamedTuple):
-    """Class scores of a batch; the prediction is the arg max."""
+    """Outputs for a batch: K logits of classes, the highest is the prediction; or K predicted numbers."""
 
-    output: torch.Tensor  # (B, C) logits
-    segments: torch.Tensor | None = None  # (B, S, C) temporal emotion scores
+    output: torch.Tensor  # (B, K)
+    segments: torch.Tensor | None = None  # (B, S, K) outputs of each segment
 
 
 @runtime_checkable
@@ -137,6 +138,7 @@ class FitContext:
     timer: Timer = field(default_factory=Timer)
     stop: int | None = None  # protocol refit: end the supervised stage after so many epochs, without scoring val
     replica: Replica = field(default_factory=Replica)  # rank in a data-parallel fit
+    metric: Metric = ACCURACY  # the primary metric of the data set's task, which selects the epoch
 
 
 BuildFunction = Callable[[Any, "DatasetInfo"], Predictor]
@@ -226,6 +228,7 @@ class Method:
     build: BuildFunction
     fit: FitFunction
     sampling: Callable[[Any, bool], Sampling]
+    tasks: tuple[type[Task], ...] = (Classification,)  # kinds of task that it supports
     cite: str = ""
     describe: Describe = describe_no_parts
     measures: tuple[Measure, ...] = ()

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bench.errors import Diverged
 from bench.files import atomic_path
-from bench.loader import LoadedBatch, Loader, slice_batch
+from bench.loader import LoadedBatch, Loader, make_target_tensor, slice_batch
 from bench.method import FitContext
 from bench.rng import RngTree
 from bench.timing import Throttle
@@ -69,7 +69,7 @@ def train_stage(
 
     A checkpoint is written after each epoch, or after several if epochs are short. `select` scores val after each
     epoch, with the EMA weights if there are any. On return `objective` has the weights of the best epoch by
-    `val/acc_e`, ties by the smaller `val/loss`; without `select` those of the last epoch. If `ctx.stop` is set, a
+    `ctx.metric`, ties by the smaller `val/loss`; without `select` those of the last epoch. If `ctx.stop` is set, a
     stage with `select` ends after that many epochs of its unchanged schedule, and val is not scored.
 
     Raises Diverged if a loss is not finite.
@@ -164,7 +164,7 @@ class _StageRun:
         """
         shard, device, replica = len(loaded.indices), self.fabric.device, self.ctx.replica
         idle, micro_batch = replica.is_idle(clips), self.ctx.micro_batch or shard
-        targets = torch.tensor([self.clips.clips[index].target for index in loaded.indices])
+        targets = make_target_tensor([self.clips.clips[index].target for index in loaded.indices])
         keys = tuple(self.clips.clips[index].key for index in loaded.indices)
         for start in range(0, shard, micro_batch):
             stop = min(shard, start + micro_batch)
@@ -200,8 +200,8 @@ class _StageRun:
 
     def update_best(self, epoch: int, values: dict[str, float]) -> None:
         """Copy the weights if the epoch is the best so far."""
-        rank = (values["val/acc_e"], -values["val/loss"])
-        if rank > self.state.best_rank:
+        rank = self.ctx.metric.rank_epoch(values)
+        if rank is not None and rank > self.state.best_rank:
             self.state.best_rank, self.state.best_epoch = rank, epoch
             self.state.best = {name: value.detach().clone() for name, value in self.objective.state_dict().items()}
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from bench.config import Config, SearchRange
 from bench.errors import MediaError
 from bench.method import FitContext, Method, Scores
+from bench.tasks import Classification
 from bench.types import (
     Clip,
     Dataset,
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 CARD = DatasetInfo(
     name="toy",
     title="Toy clips",
-    classes=("low", "mid", "high"),
-    sentiment=(-1, 0, 1),
+    task=Classification(("low", "mid", "high"), (-1, 0, 1)),
     emotions={"low": frozenset({"sadness"}), "mid": frozenset(), "high": frozenset({"joy"})},
     language="en",
     licence="none",

@@ -112,11 +112,13 @@ def make(kind: str, overrides: dict[str, Any], progress: float) -> tuple[nn.Modu
     model: nn.Module
     if kind == "released":
         released = ReleasedConfig().override(overrides)
-        model = ReleasedObjective(MbtPredictor(Mbt(released, classes, streams)), released, CARD, streams)
+        model = ReleasedObjective(MbtPredictor(Mbt(released, classes, streams), CARD.task), released, CARD, streams)
         return model, _batch(released, progress), flops.released(released, WORDS), released
     if kind == "finetune":
         config = MbtConfig().override(overrides)
-        model = SupervisedObjective(MbtPredictor(Mbt(config, classes, streams)), CARD, config.polarity_weight)
+        model = SupervisedObjective(
+            MbtPredictor(Mbt(config, classes, streams), CARD.task), CARD, config.polarity_weight
+        )
         return model, _batch(config, progress), flops.fine_tuning(config), config
     mart = MartConfig().override(overrides)
     ratio = compute_mask_ratio(mart, progress)
