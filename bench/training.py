@@ -40,7 +40,7 @@ class Losses(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainConfig:
     """Settings of one training stage. The learning rate warms up linearly and decays to zero as half a cosine."""
 
     name: str
@@ -60,7 +60,7 @@ def train_stage(
     objective: nn.Module,
     clips: ClipSet,
     sampling: Sampling,
-    stage: Stage,
+    stage: TrainConfig,
     rng: RngTree,
     ctx: FitContext,
     select: Callable[[], dict[str, float]] | None = None,
@@ -117,7 +117,13 @@ class _StageRun:
     """A running stage, new or resumed from the checkpoint in the context's folder."""
 
     def __init__(
-        self, objective: nn.Module, clips: ClipSet, sampling: Sampling, stage: Stage, rng: RngTree, ctx: FitContext
+        self,
+        objective: nn.Module,
+        clips: ClipSet,
+        sampling: Sampling,
+        stage: TrainConfig,
+        rng: RngTree,
+        ctx: FitContext,
     ) -> None:
         self.objective, self.clips, self.stage, self.rng, self.ctx = objective, clips, stage, rng, ctx
         self.loader = Loader(clips, sampling, rng, stage.batch, ctx, shuffle=True)
@@ -313,7 +319,7 @@ def _make_fabric(ctx: FitContext, precision: str) -> Fabric:
     return fabric
 
 
-def _make_optimizer(objective: nn.Module, stage: Stage) -> torch.optim.Optimizer:
+def _make_optimizer(objective: nn.Module, stage: TrainConfig) -> torch.optim.Optimizer:
     """Return AdamW, or Adam, without weight decay on norms, biases, tokens and positions."""
     decayed: list[nn.Parameter] = []
     undecayed: list[nn.Parameter] = []
@@ -327,7 +333,7 @@ def _make_optimizer(objective: nn.Module, stage: Stage) -> torch.optim.Optimizer
     return make([group for group in groups if group["params"]], lr=stage.lr, fused=True)
 
 
-def _set_lr(optimizer: torch.optim.Optimizer, stage: Stage, step: int, steps: int) -> None:
+def _set_lr(optimizer: torch.optim.Optimizer, stage: TrainConfig, step: int, steps: int) -> None:
     """Set the learning rate of a step: linear warm-up, then half a cosine down to zero."""
     warmup = stage.warmup * steps
     if step < warmup:

@@ -16,7 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from bench.method import FitContext
 from bench.rng import RngTree
-from bench.training import Losses, Stage, train_stage
+from bench.training import Losses, TrainConfig, train_stage
 from bench.types import Batch, ClipSet, DatasetInfo
 from tests.toys import TOY, ToyConfig, number_clips, sampling
 
@@ -58,7 +58,7 @@ class Regression(nn.Module):
         return Losses({"label": loss}, {"half": torch.where(batch.target == 0, torch.nan, loss * 2)})
 
 
-STAGE = Stage("even", 2, 6, 0.01, weight_decay=0.1, warmup=0.2, ema=0.5)
+STAGE = TrainConfig("even", 2, 6, 0.01, weight_decay=0.1, warmup=0.2, ema=0.5)
 STAGES = {  # of 15 clips
     "even": (replace(STAGE, epochs=1), None, 6),
     "uneven": (replace(STAGE, batch=7), None, 15),  # 7, 7 and 1 clips: rank 1 has none of the last batch
