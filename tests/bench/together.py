@@ -63,6 +63,8 @@ STAGES = {  # of 15 clips
     "even": (replace(STAGE, epochs=1), None, 6),
     "uneven": (replace(STAGE, batch=7), None, 15),  # 7, 7 and 1 clips: rank 1 has none of the last batch
     "odd": (replace(STAGE, batch=9, clip_norm=0.1), 2, 15),  # micro-batches of 2, 2, 1 and 2, 2
+    "group": (replace(STAGE, batch=7, accumulate=3), 3, 15),  # one step; rank 1 has none of its last batch
+    "sgd": (replace(STAGE, optimizer="sgd", momentum=0.9, clip_value=0.1, accumulate=2, lr_scales={"first": 2}), 2, 15),
 }
 
 
