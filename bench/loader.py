@@ -81,7 +81,7 @@ class Loader:
 def _find_batch_ends(clips: int, batch: int, join: bool) -> list[int]:
     """Return the number of clips up to the end of each batch; with `join` a last batch of one joins the one before."""
     ends = [*range(batch, clips, batch), clips] if clips else []
-    if join and 1 < batch < clips and clips % batch == 1:
+    if join and batch < clips and clips % batch == 1:
         del ends[-2]
     return ends
 
