@@ -15,7 +15,7 @@ from bench.evaluate import Validation, explain
 from bench.method import FitContext, Predictor, Scores
 from bench.rng import RngTree
 from bench.tasks import Classification, Regression, Task
-from bench.training import Losses, Stage, train_stage
+from bench.training import Losses, TrainConfig, train_stage
 from bench.types import Batch, ClipSet, DatasetInfo, Explanation, Inputs
 from methods.mbt.config import MbtConfig, PretrainConfig, make_sampling
 from methods.mbt.model import EncodedSegments, Mbt, compute_temporal_scores
@@ -112,19 +112,19 @@ def compute_head_losses(
     return terms
 
 
-def make_pretraining_stage(config: PretrainConfig) -> Stage:
+def make_pretraining_stage(config: PretrainConfig) -> TrainConfig:
     """Make the pre-training stage."""
     return _make_stage(config, "pretrain", config.pretrain_epochs, config.pretrain_lr)
 
 
-def make_fine_tuning_stage(config: MbtConfig) -> Stage:
+def make_fine_tuning_stage(config: MbtConfig) -> TrainConfig:
     """Make the fine-tuning stage, with a moving average of the weights."""
     return replace(_make_stage(config, "finetune", config.epochs, config.lr), ema=config.ema, ema_ramp=config.ema_ramp)
 
 
-def _make_stage(config: MbtConfig, name: str, epochs: int, lr: float) -> Stage:
+def _make_stage(config: MbtConfig, name: str, epochs: int, lr: float) -> TrainConfig:
     shared = config.model_dump(include={"batch", "weight_decay", "warmup", "optimizer", "clip_norm", "precision"})
-    return Stage(name=name, epochs=epochs, lr=lr, **shared)
+    return TrainConfig(name=name, epochs=epochs, lr=lr, **shared)
 
 
 def fine_tune(

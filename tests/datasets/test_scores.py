@@ -106,10 +106,10 @@ def test_two_targets_of_one_clip_are_refused(tmp_path):
 
 def test_task_scores_needs_numbers(tmp_path):
     path = manifest(tmp_path, "c0.mp3,0.1", "c1.mp3,glad", head="audio,label")
-    with pytest.raises(DataError, match="clips.csv:3 has the label 'glad', which is not a number"):
+    with pytest.raises(DataError, match=r"clips.csv:3 has the label 'glad', which is not a number"):
         read(path, "scores")
     (tmp_path / "a").mkdir()
-    with pytest.raises(DataError, match="--task scores: .* is a folder of classes"):
+    with pytest.raises(DataError, match=r"--task scores: .* is a folder of classes"):
         make_manifest_source(tmp_path, [], "scores")
 
 
