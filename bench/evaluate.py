@@ -13,15 +13,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.files import atomic_path
-from bench.loader import LoadedBatch, Loader
+from bench.loader import LoadedBatch, Loader, collate
 from bench.method import FitContext, Predictor
 from bench.metrics import Predictions, score
 from bench.rng import RngTree
-from bench.types import ClipSet, DatasetInfo, Explanation, Inputs, Sampling
+from bench.types import ClipSet, DatasetInfo, Explanation, OpenedClip, Sampling
 
 BATCH_SIZE = 16  # fixed, since the batch size changes rounding
-
-SOUND_FRAMES = 100  # audio frames of 10 ms per segment
 
 
 def predict(predictor: Predictor, clips: ClipSet, sampling: Sampling, rng: RngTree, ctx: FitContext) -> Predictions:
@@ -84,12 +82,12 @@ def _iterate_batches(loader: Loader, ctx: FitContext) -> Iterator[LoadedBatch]:
         yield loaded
 
 
-def measure_cost(predictor: Any, sampling: Sampling, device: str) -> dict[str, float]:
-    """Return `cost/parameters` and `cost/flops` of one clip with all modalities.
+def measure_cost(predictor: Any, clip: OpenedClip, device: str) -> dict[str, float]:
+    """Return `cost/parameters` and `cost/flops` of one clip as if it had all streams.
 
     FLOPs are those of matrix products, including the two of attention, and convolutions; a multiply-add counts as two.
     """
-    inputs = _make_blank_inputs(sampling).to(torch.device(device))
+    inputs = collate([OpenedClip(clip.streams, dict.fromkeys(clip.present, True))]).to(torch.device(device))
     counter = FlopCounterMode(display=False)
     with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), counter:
         predictor(inputs)
@@ -102,14 +100,3 @@ def save_weights(path: Path, predictor: Predictor) -> None:
     state = {name: value.contiguous().cpu() for name, value in predictor.state_dict().items()}
     with atomic_path(path) as temporary:
         save_file(state, temporary)
-
-
-def _make_blank_inputs(sampling: Sampling) -> Inputs:
-    """Return the inputs of one black, silent clip without words."""
-    segments, size = sampling.segments, sampling.size
-    return Inputs(
-        video=torch.zeros((1, segments, sampling.frames, size, size, 3), dtype=torch.uint8),
-        audio=torch.zeros((1, segments, SOUND_FRAMES, sampling.mels)),
-        words=(((),) * segments,),
-        present=torch.ones((1, 3), dtype=torch.bool),
-    )

@@ -220,8 +220,8 @@ def load_splits(request: RunRequest, environment: RunEnvironment) -> DatasetSpli
         SplitRequest(
             environment.data_folder,
             environment.results,
-            sampling.size,
-            sampling.mels,
+            sampling.video.size,
+            sampling.audio.mels,
             request.seed,
             request.fold,
             environment.reporter.report_progress,
@@ -306,7 +306,8 @@ def _fit_and_record(
                 environment.devices,
             )
         scores, predictions = _score_splits(request, view, predictor, rng, ctx)
-        notes = _measure_costs(request, view, predictor, environment.device) if spec.stage == "final" else {}
+        notes = _measure_costs(request, view, predictor, rng, environment.device) if spec.stage == "final" else {}
+        notes |= _list_streams(request, splits)
         with timer("write"):
             saved = predictor if environment.keep_weights and spec.stage == "final" else None
             files = write_artifacts(
@@ -352,11 +353,20 @@ def _score_splits(
     return scores, predictions
 
 
-def _measure_costs(request: RunRequest, view: SplitView, predictor: Predictor, device: str) -> dict[str, float]:
+def _list_streams(request: RunRequest, splits: DatasetSplits) -> dict[str, float]:
+    """Return the share of training clips that have each stream, of the streams that the method reads."""
+    sampling = request.method.sampling(request.config, True)
+    return {f"streams/{name}": share for name, share in splits.streams.items() if sampling.reads_stream(name)}
+
+
+def _measure_costs(
+    request: RunRequest, view: SplitView, predictor: Predictor, rng: RngTree, device: str
+) -> dict[str, float]:
     """Return parameters and FLOPs, and the number of training clips, which the tests over overlapping folds need."""
     clips = {"clips/train": float(len(view.train.clips))}
     try:
-        return {**measure_cost(predictor, request.method.sampling(request.config, False), device), **clips}
+        clip = view.train.read(0, request.method.sampling(request.config, False), rng, 0)
+        return {**measure_cost(predictor, clip, device), **clips}
     except Exception:  # the scores are valid even if the FLOP counter fails
         _log.warning("parameters and FLOPs of the predictor could not be counted", exc_info=True)
         return clips

@@ -5,31 +5,42 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
+from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from bench.method import FitContext, Replica
 from bench.processes import exit_with_parent
 from bench.rng import RngTree
 from bench.tasks import TargetValue
-from bench.types import ClipSet, Inputs, OpenedClip, Sampling
+from bench.types import FEATURES, ClipSet, Inputs, OpenedClip, Sampling
 
 
 def collate(samples: Sequence[OpenedClip]) -> Inputs:
-    """Stack opened clips along a new batch axis."""
-    return Inputs(
-        video=torch.stack([sample.video for sample in samples]),
-        audio=torch.stack([sample.audio for sample in samples]),
-        words=tuple(sample.words for sample in samples),
-        present=torch.stack([sample.present for sample in samples]),
-    )
+    """Stack opened clips along a new batch axis; streams of features are padded to the longest."""
+    streams: dict[str, Any] = {}
+    lengths: dict[str, torch.Tensor] = {}
+    for name, first in samples[0].streams.items():
+        values: Any = [sample.streams[name] for sample in samples]
+        if not isinstance(first, torch.Tensor):
+            streams[name] = tuple(values)
+        elif name.startswith(FEATURES):
+            streams[name] = pad_sequence(values, batch_first=True)
+            lengths[name] = torch.tensor([len(value) for value in values])
+        else:
+            streams[name] = torch.stack(values)
+    present = {name: torch.tensor([sample.present[name] for sample in samples]) for name in samples[0].present}
+    return Inputs(streams, present, lengths)
 
 
 def slice_batch(inputs: Inputs, start: int, stop: int) -> Inputs:
     """Return the clips `start` to `stop` (exclusive) of a batch."""
     return Inputs(
-        inputs.video[start:stop], inputs.audio[start:stop], inputs.words[start:stop], inputs.present[start:stop]
+        {name: value[start:stop] for name, value in inputs.streams.items()},
+        {name: value[start:stop] for name, value in inputs.present.items()},
+        {name: value[start:stop] for name, value in inputs.lengths.items()},
     )
 
 

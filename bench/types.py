@@ -6,10 +6,10 @@ This module does not import torch at run time, so that registries are cheap to i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast, runtime_checkable
 
 from bench.tasks import Classification, TargetValue, Task
 
@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 Split = Literal["train", "val", "test"]
-Modality = Literal["video", "audio", "words"]
+MEDIA_STREAMS = ("video", "audio", "text")
+FEATURES = "features/"  # prefix of the streams of arrays made elsewhere
+ALL_FEATURES = "features/*"  # in `Sampling.reads`: all such streams of the data set
 
 CLIP_LOSING_ISSUES = frozenset({"missing", "unreadable"})  # issues whose clip is not used
 VALIDATION_FOLDS = 5  # of a training list without a validation list
@@ -52,6 +54,8 @@ class DatasetInfo:
     overlap: bool = False  # test splits of two folds share clips, so runs on several folds are not independent
     clips: int | None = None  # number of clips that the authors state
     folder: str = ""  # name of the data folder, if it is not that of the data set
+    streams: tuple[str, ...] = MEDIA_STREAMS  # that clips may have
+    features: Mapping[str, int] = field(default_factory=dict)  # stream of features -> D, values per step
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -73,6 +77,7 @@ class ClipSources:
     audio: Path | None = None
     transcript: Path | None = None
     text: str = ""  # transcript without times, if there is no transcript file
+    features: tuple[tuple[str, Path], ...] = ()  # (name, .npy or .npz file) of arrays made elsewhere
     root: Path | None = None  # data folder; links that leave it are refused
 
 
@@ -91,16 +96,34 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """Segments and sizes with which the clips of a ClipSet are opened."""
+class VideoSpec:
+    """How frames are opened; a segment has T of them."""
 
-    segments: int  # S, segments per clip
     frames: int  # T, frames per segment
     stride: int  # video frames (1/30 s) between two of the T frames
     size: int  # H = W, pixels
-    mels: int  # M, mel bins; a segment has F = 100 audio frames of 10 ms
+
+
+@dataclass(frozen=True)
+class AudioSpec:
+    """How audio is opened; a segment has F = 100 audio frames of 10 ms."""
+
+    mels: int  # M, mel bins
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Segments and sizes with which the clips of a ClipSet are opened, and the streams that are read."""
+
+    segments: int  # S, segments per clip
+    video: VideoSpec
+    audio: AudioSpec
     training: bool  # random start, crop, flip and SpecAugment; otherwise deterministic
-    modalities: tuple[Modality, ...] = ("video", "audio", "words")  # others are opened as absent
+    reads: tuple[str, ...] = MEDIA_STREAMS  # other streams are opened as absent
+
+    def reads_stream(self, name: str) -> bool:
+        """Return whether a stream is read; ALL_FEATURES stands for every stream of features."""
+        return name in self.reads or (name.startswith(FEATURES) and ALL_FEATURES in self.reads)
 
 
 @dataclass(frozen=True)
@@ -112,33 +135,88 @@ class Word:
     end: float
 
 
+SegmentWords = tuple[tuple[Word, ...], ...]
+"""S x words of a segment."""
+
+
 @dataclass(frozen=True)
 class OpenedClip:
-    """An opened clip: the fields of `Inputs` without the clip axis."""
+    """An opened clip: the fields of `Inputs` without the clip axis; a stream of features is (L, D) float32."""
 
-    video: torch.Tensor  # (S, T, H, W, 3) uint8
-    audio: torch.Tensor  # (S, F, M) float32, log mel energies of Kaldi's filter bank
-    words: tuple[tuple[Word, ...], ...]  # S x words of the segment
-    present: torch.Tensor  # (3,) bool: video, audio, words
+    streams: Mapping[str, torch.Tensor | SegmentWords]
+    present: Mapping[str, bool]
+
+    @property
+    def video(self) -> torch.Tensor:
+        """Return the frames, (S, T, H, W, 3) uint8."""
+        return cast("torch.Tensor", self.streams["video"])
+
+    @property
+    def audio(self) -> torch.Tensor:
+        """Return the log-mel energies, (S, F, M) float32."""
+        return cast("torch.Tensor", self.streams["audio"])
+
+    @property
+    def words(self) -> SegmentWords:
+        """Return the words of each segment."""
+        return cast(SegmentWords, self.streams["text"])
+
+    def keep_streams(self, names: Collection[str]) -> OpenedClip:
+        """Return the clip with all streams except `names` absent: zeros, or no words."""
+        streams = {
+            name: value if name in names else tuple(() for _ in value) if isinstance(value, tuple) else value * 0
+            for name, value in self.streams.items()
+        }
+        return OpenedClip(streams, {name: here and name in names for name, here in self.present.items()})
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """Inputs of a predictor for a batch of clips; they contain no label."""
+    """Inputs of a predictor for a batch of clips, by stream; they contain no label.
 
-    video: torch.Tensor  # (B, S, T, H, W, 3) uint8
-    audio: torch.Tensor  # (B, S, F, M) float32
-    words: tuple[tuple[tuple[Word, ...], ...], ...]  # B x S x words
-    present: torch.Tensor  # (B, 3) bool: video, audio, words; absent modalities are zeros
+    An absent stream is zeros, or has no words. Streams of features, (B, L, D), are padded with zeros to the longest
+    clip of the batch.
+    """
+
+    streams: Mapping[str, torch.Tensor | tuple[SegmentWords, ...]]
+    present: Mapping[str, torch.Tensor]  # stream -> (B,) bool
+    lengths: Mapping[str, torch.Tensor] = field(default_factory=dict)  # stream of features -> (B,) int64
+
+    @property
+    def video(self) -> torch.Tensor:
+        """Return the frames, (B, S, T, H, W, 3) uint8."""
+        return cast("torch.Tensor", self.streams["video"])
+
+    @property
+    def audio(self) -> torch.Tensor:
+        """Return the log-mel energies of Kaldi's filter bank, (B, S, F, M) float32."""
+        return cast("torch.Tensor", self.streams["audio"])
+
+    @property
+    def words(self) -> tuple[SegmentWords, ...]:
+        """Return the words of each segment of each clip."""
+        return cast("tuple[SegmentWords, ...]", self.streams["text"])
+
+    @property
+    def features(self) -> dict[str, torch.Tensor]:
+        """Return the streams of features, (B, L, D) each, without the prefix of their names."""
+        found = {name: value for name, value in self.streams.items() if name.startswith(FEATURES)}
+        return {name.removeprefix(FEATURES): cast("torch.Tensor", value) for name, value in found.items()}
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(next(iter(self.streams.values())))
 
     def to(self, device: torch.device) -> Inputs:
         """Return the inputs with their tensors on a device."""
-        return replace(
-            self,
-            video=self.video.to(device, non_blocking=True),
-            audio=self.audio.to(device, non_blocking=True),
-            present=self.present.to(device, non_blocking=True),
-        )
+
+        def move(tensors: Mapping[str, Any]) -> dict[str, Any]:
+            return {
+                name: value if isinstance(value, tuple) else value.to(device, non_blocking=True)
+                for name, value in tensors.items()
+            }
+
+        return Inputs(move(self.streams), move(self.present), move(self.lengths))
 
 
 @dataclass(frozen=True)
@@ -242,6 +320,7 @@ class DatasetSplits:
     issues: tuple[DataIssue, ...] = ()
     truth: Mapping[str, SampleTruth] = field(default_factory=dict)  # clip key -> truth; only of the built-in sample
     is_sample: bool = False  # the built-in sample replaces missing real data
+    streams: Mapping[str, float] = field(default_factory=dict)  # share of the training clips that have each stream
 
 
 @dataclass(frozen=True)

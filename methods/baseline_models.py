@@ -45,11 +45,11 @@ class MajorityPredictor(nn.Module):
     def forward(self, inputs: Inputs) -> Scores:
         """Return (B, C) scores, one row repeated for every clip."""
         row = self.share.clamp(min=1e-6).log() if isinstance(self.task, Classification) else self.share
-        return Scores(row.expand(len(inputs.words), -1))
+        return Scores(row.expand(len(inputs), -1))
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
         """Return empty explanations."""
-        return [Explanation(None, ())] * len(inputs.words)
+        return [Explanation(None, ())] * len(inputs)
 
 
 def build_majority(config: Config, info: DatasetInfo) -> MajorityPredictor:
@@ -103,7 +103,7 @@ class LinearProbe(nn.Module):
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
         """Return empty explanations."""
-        return [Explanation(None, ())] * len(inputs.words)
+        return [Explanation(None, ())] * len(inputs)
 
 
 def build_probe(config: ProbeConfig, info: DatasetInfo) -> LinearProbe:

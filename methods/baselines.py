@@ -10,7 +10,7 @@ from pydantic import Field
 from bench.config import Config
 from bench.method import Deferred, Method
 from bench.tasks import Classification, Regression
-from bench.types import Sampling
+from bench.types import AudioSpec, Sampling, VideoSpec
 
 
 class MajorityConfig(Config):
@@ -23,8 +23,8 @@ class MajorityConfig(Config):
 
 
 def make_majority_sampling(config: MajorityConfig, training: bool) -> Sampling:
-    """Return a sampling without modalities: no stream is decoded."""
-    return Sampling(1, 1, 1, config.size, config.mels, training, modalities=())
+    """Return a sampling without streams: none is decoded."""
+    return Sampling(1, VideoSpec(1, 1, config.size), AudioSpec(config.mels), training, reads=())
 
 
 MAJORITY = Method(
@@ -51,7 +51,8 @@ class ProbeConfig(Config):
 
 def make_probe_sampling(config: ProbeConfig, training: bool) -> Sampling:
     """Return the sampling of clips: fixed moments and no crops, in training too."""
-    return Sampling(config.segments, config.frames, config.stride, config.size, config.mels, False)
+    video = VideoSpec(config.frames, config.stride, config.size)
+    return Sampling(config.segments, video, AudioSpec(config.mels), False)
 
 
 PROBE = Method(

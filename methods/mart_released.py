@@ -32,7 +32,7 @@ from methods.mart.masking import draw_uniform_scores
 from methods.mart.verification import CueFinder
 from methods.mbt.config import MODALITIES, make_sampling
 from methods.mbt.layers import make_blocks, make_seeded, run_block, sinusoidal_positions
-from methods.mbt.model import EncodedSegments, Mbt
+from methods.mbt.model import EncodedSegments, Mbt, stack_present
 from methods.mbt.pretrained import load_pretrained
 from methods.mbt.supervised import (
     MbtPredictor,
@@ -216,9 +216,9 @@ class ReleasedObjective(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Compute 0.05 recovery + contrast + both classification losses, each of shape (B,)."""
         mbt, inputs, weight = self.predictor.mbt, batch.inputs, self.config.polarity_weight
-        present = inputs.present.float()
+        present = stack_present(inputs).float()
         encoded = mbt.encode(mbt.embed(inputs), attention=True, video_norm=False)
-        heads = mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
+        heads = mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), stack_present(inputs))
         named = compute_head_losses(heads, batch, self.sentiment, weight)
         terms: dict[str, Tensor] = {f"cls_{name}": loss for name, loss in named.items()}
         words = self.cue_finder(inputs)
@@ -234,7 +234,7 @@ class ReleasedObjective(nn.Module):
         patches = self.decoder(encoded.video, hidden)
         target = compute_released_target(inputs.video, self.config.tubelet, self.config.patch)
         terms["patch_video"] = self.config.w_patch * recovery_loss(patches, target, hidden) * present[:, 0]
-        share = hidden.float().mean((1, 2)).where(inputs.present[:, 0], torch.nan)
+        share = hidden.float().mean((1, 2)).where(inputs.present["video"], torch.nan)
         return Losses(terms, {"hidden_video": share, "coverage": words.mask.any(-1).float().mean(-1)})
 
     def hide_tokens(self, batch: Batch, score: Float[Tensor, "B S N"]) -> Bool[Tensor, "B S N"]:

@@ -336,8 +336,8 @@ class RunKeyResolver:
         sampling = request.method.sampling(request.config, False)
         key = (
             request.dataset.info.name,
-            sampling.size,
-            sampling.mels,
+            sampling.video.size,
+            sampling.audio.mels,
             request.fold,
             request.seed % VALIDATION_FOLDS,
         )

@@ -163,6 +163,6 @@ def make_mask_snapshots(
         return MaskSnapshot(*tensors, inputs[name].grid, *shapes[name], content[name][b].cpu())
 
     return [
-        {name: take_snapshot(name, b) for name, here in zip(MODALITIES, present, strict=False) if here}
-        for b, present in enumerate(batch.inputs.present.tolist())
+        {name: take_snapshot(name, b) for name in MODALITIES if batch.inputs.present[name][b]}
+        for b in range(len(batch.inputs))
     ]

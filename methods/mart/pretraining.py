@@ -54,7 +54,15 @@ from methods.mart.recovery import (
 from methods.mart.verification import CueBatch, CueFinder, CueVerdict, VerificationLevels, verify_cues
 from methods.mbt.config import MODALITIES, make_sampling
 from methods.mbt.layers import make_seeded, scale_mel
-from methods.mbt.model import EncodedSegments, Mbt, PatchTokens, TemporalScores, VisibleTokens, compute_temporal_scores
+from methods.mbt.model import (
+    EncodedSegments,
+    Mbt,
+    PatchTokens,
+    TemporalScores,
+    VisibleTokens,
+    compute_temporal_scores,
+    stack_present,
+)
 from methods.mbt.pretrained import load_pretrained
 from methods.mbt.supervised import (
     MbtPredictor,
@@ -83,7 +91,7 @@ class MartPredictor(MbtPredictor):
     def score_segments(self, encoded: EncodedSegments, inputs: Inputs) -> TemporalScores:
         """Compute the temporal emotion scores (Eq. 3) of encoded segments."""
         features = (encoded.video_class, encoded.audio_class)
-        return compute_temporal_scores(self.mbt, *features, inputs.present, self.config.tcam)
+        return compute_temporal_scores(self.mbt, *features, stack_present(inputs), self.config.tcam)
 
     def verify(self, temporal: TemporalScores, cues: CueBatch) -> VerificationLevels:
         """Verify every cue at levels E1, E2 and E3."""
@@ -188,7 +196,7 @@ class MartObjective(nn.Module):
 
     def _compute_cue_losses(self, batch: Batch, reading: CueReading, notes: dict[str, Tensor]) -> dict[str, Tensor]:
         """Compute L_cls of x_vl and x_al, and L_tacl (Eqs. 4 and 5); add alignment and spread to `notes`."""
-        config, present = self.config, batch.inputs.present.float()
+        config, present = self.config, stack_present(batch.inputs).float()
         terms: dict[str, Tensor] = {}
         if config.w_cue > 0:
             for index, name in enumerate(MODALITIES):
@@ -289,7 +297,7 @@ class MartObjective(nn.Module):
                 hidden["audio"], config.mels, frames, config.audio_patch, config.audio_stride
             )
             share = uncovered.float().sum((1, 2, 3)) / (hidden["audio"].sum((1, 2)) * uncovered.shape[-1]).clamp(min=1)
-            notes["sound_share"] = share.where(inputs.present[:, 1], torch.nan)
+            notes["sound_share"] = share.where(inputs.present["audio"], torch.nan)
             losses["audio"] = patch_loss(patches["audio"], audio, uncovered)
         return losses
 
@@ -300,7 +308,7 @@ class MartObjective(nn.Module):
         target = temporal.curve.softmax(-1)
         notes = {"target_entropy": -(target * target.log()).sum(-1).mean(-1) / math.log(target.shape[-1])}
         for index, (name, masked) in enumerate(hidden.items()):
-            notes[f"hidden_{name}"] = masked.float().mean((1, 2)).where(batch.inputs.present[:, index], torch.nan)
+            notes[f"hidden_{name}"] = masked.float().mean((1, 2)).where(batch.inputs.present[name], torch.nan)
         if reading is not None and self.config.mask == "affective":
             notes["fallback"] = (~reading.verified.any(-1)).float().mean(-1)
         return notes
@@ -364,8 +372,8 @@ def _warn_about_words(config: MartConfig, info: DatasetInfo, clips: ClipSet, rng
 
     Reads transcripts until one has words.
     """
-    fixed = replace(make_sampling(config, False), modalities=("words",))
-    if not any(bool(clips.read(index, fixed, rng, 0).present[2]) for index in range(len(clips.clips))):
+    fixed = replace(make_sampling(config, False), reads=("text",))
+    if not any(bool(clips.read(index, fixed, rng, 0).present["text"]) for index in range(len(clips.clips))):
         ctx.tracker.notify(
             "no training clip has a transcript: MART has no cues and masks by class-token attention only; add .srt "
             "files, or transcribe with `prepare --transcribe`"

@@ -11,12 +11,12 @@ from pydantic import Field
 from bench.config import Config, SearchRange
 from bench.method import ConfigParts, Deferred, Method
 from bench.tasks import Classification, Regression
-from bench.types import Modality, Sampling
+from bench.types import AudioSpec, Sampling, VideoSpec
 
 SHOWN_FIELDS = ("batch", "lr", "weight_decay", "epochs", "segments", "size", "width")
 ENCODER_WEIGHTS = ("weights_video", "weights_audio", "weights_all")
 MODALITIES = ("video", "audio")
-MODALITY_CHOICES: dict[str, tuple[Modality, ...]] = {
+MODALITY_CHOICES: dict[str, tuple[str, ...]] = {
     "both": ("video", "audio"),
     "video": ("video",),
     "audio": ("audio",),
@@ -114,8 +114,9 @@ class MbtConfig(Config):
 def make_sampling(config: MbtConfig, training: bool) -> Sampling:
     """Return how clips are sampled: random moments and crops in training, fixed ones at test."""
     segments = config.segments if training else config.test_segments
-    modalities = (*MODALITY_CHOICES[config.modalities], "words")
-    return Sampling(segments, config.frames, config.stride, config.size, config.mels, training, modalities)
+    video = VideoSpec(config.frames, config.stride, config.size)
+    reads = (*MODALITY_CHOICES[config.modalities], "text")
+    return Sampling(segments, video, AudioSpec(config.mels), training, reads)
 
 
 def describe_modalities(config: Mapping[str, Any]) -> dict[str, ConfigParts]:

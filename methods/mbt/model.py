@@ -48,7 +48,7 @@ class PatchTokens:
 
     video: Float[Tensor, "B S Nv D"]
     audio: Float[Tensor, "B S Na D"]
-    present: Bool[Tensor, "B 3"]
+    present: Bool[Tensor, "B 2"]  # video, audio
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class EncodedSegments:
     audio_class: Float[Tensor, "B S D"]
     video_attention: Float[Tensor, "B S Nv"] | None = None
     audio_attention: Float[Tensor, "B S Na"] | None = None
+
+
+def stack_present(inputs: Inputs) -> Bool[Tensor, "B 2"]:
+    """Return which clips have video, and which have audio."""
+    return torch.stack([inputs.present[name] for name in MODALITIES], dim=1)
 
 
 class Mbt(nn.Module):
@@ -119,7 +124,7 @@ class Mbt(nn.Module):
         else:
             audio = self.bottleneck_token.new_zeros(clips * segments, math.prod(self.audio_grid), self.width)
         video, audio = (rearrange(tokens, "(B S) n d -> B S n d", B=clips) for tokens in (video, audio))
-        return PatchTokens(video, audio, inputs.present)
+        return PatchTokens(video, audio, stack_present(inputs))
 
     def encode(
         self,
@@ -137,7 +142,7 @@ class Mbt(nn.Module):
         indices = (None, None) if visible is None else (visible.video.flatten(0, 1), visible.audio.flatten(0, 1))
         video = prepend_special_tokens(self.video_tokens.get_special_tokens(), tokens.video.flatten(0, 1), indices[0])
         audio = prepend_special_tokens(self.audio_tokens.get_special_tokens(), tokens.audio.flatten(0, 1), indices[1])
-        present = repeat(tokens.present[:, :2].to(video.dtype), "B m -> (B S) m 1 1", S=segments)
+        present = repeat(tokens.present.to(video.dtype), "B m -> (B S) m 1 1", S=segments)
         blocks = list(zip(self.video_blocks, self.audio_blocks, strict=True))
         for video_block, audio_block in blocks[: self.first_fusion_block]:
             video, audio = self._run_block("video", video_block, video), self._run_block("audio", audio_block, audio)
@@ -168,7 +173,7 @@ class Mbt(nn.Module):
         self, video_class: Float[Tensor, "B *S D"], audio_class: Float[Tensor, "B *S D"], present: Tensor
     ) -> tuple[Float[Tensor, "B *S C"], Float[Tensor, "B *S C"]]:
         """Return the scores of the video and the audio head, zeros for a missing modality; fc(z) is their sum."""
-        mask = present.to(video_class.dtype).view(len(present), -1, *(1,) * (video_class.ndim - 1))  # (B, 3, 1 ...)
+        mask = present.to(video_class.dtype).view(len(present), -1, *(1,) * (video_class.ndim - 1))  # (B, 2, 1 ...)
         return self.video_head(video_class) * mask[:, 0], self.audio_head(audio_class) * mask[:, 1]
 
 

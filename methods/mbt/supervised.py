@@ -17,8 +17,8 @@ from bench.rng import RngTree
 from bench.tasks import Classification, Regression, Task
 from bench.training import Losses, TrainConfig, train_stage
 from bench.types import Batch, ClipSet, DatasetInfo, Explanation, Inputs
-from methods.mbt.config import MbtConfig, PretrainConfig, make_sampling
-from methods.mbt.model import EncodedSegments, Mbt, compute_temporal_scores
+from methods.mbt.config import MODALITIES, MbtConfig, PretrainConfig, make_sampling
+from methods.mbt.model import EncodedSegments, Mbt, compute_temporal_scores, stack_present
 from methods.mbt.pretrained import load_pretrained
 
 
@@ -48,17 +48,19 @@ class MbtPredictor(nn.Module):
     def score_heads(self, inputs: Inputs) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
         """Return the scores of the video and the audio head on features averaged over segments."""
         encoded = self.mbt.encode(self.mbt.embed(inputs))
-        return self.mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
+        present = stack_present(inputs)
+        return self.mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), present)
 
     def forward(self, inputs: Inputs) -> Scores:
         """Return the scores of clips, (B, C), and of segments, (B, S, C)."""
         encoded = self.mbt.encode(self.mbt.embed(inputs))
-        video, audio = self.mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
-        video_s, audio_s = self.mbt.score_classes(encoded.video_class, encoded.audio_class, inputs.present)
+        here = stack_present(inputs)
+        video, audio = self.mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), here)
+        video_s, audio_s = self.mbt.score_classes(encoded.video_class, encoded.audio_class, here)
         if isinstance(self.task, Classification):
             return Scores(video + audio, video_s + audio_s)
-        present = inputs.present[:, :2].sum(1).clamp(min=1)
-        output, segments = (video + audio) / present[:, None], (video_s + audio_s) / present[:, None, None]
+        count = here.sum(1).clamp(min=1)
+        output, segments = (video + audio) / count[:, None], (video_s + audio_s) / count[:, None, None]
         return Scores(self.middle + self.extent * output, self.middle + self.extent * segments)
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
@@ -67,7 +69,8 @@ class MbtPredictor(nn.Module):
         features = compute_clip_features(encoded)
         if isinstance(self.task, Regression):
             return [Explanation(None, (), feature=z.cpu()) for z in features]
-        curves = compute_temporal_scores(self.mbt, encoded.video_class, encoded.audio_class, inputs.present).curve
+        present = stack_present(inputs)
+        curves = compute_temporal_scores(self.mbt, encoded.video_class, encoded.audio_class, present).curve
         return [Explanation(c.cpu(), (), feature=z.cpu()) for c, z in zip(curves, features, strict=True)]
 
 
@@ -97,8 +100,10 @@ class SupervisedObjective(nn.Module):
     ) -> dict[str, Float[Tensor, " B"]]:
         """Compute the absolute error of each head, in halves of the ranges of the targets."""
         target = (batch.target - self.predictor.middle) / self.predictor.extent
-        named = zip(("video", "audio"), heads, batch.inputs.present[:, :2].T, strict=True)
-        return {name: self.predictor.task.loss(head, target) * present for name, head, present in named}
+        named = dict(zip(MODALITIES, heads, strict=True))
+        return {
+            name: self.predictor.task.loss(head, target) * batch.inputs.present[name] for name, head in named.items()
+        }
 
 
 def compute_head_losses(
@@ -106,9 +111,9 @@ def compute_head_losses(
 ) -> dict[str, Float[Tensor, " B"]]:
     """Compute the polarity-consistent loss of each head, (B,), zero for clips without its modality."""
     terms = {}
-    for index, name in enumerate(("video", "audio")):
-        loss = polarity_cross_entropy(heads[index], batch.target, sentiment, weight)
-        terms[name] = loss * batch.inputs.present[:, index]
+    for head, name in zip(heads, MODALITIES, strict=True):
+        loss = polarity_cross_entropy(head, batch.target, sentiment, weight)
+        terms[name] = loss * batch.inputs.present[name]
     return terms
 
 

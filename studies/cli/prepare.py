@@ -112,4 +112,4 @@ def _find_prepare_spec(preset: str) -> PrepareSpec:
     """Return the clip size of a preset."""
     method = METHODS[PREPARED_METHOD]
     sampling = method.sampling(method.config.from_preset(preset), True)
-    return PrepareSpec.for_size(sampling.size, sampling.mels)
+    return PrepareSpec.for_size(sampling.video.size, sampling.audio.mels)
