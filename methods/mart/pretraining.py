@@ -307,7 +307,7 @@ class MartObjective(nn.Module):
         """Measure the masked share, the share of segments masked without a cue, and the target's entropy / log C."""
         target = temporal.curve.softmax(-1)
         notes = {"target_entropy": -(target * target.log()).sum(-1).mean(-1) / math.log(target.shape[-1])}
-        for index, (name, masked) in enumerate(hidden.items()):
+        for name, masked in hidden.items():
             notes[f"hidden_{name}"] = masked.float().mean((1, 2)).where(batch.inputs.present[name], torch.nan)
         if reading is not None and self.config.mask == "affective":
             notes["fallback"] = (~reading.verified.any(-1)).float().mean(-1)
