@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,13 +23,18 @@ from datasets.paths import explain_unsafe_link, is_valid_name, list_folder
 from datasets.rows import AUDIO_SUFFIXES, SPLIT_NAMES, VIDEO_SUFFIXES, make_clip_sources, parse_key
 
 T = TypeVar("T")
-MANIFEST_COLUMNS = ("clip", "label", "split", "group", "video", "audio", "frames", "transcript", "text", "sentiment")
+MANIFEST_COLUMNS = (
+    *("clip", "label", "split", "group", "video", "audio", "frames", "start", "end", "transcript", "text"),
+    "sentiment",
+)
 MEDIA_COLUMNS = ("video", "audio", "frames")
 MEDIA_KINDS = {
     **dict.fromkeys(VIDEO_SUFFIXES, "video"),
     **dict.fromkeys(AUDIO_SUFFIXES, "audio"),
     ".srt": "transcript",
 }
+_SECONDS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,30})?")
+_CLOCK = re.compile(r"(?:([0-9]{1,4}):([0-5][0-9])|([0-9]{1,5})):([0-5][0-9](?:\.[0-9]{1,30})?)")  # h:mm:ss or m:ss
 SPLIT_VALUES: dict[str, Split] = {**SPLIT_NAMES, "validation": "val"}
 SENTIMENT_VALUES = {
     **dict.fromkeys(("-1", "-", "negative", "neg"), -1),
@@ -48,6 +54,9 @@ class ManifestEntry:
     split: Split | None = None
     group: str | None = None
     sentiment: int | None = None
+    start: float | None = None  # seconds in its files; None: from their start
+    end: float | None = None  # None: to the end of its files
+    media: tuple[str, ...] = ()  # stated paths of video, audio and frames, whether they exist or not
 
 
 def read_manifest(path: Path) -> tuple[list[ManifestEntry], list[DataIssue]]:
@@ -207,7 +216,9 @@ def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[Manif
     cells = {name: (value or "").strip() for name, value in row.items()}
     first = next((cells[part] for part in MEDIA_COLUMNS if cells.get(part)), "")
     path_of_first = PurePosixPath(first)
-    clip = cells.get("clip") or (path_of_first.name if cells.get("frames") == first else path_of_first.stem)
+    start, end = _parse_span(cells, where)
+    stem = path_of_first.name if cells.get("frames") == first else path_of_first.stem
+    clip = cells.get("clip") or stem + name_span(start, end)
     if not cells["label"]:
         raise DataError(f"{where} has no label; fill in the column 'label'")
     label, clip = parse_key(f"{cells['label']}/{clip}", where)
@@ -230,8 +241,45 @@ def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[Manif
         _parse_choice(cells.get("split", ""), SPLIT_VALUES, "split", where),
         cells.get("group") or None,
         _parse_choice(cells.get("sentiment", ""), SENTIMENT_VALUES, "sentiment", where),
+        start,
+        end,
+        tuple(str(PurePosixPath(cells[part])) for part in MEDIA_COLUMNS if cells.get(part)),
     )
     return entry, problems
+
+
+def _parse_span(cells: Mapping[str, str], where: str) -> tuple[float | None, float | None]:
+    """Return the columns 'start' and 'end' in seconds; a start of 0 without an end is the whole file.
+
+    Raises DataError for a cell that is not a time, and for an end that is not after the start.
+    """
+    start, end = (_parse_time(cells.get(column, ""), column, where) for column in ("start", "end"))
+    if end is not None and end <= (start or 0.0):
+        raise DataError(
+            f"{where}: column 'end' is '{cells['end']}', not after the start '{cells.get('start') or 0}'; correct one"
+        )
+    return (start or None) if end is None else (start or 0.0), end
+
+
+def _parse_time(text: str, column: str, where: str) -> float | None:
+    """Return a time in seconds, rounded to microseconds, or None for an empty cell."""
+    if not text:
+        return None
+    if _SECONDS.fullmatch(text):
+        return round(float(text), 6)
+    clock = _CLOCK.fullmatch(text)
+    if clock is None:
+        raise DataError(f"{where}: column '{column}' is {text[:40]!r}, not a time; write seconds or h:mm:ss")
+    hours, minutes, only_minutes, seconds = clock.groups(default="0")
+    return round(int(hours) * 3600 + (int(minutes) + int(only_minutes)) * 60 + float(seconds), 6)
+
+
+def name_span(start: float | None, end: float | None) -> str:
+    """Return the end of the default name of a part, in seconds: "-90-95.5", "-90-end"; "" for a whole file."""
+    if start is None and end is None:
+        return ""
+    first, last = (f"{second:.6f}".rstrip("0").rstrip(".") for second in (start or 0.0, end or 0.0))
+    return f"-{first}-{'end' if end is None else last}"
 
 
 def _check_path(folder: Path, name: str, part: str, where: str) -> tuple[str, str] | None:

@@ -31,6 +31,7 @@ from datasets.rows import (
     Listing,
     NamingRules,
     assign_folds,
+    group_parts,
     has_media,
     hold_out_fold,
     make_clip,
@@ -128,9 +129,12 @@ def _index_entries(
     rows = []
     for entry in entries:
         row = make_clip(entry.label, entry.clip, entry.split or "train", info, entry.location)
-        rows.append(replace(row, group=entry.group or row.key, sources=entry.files))
+        rows.append(
+            replace(row, group=entry.group or row.key, sources=entry.files, start=entry.start, end=entry.end),
+        )
     _refuse_conflicting_rows(entries, rows)
-    return _index_rows(rows, info, issues, fold)
+    rows, found = group_parts(rows, [entry.media for entry in entries])
+    return _index_rows(rows, info, [*issues, *found], fold)
 
 
 def _index_rows(rows: Sequence[Clip], info: DatasetInfo, issues: Sequence[DataIssue], fold: int) -> Listing:
@@ -144,13 +148,14 @@ def _index_rows(rows: Sequence[Clip], info: DatasetInfo, issues: Sequence[DataIs
 
 
 def _refuse_conflicting_rows(entries: Sequence[ManifestEntry], rows: Sequence[Clip]) -> None:
-    """Raise DataError if two rows name the same clip but different files."""
+    """Raise DataError if two rows name the same clip but different files or times."""
     first: dict[str, tuple[ManifestEntry, Clip]] = {}
     for entry, row in zip(entries, rows, strict=True):
         before, clip = first.setdefault(row.key, (entry, row))
-        if clip.sources != row.sources:
+        if (clip.sources, clip.start, clip.end) != (row.sources, row.start, row.end):
+            what = "files" if clip.sources != row.sources else "times"
             raise DataError(
-                f"{before.location} and {entry.location} are both clip '{row.key}' but name different files; "
+                f"{before.location} and {entry.location} are both clip '{row.key}' but name different {what}; "
                 "give each a different name in the column 'clip'"
             )
 

@@ -7,8 +7,10 @@ for every method.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +34,7 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("val", "valid", "dev", "development"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+MAX_LISTED = 5  # groups named in an issue
 MAX_TWIN_SHARE = 0.05  # if a larger share of names occurs in several classes, each class has its own numbering
 SPLIT_ORDER: dict[Split, int] = {"train": 0, "val": 1, "test": 2}  # a group in two splits stays in the later one
 
@@ -164,7 +167,8 @@ def _group_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
     labels: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         label, name = row.key.split("/")
-        labels[name].add(label)
+        if not row.is_part:  # grouped by its file
+            labels[name].add(label)
     twins = sorted(name for name, among in labels.items() if len(among) > 1)
     if len(twins) > MAX_TWIN_SHARE * len(labels):
         return list(rows), []
@@ -177,6 +181,97 @@ def _group_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
         for row in rows
     ]
     return tied, [DataIssue("two classes", name, why[name]) for name in twins]
+
+
+def group_parts(rows: Sequence[Clip], media: Sequence[Sequence[str]]) -> tuple[list[Clip], list[DataIssue]]:
+    """Put all rows of a file into one group if any of them is a part of it; report joined groups and overlaps.
+
+    `media` are the stated paths of each row's video, audio and frames. Two paths of one file (links) are one file; a
+    path without a file counts too, so that a missing file does not move groups. A row whose group is its key states
+    none. The group is the first of the stated groups, or else the first of the paths.
+    """
+    files: dict[str, Hashable] = {}
+    for row, paths in zip(rows, media, strict=True):
+        for path in paths:
+            if path not in files:
+                files[path] = _identify_file(row.sources.root, path)
+    cut = {files[path] for row, paths in zip(rows, media, strict=True) if row.is_part for path in paths}
+    if not cut:
+        return list(rows), []
+    links = _Links()
+    first_path: dict[Hashable, str] = {}
+    for row, paths in zip(rows, media, strict=True):
+        if any(files[path] in cut for path in paths):
+            marks = [*(files[path] for path in paths), *([("group", row.group)] if row.group != row.key else [])]
+            links.join(marks)
+            for path in paths:
+                first_path[files[path]] = min(path, first_path.get(files[path], path))
+    groups: dict[Hashable, list[str]] = defaultdict(list)
+    paths_of: dict[Hashable, list[str]] = defaultdict(list)
+    for mark in links.marks:
+        if isinstance(mark, tuple) and mark[0] == "group":
+            groups[links.find(mark)].append(mark[1])
+        else:
+            paths_of[links.find(mark)].append(first_path[mark])
+    names = {root: min(groups[root] or paths) for root, paths in paths_of.items()}
+    problems = []
+    for root in sorted(paths_of, key=names.__getitem__):
+        if len(joined := sorted(groups[root])) > 1:
+            more = f" and {len(joined) - MAX_LISTED} more" if len(joined) > MAX_LISTED else ""
+            why = (
+                f"parts of one file are in groups {', '.join(map(repr, joined[:MAX_LISTED]))}{more}; used as one group"
+            )
+            problems.append(DataIssue("joined", min(paths_of[root]), why))
+    grouped = []
+    for row, paths in zip(rows, media, strict=True):
+        mark = next((files[path] for path in paths if files[path] in cut), ("group", row.group))
+        grouped.append(replace(row, group=names[links.find(mark)]) if mark in links.marks else row)
+    spans: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
+    for row, paths in zip(rows, media, strict=True):
+        if paths and files[paths[0]] in cut:
+            end = float("inf") if row.end is None else row.end
+            spans[first_path[files[paths[0]]]][row.key] = (row.start or 0.0, end)
+    return grouped, problems + [issue for path in sorted(spans) for issue in _find_overlapping(path, spans[path])]
+
+
+def _find_overlapping(path: str, spans: Mapping[str, tuple[float, float]]) -> list[DataIssue]:
+    """Report, as one issue, the parts of a file that begin before an earlier one ends."""
+    latest, overlapping = 0.0, []
+    for key, (start, end) in sorted(spans.items(), key=lambda row: (row[1], row[0])):
+        if start < latest:
+            overlapping.append(key)
+        latest = max(latest, end)
+    why = f"{len(overlapping)} of {len(spans)} parts begin before another one ends, first {', '.join(overlapping[:1])}"
+    return [DataIssue("overlapping", path, f"{why}; all are used")] if overlapping else []
+
+
+def _identify_file(root: Path | None, path: str) -> Hashable:
+    """Return what is equal for all paths of one file or folder; the path itself if there is none."""
+    with suppress(OSError, ValueError):
+        stat = os.stat((root or Path()) / path)
+        if stat.st_ino:
+            return stat.st_dev, stat.st_ino
+    return path
+
+
+class _Links:
+    """Sets of marks that belong together."""
+
+    def __init__(self) -> None:
+        self.marks: dict[Hashable, Hashable] = {}  # mark -> another mark of its set, or itself
+
+    def find(self, mark: Hashable) -> Hashable:
+        """Return the mark that represents the set of a mark."""
+        while self.marks[mark] != mark:
+            self.marks[mark] = mark = self.marks[self.marks[mark]]
+        return mark
+
+    def join(self, marks: Sequence[Hashable]) -> None:
+        """Join the sets of some marks; a new mark is a set."""
+        for mark in marks:
+            self.marks.setdefault(mark, mark)
+        for mark in marks[1:]:
+            self.marks[self.find(mark)] = self.find(marks[0])
 
 
 def assign_folds(clips: Sequence[Clip], name: str) -> dict[str, int]:
