@@ -5,8 +5,9 @@ Key: n samples, F audio frames, M mel bins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -188,17 +189,19 @@ class AudioParts:
                 pieces.append(samples[first:stop])
 
 
-def read_part_samples(path: Path, clips: Sequence[Clip]) -> Iterator[tuple[Clip, np.ndarray]]:
-    """Yield each part of a file with its (n,) float32 mono samples at SAMPLE_RATE; reads the file once.
+def read_part_samples(
+    path: Path, clips: Sequence[Clip]
+) -> Iterator[tuple[Clip, Callable[[], tuple[np.ndarray, list[DataIssue]]]]]:
+    """Yield each part of a file with a function that returns its samples (`AudioParts.take`); reads the file once.
 
-    Raises MediaError for audio that cannot be decoded.
+    Raises MediaError for a file without audio.
     """
     with open_media(path) as container:
         if not container.streams.audio:
             raise MediaError(f"{path.name} holds no audio")
         track = AudioParts(container, clips, path.name)
         for number in read_parts(container, [track], clips):
-            yield clips[number], track.take(number)[0]
+            yield clips[number], partial(track.take, number)
 
 
 def _decode_samples(track: StreamDecoder) -> Iterator[np.ndarray]:

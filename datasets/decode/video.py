@@ -24,7 +24,7 @@ from typing import Any
 import av
 import numpy as np
 from av.video.reformatter import VideoReformatter
-from PIL import Image, ImageOps
+from PIL import Image
 
 from bench.errors import MediaError, StoreError
 from bench.types import Clip, DataIssue
@@ -87,10 +87,11 @@ def _decode_jpeg(data: bytes) -> Any:
 
 def encode_jpeg(image: np.ndarray) -> bytes:
     """Encode (H, W, 3) uint8 as a JPEG of quality 90 without chroma subsampling."""
-    return _save_jpeg(Image.fromarray(image), quality=90, subsampling=0)
+    return save_jpeg(Image.fromarray(image), quality=90, subsampling=0)
 
 
-def _save_jpeg(image: Image.Image, **options: int) -> bytes:
+def save_jpeg(image: Image.Image, **options: int) -> bytes:
+    """Return an image as a JPEG."""
     data = BytesIO()
     image.save(data, "JPEG", **options)
     return data.getvalue()
@@ -568,39 +569,3 @@ def list_images(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         images = [entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)]
     return sorted(images, key=lambda entry: entry.name)
-
-
-def read_thumbnail(clip: Clip, side: int) -> bytes | None:
-    """Return a frame of a clip as a JPEG with a short side of `side` pixels, or None if no frame can be read."""
-    try:
-        image = _open_middle_frame(clip)
-        if image is None:
-            return None
-        scaled = ImageOps.cover(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
-    except (MediaError, OSError, *DECODE_ERRORS):
-        return None
-    return _save_jpeg(scaled, quality=80)
-
-
-def _open_middle_frame(clip: Clip) -> Image.Image | None:
-    """Return the middle image of a folder, or the first frame that can be decoded from the middle of a video on."""
-    if clip.sources.frames is not None:
-        paths = [*number_frames(clip.sources.frames, clip.key, clip.sources.root)[0].values()]
-        return Image.open(paths[len(paths) // 2]) if paths else None
-    if clip.sources.video is None:
-        return None
-    try:
-        return _decode_first_frame(clip.sources.video, from_middle=True)
-    except DECODE_ERRORS:  # some files are not seekable
-        return _decode_first_frame(clip.sources.video, from_middle=False)
-
-
-def _decode_first_frame(path: Path, from_middle: bool) -> Image.Image | None:
-    with open_media(path) as container:
-        if from_middle and container.duration:
-            container.seek(container.duration // 2)
-        for stream in find_video_streams(container)[:1]:
-            for frame in container.decode(stream):
-                image: Image.Image = frame.to_image()
-                return image.rotate(round(getattr(frame, "rotation", 0) / 90) % 4 * 90, expand=True)
-    return None
