@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -55,8 +57,14 @@ def read_media(clips: Sequence[Clip]) -> dict[int, Any]:
         return dict(decoding._read_media(clips, 24))
 
 
-def check_slices(files: ClipSources, spans: Sequence[tuple[float | None, float | None]]) -> dict[int, Any]:
-    """Assert that each part equals its slice of the whole file, and return the media of the parts."""
+Spans = Sequence[tuple[float | None, float | None]]
+
+
+def check_slices(files: ClipSources, *spans: Spans) -> dict[int, Any]:
+    """Assert that each part equals its slice of the whole file, for each list of spans that is read in one pass.
+
+    Returns the media of the parts of the first list.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(video, "FrameEncoder", FrameRecorder)
         frames: list[bytes] = []
@@ -66,21 +74,68 @@ def check_slices(files: ClipSources, spans: Sequence[tuple[float | None, float |
             frames = read_frame_digests(video.read_video(files.video, 24, "k")[0])
     source = files.audio or files.video
     samples = read_samples(source, "k")[0] if source is not None else np.zeros(0)
-    clips = make_parts(files, spans)
-    media = read_media(clips)
-    assert sorted(media) == list(range(len(clips)))
-    for number, clip in enumerate(clips):
-        (first, stop), (begin, end) = find_places(clip, FRAME_RATE), find_places(clip, SAMPLE_RATE)
-        if first < len(frames):
-            shown = read_frame_digests(media[number].video)
-            expected = frames[first:stop]
-            assert len(shown) == len(expected), (clip, len(shown), len(expected))
-            wrong = [n for n, (a, b) in enumerate(zip(shown, expected, strict=True)) if a != b]
-            assert not wrong, (clip, wrong[:5])
-        heard = media[number].samples
-        assert np.array_equal(heard if heard is not None else np.zeros(0), samples[begin:end]), clip
-    return media
+    found = []
+    for listed in spans:
+        clips = make_parts(files, listed)
+        media = read_media(clips)
+        found.append(media)
+        assert sorted(media) == list(range(len(clips)))
+        for number, clip in enumerate(clips):
+            check_slice(clip, media[number], frames, samples)
+    return found[0]
 
 
-def path_of(root: Path, name: str) -> Path:
-    return root / name
+def check_slice(clip: Clip, media: Any, frames: list[bytes], samples: np.ndarray) -> None:
+    """Assert that a part has the frames and samples of the whole file from its start on."""
+    (first, stop), (begin, end) = find_places(clip, FRAME_RATE), find_places(clip, SAMPLE_RATE)
+    if first < len(frames):
+        shown, expected = read_frame_digests(media.video), frames[first:stop]
+        assert len(shown) == len(expected), clip
+        assert not [n for n, (a, b) in enumerate(zip(shown, expected, strict=True)) if a != b], clip
+    heard = media.samples if media.samples is not None else np.zeros(0)
+    assert np.array_equal(heard, samples[begin:end]), clip
+
+
+def write_numbered(
+    path: Path,
+    codec: str,
+    sound: str | None = None,
+    *,
+    seconds: int = 8,
+    times: Sequence[float] | None = None,
+    first: float = 0.0,
+    key_frames: int = 40,
+    between: int = 2,
+    **options: str,
+) -> Path:
+    """Write a file whose frames and samples all differ: `key_frames` frames from one key frame to the next.
+
+    `first` is the time stamp of its start, `between` the number of B-frames, `options` those of the codec.
+    """
+    ticks = Fraction(1, 25) if path.suffix in (".mpg", ".avi", ".flv") else Fraction(1, 1000)
+    with av.open(str(path), "w") as container:
+        shown: Any = container.add_stream(codec, rate=25)
+        shown.width, shown.height, shown.pix_fmt = 64, 48, "yuv420p"
+        shown.codec_context.gop_size, shown.codec_context.max_b_frames = key_frames, between
+        shown.codec_context.time_base, shown.options = ticks, options
+        heard: Any = container.add_stream(sound, rate=48000 if sound == "libopus" else 44100) if sound else None
+        if heard is not None:
+            heard.layout = "mono"
+        for number, second in enumerate(times if times is not None else np.arange(seconds * 25) / 25):
+            image = np.full((48, 64, 3), number % 256, np.uint8)
+            image[10:20, number % 60 : number % 60 + 4] = 255 - number % 256
+            frame = av.VideoFrame.from_ndarray(image)
+            frame.pts, frame.time_base = round((second + first) / ticks), ticks
+            container.mux(shown.encode(frame))
+        container.mux(shown.encode(None))
+        if heard is not None:
+            noise = np.random.default_rng(0).normal(size=(1, seconds * heard.rate)) * 8000
+            wave = av.AudioFrame.from_ndarray(noise.astype(np.int16), format="s16", layout="mono")
+            wave.sample_rate, wave.pts, wave.time_base = heard.rate, round(first * heard.rate), Fraction(1, heard.rate)
+            converter = av.AudioResampler(
+                heard.codec_context.format.name, "mono", heard.rate, frame_size=heard.frame_size or 1152
+            )
+            for piece in [*converter.resample(wave), *converter.resample(None)]:
+                container.mux(heard.encode(piece))
+            container.mux(heard.encode(None))
+    return path
