@@ -219,8 +219,9 @@ def prepare_batch(
             found[clip.key] = _make_row(work, facts)
         else:
             waiting[clip.key] = work
+    work_left = [work.clip for work in waiting.values()]
     try:
-        for clip, decoded in decode_parts([work.clip for work in waiting.values()], form.side, form.mels):
+        for clip, decoded in decode_parts(work_left, form.side, form.mels) if work_left else ():
             work = waiting[clip.key]
             if isinstance(decoded, MediaError):
                 found[clip.key] = _make_unreadable_row(work, decoded)

@@ -190,48 +190,47 @@ def group_parts(rows: Sequence[Clip], media: Sequence[Sequence[str]]) -> tuple[l
     path without a file counts too, so that a missing file does not move groups. A row whose group is its key states
     none. The group is the first of the stated groups, or else the first of the paths.
     """
-    files: dict[str, Hashable] = {}
-    for row, paths in zip(rows, media, strict=True):
-        for path in paths:
-            if path not in files:
-                files[path] = _identify_file(row.sources.root, path)
-    cut = {files[path] for row, paths in zip(rows, media, strict=True) if row.is_part for path in paths}
-    if not cut:
+    if not any(row.is_part for row in rows):
         return list(rows), []
+    roots = {path: row.sources.root for row, paths in zip(rows, media, strict=True) for path in paths}
+    files = {path: _identify_file(root, path) for path, root in roots.items()}
+    cut = {files[path] for row, paths in zip(rows, media, strict=True) if row.is_part for path in paths}
+    stated = [[] if row.group == row.key else [("group", row.group)] for row in rows]
     links = _Links()
-    first_path: dict[Hashable, str] = {}
-    for row, paths in zip(rows, media, strict=True):
+    spans: dict[Hashable, dict[str, tuple[float, float]]] = defaultdict(dict)
+    for row, paths, groups in zip(rows, media, stated, strict=True):
         if any(files[path] in cut for path in paths):
-            marks = [*(files[path] for path in paths), *([("group", row.group)] if row.group != row.key else [])]
-            links.join(marks)
-            for path in paths:
-                first_path[files[path]] = min(path, first_path.get(files[path], path))
+            links.join([*(files[path] for path in paths), *groups])
+            spans[files[paths[0]]][row.key] = (row.start or 0.0, float("inf") if row.end is None else row.end)
+    names, problems = _name_groups(links, files)
+    grouped = []
+    for row, paths, groups in zip(rows, media, stated, strict=True):
+        mark = next((mark for mark in [*(files[path] for path in paths), *groups] if mark in links.marks), None)
+        grouped.append(row if mark is None else replace(row, group=names[links.find(mark)]))
+    first = {file: path for path, file in sorted(files.items(), reverse=True)}
+    overlapping = [issue for file, found in spans.items() for issue in _find_overlapping(first[file], found)]
+    return grouped, [*problems, *sorted(overlapping, key=lambda issue: issue.where)]
+
+
+def _name_groups(links: _Links, files: Mapping[str, Hashable]) -> tuple[dict[Hashable, str], list[DataIssue]]:
+    """Return the name of the group of each set of files and stated groups, and report those with several groups."""
+    paths: dict[Hashable, list[str]] = defaultdict(list)
+    for path, file in sorted(files.items()):
+        if file in links.marks:
+            paths[links.find(file)].append(path)
     groups: dict[Hashable, list[str]] = defaultdict(list)
-    paths_of: dict[Hashable, list[str]] = defaultdict(list)
     for mark in links.marks:
         if isinstance(mark, tuple) and mark[0] == "group":
             groups[links.find(mark)].append(mark[1])
-        else:
-            paths_of[links.find(mark)].append(first_path[mark])
-    names = {root: min(groups[root] or paths) for root, paths in paths_of.items()}
     problems = []
-    for root in sorted(paths_of, key=names.__getitem__):
-        if len(joined := sorted(groups[root])) > 1:
+    for root, joined in groups.items():
+        if len(joined) > 1:
             more = f" and {len(joined) - MAX_LISTED} more" if len(joined) > MAX_LISTED else ""
-            why = (
-                f"parts of one file are in groups {', '.join(map(repr, joined[:MAX_LISTED]))}{more}; used as one group"
-            )
-            problems.append(DataIssue("joined", min(paths_of[root]), why))
-    grouped = []
-    for row, paths in zip(rows, media, strict=True):
-        mark = next((files[path] for path in paths if files[path] in cut), ("group", row.group))
-        grouped.append(replace(row, group=names[links.find(mark)]) if mark in links.marks else row)
-    spans: dict[str, dict[str, tuple[float, float]]] = defaultdict(dict)
-    for row, paths in zip(rows, media, strict=True):
-        if paths and files[paths[0]] in cut:
-            end = float("inf") if row.end is None else row.end
-            spans[first_path[files[paths[0]]]][row.key] = (row.start or 0.0, end)
-    return grouped, problems + [issue for path in sorted(spans) for issue in _find_overlapping(path, spans[path])]
+            listed = ", ".join(f"'{group}'" for group in sorted(joined)[:MAX_LISTED])
+            why = f"parts of one file are in groups {listed}{more}; used as one group"
+            problems.append(DataIssue("joined", paths[root][0], why))
+    names = {root: min(groups.get(root, found)) for root, found in paths.items()}
+    return names, sorted(problems, key=lambda issue: issue.where)
 
 
 def _find_overlapping(path: str, spans: Mapping[str, tuple[float, float]]) -> list[DataIssue]:

@@ -121,21 +121,27 @@ def write_numbered(
         heard: Any = container.add_stream(sound, rate=48000 if sound == "libopus" else 44100) if sound else None
         if heard is not None:
             heard.layout = "mono"
+        pieces = _make_noise(heard, seconds, first) if heard is not None else []
         for number, second in enumerate(times if times is not None else np.arange(seconds * 25) / 25):
+            while pieces and pieces[0].time <= second + first:
+                container.mux(heard.encode(pieces.pop(0)))
             image = np.full((48, 64, 3), number % 256, np.uint8)
             image[10:20, number % 60 : number % 60 + 4] = 255 - number % 256
             frame = av.VideoFrame.from_ndarray(image)
             frame.pts, frame.time_base = round((second + first) / ticks), ticks
             container.mux(shown.encode(frame))
-        container.mux(shown.encode(None))
-        if heard is not None:
-            noise = np.random.default_rng(0).normal(size=(1, seconds * heard.rate)) * 8000
-            wave = av.AudioFrame.from_ndarray(noise.astype(np.int16), format="s16", layout="mono")
-            wave.sample_rate, wave.pts, wave.time_base = heard.rate, round(first * heard.rate), Fraction(1, heard.rate)
-            converter = av.AudioResampler(
-                heard.codec_context.format.name, "mono", heard.rate, frame_size=heard.frame_size or 1152
-            )
-            for piece in [*converter.resample(wave), *converter.resample(None)]:
-                container.mux(heard.encode(piece))
-            container.mux(heard.encode(None))
+        for piece in pieces:
+            container.mux(heard.encode(piece))
+        for stream in filter(None, (shown, heard)):
+            container.mux(stream.encode(None))
     return path
+
+
+def _make_noise(stream: Any, seconds: int, first: float) -> list[Any]:
+    """Return audio frames of the size that the encoder of a stream takes."""
+    noise = np.random.default_rng(0).normal(size=(1, seconds * stream.rate)) * 8000
+    wave = av.AudioFrame.from_ndarray(noise.astype(np.int16), format="s16", layout="mono")
+    wave.sample_rate, wave.pts, wave.time_base = stream.rate, round(first * stream.rate), Fraction(1, stream.rate)
+    size = stream.frame_size or 1152
+    converter = av.AudioResampler(stream.codec_context.format.name, "mono", stream.rate, frame_size=size)
+    return [*converter.resample(wave), *converter.resample(None)]

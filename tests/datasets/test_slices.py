@@ -22,6 +22,7 @@ FILES = {
     "variable frame rate": ("d.mp4", "libx264", None, {"times": JUMPY}),
     "opus": ("e.webm", "libvpx", "libopus", {"between": 0, "deadline": "realtime", "cpu-used": "8"}),
     "no time stamps of packets": ("f.avi", "mpeg4", "libmp3lame", {}),
+    "no index of flash video": ("h.flv", "flv", "libmp3lame", {"between": 0}),
     "no index": ("g.mpg", "mpeg2video", "mp2", {"key_frames": 12}),
     "frames that refer to the group before": ("i.mp4", "libx264", None, OPEN_GOP),
     "a wave in a video": ("j.mov", "mpeg4", "pcm_s16le", {}),
