@@ -48,6 +48,7 @@ from datasets.segments import FRAME_RATE
 GOP_SIZE = 12  # frames of a group of pictures, from one keyframe to the next
 RATE_FACTOR = 23  # x264's rate factor (crf); docs/decisions/0009-store-form.md
 MIN_SKIP_SECONDS, MIN_SEEK_SECONDS = 1.0, 10.0  # between two parts, from where on frames are skipped or not read
+MAX_ROUNDING = 1e-6  # seconds by which two computations of a time may differ
 MAX_HELD_BYTES = 32_000_000  # of packets since the last key frame
 MAX_SIDE = 8192  # pixels of the long side after scaling
 _X264_PARAMS = (  # no lookahead: with it, x264 sometimes encodes the same frames to different bytes
@@ -265,6 +266,7 @@ class VideoParts:
         self._open: dict[int, _PartEncoder] = {}
         self._held: list[Any] | None = None  # packets from a key frame on that no part needs so far
         self._held_bytes, self._last_stamp = 0, 0.0
+        self._tick = float(self.stream.time_base)
         self._need = 0.0  # seconds from which on a part needs frames, while packets are held
         self._jumped = False  # the packets before the held ones were skipped
         self._resuming = self._resumed = self._closed = False
@@ -359,7 +361,7 @@ class VideoParts:
         self._held, self._held_bytes, self._jumped = [], 0, False
         self._last_stamp = -np.inf
         if self._seeking and self._need - self._timeline.now > MIN_SEEK_SECONDS:
-            stamp = (self._need - self._timeline.timer.shift) / self.stream.time_base
+            stamp = (self._need - MAX_ROUNDING - self._timeline.timer.shift) / self._tick
             try:
                 self._container.seek(int(stamp), stream=self.stream)
             except DECODE_ERRORS:
@@ -374,12 +376,12 @@ class VideoParts:
             self._held.append(packet)
             self._release()
             return
-        stamp, now = (float(time * packet.time_base) for time in (packet.dts, packet.pts))
+        stamp, now = packet.dts * self._tick, packet.pts * self._tick
         if stamp < self._last_stamp or stamp > self._last_stamp + MAX_FRAME_GAP > -np.inf:
             self._skipping = False
         self._last_stamp = stamp
         now += self._timeline.timer.shift
-        if self._skipping and packet.is_keyframe and now <= self._need:
+        if self._skipping and packet.is_keyframe and now < self._need - MAX_ROUNDING:
             self._held, self._held_bytes, self._jumped = [], 0, True
         if self._jumped and not self._held and not packet.is_keyframe:
             raise SkipFailed
