@@ -265,7 +265,7 @@ class VideoParts:
         self._parts: dict[int, _PartEncoder] = {}
         self._open: dict[int, _PartEncoder] = {}
         self._held: list[Any] | None = None  # packets from a key frame on that no part needs so far
-        self._held_bytes, self._last_stamp = 0, 0.0
+        self._held_bytes, self._last_stamp = 0, -np.inf  # seconds of the last packet
         self._tick = float(self.stream.time_base)
         self._need = 0.0  # seconds from which on a part needs frames, while packets are held
         self._jumped = False  # the packets before the held ones were skipped
@@ -277,6 +277,8 @@ class VideoParts:
         if self._held is not None:
             self._hold(packet)
             return
+        if packet.dts is not None:
+            self._last_stamp = packet.dts * self._tick
         self._open_parts(self._timeline.length + round(MARK_SECONDS * FRAME_RATE))
         for frame in self._decoder.decode(packet):
             self._add_frame(frame)
@@ -359,14 +361,13 @@ class VideoParts:
 
     def _start_skipping(self) -> None:
         self._held, self._held_bytes, self._jumped = [], 0, False
-        self._last_stamp = -np.inf
         if self._seeking and self._need - self._timeline.now > MIN_SEEK_SECONDS:
             stamp = (self._need - MAX_ROUNDING - self._timeline.timer.shift) / self._tick
             try:
                 self._container.seek(int(stamp), stream=self.stream)
             except DECODE_ERRORS:
                 raise SkipFailed from None
-            self._jumped = True
+            self._jumped, self._last_stamp = True, -np.inf
 
     def _hold(self, packet: Any) -> None:
         """Hold a packet; drop those before a key frame that no part needs; decode all as soon as one is needed."""

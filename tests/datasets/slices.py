@@ -104,13 +104,15 @@ def write_numbered(
     seconds: int = 8,
     times: Sequence[float] | None = None,
     first: float = 0.0,
+    late: float = 0.0,
     key_frames: int = 40,
     between: int = 2,
     **options: str,
 ) -> Path:
     """Write a file whose frames and samples all differ: `key_frames` frames from one key frame to the next.
 
-    `first` is the time stamp of its start, `between` the number of B-frames, `options` those of the codec.
+    `first` is the time stamp of its start, `late` the seconds by which the audio starts later, `between` the number of
+    B-frames, `options` those of the codec.
     """
     ticks = Fraction(1, 25) if path.suffix in (".mpg", ".avi", ".flv") else Fraction(1, 1000)
     with av.open(str(path), "w") as container:
@@ -121,7 +123,7 @@ def write_numbered(
         heard: Any = container.add_stream(sound, rate=48000 if sound == "libopus" else 44100) if sound else None
         if heard is not None:
             heard.layout = "mono"
-        pieces = _make_noise(heard, seconds, first) if heard is not None else []
+        pieces = _make_noise(heard, seconds, first + late) if heard is not None else []
         for number, second in enumerate(times if times is not None else np.arange(seconds * 25) / 25):
             while pieces and pieces[0].time <= second + first:
                 container.mux(heard.encode(pieces.pop(0)))

@@ -170,6 +170,14 @@ def test_links_to_one_file_are_one_file(tmp_path, link):
     assert [clip.group for clip in index.listed] == ["a.mp4", "a.mp4", *["b/one.mp4"] * 3]
 
 
+def test_parts_of_one_name_in_two_classes_are_not_taken_for_one_video(tmp_path):
+    empty(tmp_path, "a/x.mp4", "b/x.mp4", "c.mp4")
+    more = [f"joy,c.mp4,{n},{n + 1}" for n in range(30)]  # so that equal names are not taken for a coincidence
+    index = index_rows(tmp_path, "joy,a/x.mp4,0,1", "rage,b/x.mp4,0,1", *more)
+    assert [clip.group for clip in index.listed] == ["a/x.mp4", "b/x.mp4", *["c.mp4"] * 30]
+    assert "two classes" not in {problem.what for problem in index.issues}
+
+
 def test_a_missing_file_moves_no_group(tmp_path):
     rows = [f"{('joy', 'rage')[n % 2]},{n % 7}.mp4,{n},{n + 1}" for n in range(28)]
     empty(tmp_path, *(f"{n}.mp4" for n in range(7)))
@@ -339,12 +347,13 @@ def test_a_part_is_transcribed_alone_and_its_words_have_times_of_the_file(tmp_pa
 
 
 def test_the_page_shows_a_part_by_a_frame_of_the_part(tmp_path):
-    write_media(tmp_path / "a.avi", 2.0, rate=16000, sound=False)
+    write_numbered(tmp_path / "a.mp4", "libx264", seconds=2, key_frames=1000)  # frame n is of grey level n
     write_frames(tmp_path / "f", 2.0)
-    rows = ["joy,a.avi,,1.2,1.4", "joy,a.avi,,0.1,0.3", "rage,,f,1.2,1.4", "rage,,f,0.1,0.3"]
+    rows = ["joy,a.mp4,,1.2,1.4", "joy,a.mp4,,0.1,0.3", "rage,,f,1.2,1.4", "rage,,f,0.1,0.3"]
     source = make_manifest_source(write(tmp_path / "m.csv", "label,video,frames,start,end", *rows), KNOWN)
     made = summarise_dataset(locate_dataset(source, None, 1), FORM, tmp_path / "out", silent)
     assert [round(clip.seconds, 3) for clip in made.summary.clips] == [0.2] * 4
-    for pictures in read_thumbnails(made, silent).values():
+    expected = {"joy": [1.3 * 25, 0.2 * 25], "rage": [brightness(1.3), brightness(0.2)]}
+    for label, pictures in read_thumbnails(made, silent).items():
         shades = [np.asarray(Image.open(BytesIO(picture.jpeg))).mean() for picture in pictures]
-        assert np.abs(np.subtract(shades, [brightness(1.3), brightness(0.2)])).max() < 8
+        assert np.abs(np.subtract(shades, expected[label])).max() < 8, label

@@ -19,6 +19,7 @@ FILES = {
     "few key frames, B-frames": ("a.mp4", "libx264", "aac", {"key_frames": 1000}),
     "no audio, so it seeks": ("b.mp4", "libx264", None, {}),
     "a later first time stamp": ("c.mkv", "libx264", "libmp3lame", {"first": 5.0}),
+    "audio that starts later": ("k.mkv", "libx264", "libmp3lame", {"late": 3.0}),
     "variable frame rate": ("d.mp4", "libx264", None, {"times": JUMPY}),
     "opus": ("e.webm", "libvpx", "libopus", {"between": 0, "deadline": "realtime", "cpu-used": "8"}),
     "no time stamps of packets": ("f.avi", "mpeg4", "libmp3lame", {}),
@@ -148,6 +149,21 @@ def test_the_hour_is_a_limit_of_a_part_and_not_of_its_file(tmp_path, monkeypatch
     found = {clip.key: result for clip, result in decode_parts(clips, 24, 16)}
     assert [isinstance(found[clip.key], containers.ClipTooLong) for clip in clips] == [False, True, True, False]
     assert str(found["joy/p1"]).startswith("the part of a.mp4 is")
+
+
+def test_parts_of_a_file_whose_time_stamps_restart_are_slices_and_report_it_where_it_is(tmp_path):
+    one, two = (write_media(tmp_path / name, 3.0, sound=False).read_bytes() for name in ("a.mpg", "b.mpg"))
+    (tmp_path / "ab.mpg").write_bytes(one + two)
+    spans = [(0.2, 0.5), (1.9, 3.5), (4.9, 5.5)]
+    media = check_slices(ClipSources(video=tmp_path / "ab.mpg"), spans)
+    check_slices(ClipSources(video=tmp_path / "ab.mpg"), spans[2:])
+    assert ["time stamps" in {p.what for p in media[n].problems} for n in range(3)] == [False, True, False]
+
+
+def test_a_long_group_of_frames_is_not_held_in_memory(tmp_path, monkeypatch):
+    monkeypatch.setattr("datasets.decode.video.MAX_HELD_BYTES", 5_000)
+    path = write_numbered(tmp_path / "a.mp4", "libx264", "aac", key_frames=1000)
+    check_slices(ClipSources(video=path), SPANS)
 
 
 def test_damage_is_reported_for_the_parts_that_it_is_in(tmp_path):
