@@ -85,7 +85,8 @@ class ClipSources:
 class Clip:
     """A labelled clip. `key` is "<Class>/<clip>", or "<clip>" without classes; a `group` is always in one split.
 
-    If a data set has no validation list, `val` is cut from train by the seed.
+    If a data set has no validation list, `val` is cut from train by the seed. A clip with `start` or `end` is a part of
+    its files.
     """
 
     key: str
@@ -93,6 +94,13 @@ class Clip:
     split: Split
     group: str
     sources: ClipSources = ClipSources()
+    start: float | None = None  # seconds from the start of its files; None: their start
+    end: float | None = None  # None: the end of its files
+
+    @property
+    def is_part(self) -> bool:
+        """Return whether the clip is a part of its files."""
+        return self.start is not None or self.end is not None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import math
 import os
+import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,8 @@ from typing import TypeVar
 
 from bench.config import propose_name
 from bench.errors import DataError
-from bench.types import ClipSources, DataIssue, Split
+from bench.types import FEATURES, ClipSources, DataIssue, Split
+from datasets.decode.features import ARRAY_SUFFIXES
 from datasets.index import MEDIA_FOLDERS, make_name_issue, read_text
 from datasets.paths import explain_unsafe_link, is_valid_name, list_folder
 from datasets.rows import (
@@ -30,7 +32,10 @@ from datasets.rows import (
 )
 
 T = TypeVar("T")
-MANIFEST_COLUMNS = ("clip", "label", "split", "group", "video", "audio", "frames", "transcript", "text", "sentiment")
+MANIFEST_COLUMNS = (
+    *("clip", "label", "split", "group", "video", "audio", "frames", "start", "end", "transcript", "text"),
+    "sentiment",
+)
 MEDIA_COLUMNS = ("video", "audio", "frames")
 TARGET_PREFIX = "target/"  # of columns with numbers to predict
 NO_LABEL = "-"  # placeholder for the class while the name of a clip is checked
@@ -39,6 +44,8 @@ MEDIA_KINDS = {
     **dict.fromkeys(AUDIO_SUFFIXES, "audio"),
     ".srt": "transcript",
 }
+_SECONDS = re.compile(r"[0-9]{1,7}(?:\.[0-9]{1,30})?")
+_CLOCK = re.compile(r"(?:([0-9]{1,4}):([0-5][0-9])|([0-9]{1,5})):([0-5][0-9](?:\.[0-9]{1,30})?)")  # h:mm:ss or m:ss
 SPLIT_VALUES: dict[str, Split] = {**SPLIT_NAMES, "validation": "val"}
 SENTIMENT_VALUES = {
     **dict.fromkeys(("-1", "-", "negative", "neg"), -1),
@@ -59,6 +66,9 @@ class ManifestEntry:
     group: str | None = None
     sentiment: int | None = None
     targets: Mapping[str, float] = field(default_factory=dict)  # columns target/<name>
+    start: float | None = None  # seconds in its files; None: from their start
+    end: float | None = None  # None: to the end of its files
+    media: tuple[str, ...] = ()  # stated paths of video, audio and frames, whether they exist or not
 
 
 def read_manifest(path: Path) -> tuple[list[ManifestEntry], list[DataIssue]]:
@@ -86,6 +96,7 @@ def read_manifest(path: Path) -> tuple[list[ManifestEntry], list[DataIssue]]:
     if not entries:
         raise DataError(f"{path} lists no clips; add rows with the columns {', '.join(MANIFEST_COLUMNS)}")
     unused = [name for name in columns if name and name not in MANIFEST_COLUMNS and not is_target_column(name)]
+    unused = [name for name in unused if not is_feature_column(name)]
     if unused:
         why = f"unknown, ignored: {', '.join(unused)} (known: {', '.join(MANIFEST_COLUMNS)})"
         problems.append(DataIssue("columns", path.name, why))
@@ -203,6 +214,11 @@ def is_target_column(name: str) -> bool:
     return name.startswith(TARGET_PREFIX) and len(name) > len(TARGET_PREFIX)
 
 
+def is_feature_column(name: str) -> bool:
+    """Return whether a column names arrays made elsewhere: features/<name>."""
+    return name.startswith(FEATURES) and len(name) > len(FEATURES)
+
+
 def _check_columns(columns: Sequence[str], path: Path) -> None:
     if "label" not in columns and not any(map(is_target_column, columns)):
         hint = propose_name("label", columns) if columns else "the file is empty"
@@ -211,8 +227,9 @@ def _check_columns(columns: Sequence[str], path: Path) -> None:
         raise DataError(
             f"{path.name} has no column 'label' or 'target/NAME' ({hint}); add one (valid columns: {valid})"
         )
-    if not set(MEDIA_COLUMNS) & set(columns):
-        raise DataError(f"{path.name} has none of the columns {', '.join(MEDIA_COLUMNS)}; add at least one of them")
+    if not set(MEDIA_COLUMNS) & set(columns) and not any(map(is_feature_column, columns)):
+        names = ", ".join((*MEDIA_COLUMNS, f"{FEATURES}NAME"))
+        raise DataError(f"{path.name} has none of the columns {names}; add at least one of them")
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})
     if repeated:
         raise DataError(f"{path.name} has the column '{repeated[0]}' twice; remove one")
@@ -223,9 +240,12 @@ def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[Manif
     if None in row:
         raise DataError(f"{where} has more cells than the header; quote text that contains commas")
     cells = {name: (value or "").strip() for name, value in row.items()}
-    first = next((cells[part] for part in MEDIA_COLUMNS if cells.get(part)), "")
+    features = [name for name in cells if is_feature_column(name)]
+    first = next((cells[part] for part in (*MEDIA_COLUMNS, *features) if cells.get(part)), "")
     path_of_first = PurePosixPath(first)
-    clip = cells.get("clip") or (path_of_first.name if cells.get("frames") == first else path_of_first.stem)
+    start, end = _parse_span(cells, where)
+    stem = path_of_first.name if cells.get("frames") == first else path_of_first.stem
+    clip = cells.get("clip") or stem + name_span(start, end)
     targets = {
         name.removeprefix(TARGET_PREFIX): parse_number(text, name, where)
         for name, text in cells.items()
@@ -237,8 +257,10 @@ def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[Manif
     label = label if cells.get("label") else ""
     files: dict[str, Path] = {}
     problems = []
-    for part in (*MEDIA_COLUMNS, "transcript"):
+    for part in (*MEDIA_COLUMNS, "transcript", *features):
         if name := cells.get(part):
+            if part in features and PurePosixPath(name).suffix.lower() not in ARRAY_SUFFIXES:
+                raise DataError(f"{where}: column '{part}': '{name}' is not a .npy or .npz file; convert it")
             if reason := _check_path(path.parent, name, part, where):
                 problems.append(DataIssue(reason[0], f"{label}/{clip}", reason[1]))
             else:
@@ -255,8 +277,45 @@ def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[Manif
         cells.get("group") or None,
         _parse_choice(cells.get("sentiment", ""), SENTIMENT_VALUES, "sentiment", where),
         targets,
+        start,
+        end,
+        tuple(str(PurePosixPath(cells[part])) for part in MEDIA_COLUMNS if cells.get(part)),
     )
     return entry, problems
+
+
+def _parse_span(cells: Mapping[str, str], where: str) -> tuple[float | None, float | None]:
+    """Return the columns 'start' and 'end' in seconds; a start of 0 without an end is the whole file.
+
+    Raises DataError for a cell that is not a time, and for an end that is not after the start.
+    """
+    start, end = (_parse_time(cells.get(column, ""), column, where) for column in ("start", "end"))
+    if end is not None and end <= (start or 0.0):
+        raise DataError(
+            f"{where}: column 'end' is '{cells['end']}', not after the start '{cells.get('start') or 0}'; correct one"
+        )
+    return (start or None) if end is None else (start or 0.0), end
+
+
+def _parse_time(text: str, column: str, where: str) -> float | None:
+    """Return a time in seconds, rounded to microseconds, or None for an empty cell."""
+    if not text:
+        return None
+    if _SECONDS.fullmatch(text):
+        return round(float(text), 6)
+    clock = _CLOCK.fullmatch(text)
+    if clock is None:
+        raise DataError(f"{where}: column '{column}' is {text[:40]!r}, not a time; write seconds or h:mm:ss")
+    hours, minutes, only_minutes, seconds = clock.groups(default="0")
+    return round(int(hours) * 3600 + (int(minutes) + int(only_minutes)) * 60 + float(seconds), 6)
+
+
+def name_span(start: float | None, end: float | None) -> str:
+    """Return the end of the default name of a part, in seconds: "-90-95.5", "-90-end"; "" for a whole file."""
+    if start is None and end is None:
+        return ""
+    first, last = (f"{second:.6f}".rstrip("0").rstrip(".") for second in (start or 0.0, end or 0.0))
+    return f"-{first}-{'end' if end is None else last}"
 
 
 def _check_path(folder: Path, name: str, part: str, where: str) -> tuple[str, str] | None:

@@ -40,7 +40,7 @@ def open_media_file(path: Path, transcript: Path | None, sampling: Sampling, fol
     """
     check_media_file(path)
     clip = Clip(path.name, 0, "test", path.name, ClipSources(video=path, transcript=transcript))
-    form = PrepareSpec.for_size(sampling.size, sampling.mels)
+    form = PrepareSpec.for_size(sampling.video.size, sampling.audio.mels)
     (prepared,) = prepare_clips([clip], form, folder, lambda what, done, total: None)
     if prepared.path is None:
         raise MediaError("; ".join(problem.why for problem in prepared.issues))
@@ -73,7 +73,7 @@ def read_slot_frames(path: Path, opened: OpenedFile) -> list[np.ndarray]:
 
     Files longer than MAX_REREAD_SECONDS return the smaller frames that the predictor gets.
     """
-    if not opened.clip.present[0]:
+    if not opened.clip.present["video"]:
         return []
     frames: np.ndarray = opened.clip.video.numpy()
     if opened.seconds > MAX_REREAD_SECONDS:

@@ -17,11 +17,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache
+from heapq import heappop, heappush
 from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
 
+import numpy as np
 from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -29,13 +31,15 @@ from safetensors.numpy import save_file
 from bench.errors import MediaError, StoreError
 from bench.files import atomic_path, atomic_write, sha256
 from bench.processes import run_each
-from bench.types import Clip, DataIssue
+from bench.types import FEATURES, Clip, DataIssue
+from datasets.decode.container import MAX_CLIP_SECONDS
 from datasets.decode.video import list_images, number_frames
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
 
 STORE_VERSION = 3  # increase it whenever the content of prepared files changes
 LOCK_FILE = ".lock"
 STORE_MANIFEST = "ledger.jsonl"
+MAX_OPEN_PARTS, MAX_OPEN_SECONDS = 32, 7200.0  # of overlapping parts of one file that are in memory at the same time
 MAX_LISTED = 5  # clips of the same content named in an issue
 
 ProgressCallback = Callable[[str, int, int], None]  # (name of the work, number done, total)
@@ -84,6 +88,7 @@ def prepare_clips(
     """
     place = folder / form.folder_name
     rows = read_store_manifest(place)
+    by_file = any(clip.is_part for clip in clips)
     missing = _find_unprepared(clips, rows, place, thorough)
     faults: dict[str, str] = {}
     if missing:
@@ -94,7 +99,7 @@ def prepare_clips(
                 if path.name != LOCK_FILE:
                     with suppress(OSError):
                         path.unlink()
-            faults = _prepare_missing(missing, rows, place, form, report)
+            faults = _prepare_missing(missing, rows, place, form, report, by_file)
     return [_make_prepared_clip(clip, place, rows.get(clip.key), faults.get(clip.key)) for clip in clips]
 
 
@@ -103,10 +108,23 @@ def _find_unprepared(clips: Iterable[Clip], rows: Mapping[str, StoreRow], place:
     present: set[str] = set()
     with suppress(OSError):
         present = set(os.listdir(place))
-    return [clip for clip in clips if not _is_up_to_date(clip, rows.get(clip.key), place, present, thorough)]
+    by_file, stamp_frames = any(clip.is_part for clip in clips), cache(_stamp_frames)
+    return [
+        clip
+        for clip in clips
+        if not _is_up_to_date(clip, rows.get(clip.key), place, present, thorough, stamp_frames)
+        or (by_file and not rows[clip.key].files)
+    ]
 
 
-def _is_up_to_date(clip: Clip, row: StoreRow | None, place: Path, present: set[str], thorough: bool) -> bool:
+def _is_up_to_date(
+    clip: Clip,
+    row: StoreRow | None,
+    place: Path,
+    present: set[str],
+    thorough: bool,
+    stamp_frames: Callable[[Path | None], str],
+) -> bool:
     if row is None or row.quick != compute_quick_stamp(clip, row.ends):
         return False
     if row.readable and row.file_name not in present:
@@ -114,51 +132,172 @@ def _is_up_to_date(clip: Clip, row: StoreRow | None, place: Path, present: set[s
     if not thorough:
         return True
     complete = not row.readable or (place / row.file_name).stat().st_size == row.bytes
-    return complete and row.full == compute_full_stamp(clip)
+    return complete and row.full == compute_full_stamp(clip, stamp_frames)
 
 
 def _prepare_missing(
-    missing: Sequence[Clip], rows: dict[str, StoreRow], place: Path, form: PrepareSpec, report: ProgressCallback
+    missing: Sequence[Clip],
+    rows: dict[str, StoreRow],
+    place: Path,
+    form: PrepareSpec,
+    report: ProgressCallback,
+    by_file: bool,
 ) -> dict[str, str]:
     """Prepare the missing clips and add each to the manifest when done; return clip key -> why it was inaccessible."""
     write_store_manifest(place, rows.values())  # drops superseded and half-written rows
     faults = {}
-    work = [(clip, place, form) for clip in missing]
-    for key, found in run_each(prepare_clip, work, "prepare", report, _report_crash):
-        if isinstance(found, str):
-            faults[key] = found
-        else:
-            rows[key] = found
-            _append_row(place / STORE_MANIFEST, found)
+    work = [(batch, place, form, by_file) for batch in batch_clips(missing)]
+    done = 0
+
+    def report_clips(what: str, pieces: int, total: int) -> None:
+        report(what, len(missing) if pieces == total else done, len(missing))
+
+    for batch in run_each(prepare_batch, work, "prepare", report_clips, _report_crash):
+        done += len(batch)
+        for key, found in batch:
+            if isinstance(found, str):
+                faults[key] = found
+            else:
+                rows[key] = found
+                _append_row(place / STORE_MANIFEST, found)
     return faults
 
 
-def prepare_clip(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, StoreRow | str]:
+def batch_clips(clips: Sequence[Clip]) -> list[tuple[Clip, ...]]:
+    """Return the clips in batches for one process each: the parts of one file, or a single clip.
+
+    At most MAX_OPEN_PARTS parts of a batch overlap, to bound the memory. Batches of parts come first, since they take
+    longest.
+    """
+    parts: dict[tuple[Path | None, ...], list[Clip]] = defaultdict(list)
+    for clip in clips:
+        if clip.is_part:
+            parts[clip.sources.frames, clip.sources.video, clip.sources.audio].append(clip)
+    batches = [batch for found in parts.values() for batch in _limit_overlap(found)]
+    return batches + [(clip,) for clip in clips if not clip.is_part]
+
+
+def _limit_overlap(clips: Iterable[Clip]) -> list[tuple[Clip, ...]]:
+    """Return parts of one file in order, in as many batches as bound the number and length of overlapping parts."""
+    batches: list[tuple[list[Clip], list[tuple[float, float]]]] = []  # parts, and a heap of (end, seconds) of open ones
+    for clip in sorted(clips, key=lambda clip: clip.start or 0.0):
+        start, end = clip.start or 0.0, float("inf") if clip.end is None else clip.end
+        seconds = min(MAX_CLIP_SECONDS, end - start)
+        for batch in batches:
+            opened = batch[1]
+            while opened and opened[0][0] <= start:
+                heappop(opened)
+            fits = len(opened) < MAX_OPEN_PARTS and sum(row[1] for row in opened) + seconds <= MAX_OPEN_SECONDS
+            if fits or not opened:
+                break
+        else:
+            batch = [], []
+            batches.append(batch)
+        batch[0].append(clip)
+        heappush(batch[1], (end, seconds))
+    return [tuple(members) for members, _ in batches]
+
+
+def prepare_batch(
+    clips: Sequence[Clip], place: Path, form: PrepareSpec, by_file: bool
+) -> list[tuple[str, StoreRow | str]]:
+    """Do the same as `prepare_clip` for a batch of `batch_clips`; the files of parts are hashed and decoded once."""
+    if not clips[0].is_part:
+        return [prepare_clip(clip, place, form, by_file) for clip in clips]
+    from datasets.decode.clip import decode_parts
+
+    found: dict[str, StoreRow | str] = {}
+    waiting: dict[str, _IdentifiedClip] = {}
+    identify = _Identifier(place, by_file)
+    for clip in clips:
+        try:
+            work = identify.identify(clip)
+        except OSError as error:
+            found[clip.key] = _explain_fault(clip, error)
+            continue
+        if facts := _read_stored_facts(work.path):
+            found[clip.key] = _make_row(work, facts)
+        else:
+            waiting[clip.key] = work
+    work_left = [work.clip for work in waiting.values()]
+    try:
+        for clip, decoded in decode_parts(work_left, form.side, form.mels) if work_left else ():
+            work = waiting[clip.key]
+            if isinstance(decoded, MediaError):
+                found[clip.key] = _make_unreadable_row(work, decoded)
+            else:
+                found[clip.key] = _make_row(work, _store_clip(work, *decoded))
+    except OSError as error:
+        found |= {key: _explain_fault(work.clip, error) for key, work in waiting.items() if key not in found}
+    return list(found.items())
+
+
+def prepare_clip(clip: Clip, place: Path, form: PrepareSpec, by_file: bool = False) -> tuple[str, StoreRow | str]:
     """Decode a clip into its prepared file unless one of the same content exists.
 
-    Returns the clip's key, and its row or the reason why a source was inaccessible. All bytes are hashed before they
-    are decoded, so that a disk fault is not mistaken for a damaged file.
+    Returns the clip's key, and its row or the reason why a source was inaccessible. With `by_file` the row has a hash
+    of each media file. All bytes are hashed before they are decoded, so that a disk fault is not mistaken for a
+    damaged file.
     """
+    from datasets.decode.clip import decode_clip
+
     try:
-        ends = find_first_last(clip)
-        quick, full = compute_quick_stamp(clip, ends), compute_full_stamp(clip)
-        row = partial(StoreRow, clip.key, quick, full, ends)
-        content = hash_sources(clip)
-        path = place / f"{make_prepared_name(clip, content)}.safetensors"
-        facts = None
-        with suppress(StoreError):  # missing or incomplete
-            facts = read_clip_facts(path)
-        if not facts:
-            facts = _decode_to_file(clip, path, content, form, (quick, ends, full))
-    except MediaError as error:
-        problems = (("unreadable", clip.key, str(error)),)
-        return clip.key, row(name="", content=content, readable=False, problems=problems)
+        work = _Identifier(place, by_file).identify(clip)
+        try:
+            facts = _read_stored_facts(work.path) or _store_clip(work, *decode_clip(clip, form.side, form.mels))
+        except MediaError as error:
+            return clip.key, _make_unreadable_row(work, error)
     except OSError as error:
-        where = Path(error.filename or clip.key).name
-        return clip.key, f"{where}: {error.strerror or error}; retried the next time"
-    return clip.key, row(
-        name=path.stem,
-        content=content,
+        return clip.key, _explain_fault(clip, error)
+    return clip.key, _make_row(work, facts)
+
+
+@dataclass(frozen=True)
+class _IdentifiedClip:
+    """Clip with the stamps and the content of its sources, and the path of its prepared file."""
+
+    clip: Clip
+    quick: str
+    full: str
+    ends: tuple[str, ...]
+    content: str
+    files: tuple[str, ...]
+    path: Path
+
+
+class _Identifier:
+    """Reader of stamps and hashes that hashes each file and lists each folder once."""
+
+    def __init__(self, place: Path, by_file: bool) -> None:
+        self._place, self._by_file = place, by_file
+        self._hash, self._stamp, self._find_ends = cache(_hash_source), cache(_stamp_frames), cache(find_first_last)
+
+    def identify(self, clip: Clip) -> _IdentifiedClip:
+        """Return the stamps, the content and the prepared file of a clip; raises OSError."""
+        ends = self._find_ends(clip.sources.frames)
+        quick, full = compute_quick_stamp(clip, ends), compute_full_stamp(clip, self._stamp)
+        content, root = hash_sources(clip, self._hash), clip.sources.root
+        media = [path for role, path in list_sources(clip) if role in ("frames", "video", "audio")]
+        files = tuple(_hash_strings(self._hash(path, root)) for path in media) if self._by_file else ()
+        path = self._place / f"{make_prepared_name(clip, content)}.safetensors"
+        return _IdentifiedClip(clip, quick, full, ends, content, files, path)
+
+
+def _read_stored_facts(path: Path) -> dict[str, Any] | None:
+    """Return the facts of a prepared file, or None if it is missing or incomplete."""
+    with suppress(StoreError):
+        return read_clip_facts(path)
+    return None
+
+
+def _make_row(work: _IdentifiedClip, facts: Mapping[str, Any]) -> StoreRow:
+    return StoreRow(
+        work.clip.key,
+        work.quick,
+        work.full,
+        work.ends,
+        name=work.path.stem,
+        content=work.content,
         readable=True,
         problems=tuple(map(tuple, facts["problems"])),
         frames=facts["frames"],
@@ -166,30 +305,37 @@ def prepare_clip(clip: Clip, place: Path, form: PrepareSpec) -> tuple[str, Store
         words=len(facts["words"]),
         looks=facts["looks"],
         sounds=facts["sounds"],
-        bytes=path.stat().st_size,
+        bytes=work.path.stat().st_size,
+        files=work.files,
+        features=tuple(facts.get("features", {}).items()),
     )
 
 
-def _report_crash(clip: Clip, *_: object) -> tuple[str, StoreRow | str]:
-    return clip.key, "the decoder crashed or ran out of memory; retried the next time"
+def _make_unreadable_row(work: _IdentifiedClip, error: MediaError) -> StoreRow:
+    problems = (("unreadable", work.clip.key, str(error)),)
+    marks = (work.clip.key, work.quick, work.full, work.ends)
+    return StoreRow(*marks, name="", content=work.content, readable=False, problems=problems, files=work.files)
 
 
-def _decode_to_file(
-    clip: Clip, path: Path, content: str, form: PrepareSpec, marks: tuple[str, tuple[str, ...], str]
-) -> dict[str, Any]:
-    """Decode a clip, write its prepared file, and return its facts.
+def _explain_fault(clip: Clip, error: OSError) -> str:
+    return f"{Path(error.filename or clip.key).name}: {error.strerror or error}; retried the next time"
+
+
+def _report_crash(clips: Sequence[Clip], *_: object) -> list[tuple[str, StoreRow | str]]:
+    return [(clip.key, "the decoder crashed or ran out of memory; retried the next time") for clip in clips]
+
+
+def _store_clip(work: _IdentifiedClip, data: dict[str, np.ndarray], facts: dict[str, Any]) -> dict[str, Any]:
+    """Write the prepared file of a decoded clip and return its facts.
 
     Raises OSError if a source changed after its bytes were hashed, since the file's name would be wrong.
     """
-    from datasets.decode.clip import decode_clip
-
-    data, facts = decode_clip(clip, form.side, form.mels)
-    quick, ends, full = marks
-    if (compute_quick_stamp(clip, ends), compute_full_stamp(clip)) != (quick, full):
+    clip, path = work.clip, work.path
+    if (compute_quick_stamp(clip, work.ends), compute_full_stamp(clip)) != (work.quick, work.full):
         raise OSError(errno.EBUSY, "changed while being read", clip.key)
     try:
         with atomic_path(path) as temporary:
-            save_file(data, temporary, metadata={"facts": json.dumps({"content": content, **facts})})
+            save_file(data, temporary, metadata={"facts": json.dumps({"content": work.content, **facts})})
     except SafetensorError as error:  # wraps the error of the disk
         raise StoreError(
             f"cannot write {path} ({error}); free disk space or choose another --results, then restart to resume"
@@ -251,32 +397,46 @@ def compute_quick_stamp(clip: Clip, ends: tuple[str, ...] = ()) -> str:
     Of a folder of frames it takes the folder's own time and the images named in `ends`, so it misses an image that was
     rewritten between them; `compute_full_stamp` does not.
     """
-    marks = [clip.sources.text]
+    marks = _list_marks(clip)
     for role, path in list_sources(clip):
         marks += [role, path.name, _stamp_file(path), *(_stamp_file(path / name) for name in ends if role == "frames")]
     return _hash_strings(marks)[:24]
 
 
-def compute_full_stamp(clip: Clip) -> str:
-    """Hash the same as `compute_quick_stamp`, and every image of a folder of frames."""
-    return _hash_strings([compute_quick_stamp(clip), _stamp_frames(clip.sources.frames)])[:24]
+def compute_full_stamp(clip: Clip, stamp_frames: Callable[[Path | None], str] | None = None) -> str:
+    """Hash the same as `compute_quick_stamp`, and every image of a folder of frames.
+
+    `stamp_frames` may be a cached `_stamp_frames`, for many parts of one folder.
+    """
+    stamp = (stamp_frames or _stamp_frames)(clip.sources.frames)
+    return _hash_strings([compute_quick_stamp(clip), stamp])[:24]
 
 
-def find_first_last(clip: Clip) -> tuple[str, ...]:
+def find_first_last(folder: Path | None) -> tuple[str, ...]:
     """Return the names of the first and the last image of a folder of frames; () without one."""
     names: list[str] = []
     with suppress(OSError):
-        names = [entry.name for entry in list_images(clip.sources.frames)] if clip.sources.frames is not None else []
+        names = [entry.name for entry in list_images(folder)] if folder is not None else []
     return tuple(dict.fromkeys(names[:1] + names[-1:]))
 
 
-def hash_sources(clip: Clip) -> str:
-    """Return the sha256 of the role and all bytes of each source; of a folder of frames, of each image and its name."""
-    marks = [clip.sources.text]
+def hash_sources(clip: Clip, hash_source: Callable[[Path, Path | None], Sequence[str]]) -> str:
+    """Return the sha256 of the role and all bytes of each source, and of the times of a part."""
+    marks = _list_marks(clip)
     for role, path in list_sources(clip):
-        files = sorted(number_frames(path, clip.key, clip.sources.root)[0].values()) if path.is_dir() else [path]
-        marks += [role, *(f"{file.name if path.is_dir() else ''}\x1f{sha256(file)}" for file in files)]
+        marks += [role, *hash_source(path, clip.sources.root)]
     return _hash_strings(marks)
+
+
+def _hash_source(path: Path, root: Path | None) -> tuple[str, ...]:
+    """Return the sha256 of a file; of a folder of frames, the name and the sha256 of each image."""
+    files = sorted(number_frames(path, "", root)[0].values()) if path.is_dir() else [path]
+    return tuple(f"{file.name if path.is_dir() else ''}\x1f{sha256(file)}" for file in files)
+
+
+def _list_marks(clip: Clip) -> list[str]:
+    """Return what a clip contains in addition to its files: its text, and the times of a part."""
+    return [clip.sources.text, *([f"part\x1f{clip.start}\x1f{clip.end}"] if clip.is_part else [])]
 
 
 def make_prepared_name(clip: Clip, content: str) -> str:
@@ -285,9 +445,13 @@ def make_prepared_name(clip: Clip, content: str) -> str:
 
 
 def list_sources(clip: Clip) -> list[tuple[str, Path]]:
-    """Return (role, path) of each source of a clip; roles are "frames", "video", "audio" and "transcript"."""
+    """Return (role, path) of each source of a clip.
+
+    Roles are "frames", "video", "audio", "transcript" and "features/<name>".
+    """
     parts = [(role, getattr(clip.sources, role)) for role in ("frames", "video", "audio", "transcript")]
-    return [(role, path) for role, path in parts if path is not None]
+    features = [(f"{FEATURES}{name}", path) for name, path in clip.sources.features]
+    return [(role, path) for role, path in parts if path is not None] + features
 
 
 def _hash_strings(marks: Iterable[str]) -> str:
@@ -335,6 +499,14 @@ class StoreRow:
     looks: str = ""  # digest of the video; "" if it is absent or black
     sounds: str = ""  # digest of the audio; "" if it is absent or silent
     bytes: int = 0  # of the prepared file
+    files: tuple[str, ...] = ()  # hashes of video, audio and frames, if the data set has parts of files
+    features: tuple[tuple[str, int], ...] = ()  # (name, D) of arrays made elsewhere
+
+    @property
+    def streams(self) -> tuple[str, ...]:
+        """Return the streams that the clip has."""
+        media = {"video": self.frames, "audio": self.sound, "text": self.words}
+        return (*(name for name, count in media.items() if count), *(FEATURES + name for name, _ in self.features))
 
     @property
     def file_name(self) -> str:
@@ -383,24 +555,32 @@ def _append_row(path: Path, row: StoreRow) -> None:
 
 
 def _format_row(row: StoreRow) -> bytes:
-    return f"{json.dumps(asdict(row), separators=(',', ':'))}\n".encode()
+    fields = asdict(row)
+    for name in ("files", "features"):
+        if not fields[name]:
+            del fields[name]
+    return f"{json.dumps(fields, separators=(',', ':'))}\n".encode()
 
 
 def _parse_row(line: bytes) -> StoreRow | None:
     try:
         raw: dict[str, Any] = json.loads(line)
         raw["problems"], raw["ends"] = tuple(map(tuple, raw["problems"])), tuple(raw["ends"])
+        raw["files"], raw["features"] = tuple(raw.get("files", ())), tuple(map(tuple, raw.get("features", ())))
         return StoreRow(**raw)
     except (ValueError, TypeError, KeyError):
         return None
 
 
 def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
-    """Report, once for each set, clips whose video or audio is identical."""
+    """Report, once for each set, clips whose video or audio is identical; of parts of one file the first."""
     same: dict[tuple[str, str], list[str]] = defaultdict(list)
+    seen = set()
     for item in prepared:
         for mark in _get_content_hashes(item):
-            same[mark].append(item.clip.key)
+            if mark[0] != "file" or (mark, item.clip.group) not in seen:
+                same[mark].append(item.clip.key)
+            seen.add((mark, item.clip.group))
     shared: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for (kind, _), keys in same.items():
         if len(keys) > 1:
@@ -438,7 +618,11 @@ def drop_leaking_duplicates(
 
 
 def _get_content_hashes(item: PreparedClip) -> list[tuple[str, str]]:
-    """Return (modality, digest) of the video and the audio of a clip, without black video and silent audio."""
+    """Return (modality, digest) of the video and the audio of a clip, without black video and silent audio.
+
+    In a data set with parts of files it includes ("file", digest) of each media file.
+    """
     if item.row is None or item.path is None:
         return []
-    return [(kind, digest) for kind, digest in (("video", item.row.looks), ("audio", item.row.sounds)) if digest]
+    streams = [(kind, digest) for kind, digest in (("video", item.row.looks), ("audio", item.row.sounds)) if digest]
+    return [*streams, *(("file", digest) for digest in item.row.files)]

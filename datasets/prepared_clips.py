@@ -10,8 +10,8 @@ Key: S segments, T frames, h w pixels of an encoded frame, H W pixels of a crop,
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch
 
 from bench.errors import MediaError, StoreError
 from bench.rng import RngTree
-from bench.types import Clip, Modality, OpenedClip, Sampling, Word
+from bench.types import FEATURES, Clip, OpenedClip, Sampling, SegmentWords, Word
 from datasets.decode.audio import SILENCE_LEVEL
 from datasets.decode.video import GOP_SIZE, ColourPlanes, FrameDecoder
 from datasets.prepare import open_prepared_file
@@ -28,6 +28,7 @@ from datasets.segments import MISSING_FRAME, cut_segments
 
 MASK_BINS_DIVISOR, MAX_MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
 
+NO_FEATURES: Mapping[str, int] = {}
 CACHE_BYTES = 256_000_000  # decoded frames and audio with their overhead
 CLIP_BYTES, WORD_BYTES, FRAME_BYTES = 2_000, 200, 12  # approximate overhead of a clip, a word, a frame's index entry
 
@@ -38,40 +39,56 @@ class PreparedClipSet:
 
     clips: tuple[Clip, ...]
     paths: tuple[Path, ...]
+    features: Mapping[str, int] = field(default_factory=dict)  # `DatasetInfo.features`
 
     def read(self, index: int, sampling: Sampling, streams: RngTree, epoch: int) -> OpenedClip:
         """Open clip `index`; in training its augmentation depends only on (seed, epoch, clip key)."""
         key = self.clips[index].key
         rng = streams.numpy("augmentation", epoch, key) if sampling.training else None
-        return open_clip(self.paths[index], sampling, rng)
+        return open_clip(self.paths[index], sampling, rng, self.features)
 
 
-def open_clip(path: Path, sampling: Sampling, rng: np.random.Generator | None) -> OpenedClip:
+def open_clip(
+    path: Path, sampling: Sampling, rng: np.random.Generator | None, features: Mapping[str, int] = NO_FEATURES
+) -> OpenedClip:
     """Open the segments of a prepared clip; with `rng` at random moments, cropped, flipped and masked at random.
 
-    The random draws of an absent modality are made too, so that they do not shift those of the others. Raises
-    StoreError for a missing or damaged file.
+    `features` are the arrays of the data set, with their D; an absent one is opened as one step of zeros. The random
+    draws of an absent stream are made too, so that they do not shift those of the others. Raises StoreError for a
+    missing or damaged file.
     """
     clip = CACHE.open(path)
     facts, words = clip.facts, clip.words
-    found: dict[Modality, Any] = {"video": facts["frames"], "audio": facts["sound"], "words": words}
-    has = {name: bool(content) and name in sampling.modalities for name, content in found.items()}
+    found: dict[str, Any] = {"video": facts["frames"], "audio": facts["sound"], "text": words}
+    has = {name: bool(content) and sampling.reads_stream(name) for name, content in found.items()}
     segments = cut_segments(facts["frames"], facts["sound"], words, sampling, rng)
     corner = rng.random(2) if rng is not None else np.full(2, 0.5)
     flipped = rng is not None and rng.random() < 0.5
-    shape = (sampling.segments, sampling.frames, sampling.size, sampling.size, 3)
-    video, audio = np.zeros(shape, dtype=np.uint8), np.zeros((sampling.segments, 100, sampling.mels), dtype=np.float32)
+    size, mels = sampling.video.size, sampling.audio.mels
+    video = np.zeros((sampling.segments, sampling.video.frames, size, size, 3), dtype=np.uint8)
+    audio = np.zeros((sampling.segments, 100, mels), dtype=np.float32)
     if has["video"]:
         _read_video(clip, [segment.frames for segment in segments], corner, flipped, video)
     if has["audio"]:
         _read_audio(clip, [segment.sound for segment in segments], audio)
+    arrays = {
+        f"{FEATURES}{name}": clip.read_features(name, width) if sampling.reads_stream(f"{FEATURES}{name}") else None
+        for name, width in features.items()
+    }
     clip.close()
     if rng is not None:
         masks = rng.random((sampling.segments, 4))
         if has["audio"]:
             _mask_audio(audio, masks)
     by_segment = tuple(segment.words for segment in segments)
-    return OpenedClip(torch.from_numpy(video), torch.from_numpy(audio), by_segment, torch.tensor(list(has.values())))
+    streams: dict[str, torch.Tensor | SegmentWords] = {
+        "video": torch.from_numpy(video),
+        "audio": torch.from_numpy(audio),
+        "text": by_segment if has["text"] else ((),) * sampling.segments,
+    }
+    for (name, values), width in zip(arrays.items(), features.values(), strict=True):
+        streams[name] = torch.zeros((1, width)) if values is None else torch.from_numpy(values)
+    return OpenedClip(streams, {**has, **{name: values is not None for name, values in arrays.items()}})
 
 
 def _read_video(clip: CachedClip, places: list[np.ndarray], corner: np.ndarray, flipped: bool, out: np.ndarray) -> None:
@@ -176,6 +193,13 @@ class CachedClip:
             self._audio = self._file.get_tensor("sound")
         found: np.ndarray = self._audio[places]
         return found
+
+    def read_features(self, name: str, width: int) -> np.ndarray | None:
+        """Return the (L, D) array of a name; None if the clip has none, or one of another D than `width`."""
+        if self.facts.get("features", {}).get(name) != width:
+            return None
+        values: np.ndarray = self._file.get_tensor(f"{FEATURES}{name}")
+        return values
 
     def _decode_crops(self, numbers: np.ndarray, crop: Crop, out: np.ndarray) -> None:
         """Decode each frame of (S, T) `numbers` once and write its crop to all of its places in `out`."""

@@ -23,8 +23,9 @@ from bench.config import propose_name
 from bench.errors import DataError
 from bench.method import Deferred
 from bench.tasks import Classification, Regression, TargetRange
-from bench.types import VALIDATION_FOLDS, Clip, DataIssue, Dataset, DatasetInfo, Split
+from bench.types import FEATURES, MEDIA_STREAMS, VALIDATION_FOLDS, Clip, DataIssue, Dataset, DatasetInfo, Split
 from datasets.catalog import affwild2, ekman6, iemocap, perr, videoemotion8
+from datasets.decode.features import find_widths
 from datasets.index import MEDIA_FOLDERS, DatasetSource, has_annotation, index_tree, make_tree_source, scan_media
 from datasets.manifest import ManifestEntry, is_media_tree, parse_number, read_class_folders, read_manifest
 from datasets.paths import explain_unsafe_link, is_valid_name, list_folder
@@ -33,6 +34,7 @@ from datasets.rows import (
     Listing,
     NamingRules,
     assign_folds,
+    group_parts,
     has_media,
     hold_out_fold,
     make_clip,
@@ -131,7 +133,18 @@ def make_manifest_source(path: Path, known: Sequence[DatasetInfo], task: str = "
     else:
         labels = sorted({entry.label for entry in entries})
         info, issues = _make_info(name, facts, labels, _collect_sentiments(entries), known, split)
+    info = replace(info, **_find_streams(entries))
     return DatasetSource(info, partial(_index_entries, info=info, entries=entries, issues=(*problems, *issues)), path)
+
+
+def _find_streams(entries: Sequence[ManifestEntry]) -> dict[str, Any]:
+    """Return the fields `streams` and `features` of a data set: which of its clips name a file."""
+    sources = [entry.files for entry in entries]
+    widths = find_widths({entry.location: entry.files.features for entry in entries})
+    media = any(files.frames or files.video for files in sources), any(files.audio or files.video for files in sources)
+    words = any(files.transcript or files.text for files in sources) or any(media)
+    known = [name for name, here in zip(MEDIA_STREAMS, (*media, words), strict=True) if here]
+    return {"streams": (*known, *(f"{FEATURES}{name}" for name in widths)), "features": widths}
 
 
 def _index_custom_tree(path: Path, info: DatasetInfo, issues: Sequence[DataIssue], fold: int) -> Listing:
@@ -157,9 +170,12 @@ def _index_entries(
             row = Clip(key, values, split, key)
         else:
             row = make_clip(entry.label, entry.clip, split, info, entry.location)
-        rows.append(replace(row, group=entry.group or row.key, sources=entry.files))
+        rows.append(
+            replace(row, group=entry.group or row.key, sources=entry.files, start=entry.start, end=entry.end),
+        )
     _refuse_conflicting_rows(entries, rows)
-    return _index_rows(rows, info, issues, fold)
+    rows, found = group_parts(rows, [entry.media for entry in entries])
+    return _index_rows(rows, info, [*issues, *found], fold)
 
 
 def _index_rows(rows: Sequence[Clip], info: DatasetInfo, issues: Sequence[DataIssue], fold: int) -> Listing:
@@ -173,13 +189,14 @@ def _index_rows(rows: Sequence[Clip], info: DatasetInfo, issues: Sequence[DataIs
 
 
 def _refuse_conflicting_rows(entries: Sequence[ManifestEntry], rows: Sequence[Clip]) -> None:
-    """Raise DataError if two rows name the same clip but different files, or different numbers to predict."""
+    """Raise DataError if two rows name the same clip but different files, times, or numbers to predict."""
     first: dict[str, tuple[ManifestEntry, Clip]] = {}
     for entry, row in zip(entries, rows, strict=True):
         before, clip = first.setdefault(row.key, (entry, row))
-        if clip.sources != row.sources:
+        if (clip.sources, clip.start, clip.end) != (row.sources, row.start, row.end):
+            what = "files" if clip.sources != row.sources else "times"
             raise DataError(
-                f"{before.location} and {entry.location} are both clip '{row.key}' but name different files; "
+                f"{before.location} and {entry.location} are both clip '{row.key}' but name different {what}; "
                 "give each a different name in the column 'clip'"
             )
         if clip.target != row.target:

@@ -7,9 +7,11 @@ for every method.
 from __future__ import annotations
 
 import hashlib
+import os
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +19,7 @@ from typing import NamedTuple
 from bench.config import propose_name
 from bench.errors import DataError
 from bench.tasks import TargetValue
-from bench.types import VALIDATION_FOLDS, Clip, ClipSources, DataIssue, DatasetInfo, Split
+from bench.types import FEATURES, VALIDATION_FOLDS, Clip, ClipSources, DataIssue, DatasetInfo, Split
 from datasets.paths import is_valid_name
 
 VIDEO_SUFFIXES = (
@@ -34,6 +36,7 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("val", "valid", "dev", "development"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+MAX_LISTED = 5  # groups named in an issue
 STRATA = 5  # of the clips of a regression
 MAX_TWIN_SHARE = 0.05  # if a larger share of names occurs in several classes, each class has its own numbering
 SPLIT_ORDER: dict[Split, int] = {"train": 0, "val": 1, "test": 2}  # a group in two splits stays in the later one
@@ -80,14 +83,16 @@ def remove_media_suffix(clip: str) -> str:
 
 
 def make_clip_sources(parts: Mapping[str, Path], root: Path, text: str = "") -> ClipSources:
-    """Return the media of a clip from part ("frames", "video", ...) -> path, below the data folder `root`."""
-    return ClipSources(parts.get("frames"), parts.get("video"), parts.get("audio"), parts.get("transcript"), text, root)
+    """Return the sources of a clip from part ("frames", "video", "features/<name>", ...) -> path, below `root`."""
+    features = tuple((part.removeprefix(FEATURES), path) for part, path in parts.items() if part.startswith(FEATURES))
+    media = (parts.get("frames"), parts.get("video"), parts.get("audio"), parts.get("transcript"))
+    return ClipSources(*media, text, features, root)
 
 
 def has_media(clip: Clip) -> bool:
-    """Return whether a clip has frames, a video or an audio file."""
+    """Return whether a clip has frames, a video or an audio file, or arrays made elsewhere."""
     files = clip.sources
-    return any(path is not None for path in (files.frames, files.video, files.audio))
+    return bool(files.features) or any(path is not None for path in (files.frames, files.video, files.audio))
 
 
 def parse_key(name: str, where: str) -> tuple[str, str]:
@@ -170,7 +175,8 @@ def _group_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
     labels: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         label, _, name = row.key.rpartition("/")
-        labels[name].add(label)
+        if not row.is_part:  # grouped by its file
+            labels[name].add(label)
     twins = sorted(name for name, among in labels.items() if len(among) > 1)
     if len(twins) > MAX_TWIN_SHARE * len(labels):
         return list(rows), []
@@ -183,6 +189,96 @@ def _group_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
         for row in rows
     ]
     return tied, [DataIssue("two classes", name, why[name]) for name in twins]
+
+
+def group_parts(rows: Sequence[Clip], media: Sequence[Sequence[str]]) -> tuple[list[Clip], list[DataIssue]]:
+    """Put all rows of a file into one group if any of them is a part of it; report joined groups and overlaps.
+
+    `media` are the stated paths of each row's video, audio and frames. Two paths of one file (links) are one file; a
+    path without a file counts too, so that a missing file does not move groups. A row whose group is its key states
+    none. The group is the first of the stated groups, or else the first of the paths.
+    """
+    if not any(row.is_part for row in rows):
+        return list(rows), []
+    roots = {path: row.sources.root for row, paths in zip(rows, media, strict=True) for path in paths}
+    files = {path: _identify_file(root, path) for path, root in roots.items()}
+    cut = {files[path] for row, paths in zip(rows, media, strict=True) if row.is_part for path in paths}
+    stated = [[] if row.group == row.key else [("group", row.group)] for row in rows]
+    links = _Links()
+    spans: dict[Hashable, dict[str, tuple[float, float]]] = defaultdict(dict)
+    for row, paths, groups in zip(rows, media, stated, strict=True):
+        if any(files[path] in cut for path in paths):
+            links.join([*(files[path] for path in paths), *groups])
+            spans[files[paths[0]]][row.key] = (row.start or 0.0, float("inf") if row.end is None else row.end)
+    names, problems = _name_groups(links, files)
+    grouped = []
+    for row, paths, groups in zip(rows, media, stated, strict=True):
+        mark = next((mark for mark in [*(files[path] for path in paths), *groups] if mark in links.marks), None)
+        grouped.append(row if mark is None else replace(row, group=names[links.find(mark)]))
+    first = {file: path for path, file in sorted(files.items(), reverse=True)}
+    overlapping = [issue for file, found in spans.items() for issue in _find_overlapping(first[file], found)]
+    return grouped, [*problems, *sorted(overlapping, key=lambda issue: issue.where)]
+
+
+def _name_groups(links: _Links, files: Mapping[str, Hashable]) -> tuple[dict[Hashable, str], list[DataIssue]]:
+    """Return the name of the group of each set of files and stated groups, and report those with several groups."""
+    paths: dict[Hashable, list[str]] = defaultdict(list)
+    for path, file in sorted(files.items()):
+        if file in links.marks:
+            paths[links.find(file)].append(path)
+    groups: dict[Hashable, list[str]] = defaultdict(list)
+    for mark in links.marks:
+        if isinstance(mark, tuple) and mark[0] == "group":
+            groups[links.find(mark)].append(mark[1])
+    problems = []
+    for root, joined in groups.items():
+        if len(joined) > 1:
+            more = f" and {len(joined) - MAX_LISTED} more" if len(joined) > MAX_LISTED else ""
+            listed = ", ".join(f"'{group}'" for group in sorted(joined)[:MAX_LISTED])
+            why = f"parts of one file are in groups {listed}{more}; used as one group"
+            problems.append(DataIssue("joined", paths[root][0], why))
+    names = {root: min(groups.get(root, found)) for root, found in paths.items()}
+    return names, sorted(problems, key=lambda issue: issue.where)
+
+
+def _find_overlapping(path: str, spans: Mapping[str, tuple[float, float]]) -> list[DataIssue]:
+    """Report, as one issue, the parts of a file that begin before an earlier one ends."""
+    latest, overlapping = 0.0, []
+    for key, (start, end) in sorted(spans.items(), key=lambda row: (row[1], row[0])):
+        if start < latest:
+            overlapping.append(key)
+        latest = max(latest, end)
+    why = f"{len(overlapping)} of {len(spans)} parts begin before another one ends, first {', '.join(overlapping[:1])}"
+    return [DataIssue("overlapping", path, f"{why}; all are used")] if overlapping else []
+
+
+def _identify_file(root: Path | None, path: str) -> Hashable:
+    """Return what is equal for all paths of one file or folder; the path itself if there is none."""
+    with suppress(OSError, ValueError):
+        stat = os.stat((root or Path()) / path)
+        if stat.st_ino:
+            return stat.st_dev, stat.st_ino
+    return path
+
+
+class _Links:
+    """Sets of marks that belong together."""
+
+    def __init__(self) -> None:
+        self.marks: dict[Hashable, Hashable] = {}  # mark -> another mark of its set, or itself
+
+    def find(self, mark: Hashable) -> Hashable:
+        """Return the mark that represents the set of a mark."""
+        while self.marks[mark] != mark:
+            self.marks[mark] = mark = self.marks[self.marks[mark]]
+        return mark
+
+    def join(self, marks: Sequence[Hashable]) -> None:
+        """Join the sets of some marks; a new mark is a set."""
+        for mark in marks:
+            self.marks.setdefault(mark, mark)
+        for mark in marks[1:]:
+            self.marks[self.find(mark)] = self.find(marks[0])
 
 
 def assign_folds(clips: Sequence[Clip], name: str) -> dict[str, int]:

@@ -51,7 +51,7 @@ def cut_segments(
 
 def compute_slots(seconds: float, sampling: Sampling) -> list[tuple[float, float]]:
     """Return (start, end) in seconds of the S slots of a clip; slots after `seconds` are looped copies."""
-    length = max(seconds, sampling.segments * sampling.frames * sampling.stride / FRAME_RATE)
+    length = max(seconds, sampling.segments * sampling.video.frames * sampling.video.stride / FRAME_RATE)
     edges = [number * (length / sampling.segments) for number in range(sampling.segments)]
     return list(pairwise([*edges, length]))
 
@@ -60,10 +60,12 @@ def _place_video_frames(moments: np.ndarray, frames: int, length: float, samplin
     """Return (S, T) frame indices around the moments, shifted to stay inside the looped clip."""
     if not frames:
         return np.zeros((len(moments), 0), dtype=np.int64)
-    span = (sampling.frames - 1) * sampling.stride + 1
+    frames_per_segment, stride = sampling.video.frames, sampling.video.stride
+    span = (frames_per_segment - 1) * stride + 1
     latest = max(0, round(length * FRAME_RATE) - span)
     first = np.rint(moments * FRAME_RATE - span / 2).astype(np.int64).clip(0, latest)
-    return (first[:, None] + np.arange(sampling.frames) * sampling.stride) % frames
+    places: np.ndarray = (first[:, None] + np.arange(frames_per_segment) * stride) % frames
+    return places
 
 
 def _place_audio_frames(moments: np.ndarray, sound: int, seconds: float, length: float) -> np.ndarray:

@@ -75,18 +75,25 @@ def _make_splits(
     problems += [*find_duplicates(usable), *leaks]
     splits = {split: sorted(items, key=lambda item: item.clip.key) for split, items in splits.items()}
     clips = {split: [item.clip for item in items] for split, items in splits.items()}
-    problems += _check_splits(info, clips, folder, problems)
+    problems += [*_check_widths(usable, info), *_check_splits(info, clips, folder, problems)]
     return DatasetSplits(
         info=info,
-        train=_make_clip_set(splits["train"]),
-        val=_make_clip_set(splits["val"]),
-        test=_make_clip_set(splits["test"]),
+        train=_make_clip_set(splits["train"], info),
+        val=_make_clip_set(splits["val"], info),
+        test=_make_clip_set(splits["test"], info),
         fingerprint=compute_fingerprint(clips, info),
         content_hash=_hash_content(usable, form, info),
         issues=tuple(problems),
         truth=truth or {},
         is_sample=truth is not None,
+        streams=_share_streams(splits["train"]),
     )
+
+
+def _share_streams(items: Sequence[PreparedClip]) -> dict[str, float]:
+    """Return stream -> share of the clips that have it."""
+    counts = Counter(name for item in items if item.row is not None for name in item.row.streams)
+    return {name: counts[name] / len(items) for name in counts}
 
 
 def split_clips(
@@ -106,6 +113,16 @@ def split_clips(
             split = "val"
         splits[split].append(item)
     return splits
+
+
+def _check_widths(usable: Sequence[PreparedClip], info: DatasetInfo) -> list[DataIssue]:
+    """Return an issue for each array whose number of values a step is not that of the data set."""
+    return [
+        DataIssue("features", item.clip.key, f"{name}: {width} values a step, not {info.features[name]}; used without")
+        for item in usable
+        for name, width in (item.row.features if item.row is not None else ())
+        if width != info.features.get(name, width)
+    ]
 
 
 def _check_splits(
@@ -138,11 +155,12 @@ def _check_splits(
     return problems
 
 
-def _make_clip_set(items: Sequence[PreparedClip]) -> PreparedClipSet:
+def _make_clip_set(items: Sequence[PreparedClip], info: DatasetInfo) -> PreparedClipSet:
     """Return a clip set without the paths of source files, which would be sent to every loader process unused."""
     return PreparedClipSet(
         tuple(replace(item.clip, sources=NO_SOURCES) for item in items),
         tuple(item.path for item in items if item.path is not None),
+        info.features,
     )
 
 

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from bench.errors import DataError
+import av
+from PIL import Image, ImageOps
+
+from bench.errors import DataError, MediaError
 from bench.types import Clip, ClipSummary, DataIssue, DatasetSummary, Thumbnail, Word
-from datasets.decode.video import read_thumbnail
+from datasets.decode.container import DECODE_ERRORS, find_places, find_video_streams, open_media
+from datasets.decode.video import number_frames, save_jpeg
 from datasets.index import DatasetSource
 from datasets.paths import find_data_folder
 from datasets.prepare import (
@@ -22,6 +27,7 @@ from datasets.prepare import (
     read_clip_facts,
 )
 from datasets.rows import Listing
+from datasets.segments import FRAME_RATE
 
 THUMBNAILS_PER_CLASS = 6
 THUMBNAIL_SIDE = 120  # pixels of the short side
@@ -134,8 +140,76 @@ def read_thumbnails(summarised: SummarisedDataset, report: ProgressCallback) -> 
         selected += [(name, clips[place * len(clips) // count]) for place in range(count)]
     thumbnails: dict[str, tuple[Thumbnail, ...]] = dict.fromkeys(classes, ())
     for done, (name, clip) in enumerate(selected, 1):
-        data = read_thumbnail(clip, THUMBNAIL_SIDE)
+        data = _read_thumbnail(clip, THUMBNAIL_SIDE)
         report("thumbnails", done, len(selected))
         if data is not None:
             thumbnails[name] += (Thumbnail(clip.key, data),)
     return thumbnails
+
+
+def _read_thumbnail(clip: Clip, side: int) -> bytes | None:
+    """Return a frame of a clip as a JPEG with a short side of `side` pixels, or None if no frame can be read."""
+    try:
+        image = _open_middle_frame(clip)
+        if image is None:
+            return None
+        scaled = ImageOps.cover(image.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
+    except (MediaError, OSError, *DECODE_ERRORS):
+        return None
+    return save_jpeg(scaled, quality=80)
+
+
+def _open_middle_frame(clip: Clip) -> Image.Image | None:
+    """Return the middle image of a folder, or the first frame that can be decoded from the middle of a video on.
+
+    Of a part it is the first one from the middle of the part on.
+    """
+    if clip.sources.frames is not None:
+        images = number_frames(clip.sources.frames, clip.key, clip.sources.root)[0]
+        first, stop = find_places(clip, FRAME_RATE) if clip.is_part else (0, max(images, default=0) + 1)
+        paths = [path for place, path in images.items() if first <= place < stop] or [*images.values()]
+        return Image.open(paths[len(paths) // 2]) if paths else None
+    if clip.sources.video is None:
+        return None
+    if clip.is_part:
+        return _decode_part_frame(clip, clip.sources.video)
+    try:
+        return _decode_first_frame(clip.sources.video, from_middle=True)
+    except DECODE_ERRORS:  # some files are not seekable
+        return _decode_first_frame(clip.sources.video, from_middle=False)
+
+
+def _decode_part_frame(clip: Clip, path: Path) -> Image.Image | None:
+    """Return the first frame from the middle of a part on, or else its last one; None for a part without frames."""
+    start = clip.start or 0.0
+    with open_media(path) as container:
+        for stream in find_video_streams(container)[:1]:
+            origin = float((stream.start_time or 0) * stream.time_base)
+            end = clip.end or max(start, (container.duration or 0) / av.time_base)
+            middle, found = (start + end) / 2, None
+            with suppress(*DECODE_ERRORS):  # some files are not seekable
+                container.seek(int((origin + middle) / stream.time_base), stream=stream)
+            for frame in container.decode(stream):
+                now = (frame.time or 0.0) - origin
+                if found is not None and clip.end is not None and now >= clip.end:
+                    break
+                found = frame
+                if now >= middle:
+                    break
+            return _turn_upright(found) if found is not None else None
+    return None
+
+
+def _decode_first_frame(path: Path, from_middle: bool) -> Image.Image | None:
+    with open_media(path) as container:
+        if from_middle and container.duration:
+            container.seek(container.duration // 2)
+        for stream in find_video_streams(container)[:1]:
+            for frame in container.decode(stream):
+                return _turn_upright(frame)
+    return None
+
+
+def _turn_upright(frame: Any) -> Image.Image:
+    image: Image.Image = frame.to_image()
+    return image.rotate(round(getattr(frame, "rotation", 0) / 90) % 4 * 90, expand=True)

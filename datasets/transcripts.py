@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from html import unescape
 from importlib.util import find_spec
 from itertools import accumulate
@@ -16,7 +19,7 @@ import numpy as np
 from bench.errors import ConfigError, DataError, MediaError, StoreError
 from bench.files import atomic_write
 from bench.types import Clip, DataIssue, Word
-from datasets.decode.audio import SAMPLE_RATE, read_samples
+from datasets.decode.audio import SAMPLE_RATE, read_part_samples, read_samples
 from datasets.paths import explain_unsafe_link
 
 _TIMESTAMP = r"([0-9]{1,3}):([0-9]{1,2}):([0-9]{1,2}[,.][0-9]{1,9})"
@@ -25,6 +28,7 @@ _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}|\[[^\]]*\]")  # formatting, and descriptions of sounds such as [Music]
 _FAILURE_TEXT = "conversion failed"  # written by the authors' recogniser instead of a transcript
 
+TRANSCRIBE_ERRORS = (MediaError, OSError, RuntimeError, ValueError)
 Recogniser = Callable[[np.ndarray], list[Word]]  # (n,) float32 mono audio at SAMPLE_RATE -> its words
 MODEL_FILES = ("model.bin", "config.json", "tokenizer.json")
 UNKNOWN_LANGUAGES = ("mul", "und")  # several or unknown (ISO 639): the model detects the language of each clip
@@ -169,16 +173,18 @@ def write_transcripts(
 ) -> list[DataIssue]:
     """Do the same as `transcribe_clips` with a given recogniser; existing files are skipped, so a rerun resumes.
 
-    Raises DataError if a file cannot be written or a link leads out of the data folder.
+    Times count from the start of the file, also for a part of it. Raises DataError if a file cannot be written or a
+    link leads out of the data folder.
     """
     paths = {clip: root / "srt" / f"{clip.key}.srt" for clip in clips}
-    pending = [(clip, path) for clip, path in paths.items() if _needs_transcript(clip, path)]
+    pending = [clip for clip, path in paths.items() if _needs_transcript(clip, path)]
     problems = []
-    for done, (clip, path) in enumerate(pending):
+    for done, (clip, read) in enumerate(_iter_audio(pending)):
         report("transcribe", done, len(pending))
+        path = paths[clip]
         try:
-            text = _make_subtitles(clip, recogniser)
-        except (MediaError, OSError, RuntimeError, ValueError) as error:
+            text = _make_subtitles(clip, read()[0], recogniser)
+        except TRANSCRIBE_ERRORS as error:
             why = f"not transcribed: {' '.join(str(error).split())}"
             problems.append(DataIssue("transcribe", clip.key, why))
             continue
@@ -191,25 +197,53 @@ def write_transcripts(
     return problems
 
 
+def _iter_audio(clips: Sequence[Clip]) -> Iterator[tuple[Clip, Callable[[], tuple[Any, ...]]]]:
+    """Yield each clip with a function that returns its samples first, or raises MediaError.
+
+    The parts of a file are read in one pass.
+    """
+    parts: dict[Path, list[Clip]] = defaultdict(list)
+    for clip in clips:
+        source = clip.sources.audio or clip.sources.video
+        assert source is not None
+        if clip.is_part:
+            parts[source].append(clip)
+        else:
+            yield clip, partial(read_samples, source, clip.key)
+    for source, found in parts.items():
+        remaining = {clip.key: clip for clip in found}
+        try:
+            for clip, read in read_part_samples(source, found):
+                del remaining[clip.key]
+                yield clip, read
+        except TRANSCRIBE_ERRORS as error:
+            for clip in remaining.values():
+                yield clip, partial(_raise, error)
+
+
+def _raise(error: Exception) -> tuple[Any, ...]:
+    raise error
+
+
 def _needs_transcript(clip: Clip, path: Path) -> bool:
     files = clip.sources
     has_words = files.transcript is not None or files.text or path.exists()
     return not has_words and (files.audio is not None or files.video is not None)
 
 
-def _make_subtitles(clip: Clip, recogniser: Recogniser) -> str:
+def _make_subtitles(clip: Clip, samples: np.ndarray, recogniser: Recogniser) -> str:
     """Return subtitles with one caption per word, which preserves its time.
 
     Raises MediaError for a clip without readable audio.
     """
     source = clip.sources.audio or clip.sources.video
     assert source is not None
-    samples, _, _ = read_samples(source, clip.key)
     if not len(samples):
-        raise MediaError(f"{source.name} holds no audio")
+        raise MediaError(f"{source.name} holds no audio{' in the part' if clip.is_part else ''}")
     words = [Word(" ".join(word.text.split()), word.start, word.end) for word in recogniser(samples)]
     words = [word for word in words if word.text] or [Word(SILENCE_CAPTION, 0.0, len(samples) / SAMPLE_RATE)]
-    return format_subtitles(words)
+    begin = clip.start or 0.0
+    return format_subtitles([replace(word, start=word.start + begin, end=word.end + begin) for word in words])
 
 
 def format_subtitles(words: Sequence[Word]) -> str:

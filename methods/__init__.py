@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bench.method import Method
-from methods.baselines import MAJORITY, PROBE
-from methods.mart.method import MART, MART_RELEASED
+from methods.baselines import FEATURE_PROBE, MAJORITY, PROBE
+from methods.mart.config import MART, MART_RELEASED
 from methods.mbt.config import MBT
 
-METHODS: dict[str, Method] = {method.name: method for method in (MAJORITY, PROBE, MBT, MART, MART_RELEASED)}
+METHODS: dict[str, Method] = {
+    method.name: method for method in (MAJORITY, PROBE, FEATURE_PROBE, MBT, MART, MART_RELEASED)
+}
 
 
 @dataclass(frozen=True)

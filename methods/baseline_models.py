@@ -23,9 +23,9 @@ from bench.loader import Loader
 from bench.method import FitContext, Scores
 from bench.metrics import Predictions, score
 from bench.rng import RngTree
-from bench.tasks import Classification, Regression, Task, get_values
-from bench.types import ClipSet, DatasetInfo, Explanation, Inputs, Sampling
-from methods.baselines import ProbeConfig, make_probe_sampling
+from bench.tasks import Classification, Regression, TargetValue, Task, get_values
+from bench.types import FEATURES, ClipSet, DatasetInfo, Explanation, Inputs, Sampling
+from methods.baselines import FeatureProbeConfig, ProbeConfig, make_feature_sampling, make_probe_sampling
 
 SOUND_BANDS = 16  # groups of mel bins
 MIN_DEVIATION = 1e-4  # smaller standard deviations are rounding noise, which division would amplify
@@ -86,24 +86,48 @@ def compute_simple_features(inputs: Inputs) -> Float[Tensor, "B X"]:
     return torch.cat(parts, 1)
 
 
+def summarise_arrays(inputs: Inputs) -> Float[Tensor, "B X"]:
+    """Compute mean and deviation over the steps of each array made elsewhere, and whether the clip has it."""
+    parts = []
+    for name, values in inputs.features.items():
+        lengths = inputs.lengths[f"{FEATURES}{name}"]
+        valid = (torch.arange(values.shape[1], device=values.device) < lengths[:, None])[..., None]
+        mean = (values * valid).sum(1) / lengths[:, None]
+        spread = (((values - mean[:, None]) ** 2 * valid).sum(1) / lengths[:, None]).sqrt()
+        parts += [mean, spread, inputs.present[f"{FEATURES}{name}"][:, None].float()]
+    return torch.cat(parts, 1)
+
+
 class LinearProbe(nn.Module):
     """Linear map of standardised features to scores of classes, or to numbers."""
 
-    def __init__(self, outputs: int) -> None:
+    def __init__(self, outputs: int, features: int = FEATURE_COUNT) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(FEATURE_COUNT))
-        self.register_buffer("scale", torch.ones(FEATURE_COUNT))
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("scale", torch.ones(features))
         self.mean: Tensor
         self.scale: Tensor
-        self.linear = nn.Linear(FEATURE_COUNT, outputs)
+        self.linear = nn.Linear(features, outputs)
+
+    def compute_features(self, inputs: Inputs) -> Float[Tensor, "B X"]:
+        """Compute the features of clips."""
+        return compute_simple_features(inputs)
 
     def forward(self, inputs: Inputs) -> Scores:
         """Return (B, C) scores."""
-        return Scores(self.linear((compute_simple_features(inputs) - self.mean) / self.scale))
+        return Scores(self.linear((self.compute_features(inputs) - self.mean) / self.scale))
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
         """Return empty explanations."""
         return [Explanation(None, ())] * len(inputs)
+
+
+class ArrayProbe(LinearProbe):
+    """Linear probe on arrays made elsewhere."""
+
+    def compute_features(self, inputs: Inputs) -> Float[Tensor, "B X"]:
+        """Compute mean, deviation and presence of each array."""
+        return summarise_arrays(inputs)
 
 
 def build_probe(config: ProbeConfig, info: DatasetInfo) -> LinearProbe:
@@ -111,27 +135,57 @@ def build_probe(config: ProbeConfig, info: DatasetInfo) -> LinearProbe:
     return LinearProbe(info.task.outputs)
 
 
+def build_feature_probe(config: FeatureProbeConfig, info: DatasetInfo) -> ArrayProbe:
+    """Build an untrained predictor to load weights into."""
+    return ArrayProbe(info.task.outputs, sum(2 * width + 1 for width in info.features.values()))
+
+
 def fit_probe(
     config: ProbeConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> LinearProbe:
     """Fit the probe to classes or numbers."""
+    return _fit(build_probe(config, info), make_probe_sampling(config, False), info, train, val, rng, ctx)
+
+
+def fit_feature_probe(
+    config: FeatureProbeConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
+) -> LinearProbe:
+    """Fit the probe on arrays made elsewhere to classes or numbers."""
+    sampling = make_feature_sampling(config, False)
+    return _fit(build_feature_probe(config, info), sampling, info, train, val, rng, ctx)
+
+
+def _fit(
+    probe: LinearProbe,
+    sampling: Sampling,
+    info: DatasetInfo,
+    train: ClipSet,
+    val: ClipSet,
+    rng: RngTree,
+    ctx: FitContext,
+) -> LinearProbe:
+    """Fill the weights of a probe on the features of train; choose its penalty on val."""
+    data = [(*_extract_features(probe, clips, sampling, rng, ctx), clips) for clips in (train, val)]
     fit = fit_ridge_regression if isinstance(info.task, Regression) else fit_logistic_regression
-    return fit(config, info, train, val, rng, ctx)
+    fit(probe, *data, info, ctx)
+    return probe.to(ctx.device)
+
+
+SplitFeatures = tuple[np.ndarray, list[TargetValue], ClipSet]
+"""Features (clips, X) and targets of a split, and its clips."""
 
 
 def fit_ridge_regression(
-    config: ProbeConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
-) -> LinearProbe:
+    probe: LinearProbe, train: SplitFeatures, val: SplitFeatures, info: DatasetInfo, ctx: FitContext
+) -> None:
     """Fit a ridge regression per penalty and keep the best on val by the primary metric; ties go to the strongest.
 
     Penalties are logged as epochs, as by `fit_logistic_regression`.
     """
-    (x, y), (x_val, y_val) = (
-        _extract_features(clips, make_probe_sampling(config, False), rng, ctx) for clips in (train, val)
-    )
+    (x, y, _), (x_val, y_val, clips) = train, val
     scaler = StandardScaler().fit(x)
     scaler.scale_ = scaler.scale_.clip(MIN_DEVIATION)
-    keys = tuple(clip.key for clip in val.clips)
+    keys = tuple(clip.key for clip in clips.clips)
     best, best_rank, best_number = None, (-math.inf, -math.inf), 1
     chosen = INVERSE_PENALTIES if ctx.stop is None else INVERSE_PENALTIES[ctx.stop - 1 : ctx.stop]
     for number, penalty in enumerate(chosen):
@@ -149,26 +203,22 @@ def fit_ridge_regression(
     assert best is not None
     if ctx.stop is None:
         ctx.tracker.log_selected_epoch(best_number)
-    probe = LinearProbe(info.task.outputs)
     with torch.no_grad():
         probe.mean.copy_(torch.from_numpy(scaler.mean_))
         probe.scale.copy_(torch.from_numpy(scaler.scale_))
         probe.linear.weight.copy_(torch.from_numpy(np.atleast_2d(best.coef_)))
         probe.linear.bias.copy_(torch.from_numpy(np.atleast_1d(best.intercept_)))
-    return probe.to(ctx.device)
 
 
 def fit_logistic_regression(
-    config: ProbeConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
-) -> LinearProbe:
+    probe: LinearProbe, train: SplitFeatures, val: SplitFeatures, info: DatasetInfo, ctx: FitContext
+) -> None:
     """Fit a multinomial logistic regression per penalty and keep the best on val; ties go to the strongest penalty.
 
     Penalties are logged as epochs: if `ctx.stop` is set, only the penalty of that number is fitted and val is not
     scored.
     """
-    (x, y), (x_val, y_val) = (
-        _extract_features(clips, make_probe_sampling(config, False), rng, ctx) for clips in (train, val)
-    )
+    (x, y, _), (x_val, y_val, _) = train, val
     scaler = StandardScaler().fit(x)
     scaler.scale_ = scaler.scale_.clip(MIN_DEVIATION)
     best, best_score = None, -1.0
@@ -185,7 +235,6 @@ def fit_logistic_regression(
     assert best is not None
     if ctx.stop is None:
         ctx.tracker.log_selected_epoch(best_number)
-    probe = LinearProbe(len(info.classes))
     with torch.no_grad():
         probe.mean.copy_(torch.from_numpy(scaler.mean_))
         probe.scale.copy_(torch.from_numpy(scaler.scale_))
@@ -196,13 +245,14 @@ def fit_logistic_regression(
         weight, bias = torch.from_numpy(best.coef_).float(), torch.from_numpy(best.intercept_).float()
         probe.linear.weight[rows] = torch.cat([-weight / 2, weight / 2]) if two else weight
         probe.linear.bias[rows] = torch.cat([-bias / 2, bias / 2]) if two else bias
-    return probe.to(ctx.device)
 
 
-def _extract_features(clips: ClipSet, opened: Sampling, rng: RngTree, ctx: FitContext):  # type: ignore[no-untyped-def]
-    """Return the features, (clips, X), and the labels of a split."""
+def _extract_features(
+    probe: LinearProbe, clips: ClipSet, opened: Sampling, rng: RngTree, ctx: FitContext
+) -> tuple[np.ndarray, list[TargetValue]]:
+    """Return the features, (clips, X), and the targets of a split."""
     rows = []
     with ctx.timer("read"):
         for loaded in Loader(clips, opened, rng, 16, ctx, shuffle=False).iterate_epoch(0):
-            rows.append(compute_simple_features(loaded.inputs))
+            rows.append(probe.compute_features(loaded.inputs))
     return torch.cat(rows).numpy(), [clip.target for clip in clips.clips]

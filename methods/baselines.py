@@ -10,7 +10,7 @@ from pydantic import Field
 from bench.config import Config
 from bench.method import Deferred, Method
 from bench.tasks import Classification, Regression
-from bench.types import AudioSpec, Sampling, VideoSpec
+from bench.types import ALL_FEATURES, AudioSpec, Sampling, VideoSpec
 
 
 class MajorityConfig(Config):
@@ -54,6 +54,26 @@ def make_probe_sampling(config: ProbeConfig, training: bool) -> Sampling:
     video = VideoSpec(config.frames, config.stride, config.size)
     return Sampling(config.segments, video, AudioSpec(config.mels), False)
 
+
+class FeatureProbeConfig(Config):
+    """Config of the probe on arrays made elsewhere; it has no fields."""
+
+
+def make_feature_sampling(config: FeatureProbeConfig, training: bool) -> Sampling:
+    """Return a sampling of all arrays made elsewhere; of video and audio the smallest blanks."""
+    return Sampling(1, VideoSpec(1, 1, 24), AudioSpec(32), False, reads=(ALL_FEATURES,))
+
+
+FEATURE_PROBE = Method(
+    name="probe-features",
+    version=1,
+    title="logistic (or ridge) regression on means and deviations of the columns features/NAME",
+    config=FeatureProbeConfig,
+    build=Deferred("methods.baseline_models:build_feature_probe"),
+    fit=Deferred("methods.baseline_models:fit_feature_probe"),
+    sampling=make_feature_sampling,
+    tasks=(Classification, Regression),
+)
 
 PROBE = Method(
     name="probe",

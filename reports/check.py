@@ -15,7 +15,7 @@ from bench.files import sha256
 from bench.metrics import score
 from reports.figures.style import FIGURE_FORMATS
 from reports.formats import split_marks
-from reports.formats.html import render_html_table
+from reports.formats.templates import render_html_table
 from reports.paper import PAPER_PDF
 from reports.runs import PredictionCache, Run, SearchSummary, StudyResults
 from reports.types import Report

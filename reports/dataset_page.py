@@ -28,7 +28,7 @@ from reports.dataset import (
 )
 from reports.figures.style import COLOURS, GREY, PAGE_WIDTH, make_figure, render_svg, report_style, wrap_text
 from reports.formats import plural, split_marks
-from reports.formats.html import make_html_environment, read_style
+from reports.formats.templates import make_html_environment, read_style
 from reports.types import Cell, Column, RenderedFigure, ReportFigure, Row, Section, Table
 
 # seconds

@@ -24,7 +24,7 @@ from bench.errors import StoreError
 from bench.files import sha256
 from bench.record import RECORD_FILE, Failure
 from reports.formats import make_printable, split_marks
-from reports.formats.html import ASSET_FOLDER, make_html_environment, read_style
+from reports.formats.templates import ASSET_FOLDER, make_html_environment, read_style
 from reports.runs import Run
 from reports.types import RenderedFigure, Report
 

@@ -24,9 +24,9 @@ from bench.files import atomic_write, parse_json, sha256
 from bench.record import find_commit, hash_source
 from reports.figures.style import FIGURE_FORMATS, write_figures
 from reports.formats import get_cell_name
-from reports.formats.html import render_html_document
 from reports.formats.latex import render_latex
 from reports.formats.plain import escape_paragraph, guard_formula, render_csv, render_markdown
+from reports.formats.templates import render_html_document
 from reports.page import render_page
 from reports.paper import (
     PAPER_PDF,

@@ -211,8 +211,8 @@ def resolve_requests(
     check_fields(arms, overrides)
     configs = [(arm, resolve_config(arm, preset, overrides)) for arm in arms]
     for dataset in chosen:
-        for arm in arms:
-            check_support(arm, dataset.info)
+        for arm, config in configs:
+            check_support(arm, config, dataset.info)
     return [
         RunRequest(arm.name, arm.method, config, preset, dataset, seed, choose_fold(dataset.info, fold))
         for dataset in chosen
@@ -242,15 +242,16 @@ def make_plan(request: StudyRequest) -> Plan:
         arms = ", ".join(dict.fromkeys(run.arm for run in runs))
         raise ConfigError(f"--trials, --hours, --target: {arms}: no free config field has a search range; omit them")
     datasets = {name: find_dataset(name, request.data) for name in dict.fromkeys(run.dataset for run in runs)}
-    for run in runs:
-        check_support(find_arm(run.arm), datasets[run.dataset].info)
     _check_target(request.budget, [datasets[run.dataset].info for run in runs if run.tuned_by])
     requested = {
         study: summarize_runs((datasets[run.dataset].info.name, run.fold, run.seed, run.protocol) for run in group)
         for study, group in planned.items()
     }
     studies_of = {run: tuple(names) for run, names in studies.items()}
-    return Plan(request, _select_shard(runs, *request.shard), datasets, studies_of, requested)
+    plan = Plan(request, _select_shard(runs, *request.shard), datasets, studies_of, requested)
+    for run in plan.runs:
+        check_support(find_arm(run.arm), plan.request_for(run).config, datasets[run.dataset].info)
+    return plan
 
 
 def _check_target(budget: Budget, infos: Iterable[DatasetInfo]) -> None:

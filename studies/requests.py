@@ -15,7 +15,7 @@ from bench.config import Config, get_or_suggest, propose_name
 from bench.errors import ConfigError
 from bench.method import Method
 from bench.tasks import Classification
-from bench.types import Dataset, DatasetInfo
+from bench.types import ALL_FEATURES, FEATURES, Dataset, DatasetInfo
 from datasets.index import DatasetSource
 from datasets.registry import DATASETS, SOURCES, TASKS, is_path, make_dataset, make_manifest_source
 from methods import METHODS, VARIANTS
@@ -133,14 +133,31 @@ def choose_fold(info: DatasetInfo, fold: int | None) -> int:
     return fold
 
 
-def check_support(arm: Arm, info: DatasetInfo) -> None:
-    """Raise ConfigError if the method of an arm does not support the task of a data set."""
-    if isinstance(info.task, arm.method.tasks):
+def check_support(arm: Arm, config: Config, info: DatasetInfo) -> None:
+    """Raise ConfigError if an arm does not support the task of a data set, or reads no stream that it has."""
+    if isinstance(info.task, arm.method.tasks) and not (lacking := _find_lacking(arm.method, config, info)):
         return
-    able = ", ".join(name for name, method in METHODS.items() if isinstance(info.task, method.tasks))
+    methods = {name: method for name, method in METHODS.items() if isinstance(info.task, method.tasks)}
+    able = [name for name, one in methods.items() if not _find_lacking(one, one.config.from_preset("quick"), info)]
+    choice = f"choose --method from {', '.join(able)}"
+    if isinstance(info.task, arm.method.tasks):
+        have = ", ".join(info.streams) or "no stream"
+        raise ConfigError(f"{arm.name} reads {', '.join(lacking)}, but {info.title} has {have}; {choice}")
     labels = ", ".join(info.task.output_names)
     kind = f"classes ({labels})" if isinstance(info.task, Classification) else f"scores ({labels})"
-    raise ConfigError(f"{arm.name} cannot predict the {kind} of {info.title}; choose --method from {able}")
+    raise ConfigError(f"{arm.name} cannot predict the {kind} of {info.title}; {choice}")
+
+
+def _find_lacking(method: Method, config: Config, info: DatasetInfo) -> list[str]:
+    """Return the streams that a method reads if a data set has none of them, and all named features that it lacks.
+
+    Text alone is not enough for a method that also reads other streams.
+    """
+    reads = method.sampling(config, False).reads
+    wanted = [name for name in reads if name != "text"] or list(reads)
+    known = {*info.streams, *([ALL_FEATURES] if info.features else [])}
+    lacking = [name for name in wanted if name.startswith(FEATURES) and name not in known]
+    return lacking if lacking or known & set(wanted) else wanted
 
 
 def split_names(text: str, option: str) -> list[str]:

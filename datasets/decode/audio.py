@@ -5,8 +5,9 @@ Key: n samples, F audio frames, M mel bins.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,15 +15,19 @@ import av
 import numpy as np
 
 from bench.errors import MediaError
-from bench.types import DataIssue
+from bench.types import Clip, DataIssue
 from datasets.decode.container import (
     DECODE_ERRORS,
+    MARK_SECONDS,
     MAX_FRAME_GAP,
+    PacketCounts,
     StreamDecoder,
     check_length,
     describe_error,
+    find_places,
     find_video_streams,
     open_media,
+    read_parts,
 )
 from datasets.segments import AUDIO_FRAME_RATE
 
@@ -116,23 +121,122 @@ def _compute_chunk(wave: torch.Tensor, mels: int) -> np.ndarray:
     return found
 
 
+class AudioParts:
+    """Audio stream of a file, read for the parts of the file; always from its start, since decoders keep a state.
+
+    A part has the samples from round(start * SAMPLE_RATE) on of those that `read_samples` returns for the file.
+    """
+
+    def __init__(self, container: Any, clips: Sequence[Clip], name: str) -> None:
+        self.stream = container.streams.audio[0]
+        self._decoder = StreamDecoder(container, self.stream, name, hashing=False)
+        self._converter, self._delay = _SampleConverter(self._decoder), round(_get_audio_delay(container) * SAMPLE_RATE)
+        self._clips, self._places = clips, [find_places(clip, SAMPLE_RATE) for clip in clips]
+        self._coming = sorted(range(len(clips)), key=self._places.__getitem__, reverse=True)
+        self._marks: dict[int, PacketCounts] = {}
+        self._pieces: dict[int, list[np.ndarray]] = {}
+        self._position, self._started, self._closed = 0, False, False
+        self.end: float | None = None  # seconds of audio in the file; None: not read to its end
+
+    def add(self, packet: Any) -> None:
+        """Decode a packet and append its samples to the parts that contain them."""
+        self._open_parts(self._position + round(MARK_SECONDS * SAMPLE_RATE))
+        for frame in self._decoder.decode(packet):
+            for samples in self._converter.convert(frame):
+                self._append(samples)
+
+    def stop(self, error: Exception) -> None:
+        """Record an error that ends the file early."""
+        self._decoder.stop(error)
+
+    def close(self) -> None:
+        """Append the last samples at the end of the file."""
+        for samples in self._converter.close():
+            self._append(samples)
+        self._closed, self.end = True, max(0, self._position) / SAMPLE_RATE
+
+    def is_read(self, number: int) -> bool:
+        """Return whether a part is complete."""
+        return self._closed or self._position >= self._places[number][1]
+
+    def take(self, number: int) -> tuple[np.ndarray, list[DataIssue]]:
+        """Return the (n,) float32 samples of a complete part and its issues, and forget them.
+
+        Raises MediaError if no packet of the file could be decoded, ClipTooLong for a part of an hour.
+        """
+        self._decoder.check_decoded()
+        pieces, counts = self._pieces.pop(number, []), self._marks.get(number, self._decoder.counts)
+        samples = np.concatenate(pieces) if pieces else np.zeros(0, dtype=np.float32)
+        check_length(len(samples) / SAMPLE_RATE, f"the part of {self._decoder.name}")
+        return samples, self._decoder.list_issues(self._clips[number].key, counts)
+
+    def _open_parts(self, place: int) -> None:
+        """Open the parts that begin before a place."""
+        while self._coming and self._places[self._coming[-1]][0] < place:
+            number = self._coming.pop()
+            self._marks[number], self._pieces[number] = self._decoder.counts, []
+
+    def _append(self, samples: np.ndarray) -> None:
+        if not self._started:
+            self._started, self._position = True, min(0, self._delay)
+            if self._delay > 0:
+                self._append(np.zeros(self._delay, dtype=np.float32))
+        start, self._position = self._position, self._position + len(samples)
+        self._open_parts(self._position)
+        for number, pieces in self._pieces.items():
+            first, stop = (min(len(samples), max(0, place - start)) for place in self._places[number])
+            if first < stop:
+                pieces.append(samples[first:stop])
+
+
+def read_part_samples(
+    path: Path, clips: Sequence[Clip]
+) -> Iterator[tuple[Clip, Callable[[], tuple[np.ndarray, list[DataIssue]]]]]:
+    """Yield each part of a file with a function that returns its samples (`AudioParts.take`); reads the file once.
+
+    Raises MediaError for a file without audio.
+    """
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise MediaError(f"{path.name} holds no audio")
+        track = AudioParts(container, clips, path.name)
+        for number in read_parts(container, [track], clips):
+            yield clips[number], partial(track.take, number)
+
+
 def _decode_samples(track: StreamDecoder) -> Iterator[np.ndarray]:
     """Yield 16 kHz mono samples, with silence for skipped packets; sample rate and channels may change midway."""
-    resampler: Any = None
-    before: tuple[str, str, int] | None = None
+    converter = _SampleConverter(track)
     for frame in track.iter_frames():
-        if track.lost_seconds:
-            yield np.zeros(round(track.lost_seconds * SAMPLE_RATE), dtype=np.float32)
-            track.lost_seconds = 0.0
+        yield from converter.convert(frame)
+    yield from converter.close()
+
+
+class _SampleConverter:
+    """Converter of decoded frames to 16 kHz mono samples, with silence for the packets that `track` skipped."""
+
+    def __init__(self, track: StreamDecoder) -> None:
+        self._track = track
+        self._resampler: Any = None
+        self._kind: tuple[str, str, int] | None = None
+
+    def convert(self, frame: Any) -> Iterator[np.ndarray]:
+        """Yield the next samples; sample rate and channels may change."""
+        if self._track.lost_seconds:
+            yield np.zeros(round(self._track.lost_seconds * SAMPLE_RATE), dtype=np.float32)
+            self._track.lost_seconds = 0.0
         kind = (frame.format.name, frame.layout.name, frame.sample_rate)
-        if kind != before:
-            if resampler is not None:
-                yield from _resample(resampler, None)
-            resampler, before = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE), kind
+        if kind != self._kind:
+            yield from self.close()
+            self._resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+            self._kind = kind
         frame.pts = None  # with time stamps the resampler would insert or drop samples
-        yield from _resample(resampler, frame)
-    if resampler is not None:
-        yield from _resample(resampler, None)
+        yield from _resample(self._resampler, frame)
+
+    def close(self) -> Iterator[np.ndarray]:
+        """Yield the samples that the resampler still holds."""
+        if self._resampler is not None:
+            yield from _resample(self._resampler, None)
 
 
 def _resample(resampler: Any, frame: Any) -> list[np.ndarray]:

@@ -6,19 +6,20 @@ A damaged file is decoded to its end: packets that cannot be decoded are skipped
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import av
 import numpy as np
 
 from bench.errors import MediaError
-from bench.types import DataIssue
+from bench.types import Clip, DataIssue
 
 MAX_FRAME_GAP = 60.0  # seconds; a larger gap between time stamps is an error of the file, not a still image
 MAX_CLIP_SECONDS = 3600.0  # a clip of this length is refused before it fills the memory
+MARK_SECONDS = 1.0  # before a part, from where on damage is reported as its own
 MAX_JITTER = 0.25  # seconds; a frame that is early by less counts as jitter, not as a jump
 DECODE_ERRORS = (av.FFmpegError, ValueError)  # raised by PyAV for unreadable bytes
 
@@ -69,50 +70,86 @@ def describe_error(error: Exception) -> str:
     return " ".join(text.split())
 
 
-class StreamDecoder:
-    """Decoder of one stream, packet by packet; packets that cannot be decoded are skipped and counted."""
+@dataclass(frozen=True)
+class PacketCounts:
+    """Numbers of packets and frames of a stream up to some moment."""
 
-    def __init__(self, container: Any, stream: Any, name: str) -> None:
+    packets: int = 0
+    lost: int = 0  # packets that could not be decoded
+    decoded: int = 0  # frames
+    corrupt: int = 0  # frames that the decoder marks as damaged
+
+
+class StreamDecoder:
+    """Decoder of one stream, packet by packet; packets that cannot be decoded are skipped and counted.
+
+    Without `hashing` its digest stays "".
+    """
+
+    def __init__(self, container: Any, stream: Any, name: str, hashing: bool = True) -> None:
         if stream.codec_context is None:
             raise MediaError(f"{name}: no decoder for its {stream.type}; convert the file")
-        self._container, self._stream, self._name = container, stream, name
+        self._container, self._stream, self.name = container, stream, name
         self._kind = stream.type  # a stream must not be read after its container is closed
         self._packets = self._lost = self._decoded = self._corrupt = 0
         self._reason = self._stopped = ""
         self._rotation = 0  # degrees, from the metadata, that make the frame upright
-        self._content = hashlib.sha256()
+        self._content = hashlib.sha256() if hashing else None
         self.lost_seconds = 0.0  # seconds of the packets skipped since it was last set to 0
 
     def iter_frames(self) -> Iterator[Any]:
         """Yield every frame that can be decoded; raises MediaError if packets failed and none was decoded."""
         try:
             for packet in self._container.demux(self._stream):
-                self._packets += packet.size > 0
-                if packet.is_corrupt:
-                    self._stopped = "a packet is cut short"
-                try:
-                    frames = packet.decode()
-                except DECODE_ERRORS as error:
-                    self._lost, self._reason = self._lost + 1, describe_error(error)
-                    self.lost_seconds += min(MAX_FRAME_GAP, float((packet.duration or 0) * (packet.time_base or 0)))
-                    continue
-                for frame in frames:
-                    self._record_frame(frame)
-                    yield frame
+                yield from self.decode(packet)
         except DECODE_ERRORS as error:
-            self._stopped = self._reason = describe_error(error)
+            self.stop(error)
+        self.check_decoded()
+
+    def decode(self, packet: Any) -> list[Any]:
+        """Return the frames of a packet; [] if it cannot be decoded."""
+        self._packets += packet.size > 0
+        if packet.is_corrupt:
+            self._stopped = "a packet is cut short"
+        try:
+            frames: list[Any] = packet.decode()
+        except DECODE_ERRORS as error:
+            self._lost, self._reason = self._lost + 1, describe_error(error)
+            self.lost_seconds += min(MAX_FRAME_GAP, float((packet.duration or 0) * (packet.time_base or 0)))
+            return []
+        for frame in frames:
+            self._record_frame(frame)
+        return frames
+
+    def flush(self) -> None:
+        """Forget the state of the decoder, so that it continues at a key frame."""
+        self._stream.codec_context.flush_buffers()
+
+    def stop(self, error: Exception) -> None:
+        """Record an error that ends the file early."""
+        self._stopped = self._reason = describe_error(error)
+
+    def check_decoded(self) -> None:
+        """Raise MediaError if packets failed and no frame was decoded."""
         if self._reason and not self._decoded:
-            raise MediaError(f"{self._name}: its {self._kind} cannot be decoded ({self._reason})")
+            raise MediaError(f"{self.name}: its {self._kind} cannot be decoded ({self._reason})")
+
+    @property
+    def counts(self) -> PacketCounts:
+        """Return the numbers of packets and frames so far."""
+        return PacketCounts(self._packets, self._lost, self._decoded, self._corrupt)
 
     @property
     def digest(self) -> str:
         """Return the sha256 of the frames decoded so far, without time stamps and container; "" if none."""
-        return self._content.hexdigest() if self._decoded else ""
+        return self._content.hexdigest() if self._decoded and self._content is not None else ""
 
     def _record_frame(self, frame: Any) -> None:
         self._decoded += 1
         self._corrupt += bool(getattr(frame, "is_corrupt", False))
         self._rotation = self._rotation or round(getattr(frame, "rotation", 0))
+        if self._content is None:
+            return
         if self._kind == "audio":
             self._content.update(frame.to_ndarray().tobytes())
         else:
@@ -120,17 +157,79 @@ class StreamDecoder:
                 lines = np.frombuffer(plane, dtype=np.uint8).reshape(-1, plane.line_size)
                 self._content.update(lines[:, :width].tobytes())
 
-    def list_issues(self, key: str) -> list[DataIssue]:
-        """Return an issue for each kind of problem: rotated, damaged or truncated."""
-        lost = f"{self._lost} of {self._packets} {self._kind} packets cannot be decoded ({self._reason}); skipped"
-        corrupt = f"{self._corrupt} of {self._decoded} {self._kind} frames are damaged; used as decoded"
+    def list_issues(self, key: str, since: PacketCounts = PacketCounts()) -> list[DataIssue]:
+        """Return an issue for each kind of problem: rotated, damaged (counted `since` a moment) or truncated."""
+        losses, faults = self._lost - since.lost, self._corrupt - since.corrupt
+        packets, frames = self._packets - since.packets, self._decoded - since.decoded
+        lost = f"{losses} of {packets} {self._kind} packets cannot be decoded ({self._reason}); skipped"
+        corrupt = f"{faults} of {frames} {self._kind} frames are damaged; used as decoded"
         found = (
             (self._rotation, "rotated", f"rotated by {self._rotation % 360} degrees in the file; used upright"),
-            (self._lost, "damaged", lost),
-            (self._corrupt, "damaged", corrupt),
+            (losses, "damaged", lost),
+            (faults, "damaged", corrupt),
             (self._stopped, "truncated", f"{self._kind} ends early ({self._stopped}); used up to there"),
         )
-        return [DataIssue(what, key, f"{self._name}: {why}") for applies, what, why in found if applies]
+        return [DataIssue(what, key, f"{self.name}: {why}") for applies, what, why in found if applies]
+
+
+class SkipFailed(Exception):
+    """Error of a stream that cannot be decoded from a key frame on, but only from its start."""
+
+
+class PartTrack(Protocol):
+    """One stream of a file that is read for those parts of the file that are clips."""
+
+    @property
+    def stream(self) -> Any:
+        """Return the stream of the container."""
+
+    def add(self, packet: Any) -> None:
+        """Decode a packet, or skip it if no part needs it; raises SkipFailed."""
+
+    def stop(self, error: Exception) -> None:
+        """Record an error that ends the file early."""
+
+    def close(self) -> None:
+        """Complete the remaining parts at the end of the file; raises SkipFailed."""
+
+    def is_read(self, number: int) -> bool:
+        """Return whether a part is complete."""
+
+
+def read_parts(container: Any, tracks: Sequence[PartTrack], clips: Sequence[Clip]) -> Iterator[int]:
+    """Read a file once, up to the end of its last part, and yield the number of each part when it is complete.
+
+    Raises SkipFailed.
+    """
+    waiting = sorted(range(len(clips)), key=lambda number: find_places(clips[number], 1_000_000)[1], reverse=True)
+    by_stream = {track.stream.index: track for track in tracks}
+    packets = container.demux([track.stream for track in tracks])
+    while waiting:
+        try:
+            packet = next(packets, None)
+        except DECODE_ERRORS as error:
+            packet = None
+            for track in tracks:
+                track.stop(error)
+        if packet is None:
+            break
+        by_stream[packet.stream.index].add(packet)
+        while waiting and all(track.is_read(waiting[-1]) for track in tracks):
+            yield waiting.pop()
+    if waiting:
+        for track in tracks:
+            track.close()
+        yield from reversed(waiting)
+
+
+def find_places(clip: Clip, rate: int) -> tuple[int, int]:
+    """Return the first place of a part in its files at `rate` places per second, and the one after its last.
+
+    A part has at least one place. A part without an end has more than MAX_CLIP_SECONDS, with which it is refused.
+    """
+    first = round((clip.start or 0.0) * rate)
+    last = first + round((MAX_CLIP_SECONDS + 1) * rate) if clip.end is None else round(clip.end * rate)
+    return first, max(first + 1, last)
 
 
 def _get_plane_widths(frame: Any) -> list[int]:
@@ -175,22 +274,33 @@ class TimestampRepair:
         self._last = now
         return now
 
+    def resume(self, stamp: float) -> float:
+        """Return the time of the first frame after skipped ones, whose time stamps did not jump."""
+        self._last = stamp + self._shift
+        return self._last
+
+    @property
+    def shift(self) -> float:
+        """Return the seconds from a time stamp to the time of its frame; valid after the first frame."""
+        return self._shift
+
     def list_issues(self, key: str, name: str) -> list[DataIssue]:
         """Return one issue that counts the jumps; [] if there are none."""
         jumps = f"time stamps go back or jump by over {MAX_FRAME_GAP:.0f} s (times: {self.jumps})"
         return [DataIssue("time stamps", key, f"{name}: {jumps}; frames used as consecutive")] if self.jumps else []
 
 
-def read_header(path: Path, key: str) -> tuple[float | None, list[DataIssue]]:
+def read_header(path: Path, key: str, limited: bool = True) -> tuple[float | None, list[DataIssue]]:
     """Return the duration in a file's header in seconds (None: not stated or only estimated), and the issues found.
 
-    Raises ClipTooLong for one hour or more, MediaError for a file that cannot be opened.
+    Raises ClipTooLong for one hour or more if `limited`, MediaError for a file that cannot be opened.
     """
     with open_media(path) as container:
         names = container.format.name
         seconds = 0.0 if container.format.flags & _GUESSED_DURATION else (container.duration or 0) / av.time_base
         counted = max((s.frames / s.average_rate for s in find_video_streams(container) if s.average_rate), default=0)
-    check_length(seconds, path.name)
+    if limited:
+        check_length(seconds, path.name)
     expected = CONTAINERS_BY_SUFFIX.get(path.suffix.lower(), set())
     mismatch = expected and not expected & set(names.split(","))
     issue = DataIssue("container", key, f"{path.name} is a {names} file despite its suffix; read as such")

@@ -24,7 +24,7 @@ from bench.explanations import (
     add_title,
     format_clip_name,
 )
-from methods.mart.method import LEVELS
+from methods.mart.config import LEVELS
 
 MAX_SEGMENTS, MAX_FRAMES = 6, 4  # per clip, evenly spaced
 MASK_GREY, MASKED_SHARE_VISIBLE = 170, 0.22  # grey level of masked patches, and opacity of the image below

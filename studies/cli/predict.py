@@ -123,7 +123,7 @@ class VideoPrediction:
     slots: tuple[tuple[float, float], ...]  # S x (start, end) in s
     segments: np.ndarray | None  # (S, C) probabilities of each segment
     curve: np.ndarray | None  # (S, C) temporal emotion scores
-    present: dict[str, bool]  # video, audio, words
+    present: dict[str, bool]  # by stream
     problems: tuple[DataIssue, ...]
     cues: tuple[WordOutcome, ...]
     stills: tuple[np.ndarray, ...]  # S x (H, W, 3) uint8, or none
@@ -238,7 +238,7 @@ def predict_file(model: TrainedModel, path: Path, transcript: Path | None, folde
         slots=opened.slots,
         segments=None if scores.segments is None else read(scores.segments[0]),
         curve=None if explanation.curve is None else explanation.curve.float().cpu().numpy(),
-        present=dict(zip(("video", "audio", "words"), opened.clip.present.tolist(), strict=True)),
+        present=dict(opened.clip.present),
         problems=opened.issues,
         cues=explanation.verdicts,
         stills=tuple(read_slot_frames(path, opened)),

@@ -10,7 +10,7 @@ from bench.loader import collate
 from bench.method import FitContext
 from bench.rng import RngTree
 from bench.types import ClipSet, DatasetInfo
-from methods.mart.method import MART
+from methods.mart.config import MART
 from methods.mbt.config import MBT
 from tests.bench.together import NamedTensors, at
 from tests.methods.mart.toys import CARD as SPOKEN

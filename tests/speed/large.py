@@ -44,7 +44,7 @@ def write_store(root: Path, results: Path) -> None:
     place.mkdir(parents=True)
     rows = []
     for number, clip in enumerate(locate_dataset(SOURCE, root, 0).listing.available):
-        name, digest, ends = f"{number:032d}", f"{number:064d}", find_first_last(clip)
+        name, digest, ends = f"{number:032d}", f"{number:064d}", find_first_last(clip.sources.frames)
         (place / f"{name}.safetensors").touch()
         marks = (clip.key, compute_quick_stamp(clip, ends), compute_full_stamp(clip), ends)
         rows.append(StoreRow(*marks, name, digest, True, (), 700, 2400, 40, digest, digest, 10**6))

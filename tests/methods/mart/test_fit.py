@@ -13,8 +13,7 @@ from bench.evaluate import Validation
 from bench.method import FitContext
 from bench.rng import RngTree
 from bench.types import DatasetInfo
-from methods.mart.config import MartConfig
-from methods.mart.method import MART
+from methods.mart.config import MART, MartConfig
 from methods.mbt.config import MbtConfig
 from methods.mbt.supervised import fit_mbt
 from tests.conftest import Quiet

@@ -184,7 +184,7 @@ def test_verdicts_have_the_words_of_the_transcript_with_times_and_nested_levels(
 
 
 def test_a_predictor_is_rebuilt_from_config_info_and_state() -> None:
-    from methods.mart.method import MART
+    from methods.mart.config import MART
 
     batch, predictor = spoken_batch(), objective().predictor
     again = MART.build(SMALL, CARD)

@@ -9,7 +9,7 @@ import torch
 
 from bench.method import FitContext
 from bench.rng import RngTree
-from methods.mart.method import MART
+from methods.mart.config import MART
 from methods.mbt.model import Mbt
 from methods.mbt.pretrained import load_pretrained
 from tests.conftest import Quiet

@@ -13,8 +13,7 @@ from bench.loader import collate
 from bench.rng import RngTree
 from bench.tasks import Classification
 from bench.types import Batch, Clip, ClipSources, DatasetInfo, Inputs, OpenedClip, Sampling, Word
-from methods.mart.config import MartConfig
-from methods.mart.method import MART
+from methods.mart.config import MART, MartConfig
 from methods.mart.pretraining import MartObjective, MartPredictor
 from methods.mart.verification import CueBatch
 from methods.mbt.model import Mbt

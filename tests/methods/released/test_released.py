@@ -12,8 +12,7 @@ import torch
 from bench.errors import ConfigError
 from bench.rng import RngTree
 from bench.types import Batch
-from methods.mart.config import ReleasedConfig
-from methods.mart.method import MART_RELEASED
+from methods.mart.config import MART_RELEASED, ReleasedConfig
 from methods.mart_released import (
     PARAMETER_NAMES,
     ReleasedObjective,

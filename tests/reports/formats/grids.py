@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from reports.formats.html import render_html_document, render_html_table
 from reports.formats.latex import render_latex
 from reports.formats.plain import render_csv, render_markdown
+from reports.formats.templates import render_html_document, render_html_table
 from reports.types import Cell, Column, Mark, Row, Table
 
 FAILED = "1 of 5 runs failed; the mean is over the other 4."

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from reports.formats import make_printable, split_marks
-from reports.formats.html import render_html_document, render_html_table
 from reports.formats.latex import escape_latex, render_latex
 from reports.formats.plain import render_csv, render_markdown
+from reports.formats.templates import render_html_document, render_html_table
 from reports.types import Cell, Column, Row, Table
 from tests.reports.formats.grids import FORMS, NASTY, nasty
 from tests.reports.formats.reading import cells_of, read_csv, read_html, read_markdown

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 import pytest
 
 from reports.formats import assign_footnote_letters, make_printable
-from reports.formats.html import render_html_document, render_html_table
 from reports.formats.latex import escape_latex, render_latex
 from reports.formats.plain import render_csv, render_markdown
+from reports.formats.templates import render_html_document, render_html_table
 from reports.types import Cell, Column, Row, Table
 from tests.reports.formats.grids import FAILED, FORMS, GRIDS, empty, nasty, paper, plain, single
 from tests.reports.formats.reading import read_csv, read_html, read_latex, read_markdown

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from rich.table import Table as ScreenTable
 
 from reports.comparisons import compare_with_reference
-from reports.formats.html import render_html_table
 from reports.formats.plain import render_csv, render_markdown
+from reports.formats.templates import render_html_table
 from reports.runs import PredictionCache
 from reports.tables.costs import make_costs_table
 from reports.tables.differences import make_significance_table as against

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from datasets.registry import DATASETS
-from methods.mart.method import PAPER as FILE
+from methods.mart.config import PAPER as FILE
 from reports.comparisons import compare_with_reference
 from reports.runs import PredictionCache, RunTable, SearchSummary
 from reports.tables import differences as worth

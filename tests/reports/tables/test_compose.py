@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from methods.mart.method import PAPER as FILE
+from methods.mart.config import PAPER as FILE
 from reports.build import compose_study
 from reports.runs import PredictionCache, StudyResults
 from tests.reports.tables import recompute
