@@ -130,7 +130,7 @@ class Sampling:
     reads: tuple[str, ...] = MEDIA_STREAMS  # other streams are opened as absent
 
     def reads_stream(self, name: str) -> bool:
-        """Return whether a stream is read; ALL_FEATURES stands for every stream of features."""
+        """Return whether a stream is read; ALL_FEATURES matches every stream of features."""
         return name in self.reads or (name.startswith(FEATURES) and ALL_FEATURES in self.reads)
 
 

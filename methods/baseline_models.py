@@ -165,9 +165,9 @@ def _fit(
     ctx: FitContext,
 ) -> LinearProbe:
     """Fill the weights of a probe on the features of train; choose its penalty on val."""
-    data = [(*_extract_features(probe, clips, sampling, rng, ctx), clips) for clips in (train, val)]
+    seen, held_out = ((*_extract_features(probe, clips, sampling, rng, ctx), clips) for clips in (train, val))
     fit = fit_ridge_regression if isinstance(info.task, Regression) else fit_logistic_regression
-    fit(probe, *data, info, ctx)
+    fit(probe, seen, held_out, info, ctx)
     return probe.to(ctx.device)
 
 

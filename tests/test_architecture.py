@@ -12,7 +12,7 @@ from dataclasses import fields
 import pytest
 
 from bench.config import Config
-from bench.types import Sampling
+from bench.types import AudioSpec, Sampling, VideoSpec
 from methods import METHODS, VARIANTS
 from tests.conftest import ROOT
 
@@ -24,6 +24,7 @@ ALLOWED_IMPORTS = {
     "studies": {"studies", "reports", "datasets", "methods", "bench"},
 }
 COMMON = {
+    "modalities",
     "compile",
     "depth",
     "dropout",
@@ -75,7 +76,9 @@ def words(text: str) -> Iterator[str]:
 def test_no_method_is_known_by_name_or_by_its_values(folder: str):
     from bench.training import TrainConfig
 
-    ours = {field.name for kind in (Sampling, TrainConfig) for field in fields(kind)} | Config.model_fields.keys()
+    ours = {
+        field.name for kind in (Sampling, VideoSpec, AudioSpec, TrainConfig) for field in fields(kind)
+    } | Config.model_fields.keys()
     values = {name for method in METHODS.values() for name in method.config.model_fields}
     known = {*METHODS, *VARIANTS, "E1", "E2", "E3", *PARTS, *(values - ours - COMMON)}
     found: dict[str, set[str]] = {}

@@ -9,6 +9,7 @@ from bench.method import Method
 from bench.rng import RngTree
 from bench.types import SplitRequest
 from methods import METHODS
+from tests.inputs import list_present
 from tests.speech import FOLDS, SETTINGS, run, speech, split
 
 MBT: Method = METHODS["mbt"]
@@ -44,6 +45,6 @@ def test_mbt_runs_on_audio_only_and_scores_unseen_actors(folder, results):
     tested = {clip.key for clip in split(folder, 0)["test"]}
     assert set(table[table["split"] == "test"]["clip"]) == tested
     sampling = MBT.sampling(MBT.config.from_preset("quick").override(SETTINGS), True)
-    corpus = speech(folder).load(SplitRequest(None, results, sampling.size, sampling.mels, 0))
+    corpus = speech(folder).load(SplitRequest(None, results, sampling.video.size, sampling.audio.mels, 0))
     assert not actors(corpus.test.clips) & (actors(corpus.train.clips) | actors(corpus.val.clips))
-    assert corpus.train.read(0, sampling, RngTree(0), 0).present.tolist() == [False, True, False]
+    assert list_present(corpus.train.read(0, sampling, RngTree(0), 0)) == [False, True, False]

@@ -13,6 +13,7 @@ from bench.errors import MediaError
 from bench.method import FitContext, Method, Scores
 from bench.tasks import Classification
 from bench.types import (
+    AudioSpec,
     Clip,
     Dataset,
     DatasetInfo,
@@ -22,7 +23,9 @@ from bench.types import (
     OpenedClip,
     Sampling,
     SplitRequest,
+    VideoSpec,
 )
+from tests.inputs import make_opened
 
 if TYPE_CHECKING:
     from bench.rng import RngTree
@@ -52,12 +55,12 @@ class NumberClips:
         time.sleep(self.pause)
         clip = self.clips[index]
         purpose = ("augmentation", epoch, clip.key) if sampling.training else ("fixed", clip.key)
-        noise = torch.randn((sampling.segments, 100, sampling.mels), generator=streams.torch(*purpose))
-        return OpenedClip(
-            video=torch.zeros((sampling.segments, sampling.frames, sampling.size, sampling.size, 3), dtype=torch.uint8),
+        noise = torch.randn((sampling.segments, 100, sampling.audio.mels), generator=streams.torch(*purpose))
+        return make_opened(
+            video=torch.zeros((sampling.segments, 1, 2, 2, 3), dtype=torch.uint8),
             audio=clip.target + noise,
             words=((),) * sampling.segments,
-            present=torch.tensor([False, True, False]),
+            present=(False, True, False),
         )
 
 
@@ -93,7 +96,7 @@ class ToyConfig(Config):
 
 
 def sampling(config: ToyConfig, training: bool) -> Sampling:
-    return Sampling(segments=2, frames=1, stride=1, size=2, mels=3, training=training)
+    return Sampling(2, VideoSpec(1, 1, 2), AudioSpec(3), training)
 
 
 def build(config: ToyConfig, card: DatasetInfo) -> Any:
@@ -112,7 +115,7 @@ def build(config: ToyConfig, card: DatasetInfo) -> Any:
             return Scores(self.layer(self.dropout(inputs.audio.mean((1, 2)))))
 
         def explain(self, inputs: Inputs) -> list[Explanation]:
-            return [Explanation(None, ())] * len(inputs.words)
+            return [Explanation(None, ())] * len(inputs)
 
     torch.manual_seed(0)
     return Linear()

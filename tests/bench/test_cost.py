@@ -4,9 +4,10 @@ import torch
 
 from bench.evaluate import measure_cost
 from bench.method import Scores
-from bench.types import Inputs, Sampling
+from bench.types import Inputs
+from tests.inputs import make_opened
 
-SAMPLING = Sampling(segments=2, frames=4, stride=1, size=8, mels=5, training=False)
+CLIP = make_opened(torch.zeros((2, 4, 8, 8, 3)), torch.zeros((2, 100, 5)), ((), ()), (False, True, False))
 
 
 class Known(torch.nn.Module):
@@ -23,7 +24,7 @@ class Known(torch.nn.Module):
 
 
 def test_parameters_and_operations_are_those_counted_by_hand():
-    found = measure_cost(Known(), SAMPLING, "cpu")
+    found = measure_cost(Known(), CLIP, "cpu")
     assert found["cost/parameters"] == 5 * 3 + 3
     layer, attention = 2 * 200 * 5 * 3, 2 * (2 * 200 * 200 * 3)
     assert found["cost/flops"] == layer + attention
@@ -34,5 +35,5 @@ def test_counting_leaves_the_random_generator_alone():
     torch.manual_seed(1)
     expected = torch.rand(3)
     torch.manual_seed(1)
-    measure_cost(model, SAMPLING, "cpu")
+    measure_cost(model, CLIP, "cpu")
     assert torch.equal(torch.rand(3), expected)

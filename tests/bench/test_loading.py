@@ -7,7 +7,8 @@ import torch
 from bench.loader import Loader
 from bench.method import FitContext
 from bench.rng import RngTree
-from bench.types import Clip, OpenedClip, Word
+from bench.types import Clip, Word
+from tests.inputs import make_opened
 from tests.toys import ToyConfig, number_clips, sampling
 
 
@@ -50,9 +51,8 @@ class ImportedPackages:
         assert open_clip
         named = {name.partition(".")[0] for name in sys.modules}
         words = (tuple(Word(name, 0.0, 0.0) for name in sorted(named)),)
-        return OpenedClip(
-            torch.zeros(1, 1, 1, 1, 3, dtype=torch.uint8), torch.zeros(1, 100, 1), words, torch.zeros(3) > 0
-        )
+        video, audio = torch.zeros(1, 1, 1, 1, 3, dtype=torch.uint8), torch.zeros(1, 100, 1)
+        return make_opened(video, audio, words, (False, False, False))
 
 
 @pytest.mark.slow

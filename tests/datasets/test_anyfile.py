@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from bench.errors import MediaError
-from bench.types import Sampling, Word
+from bench.types import AudioSpec, Sampling, VideoSpec, Word
 from datasets import media_file as anyfile
 from datasets.media_file import open_media_file, read_slot_frames
 from datasets.segments import compute_slots, cut_segments
 from tests.datasets.trees import brightness, write_media, write_srt
+from tests.inputs import list_present
 
-SAMPLING = Sampling(segments=4, frames=2, stride=3, size=24, mels=24, training=False)
+SAMPLING = Sampling(4, VideoSpec(2, 3, 24), AudioSpec(24), training=False)
 
 
 @pytest.mark.parametrize("seconds", [0.3, 1.0, 20.0])
@@ -24,7 +25,7 @@ def test_the_slots_are_those_that_words_are_cut_into(seconds):
 def test_a_file_is_opened_whole_with_its_words_and_leaves_nothing(tmp_path):
     path = write_media(tmp_path / "in" / "a clip ü.mp4", 2.0)
     opened = open_media_file(path, write_srt(tmp_path / "a.srt"), SAMPLING, tmp_path / "work")
-    assert opened.clip.present.tolist() == [True, True, True] and opened.clip.video.shape == (4, 2, 24, 24, 3)
+    assert list_present(opened.clip) == [True, True, True] and opened.clip.video.shape == (4, 2, 24, 24, 3)
     assert opened.seconds == pytest.approx(2, abs=0.1) and opened.slots[-1][1] == opened.seconds
     assert [path.name for path in path.parent.iterdir()] == ["a clip ü.mp4"]
     assert not list((tmp_path / "work").rglob("*.safetensors"))
@@ -48,7 +49,7 @@ def test_slot_frames_of_a_long_clip_are_those_of_the_predictor(tmp_path, monkeyp
 def test_audio_or_video_alone_is_enough(part, present, tmp_path):
     path = write_media(tmp_path / "clip.mkv", 1.0, **{part: False})
     opened = open_media_file(path, None, SAMPLING, tmp_path / "work")
-    assert opened.clip.present.tolist() == present and [p.what for p in opened.issues] == [f"no {part}"]
+    assert list_present(opened.clip) == present and [p.what for p in opened.issues] == [f"no {part}"]
     assert len(read_slot_frames(path, opened)) == (4 if present[0] else 0)
 
 

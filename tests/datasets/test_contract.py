@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from bench.rng import RngTree
-from bench.types import ClipSet, Sampling, SplitRequest
+from bench.types import AudioSpec, ClipSet, Sampling, SplitRequest, VideoSpec
 from datasets.registry import DATASETS
 from datasets.sample import ensure_sample
 from tests.conftest import lend_sample, work_here
 from tests.datasets.trees import write_tree
+from tests.inputs import list_present
 
-SAMPLING = Sampling(segments=3, frames=2, stride=3, size=24, mels=32, training=True)
+SAMPLING = Sampling(3, VideoSpec(2, 3, 24), AudioSpec(32), training=True)
 
 
 CASES = [("ekman6", "sample"), ("ekman6", "real"), ("perr", "sample"), ("iemocap", "real")]
@@ -33,7 +34,7 @@ def corpus(request, tmp_path_factory, few_drawn):
         patch.setattr("datasets.splits.ensure_sample", partial(ensure_sample, clips=6, training=5))
         patch.setattr("datasets.sample.CLIP_SECONDS", (2.0, 2.5))  # shorter, to be fast
         folder = None if kind == "sample" else write_tree(cache / "tree", entry.info, 5, 1, seconds=0.4)
-        return entry.load(SplitRequest(folder, cache, SAMPLING.size, SAMPLING.mels, 0))
+        return entry.load(SplitRequest(folder, cache, SAMPLING.video.size, SAMPLING.audio.mels, 0))
 
 
 def sets(corpus):
@@ -54,7 +55,7 @@ def test_every_clip_opens_in_the_requested_shape(corpus):
             sample = found.read(place, SAMPLING, RngTree(0), 0)
             assert sample.video.shape == (3, 2, 24, 24, 3) and sample.video.dtype == torch.uint8
             assert sample.audio.shape == (3, 100, 32) and sample.audio.isfinite().all()
-            assert len(sample.words) == 3 and sample.present.tolist()[:2] == [True, True]
+            assert len(sample.words) == 3 and list_present(sample)[:2] == [True, True]
             assert clip.key.partition("/")[0] == corpus.info.classes[clip.target] and clip.sources.video is None
 
 

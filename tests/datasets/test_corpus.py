@@ -69,7 +69,7 @@ def test_one_unusual_file_of_each_kind_does_not_stop_a_run(tree, tmp_path):
 
 def test_a_clip_set_holds_no_truth_and_no_test_clip(tree, tmp_path):
     corpus = load(tree, tmp_path)
-    assert {field.name for field in fields(corpus.train)} == {"clips", "paths"}
+    assert {field.name for field in fields(corpus.train)} == {"clips", "paths", "features"}
     assert all(clip.split == "train" for clip in (*corpus.train.clips, *corpus.val.clips))
 
 

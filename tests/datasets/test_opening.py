@@ -7,13 +7,14 @@ import pytest
 import torch
 
 from bench.rng import RngTree
-from bench.types import Clip, ClipSources, Sampling
+from bench.types import AudioSpec, Clip, ClipSources, Sampling, VideoSpec
 from datasets.decode.audio import SILENCE_LEVEL
 from datasets.prepare import PrepareSpec, prepare_clips
 from datasets.prepared_clips import ClipCache, PreparedClipSet
 from tests.datasets.trees import brightness, write_frames, write_mp3, write_srt
+from tests.inputs import list_present
 
-FIXED = Sampling(segments=3, frames=2, stride=3, size=16, mels=24, training=False)
+FIXED = Sampling(3, VideoSpec(2, 3, 16), AudioSpec(24), training=False)
 RANDOM = replace(FIXED, training=True)
 
 
@@ -47,22 +48,22 @@ def test_segments_show_and_sound_their_moments(clips):
     level = sample.audio.mean((1, 2))
     assert level[2] > level[0] + 3  # silent before the middle of the clip
     assert [[word.text for word in slot] for slot in sample.words] == [["what"], ["joy"], []]
-    assert sample.present.tolist() == [True, True, True]
+    assert list_present(sample) == [True, True, True]
 
 
 def test_an_absent_modality_is_zeros_and_flagged(clips):
     mute, blind = clips.read(1, FIXED, RngTree(0), 0), clips.read(2, FIXED, RngTree(0), 0)
-    assert mute.present.tolist() == [True, False, False] and not mute.audio.any() and mute.video.any()
-    assert blind.present.tolist() == [False, True, False] and not blind.video.any() and blind.audio.any()
+    assert list_present(mute) == [True, False, False] and not mute.audio.any() and mute.video.any()
+    assert list_present(blind) == [False, True, False] and not blind.video.any() and blind.audio.any()
 
 
 @pytest.mark.parametrize("sampling", [FIXED, RANDOM], ids=["fixed", "random"])
 def test_a_modality_that_is_left_out_is_absent_and_moves_nothing_of_the_other(clips, sampling):
     whole = clips.read(0, sampling, RngTree(0), 0)
-    heard = clips.read(0, replace(sampling, modalities=("audio", "words")), RngTree(0), 0)
-    seen = clips.read(0, replace(sampling, modalities=("video", "words")), RngTree(0), 0)
-    assert heard.present.tolist() == [False, True, True] and not heard.video.any()
-    assert seen.present.tolist() == [True, False, True] and not seen.audio.any()
+    heard = clips.read(0, replace(sampling, reads=("audio", "text")), RngTree(0), 0)
+    seen = clips.read(0, replace(sampling, reads=("video", "text")), RngTree(0), 0)
+    assert list_present(heard) == [False, True, True] and not heard.video.any()
+    assert list_present(seen) == [True, False, True] and not seen.audio.any()
     assert torch.equal(heard.audio, whole.audio) and torch.equal(seen.video, whole.video)
 
 
@@ -98,7 +99,7 @@ def test_training_masks_bands_of_the_audio_and_sometimes_flips_the_frames(clips,
     sided = PreparedClipSet((clip,), (item.path,))
     bright_right = []
     for epoch in range(30):
-        video = sided.read(0, replace(RANDOM, size=14), RngTree(1), epoch).video.float()
+        video = sided.read(0, replace(RANDOM, video=replace(RANDOM.video, size=14)), RngTree(1), epoch).video.float()
         assert torch.equal(video[0], video[1])  # one crop and flip for a whole clip
         bright_right.append(bool(video[0, 0, :, -1].mean() > video[0, 0, :, 0].mean()))
     assert 5 < sum(bright_right) < 25

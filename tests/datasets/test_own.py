@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from bench.errors import BenchError, DataError
 from bench.rng import RngTree
-from bench.types import Sampling, SplitRequest
+from bench.types import AudioSpec, Sampling, SplitRequest, VideoSpec
 from datasets.catalog.ekman6 import INFO
 from datasets.index import read_listed_clips
 from datasets.registry import make_dataset, make_manifest_source
@@ -195,7 +195,7 @@ def test_both_layouts_a_folder_and_a_manifest_of_the_same_clips_give_the_same_sa
             split = "train" if number < 6 else "test"
             rows.append(f"c{number},{name},{split},video/{name}/c{number}.avi,srt/{name}/c{number}.srt")
     manifest = write(tree / "manifest.csv", "clip,label,split,video,transcript", *rows)
-    sampling = Sampling(2, 2, 2, 16, 24, training=True)
+    sampling = Sampling(2, VideoSpec(2, 2, 16), AudioSpec(24), training=True)
     values = {}
     for name, path in (("tree", tree), ("folder", plain), ("manifest", manifest)):
         corpus = make_dataset(make_manifest_source(path, KNOWN)).load(SplitRequest(None, tmp_path / name, 16, 24, 0))

@@ -9,7 +9,7 @@ import pytest
 
 from bench.errors import StoreError
 from bench.processes import run_each
-from bench.types import Clip, ClipSources, Sampling
+from bench.types import AudioSpec, Clip, ClipSources, Sampling, VideoSpec
 from datasets.catalog.ekman6 import INFO
 from datasets.decode.audio import SILENCE_LEVEL
 from datasets.index import index_tree
@@ -17,6 +17,7 @@ from datasets.prepare import PrepareSpec, prepare_clips, read_clip_facts
 from datasets.prepared_clips import open_clip
 from tests.datasets.crash import crash_or_name
 from tests.datasets.trees import brightness, write_frames, write_media, write_mp3, write_srt, write_tree
+from tests.inputs import list_present
 
 FORM = PrepareSpec.for_size(16, 24)
 
@@ -174,7 +175,7 @@ def test_a_clip_is_as_long_as_the_longer_of_its_video_and_its_audio(tmp_path, pi
     assert f"video {picture:.1f} s, audio {sound:.1f} s" in found.issues[0].why
     facts = read_clip_facts(found.path)
     assert abs(facts["frames"] / 30 - 3.0) < 0.2 and [row[0] for row in facts["words"]] == ["early", "late"]
-    sampling = Sampling(segments=3, frames=2, stride=3, size=16, mels=24, training=False)
+    sampling = Sampling(3, VideoSpec(2, 3, 16), AudioSpec(24), training=False)
     sample = open_clip(found.path, sampling, None)
     shown, heard = sample.video.float().mean((2, 3, 4))[2], sample.audio[2]
     if picture < sound:
@@ -199,8 +200,8 @@ def test_words_outside_the_clip_are_dropped_and_counted(tmp_path):
     assert [row[0] for row in read_clip_facts(found.path)["words"]] == ["one"]
     write_srt(words, "late words", 2.0, 3.0)
     (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)
-    sampling = Sampling(segments=3, frames=2, stride=3, size=16, mels=24, training=False)
-    assert open_clip(found.path, sampling, None).present.tolist() == [True, False, False]
+    sampling = Sampling(3, VideoSpec(2, 3, 16), AudioSpec(24), training=False)
+    assert list_present(open_clip(found.path, sampling, None)) == [True, False, False]
 
 
 def test_temporary_files_of_killed_processes_are_removed_by_the_next_one_that_prepares(tmp_path):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.types import Sampling, Word
+from bench.types import AudioSpec, Sampling, VideoSpec, Word
 from datasets.segments import MISSING_FRAME, compute_slots, cut_segments
 
-FOUR = Sampling(segments=4, frames=5, stride=2, size=8, mels=16, training=False)
+FOUR = Sampling(4, VideoSpec(5, 2, 8), AudioSpec(16), training=False)
 
 
 def test_without_a_generator_a_segment_is_in_the_middle_of_its_slot():

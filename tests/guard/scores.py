@@ -222,9 +222,9 @@ def prepare(arms: list[str], results: Path) -> None:
     for arm in arms:
         request = make_request(arm, 0)
         sampling = request.method.sampling(request.config, False)
-        if (sampling.size, sampling.mels) not in sizes:
-            sizes.add((sampling.size, sampling.mels))
-            say(f"{PART}: the sample in {sampling.size} pixels and {sampling.mels} mel bins ...")
+        if (sampling.video.size, sampling.audio.mels) not in sizes:
+            sizes.add((sampling.video.size, sampling.audio.mels))
+            say(f"{PART}: the sample in {sampling.video.size} pixels and {sampling.audio.mels} mel bins ...")
             load_splits(request, environment)
 
 

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import torch
 
@@ -16,7 +14,8 @@ from methods.mbt.layers import (
     scale_pixels,
     sinusoidal_positions,
 )
-from methods.mbt.model import Mbt, VisibleTokens
+from methods.mbt.model import Mbt, VisibleTokens, stack_present
+from tests.inputs import with_streams
 from tests.methods.toys import TINY, one_clip, toy_batch
 
 BOTH, NO_SOUND, NO_PICTURE = (True, True), (True, False), (False, True)
@@ -33,7 +32,7 @@ def encode(mbt, inputs, **options):
 
 def disturbed(inputs, video=False, audio=False):
     """Return the clips with the content of a modality replaced; `present` is unchanged."""
-    return replace(
+    return with_streams(
         inputs,
         video=255 - inputs.video if video else inputs.video,
         audio=inputs.audio * -3 + 5 if audio else inputs.audio,
@@ -63,7 +62,7 @@ def test_features_attention_and_scores_have_the_documented_shapes():
     assert encoded.video.shape == (3, 2, 4, 16) and encoded.audio.shape == (3, 2, 12, 16)
     assert encoded.video_class.shape == encoded.audio_class.shape == (3, 2, 16)
     assert encoded.video_attention.shape == (3, 2, 4) and encoded.audio_attention.shape == (3, 2, 12)
-    video, audio = mbt.score_classes(encoded.video_class, encoded.audio_class, inputs.present)
+    video, audio = mbt.score_classes(encoded.video_class, encoded.audio_class, stack_present(inputs))
     assert video.shape == audio.shape == (3, 2, 3)
     assert encode(mbt, inputs).video_attention is None
 
@@ -125,7 +124,7 @@ def test_hidden_tokens_are_neither_returned_nor_read():
     video, audio = inputs.video.clone(), inputs.audio.clone()
     video[..., 8:, 8:, :] = 0
     audio[:, :, 80:96, 16:] = 0
-    again = encode(mbt, replace(inputs, video=video, audio=audio), visible=visible)
+    again = encode(mbt, with_streams(inputs, video=video, audio=audio), visible=visible)
     torch.testing.assert_close(again.video_class, shown.video_class, rtol=0, atol=0)
     torch.testing.assert_close(again.audio_class, shown.audio_class, rtol=0, atol=0)
 
@@ -156,7 +155,7 @@ def test_the_content_of_a_missing_modality_has_no_effect(present, missing):
     for name in ("video", "audio", "video_class", "audio_class"):
         torch.testing.assert_close(getattr(after, name)[1], getattr(before, name)[1], rtol=0, atol=0)
     assert getattr(before, f"{missing}_class")[1].abs().max() == 0
-    scores = mbt.score_classes(before.video_class, before.audio_class, inputs.present)
+    scores = mbt.score_classes(before.video_class, before.audio_class, stack_present(inputs))
     assert scores[("video", "audio").index(missing)][1].abs().max() == 0  # without the head's bias too
     other = scores[("audio", "video").index(missing)]
     assert other[1].abs().max() > 0

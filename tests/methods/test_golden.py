@@ -20,7 +20,6 @@ from einops import rearrange
 from torch import Tensor
 
 from bench.rng import RngTree
-from bench.types import Inputs
 from datasets.registry import DATASETS
 from methods.mart.config import ReleasedConfig
 from methods.mart_released import (
@@ -30,9 +29,10 @@ from methods.mart_released import (
     load_released_weights,
     recovery_loss,
 )
-from methods.mbt.model import Mbt
+from methods.mbt.model import Mbt, stack_present
 from methods.mbt.pretrained import load_pretrained
 from methods.mbt.supervised import MbtPredictor
+from tests.inputs import make_inputs
 
 GOLDEN = Path(os.environ.get("MART_GOLDEN") or Path(__file__).parents[3] / "shared" / "golden")
 NAMES = (
@@ -93,11 +93,10 @@ def compute(objective: ReleasedObjective, given: dict[str, Any]) -> dict[str, Te
     text = torch.randn((segments, words, 768), generator=generator(f"{tag}/text"))[None]
     mbt = objective.predictor.mbt
     mbt.scale_audio = lambda sound: sound  # the golden audio is already scaled
-    inputs = Inputs(
+    inputs = make_inputs(
         video=rearrange(visual, "b s c t h w -> b s t h w c").to(torch.uint8),
         audio=rearrange(audio, "b (s f) m -> b s f m", s=segments),
         words=(((),) * segments,),
-        present=torch.ones(1, 3, dtype=torch.bool),
     )
     seen: dict[str, Tensor] = {}
     hooks = [
@@ -111,7 +110,7 @@ def compute(objective: ReleasedObjective, given: dict[str, Any]) -> dict[str, Te
         hook.remove()
     tuned = mbt.encode(tokens)
     assert encoded.video_attention is not None
-    present, here = inputs.present, torch.ones(1, segments, words, dtype=torch.bool)
+    present, here = stack_present(inputs), torch.ones(1, segments, words, dtype=torch.bool)
     pretrain = mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), present)
     finetune = mbt.score_classes(tuned.video_class.mean(1), tuned.audio_class.mean(1), present)
     of_segments = mbt.score_classes(tuned.video_class, tuned.audio_class, present)

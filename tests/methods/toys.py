@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from bench.loader import collate
+from bench.loader import collate, slice_batch
 from bench.method import FitContext
 from bench.rng import RngTree
 from bench.types import Batch, Clip, DatasetInfo, Inputs, OpenedClip, Sampling
 from methods.mbt.config import MbtConfig, make_sampling
 from tests.conftest import Quiet
+from tests.inputs import make_opened
 from tests.toys import CARD
 
 TINY = MbtConfig(
@@ -51,18 +52,18 @@ class ToyClips:
         clip, s = self.clips[index], sampling
         purpose = ("augmentation", epoch, clip.key) if s.training else ("fixed", clip.key)
         draws = streams.torch(*purpose)
-        picture = torch.randint(0, 120, (s.segments, s.frames, s.size, s.size, 3), generator=draws)
-        picture += (torch.arange(s.frames) * s.stride).view(-1, 1, 1, 1)
+        picture = torch.randint(0, 120, (s.segments, s.video.frames, s.video.size, s.video.size, 3), generator=draws)
+        picture += (torch.arange(s.video.frames) * s.video.stride).view(-1, 1, 1, 1)
         picture[..., clip.target] += 60
-        sound = torch.randn((s.segments, 100, s.mels), generator=draws) - 7
-        band = s.mels // 3
+        sound = torch.randn((s.segments, 100, s.audio.mels), generator=draws) - 7
+        band = s.audio.mels // 3
         sound[..., clip.target * band : (clip.target + 1) * band] += 2
-        video, audio = self.video and "video" in s.modalities, self.audio and "audio" in s.modalities
-        return OpenedClip(
+        video, audio = self.video and "video" in s.reads, self.audio and "audio" in s.reads
+        return make_opened(
             video=picture.to(torch.uint8) * video,
             audio=sound * audio,
             words=((),) * s.segments,
-            present=torch.tensor([video, audio, False]),
+            present=(video, audio, False),
         )
 
 
@@ -91,8 +92,7 @@ def toy_batch(
 
 def one_clip(inputs: Inputs, index: int) -> Inputs:
     """Return the inputs of the clip at `index` as a batch of one."""
-    row = slice(index, index + 1)
-    return Inputs(inputs.video[row], inputs.audio[row], inputs.words[row], inputs.present[row])
+    return slice_batch(inputs, index, index + 1)
 
 
 def run_fit(method: Any, config: Any, folder: Path, seed: int = 0, **given: Any) -> tuple[torch.Tensor, Quiet]:

@@ -24,7 +24,7 @@ from torchaudio.compliance.kaldi import fbank
 from bench.loader import Loader
 from bench.method import FitContext
 from bench.rng import RngTree
-from bench.types import Clip, ClipSources, OpenedClip, Sampling
+from bench.types import AudioSpec, Clip, ClipSources, OpenedClip, Sampling, VideoSpec
 from datasets import prepared_clips as opening
 from datasets.catalog.ekman6 import INFO
 from datasets.prepare import PrepareSpec, prepare_clips
@@ -37,7 +37,7 @@ from tests.datasets.trees import write_srt
 
 SHARED = Path(os.environ.get("BENCH_SHARED", Path(__file__).resolve().parents[3] / "shared" / "data"))
 SECONDS, LINES, CLIPS = 60, 240, 4
-PAPER = Sampling(segments=12, frames=16, stride=1, size=112, mels=128, training=True)
+PAPER = Sampling(12, VideoSpec(16, 1, 112), AudioSpec(128), training=True)
 QUICK = replace(PAPER, size=24, mels=64)
 TURNS, READS, WARM, BATCH = 12, 240, 80, 4  # samples per way; per loader, for its warm-up, and per batch
 
@@ -91,10 +91,12 @@ def read_as_authors(files: ClipSources, sampling: Sampling, rng: np.random.Gener
         resampler = av.AudioResampler("flt", "mono", 16000)
         parts = [out.to_ndarray()[0] for frame in container.decode(audio=0) for out in resampler.resample(frame)]
     wave = torch.from_numpy(np.concatenate(parts))[None]
-    energies = fbank(wave - wave.mean(), htk_compat=True, window_type="hanning", num_mel_bins=sampling.mels, dither=0.0)
+    energies = fbank(
+        wave - wave.mean(), htk_compat=True, window_type="hanning", num_mel_bins=sampling.audio.mels, dither=0.0
+    )
     segments = cut_segments(SECONDS * 30, len(energies), words, sampling, rng)
-    size, short, corner = sampling.size, round(sampling.size * 8 / 7), rng.random(2)
-    video = np.zeros((sampling.segments, sampling.frames, size, size, 3), dtype=np.uint8)
+    size, short, corner = sampling.video.size, round(sampling.video.size * 8 / 7), rng.random(2)
+    video = np.zeros((sampling.segments, sampling.video.frames, size, size, 3), dtype=np.uint8)
     for s, segment in enumerate(segments):
         for t, place in enumerate(segment.frames):
             with Image.open(files.frames / f"{place + 1:06d}.jpg") as picture:
@@ -165,7 +167,10 @@ def main() -> None:
         clips = tuple(Clip(f"joy/c{n}", 0, "train", f"c{n}", file) for n, file in enumerate(trees))
         for label, sampling in (("paper", PAPER), ("quick", QUICK)):
             done = prepare_clips(
-                clips, PrepareSpec.for_size(sampling.size, sampling.mels), folder / "JPEG tree and mp3", lambda *_: None
+                clips,
+                PrepareSpec.for_size(sampling.video.size, sampling.audio.mels),
+                folder / "JPEG tree and mp3",
+                lambda *_: None,
             )
             paths = tuple(item.path for item in done if item.path is not None)
             measure_reading(PreparedClipSet(clips, paths), trees, sampling, label)

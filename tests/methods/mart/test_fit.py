@@ -117,13 +117,12 @@ def test_it_learns_toy_clips_and_their_cues_pass_verification(tmp_path: Path, qu
 
 def test_words_do_not_change_a_prediction(tmp_path: Path, quiet: Quiet) -> None:
     """Check that prediction uses video and audio only."""
-    from dataclasses import replace
-
+    from tests.inputs import with_streams
     from tests.methods.mart.toys import spoken_batch
 
     predictor = trained(SMALL, tmp_path, quiet)
     inputs = spoken_batch().inputs
-    silent = replace(inputs, words=(((),) * 3,) * 6)
+    silent = with_streams(inputs, text=(((),) * 3,) * 6)
     assert torch.equal(predictor(inputs).output, predictor(silent).output)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import pytest
 import torch
@@ -25,6 +24,7 @@ from methods.mart.masking import (
     hide_ranked,
 )
 from methods.mbt.model import VisibleTokens
+from tests.inputs import with_streams
 from tests.methods.mart.toys import SMALL, objective, spoken_batch
 
 
@@ -118,7 +118,7 @@ def test_hidden_content_does_not_reach_the_second_pass_and_hints_do() -> None:
         video = batch.inputs.video.clone()
         frames = slice(0, 2) if reaches else slice(2, 4)  # token 0: first, top left; token 7: last, bottom right
         video[:, :, frames, area, area] = 255
-        after = mbt.encode(mbt.embed(replace(batch.inputs, video=video)), visible)
+        after = mbt.encode(mbt.embed(with_streams(batch.inputs, video=video)), visible)
         changed = not torch.equal(before.video_class, after.video_class)
         assert changed is reaches
         assert torch.equal(before.audio, after.audio) is not reaches  # through the bottleneck

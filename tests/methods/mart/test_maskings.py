@@ -10,6 +10,7 @@ import torch
 from bench.types import Explanation
 from methods.mart.config import MartConfig
 from methods.mart.masking import MASK_STRATEGIES, count_hidden_tokens, count_revealed_tokens
+from tests.inputs import without
 from tests.methods.mart.toys import SMALL, objective, spoken_batch
 
 
@@ -53,9 +54,7 @@ def test_the_stored_content_is_the_input_of_the_model() -> None:
 
 def test_a_missing_modality_has_no_mask() -> None:
     batch = spoken_batch(progress=1.0)
-    present = batch.inputs.present.clone()
-    present[0, 0] = False
-    one = objective().explain(replace(batch, inputs=replace(batch.inputs, present=present)))[0]
+    one = objective().explain(replace(batch, inputs=without(batch.inputs, "video", clip=0)))[0]
     assert set(one.masks) == {"audio"} and one.recovered is not None
 
 

@@ -17,6 +17,7 @@ from methods.mart.pretraining import MartPredictor, measure_cue_coverage
 from methods.mart.verification import verify_cues
 from methods.mbt.config import MbtConfig
 from methods.mbt.model import Mbt
+from tests.inputs import with_streams, without
 from tests.methods.mart.toys import CARD, SMALL, hand_made_cues, objective, one_clip, spoken_batch
 
 CLS = {"cls_video", "cls_audio"}
@@ -64,7 +65,7 @@ def test_a_batch_is_its_clips_one_by_one(mask: str) -> None:
     words = list(batch.inputs.words)
     words[1] = ((), (), ())  # a clip without cues
     words[2] = tuple(slot * 3 for slot in words[2])  # and one with many
-    batch = replace(batch, inputs=replace(batch.inputs, words=tuple(words)))
+    batch = replace(batch, inputs=with_streams(batch.inputs, text=tuple(words)))
     whole = model(batch)
     for index in range(len(batch.keys)):
         alone = model(one_clip(batch, index))
@@ -85,10 +86,8 @@ def test_a_clip_without_cues_has_no_cue_losses_and_is_still_masked() -> None:
 
 def test_a_missing_modality_adds_nothing() -> None:
     batch = spoken_batch()
-    present = batch.inputs.present.clone()
-    present[0] = torch.tensor([False, True, True])
     model = objective(SMALL.override({"verify": "none"}))
-    terms = model(replace(batch, inputs=replace(batch.inputs, present=present))).terms
+    terms = model(replace(batch, inputs=without(batch.inputs, "video", clip=0))).terms
     for name in ("cls_video", "cue_video", "patch_video", "tacl_video", "tacl_audio"):
         assert terms[name][0] == 0 and terms[name][1] != 0, name
     assert terms["cls_audio"][0] != 0
@@ -151,11 +150,8 @@ def test_alignment_is_the_mean_cosine_and_nan_without_cues_or_modality() -> None
 
 def test_notes_of_a_missing_modality_are_nan() -> None:
     batch = spoken_batch()
-    present = batch.inputs.present.clone()
-    present[0, 1] = False
-    notes = objective(SMALL.override({"verify": "none"}))(
-        replace(batch, inputs=replace(batch.inputs, present=present))
-    ).notes
+    absent = replace(batch, inputs=without(batch.inputs, "audio", clip=0))
+    notes = objective(SMALL.override({"verify": "none"}))(absent).notes
     for name in ("alignment_audio", "spread_audio", "hidden_audio", "sound_share"):
         assert notes[name].isnan().tolist() == [True] + [False] * 5, name
     assert not notes["alignment_video"].isnan().any()
@@ -173,7 +169,7 @@ def test_the_encoders_start_as_mbts_do() -> None:
 def test_verdicts_have_the_words_of_the_transcript_with_times_and_nested_levels() -> None:
     model, batch = objective(), spoken_batch()
     words = ((Word("Good", 0.1, 0.3), Word("morning!", 0.4, 0.6)), (Word("grief", 1.5, 1.8),), ())
-    batch = replace(batch, inputs=replace(batch.inputs, words=(words, *batch.inputs.words[1:])))
+    batch = replace(batch, inputs=with_streams(batch.inputs, text=(words, *batch.inputs.words[1:])))
     explanations = model.predictor.explain(batch.inputs)
     assert [(v.text, v.start) for v in explanations[0].verdicts] == [("good morning", 0.1), ("grief", 1.5)]
     assert explanations[0].curve is not None and explanations[0].curve.shape == (3, 3)

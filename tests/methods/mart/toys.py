@@ -9,7 +9,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from bench.loader import collate
+from bench.loader import collate, slice_batch
 from bench.rng import RngTree
 from bench.tasks import Classification
 from bench.types import Batch, Clip, ClipSources, DatasetInfo, Inputs, OpenedClip, Sampling, Word
@@ -17,6 +17,7 @@ from methods.mart.config import MART, MartConfig
 from methods.mart.pretraining import MartObjective, MartPredictor
 from methods.mart.verification import CueBatch
 from methods.mbt.model import Mbt
+from tests.inputs import make_inputs, make_opened
 
 CARD = DatasetInfo(
     name="toy",
@@ -27,6 +28,7 @@ CARD = DatasetInfo(
     licence="none",
     cite="",
     obtain="",
+    features={"toy": 3},
 )
 WORDS = (("grief", "misery"), ("terror", "panic"), ("joy", "delight"))  # by class
 
@@ -67,15 +69,15 @@ class SpokenClips:
         clip, segments = self.clips[index], sampling.segments
         purpose = ("augmentation", epoch, clip.key) if sampling.training else ("fixed", clip.key)
         generator = streams.torch(*purpose)
-        shape = (segments, sampling.frames, sampling.size, sampling.size, 3)
+        shape = (segments, sampling.video.frames, sampling.video.size, sampling.video.size, 3)
         video = 20 + 80 * clip.target + torch.randint(0, 40, shape, generator=generator)
-        audio = -8 + 2 * clip.target + torch.randn((segments, 100, sampling.mels), generator=generator)
-        return OpenedClip(
-            video=video.to(torch.uint8),
-            audio=audio,
-            words=tuple(self._slot(clip.target, s) for s in range(segments)),
-            present=torch.tensor([True, True, self.speaks]),
-        )
+        audio = -8 + 2 * clip.target + torch.randn((segments, 100, sampling.audio.mels), generator=generator)
+        words = tuple(self._slot(clip.target, s) for s in range(segments))
+        opened = make_opened(video.to(torch.uint8), audio, words, (True, True, self.speaks))
+        if not sampling.reads_stream("features/toy"):
+            return opened
+        array = clip.target + torch.randn((2 + index % 3, 3), generator=generator)
+        return OpenedClip({**opened.streams, "features/toy": array}, {**opened.present, "features/toy": True})
 
     def _slot(self, label: int, segment: int) -> tuple[Word, ...]:
         if not self.speaks:
@@ -107,13 +109,13 @@ def spoken_batch(config: MartConfig = SMALL, progress: float = 0.5, speaks: bool
 def spoken_inputs(words: tuple[tuple[Word, ...], ...]) -> Inputs:
     """Make the inputs of one clip with the given words per slot."""
     video, audio = torch.zeros((1, len(words), 1, 8, 8, 3), dtype=torch.uint8), torch.zeros((1, len(words), 100, 32))
-    return Inputs(video, audio, (words,), torch.ones((1, 3), dtype=torch.bool))
+    return make_inputs(video, audio, (words,))
 
 
 def one_clip(batch: Batch, index: int) -> Batch:
     """Return the batch of a single clip of a batch."""
     own = slice(index, index + 1)
-    inputs = Inputs(*(getattr(batch.inputs, name)[own] for name in ("video", "audio", "words", "present")))
+    inputs = slice_batch(batch.inputs, index, index + 1)
     return replace(batch, inputs=inputs, target=batch.target[own], keys=batch.keys[own])
 
 

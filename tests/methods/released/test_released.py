@@ -25,6 +25,7 @@ from methods.mart_released import (
 from methods.mbt.config import MbtConfig
 from methods.mbt.model import Mbt
 from methods.mbt.supervised import MbtPredictor
+from tests.inputs import with_streams, without
 from tests.methods.mart.toys import CARD, SMALL, bert_folder, one_clip, spoken_batch, spoken_clips
 from tests.methods.toys import run_fit
 
@@ -55,7 +56,7 @@ def varied() -> Batch:
     batch = spoken_batch()
     words = list(batch.inputs.words)
     words[1], words[2] = ((), (), ()), tuple(slot * 3 for slot in words[2])
-    return replace(batch, inputs=replace(batch.inputs, words=tuple(words)))
+    return replace(batch, inputs=with_streams(batch.inputs, text=tuple(words)))
 
 
 def test_a_batch_is_its_clips_one_by_one() -> None:
@@ -70,9 +71,7 @@ def test_a_batch_is_its_clips_one_by_one() -> None:
 
 def test_what_is_absent_adds_nothing() -> None:
     batch = varied()
-    present = batch.inputs.present.clone()
-    present[0, 0] = False
-    terms = make()(replace(batch, inputs=replace(batch.inputs, present=present))).terms
+    terms = make()(replace(batch, inputs=without(batch.inputs, "video", clip=0))).terms
     for name in ("cls_video", "cue_video", "tacl", "patch_video"):
         assert terms[name][0] == 0, name
     for name in ("cue_video", "cue_audio", "tacl"):

@@ -14,7 +14,7 @@ from rich.console import Console
 from bench.config import Config
 from bench.method import ConfigParts, Measure, Method, NoteTable
 from bench.mlflow import MlflowStore
-from bench.types import Sampling
+from bench.types import AudioSpec, Sampling, VideoSpec
 from methods import METHODS, VARIANTS, Variant
 from reports.terminal import render_records
 from reports.types import Table
@@ -40,7 +40,7 @@ def never(*_: Any) -> Any:
 
 
 def sample(config: Config, training: bool) -> Sampling:
-    return Sampling(1, 1, 1, 8, 16, training)
+    return Sampling(1, VideoSpec(1, 1, 8), AudioSpec(16), training=training)
 
 
 def describe_crops(config: Mapping[str, Any]) -> Mapping[str, ConfigParts]:
