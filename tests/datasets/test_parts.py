@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from bench.errors import DataError
@@ -80,6 +82,21 @@ def test_a_cell_that_is_no_time_is_an_error_that_names_row_column_and_value(tmp_
     with pytest.raises(DataError, match=rf"m\.csv:3: column '{column}' is .*, not a time; write seconds") as error:
         index_rows(tmp_path, "joy,b.mp4,,", f"rage,a.mp4,{cells}")
     assert text.strip('"') in str(error.value) and "\n" not in str(error.value)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text("0123456789:.,-e \u0663\uff11", max_size=9), min_size=2, max_size=2))
+def test_any_cells_are_a_span_or_refused(tmp_path, cells):
+    empty(tmp_path, "a.mp4", "b.mp4")
+    quoted = ",".join(f'"{cell}"' for cell in cells)
+    try:
+        index = index_rows(tmp_path, f"joy,a.mp4,{quoted}", "rage,b.mp4,,")
+    except DataError as error:
+        assert str(error).startswith("m.csv:2: column ")
+    else:
+        clip = index.available[0]
+        assert 0 <= (clip.start or 0.0) < (clip.end or np.inf) < np.inf or clip.end is None
+        assert all(set(cell) <= set("0123456789:. ") for cell in cells)
 
 
 @pytest.mark.parametrize("cells", ["5,5", "5,4.999", "1:00,59", ",0", "0,0:00", "5,5.0000001"])
@@ -275,11 +292,12 @@ def test_sixty_parts_of_a_file_read_it_twice_once_to_hash_it(tmp_path):
     path = write_numbered(tmp_path / "a.mp4", "libx264", "aac", seconds=60, key_frames=25, crf="10")
     prepare_clips([make_part(path, 0.0, 0.1)], FORM, tmp_path / "first", silent)  # imports what decoding needs
     clips = [make_part(path, float(n), n + 1.0) for n in range(60)]
-    before = count_bytes()
-    found = prepare_clips(clips, FORM, tmp_path / "out", silent)
+    before, reports = count_bytes(), []
+    found = prepare_clips(clips, FORM, tmp_path / "out", lambda *args: reports.append(args))
     read, size = count_bytes() - before, path.stat().st_size
     assert all(item.path is not None and item.row.frames == 30 for item in found)
     assert size < read < 2 * size + 300_000
+    assert [done for _, done, total in reports if total == 60] == [0, *range(1, 61), 60]
     facts = read_clip_facts(found[30].path)
     assert (facts["frames"], facts["sound"]) == (30, 100)
 
