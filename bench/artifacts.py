@@ -19,6 +19,7 @@ from bench.files import atomic_path, atomic_write, is_plain_file, parse_json, sh
 from bench.method import Method, Predictor
 from bench.metrics import Predictions
 from bench.record import Record, RunFolder, RunSpec, validate
+from bench.tasks import Classification, Regression, Task
 from bench.types import DatasetInfo, DatasetSplits, Explanation
 
 DATASET_INFO_FILE = "card.json"
@@ -30,6 +31,12 @@ CONFIG_FILE, CURVES_FILE, PREDICTIONS_FILE, WEIGHTS_FILE = (
     "weights.safetensors",
 )
 
+TASK_FIELDS: dict[type[Task], tuple[str, ...]] = {
+    Classification: ("classes", "sentiment"),
+    Regression: ("targets", "select"),
+}
+"""Kind of task -> its fields in the file of a dataset info."""
+
 EpochValues = tuple[str, int, dict[str, float]]
 """Stage, epoch and the metrics of that epoch."""
 
@@ -39,28 +46,31 @@ their file names. Explanations are read from the files in the folder."""
 
 
 def write_dataset_info(folder: Path, info: DatasetInfo) -> None:
-    """Write the dataset info into the folder of a run."""
+    """Write the dataset info into the folder of a run; the values of its task are on the top level."""
     raw = {**asdict(info), "emotions": {name: sorted(emotions) for name, emotions in info.emotions.items()}}
+    raw |= raw.pop("task")
     atomic_write(folder / DATASET_INFO_FILE, (json.dumps(raw, indent=1, sort_keys=True) + "\n").encode())
 
 
 def read_dataset_info(folder: Path) -> DatasetInfo | None:
     """Read the dataset info that a run stored; None if there is none.
 
-    Raises StoreError if the file is invalid: each value must be of its type, and each class have a sentiment of -1, 0
-    or 1.
+    Raises StoreError if the file is invalid: each value must be of its type, each class have a sentiment of -1, 0 or 1
+    (or none of them any), and each target a range.
     """
     path = folder / DATASET_INFO_FILE
     if not path.exists():
         return None
     try:
-        info = validate(DatasetInfo, parse_json(path.read_text()))
-        if not info.classes or not info.folds or len(set(info.classes)) != len(info.sentiment):
-            raise ValueError("classes, sentiment and folds do not match")
-        if not set(info.sentiment) <= {-1, 0, 1} or not set(info.emotions) <= set(info.classes):
-            raise ValueError("sentiment or emotions do not match the classes")
+        raw = parse_json(path.read_text())
+        kind: type[Task] = Regression if "targets" in raw else Classification
+        task: Task = validate(kind, {name: raw.pop(name) for name in TASK_FIELDS[kind] if name in raw})
+        task.check()
+        info = validate(DatasetInfo, {**raw, "task": task})
+        if not info.folds or not set(info.emotions) <= set(info.classes):
+            raise ValueError("folds are missing, or emotions do not match the classes")
         return info
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
         message = f"{type(error).__name__}: {ascii(reason)[1:-1]}"
         raise StoreError(f"{path} is not a valid dataset info ({message}); move it away") from None
@@ -138,15 +148,12 @@ def read_predictions(folder: Path, info: DatasetInfo) -> dict[str, Predictions]:
     try:
         with parquet.ParquetFile(path) as file:  # twice as fast as read_table on small files
             table = file.read(use_threads=False)
-        scores = np.stack([table[f"score/{name}"].to_numpy() for name in info.classes], axis=1)
+        scores = np.stack([table[f"score/{name}"].to_numpy() for name in info.task.output_names], axis=1)
         if not np.isfinite(scores).all():
             raise ValueError("a score is not finite")
         splits, keys = table["split"].to_numpy(), table["clip"].to_numpy()
         groups = table["group"].to_numpy() if "group" in table.column_names else None
-        places = compute.index_in(table["label"], value_set=array(info.classes))
-        if places.null_count:
-            raise ValueError("a label is not a class of the data set")
-        label = places.to_numpy().astype(np.int64)
+        targets = _read_targets(table, info.task)
     except (OSError, KeyError, ValueError, ArrowException) as error:
         reason = f"{type(error).__name__}: {error}"
         raise StoreError(f"{path}: not valid predictions ({reason}); restore the file or repeat the run") from None
@@ -154,22 +161,42 @@ def read_predictions(folder: Path, info: DatasetInfo) -> dict[str, Predictions]:
     for split in dict.fromkeys(splits.tolist()):
         rows = splits == split
         row_groups = tuple(groups[rows].tolist()) if groups is not None else ()
-        predictions[str(split)] = Predictions(tuple(keys[rows].tolist()), label[rows], scores[rows], row_groups)
+        predictions[str(split)] = Predictions(tuple(keys[rows].tolist()), targets[rows], scores[rows], row_groups)
     return predictions
 
 
+def _read_targets(table: Any, task: Task) -> np.ndarray:
+    """Return the (n,) classes or (n, R) numbers in a table of predictions. Raises ValueError for invalid ones."""
+    if isinstance(task, Regression):
+        targets = np.stack([table[f"target/{name}"].to_numpy() for name in task.output_names], axis=1)
+        if not np.isfinite(targets).all():
+            raise ValueError("a target is not finite")
+        return targets.astype(np.float64)
+    places = compute.index_in(table["label"], value_set=array(task.classes))
+    if places.null_count:
+        raise ValueError("a label is not a class of the data set")
+    return np.asarray(places.to_numpy().astype(np.int64))
+
+
 def _make_prediction_table(predictions: dict[str, Predictions], info: DatasetInfo) -> Any:
-    """Return a table with one row per clip: split, clip, group, label, predicted class and the score of every class."""
+    """Return a table with one row per clip: split, clip, group, target and prediction.
+
+    For classes: label, predicted class and the score of every class. For numbers: target and score of each target.
+    """
     frames = []
     for split, rows in predictions.items():
         columns: dict[str, Any] = {
             "split": split,
             "clip": list(rows.keys),
             "group": list(rows.groups),
-            "label": [info.classes[index] for index in rows.targets],
-            "predicted": [info.classes[index] for index in rows.predicted],
         }
-        columns |= {f"score/{name}": rows.scores[:, index] for index, name in enumerate(info.classes)}
+        names = info.task.output_names
+        if isinstance(info.task, Regression):
+            columns |= {f"target/{name}": rows.targets[:, index] for index, name in enumerate(names)}
+        else:
+            columns["label"] = [names[index] for index in rows.targets]
+            columns["predicted"] = [names[index] for index in rows.predicted]
+        columns |= {f"score/{name}": rows.scores[:, index] for index, name in enumerate(names)}
         frames.append(pandas.DataFrame(columns))
     return pandas.concat(frames, ignore_index=True)
 

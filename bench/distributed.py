@@ -56,13 +56,19 @@ def fit_distributed(
     """Return the predictor of `method.fit`, run in this process or, with several devices, data-parallel.
 
     Re-raises the error of a process with its traceback as a note. Raises RuntimeError if a process was killed, and
-    ConfigError if there are fewer GPUs than `devices` or the method cannot be pickled.
+    ConfigError if there are fewer GPUs than `devices`, the method cannot be pickled, or it is coupled and the devices
+    are CPU processes, for which torch has no synchronised batch norm.
     """
     if devices == 1:
         return method.fit(config, info, train, val, rng, ctx)
     if ctx.device.startswith("cuda") and torch.cuda.device_count() < devices:
         count = torch.cuda.device_count()
         raise ConfigError(f"--devices {devices}: more than the GPUs of this machine; use --devices {count} or fewer")
+    if method.coupled and not ctx.device.startswith("cuda"):
+        raise ConfigError(
+            f"--devices {devices}: the losses of method '{method.name}' depend on whole batches, and only GPUs can "
+            "synchronise batch norms; use --devices 1"
+        )
     bare = replace(ctx, tracker=cast(Tracker, None), timer=Timer())
     try:
         job = pickle.dumps((method, config, info, train, val, rng, bare))

@@ -30,7 +30,7 @@ def predict(predictor: Predictor, clips: ClipSet, sampling: Sampling, rng: RngTr
 
 
 class Validation:
-    """Callable that scores a predictor on the validation split: returns `val/acc_e`, `val/loss`, ..."""
+    """Callable that scores a predictor on the validation split: returns `val/loss` and `val/<metric>`."""
 
     def __init__(
         self,
@@ -41,12 +41,12 @@ class Validation:
         rng: RngTree,
         ctx: FitContext,
     ) -> None:
-        self._predictor, self._clips, self._info, self._ctx = predictor, clips, info, ctx
+        self._predictor, self._clips, self._task, self._ctx = predictor, clips, info.task, ctx
         self._loader = Loader(clips, sampling, rng, BATCH_SIZE, ctx, shuffle=False)
 
     def __call__(self) -> dict[str, float]:
         """Return the scores of the predictor with its current weights."""
-        scores = score(_predict_batches(self._predictor, self._clips, self._loader, self._ctx), self._info)
+        scores = score(_predict_batches(self._predictor, self._clips, self._loader, self._ctx), self._task)
         return {f"val/{name}": value for name, value in scores.items() if value is not None and name != "n"}
 
 
@@ -69,9 +69,9 @@ def _predict_batches(predictor: Predictor, clips: ClipSet, loader: Loader, ctx: 
     with torch.inference_mode(), ctx.timer("predict"):
         for loaded in _iterate_batches(loader, ctx):
             rows.append(predictor(loaded.inputs.to(torch.device(ctx.device))).output.float().cpu().numpy())
-    labels = np.asarray([clip.target for clip in clips.clips], dtype=np.int64)
+    targets = np.asarray([clip.target for clip in clips.clips])
     keys, groups = (tuple(getattr(clip, name) for clip in clips.clips) for name in ("key", "group"))
-    return Predictions(keys, labels, np.concatenate(rows), groups)
+    return Predictions(keys, targets, np.concatenate(rows), groups)
 
 
 def _iterate_batches(loader: Loader, ctx: FitContext) -> Iterator[LoadedBatch]:

@@ -109,7 +109,8 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
     """Execute one run, or return its record if it is finished; resume it from its last checkpoint if it was killed.
 
     The requests are stored next to the record, also if the record exists or the run fails. An error of the method
-    is stored as a failed record. After an out-of-memory error the fit is repeated once with half the micro-batch.
+    is stored as a failed record. After an out-of-memory error the fit is repeated once with half the micro-batch,
+    unless the method is coupled.
     Raises BenchError for mistakes of the user. KeyboardInterrupt passes through; the checkpoints stay.
     """
     fold = f", fold {request.fold}" if request.fold else ""
@@ -148,6 +149,7 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
             try:
                 record = fit(environment)
                 micro_batch = halve_micro_batch(request.config, environment.micro_batch, environment.devices)
+                micro_batch = 0 if request.method.coupled else micro_batch
                 if record.error is not None and record.error.kind == "out of memory" and micro_batch:
                     release_memory(environment.device)
                     environment.reporter.notify(
@@ -261,7 +263,8 @@ def _fit_and_record(
     """Fit, score and write all files of the run; write and return its record, also if the method fails."""
     torch.set_num_threads(environment.threads)
     view = split_view(splits, spec.protocol, spec.stage)
-    tracker = RunTracker(live_run, environment.reporter, folder, timer, view.selection_name, request.pruning_callback)
+    metric, callback = splits.info.task.primary, request.pruning_callback
+    tracker = RunTracker(live_run, environment.reporter, folder, timer, view.selection_name, callback, metric)
     ctx = FitContext(
         tracker,
         folder.checkpoints,
@@ -271,6 +274,8 @@ def _fit_and_record(
         environment.loaders,
         timer,
         spec.stop,
+        metric=metric,
+        coupled=request.method.coupled,
     )
     known: dict[str, Any] = {
         "key": spec.key,
@@ -324,6 +329,8 @@ def _fit_and_record(
         return record
     except Exception as error:  # any error of a method is stored with its traceback as a failed record
         failure = classify_failure(error)
+        if failure.kind == "out of memory" and request.method.coupled:
+            failure = replace(failure, message=f"{failure.message}; {_explain_whole_batch(request.config)}")
     known["provenance"] |= read_peak_memory(environment.device)
     record = Record(**known, scores={}, notes={}, seconds=timer.get_seconds(), error=failure)
     folder.write_record(record)
@@ -336,7 +343,7 @@ def _score_splits(
     """Score the splits of the protocol; scores of other splits are None. Raises Diverged if a score is not finite."""
     sampling = request.method.sampling(request.config, False)
     predictions = {split: predict(predictor, clips, sampling, rng, ctx) for split, clips in view.scored.items()}
-    metrics = {split: score(predicted, view.reportable.info) for split, predicted in predictions.items()}
+    metrics = {split: score(predicted, view.reportable.info.task) for split, predicted in predictions.items()}
     names = next(iter(metrics.values()))
     scores = {f"{split}/{name}": metrics.get(split, {}).get(name) for split in ("val", "test") for name in names}
     for name, value in scores.items():
@@ -378,6 +385,14 @@ def classify_failure(error: Exception) -> Failure:
     failure = Failure(kind, f"{type(error).__name__}: {first}", traceback.format_exc())
     traceback.clear_frames(error.__traceback__)  # the frames hold tensors, and a retry needs their memory
     return failure
+
+
+def _explain_whole_batch(config: Config) -> str:
+    """Return why a coupled method is not repeated with half the micro-batch, and what to do."""
+    half = getattr(config, "batch", 0) // 2
+    return "the loss of a clip depends on its whole batch, which is not divided to save memory; " + (
+        f"use a smaller one, e.g. --set batch={half}" if half else "use a smaller model"
+    )
 
 
 def halve_micro_batch(config: Config, micro_batch: int | None, devices: int = 1) -> int:

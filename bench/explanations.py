@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 from bench.errors import StoreError
 from bench.files import atomic_path, atomic_write, parse_json
+from bench.tasks import TargetValue, get_class_index, get_values
 from bench.types import Clip, DatasetSplits, Explanation, PlantedWord, SampleTruth, WordOutcome
 
 START_TOLERANCE = 0.05  # seconds between the starts of a planted word and of the same word in the transcript
@@ -49,11 +50,19 @@ def match_planted_words(truth: SampleTruth, explanation: Explanation) -> list[tu
 
 
 def choose_showcase_clips(clips: Sequence[Clip]) -> tuple[int, ...]:
-    """Select a clip of each class, up to MAX_SHOWCASE: the first with a transcript, or the first if no clip has one."""
+    """Select a clip of each class, up to MAX_SHOWCASE: the first with a transcript, or the first if no clip has one.
+
+    Clips of a regression are the lowest, the highest, and others evenly between, by their first target.
+    """
     spoken = [index for index, clip in enumerate(clips) if clip.sources.transcript is not None]
+    candidates = spoken or list(range(len(clips)))
+    if not all(isinstance(clips[index].target, int) for index in candidates):
+        ordered = sorted(candidates, key=lambda index: (get_values(clips[index].target), index))
+        count = min(MAX_SHOWCASE, len(ordered))
+        return tuple(dict.fromkeys(ordered[place * (len(ordered) - 1) // max(1, count - 1)] for place in range(count)))
     first: dict[int, int] = {}
-    for index in spoken or range(len(clips)):
-        first.setdefault(clips[index].target, index)
+    for index in candidates:
+        first.setdefault(get_class_index(clips[index].target), index)
     return tuple(first[label] for label in sorted(first)[:MAX_SHOWCASE])
 
 
@@ -97,8 +106,8 @@ class RunExplanations:
     method: str
     title: str  # of the data set
     sample: bool  # the built-in sample was used
-    classes: tuple[str, ...]
-    labels: Mapping[str, int]  # clip key -> class
+    classes: tuple[str, ...]  # or the names of the targets
+    labels: Mapping[str, TargetValue]  # clip key -> class, or numbers
     shown: tuple[str, ...]  # clips that have a separate figure
     stages: Mapping[str, Mapping[str, ClipExplanation]]  # stage -> clip key -> explanation, in the order of training
 
@@ -119,7 +128,7 @@ def write_explanations(
         "method": method,
         "title": splits.info.title,
         "sample": splits.is_sample,
-        "classes": splits.info.classes,
+        "classes": splits.info.task.output_names,
         "labels": labels,
         "shown": [splits.val.clips[index].key for index in choose_showcase_clips(splits.val.clips)],
         "stages": {
@@ -150,7 +159,8 @@ def read_explanations(folder: Path) -> RunExplanations | None:
             for stage, clips in header.pop("stages").items()
         }
         classes, shown = tuple(header.pop("classes")), tuple(header.pop("shown"))
-        return RunExplanations(**header, classes=classes, shown=shown, stages=stages)
+        labels = {key: tuple(x) if isinstance(x, list) else x for key, x in header.pop("labels").items()}
+        return RunExplanations(**header, classes=classes, labels=labels, shown=shown, stages=stages)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, SafetensorError) as error:
         reason, path = f"{type(error).__name__}: {error}", folder / EXPLANATIONS_FILE
         raise StoreError(f"{path} cannot be read ({reason}); restore the file or repeat the run") from None
@@ -217,6 +227,10 @@ def add_title(figure: Figure, what: str, explained: RunExplanations) -> Text:
 
 
 def format_clip_name(explained: RunExplanations, key: str) -> str:
-    """Return the name of a clip with its class, as figures print it."""
-    name = explained.classes[explained.labels[key]]
+    """Return the name of a clip with its class or its numbers, as figures print it."""
+    target = explained.labels[key]
+    if isinstance(target, tuple):
+        values = (f"{name} {value:.2f}" for name, value in zip(explained.classes, target, strict=True))
+        return f"{key}, {', '.join(values)}"
+    name = explained.classes[target]
     return f"{key.removeprefix(f'{name}/')}, labelled {name}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench.method import FitContext, Replica
 from bench.processes import exit_with_parent
 from bench.rng import RngTree
+from bench.tasks import TargetValue
 from bench.types import ClipSet, Inputs, OpenedClip, Sampling
 
 
@@ -31,6 +33,11 @@ def slice_batch(inputs: Inputs, start: int, stop: int) -> Inputs:
     )
 
 
+def make_target_tensor(targets: Sequence[TargetValue]) -> torch.Tensor:
+    """Return the targets of B clips as a (B,) int64 tensor of classes, or a (B, R) float32 tensor of numbers."""
+    return torch.tensor(targets, dtype=torch.int64 if isinstance(targets[0], int) else torch.float32)
+
+
 @dataclass(frozen=True)
 class LoadedBatch:
     """A batch of the loader: indices of its clips in the clip set, and their inputs."""
@@ -42,14 +49,16 @@ class LoadedBatch:
 class Loader:
     """Loader of a clip set's batches. The values do not depend on the number of loader processes.
 
-    With `shuffle`, for training, each rank of a data-parallel fit only opens its shard of each batch.
+    With `shuffle`, for training, each rank of a data-parallel fit only opens its shard of each batch. For a coupled
+    method a last batch of one clip, too few for a batch norm, joins the batch before it.
     """
 
     def __init__(
         self, clips: ClipSet, sampling: Sampling, rng: RngTree, batch: int, ctx: FitContext, shuffle: bool
     ) -> None:
         replica = ctx.replica if shuffle else Replica()
-        self._sampler = _EpochBatchSampler(len(clips.clips), batch, rng if shuffle else None, replica)
+        ends = _find_batch_ends(len(clips.clips), batch, join=shuffle and ctx.coupled)
+        self._sampler = _EpochBatchSampler(ends, rng if shuffle else None, replica)
         self._loader = DataLoader(
             _ClipDataset(clips, sampling, rng),
             batch_sampler=self._sampler,
@@ -65,9 +74,9 @@ class Loader:
         """Return the number of batches per epoch."""
         return len(self._sampler)
 
-    def count_clips(self, step: int) -> int:
-        """Return the number of clips in the batch of a step, over all devices."""
-        return min(self._sampler.batch, self._sampler.clips - step * self._sampler.batch)
+    def count_clips(self, index: int) -> int:
+        """Return the number of clips in a batch of each epoch, over all devices."""
+        return self._sampler.ends[index] - (self._sampler.ends[index - 1] if index else 0)
 
     def iterate_epoch(self, epoch: int) -> Iterator[LoadedBatch]:
         """Iterate over the batches of an epoch; order, crops and flips depend only on the seed and the epoch."""
@@ -75,21 +84,30 @@ class Loader:
         return iter(self._loader)
 
 
+def _find_batch_ends(clips: int, batch: int, join: bool) -> list[int]:
+    """Return the number of clips up to the end of each batch; with `join` a last batch of one joins the one before."""
+    ends = [*range(batch, clips, batch), clips] if clips else []
+    if join and batch < clips and clips % batch == 1:
+        del ends[-2]
+    return ends
+
+
 class _EpochBatchSampler:
     """Batch sampler of (epoch, index) pairs for one rank; shuffled with the `order` generator, or sequential."""
 
-    def __init__(self, clips: int, batch: int, rng: RngTree | None, replica: Replica) -> None:
-        self.clips, self.batch, self.rng, self.replica, self.epoch = clips, batch, rng, replica, 0
+    def __init__(self, ends: list[int], rng: RngTree | None, replica: Replica) -> None:
+        self.ends, self.rng, self.replica, self.epoch = ends, rng, replica, 0
 
     def __len__(self) -> int:
-        return -(-self.clips // self.batch)
+        return len(self.ends)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order = list(range(self.clips))
+        clips = self.ends[-1] if self.ends else 0
+        order = list(range(clips))
         if self.rng is not None:
-            order = self.rng.numpy("order", self.epoch).permutation(self.clips).tolist()
-        for start in range(0, self.clips, self.batch):
-            yield [(self.epoch, index) for index in self.replica.shard(order[start : start + self.batch])]
+            order = self.rng.numpy("order", self.epoch).permutation(clips).tolist()
+        for start, end in pairwise([0, *self.ends]):
+            yield [(self.epoch, index) for index in self.replica.shard(order[start:end])]
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from types import FunctionType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from bench.errors import ConfigError
+from bench.tasks import ACCURACY, Classification, Metric, Task
 from bench.timing import Timer
 
 if TYPE_CHECKING:
@@ -69,10 +70,10 @@ class Replica:
 
 
 class Scores(NamedTuple):
-    """Class scores of a batch; the prediction is the arg max."""
+    """Outputs for a batch: K logits of classes, the highest is the prediction; or K predicted numbers."""
 
-    output: torch.Tensor  # (B, C) logits
-    segments: torch.Tensor | None = None  # (B, S, C) temporal emotion scores
+    output: torch.Tensor  # (B, K)
+    segments: torch.Tensor | None = None  # (B, S, K) outputs of each segment
 
 
 @runtime_checkable
@@ -137,6 +138,8 @@ class FitContext:
     timer: Timer = field(default_factory=Timer)
     stop: int | None = None  # protocol refit: end the supervised stage after so many epochs, without scoring val
     replica: Replica = field(default_factory=Replica)  # rank in a data-parallel fit
+    metric: Metric = ACCURACY  # the primary metric of the data set's task, which selects the epoch
+    coupled: bool = False  # `Method.coupled`: batches are never divided, and batch norms are synchronised
 
 
 BuildFunction = Callable[[Any, "DatasetInfo"], Predictor]
@@ -214,9 +217,11 @@ class NoteTable:
 class Method:
     """Registry entry of a method. It is cheap to import: `build` and `fit` import the model when they are called.
 
-    Raise `version` when the method's numbers change. `sampling(config, training)` returns how clips are opened. All
-    fields from `describe` on are optional; they control what reports print next to the scores. `review` and `figures`
-    are "module:NAME" references, imported when first used.
+    Raise `version` when the method's numbers change. `sampling(config, training)` returns how clips are opened. A
+    method is `coupled` if the loss of a clip depends on the other clips of its batch: through batch norms in training
+    mode, or through losses of the whole batch (`bench.training.Losses.whole`). All fields from `describe` to `figures`
+    are optional; they control what reports print next to the scores. `review` and `figures` are "module:NAME"
+    references, imported when first used.
     """
 
     name: str
@@ -226,6 +231,7 @@ class Method:
     build: BuildFunction
     fit: FitFunction
     sampling: Callable[[Any, bool], Sampling]
+    tasks: tuple[type[Task], ...] = (Classification,)  # kinds of task that it supports
     cite: str = ""
     describe: Describe = describe_no_parts
     measures: tuple[Measure, ...] = ()
@@ -235,6 +241,7 @@ class Method:
     encoder_weights: tuple[str, ...] = ()  # config fields that name pretrained weights of an encoder
     review: str = ""  # reference to a Review, which adds notes to a record
     figures: str = ""  # reference to a dict, file name -> ClipFigure: figures in addition to those of all methods
+    coupled: bool = False  # the loss of a clip depends on its batch, which is then never divided to save memory
 
     def is_from_scratch(self, config: Mapping[str, Any], weights: Collection[str]) -> bool:
         """Return whether the method has pretrained encoder weights and the config uses none.

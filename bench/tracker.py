@@ -13,6 +13,7 @@ from bench.artifacts import read_curves
 from bench.files import atomic_write
 from bench.method import Review
 from bench.record import Record, RunFolder, RunSpec
+from bench.tasks import ACCURACY, Metric
 from bench.timing import Timer
 from bench.types import DataIssue, DatasetSplits, Explanation
 
@@ -21,7 +22,7 @@ SECONDS_FILE = "seconds.json"  # next to the checkpoints: seconds that the timer
 
 ParentStatus = Literal["FINISHED", "FAILED", "KILLED"]
 PruningCallback = Callable[[int, float], None]
-"""Called with the epoch (from 0) and `val/acc_e` after each epoch that is scored on val; may raise Pruned."""
+"""Called with the epoch (from 0) and the primary metric on val after each epoch that is scored; may raise Pruned."""
 
 
 class ProgressReporter(Protocol):
@@ -33,8 +34,13 @@ class ProgressReporter(Protocol):
     def report_progress(self, what: str, done: int, total: int) -> None:
         """Show that `done` of `total` steps of a long operation are done."""
 
-    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
-        """Show that `epoch` of `epochs` epochs are finished, with the numbers of the last; none when a stage starts."""
+    def report_epoch(
+        self, stage: str, epoch: int, epochs: int, values: dict[str, float], metric: Metric = ACCURACY
+    ) -> None:
+        """Show that `epoch` of `epochs` epochs are finished, with the loss and the `metric` of the last one.
+
+        `values` is empty when a stage starts.
+        """
 
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         """Show whether the built-in sample is used, and the data issues."""
@@ -114,15 +120,13 @@ class ExperimentTracker(ABC):
         """Allow calls again after the tracker was unavailable."""
 
 
-def find_best_epoch(folder: Path) -> int | None:
-    """Return the number of epochs after which `val/acc_e` was best in a run's curves, ties by the smaller loss.
+def find_best_epoch(folder: Path, metric: Metric) -> int | None:
+    """Return the number of epochs after which a metric on val was best in a run's curves, ties by the smaller loss.
 
     None if val was not scored.
     """
     ranks = [
-        (values["val/acc_e"], -values.get("val/loss", 0.0), -epoch)
-        for _, epoch, values in read_curves(folder)
-        if "val/acc_e" in values
+        (*rank, -epoch) for _, epoch, values in read_curves(folder) if (rank := metric.rank_epoch(values)) is not None
     ]
     return 1 - max(ranks)[2] if ranks else None
 
@@ -145,9 +149,10 @@ class RunTracker:
         timer: Timer,
         selection_name: str = "val",
         pruning_callback: PruningCallback | None = None,
+        metric: Metric = ACCURACY,
     ) -> None:
         self._live_run, self._reporter, self._folder, self._timer = live_run, reporter, folder, timer
-        self._selection_name, self._pruning_callback = selection_name, pruning_callback
+        self._selection_name, self._pruning_callback, self._metric = selection_name, pruning_callback, metric
         self.selected_epoch: int | None = None
         self._curves: dict[tuple[str, int], dict[str, float]] = {}
         self.explanations: dict[str, dict[str, Explanation]] = {}  # by stage and clip key
@@ -159,8 +164,9 @@ class RunTracker:
         """
         self._curves[stage, epoch] = self._name_selection_split(values)
         self._live_run.log_epoch(stage, epoch, self._curves[stage, epoch])
-        if self._pruning_callback is not None and "val/acc_e" in values:
-            self._pruning_callback(epoch, values["val/acc_e"])
+        value = values.get(f"val/{self._metric.name}")
+        if self._pruning_callback is not None and value is not None:
+            self._pruning_callback(epoch, value)
 
     def before_checkpoint(self) -> None:
         """Write the seconds spent so far, so that a resumed run's timer matches its checkpoint."""
@@ -180,7 +186,7 @@ class RunTracker:
 
     def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
         """Show the numbers of a finished epoch."""
-        self._reporter.report_epoch(stage, epoch, epochs, self._name_selection_split(values))
+        self._reporter.report_epoch(stage, epoch, epochs, self._name_selection_split(values), self._metric)
 
     def notify(self, text: str) -> None:
         """Show a one-line message to the user."""

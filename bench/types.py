@@ -11,6 +11,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
+from bench.tasks import Classification, TargetValue, Task
+
 if TYPE_CHECKING:
     import torch
 
@@ -26,16 +28,15 @@ VALIDATION_FOLDS = 5  # of a training list without a validation list
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Name, classes, licence and splits of a data set.
+    """Name, task, licence and splits of a data set.
 
-    `sentiment[c]` is -1, 0 or +1 for class c. `emotions[class]` are the Plutchik emotions whose words indicate
-    the class, and `reasons[class]` explains the choice. `unreached` lists the classes that no such emotion indicates.
+    `emotions[class]` are the Plutchik emotions whose words indicate the class, and `reasons[class]` explains the
+    choice. `unreached` lists the classes that no such emotion indicates.
     """
 
     name: str
     title: str
-    classes: tuple[str, ...]
-    sentiment: tuple[int, ...]
+    task: Task
     emotions: Mapping[str, frozenset[str]]
     language: str
     licence: str
@@ -50,6 +51,17 @@ class DatasetInfo:
     fold: str = ""  # meaning of a fold, if there are several
     overlap: bool = False  # test splits of two folds share clips, so runs on several folds are not independent
     clips: int | None = None  # number of clips that the authors state
+    folder: str = ""  # name of the data folder, if it is not that of the data set
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the classes; empty for a regression."""
+        return self.task.classes if isinstance(self.task, Classification) else ()
+
+    @property
+    def sentiment(self) -> tuple[int, ...]:
+        """Return the polarity of each class: -1, 0 or +1, and 0 where none is known."""
+        return self.task.signs if isinstance(self.task, Classification) else ()
 
 
 @dataclass(frozen=True)
@@ -66,14 +78,14 @@ class ClipSources:
 
 @dataclass(frozen=True)
 class Clip:
-    """A labelled clip. `key` is "<Class>/<clip>"; clips of a `group` are always in the same split.
+    """A labelled clip. `key` is "<Class>/<clip>", or "<clip>" without classes; a `group` is always in one split.
 
     If a data set has no validation list, `val` is cut from train by the seed. A clip with `start` or `end` is a part of
     its files.
     """
 
     key: str
-    target: int
+    target: TargetValue  # index of the class, or the numbers to predict
     split: Split
     group: str
     sources: ClipSources = ClipSources()
@@ -142,7 +154,7 @@ class Batch:
     """Labelled inputs of a training step."""
 
     inputs: Inputs
-    target: torch.Tensor  # (B,) int64
+    target: torch.Tensor  # (B,) int64 classes, or (B, R) float32 numbers
     keys: tuple[str, ...]  # B clip keys
     epoch: int  # of the stage, from 0
     progress: float  # share of the stage's steps that are done, 0 <= progress < 1
@@ -233,7 +245,7 @@ class DatasetSplits:
     train: ClipSet
     val: ClipSet
     test: ClipSet
-    fingerprint: str  # hash of all (clip key, label, split), stored in every record
+    fingerprint: str  # hash of all (clip key, target, split), stored in every record
     content_hash: str  # hash of the usable clips' media and of the preparation's parameters
     issues: tuple[DataIssue, ...] = ()
     truth: Mapping[str, SampleTruth] = field(default_factory=dict)  # clip key -> truth; only of the built-in sample
@@ -266,7 +278,7 @@ class ClipSummary:
     """A listed clip, with its duration and modalities once it is prepared."""
 
     key: str
-    target: int
+    target: TargetValue
     split: Split
     group: str
     seconds: float | None  # None: not prepared, or not readable

@@ -54,6 +54,7 @@ class DatasetSource:
     info: DatasetInfo
     index: Callable[..., Listing]  # (folder or manifest, fold=)
     path: Path | None = None  # of a custom data set; None: find_data_folder searches for it
+    drawn: DatasetInfo | None = None  # name and classes of the built-in sample, where the data set has no classes
 
 
 def make_tree_source(info: DatasetInfo, rules: NamingRules) -> DatasetSource:

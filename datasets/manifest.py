@@ -6,11 +6,12 @@ Labels are read as written; datasets/registry.py derives the description of the 
 from __future__ import annotations
 
 import csv
+import math
 import os
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -20,7 +21,14 @@ from bench.errors import DataError
 from bench.types import ClipSources, DataIssue, Split
 from datasets.index import MEDIA_FOLDERS, make_name_issue, read_text
 from datasets.paths import explain_unsafe_link, is_valid_name, list_folder
-from datasets.rows import AUDIO_SUFFIXES, SPLIT_NAMES, VIDEO_SUFFIXES, make_clip_sources, parse_key
+from datasets.rows import (
+    AUDIO_SUFFIXES,
+    SPLIT_NAMES,
+    VIDEO_SUFFIXES,
+    make_clip_sources,
+    parse_key,
+    remove_media_suffix,
+)
 
 T = TypeVar("T")
 MANIFEST_COLUMNS = (
@@ -28,6 +36,8 @@ MANIFEST_COLUMNS = (
     "sentiment",
 )
 MEDIA_COLUMNS = ("video", "audio", "frames")
+TARGET_PREFIX = "target/"  # of columns with numbers to predict
+NO_LABEL = "-"  # placeholder for the class while the name of a clip is checked
 MEDIA_KINDS = {
     **dict.fromkeys(VIDEO_SUFFIXES, "video"),
     **dict.fromkeys(AUDIO_SUFFIXES, "audio"),
@@ -48,12 +58,13 @@ class ManifestEntry:
     """Clip of a custom data set; None for a field that is not stated."""
 
     location: str  # its row ("manifest.csv:2") or its files ("<Class>/<clip>"), for messages
-    label: str
+    label: str  # "" where the manifest has only targets
     clip: str
     files: ClipSources
     split: Split | None = None
     group: str | None = None
     sentiment: int | None = None
+    targets: Mapping[str, float] = field(default_factory=dict)  # columns target/<name>
     start: float | None = None  # seconds in its files; None: from their start
     end: float | None = None  # None: to the end of its files
     media: tuple[str, ...] = ()  # stated paths of video, audio and frames, whether they exist or not
@@ -83,7 +94,7 @@ def read_manifest(path: Path) -> tuple[list[ManifestEntry], list[DataIssue]]:
         raise DataError(f"{path.name}:{reader.line_num}: not readable CSV ({error}); correct the row") from None
     if not entries:
         raise DataError(f"{path} lists no clips; add rows with the columns {', '.join(MANIFEST_COLUMNS)}")
-    unused = [name for name in columns if name and name not in MANIFEST_COLUMNS]
+    unused = [name for name in columns if name and name not in MANIFEST_COLUMNS and not is_target_column(name)]
     if unused:
         why = f"unknown, ignored: {', '.join(unused)} (known: {', '.join(MANIFEST_COLUMNS)})"
         problems.append(DataIssue("columns", path.name, why))
@@ -185,10 +196,10 @@ def is_media_tree(root: Path) -> bool:
 
 
 def _find_made_transcript(root: Path, label: str, clip: str) -> Path | None:
-    """Return the transcript that `transcribe` wrote below srt/, or None."""
-    stem, dot, suffix = clip.rpartition(".")
-    path = root / "srt" / label / f"{stem if dot and stem and f'.{suffix.lower()}' in VIDEO_SUFFIXES else clip}.srt"
-    return path if path.is_file() and explain_unsafe_link(path, root) is None else None
+    """Return the transcript that `transcribe` wrote below srt/<Class>/, or srt/ without classes; None without one."""
+    name = f"{remove_media_suffix(clip)}.srt"
+    paths = [root / "srt" / label / name, root / "srt" / name]
+    return next((path for path in paths if path.is_file() and explain_unsafe_link(path, root) is None), None)
 
 
 def _find_media_kind(name: str) -> str | None:
@@ -196,12 +207,19 @@ def _find_media_kind(name: str) -> str | None:
     return MEDIA_KINDS.get(f".{name.rpartition('.')[2].lower()}")
 
 
+def is_target_column(name: str) -> bool:
+    """Return whether a column holds a number to predict: target/<name>."""
+    return name.startswith(TARGET_PREFIX) and len(name) > len(TARGET_PREFIX)
+
+
 def _check_columns(columns: Sequence[str], path: Path) -> None:
-    if "label" not in columns:
+    if "label" not in columns and not any(map(is_target_column, columns)):
         hint = propose_name("label", columns) if columns else "the file is empty"
         hint = "separate the columns by commas" if len(columns) == 1 and ";" in columns[0] else hint
         valid = ", ".join(MANIFEST_COLUMNS)
-        raise DataError(f"{path.name} has no column 'label' ({hint}); add it (valid columns: {valid})")
+        raise DataError(
+            f"{path.name} has no column 'label' or 'target/NAME' ({hint}); add one (valid columns: {valid})"
+        )
     if not set(MEDIA_COLUMNS) & set(columns):
         raise DataError(f"{path.name} has none of the columns {', '.join(MEDIA_COLUMNS)}; add at least one of them")
     repeated = sorted({name for name in columns if name and columns.count(name) > 1})
@@ -219,9 +237,15 @@ def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[Manif
     start, end = _parse_span(cells, where)
     stem = path_of_first.name if cells.get("frames") == first else path_of_first.stem
     clip = cells.get("clip") or stem + name_span(start, end)
-    if not cells["label"]:
+    targets = {
+        name.removeprefix(TARGET_PREFIX): parse_number(text, name, where)
+        for name, text in cells.items()
+        if is_target_column(name)
+    }
+    if not cells.get("label") and not targets:
         raise DataError(f"{where} has no label; fill in the column 'label'")
-    label, clip = parse_key(f"{cells['label']}/{clip}", where)
+    label, clip = parse_key(f"{cells.get('label') or NO_LABEL}/{clip}", where)
+    label = label if cells.get("label") else ""
     files: dict[str, Path] = {}
     problems = []
     for part in (*MEDIA_COLUMNS, "transcript"):
@@ -241,6 +265,7 @@ def _parse_row(row: dict[str, str | None], path: Path, line: int) -> tuple[Manif
         _parse_choice(cells.get("split", ""), SPLIT_VALUES, "split", where),
         cells.get("group") or None,
         _parse_choice(cells.get("sentiment", ""), SENTIMENT_VALUES, "sentiment", where),
+        targets,
         start,
         end,
         tuple(str(PurePosixPath(cells[part])) for part in MEDIA_COLUMNS if cells.get(part)),
@@ -302,6 +327,17 @@ def _check_path(folder: Path, name: str, part: str, where: str) -> tuple[str, st
     if path.is_dir() != (part == "frames"):
         return "no file", f"{part}: {name} is {'a folder, not a file' if path.is_dir() else 'not a folder'}"
     return None
+
+
+def parse_number(text: str, column: str, where: str) -> float:
+    """Return a number of a manifest. Raises DataError for an empty cell, another text, or one that is not finite."""
+    try:
+        value = float(text) if text.isascii() and "_" not in text else math.nan
+    except ValueError:
+        value = math.nan
+    if not abs(value) < 1e300:
+        raise DataError(f"{where}: column '{column}' is {text[:40]!r}, not a number; correct it or remove the row")
+    return value
 
 
 def _parse_choice(text: str, known: Mapping[str, T], column: str, where: str) -> T | None:

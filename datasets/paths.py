@@ -17,21 +17,22 @@ def find_data_folder(info: DatasetInfo, given: Path | None) -> Path | None:
     Searched in this order: the `given` folder, BENCH_DATA, data/ of the project; of the first two, a subfolder named
     like the data set is preferred. Raises DataError for a given folder that is missing or empty.
     """
+    name = info.folder or info.name
     if given is not None:
         if not given.is_dir():
             raise DataError(f"--data: no such folder: {given}. {info.obtain}")
         if not list_folder(given):
             raise DataError(f"--data: empty folder: {given}. {info.obtain}")
-        return given / info.name if (given / info.name).is_dir() else given
+        return given / name if (given / name).is_dir() else given
     variable = os.environ.get("BENCH_DATA")
     if variable:
         folder = Path(variable)
         if not folder.is_dir():
             raise DataError(f"BENCH_DATA: no such folder: {variable}; correct or unset the variable")
-        if (folder / info.name).is_dir():
-            return folder / info.name
+        if (folder / name).is_dir():
+            return folder / name
         return folder if any((folder / part).is_dir() for part in ("imgs", "img", "mp3", "video")) else None
-    default = PROJECT_ROOT / "data" / info.name
+    default = PROJECT_ROOT / "data" / name
     return default if default.is_dir() else None
 
 

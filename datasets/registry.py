@@ -6,6 +6,7 @@ A path names a CSV manifest, a folder of classes, or a tree in the layout of the
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import tomllib
@@ -14,17 +15,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bench.config import propose_name
 from bench.errors import DataError
 from bench.method import Deferred
-from bench.types import VALIDATION_FOLDS, Clip, DataIssue, Dataset, DatasetInfo
+from bench.tasks import Classification, Regression, TargetRange
+from bench.types import VALIDATION_FOLDS, Clip, DataIssue, Dataset, DatasetInfo, Split
 from datasets.catalog import affwild2, ekman6, iemocap, perr, videoemotion8
 from datasets.index import MEDIA_FOLDERS, DatasetSource, has_annotation, index_tree, make_tree_source, scan_media
-from datasets.manifest import ManifestEntry, is_media_tree, read_class_folders, read_manifest
+from datasets.manifest import ManifestEntry, is_media_tree, parse_number, read_class_folders, read_manifest
 from datasets.paths import explain_unsafe_link, is_valid_name, list_folder
 from datasets.rows import (
     MISSING,
@@ -36,11 +38,23 @@ from datasets.rows import (
     hold_out_fold,
     make_clip,
     parse_key,
+    remove_media_suffix,
     validate_rows,
 )
 
 CATALOG = (ekman6, videoemotion8, perr, iemocap, affwild2)
 SOURCES = {entry.INFO.name: make_tree_source(entry.INFO, entry.NAMING_RULES) for entry in CATALOG}
+SOURCES[affwild2.VA_INFO.name] = DatasetSource(
+    affwild2.VA_INFO, affwild2.index_valence_arousal, drawn=affwild2.SAMPLE_INFO
+)
+TASKS = {("affwild2", "va"): "affwild2-va", ("affwild2", "classes"): "affwild2"}
+"""(data set, value of --task) -> the data set with this task."""
+
+USUAL_RANGES = (
+    *((0.0, 1.0), (-1.0, 1.0), (-3.0, 3.0), (1.0, 5.0), (0.0, 5.0), (1.0, 7.0), (1.0, 9.0), (0.0, 10.0)),
+    *((-5.0, 5.0), (-10.0, 10.0), (0.0, 100.0), (-100.0, 100.0)),
+)
+"""Ranges of scores that a custom data set need not state."""
 
 Emotion = Literal["anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"]
 
@@ -65,15 +79,19 @@ class DatasetToml(BaseModel):
     classes: list[str] = Field(default_factory=list)  # in this order; the others follow alphabetically
     sentiment: dict[str, Annotated[int, Field(ge=-1, le=1, strict=True)]] = Field(default_factory=dict)
     emotions: dict[str, list[Emotion]] = Field(default_factory=dict)
+    task: Literal["", "classes", "scores"] = ""  # meaning of a numeric column 'label'
+    targets: dict[str, tuple[float, float]] = Field(default_factory=dict)  # lowest and highest value of each
+    select: Literal["mae", "corr", "ccc"] = "mae"  # metric that selects epochs and orders tables
 
 
 def is_path(name: str) -> bool:
     """Return whether `name` is a path to custom data rather than a name of the registry."""
+    name = re.sub("@(classes|scores)$", "", name)  # see studies.requests.split_task
     return "/" in name or name.lower().endswith(".csv") or name in (".", "..")
 
 
-def make_manifest_source(path: Path, known: Sequence[DatasetInfo]) -> DatasetSource:
-    """Return the data set in a manifest or a folder.
+def make_manifest_source(path: Path, known: Sequence[DatasetInfo], task: str = "") -> DatasetSource:
+    """Return the data set in a manifest or a folder; `task` is "classes" or "scores" where the labels leave it open.
 
     A class named like one of a `known` data set takes its sentiment and emotions from there unless stated. Raises
     DataError for a path, a TOML file or a manifest that cannot be used.
@@ -86,6 +104,8 @@ def make_manifest_source(path: Path, known: Sequence[DatasetInfo]) -> DatasetSou
             f"no such file or folder: {str(path)[:200]}{reason}; give a manifest (.csv) or a folder of "
             "<Class>/<clip>.mp4"
         ) from None
+    if path.is_dir() and task == "scores":
+        raise DataError(f"--task scores: {path} is a folder of classes; list the clips and their scores in a manifest")
     if path.is_dir():
         facts, name = _read_toml(path / "dataset.toml"), path.resolve().name
         if is_media_tree(path):
@@ -106,8 +126,12 @@ def make_manifest_source(path: Path, known: Sequence[DatasetInfo]) -> DatasetSou
     unsplit = next((entry.location for entry in entries if split and entry.split is None), None)
     if unsplit is not None:
         raise DataError(f"{unsplit} has no split but other rows do; state train, val or test in every row or in none")
-    labels = sorted({entry.label for entry in entries})
-    info, issues = _make_info(name, facts, labels, _collect_sentiments(entries), known, split)
+    if _choose_task(path, entries, task or facts.task) == "scores":
+        entries = _move_labels_to_targets(entries)
+        info, issues = _make_scored_info(name, facts, entries, split)
+    else:
+        labels = sorted({entry.label for entry in entries})
+        info, issues = _make_info(name, facts, labels, _collect_sentiments(entries), known, split)
     return DatasetSource(info, partial(_index_entries, info=info, entries=entries, issues=(*problems, *issues)), path)
 
 
@@ -128,10 +152,14 @@ def _index_entries(
 ) -> Listing:
     rows = []
     for entry in entries:
-        row = make_clip(entry.label, entry.clip, entry.split or "train", info, entry.location)
-        rows.append(
-            replace(row, group=entry.group or row.key, sources=entry.files, start=entry.start, end=entry.end),
-        )
+        split: Split = entry.split or "train"
+        if isinstance(info.task, Regression):
+            key, values = remove_media_suffix(entry.clip), tuple(entry.targets[name] for name in info.task.output_names)
+            row = Clip(key, values, split, key)
+        else:
+            row = make_clip(entry.label, entry.clip, split, info, entry.location)
+        part = replace(row, sources=entry.files, start=entry.start, end=entry.end)
+        rows.append(replace(part, group=entry.group or row.key))
     _refuse_conflicting_rows(entries, rows)
     rows, found = group_parts(rows, [entry.media for entry in entries])
     return _index_rows(rows, info, [*issues, *found], fold)
@@ -148,7 +176,7 @@ def _index_rows(rows: Sequence[Clip], info: DatasetInfo, issues: Sequence[DataIs
 
 
 def _refuse_conflicting_rows(entries: Sequence[ManifestEntry], rows: Sequence[Clip]) -> None:
-    """Raise DataError if two rows name the same clip but different files or times."""
+    """Raise DataError if two rows name the same clip but different files, times, or numbers to predict."""
     first: dict[str, tuple[ManifestEntry, Clip]] = {}
     for entry, row in zip(entries, rows, strict=True):
         before, clip = first.setdefault(row.key, (entry, row))
@@ -158,6 +186,90 @@ def _refuse_conflicting_rows(entries: Sequence[ManifestEntry], rows: Sequence[Cl
                 f"{before.location} and {entry.location} are both clip '{row.key}' but name different {what}; "
                 "give each a different name in the column 'clip'"
             )
+        if clip.target != row.target:
+            raise DataError(f"{before.location} and {entry.location} state different targets of clip '{row.key}'")
+
+
+def _choose_task(path: Path, entries: Sequence[ManifestEntry], task: str) -> str:
+    """Return "classes" or "scores". Raises DataError where the labels leave it open, or contradict `task`."""
+    numbers = [entry for entry in entries if _is_number(entry.label)]
+    labelled, targets = all(entry.label for entry in entries), any(entry.targets for entry in entries)
+    if task == "classes" and not labelled:
+        raise DataError(f"--task classes: {path.name} has rows without a label; fill in the column 'label'")
+    if task == "scores" and not targets and len(numbers) < len(entries):
+        other = next(entry for entry in entries if not _is_number(entry.label))
+        raise DataError(f"--task scores: {other.location} has the label '{other.label}', which is not a number")
+    if not task and targets and labelled:
+        raise DataError(f"{path.name}: has both labels and targets: classes or scores? Add --task classes or scores")
+    if not task and not targets and len(numbers) == len(entries):
+        few = ", ".join(list(dict.fromkeys(entry.label for entry in entries))[:3])
+        raise DataError(f"{path.name}: labels are numbers ({few}): classes or scores? Add --task classes or scores")
+    return task or ("scores" if targets else "classes")
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return abs(float(text)) < 1e300
+    except ValueError:
+        return False
+
+
+def _move_labels_to_targets(entries: Sequence[ManifestEntry]) -> list[ManifestEntry]:
+    """Return the entries with their numeric labels as a target named "score", where they have no target columns."""
+    return [
+        entry
+        if entry.targets
+        else replace(entry, targets={"score": parse_number(entry.label, "label", entry.location)})
+        for entry in entries
+    ]
+
+
+def _make_scored_info(
+    name: str, facts: DatasetToml, entries: Sequence[ManifestEntry], split: bool
+) -> tuple[DatasetInfo, tuple[DataIssue, ...]]:
+    """Describe a custom data set of numbers to predict, and list warnings about ranges that it does not state.
+
+    A range that the TOML file does not state is the narrowest usual one that holds all numbers. Raises DataError for
+    a number outside a stated range, or outside all usual ones, and for facts of classes.
+    """
+    if facts.classes or facts.sentiment or facts.emotions:
+        raise DataError(f"{name}: has scores, no classes; remove classes, sentiment and emotions from its TOML file")
+    targets, issues, names = [], [], list(entries[0].targets)
+    for target in facts.targets:
+        if target not in names:
+            raise DataError(f"targets: {name} has no target '{target}'; {propose_name(target, names)}")
+    for target in names:
+        low, high = facts.targets.get(target, (math.nan, math.nan))
+        if target in facts.targets and not low < high:
+            raise DataError(f"targets: the range of '{target}' is {low:g} to {high:g}; state the lowest value first")
+        values = {entry.targets[target]: entry.location for entry in entries}
+        least, most = min(values), max(values)
+        if target not in facts.targets:
+            usual = next((pair for pair in USUAL_RANGES if pair[0] <= least and most <= pair[1]), None)
+            state = f"state it in the TOML file: [targets] {target} = [LOW, HIGH]"
+            if usual is None:
+                raise DataError(f"{name}: '{target}' goes from {least:g} to {most:g} and has no range; {state}")
+            low, high = usual
+            why = f"range not stated, taken as {low:g} to {high:g}; {state}"
+            issues.append(DataIssue("warning", f"target {target}", why))
+        outside = next((value for value in (least, most) if not low <= value <= high), None)
+        if outside is not None:
+            where = f"{values[outside]}: {target} is {outside:g}"
+            raise DataError(f"{where}, outside its range of {low:g} to {high:g}; correct the number or the range")
+        targets.append(TargetRange(target, low, high))
+    suffix = "" if all(entry.label == "" for entry in entries) else "-scores"
+    info = DatasetInfo(
+        name=_make_identifier(name) + suffix,
+        title=facts.title or name,
+        task=Regression(tuple(targets), facts.select),
+        emotions={},
+        language=facts.language,
+        licence=facts.licence,
+        cite=facts.cite,
+        obtain="custom data of the user",
+        **_describe_custom_splits(split),
+    )
+    return info, tuple(issues)
 
 
 def _find_tree_classes(root: Path) -> list[str]:
@@ -249,12 +361,10 @@ def _make_info(
     if len(set(sentiment)) == 1:
         why = "all classes have the same sentiment, so every sentiment score is 100 %; state them in a TOML file"
         problems.append(DataIssue("warning", "sentiment", why))
-    folds = f"{VALIDATION_FOLDS} folds of whole groups: one for test, the next one for validation"
     return DatasetInfo(
         name=_make_identifier(name),
         title=facts.title or name,
-        classes=tuple(order),
-        sentiment=tuple(sentiment),
+        task=Classification(tuple(order), tuple(sentiment)),
         emotions=emotions,
         language=facts.language,
         licence=facts.licence,
@@ -262,11 +372,20 @@ def _make_info(
         obtain="custom data of the user",
         unreached=tuple(label for label in order if not emotions[label]),
         reasons=reasons,
-        splits="as stated in its rows or lists" if split else folds,
-        group="group",
-        folds=(0,) if split else tuple(range(1, VALIDATION_FOLDS + 1)),
-        fold="" if split else "fold held out for test",
+        **_describe_custom_splits(split),
     ), tuple(problems)
+
+
+def _describe_custom_splits(split: bool) -> dict[str, Any]:
+    """Return the fields of a custom data set on its splits; `split` = it states them."""
+    if split:
+        return {"splits": "as stated in its rows or lists", "group": "group"}
+    return {
+        "splits": f"{VALIDATION_FOLDS} folds of whole groups: one for test, the next one for validation",
+        "group": "group",
+        "folds": tuple(range(1, VALIDATION_FOLDS + 1)),
+        "fold": "fold held out for test",
+    }
 
 
 def _make_identifier(name: str) -> str:

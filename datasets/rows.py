@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -17,6 +18,7 @@ from typing import NamedTuple
 
 from bench.config import propose_name
 from bench.errors import DataError
+from bench.tasks import TargetValue
 from bench.types import VALIDATION_FOLDS, Clip, ClipSources, DataIssue, DatasetInfo, Split
 from datasets.paths import is_valid_name
 
@@ -35,6 +37,7 @@ SPLIT_NAMES: dict[str, Split] = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 MAX_LISTED = 5  # groups named in an issue
+STRATA = 5  # of the clips of a regression
 MAX_TWIN_SHARE = 0.05  # if a larger share of names occurs in several classes, each class has its own numbering
 SPLIT_ORDER: dict[Split, int] = {"train": 0, "val": 1, "test": 2}  # a group in two splits stays in the later one
 
@@ -69,11 +72,14 @@ def make_clip(label: str, clip: str, split: Split, info: DatasetInfo, where: str
     name = find_class(label, info)
     if name is None:
         raise DataError(f"{where}: {info.title} has no class '{label}'; {propose_name(label, info.classes)}")
-    stem, _, suffix = clip.rpartition(".")
-    if stem and f".{suffix.lower()}" in VIDEO_SUFFIXES:
-        clip = stem
-    key = f"{name}/{clip}"
+    key = f"{name}/{remove_media_suffix(clip)}"
     return Clip(key, info.classes.index(name), split, key)
+
+
+def remove_media_suffix(clip: str) -> str:
+    """Return the name of a clip without the suffix of a video file."""
+    stem, _, suffix = clip.rpartition(".")
+    return stem if stem and f".{suffix.lower()}" in VIDEO_SUFFIXES else clip
 
 
 def make_clip_sources(parts: Mapping[str, Path], root: Path, text: str = "") -> ClipSources:
@@ -166,7 +172,7 @@ def _group_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
     """
     labels: dict[str, set[str]] = defaultdict(set)
     for row in rows:
-        label, name = row.key.split("/")
+        label, _, name = row.key.rpartition("/")
         if not row.is_part:  # grouped by its file
             labels[name].add(label)
     twins = sorted(name for name, among in labels.items() if len(among) > 1)
@@ -177,7 +183,7 @@ def _group_twins(rows: Sequence[Clip]) -> tuple[list[Clip], list[DataIssue]]:
         for name in twins
     }
     tied = [
-        replace(row, group=name) if (name := row.key.split("/")[1]) in why and row.group == row.key else row
+        replace(row, group=name) if (name := row.key.rpartition("/")[2]) in why and row.group == row.key else row
         for row in rows
     ]
     return tied, [DataIssue("two classes", name, why[name]) for name in twins]
@@ -276,12 +282,15 @@ class _Links:
 def assign_folds(clips: Sequence[Clip], name: str) -> dict[str, int]:
     """Return group -> fold (0 to 4): whole groups, stratified by class, seeded by the data set's name only.
 
+    Clips of a regression are stratified by the fifth of all clips that their first target is in.
+
     The groups of a class are assigned in the order of a hash, and each class continues at the fold after the last one,
     so that folds differ by at most one group per class and do not depend on the order of the list.
     """
     labels: dict[str, Counter[int]] = defaultdict(Counter)
+    strata = _find_strata(clips)
     for clip in clips:
-        labels[clip.group][clip.target] += 1
+        labels[clip.group][strata[clip.target]] += 1
     by_class: dict[int, list[str]] = defaultdict(list)
     for group, counts in labels.items():
         by_class[min(counts, key=lambda label: (-counts[label], label))].append(group)
@@ -290,6 +299,16 @@ def assign_folds(clips: Sequence[Clip], name: str) -> dict[str, int]:
         for group in sorted(by_class[label], key=lambda group: hashlib.sha256(f"{name}\x1f{group}".encode()).digest()):
             folds[group] = len(folds) % VALIDATION_FOLDS
     return folds
+
+
+def _find_strata(clips: Sequence[Clip]) -> dict[TargetValue, int]:
+    """Return target -> stratum: the class, or the fifth of the clips in the order of their first target."""
+    numbers = sorted(clip.target[0] for clip in clips if isinstance(clip.target, tuple))
+    ends = [numbers[len(numbers) * part // STRATA] for part in range(1, STRATA)] if numbers else []
+    return {
+        clip.target: bisect_right(ends, clip.target[0]) if isinstance(clip.target, tuple) else clip.target
+        for clip in clips
+    }
 
 
 def hold_out_fold(clips: Sequence[Clip], folds: Mapping[str, int], fold: int, count: int) -> list[Clip]:
@@ -302,8 +321,10 @@ def hold_out_fold(clips: Sequence[Clip], folds: Mapping[str, int], fold: int, co
 
 
 def compute_fingerprint(splits: Mapping[str, Sequence[Clip]], info: DatasetInfo) -> str:
-    """Return the sha256 of all (split, clip key, class) rows; every record stores it to identify its splits."""
+    """Return the sha256 of all (split, clip key, target) rows; every record stores it to identify its splits."""
     rows = sorted(
-        f"{split}\t{clip.key}\t{info.classes[clip.target]}" for split, clips in splits.items() for clip in clips
+        f"{split}\t{clip.key}\t{info.task.describe_target(clip.target)}"
+        for split, clips in splits.items()
+        for clip in clips
     )
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()

@@ -65,10 +65,12 @@ def ensure_sample(
     report: Callable[[str, int, int], None],
     clips: int = CLIPS_PER_CLASS,
     training: int = TRAINING_PER_CLASS,
+    affect: bool = False,
 ) -> Path:
     """Return the folder of the sample for a data set; write it first if it does not exist.
 
-    The folder appears complete or not at all. Raises StoreError if it cannot be written.
+    With `affect`, a file va/<Class>/<clip>.txt has the valence and the arousal of each frame (30 a second). The folder
+    appears complete or not at all. Raises StoreError if it cannot be written.
     """
     root = cache / "sample" / f"{info.name}-form{SAMPLE_VERSION}"
     if (root / "truth.json").exists():
@@ -77,7 +79,7 @@ def ensure_sample(
         root.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{root}.lock"):
             if not (root / "truth.json").exists():
-                _write_sample(info, root, report, clips, training)
+                _write_sample(info, root, report, clips, training, affect)
     except OSError as error:
         raise StoreError(
             f"cannot write the built-in sample to {root} ({error.strerror}); choose another --results"
@@ -119,7 +121,7 @@ def write_sample_clip(info: DatasetInfo, root: Path, label: int, number: int) ->
 
 
 def _write_sample(
-    info: DatasetInfo, root: Path, report: Callable[[str, int, int], None], clips: int, training: int
+    info: DatasetInfo, root: Path, report: Callable[[str, int, int], None], clips: int, training: int, affect: bool
 ) -> None:
     """Write all clips in parallel to a temporary folder, then rename it; call it only while holding the lock."""
     for leftover in (root, *root.parent.glob(f".{root.name}.*")):
@@ -134,6 +136,8 @@ def _write_sample(
         for split, numbers in (("train", range(training)), ("test", range(training, clips))):
             lines = [f"{name}/{n:03d} {label + 1}" for label, name in enumerate(info.classes) for n in numbers]
             (place / f"{split}list01.txt").write_text("\n".join(lines) + "\n")
+        if affect:
+            _write_affect(info, place, truth)
         atomic_write(place / "truth.json", json.dumps(dict(sorted(truth.items()))).encode())
         place.chmod(0o755)
         place.replace(root)
@@ -188,6 +192,19 @@ def draw_timeline(label: int, classes: int, seconds: float, rng: np.random.Gener
 def find_span(course: tuple[EmotionSpan, ...], second: float) -> EmotionSpan:
     """Return the span that contains a moment."""
     return next((span for span in course if second < span.end), course[-1])
+
+
+def _write_affect(info: DatasetInfo, place: Path, truth: dict[str, dict[str, Any]]) -> None:
+    """Write valence (the class's sign times the strength) and arousal (-1 to 1 by the strength) of each frame."""
+    for key, known in truth.items():
+        folder, _, name = key.partition("/")
+        starts = [start for start, _, _ in known["course"]]
+        lines = ["valence,arousal"]
+        for frame in range(1, len(list((place / "imgs" / folder / name).iterdir())) + 1):
+            _, label, strength = known["course"][max(0, bisect_right(starts, (frame - 1) / 30) - 1)]
+            lines.append(f"{info.sentiment[label] * strength:.3f},{2 * strength - 1:.3f}")
+        (place / "va" / folder).mkdir(parents=True, exist_ok=True)
+        (place / "va" / folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
 
 
 def sample_timeline(course: tuple[EmotionSpan, ...], count: int, rate: float) -> tuple[np.ndarray, np.ndarray]:

@@ -50,8 +50,11 @@ def load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
         raise DataError(
             f"--fold: {info.title} was not found and the built-in sample has no folds; omit --fold or give --data DIR"
         )
-    folder = ensure_sample(info, request.cache, request.report_progress)
-    return _make_splits(info, index_tree(folder, info), folder, request, read_truth(folder))
+    if source.drawn is None:
+        folder = ensure_sample(info, request.cache, request.report_progress)
+        return _make_splits(info, index_tree(folder, info), folder, request, read_truth(folder))
+    folder = ensure_sample(source.drawn, request.cache, request.report_progress, affect=True)
+    return _make_splits(info, source.index(folder, fold=fold), folder, request, read_truth(folder))
 
 
 def _make_splits(
@@ -63,7 +66,7 @@ def _make_splits(
 ) -> DatasetSplits:
     """Prepare and split the indexed clips; `truth` is given for the built-in sample."""
     form = PrepareSpec.for_size(request.size, request.mels)
-    store = f"{info.name}-sample" if truth is not None else info.name  # the sample has a separate store
+    store = f"{info.name}-sample" if truth is not None else info.folder or info.name  # the sample has a separate one
     store_folder = request.cache / "prepared" / store
     prepared = prepare_clips(index.available, form, store_folder, request.report_progress, thorough=False)
     problems = [*index.issues, *(problem for item in prepared for problem in item.issues)]
@@ -144,10 +147,10 @@ def _make_clip_set(items: Sequence[PreparedClip]) -> PreparedClipSet:
 
 
 def _hash_content(usable: Sequence[PreparedClip], form: PrepareSpec, info: DatasetInfo) -> str:
-    """Return the sha256 of the usable clips, how they are prepared, and the facts of their classes and language."""
+    """Return the sha256 of the usable clips, how they are prepared, and the facts of their task and language."""
     rows = sorted(f"{item.clip.key}\t{item.content}" for item in usable)
-    classes = [
-        f"{name}\t{sign}\t{' '.join(sorted(info.emotions.get(name, ())))}"
-        for name, sign in zip(info.classes, info.sentiment, strict=True)
-    ]
-    return hashlib.sha256("\n".join([form.folder_name, *classes, info.language, *rows]).encode()).hexdigest()
+    facts = list(info.task.list_facts())
+    if info.classes:
+        emotions = [" ".join(sorted(info.emotions.get(name, ()))) for name in info.classes]
+        facts = [f"{fact}\t{names}" for fact, names in zip(facts, emotions, strict=True)]
+    return hashlib.sha256("\n".join([form.folder_name, *facts, info.language, *rows]).encode()).hexdigest()

@@ -84,7 +84,7 @@ def summarise_dataset(
 ) -> SummarisedDataset:
     """Prepare every clip, checking each source file again, and summarise the content."""
     info, index = found.source.info, found.listing
-    prepared = prepare_clips(index.available, form, cache / "prepared" / info.name, report)
+    prepared = prepare_clips(index.available, form, cache / "prepared" / (info.folder or info.name), report)
     problems = [*index.issues, *(problem for item in prepared for problem in item.issues)]
     usable = [item for item in prepared if item.path is not None]
     splits = {split: [item for item in usable if item.clip.split == split] for split in ("train", "val", "test")}
@@ -127,12 +127,15 @@ def _summarise_clip(clip: Clip, item: PreparedClip | None, dropped: bool) -> Cli
 
 
 def read_thumbnails(summarised: SummarisedDataset, report: ProgressCallback) -> dict[str, tuple[Thumbnail, ...]]:
-    """Return class -> at most THUMBNAILS_PER_CLASS thumbnails, from clips evenly spaced over its list."""
-    classes = summarised.summary.info.classes
+    """Return class -> at most THUMBNAILS_PER_CLASS thumbnails, from clips evenly spaced over its list.
+
+    Clips of a regression are under the name "clips".
+    """
+    classes = summarised.summary.info.classes or ("clips",)
     with_frames = [item.clip for item in summarised.prepared if item.row is not None and item.row.frames]
     selected = []
     for label, name in enumerate(classes):
-        clips = [clip for clip in with_frames if clip.target == label]
+        clips = [clip for clip in with_frames if clip.target == label or not isinstance(clip.target, int)]
         count = min(THUMBNAILS_PER_CLASS, len(clips))
         selected += [(name, clips[place * len(clips) // count]) for place in range(count)]
     thumbnails: dict[str, tuple[Thumbnail, ...]] = dict.fromkeys(classes, ())

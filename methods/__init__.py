@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from bench.method import Method
 from methods.baselines import MAJORITY, PROBE
 from methods.mart.method import MART, MART_RELEASED
-from methods.mbt.method import MBT
+from methods.mbt.config import MBT
 
 METHODS: dict[str, Method] = {method.name: method for method in (MAJORITY, PROBE, MBT, MART, MART_RELEASED)}
 

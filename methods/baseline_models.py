@@ -5,12 +5,15 @@ Key: B clips, S segments, T frames, F audio frames, M mel bins, X features, C cl
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from statistics import median
 
+import numpy as np
 import torch
 from einops import rearrange, reduce
 from jaxtyping import Float
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
@@ -18,7 +21,9 @@ from torch import Tensor, nn
 from bench.config import Config
 from bench.loader import Loader
 from bench.method import FitContext, Scores
+from bench.metrics import Predictions, score
 from bench.rng import RngTree
+from bench.tasks import Classification, Regression, Task, get_values
 from bench.types import ClipSet, DatasetInfo, Explanation, Inputs, Sampling
 from methods.baselines import ProbeConfig, make_probe_sampling
 
@@ -29,16 +34,18 @@ FEATURE_COUNT = 6 + 6 + 4 + 3 * SOUND_BANDS
 
 
 class MajorityPredictor(nn.Module):
-    """Predictor of log class frequencies of the training split, equal for all clips."""
+    """Predictor of log class frequencies of the training split, or of medians of its targets, equal for all clips."""
 
-    def __init__(self, shares: list[float]) -> None:
+    def __init__(self, shares: list[float], task: Task) -> None:
         super().__init__()
+        self.task = task
         self.register_buffer("share", torch.tensor(shares))
         self.share: torch.Tensor
 
     def forward(self, inputs: Inputs) -> Scores:
         """Return (B, C) scores, one row repeated for every clip."""
-        return Scores(self.share.clamp(min=1e-6).log().expand(len(inputs.words), -1))
+        row = self.share.clamp(min=1e-6).log() if isinstance(self.task, Classification) else self.share
+        return Scores(row.expand(len(inputs.words), -1))
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
         """Return empty explanations."""
@@ -47,15 +54,18 @@ class MajorityPredictor(nn.Module):
 
 def build_majority(config: Config, info: DatasetInfo) -> MajorityPredictor:
     """Make a predictor whose shares are to be loaded."""
-    return MajorityPredictor([0.0] * len(info.classes))
+    return MajorityPredictor([0.0] * info.task.outputs, info.task)
 
 
 def fit_majority(
     config: Config, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> MajorityPredictor:
-    """Count the training clips of each class; the first class wins a tie."""
+    """Count the training clips of each class (the first class wins a tie), or take the median of each target."""
+    if isinstance(info.task, Regression):
+        columns = zip(*(get_values(clip.target) for clip in train.clips), strict=True)
+        return MajorityPredictor([median(values) for values in columns], info.task)
     counts = Counter(clip.target for clip in train.clips)
-    return MajorityPredictor([counts[label] / len(train.clips) for label in range(len(info.classes))])
+    return MajorityPredictor([counts[label] / len(train.clips) for label in range(len(info.classes))], info.task)
 
 
 def compute_simple_features(inputs: Inputs) -> Float[Tensor, "B X"]:
@@ -77,15 +87,15 @@ def compute_simple_features(inputs: Inputs) -> Float[Tensor, "B X"]:
 
 
 class LinearProbe(nn.Module):
-    """Linear classifier on standardised features."""
+    """Linear map of standardised features to scores of classes, or to numbers."""
 
-    def __init__(self, classes: int) -> None:
+    def __init__(self, outputs: int) -> None:
         super().__init__()
         self.register_buffer("mean", torch.zeros(FEATURE_COUNT))
         self.register_buffer("scale", torch.ones(FEATURE_COUNT))
         self.mean: Tensor
         self.scale: Tensor
-        self.linear = nn.Linear(FEATURE_COUNT, classes)
+        self.linear = nn.Linear(FEATURE_COUNT, outputs)
 
     def forward(self, inputs: Inputs) -> Scores:
         """Return (B, C) scores."""
@@ -98,7 +108,54 @@ class LinearProbe(nn.Module):
 
 def build_probe(config: ProbeConfig, info: DatasetInfo) -> LinearProbe:
     """Build an untrained predictor to load weights into."""
-    return LinearProbe(len(info.classes))
+    return LinearProbe(info.task.outputs)
+
+
+def fit_probe(
+    config: ProbeConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
+) -> LinearProbe:
+    """Fit the probe to classes or numbers."""
+    fit = fit_ridge_regression if isinstance(info.task, Regression) else fit_logistic_regression
+    return fit(config, info, train, val, rng, ctx)
+
+
+def fit_ridge_regression(
+    config: ProbeConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
+) -> LinearProbe:
+    """Fit a ridge regression per penalty and keep the best on val by the primary metric; ties go to the strongest.
+
+    Penalties are logged as epochs, as by `fit_logistic_regression`.
+    """
+    (x, y), (x_val, y_val) = (
+        _extract_features(clips, make_probe_sampling(config, False), rng, ctx) for clips in (train, val)
+    )
+    scaler = StandardScaler().fit(x)
+    scaler.scale_ = scaler.scale_.clip(MIN_DEVIATION)
+    keys = tuple(clip.key for clip in val.clips)
+    best, best_rank, best_number = None, (-math.inf, -math.inf), 1
+    chosen = INVERSE_PENALTIES if ctx.stop is None else INVERSE_PENALTIES[ctx.stop - 1 : ctx.stop]
+    for number, penalty in enumerate(chosen):
+        model = Ridge(alpha=1 / penalty).fit(scaler.transform(x), np.asarray(y))
+        fitted = model.predict(scaler.transform(x)).reshape(len(x), -1)
+        values = {"probe/loss": float(np.abs(fitted - np.asarray(y)).mean())}
+        if ctx.stop is None:
+            predicted = model.predict(scaler.transform(x_val)).reshape(len(x_val), -1)
+            scores = score(Predictions(keys, np.asarray(y_val), predicted), info.task)
+            values |= {f"val/{name}": scores[name] or 0.0 for name in (ctx.metric.name, "loss")}
+        ctx.tracker.log_epoch("probe", number, values)
+        rank = ctx.metric.rank_epoch(values) or (0.0, 0.0)
+        if best is None or rank > best_rank:
+            best, best_rank, best_number = model, rank, number + 1
+    assert best is not None
+    if ctx.stop is None:
+        ctx.tracker.log_selected_epoch(best_number)
+    probe = LinearProbe(info.task.outputs)
+    with torch.no_grad():
+        probe.mean.copy_(torch.from_numpy(scaler.mean_))
+        probe.scale.copy_(torch.from_numpy(scaler.scale_))
+        probe.linear.weight.copy_(torch.from_numpy(np.atleast_2d(best.coef_)))
+        probe.linear.bias.copy_(torch.from_numpy(np.atleast_1d(best.intercept_)))
+    return probe.to(ctx.device)
 
 
 def fit_logistic_regression(
@@ -119,12 +176,12 @@ def fit_logistic_regression(
         INVERSE_PENALTIES if ctx.stop is None else INVERSE_PENALTIES[ctx.stop - 1 : ctx.stop]
     ):
         model = LogisticRegression(C=penalty, max_iter=5000).fit(scaler.transform(x), y)
-        score = model.score(scaler.transform(x_val), y_val) if ctx.stop is None else 0.0
+        accuracy = model.score(scaler.transform(x_val), y_val) if ctx.stop is None else 0.0
         loss = log_loss(y, model.predict_proba(scaler.transform(x)), labels=model.classes_)
-        val_score = {"val/acc_e": score} if ctx.stop is None else {}
+        val_score = {f"val/{ctx.metric.name}": accuracy} if ctx.stop is None else {}
         ctx.tracker.log_epoch("probe", number, {"probe/loss": float(loss), **val_score})
-        if score > best_score:
-            best, best_score, best_number = model, score, number + 1
+        if accuracy > best_score:
+            best, best_score, best_number = model, accuracy, number + 1
     assert best is not None
     if ctx.stop is None:
         ctx.tracker.log_selected_epoch(best_number)

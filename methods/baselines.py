@@ -9,6 +9,7 @@ from pydantic import Field
 
 from bench.config import Config
 from bench.method import Deferred, Method
+from bench.tasks import Classification, Regression
 from bench.types import Sampling
 
 
@@ -29,11 +30,12 @@ def make_majority_sampling(config: MajorityConfig, training: bool) -> Sampling:
 MAJORITY = Method(
     name="majority",
     version=1,
-    title="most frequent class of the training split",
+    title="most frequent class (or median score) of the training split",
     config=MajorityConfig,
     build=Deferred("methods.baseline_models:build_majority"),
     fit=Deferred("methods.baseline_models:fit_majority"),
     sampling=make_majority_sampling,
+    tasks=(Classification, Regression),
 )
 
 
@@ -55,10 +57,11 @@ def make_probe_sampling(config: ProbeConfig, training: bool) -> Sampling:
 PROBE = Method(
     name="probe",
     version=2,
-    title="logistic regression on means of colour, motion and audio energy",
+    title="logistic (or ridge) regression on means of colour, motion and audio energy",
     config=ProbeConfig,
     build=Deferred("methods.baseline_models:build_probe"),
-    fit=Deferred("methods.baseline_models:fit_logistic_regression"),
+    fit=Deferred("methods.baseline_models:fit_probe"),
     sampling=make_probe_sampling,
+    tasks=(Classification, Regression),
     shown_fields=("segments", "size"),
 )

@@ -317,7 +317,7 @@ def fit_released(
     config: ReleasedConfig, info: DatasetInfo, clips: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> Predictor:
     """Pre-train, then fine-tune; the encoders start from the same weights as those of MBT for the same seed."""
-    predictor = MbtPredictor(Mbt(config, len(info.classes), rng))
+    predictor = MbtPredictor(Mbt(config, info.task.outputs, rng), info.task)
     load_pretrained(predictor.mbt, config, ctx.tracker.notify)
     objective = ReleasedObjective(predictor, config, info, rng)
     if config.weights_all:

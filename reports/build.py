@@ -15,7 +15,6 @@ from reports.figures.clips import all_pictures
 from reports.figures.study import collect_search_curves, make_figures, make_plot, make_rank_figure
 from reports.runs import PredictionCache, Run, RunTable, SearchSummary, StudyResults, slugify
 from reports.tables import costs, differences, published, scores
-from reports.tables.columns import METRICS_LEGEND
 from reports.tables.published import load_published_paper
 from reports.types import LegendEntry, ReportFigure, Section, Table
 
@@ -51,10 +50,12 @@ def compose_searches(searches: Sequence[SearchSummary], titles: dict[str, str]) 
     tables = (costs.make_search_spaces_table(searches, titles, "search_spaces"),)
     data = collect_search_curves(searches, titles)
     caption = (
-        "Best val Acc E so far of each search, against configurations tried and hours of all trials; dots are trials, "
-        "crosses trials without a score."
+        f"Best val {' or '.join(dict.fromkeys(search.metric.title for search in searches))} so far of each search, "
+        "against configurations tried and hours of all trials; dots are trials, crosses trials without a score."
     )
-    figures = (make_plot("searches", "Searches", caption, data, (METRICS_LEGEND, costs.SEARCH_LEGEND)),)
+    figures = (
+        make_plot("searches", "Searches", caption, data, (*costs.make_searches_legend(searches), costs.SEARCH_LEGEND)),
+    )
     text = (
         "A search uses only train and val. Its best values are run again, and each of these runs scores test once.",
     )

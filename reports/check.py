@@ -124,7 +124,7 @@ def _recompute_run(run: Run, cache: PredictionCache) -> list[str]:
     splits = cache.load_splits(run)
     if splits is None:
         return [cache.missing[record.key]]
-    scored = {split: score(predictions, run.info) for split, predictions in splits.items()}
+    scored = {split: score(predictions, run.info.task) for split, predictions in splits.items()}
     known = {f"{split}/{name}": value for split, scores in scored.items() for name, value in scores.items()}
     return [
         f"run {record.key}: {name} is {record.scores.get(name)} in its record, {known.get(name)} by its predictions"

@@ -10,17 +10,14 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from bench.requests import Tuning
+from bench.tasks import Metric
 from reports.runs import PredictionCache, Run, RunTable, pair_runs
 from reports.statistics import (
     Interval,
     PairedTest,
     adjust_holm,
     compare_pairs,
-    compute_accuracy_difference,
-    mcnemar_test,
 )
-
-PRIMARY_METRIC = "acc_e"
 
 
 def mean_over_folds(values: Mapping[tuple[int, int], float]) -> list[float]:
@@ -47,10 +44,11 @@ def compute_fold_overlap(runs: Sequence[Run]) -> float | None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A row minus the reference on one data set, in points of Acc E on test."""
+    """A row minus the reference on one data set, in the primary metric on test."""
 
     dataset: str
     dataset_title: str
+    metric: Metric
     label: str
     reference: str
     tuning: Tuning
@@ -97,7 +95,7 @@ def _compare_on_dataset(
     both = pair_runs(run_table, label, reference, dataset)
     gains: dict[tuple[int, int], float] = {}
     for run, other in both:
-        ours, theirs = run.get_percent(PRIMARY_METRIC), other.get_percent(PRIMARY_METRIC)
+        ours, theirs = run.get_score(run.metric), other.get_score(run.metric)
         if ours is not None and theirs is not None:
             gains[run.record.spec.fold, run.record.spec.seed] = ours - theirs
     if not gains:
@@ -107,6 +105,7 @@ def _compare_on_dataset(
     return Comparison(
         dataset=dataset,
         dataset_title=run_table.dataset_titles[dataset],
+        metric=run_table.get_metric(dataset),
         label=label,
         reference=reference,
         tuning=both[0][0].tuning,
@@ -123,11 +122,10 @@ def _compare_clips(
 ) -> tuple[Interval | None, float | None]:
     """Return the interval and McNemar's p by clips; None without predictions, or where seeds have other clips.
 
-    McNemar's p is None, too, where clips are tested more than once.
+    McNemar's p is None, too, where clips are tested more than once, and without classes.
     """
     first, second = (predictions.pair_predictions([pair[side] for pair in both]) for side in (0, 1))
     if first is None or second is None or first.groups != second.groups:
         return None, None
     once = len({run.record.spec.fold for run, _ in both}) == 1 or not both[0][0].info.overlap
-    interval = compute_accuracy_difference(first.correct, second.correct, first.groups)
-    return interval, mcnemar_test(first.correct, second.correct) if once else None
+    return first.compute_difference(second), first.compute_mcnemar_p(second) if once else None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
@@ -15,6 +16,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from bench.files import atomic_write
+from bench.tasks import Regression, get_values
 from bench.types import CLIP_LOSING_ISSUES, VALIDATION_FOLDS, ClipSummary, DataIssue, DatasetSummary, Split
 from reports.formats import make_printable
 from reports.formats.plain import FittedTable
@@ -32,6 +34,7 @@ REMEDIES = {
     "encoding": "read in the encoding that fits",
     "frames": "gaps repeat the previous frame; images without an index are skipped",
     "label": "skipped: unknown class",
+    "invalid frames": "left out of the mean of their clip",
     "leak": "kept only in the later split, so that no test clip is in train",
     "length": "the clip is as long as the longer of video and audio",
     "link": "not followed: it is broken or leads out of the folder",
@@ -40,6 +43,7 @@ REMEDIES = {
     "no file": "the listed file is missing; the rest of the clip is used",
     "no picture": "used without video",
     "no sound": "used without audio",
+    "no target": "skipped: there are no scores for it",
     "no words": "used without words",
     "one frame": "used; the frame is repeated",
     "outside": "words that begin outside the clip are dropped",
@@ -67,6 +71,7 @@ MODALITIES = ("video", "audio", "words")
 MAX_LOST_SHARE = 0.1  # share of listed clips that may be lost without a warning
 SENTIMENT_SIGNS = {-1: "−", 0: "0", 1: "+"}
 
+RANGE_PARTS = 5  # equal parts of the range of a target, which are counted like classes
 EXAMPLES_PER_KIND = 2  # of each kind
 MAX_EXAMPLE_LENGTH = 72  # characters of an example
 
@@ -101,12 +106,33 @@ class ClassCounts:
 
 
 def count_by_class(facts: DatasetSummary) -> list[ClassCounts]:
-    """Return the counts of each class, in the order of the data set's classes."""
+    """Return the counts of each class, in the order of the data set's classes; of a regression, of ranges of scores."""
     lost, rows = find_lost_keys(facts), []
+    if isinstance(facts.info.task, Regression):
+        return _count_by_range(facts.clips, facts.info.task, lost)
     for label, (name, sign) in enumerate(zip(facts.info.classes, facts.info.sentiment, strict=True)):
         clips = [clip for clip in facts.clips if clip.target == label]
         rows.append(_count_clips(name, SENTIMENT_SIGNS[sign], clips, lost))
     return rows
+
+
+def _count_by_range(clips: Sequence[ClipSummary], task: Regression, lost: frozenset[str]) -> list[ClassCounts]:
+    """Return the counts of clips in five equal parts of the range of each target."""
+    rows = []
+    for place, target in enumerate(task.targets):
+        ends = [target.low + (target.high - target.low) * part / RANGE_PARTS for part in range(RANGE_PARTS + 1)]
+        part_of = {
+            clip.key: min(RANGE_PARTS - 1, bisect_right(ends, get_values(clip.target)[place]) - 1) for clip in clips
+        }
+        for part, (low, high) in enumerate(pairwise(ends)):
+            name = f"{target.name} {low:.3g} to {high:.3g}".replace("-", "\u2212")
+            rows.append(_count_clips(name, "", [clip for clip in clips if part_of[clip.key] == part], lost))
+    return rows
+
+
+def describe_rows(facts: DatasetSummary) -> str:
+    """Return the heading of the rows of `count_by_class`."""
+    return "class" if facts.info.classes else "score"
 
 
 def count_all_classes(facts: DatasetSummary) -> ClassCounts:
@@ -158,7 +184,7 @@ def find_blocking_issues(facts: DatasetSummary) -> list[str]:
     usable = count_all_classes(facts).splits
     lines = [f"the {split} split has no usable clip" for split in list_splits(facts) if not usable[split]]
     if usable["train"]:
-        rows = count_by_class(facts)
+        rows = count_by_class(facts) if facts.info.classes else []
         lines += [f"class '{row.name}' has no training clip" for row in rows if not row.splits["train"]]
         groups = len({clip.group for clip in facts.clips if clip.split == "train"})
         if not has_val(facts) and groups < VALIDATION_FOLDS:
@@ -168,7 +194,7 @@ def find_blocking_issues(facts: DatasetSummary) -> list[str]:
 
 def find_weaknesses(facts: DatasetSummary) -> list[str]:
     """Return the reasons that make scores less reliable without preventing a run."""
-    rows, everything = count_by_class(facts), count_all_classes(facts)
+    rows, everything = count_by_class(facts) if facts.info.classes else [], count_all_classes(facts)
     lines = [
         f"class '{row.name}' has no {split} clip"
         for split in list_splits(facts)[1:]
@@ -214,13 +240,14 @@ def make_counts_table(facts: DatasetSummary) -> FittedTable:
     style, splits = "yellow" if facts.is_sample else "bold", list_splits(facts)
     table = FittedTable(title=Text(make_printable(name)), title_style=style, show_footer=True)
     table.drop_first = ("sentiment", "groups", "hours")
-    table.add_column("class", "all", no_wrap=True)
-    table.add_column("sentiment", justify="center", no_wrap=True)
+    table.add_column(describe_rows(facts), "all", no_wrap=True)
+    if facts.info.classes:
+        table.add_column("sentiment", justify="center", no_wrap=True)
     for head, cell in _format_counts(everything, splits).items():
         table.add_column(head, cell, justify="right", no_wrap=True)
     for row in rows:
-        sign = row.sentiment_sign.replace("\u2212", "-")
-        table.add_row(Text(make_printable(row.name)), sign, *_format_counts(row, splits).values())
+        signs = [row.sentiment_sign.replace("\u2212", "-")] if facts.info.classes else []
+        table.add_row(Text(make_printable(row.name)), *signs, *_format_counts(row, splits).values())
     notes = [] if has_val(facts) else ["val is split from train by the seed of a run"]
     notes += [] if everything.readable else ["hours are known after `prepare`"]
     table.caption = "; ".join(notes) or None

@@ -18,6 +18,7 @@ from reports.dataset import (
     count_all_classes,
     count_by_class,
     describe_remedy,
+    describe_rows,
     find_blocking_issues,
     find_lost_keys,
     find_weaknesses,
@@ -26,7 +27,7 @@ from reports.dataset import (
     list_splits,
 )
 from reports.figures.style import COLOURS, GREY, PAGE_WIDTH, make_figure, render_svg, report_style, wrap_text
-from reports.formats import split_marks
+from reports.formats import plural, split_marks
 from reports.formats.html import make_html_environment, read_style
 from reports.types import Cell, Column, RenderedFigure, ReportFigure, Row, Section, Table
 
@@ -86,9 +87,10 @@ def _summarise(facts: DatasetSummary) -> str:
 
 def _list_numbers(facts: DatasetSummary) -> list[tuple[str, str]]:
     everything, opened = count_all_classes(facts), [clip for clip in facts.clips if clip.seconds is not None]
+    kind = "class" if facts.info.classes else "target"
     numbers = [
         (f"{everything.clips:,}", "usable clips"),
-        (str(len(facts.info.classes)), "classes"),
+        (str(facts.info.task.outputs), plural(facts.info.task.outputs, kind).partition(" ")[2]),
         (f"{everything.groups:,}", f"groups ({facts.info.group})"),
     ]
     if everything.readable:
@@ -122,12 +124,16 @@ def _make_classes(facts: DatasetSummary) -> Section:
     lost = ["lost"] if everything.lost else []
     heads = [*splits, "groups", *lost, "hours"]
     caption = "Number of usable clips." + (" Lost: missing, unreadable or duplicates of a later split." if lost else "")
-    lines = [_make_row(f"{row.name} ({row.sentiment_sign})", _format_counts(row, heads)) for row in rows]
+    signed = {row.name: f"{row.name} ({row.sentiment_sign})" if row.sentiment_sign else row.name for row in rows}
+    lines = [_make_row(signed[row.name], _format_counts(row, heads)) for row in rows]
     total = _make_row("all", _format_counts(everything, heads), rule=True)
-    table = _make_table("classes", caption, ["class (sentiment)", *heads], [*lines, total])
+    head = "class (sentiment)" if facts.info.classes else describe_rows(facts)
+    table = _make_table("classes", caption, [head, *heads], [*lines, total])
     draw = partial(draw_classes, rows, [*splits, *lost])
-    figure = ReportFigure("classes", "Clips by class", "Clips of each class by split.", draw, ())
-    return Section("classes", "Classes and splits", (), (table,), (figure,))
+    by, each = ("class", "class") if facts.info.classes else ("score", "range of scores")
+    figure = ReportFigure("classes", f"Clips by {by}", f"Clips of each {each} by split.", draw, ())
+    title = "Classes and splits" if facts.info.classes else "Scores and splits"
+    return Section("classes", title, (), (table,), (figure,))
 
 
 def _format_counts(row: ClassCounts, heads: Sequence[str]) -> list[str]:
@@ -177,7 +183,7 @@ def _make_modalities(facts: DatasetSummary) -> Section:
     lines = [_make_row(row.name, _format_shares(row)) for row in count_by_class(facts)]
     lines.append(_make_row("all", _format_shares(everything), rule=True))
     caption = "Share of the readable clips that have each modality."
-    table = _make_table("modalities", caption, ["class", *MODALITIES], lines)
+    table = _make_table("modalities", caption, [describe_rows(facts), *MODALITIES], lines)
     return Section("modalities", "Modalities", (), (table,))
 
 
@@ -216,7 +222,7 @@ def _make_table(
 
 
 def _list_stills(facts: DatasetSummary) -> dict[str, list[dict[str, str]]]:
-    """Return name, caption and frame of a few clips of each class; empty if no class has any."""
+    """Return name, caption and frame of a few clips of each class, or of all; empty if no clip has any."""
     found = {
         name: [
             {
@@ -226,7 +232,7 @@ def _list_stills(facts: DatasetSummary) -> dict[str, list[dict[str, str]]]:
             }
             for still in facts.thumbnails.get(name, ())[:THUMBNAILS_PER_CLASS]
         ]
-        for name in facts.info.classes
+        for name in facts.info.classes or facts.thumbnails
     }
     return found if any(found.values()) else {}
 

@@ -18,9 +18,8 @@ from bench.errors import StoreError
 from bench.files import atomic_write
 from reports.formats.latex import make_latex_environment
 from reports.runs import HASH_LENGTH, Run, RunTable, SearchSummary, StudyResults, find_dataset_titles
-from reports.tables.columns import METRIC_TITLES, describe_single_fold, format_quantity, make_column
+from reports.tables.columns import describe_single_fold, format_quantity, get_test_score, make_metric_column
 from reports.tables.costs import SECONDS_PER_HOUR
-from reports.tables.scores import get_test_percent
 from reports.types import Report
 
 DIGIT_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -87,16 +86,16 @@ def _list_macros(run_table: RunTable) -> Iterator[Macro]:
     )
     for dataset, title in zip(run_table.dataset_titles, titles, strict=True):
         groups = run_table.group_by_label(dataset)
-        for metric, short in METRIC_TITLES.items():
-            read = partial(get_test_percent, metric)
-            for name, group, cell in zip(names, groups, make_column(groups, read), strict=True):
-                number = group.compute_mean(read)
+        for metric in run_table.tasks[dataset].shown:
+            short = make_macro_name(metric.title, spelt="-" in metric.title)  # Acc-7 and Acc-2 differ in the digit
+            for name, group, cell in zip(names, groups, make_metric_column(groups, metric), strict=True):
+                number = group.compute_mean(partial(get_test_score, metric))
                 if number is None:
                     continue
                 text, _, missing = cell.text.partition(" (")
                 mean, _, spread = text.partition(" ± ")
                 runs = " ".join(number.run_keys) + (f" ({missing}" if missing else "")
-                macro = Macro(f"{name}{title}{make_macro_name(short)}", mean, runs)
+                macro = Macro(f"{name}{title}{short}", mean, runs)
                 yield macro
                 if spread:
                     yield macro._replace(name=f"{macro.name}Std", text=spread)

@@ -21,9 +21,21 @@ from bench.explanations import ClipFigure
 from bench.files import parse_json
 from bench.method import Method
 from bench.metrics import Predictions
-from bench.record import Record, RunSpec
+from bench.record import Record, RunSpec, validate
 from bench.requests import Tuning
+from bench.tasks import ACCURACY, Classification, Metric, Regression, Task
 from bench.types import DatasetInfo
+from reports.statistics import (
+    ClipSums,
+    Interval,
+    compute_accuracy_difference,
+    compute_accuracy_interval,
+    compute_score_difference,
+    compute_score_interval,
+    mcnemar_test,
+    sum_errors,
+    sum_moments,
+)
 
 UNKNOWN = "unknown request"  # request of a run of version 0.1, which stored none
 
@@ -78,10 +90,15 @@ class Run:
         """Return whether its encoders could have started from published weights and did not."""
         return self.method.is_from_scratch(self.record.spec.config, self.record.spec.weights)
 
-    def get_percent(self, name: str, split: str = "test") -> float | None:
-        """Return a score of a split (`acc_e`, `recall/joy`, ...) in percent; None where the record has none."""
-        value = self.record.scores.get(f"{split}/{name}")
-        return None if value is None else 100 * value
+    def get_score(self, metric: Metric, split: str = "test") -> float | None:
+        """Return a score of a split in its printed unit, such as percent; None where the record has none."""
+        value = self.record.scores.get(f"{split}/{metric.name}")
+        return None if value is None else metric.scale * value
+
+    @property
+    def metric(self) -> Metric:
+        """Return the primary metric of its data set."""
+        return self.info.task.primary
 
 
 def get_input_size(spec: RunSpec) -> tuple[object, object]:
@@ -106,9 +123,10 @@ class SearchSummary:
     base_config: dict[str, Any]  # config that its trials vary
     configurations_tried: int
     best_values: dict[str, Any] | None
-    best_score: float | None  # val/acc_e of the best trial
+    best_score: float | None  # of the best trial on val, as stored
     trials: tuple[dict[str, Any], ...]  # number, state, value, spent; none in older summaries
     weights: dict[str, str] | None = None  # config field -> sha256 of its file; None in older summaries
+    metric: Metric = ACCURACY  # that the search improves
 
     def title(self, title: str) -> str:
         """Return its name: arm, data set and fold, and the start of its digest, which makes it unique."""
@@ -301,6 +319,20 @@ class RunTable:
         """Return a table of the runs on some data sets."""
         return replace(self, runs=tuple(run for run in self.runs if run.record.spec.dataset in datasets))
 
+    @property
+    def tasks(self) -> dict[str, Task]:
+        """Return data set -> its task."""
+        return {run.record.spec.dataset: run.info.task for run in reversed(self.runs)}
+
+    def get_metric(self, dataset: str) -> Metric:
+        """Return the primary metric of a data set."""
+        return self.tasks[dataset].primary
+
+    @property
+    def metrics(self) -> tuple[Metric, ...]:
+        """Return the primary metrics of the data sets, each once."""
+        return tuple(dict.fromkeys(self.get_metric(dataset) for dataset in self.dataset_titles))
+
     def for_dataset(self, dataset: str) -> RunTable:
         """Return a table of the runs on one data set."""
         return self.with_datasets([dataset])
@@ -346,12 +378,45 @@ def slugify(name: str) -> str:
 
 @dataclass(frozen=True)
 class PairedPredictions:
-    """Predictions of the runs of a row on the same clips: R seeds, n clips; clips of several folds are concatenated."""
+    """Predictions of the runs of a row on the same clips: R seeds, n clips; clips of several folds are concatenated.
 
-    correct: np.ndarray  # (R, n) bool
-    labels: np.ndarray  # (n,)
+    Key: C classes, or K targets of a regression.
+    """
+
+    task: Task
+    predicted: np.ndarray  # (R, n) classes, or (R, n, K) numbers
+    targets: np.ndarray  # (n,) or (n, K)
     groups: tuple[str, ...]  # n; a clip has the same group in all folds
     has_equal_folds: bool  # folds have equally many clips, so that the means over clips and runs are equal
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Return which clips have the right class, (R, n) bool."""
+        return np.asarray(self.predicted == self.targets)
+
+    def compute_interval(self) -> Interval:
+        """Return the primary score with its interval for new clips, in its printed unit."""
+        if isinstance(self.task, Classification):
+            return compute_accuracy_interval(self.correct, self.targets, self.groups)
+        return compute_score_interval(self._sum_clips(self.task), self.groups, self.task.primary.scale)
+
+    def compute_difference(self, other: PairedPredictions) -> Interval:
+        """Return this primary score minus another of the same clips, with its interval for new clips."""
+        if isinstance(self.task, Classification):
+            return compute_accuracy_difference(self.correct, other.correct, self.groups)
+        first, second = self._sum_clips(self.task), other._sum_clips(self.task)
+        return compute_score_difference(first, second, self.groups, self.task.primary.scale)
+
+    def compute_mcnemar_p(self, other: PairedPredictions) -> float | None:
+        """Return McNemar's p of equal accuracy; None without classes."""
+        if isinstance(self.task, Classification):
+            return mcnemar_test(self.correct, other.correct)
+        return None
+
+    def _sum_clips(self, task: Regression) -> ClipSums:
+        if task.select == "mae":
+            return sum_errors(self.predicted, self.targets)
+        return sum_moments(self.predicted, self.targets, concordance=task.select == "ccc")
 
 
 @dataclass
@@ -386,10 +451,15 @@ class PredictionCache:
         rows = [[by_fold[fold] for fold in sorted(by_fold)] for by_fold in by_seed.values()]
         if len({tuple(one.keys for one in row) for row in rows}) != 1:
             return None
-        right = np.stack([np.concatenate([one.predicted == one.targets for one in row]) for row in rows])
-        labels = np.concatenate([one.targets for one in rows[0]])
+        task = runs[0].info.task
+        numbers = isinstance(task, Regression)
+        predicted = np.stack(
+            [np.concatenate([one.scores if numbers else one.predicted for one in row]) for row in rows]
+        )
+        targets = np.concatenate([one.targets for one in rows[0]])
         even = len({len(one.keys) for one in rows[0]}) == 1
-        return PairedPredictions(right, labels, tuple(name for one in rows[0] for name in one.groups or one.keys), even)
+        groups = tuple(name for one in rows[0] for name in one.groups or one.keys)
+        return PairedPredictions(task, predicted, targets, groups, even)
 
 
 def read_searches(results: Path) -> tuple[list[SearchSummary], list[str]]:
@@ -417,6 +487,7 @@ def _read_summary(path: Path) -> SearchSummary:
             best_score=winner["value"] if winner is not None else None,
             trials=tuple(raw.get("trials", ())),
             weights=dict(raw["weights"]) if "weights" in raw else None,
+            metric=validate(Metric, raw["metric"]) if "metric" in raw else ACCURACY,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is not a readable search summary ({type(error).__name__}); move it away") from None

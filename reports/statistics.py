@@ -109,6 +109,113 @@ def compute_accuracy_interval(
     return _bootstrap_groups(found.sum(axis=0), member, strata, len(found), draws, seed, test=False)
 
 
+@dataclass(frozen=True)
+class ClipSums:
+    """Numbers of each clip whose sums over clips give a score, such as an error and a count, or moments."""
+
+    values: np.ndarray  # (R, n, F) float: F numbers of n clips in R runs
+    score: Callable[[np.ndarray], np.ndarray]  # maps (..., F) sums over clips to (...) scores
+
+    def sum_groups(self, member: np.ndarray) -> np.ndarray:
+        """Return the (G, R, F) sums over the clips of each group; `member` (n,) are the groups of the clips."""
+        sums = np.zeros((int(member.max()) + 1, self.values.shape[0], self.values.shape[2]))
+        np.add.at(sums, member, self.values.swapaxes(0, 1))
+        return sums
+
+
+def compute_score_difference(
+    first: ClipSums, second: ClipSums, groups: Sequence[str], scale: float, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Return the mean difference in a score over R paired runs, first minus second, with its interval for new clips.
+
+    As `compute_accuracy_difference`, for scores that are not the share of correct clips; times `scale`.
+    """
+    if first.values.shape != second.values.shape:
+        raise ValueError(f"runs on the same clips must have equal shapes: {first.values.shape}, {second.values.shape}")
+    member = _index_groups(groups, first.values.shape[1])
+    sums = [item.sum_groups(member) for item in (first, second)]
+
+    def difference(counts: np.ndarray) -> np.ndarray:
+        one, other = (item.score(_sum_draws(counts, part)) for item, part in zip((first, second), sums, strict=True))
+        return np.asarray(scale * (one - other).mean(-1))
+
+    return _bootstrap_counts(difference, len(sums[0]), draws, seed, test=True)
+
+
+def compute_score_interval(
+    item: ClipSums, groups: Sequence[str], scale: float, draws: int = 2000, seed: int = 0
+) -> Interval:
+    """Return a score, the mean of R runs times `scale`, with its interval for new clips (bootstrap of whole groups)."""
+    member = _index_groups(groups, item.values.shape[1])
+    sums = item.sum_groups(member)
+    return _bootstrap_counts(
+        lambda counts: np.asarray(scale * item.score(_sum_draws(counts, sums)).mean(-1)),
+        len(sums),
+        draws,
+        seed,
+        test=False,
+    )
+
+
+def _sum_draws(counts: np.ndarray, sums: np.ndarray) -> np.ndarray:
+    """Return (..., R, F) sums over groups that are drawn (..., G) times; `sums` (G, R, F) are those of each group."""
+    return np.tensordot(counts, sums, axes=(-1, 0))
+
+
+def _bootstrap_counts(
+    statistic: Callable[[np.ndarray], np.ndarray], groups: int, draws: int, seed: int, test: bool
+) -> Interval:
+    """Return the interval of a statistic of (..., G) counts: how often each group of clips is drawn."""
+    mean = float(statistic(np.ones(groups)))
+    if groups < MIN_GROUPS:
+        why = f"no interval: needs at least {MIN_GROUPS} independent groups of clips (here {groups})"
+        return Interval(mean, None, None, None, groups, why)
+
+    def evaluate(chosen: np.ndarray, axis: int = -1) -> np.ndarray:
+        rows = np.moveaxis(chosen, axis, -1).astype(int)
+        counts = np.zeros((*rows.shape[:-1], groups))
+        flat = counts.reshape(-1, groups)
+        np.add.at(flat, (np.arange(len(flat))[:, None], rows.reshape(len(flat), -1)), 1)
+        return statistic(counts)
+
+    batch = max(1, MAX_RESAMPLED_GROUPS // groups)
+    low, high, drawn = _bootstrap([np.arange(groups)], evaluate, draws, seed, batch=batch)
+    tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+    p = min(1.0, 2 * (tail + 1) / (draws + 1)) if test else None
+    if np.ptp(drawn) < 1e-9:
+        return Interval(mean, None, None, p, groups, "no interval: resampling the clips changes nothing")
+    return Interval(mean, low, high, p, groups)
+
+
+def sum_errors(predicted: np.ndarray, targets: np.ndarray) -> ClipSums:
+    """Return the sums of the mean absolute error; `predicted` is (R, n, K), `targets` (n, K)."""
+    errors = np.abs(predicted - targets).mean(-1)
+    return ClipSums(np.stack([errors, np.ones_like(errors)], -1), lambda sums: sums[..., 0] / sums[..., 1])
+
+
+def sum_moments(predicted: np.ndarray, targets: np.ndarray, concordance: bool) -> ClipSums:
+    """Return the sums of the concordance or Pearson's correlation, a mean over K targets.
+
+    `predicted` is (R, n, K), `targets` (n, K). A draw of clips with equal targets, or equal predictions, has 0.
+    """
+    x, y = np.broadcast_to(targets, predicted.shape), predicted
+    moments = np.stack([np.ones_like(y), x, y, x * x, y * y, x * y], -1)  # (R, n, K, 6)
+
+    def correlate(sums: np.ndarray) -> np.ndarray:
+        shaped = sums.reshape(*sums.shape[:-1], -1, 6)
+        count, sum_x, sum_y, xx, yy, xy = np.moveaxis(shaped, -1, 0)
+        mean_x, mean_y = sum_x / count, sum_y / count
+        var_x, var_y = xx / count - mean_x**2, yy / count - mean_y**2
+        covariance = xy / count - mean_x * mean_y
+        if concordance:
+            above, below = 2 * covariance, var_x + var_y + (mean_x - mean_y) ** 2
+        else:
+            above, below = covariance, np.sqrt(np.maximum(var_x, 0) * np.maximum(var_y, 0))
+        return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 1e-12).mean(-1))
+
+    return ClipSums(moments.reshape(*moments.shape[:2], -1), correlate)
+
+
 def mcnemar_test(right_a: ArrayLike, right_b: ArrayLike) -> float:
     """Return the two-sided p of the exact McNemar test (1947) of equal accuracy; (R, n) bool each, paired run by run.
 

@@ -12,25 +12,27 @@ from rich.text import Text
 
 from bench.method import Measure, Method, NoteTable
 from bench.protocol import describe_protocol
+from bench.tasks import Metric
 from reports.comparisons import compare_family
 from reports.formats import make_printable
 from reports.formats.plain import FittedTable
 from reports.runs import Extract, Mean, Run, RunGroup, RunTable, is_from_scratch
 from reports.tables.columns import (
-    METRIC_TITLES,
     average_groups,
+    describe_difference_units,
+    describe_units,
     format_difference,
     format_interval,
     format_mean,
     format_quantity,
+    get_test_score,
+    is_percent,
 )
 from reports.tables.costs import compute_val_test_gap, get_scaled_note
-from reports.tables.scores import get_test_percent
 
 NO_VALUE = "-"
 
-COLUMNS = {name: METRIC_TITLES[name] for name in ("acc_e", "f1_e", "acc_s", "f1_s")} | {"bal_e": "bal. Acc E"}
-DROP_FIRST = ("s/run", "clips", COLUMNS["bal_e"], COLUMNS["f1_s"])  # what a narrow terminal leaves out of the scores
+DROP_FIRST = ("s/run", "clips")  # what a narrow terminal leaves out of the scores, before all but the first three
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,9 @@ def group_runs(run_table: RunTable) -> list[RunGroup]:
     return run_table.group_by_label(dataset)
 
 
-def format_column(groups: Sequence[RunGroup], read: Extract) -> list[str]:
+def format_column(groups: Sequence[RunGroup], read: Extract, percent: bool = True) -> list[str]:
     """Format a column with the digits of the report's tables, without their remarks on missing runs."""
-    numbers, places = average_groups(groups, read)
+    numbers, places = average_groups(groups, read, percent)
     return [NO_VALUE if number is None else format_mean(number, places) for number in numbers]
 
 
@@ -112,11 +114,15 @@ def _make_scores_table(run_table: RunTable) -> FittedTable:
     (title,) = run_table.dataset_titles.values()
     title = f"{make_printable(title)}{' -- BUILT-IN SAMPLE, not the real data' * run_table.is_sample}"
     presets = ", ".join(dict.fromkeys(run.record.preset for run in run_table.runs))
-    headings, style = (*COLUMNS.values(), "clips", "runs", "s/run"), "yellow" if run_table.is_sample else "bold"
-    table = _make_table(f"{title}\ntest split, percent, preset {presets}", ["method"], headings, style)
-    table.drop_first = DROP_FIRST
+    (task,) = run_table.tasks.values()
+    metrics = (*task.shown, *task.extra)
+    headings = (*(metric.title for metric in metrics), "clips", "runs", "s/run")
+    style = "yellow" if run_table.is_sample else "bold"
+    units = describe_units(task.shown)
+    table = _make_table(f"{title}\ntest split{units}, preset {presets}", ["method"], headings, style)
+    table.drop_first = (*DROP_FIRST, *(metric.title for metric in reversed(metrics[3:])))
     groups = group_runs(run_table)
-    scores = [format_column(groups, partial(get_test_percent, metric)) for metric in COLUMNS]
+    scores = [format_column(groups, partial(get_test_score, metric), percent=is_percent(metric)) for metric in metrics]
     for label, group, *cells in zip(run_table.labels, groups, *scores, strict=True):
         clips = int(group.runs[0].record.scores.get("test/n") or 0) if group.runs else 0
         runs = f"{len(group.runs)} ({len(group.failed)} failed)" if group.failed else str(len(group.runs))
@@ -138,7 +144,7 @@ def _make_recall_tables(run_table: RunTable) -> list[FittedTable]:
     headings = [name.removeprefix("recall/") for name in classes]
     table, groups = _make_table("recall by class, percent", ["method"], headings), group_runs(run_table)
     table.split = True
-    recalls = [format_column(groups, partial(get_test_percent, name)) for name in classes]
+    recalls = [format_column(groups, partial(get_test_score, Metric(name, name))) for name in classes]
     for row in zip(run_table.labels, *recalls, strict=True):
         _add_row(table, *row)
     return [table]
@@ -198,18 +204,20 @@ def make_plan_table(rows: Sequence[ArmProgress]) -> FittedTable:
 
 def make_gap_table(runs: Sequence[Run]) -> FittedTable | None:
     """Return a table of val minus test: the optimism of the split that selected epochs and values; None if empty."""
-    title, numbers = "val against test: Acc E, percent", ("val", "test", "gap", "configurations tried")
+    title, numbers = f"val against test: {_describe_metrics(runs)}", ("val", "test", "gap", "configurations tried")
     table = _make_table(title, ("data set", "method"), numbers, "bold")
     for run_table in group_by_dataset(runs):
-        groups = group_runs(run_table)
+        groups, (metric,) = group_runs(run_table), run_table.metrics
         columns = [
-            format_column(groups, partial(Run.get_percent, name="acc_e", split=part)) for part in ("val", "test")
+            format_column(groups, partial(Run.get_score, metric=metric, split=part), percent=is_percent(metric))
+            for part in ("val", "test")
         ]
         for label, group, val, test in zip(run_table.labels, groups, *columns, strict=True):
             gap = group.compute_mean(compute_val_test_gap)  # None for runs whose epoch was not selected on val
             if gap is not None:
                 trials = max(run.configurations_tried for run in group.runs)
-                _add_row(table, _format_dataset(run_table), label, val, test, format_difference(gap), str(trials))
+                shown = format_difference(gap, is_percent(metric))
+                _add_row(table, _format_dataset(run_table), label, val, test, shown, str(trials))
     if not table.row_count:
         return None
     table.drop_first = ("configurations tried", "val", "test")
@@ -222,7 +230,8 @@ def make_optimism_table(runs: Sequence[Run]) -> FittedTable | None:
 
     Runs are paired by seed; the interval of the mean difference is a 95 % t-interval.
     """
-    title = "gain from selecting the epoch on the test list: Acc E, points"
+    gain = "gain from" if all(run.metric.better == "max" for run in runs) else "change by"
+    title = f"{gain} selecting the epoch on the test list: {_describe_metrics(runs, difference=True)}"
     table = _make_table(title, ("data set", "method"), ("gain and 95 % interval", "pairs"), "bold")
     for run_table in group_by_dataset(runs):
         protocols: dict[str, dict[str, str]] = {}
@@ -232,12 +241,19 @@ def make_optimism_table(runs: Sequence[Run]) -> FittedTable | None:
         pairs = [(labels["best-on-test"], labels["clean"]) for labels in both]
         for comparison in compare_family(run_table, pairs, None):
             test = comparison.paired_test
-            text = format_interval(test.mean, test.low, test.high, test.std)
+            text = format_interval(test.mean, test.low, test.high, test.std, is_percent(comparison.metric))
             _add_row(table, _format_dataset(run_table), comparison.reference, text, str(test.n_pairs))
     if not table.row_count:
         return None
     table.caption = "the same training with the epoch selected on test and on val; t-interval over pairs of one seed"
     return table
+
+
+def _describe_metrics(runs: Sequence[Run], difference: bool = False) -> str:
+    """Return the primary metrics of runs with their unit: "Acc E, percent"."""
+    metrics = tuple(dict.fromkeys(run.metric for run in runs))
+    units = describe_difference_units(metrics) if difference else describe_units(metrics)
+    return f"{' or '.join(metric.title for metric in metrics)}{units}"
 
 
 def _format_dataset(run_table: RunTable) -> str:

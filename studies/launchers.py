@@ -96,7 +96,7 @@ class _ChangeReporter:
             tried = search.count_trials().total
             if tried > self._trial_counts.get(search.name, 0):
                 best = search.find_best_trial()
-                so_far = f", best val Acc E {100 * best.value:.1f}" if best is not None else ""
+                so_far = f", best val {search.metric.format_named(best.value)}" if best is not None else ""
                 dataset = search.base_request.dataset.info.name
                 done = "1 configuration" if tried == 1 else f"{tried} configurations"
                 self._print_line(f"{dataset}: {search.title}: {done} tried{so_far}")

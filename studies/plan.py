@@ -23,6 +23,7 @@ from datasets.registry import SOURCES
 from studies.requests import (
     Arm,
     check_fields,
+    check_support,
     check_unique_names,
     choose_fold,
     find_arm,
@@ -209,6 +210,9 @@ def resolve_requests(
     overrides = parse_overrides(settings)
     check_fields(arms, overrides)
     configs = [(arm, resolve_config(arm, preset, overrides)) for arm in arms]
+    for dataset in chosen:
+        for arm in arms:
+            check_support(arm, dataset.info)
     return [
         RunRequest(arm.name, arm.method, config, preset, dataset, seed, choose_fold(dataset.info, fold))
         for dataset in chosen
@@ -238,12 +242,23 @@ def make_plan(request: StudyRequest) -> Plan:
         arms = ", ".join(dict.fromkeys(run.arm for run in runs))
         raise ConfigError(f"--trials, --hours, --target: {arms}: no free config field has a search range; omit them")
     datasets = {name: find_dataset(name, request.data) for name in dict.fromkeys(run.dataset for run in runs)}
+    for run in runs:
+        check_support(find_arm(run.arm), datasets[run.dataset].info)
+    _check_target(request.budget, [datasets[run.dataset].info for run in runs if run.tuned_by])
     requested = {
         study: summarize_runs((datasets[run.dataset].info.name, run.fold, run.seed, run.protocol) for run in group)
         for study, group in planned.items()
     }
     studies_of = {run: tuple(names) for run, names in studies.items()}
     return Plan(request, _select_shard(runs, *request.shard), datasets, studies_of, requested)
+
+
+def _check_target(budget: Budget, infos: Iterable[DatasetInfo]) -> None:
+    """Raise ConfigError for a target of a search that its metric cannot have."""
+    for info in infos:
+        if budget.target is not None and info.task.primary.scale == 100 and budget.target > 1:
+            title = info.task.primary.title
+            raise ConfigError(f"--target: {budget.target:g} is not a fraction of {title}; write 60 % as 0.6")
 
 
 def summarize_runs(runs: Iterable[tuple[str, int, int, EvaluationProtocol]]) -> RequestedPlan:

@@ -14,12 +14,14 @@ from typing import Any, TypeVar
 from bench.config import Config, get_or_suggest, propose_name
 from bench.errors import ConfigError
 from bench.method import Method
+from bench.tasks import Classification
 from bench.types import Dataset, DatasetInfo
 from datasets.index import DatasetSource
-from datasets.registry import DATASETS, SOURCES, is_path, make_dataset, make_manifest_source
+from datasets.registry import DATASETS, SOURCES, TASKS, is_path, make_dataset, make_manifest_source
 from methods import METHODS, VARIANTS
 
 T = TypeVar("T")
+CUSTOM_TASKS = ("classes", "scores")  # values of --task for custom data
 Settings = tuple[tuple[str, str], ...]
 """Config values set by the user: (field, text) pairs, sorted by field."""
 
@@ -61,10 +63,40 @@ def find_source(name: str, data: Path | None = None) -> DatasetSource:
     if name not in SOURCES and is_path(name):
         if data is not None:
             raise ConfigError(f"--data: not allowed with --dataset {name}, which is a path; omit --data")
-        return make_manifest_source(Path(name), [source.info for source in SOURCES.values()])
+        path, task = split_task(name)
+        return make_manifest_source(Path(path), [source.info for source in SOURCES.values()], task)
     if "," in name:
         raise ConfigError(f"--dataset: expects one data set, not '{name}'; give the command for each")
     return _find_registered(name, SOURCES)
+
+
+def split_task(name: str) -> tuple[str, str]:
+    """Split "clips.csv@scores" into path and task; the task is empty without one."""
+    path, at, task = name.rpartition("@")
+    return (path, task) if at and task in CUSTOM_TASKS else (name, "")
+
+
+def apply_task(datasets: str, task: str) -> str:
+    """Return comma-separated data sets with the task of `--task`: `affwild2-va`, `clips.csv@scores`.
+
+    Raises ConfigError for a task that one of them does not have.
+    """
+    if not task:
+        return datasets
+    named = []
+    for name in split_names(datasets, "--dataset"):
+        if name not in SOURCES and is_path(name):
+            if task not in CUSTOM_TASKS:
+                raise ConfigError(f"--task: {name} has no task '{task}'; {propose_name(task, CUSTOM_TASKS)}")
+            named.append(f"{name}@{task}")
+            continue
+        known = {kind: found for (dataset, kind), found in TASKS.items() if dataset == name}
+        if task not in known:
+            _find_registered(name, SOURCES)
+            hint = propose_name(task, known) if known else "omit the option"
+            raise ConfigError(f"--task: {name} has no task '{task}'; {hint}")
+        named.append(known[task])
+    return ",".join(named)
 
 
 def find_dataset(name: str, data: Path | None = None) -> Dataset:
@@ -99,6 +131,16 @@ def choose_fold(info: DatasetInfo, fold: int | None) -> int:
             f"--fold: {info.title} has no fold {fold}; choose {info.folds[0]} to {info.folds[-1]} ({info.fold})"
         )
     return fold
+
+
+def check_support(arm: Arm, info: DatasetInfo) -> None:
+    """Raise ConfigError if the method of an arm does not support the task of a data set."""
+    if isinstance(info.task, arm.method.tasks):
+        return
+    able = ", ".join(name for name, method in METHODS.items() if isinstance(info.task, method.tasks))
+    labels = ", ".join(info.task.output_names)
+    kind = f"classes ({labels})" if isinstance(info.task, Classification) else f"scores ({labels})"
+    raise ConfigError(f"{arm.name} cannot predict the {kind} of {info.title}; choose --method from {able}")
 
 
 def split_names(text: str, option: str) -> list[str]:

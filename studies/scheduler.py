@@ -16,6 +16,7 @@ from bench.errors import ConfigError, DataError, StoreError
 from bench.execute import RunEnvironment, RunRequest
 from bench.record import RECORD_FILE, Failure, FailureKind, Record, RunFolder
 from bench.requests import StoredRequest
+from bench.tasks import Metric
 from bench.tracker import find_best_epoch
 from studies.plan import Plan, PlannedRun, RunKeyResolver
 from studies.search import BestTrial, HyperparameterSearch
@@ -206,10 +207,17 @@ class Scheduler:
     def _find_selected_epoch(self, run: PlannedRun) -> int | None:
         record = self._get_folder(run).read_record()
         if record is not None:
-            return record.chosen if record.chosen is not None else find_best_epoch(self._get_folder(run).path)
+            return (
+                record.chosen
+                if record.chosen is not None
+                else find_best_epoch(self._get_folder(run).path, self._get_metric(run))
+            )
         notes = [trial.user_attrs for trial in self.storage.read_trials(self._open_study())]
         found = [attrs.get(SELECTED_EPOCH_ATTR) for attrs in notes if attrs.get(RUN_KEY_ATTR) == self._keys[run]]
         return next((epochs for epochs in found if epochs is not None), None)
+
+    def _get_metric(self, run: PlannedRun) -> Metric:
+        return self.plan.datasets[run.dataset].info.task.primary
 
     def _open_study(self) -> Study:
         return self.storage.open_study(RUNS_STUDY, maximize=False)

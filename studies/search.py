@@ -103,7 +103,7 @@ def choose_pruner(name: str, trials: int, seeds: int) -> str:
 
 
 def make_pruner(name: str, trials: int, seeds: int) -> BasePruner:
-    """Make the pruner of a search that maximises val/acc_e, reported per epoch or per seed (both from 0).
+    """Make the pruner of a search over the primary metric on val, reported per epoch or per seed (both from 0).
 
     See docs/speed.md for what pruning saves. During the learning-rate warm-up a model is at chance, and val has few
     clips: no trial is pruned before epoch 10, a quarter of the epochs of the quick preset. The median needs three
@@ -132,7 +132,7 @@ class Budget:
 
     trials: int | None = None
     hours: float | None = None
-    target: float | None = None  # val/acc_e, a fraction
+    target: float | None = None  # primary metric on val, as stored: a fraction for percents
 
     @property
     def is_set(self) -> bool:
@@ -154,7 +154,7 @@ class BestTrial:
     """The best finished trial; on a tie the earliest, so that the preset's values are kept."""
 
     number: int
-    value: float  # val/acc_e
+    value: float  # primary metric on val
     params: dict[str, Any]
     keys: list[str]  # keys of its runs
 
@@ -188,6 +188,7 @@ class HyperparameterSearch:
     ) -> None:
         self.base_request, self.spec, self.options, self.budget, self.storage = base, spec, options, budget, storage
         self.command_id = command
+        self.metric = base.dataset.info.task.primary
         self.ranges = find_search_ranges(base.config, fixed)
         self.digest = self._compute_digest()
         self.title = f"search {base.arm} {self.digest[:6]}"
@@ -200,7 +201,8 @@ class HyperparameterSearch:
         """Return the Optuna study, created on first use."""
         if self._study is None:
             pruner = make_pruner(self.options.pruner, self.budget.trials or 0, self.options.seeds)
-            self._study = self.storage.open_study(self.name, pruner=pruner)
+            maximize = self.metric.better == "max"
+            self._study = self.storage.open_study(self.name, pruner=pruner, maximize=maximize)
         return self._study
 
     def retry_crashed(self) -> None:
@@ -257,12 +259,12 @@ class HyperparameterSearch:
         """Return the best finished trial, or None if there is none."""
         if self._imported is not None:
             return self._imported[0]
-        done = [trial for trial in self.get_trials() if trial.state.name == "COMPLETE" and trial.value is not None]
+        done = {trial.number: (trial, value) for trial in self.get_trials() if (value := _get_value(trial)) is not None}
         if not done:
             return None
-        best = max(done, key=lambda trial: (trial.value or 0.0, -trial.number))
+        best, value = max(done.values(), key=lambda pair: (self.metric.rank(pair[1]), -pair[0].number))
         keys = [key for key in best.user_attrs.get("keys", []) if is_run_key(key)]  # the database may be shared
-        return BestTrial(best.number, best.value or 0.0, dict(best.params), keys)
+        return BestTrial(best.number, value, dict(best.params), keys)
 
     def compute_seconds(self) -> float:
         """Return the seconds of all trials so far, summed over workers."""
@@ -302,12 +304,13 @@ class HyperparameterSearch:
         last = [trial.state.name for trial in counted[-MAX_CONSECUTIVE_FAILURES:]]
         if last == ["FAIL"] * MAX_CONSECUTIVE_FAILURES:
             return True
-        best = max((trial.value for trial in trials if trial.state.name == "COMPLETE" and trial.value), default=0.0)
+        values = [value for trial in trials if (value := _get_value(trial)) is not None]
+        is_reached = budget.target is not None and any(not self.metric.is_better(budget.target, v) for v in values)
         seconds = sum(_compute_trial_seconds(trial) for trial in trials)
         return (
             (budget.trials is not None and len(counted) >= budget.trials)
             or (budget.hours is not None and seconds >= budget.hours * 3600)
-            or (budget.target is not None and best >= budget.target)
+            or is_reached
         )
 
     def _compute_digest(self) -> str:
@@ -323,6 +326,11 @@ class HyperparameterSearch:
             "seeds": self.options.seeds,
         }
         return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+
+def _get_value(trial: FrozenTrial) -> float | None:
+    """Return the value of a finished trial; None for any other."""
+    return trial.value if trial.state.name == "COMPLETE" else None
 
 
 def _compute_trial_seconds(trial: FrozenTrial) -> float:

@@ -58,7 +58,7 @@ def _publish_search(search: HyperparameterSearch, store: ExperimentTracker, fold
     if known == {**summary, "published": True}:
         return
     sample = " (BUILT-IN SAMPLE)" if search.spec.data == "sample" else ""
-    title = f"{search.title} on {search.base_request.dataset.info.title}{sample}: val Acc E"
+    title = f"{search.title} on {search.base_request.dataset.info.title}{sample}: val {search.metric.title}"
     figures = draw_search(search.study, folder, title)
     _write_summary(folder, summary, published=False)
     winner, tried = search.find_best_trial(), search.count_trials()
@@ -66,7 +66,7 @@ def _publish_search(search: HyperparameterSearch, store: ExperimentTracker, fold
     metrics = {f"tried/{name}": float(count) for name, count in vars(tried).items()}
     tags = {"bench.search": search.name}
     if winner is not None:
-        metrics["best/val/acc_e"] = winner.value
+        metrics[f"best/val/{search.metric.name}"] = winner.value
         tags |= {f"bench.winner.{name}": str(value) for name, value in winner.params.items()}
         before = {key for key in (known.get("winner") or {}).get("keys", []) if is_run_key(key)}
         for key in [*(before - set(winner.keys)), *winner.keys]:
@@ -107,6 +107,7 @@ def _make_summary(search: HyperparameterSearch) -> dict[str, Any]:
         "dataset": search.spec.dataset,
         "data": search.spec.data,
         "fold": search.base_request.fold,
+        "metric": vars(search.metric),
         "preset": search.base_request.preset,
         "sampler": search.options.sampler,
         "pruner": search.options.pruner,

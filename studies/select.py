@@ -18,6 +18,7 @@ from bench.mlflow import MlflowStore
 from bench.protocol import describe_protocol
 from bench.record import RECORD_FILE, Record, RunFolder, RunSpec, read_record
 from bench.requests import RequestedPlan, StoredRequest, Tuning, read_requests
+from bench.tasks import Classification, Task
 from bench.types import DatasetInfo
 from datasets.registry import DATASETS
 from reports.runs import UNKNOWN, Run, get_input_size, get_repetition
@@ -325,11 +326,16 @@ def _make_runs(
             left_out.append((match.record.key, f"{DATASET_INFO_FILE} cannot be read"))
     shared = {match.record.spec.dataset: info for match, info in read if info is not None}
     made = [_make_run(match, store, info or _find_info(match.record, shared)) for match, info in read]
-    classes = Counter((run.record.spec.dataset, run.info.classes) for run in made)
-    most = {dataset: names for (dataset, names), _ in reversed(classes.most_common())}
-    runs = [run for run in made if run.info.classes == most[run.record.spec.dataset]]
+    kinds = Counter((run.record.spec.dataset, _get_kind(run.info)) for run in made)
+    most = {dataset: kind for (dataset, kind), _ in reversed(kinds.most_common())}
+    runs = [run for run in made if _get_kind(run.info) == most[run.record.spec.dataset]]
     left_out += [(run.record.key, "other classes than most runs on the data set") for run in made if run not in runs]
     return _sort_runs(runs, arms), left_out
+
+
+def _get_kind(info: DatasetInfo) -> tuple[str, ...] | Task:
+    """Return what runs on one data set share: the classes, or the task of a regression."""
+    return info.task.classes if isinstance(info.task, Classification) else info.task
 
 
 def _keep_last_winner(named: Sequence[RequestedRecord]) -> tuple[list[RequestedRecord], ExcludedRuns]:
@@ -407,7 +413,7 @@ def _find_info(record: Record, shared: Mapping[str, DatasetInfo]) -> DatasetInfo
     """
     name = record.spec.dataset
     classes = tuple(key.removeprefix("test/recall/") for key in record.scores if key.startswith("test/recall/"))
-    unknown = DatasetInfo(name, name, classes, (0,) * len(classes), {}, "", "", "", "")
+    unknown = DatasetInfo(name, name, Classification(classes, (0,) * len(classes)), {}, "", "", "", "")
     return DATASETS[name].info if name in DATASETS else shared.get(name, unknown)
 
 

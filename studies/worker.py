@@ -17,6 +17,7 @@ from bench.errors import BenchError, ConfigError, DataError
 from bench.execute import RunEnvironment, RunResult, execute, publish_record
 from bench.files import logs_to
 from bench.mlflow import MlflowStore
+from bench.tasks import ACCURACY, Metric
 from bench.tracker import ProgressReporter, Pruned
 from bench.types import DataIssue
 from reports.figures.clips import save_run_figures
@@ -135,14 +136,17 @@ def _run_trial_seeds(search: HyperparameterSearch, lease: Lease, environment: Ru
         if error is not None:
             lease.fail(error.kind, error.message)
             return f"trial {lease.number} failed: {error.kind}: {error.message} (run {key})"
-        value = outcome.record.scores["val/acc_e"]
-        assert value is not None  # a trial that finished was scored on val
+        value = outcome.record.scores[f"val/{search.metric.name}"]
+        if value is None:
+            reason = f"{search.metric.title} on val is not defined: the predictions are constant"
+            lease.fail("nan", reason)
+            return f"trial {lease.number} failed: {reason} (run {key})"
         values.append(value)
         if search.options.seeds > 1 and lease.report(value, part) and part + 1 < search.options.seeds:
             lease.prune()
             return f"trial {lease.number} pruned after {part + 1} of {search.options.seeds} seeds"
     lease.complete(fmean(values))
-    return f"trial {lease.number}: val Acc E {100 * fmean(values):.1f}"
+    return f"trial {lease.number}: val {search.metric.format_named(fmean(values))}"
 
 
 def _execute_trial(search: HyperparameterSearch, lease: Lease, part: int, environment: RunEnvironment) -> RunResult:
@@ -150,7 +154,7 @@ def _execute_trial(search: HyperparameterSearch, lease: Lease, part: int, enviro
 
     def watch(epoch: int, value: float) -> None:
         if lease.report(value, epoch):
-            raise Pruned(f"after epoch {epoch + 1} at val Acc E {100 * value:.1f}")
+            raise Pruned(f"after epoch {epoch + 1} at val {search.metric.format_named(value)}")
 
     request = replace(
         search.base_request,
@@ -219,10 +223,12 @@ class LogReporter:
     def report_progress(self, what: str, done: int, total: int) -> None:
         """Do nothing: a worker has no terminal."""
 
-    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+    def report_epoch(
+        self, stage: str, epoch: int, epochs: int, values: dict[str, float], metric: Metric = ACCURACY
+    ) -> None:
         """Log a finished epoch; ignore the start of a stage, which has no values."""
         if values:
-            _log.info("%s: %s", stage, ", ".join(format_epoch(stage, epoch, epochs, values)))
+            _log.info("%s: %s", stage, ", ".join(format_epoch(stage, epoch, epochs, values, metric)))
 
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:
         """Do nothing: the parent process reports it."""

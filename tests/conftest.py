@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 # Set before torch is imported, also for the processes of tests: waiting OpenMP threads sleep, since they would
 # otherwise spin and slow down the other test workers. `make speed` imports this module without pytest and measures
@@ -75,7 +76,7 @@ class Quiet:
     def report_progress(self, stage: str, done: int, total: int) -> None:
         pass
 
-    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float], metric: Any = None) -> None:
         pass
 
     def notify(self, text: str) -> None:

@@ -14,6 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -25,6 +26,7 @@ from sklearn.preprocessing import StandardScaler
 from bench.execute import RunEnvironment, RunRequest, execute
 from bench.mlflow import MlflowStore
 from bench.record import Record
+from bench.tasks import Classification
 from bench.types import Clip, ClipSources, DataIssue, Dataset, DatasetInfo, DatasetSplits, Split, SplitRequest
 from datasets.prepare import PreparedClip, PrepareSpec, prepare_clips
 from datasets.prepared_clips import PreparedClipSet
@@ -38,8 +40,7 @@ STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # C of the logistic regression, selected on
 CARD = DatasetInfo(
     name="java-sed",
     title="Java-SED, acted Javanese speech",
-    classes=("neutral", "sad", "happy", "surprise", "fear", "anger"),
-    sentiment=(0, -1, 1, 1, -1, -1),
+    task=Classification(("neutral", "sad", "happy", "surprise", "fear", "anger"), (0, -1, 1, 1, -1, -1)),
     emotions={
         "neutral": frozenset(),
         "sad": frozenset({"sadness"}),
@@ -63,7 +64,7 @@ class Titles:
     def report_progress(self, what: str, done: int, total: int) -> None:
         pass
 
-    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float], metric: Any = None) -> None:
         pass
 
     def report_data(self, corpus_sample: bool, problems: Sequence[DataIssue]) -> None:

@@ -73,9 +73,9 @@ def words(text: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("folder", ["bench", "reports"])
 def test_no_method_is_known_by_name_or_by_its_values(folder: str):
-    from bench.training import Stage
+    from bench.training import TrainConfig
 
-    ours = {field.name for kind in (Sampling, Stage) for field in fields(kind)} | Config.model_fields.keys()
+    ours = {field.name for kind in (Sampling, TrainConfig) for field in fields(kind)} | Config.model_fields.keys()
     values = {name for method in METHODS.values() for name in method.config.model_fields}
     known = {*METHODS, *VARIANTS, "E1", "E2", "E3", *PARTS, *(values - ours - COMMON)}
     found: dict[str, set[str]] = {}

@@ -18,12 +18,12 @@ from bench.loader import collate, slice_batch
 from bench.mlflow import MlflowStore
 from bench.rng import RngTree
 from bench.types import SplitRequest
-from datasets.registry import DATASETS
+from datasets.registry import DATASETS, SOURCES
 from methods import METHODS
 from reports.figures.clips import save_run_figures
 from studies.requests import get_arms
 from tests.conftest import Quiet, work_here
-from tests.datasets.trees import write_tree
+from tests.datasets.trees import write_affect, write_tree
 from tests.documents import load_readme_method
 
 ENTRIES = {**METHODS, "the README's": load_readme_method()}
@@ -199,7 +199,9 @@ def test_a_card_is_whole(name):
 @pytest.mark.parametrize("name", DATASETS)
 def test_a_data_set_gives_disjoint_splits_that_follow_from_the_seed(name, tmp_path_factory):
     entry = DATASETS[name]
-    root = write_tree(tmp_path_factory.mktemp("splits"), entry.info, 5, 1, seconds=0.1)
+    root = write_tree(tmp_path_factory.mktemp("splits"), SOURCES[name].drawn or entry.info, 5, 1, seconds=0.1)
+    if not entry.info.classes:
+        write_affect(root)
     cache = tmp_path_factory.mktemp("cache")
     corpora = [entry.load(SplitRequest(root, cache, 16, 24, seed)) for seed in (0, 0, 1)]
     fixed_val = entry.info.group == "session"  # val is the next session for every seed

@@ -39,11 +39,11 @@ def test_the_formula_counts_a_step_of_mart(progress: float) -> None:
 
 def test_the_formula_counts_a_released_step() -> None:
     config = TINY.override({name: value for name, value in WIDER.items() if name != "contrast_width"})
-    model = ReleasedObjective(MbtPredictor(Mbt(config, 3, RngTree(0))), config, CARD, RngTree(0))
+    model = ReleasedObjective(MbtPredictor(Mbt(config, 3, RngTree(0)), CARD.task), config, CARD, RngTree(0))
     assert flops.released(config, 3) == pytest.approx(counted(model, one_clip(spoken_batch(config), 0)), rel=0.02)
 
 
 def test_the_formula_counts_a_fine_tuning_step() -> None:
     config = TINY.override({name: value for name, value in WIDER.items() if name != "contrast_width"})
-    model = SupervisedObjective(MbtPredictor(Mbt(config, 3, RngTree(0))), CARD, 0.5)
+    model = SupervisedObjective(MbtPredictor(Mbt(config, 3, RngTree(0)), CARD.task), CARD, 0.5)
     assert flops.fine_tuning(config) == pytest.approx(counted(model, one_clip(spoken_batch(config), 0)), rel=0.02)

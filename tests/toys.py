@@ -11,6 +11,7 @@ from pydantic import Field
 from bench.config import Config, SearchRange
 from bench.errors import MediaError
 from bench.method import FitContext, Method, Scores
+from bench.tasks import Classification
 from bench.types import (
     Clip,
     Dataset,
@@ -29,8 +30,7 @@ if TYPE_CHECKING:
 CARD = DatasetInfo(
     name="toy",
     title="Toy clips",
-    classes=("low", "mid", "high"),
-    sentiment=(-1, 0, 1),
+    task=Classification(("low", "mid", "high"), (-1, 0, 1)),
     emotions={"low": frozenset({"sadness"}), "mid": frozenset(), "high": frozenset({"joy"})},
     language="en",
     licence="none",
@@ -123,7 +123,7 @@ def fit(config: ToyConfig, card: DatasetInfo, train: Any, val: Any, streams: Rng
     from torch import nn
 
     from bench.evaluate import Validation
-    from bench.training import Losses, Stage
+    from bench.training import Losses, TrainConfig
     from bench.training import train_stage as run_stage
 
     predictor = build(config, card)
@@ -149,7 +149,7 @@ def fit(config: ToyConfig, card: DatasetInfo, train: Any, val: Any, streams: Rng
             return Losses({"label": loss * (float("nan") if config.fail == "nan" else 1)}, odd)
 
     for name, scored in (("warm", False), ("finetune", True)):
-        stage = Stage(name, config.epochs, config.batch, config.lr, ema=config.ema, clip_norm=1.0, warmup=0.1)
+        stage = TrainConfig(name, config.epochs, config.batch, config.lr, ema=config.ema, clip_norm=1.0, warmup=0.1)
         clips = replace(train) if name == "warm" else train
         select = Validation(predictor, val, sampling(config, False), card, streams, ctx) if scored else None
         run_stage(Objective(), clips, sampling(config, True), stage, streams, ctx, select)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.tasks import Classification
 from bench.types import DatasetInfo
 from datasets.rows import NamingRules
 
@@ -9,8 +10,10 @@ CLASSES = ("anger", "disgust", "fear", "joy", "sadness", "surprise")
 INFO = DatasetInfo(
     name="ekman6",
     title="Ekman-6",
-    classes=CLASSES,
-    sentiment=(-1, -1, -1, 1, -1, 1),  # from the MART authors' code
+    task=Classification(
+        CLASSES,
+        sentiment=(-1, -1, -1, 1, -1, 1),  # from the MART authors' code
+    ),
     emotions={name: frozenset({name}) for name in CLASSES},
     reasons=dict.fromkeys(CLASSES, "an emotion of the lexicon has this name"),
     language="en",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bench.tasks import Classification
 from bench.types import DatasetInfo
 from datasets.rows import NamingRules
 
@@ -11,8 +12,10 @@ SESSIONS = (1, 2, 3, 4, 5)
 INFO = DatasetInfo(
     name="iemocap",
     title="IEMOCAP",
-    classes=("Anger", "Happy", "Neutral", "Sadness"),
-    sentiment=(-1, 1, 0, -1),  # ours; the paper gives no map
+    task=Classification(
+        ("Anger", "Happy", "Neutral", "Sadness"),
+        sentiment=(-1, 1, 0, -1),  # ours; the paper gives no map
+    ),
     emotions={
         "Anger": frozenset({"anger"}),
         "Happy": frozenset({"joy"}),

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from bench.tasks import Classification
 from bench.types import DatasetInfo
 from datasets.rows import NamingRules
 
 INFO = DatasetInfo(
     name="perr",
     title="PERR (ERATO)",
-    classes=("Neutral", "Mild", "Intimate", "Tense", "Hostile"),
-    sentiment=(0, 1, 1, -1, -1),  # from the MART authors' code; the 0 of Neutral is ours
+    task=Classification(
+        ("Neutral", "Mild", "Intimate", "Tense", "Hostile"),
+        sentiment=(0, 1, 1, -1, -1),  # from the MART authors' code; the 0 of Neutral is ours
+    ),
     emotions={
         "Neutral": frozenset(),
         "Mild": frozenset({"trust"}),

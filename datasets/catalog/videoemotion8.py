@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bench.tasks import Classification
 from bench.types import DatasetInfo
 from datasets.rows import NamingRules
 
@@ -9,8 +10,10 @@ CLASSES = ("Anger", "Anticipation", "Disgust", "Fear", "Joy", "Sadness", "Surpri
 INFO = DatasetInfo(
     name="videoemotion8",
     title="VideoEmotion-8",
-    classes=CLASSES,
-    sentiment=(-1, 1, -1, -1, 1, -1, 1, 1),  # from the MART authors' code
+    task=Classification(
+        CLASSES,
+        sentiment=(-1, 1, -1, -1, 1, -1, 1, 1),  # from the MART authors' code
+    ),
     emotions={name: frozenset({name.lower()}) for name in CLASSES},
     reasons=dict.fromkeys(CLASSES, "an emotion of the lexicon has this name"),
     language="en",

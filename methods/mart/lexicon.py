@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bench.errors import ConfigError
+from bench.tasks import get_class_index
 from bench.types import ClassFacts, Clip, DatasetInfo, FactsSection, Word
 
 MAX_CONCEPT_WORDS = 4  # words of a concept
@@ -222,9 +223,10 @@ def survey_cues(info: DatasetInfo, transcripts: Iterable[tuple[Clip, list[Word]]
     clips, hit, cues = Counter[int](), Counter[int](), Counter[int]()
     for clip, words in transcripts:
         found = lexicon.find_cues(words, info)
-        clips[clip.target] += 1
-        cues[clip.target] += len(found)
-        hit[clip.target] += any(clip.target in cue.classes for cue in found)
+        label = get_class_index(clip.target)
+        clips[label] += 1
+        cues[label] += len(found)
+        hit[label] += any(label in cue.classes for cue in found)
     rows = []
     for label, name in enumerate(info.classes):
         count = max(clips[label], 1)

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from bench.evaluate import explain
 from bench.explanations import choose_showcase_clips
-from bench.loader import collate
+from bench.loader import collate, make_target_tensor
 from bench.method import FitContext, Predictor
 from bench.rng import RngTree
 from bench.training import Losses, train_stage
@@ -70,7 +70,7 @@ class MartPredictor(MbtPredictor):
     """MBT whose explanations are MART's temporal emotion scores and the verification of every cue."""
 
     def __init__(self, mbt: Mbt, config: MartConfig, info: DatasetInfo) -> None:
-        super().__init__(mbt)
+        super().__init__(mbt, info.task)
         self.config, self.info = config, info
         self.register_buffer("sentiment", torch.tensor(info.sentiment), persistent=False)
         self.sentiment: Tensor
@@ -352,7 +352,7 @@ def _explain_pretraining(
         shown = choose_showcase_clips(val.clips)
         with torch.inference_mode(), ctx.timer("explain"):
             inputs = collate([val.read(index, fixed, rng, 0) for index in shown]).to(torch.device(ctx.device))
-            label = torch.tensor([val.clips[index].target for index in shown], device=ctx.device)
+            label = make_target_tensor([val.clips[index].target for index in shown]).to(ctx.device)
             keys = tuple(val.clips[index].key for index in shown)
             batch = Batch(inputs, label, keys, config.pretrain_epochs - 1, progress=1.0)
             explanations |= zip(keys, objective.explain(batch), strict=True)

@@ -1,4 +1,4 @@
-"""Config of MBT, and of a pre-training stage in front of it."""
+"""Config and registry entry of MBT, the supervised baseline, and config of a pre-training stage in front of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from bench.config import Config, SearchRange
-from bench.method import ConfigParts
+from bench.method import ConfigParts, Deferred, Method
+from bench.tasks import Classification, Regression
 from bench.types import Modality, Sampling
 
 SHOWN_FIELDS = ("batch", "lr", "weight_decay", "epochs", "segments", "size", "width")
@@ -149,3 +150,19 @@ class PretrainConfig(MbtConfig):
     weights_text: str = Field(
         "", description="folder of a BERT model in HuggingFace format; empty = a learned word table"
     )
+
+
+MBT = Method(
+    name="mbt",
+    version=2,
+    title="bottleneck transformer of video and audio, trained on labels only",
+    config=MbtConfig,
+    build=Deferred("methods.mbt.supervised:build_mbt"),
+    fit=Deferred("methods.mbt.supervised:fit_mbt"),
+    sampling=make_sampling,
+    tasks=(Classification, Regression),
+    cite="Nagrani et al., Attention Bottlenecks for Multimodal Fusion, NeurIPS 2021",
+    describe=describe_modalities,
+    shown_fields=SHOWN_FIELDS,
+    encoder_weights=ENCODER_WEIGHTS,
+)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from bench.evaluate import Validation, explain
 from bench.method import FitContext, Predictor, Scores
 from bench.rng import RngTree
-from bench.training import Losses, Stage, train_stage
+from bench.tasks import Classification, Regression, Task
+from bench.training import Losses, TrainConfig, train_stage
 from bench.types import Batch, ClipSet, DatasetInfo, Explanation, Inputs
 from methods.mbt.config import MbtConfig, PretrainConfig, make_sampling
 from methods.mbt.model import EncodedSegments, Mbt, compute_temporal_scores
@@ -30,11 +31,19 @@ def polarity_cross_entropy(
 
 
 class MbtPredictor(nn.Module):
-    """Predictor of MBT: the sum of the two heads on features averaged over segments."""
+    """Predictor of MBT: the sum of the two heads on features averaged over segments.
 
-    def __init__(self, mbt: Mbt) -> None:
+    For a regression it is their mean, of the modalities that a clip has, scaled from -1..1 to the range of each target.
+    """
+
+    def __init__(self, mbt: Mbt, task: Task) -> None:
         super().__init__()
-        self.mbt = mbt
+        self.mbt, self.task = mbt, task
+        bounds = task.bounds if isinstance(task, Regression) else ()
+        self.register_buffer("middle", torch.tensor([(low + high) / 2 for low, high in bounds]), persistent=False)
+        self.register_buffer("extent", torch.tensor([(high - low) / 2 for low, high in bounds]), persistent=False)
+        self.middle: Tensor
+        self.extent: Tensor
 
     def score_heads(self, inputs: Inputs) -> tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]]:
         """Return the scores of the video and the audio head on features averaged over segments."""
@@ -46,13 +55,19 @@ class MbtPredictor(nn.Module):
         encoded = self.mbt.encode(self.mbt.embed(inputs))
         video, audio = self.mbt.score_classes(encoded.video_class.mean(1), encoded.audio_class.mean(1), inputs.present)
         video_s, audio_s = self.mbt.score_classes(encoded.video_class, encoded.audio_class, inputs.present)
-        return Scores(video + audio, video_s + audio_s)
+        if isinstance(self.task, Classification):
+            return Scores(video + audio, video_s + audio_s)
+        present = inputs.present[:, :2].sum(1).clamp(min=1)
+        output, segments = (video + audio) / present[:, None], (video_s + audio_s) / present[:, None, None]
+        return Scores(self.middle + self.extent * output, self.middle + self.extent * segments)
 
     def explain(self, inputs: Inputs) -> list[Explanation]:
-        """Return the temporal emotion scores (Eq. 3), (S, C), and the features of each clip."""
+        """Return the temporal emotion scores (Eq. 3), (S, C), and the features of each clip; no scores of numbers."""
         encoded = self.mbt.encode(self.mbt.embed(inputs))
-        curves = compute_temporal_scores(self.mbt, encoded.video_class, encoded.audio_class, inputs.present).curve
         features = compute_clip_features(encoded)
+        if isinstance(self.task, Regression):
+            return [Explanation(None, (), feature=z.cpu()) for z in features]
+        curves = compute_temporal_scores(self.mbt, encoded.video_class, encoded.audio_class, inputs.present).curve
         return [Explanation(c.cpu(), (), feature=z.cpu()) for c, z in zip(curves, features, strict=True)]
 
 
@@ -73,7 +88,17 @@ class SupervisedObjective(nn.Module):
     def forward(self, batch: Batch) -> Losses:
         """Compute the loss of each head, one value per clip."""
         heads = self.predictor.score_heads(batch.inputs)
+        if isinstance(self.predictor.task, Regression):
+            return Losses(self._compute_errors(heads, batch), {})
         return Losses(compute_head_losses(heads, batch, self.sentiment, self.polarity_weight), {})
+
+    def _compute_errors(
+        self, heads: tuple[Float[Tensor, "B R"], Float[Tensor, "B R"]], batch: Batch
+    ) -> dict[str, Float[Tensor, " B"]]:
+        """Compute the absolute error of each head, in halves of the ranges of the targets."""
+        target = (batch.target - self.predictor.middle) / self.predictor.extent
+        named = zip(("video", "audio"), heads, batch.inputs.present[:, :2].T, strict=True)
+        return {name: self.predictor.task.loss(head, target) * present for name, head, present in named}
 
 
 def compute_head_losses(
@@ -87,19 +112,19 @@ def compute_head_losses(
     return terms
 
 
-def make_pretraining_stage(config: PretrainConfig) -> Stage:
+def make_pretraining_stage(config: PretrainConfig) -> TrainConfig:
     """Make the pre-training stage."""
     return _make_stage(config, "pretrain", config.pretrain_epochs, config.pretrain_lr)
 
 
-def make_fine_tuning_stage(config: MbtConfig) -> Stage:
+def make_fine_tuning_stage(config: MbtConfig) -> TrainConfig:
     """Make the fine-tuning stage, with a moving average of the weights."""
     return replace(_make_stage(config, "finetune", config.epochs, config.lr), ema=config.ema, ema_ramp=config.ema_ramp)
 
 
-def _make_stage(config: MbtConfig, name: str, epochs: int, lr: float) -> Stage:
+def _make_stage(config: MbtConfig, name: str, epochs: int, lr: float) -> TrainConfig:
     shared = config.model_dump(include={"batch", "weight_decay", "warmup", "optimizer", "clip_norm", "precision"})
-    return Stage(name=name, epochs=epochs, lr=lr, **shared)
+    return TrainConfig(name=name, epochs=epochs, lr=lr, **shared)
 
 
 def fine_tune(
@@ -124,13 +149,13 @@ def fine_tune(
 
 def build_mbt(config: MbtConfig, info: DatasetInfo) -> MbtPredictor:
     """Build an untrained predictor to load weights into."""
-    return MbtPredictor(Mbt(config, len(info.classes), RngTree(0)))
+    return MbtPredictor(Mbt(config, info.task.outputs, RngTree(0)), info.task)
 
 
 def fit_mbt(
     config: MbtConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
 ) -> Predictor:
     """Train MBT on labels; return the predictor of the best epoch on val."""
-    mbt = Mbt(config, len(info.classes), rng)
+    mbt = Mbt(config, info.task.outputs, rng)
     load_pretrained(mbt, config, ctx.tracker.notify)
-    return fine_tune(MbtPredictor(mbt), config, info, train, val, rng, ctx)
+    return fine_tune(MbtPredictor(mbt, info.task), config, info, train, val, rng, ctx)

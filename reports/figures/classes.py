@@ -19,6 +19,7 @@ from sklearn.metrics import confusion_matrix
 
 from bench.files import atomic_path
 from bench.metrics import Predictions
+from bench.tasks import Regression
 from bench.types import DatasetInfo
 from reports.figures import style
 from reports.figures.style import add_decor
@@ -30,7 +31,7 @@ CLASS_NAME_CHARS = 12  # per line
 MAX_CELL_WIDTH = 0.55  # inches
 MIN_FIGURE_WIDTH = 2.7  # inches; the words BUILT-IN SAMPLE need them
 
-CONFUSION_FILE = "confusion.png"
+CONFUSION_FILE, SCATTER_FILE = "confusion.png", "scatter.png"
 
 RADAR_PANELS_PER_ROW = 2  # one more for more than six panels
 MIN_RADAR_CLASSES = 3
@@ -147,6 +148,14 @@ def count_confusions(predictions: Predictions, classes: int) -> np.ndarray:
     return np.asarray(confusion_matrix(predictions.targets, predictions.predicted, labels=range(classes)))
 
 
+def save_test_figure(folder: Path, info: DatasetInfo, predictions: Predictions, sample: bool) -> str:
+    """Write the confusion matrix, or predicted against true numbers, of the test split; return the file's name."""
+    if isinstance(info.task, Regression):
+        title = f"{info.title} (BUILT-IN SAMPLE)" if sample else info.title
+        return save_scatter_figure(folder, title, info.task, predictions)
+    return save_confusion_figure(folder, info, predictions, sample)
+
+
 def save_confusion_figure(folder: Path, info: DatasetInfo, predictions: Predictions, sample: bool) -> str:
     """Write the confusion matrix of the test split into the folder of a run; return the name of the file."""
     counts = count_confusions(predictions, len(info.classes))
@@ -166,6 +175,26 @@ def save_confusion_figure(folder: Path, info: DatasetInfo, predictions: Predicti
     with atomic_path(folder / CONFUSION_FILE) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
     return CONFUSION_FILE
+
+
+def save_scatter_figure(folder: Path, title: str, task: Regression, predictions: Predictions) -> str:
+    """Write predicted against true numbers of the test split into the folder of a run; return the name of the file."""
+    figure = Figure(figsize=(1.2 + 3.4 * task.outputs, 4.2), layout="constrained")
+    count = len(predictions.keys)
+    figure.suptitle(f"{title}, test: {count} clips", fontsize=10, parse_math=False)
+    panels = figure.subplots(1, task.outputs, squeeze=False)[0]
+    for place, (axes, target) in enumerate(zip(panels, task.targets, strict=True)):
+        ends = (target.low, target.high)
+        axes.plot(ends, ends, color=style.GREY, linewidth=0.8, zorder=1)
+        guess = predictions.scores[:, place]
+        axes.scatter(predictions.targets[:, place], guess, s=14, alpha=0.6, linewidths=0, color=style.COLOURS[0])
+        axes.set_xlim(*style.make_limits(ends, 0.03))
+        axes.set_ylim(*style.make_limits((*ends, float(guess.min()), float(guess.max())), 0.03))
+        axes.set_xlabel(f"true {target.name}", parse_math=False)
+        axes.set_ylabel(f"predicted {target.name}", parse_math=False)
+    with atomic_path(folder / SCATTER_FILE) as temporary:
+        figure.savefig(temporary, format="png", dpi=130)
+    return SCATTER_FILE
 
 
 @dataclass(frozen=True)
@@ -268,25 +297,29 @@ class ReliabilityCurve:
 
 @dataclass(frozen=True)
 class ReliabilityPanel:
-    """Curves of a data set."""
+    """Curves of a data set; `limits` are the ends of both axes."""
 
     title: str
     curves: tuple[ReliabilityCurve, ...]
+    limits: tuple[float, float] = (0.0, 100.0)
 
 
 @dataclass(frozen=True)
 class ReliabilityPlot:
-    """Data of a figure. A label has one style in all panels."""
+    """Data of a figure: accuracy against confidence, or other numbers in one unit. A label has one style everywhere."""
 
     panels: tuple[ReliabilityPanel, ...]
     sample: bool = False
+    x_label: str = "confidence, percent"
+    y_label: str = "accuracy, percent"
 
 
 def tabulate_reliability(data: ReliabilityPlot) -> tuple[dict[str, FigureValue], ...]:
     """Return a row for each bin of each curve."""
+    x, y = (label.partition(",")[0] for label in (data.x_label, data.y_label))
     return tuple(
         {
-            **{"panel": panel.title, "label": curve.label, "confidence": found.confidence, "accuracy": found.accuracy},
+            **{"panel": panel.title, "label": curve.label, x: found.confidence, y: found.accuracy},
             **{"clips": found.clips, "calibration error": curve.calibration_error},
         }
         for panel in data.panels
@@ -305,11 +338,11 @@ def draw_reliability(data: ReliabilityPlot) -> Figure:
         raise ValueError("nothing to draw")
     labels = list(dict.fromkeys(curve.label for panel in data.panels for curve in panel.curves))
     titles, per_row = [panel.title for panel in data.panels], RELIABILITY_PANELS_PER_ROW
-    figure, panels = style.make_line_panels(titles, labels, per_row, per_row + 1, "accuracy, percent")
+    figure, panels = style.make_line_panels(titles, labels, per_row, per_row + 1, data.y_label)
     for axes, place, part in panels:
         _draw_reliability_panel(axes, data.panels[place], labels, part)
     names = labels if len(data.panels) > 1 else [_make_legend_label(curve) for curve in data.panels[0].curves]
-    return add_decor(figure, "confidence, percent", names, sample=data.sample, square_panels=True)
+    return add_decor(figure, data.x_label, names, sample=data.sample, square_panels=True)
 
 
 def _make_legend_label(curve: ReliabilityCurve) -> str:
@@ -319,7 +352,8 @@ def _make_legend_label(curve: ReliabilityCurve) -> str:
 
 def _draw_reliability_panel(axes: Axes, panel: ReliabilityPanel, labels: Sequence[str], part: Sequence[str]) -> None:
     """Draw the curves of some of the labels in a panel; the `gid` of a line and its markers is its label."""
-    axes.plot([0, 100], [0, 100], color=style.GREY, linewidth=0.7, zorder=1, gid="diagonal")
+    low, high = panel.limits
+    axes.plot([low, high], [low, high], color=style.GREY, linewidth=0.7, zorder=1, gid="diagonal")
     for curve in [curve for curve in panel.curves if curve.label in part]:
         look: dict[str, Any] = style.get_line_style(labels.index(curve.label))
         marker = look.pop("marker")
@@ -329,6 +363,7 @@ def _draw_reliability_panel(axes: Axes, panel: ReliabilityPanel, labels: Sequenc
         axes.plot(x, y, zorder=2, gid=curve.label, **look)
         dots: dict[str, Any] = {"marker": marker, "color": look["color"], "linewidths": 0, "clip_on": False}
         axes.scatter(x, y, areas, zorder=3, gid=curve.label, **dots)
-    ends, ticks = (-AXIS_MARGIN, 100 + AXIS_MARGIN), [0, 25, 50, 75, 100]
+    margin = AXIS_MARGIN / 100 * (high - low)
+    ends, ticks = (low - margin, high + margin), [low + (high - low) * part / 4 for part in range(5)]
     axes.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks)
     axes.grid(color=style.LIGHT_GREY, linewidth=0.5)

@@ -24,8 +24,10 @@ from bench.explanations import (
 )
 from bench.files import atomic_path
 from bench.metrics import Predictions
+from bench.tasks import get_class_index
 from bench.types import DatasetInfo
-from reports.figures.classes import save_confusion_figure
+from reports.figures.classes import save_test_figure
+from reports.figures.style import make_limits
 
 # Okabe and Ito, 2008
 CLASS_COLOURS = ("#D55E00", "#009E73", "#56B4E9", "#E69F00", "#0072B2", "#CC79A7", "#000000", "#888888")
@@ -40,7 +42,10 @@ CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")  # in additio
 
 @dataclass(frozen=True)
 class ClipCurves:
-    """Data of the figure of a clip; scores of segments are None for methods without them."""
+    """Data of the figure of a clip; scores of segments are None for methods without them.
+
+    With `ranges`, the probabilities are predicted numbers instead, and the classes the names of the targets.
+    """
 
     title: str
     note: str  # small print below the figure: the source of the numbers
@@ -51,6 +56,7 @@ class ClipCurves:
     emotion_scores: np.ndarray | None = None  # (S, C) temporal emotion scores
     segment_probabilities: np.ndarray | None = None  # (S, C) probabilities
     thumbnails: Sequence[np.ndarray] = field(default_factory=list)  # S x (H, W, 3) uint8, or none
+    ranges: Sequence[tuple[float, float]] = ()  # lowest and highest value of each target
 
 
 def get_class_style(label: int) -> dict[str, Any]:
@@ -86,7 +92,9 @@ def save_clip_curves(path: Path, page: ClipCurves) -> None:
         rows.append((1.0, _draw_thumbnails))
     if page.emotion_scores is not None:
         rows.append((2.8, _draw_emotion_panel))
-    if page.segment_probabilities is not None:
+    if page.segment_probabilities is not None and page.ranges:
+        rows.append((2.8, _draw_segment_values))
+    elif page.segment_probabilities is not None:
         rows.append((0.5 + 0.24 * len(page.classes), _draw_segment_map))
     ratios = [tall for tall, _ in rows] or [1.0]
     figure = Figure(figsize=(10, max(2.0, sum(ratios)) + 1.0), layout="constrained")
@@ -98,7 +106,8 @@ def save_clip_curves(path: Path, page: ClipCurves) -> None:
         draw(axes, page)
         axes.set_xlim(0, page.segment_spans[-1][1])
     below_stills = len(rows) > 1 and len(page.thumbnails) > 0
-    _draw_clip_probabilities(figure.add_subplot(table[below_stills:, 1] if rows else table[0, :]), page)
+    draw_clip = _draw_clip_values if page.ranges else _draw_clip_probabilities
+    draw_clip(figure.add_subplot(table[below_stills:, 1] if rows else table[0, :]), page)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=130)
 
@@ -139,6 +148,38 @@ def _draw_segment_map(axes: Axes, page: ClipCurves) -> None:
             percent = f"{100 * share:.0f}"
             axes.text(middle, label + 0.5, percent, ha="center", va="center", fontsize=7, color=shade, zorder=5)
     _shade_looped_part(axes, page)
+
+
+def _draw_segment_values(axes: Axes, page: ClipCurves) -> None:
+    """Draw a line for each target through its values at the middles of the segments."""
+    assert page.segment_probabilities is not None
+    times = [(start + end) / 2 for start, end in page.segment_spans]
+    for place, name in enumerate(page.classes):
+        axes.plot(times, page.segment_probabilities[:, place], label=name, marker="o", **get_class_style(place))
+    axes.set_ylim(min(low for low, _ in page.ranges), max(high for _, high in page.ranges))
+    axes.set_xlabel("seconds", fontsize=8)
+    axes.tick_params(labelsize=8)
+    axes.set_title("scores of each segment alone", fontsize=9, loc="left")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    _shade_looped_part(axes, page)
+
+
+def _draw_clip_values(axes: Axes, page: ClipCurves) -> None:
+    """Draw the predicted number of each target as a bar from the middle of its range, in the colours of the curves."""
+    places = range(len(page.classes))
+    middles = [(low + high) / 2 for low, high in page.ranges]
+    shown = [min(max(value, low), high) for value, (low, high) in zip(page.probabilities, page.ranges, strict=True)]
+    widths = [value - middle for value, middle in zip(shown, middles, strict=True)]
+    bars = axes.barh(places, widths, left=middles, color=[get_class_style(place)["color"] for place in places])
+    axes.bar_label(bars, [f"{value:.2f}" for value in page.probabilities], padding=3, fontsize=8)
+    axes.set_yticks(places, page.classes, fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(*make_limits([end for pair in page.ranges for end in pair], 0.25))
+    axes.tick_params(axis="x", labelsize=8)
+    axes.set_title("the clip", fontsize=9, loc="left")
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
 
 
 def _draw_clip_probabilities(axes: Axes, page: ClipCurves) -> None:
@@ -190,7 +231,7 @@ def draw_emotions(explained: RunExplanations) -> Figure | None:
     for row, (key, clip) in zip(rows, curves.items(), strict=True):
         for axes, curve in zip(row, _list_distributions(clip), strict=False):
             places = list(range(1, len(curve) + 1))
-            draw_emotion_curves(axes, places, curve, explained.classes, explained.labels[key])
+            draw_emotion_curves(axes, places, curve, explained.classes, get_class_index(explained.labels[key]))
             axes.set_xlabel("")
             axes.set_xticks(places)
         row[0].set_ylabel("share")
@@ -213,7 +254,10 @@ def _list_distributions(clip: ClipExplanation) -> list[np.ndarray]:
 
 
 def find_features(explained: RunExplanations) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return (n, D) features and (n,) labels of val clips from the last stage that has any; None without features."""
+    """Return (n, D) features, and (n,) classes or (n, R) numbers, of val clips from the last stage that has any.
+
+    None without features.
+    """
     for found in reversed(list(explained.stages.values())):
         features = {key: clip.feature for key, clip in found.items() if clip.feature is not None}
         if features:
@@ -234,7 +278,10 @@ def project_features(features: np.ndarray) -> np.ndarray:
 
 
 def draw_features(explained: RunExplanations) -> Figure | None:
-    """Draw the t-SNE map with a marker and a colour for each class. None for fewer than five distinct features."""
+    """Draw the t-SNE map with a marker and a colour for each class, or colours by the first target.
+
+    None for fewer than five distinct features.
+    """
     known = find_features(explained)
     if known is None or count_distinct_features(known[0]) < MIN_DISTINCT_CLIPS:
         return None
@@ -242,7 +289,7 @@ def draw_features(explained: RunExplanations) -> Figure | None:
     figure = Figure(figsize=(6.5, 5.2), layout="constrained")
     add_title(figure, "t-SNE of clip features", explained)
     axes = figure.subplots()
-    for label, name in enumerate(explained.classes):
+    for label, name in enumerate(explained.classes if labels.ndim == 1 else ()):
         marker, colour = CLASS_MARKERS[label % len(CLASS_MARKERS)], get_class_style(label)["color"]
         x, y = places[labels == label].T
         axes.scatter(x, y, s=42, label=name, marker=marker, color=colour, edgecolor="white")
@@ -251,6 +298,11 @@ def draw_features(explained: RunExplanations) -> Figure | None:
     axes.set_title(
         f"n = {len(labels)} clips; distances between distant groups are not meaningful", fontsize=9, loc="left"
     )
+    if labels.ndim > 1:
+        x, y = places.T
+        dots = axes.scatter(x, y, s=42, c=labels[:, 0], cmap="cividis", edgecolor="white")
+        figure.colorbar(dots, ax=axes, shrink=0.7).set_label(explained.classes[0], parse_math=False)
+        return figure
     figure.legend(loc="outside lower center", ncols=4, fontsize=8, frameon=False)
     return figure
 
@@ -282,7 +334,7 @@ def save_run_figures(
     notice: Callable[[str], None] = lambda text: None,
 ) -> list[str]:
     """Write all figures of a run, including the method's `own`; return their file names."""
-    names = [save_confusion_figure(folder, info, predictions, sample)]
+    names = [save_test_figure(folder, info, predictions, sample)]
     explained = read_explanations(folder)
     if explained is None:
         return names

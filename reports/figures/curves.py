@@ -110,11 +110,13 @@ class SearchCurve:
     label: str
     hours: tuple[float, ...]  # since the search began
     trial_values: tuple[float | None, ...]  # None: the trial failed or was pruned
+    lower: bool = False  # a lower value is better
 
     @property
     def best(self) -> list[float]:
         """Return the best value so far at each trial; NaN until a trial has a value."""
-        return list(np.fmax.accumulate(np.array(self.trial_values, dtype=float)).tolist())  # None as NaN
+        keep_best = np.fmin if self.lower else np.fmax
+        return list(keep_best.accumulate(np.array(self.trial_values, dtype=float)).tolist())  # None as NaN
 
 
 @dataclass(frozen=True)

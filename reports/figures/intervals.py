@@ -190,6 +190,7 @@ class DifferencePlot:
     axis_label: str  # "Acc E, points"
     differences: tuple[DifferencePoint, ...]
     sample: bool = False
+    worse: str = "negative"  # sign of the differences of worse rows; "" if it depends on the data set
 
 
 def tabulate_differences(data: DifferencePlot) -> tuple[dict[str, FigureValue], ...]:
@@ -208,7 +209,8 @@ def tabulate_differences(data: DifferencePlot) -> tuple[dict[str, FigureValue], 
 def draw_differences(data: DifferencePlot) -> Figure:
     """Draw each difference to the zero line with its interval and its pairs; ways of tuning are below each other.
 
-    Left of the line an arm is worse. Raises ValueError: no differences, or a label occurs twice in a group and kind.
+    Left of the line an arm is worse, unless a lower score is better. Raises ValueError: no differences, or a label
+    occurs twice in a group and kind.
     """
     check_unique_places([(item.group, item.label, item.tuning) for item in data.differences])
     labels = list(dict.fromkeys(item.label for item in data.differences))
@@ -234,7 +236,7 @@ def draw_differences(data: DifferencePlot) -> Figure:
         mark_missing(axes, labels, shown)
     values = [value for item in data.differences for value in (item.mean, item.low, item.high, *item.pairs)]
     set_forest_scale(panels[0], [0.0, *values])
-    axis = f"difference to {data.reference}, {data.axis_label} (negative: worse)"
+    axis = f"difference to {data.reference}, {data.axis_label}{f' ({data.worse}: worse)' if data.worse else ''}"
     named = kinds if kinds != ["none"] else []
     looks = [TUNING_STYLES[kind] for kind in named]
     handles = [Line2D([], [], color=colour, marker=marker, markersize=4.2, linewidth=1.3) for colour, marker in looks]

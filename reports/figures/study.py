@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from bench.artifacts import CURVES_FILE
 from bench.files import parse_json
 from bench.metrics import Predictions
+from bench.tasks import Metric, Regression
 from reports.comparisons import Comparison
 from reports.figures import classes, curves, intervals
 from reports.figures.classes import (
@@ -30,22 +31,31 @@ from reports.figures.classes import (
 from reports.figures.curves import LearningCurve, LearningPanel, LearningPlot, SearchCurve, SearchPlot
 from reports.figures.intervals import DifferencePlot, DifferencePoint, ScorePlot, ScorePoint
 from reports.runs import Extract, PredictionCache, Run, RunTable, SearchSummary, StudyResults, slugify
-from reports.statistics import bin_clips, compute_accuracy_interval, draw_critical_differences
-from reports.tables.columns import AVERAGES_LEGEND, METRICS_LEGEND, average_groups, is_eligible_for_best
+from reports.statistics import bin_clips, draw_critical_differences
+from reports.tables.columns import (
+    AVERAGES_LEGEND,
+    average_groups,
+    describe_difference_units,
+    describe_units,
+    get_test_score,
+    is_eligible_for_best,
+    list_metrics_legend,
+)
 from reports.tables.costs import (
-    COSTS_LEGEND,
     ECE_LEGEND,
     SECONDS_PER_HOUR,
     compute_calibration_error,
     compute_hours,
     get_scaled_note,
     list_measures,
+    make_costs_legend,
     read_measure,
 )
-from reports.tables.differences import PAIRS_LEGEND
+from reports.tables.differences import make_pairs_legend
 from reports.tables.scores import RECALL_LEGEND, rank_rows, select_complete_rows
 from reports.types import FigureValue, LegendEntry, ReportFigure
 
+AGREEMENT_BINS = 10
 MAX_LINES = 6  # rows in a figure of curves or matrices
 
 CLIP_INTERVALS_LEGEND = LegendEntry(
@@ -100,23 +110,30 @@ def _collect_score_plots(
 ) -> Iterator[tuple[str, str, str, Plot, Legend]]:
     """Yield name, title, caption, data and legend of the figures of scores, differences, learning and costs."""
     run_table = study.run_table
-    caption = "Acc E on test, percent: the mean over runs with its interval over clips; dots are runs."
-    legend: Legend = (METRICS_LEGEND, CLIP_INTERVALS_LEGEND, HOLLOW_LEGEND)
+    metrics, units, meanings = (
+        _join_metrics(run_table),
+        describe_units(run_table.metrics),
+        list_metrics_legend(run_table),
+    )
+    caption = f"{metrics} on test{units}: the mean over runs with its interval over clips; dots are runs."
+    legend: Legend = (*meanings, CLIP_INTERVALS_LEGEND, HOLLOW_LEGEND)
     yield "results", "Scores with intervals", caption, collect_results(run_table, predictions), legend
     references = ["clean"] if study.table_kind == "optimism" else study.get_labels(study.reference_method)
     for index, reference in enumerate(references):
         if found.get(reference):
             subtrahend = "that of the clean runs" if reference == "clean" else f"that of {reference}"
-            caption = f"Acc E minus {subtrahend}, points: each pair (dots), and the mean with its t-interval."
-            data, legend = collect_differences(run_table, found[reference], reference), (METRICS_LEGEND, PAIRS_LEGEND)
+            points = describe_difference_units(run_table.metrics)
+            caption = f"{metrics} minus {subtrahend}{points}: each pair (dots), and the mean with its t-interval."
+            data = collect_differences(run_table, found[reference], reference)
+            legend = (*meanings, make_pairs_legend(run_table.metrics))
             name, title = f"differences{f'_{index + 1}' if index else ''}", f"Differences to {reference}"
             yield name, title, caption, data, legend
-    caption = "Val Acc E after each epoch of the last stage, percent: the mean over runs, and the range of the runs."
-    yield "learning", "Learning curves", caption, collect_learning_curves(run_table, labels), (METRICS_LEGEND,)
+    caption = f"Val {metrics} after each epoch of the last stage{units}: the mean over runs, and the range of the runs."
+    yield "learning", "Learning curves", caption, collect_learning_curves(run_table, labels), meanings
     if len(run_table.dataset_titles) == 1:  # with several data sets the tables alone show the costs
         ((dataset, title),) = run_table.dataset_titles.items()
         caption = f"Cost of each row on {title}, each quantity on its own axis: the mean over runs; dots are runs."
-        legend = (ECE_LEGEND, *COSTS_LEGEND)
+        legend = make_costs_legend(run_table)
         yield f"cost_{slugify(dataset)}", f"Cost, {title}", caption, collect_costs(run_table, predictions), legend
 
 
@@ -140,6 +157,9 @@ def _collect_class_plots(
     )
     data = collect_reliabilities(run_table, labels, predictions)
     yield "reliability", "Calibration", caption + selection, data, (ECE_LEGEND, AVERAGES_LEGEND)
+    caption = f"Mean predicted against mean true score on test, in {AGREEMENT_BINS} bins of the clips of all runs."
+    data = collect_agreements(run_table, labels, predictions)
+    yield "agreement", "Predicted and true scores", caption + selection, data, ()
 
 
 def _select_labels(study: StudyResults) -> list[str]:
@@ -159,32 +179,40 @@ def make_rank_figure(study: StudyResults) -> tuple[list[ReportFigure], str]:
     if not ranks.are_comparable:
         return [], f"No critical-difference diagram: {ranks.reason}"
     caption = (
-        f"Mean ranks by Acc E over {ranks.n_datasets} data sets; critical difference {ranks.critical_difference:.2f}."
+        f"Mean ranks by {_join_metrics(run_table)} over {ranks.n_datasets} data sets; "
+        f"critical difference {ranks.critical_difference:.2f}."
     )
     rows: list[dict[str, FigureValue]] = []
     for method, rank, ps in zip(ranks.methods, ranks.ranks, ranks.nemenyi_p, strict=True):
         tested = {f"p to {other}": p for other, p in zip(ranks.methods, ps, strict=True)}
         rows.append({"method": method, "rank": rank, "critical difference": ranks.critical_difference, **tested})
     draw, name = partial(draw_critical_differences, ranks), f"{study.name}_ranks"
-    legend = (METRICS_LEGEND, CRITICAL_DIFFERENCE_LEGEND)
+    legend = (*list_metrics_legend(run_table), CRITICAL_DIFFERENCE_LEGEND)
     return [ReportFigure(name, "Ranks over data sets", caption, draw, tuple(rows), legend)], ""
 
 
 def collect_results(run_table: RunTable, predictions: PredictionCache) -> ScorePlot:
-    """Return Acc E of every row on every data set: mean, runs, and the interval over the test clips."""
+    """Return the score of every row on every data set: mean, runs, and the interval over the test clips."""
     points = []
     for dataset, title in run_table.dataset_titles.items():
+        metric = run_table.get_metric(dataset)
         groups = run_table.group_by_label(dataset)
         for label, group, eligible in zip(run_table.labels, groups, is_eligible_for_best(groups), strict=True):
-            number = group.compute_mean(lambda run: run.get_percent("acc_e"))
+            number = group.compute_mean(partial(get_test_score, metric))
             if number is None:
                 continue
             tested, low, high = predictions.pair_predictions(group.runs), None, None
             if tested is not None and tested.has_equal_folds:
-                found = compute_accuracy_interval(tested.correct, tested.labels, tested.groups)
+                found = tested.compute_interval()
                 low, high = found.low, found.high
             points.append(ScorePoint(label, title, number.mean, low, high, number.values, flagged=not eligible))
-    return ScorePlot("Acc E on test, percent", tuple(points), sample=run_table.is_sample)
+    axis = f"{_join_metrics(run_table)} on test{describe_units(run_table.metrics)}"
+    return ScorePlot(axis, tuple(points), sample=run_table.is_sample)
+
+
+def _join_metrics(run_table: RunTable) -> str:
+    """Return the titles of the primary metrics: "Acc E", "Acc E or CCC"."""
+    return " or ".join(dict.fromkeys(metric.title for metric in run_table.metrics))
 
 
 def collect_costs(run_table: RunTable, predictions: PredictionCache) -> ScorePlot:
@@ -212,8 +240,11 @@ def collect_costs(run_table: RunTable, predictions: PredictionCache) -> ScorePlo
 def _load_tested(
     run_table: RunTable, label: str, predictions: PredictionCache
 ) -> list[tuple[tuple[str, ...], Predictions]]:
-    """Return classes and test predictions of the finished runs of a row, of those whose predictions can be read."""
-    runs = [run for run in run_table.runs_of(label) if not run.failed]
+    """Return classes and test predictions of the finished runs of a row, of those whose predictions can be read.
+
+    Runs of a regression have no classes and are left out.
+    """
+    runs = [run for run in run_table.runs_of(label) if not run.failed and run.info.classes]
     return [(run.info.classes, found) for run in runs if (found := predictions.load_test(run)) is not None]
 
 
@@ -265,8 +296,37 @@ def collect_reliabilities(run_table: RunTable, labels: Sequence[str], prediction
     return ReliabilityPlot(tuple(panels), sample=run_table.is_sample)
 
 
+def collect_agreements(run_table: RunTable, labels: Sequence[str], predictions: PredictionCache) -> ReliabilityPlot:
+    """Return mean predicted against mean true scores of some rows, in bins of equally many clips by true score."""
+    panels = []
+    for dataset, title in run_table.dataset_titles.items():
+        here, task = run_table.for_dataset(dataset), run_table.tasks[dataset]
+        for place, target in enumerate(task.targets if isinstance(task, Regression) else ()):
+            drawn = []
+            for label in labels:
+                runs = [run for run in here.runs_of(label) if not run.failed]
+                if tested := [found for run in runs if (found := predictions.load_test(run)) is not None]:
+                    drawn.append(ReliabilityCurve(label, _bin_by_truth(tested, place)))
+            if drawn:
+                name = f"{title}: {target.name}" if len(task.output_names) > 1 else title
+                panels.append(ReliabilityPanel(name, tuple(drawn), (target.low, target.high)))
+    return ReliabilityPlot(tuple(panels), run_table.is_sample, "true score", "predicted score")
+
+
+def _bin_by_truth(found: Sequence[Predictions], place: int) -> tuple[ConfidenceBin, ...]:
+    """Return mean true and predicted scores of a target; clips of equal true score share a bin."""
+    truth = np.concatenate([item.targets[:, place] for item in found])
+    guess = np.concatenate([item.scores[:, place] for item in found])
+    ends = np.unique(np.quantile(truth, np.arange(1, AGREEMENT_BINS) / AGREEMENT_BINS))
+    at = np.searchsorted(ends, truth, side="right")
+    members = [at == part for part in np.unique(at)]
+    return tuple(
+        ConfidenceBin(float(truth[rows].mean()), float(guess[rows].mean()), int(rows.sum())) for rows in members
+    )
+
+
 def _mean_percent(runs: Sequence[Run], name: str) -> float | None:
-    known = [value for run in runs if (value := run.get_percent(name)) is not None]
+    known = [value for run in runs if (value := run.get_score(Metric(name, name))) is not None]
     return float(np.mean(known)) if known else None
 
 
@@ -296,11 +356,15 @@ def collect_differences(run_table: RunTable, found: Sequence[Comparison], refere
         )
         for one in found
     )
-    return DifferencePlot(reference, "Acc E on test, points", drawn, sample=run_table.is_sample)
+    units = describe_difference_units(run_table.metrics)
+    lower = {metric.better == "min" for metric in run_table.metrics}
+    worse = "" if len(lower) > 1 else "positive" if True in lower else "negative"
+    axis = f"{_join_metrics(run_table)} on test{units}"
+    return DifferencePlot(reference, axis, drawn, sample=run_table.is_sample, worse=worse)
 
 
 def collect_learning_curves(run_table: RunTable, labels: Sequence[str]) -> LearningPlot:
-    """Return val Acc E after each epoch that is scored on val, over the runs of some rows, up to the shortest run."""
+    """Return the val score after each epoch that is scored, over the runs of some rows, up to the shortest run."""
     panels = []
     for dataset, title in run_table.dataset_titles.items():
         here, drawn = run_table.for_dataset(dataset), []
@@ -312,25 +376,30 @@ def collect_learning_curves(run_table: RunTable, labels: Sequence[str]) -> Learn
                 drawn.append(LearningCurve(label, tuple(range(1, len(points) + 1)), mean, low, high, len(found)))
         if drawn:
             panels.append(LearningPanel(title, tuple(drawn)))
-    return LearningPlot("val Acc E, percent", tuple(panels), run_table.is_sample)
+    axis = f"val {_join_metrics(run_table)}{describe_units(run_table.metrics)}"
+    return LearningPlot(axis, tuple(panels), run_table.is_sample)
 
 
 def load_val_curve(run: Run) -> list[float]:
-    """Return the val Acc E of a run in percent, epoch by epoch; empty without stored curves or scores on val."""
+    """Return the val score of a run in its printed unit, epoch by epoch; empty without stored curves or scores."""
     path = run.folder / CURVES_FILE
     try:
         points = parse_json(path.read_text()) if path.exists() else []
-        return [100 * point["values"]["val/acc_e"] for point in points if "val/acc_e" in point["values"]]
+        name, scale = f"val/{run.metric.name}", run.metric.scale
+        return [scale * point["values"][name] for point in points if name in point["values"]]
     except (OSError, ValueError, KeyError, TypeError):
         return []
 
 
 def collect_search_curves(searches: Sequence[SearchSummary], titles: Mapping[str, str]) -> SearchPlot:
-    """Return the trials of each search that stored them: hours and val Acc E."""
+    """Return the trials of each search that stored them: hours and val score."""
     drawn = []
     for search in (search for search in searches if search.trials):
         label = search.title(titles.get(search.dataset, search.dataset))
         hours = tuple(trial["spent"] / SECONDS_PER_HOUR for trial in search.trials)
-        values = tuple(None if trial["value"] is None else 100 * trial["value"] for trial in search.trials)
-        drawn.append(SearchCurve(label, hours, values))
-    return SearchPlot("val Acc E, percent", tuple(drawn), any(search.data == "sample" for search in searches))
+        scale = search.metric.scale
+        values = tuple(None if trial["value"] is None else scale * trial["value"] for trial in search.trials)
+        drawn.append(SearchCurve(label, hours, values, search.metric.better == "min"))
+    metrics = tuple(dict.fromkeys(search.metric for search in searches if search.trials))
+    axis = f"val {' or '.join(metric.title for metric in metrics)}{describe_units(metrics)}"
+    return SearchPlot(axis, tuple(drawn), any(search.data == "sample" for search in searches))

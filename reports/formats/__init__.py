@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from string import ascii_lowercase
 from typing import NamedTuple
 
+from bench.tasks import ACCURACY, Metric
 from reports.types import Cell, Column, Row, Table
 
 
@@ -23,14 +24,18 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{ending}"
 
 
-def format_epoch(stage: str, epoch: int, epochs: int, values: Mapping[str, float]) -> list[str]:
+def format_epoch(
+    stage: str, epoch: int, epochs: int, values: Mapping[str, float], metric: Metric = ACCURACY
+) -> list[str]:
     """Return the parts of a line on a finished epoch: "epoch 7/40", "loss 0.812", "val Acc E 61.2 %"."""
     loss = values.get(f"{stage}/loss")
-    scores = {name.removesuffix("/acc_e"): value for name, value in values.items() if name.endswith("/acc_e")}
+    scores = {
+        split: value for name, value in values.items() if name == f"{(split := name.split('/')[0])}/{metric.name}"
+    }
     return [
         f"epoch {epoch}/{epochs}",
         *([] if loss is None else [f"loss {loss:.3f}"]),
-        *(f"{split} Acc E {100 * value:.1f} %" for split, value in scores.items()),
+        *(f"{split} {metric.format_named(value)}" for split, value in scores.items()),
     ]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from math import floor, log10
 from statistics import median
 from typing import Literal
 
+from bench.tasks import Metric, list_metric_meanings
 from reports.runs import FROM_SCRATCH_WARNING, Extract, Mean, Run, RunGroup, RunTable, group_runs, is_from_scratch
 from reports.statistics import compute_accuracy_standard_error
 from reports.types import Cell, LegendEntry, Mark
@@ -15,18 +17,12 @@ from reports.types import Cell, LegendEntry, Mark
 Direction = Literal["higher", "lower"]
 
 SIGNIFICANT_DIGITS = 2  # of the spread
-MAX_DECIMALS = 2  # decimals of a score in percent
+MAX_DECIMALS = {True: 2, False: 4}  # of a score in percent, and of any other number
 TYPICAL_CLIPS = 500  # test clips, where their number is unknown
-UNKNOWN_SPREAD = 1  # decimals of a number whose spread is unknown
+UNKNOWN_SPREAD = {True: 1, False: 3}  # decimals of a number whose spread is unknown: percent, and any other
 MAX_LISTED_SEEDS = 8  # seeds that a caption lists one by one
 
 NO_VALUE = "–"
-METRIC_TITLES = {"acc_e": "Acc E", "f1_e": "F1 E", "acc_s": "Acc S", "f1_s": "F1 S"}  # the ranking metric first
-METRICS_LEGEND = LegendEntry(
-    "Acc E, F1 E, Acc S, F1 S",
-    "Accuracy and weighted F1 of the emotion (E), and of the sentiment (S), which is the polarity of the predicted "
-    "emotion; percent of the test clips.",
-)
 AVERAGES_LEGEND = LegendEntry(
     "±, n",
     "Mean ± standard deviation (n − 1) over runs; n is the number of runs, one for each seed and fold. A single run "
@@ -58,29 +54,29 @@ def mark_best(printed: Sequence[float | None], direction: Direction = "higher") 
     return [names.get(value, "") if value is not None else "" for value in printed]
 
 
-def choose_decimals(numbers: Sequence[Mean], clips: Sequence[float] = ()) -> int:
-    """Return the decimals (0 to 2) of a column of percents: two significant digits of its median spread over runs.
+def choose_decimals(numbers: Sequence[Mean], clips: Sequence[float] = (), percent: bool = True) -> int:
+    """Return the decimals of a column: two significant digits of its median spread over runs.
 
-    For single runs the spread is the binomial standard error of an accuracy on so many test `clips`.
+    For single runs the spread of percents is the binomial standard error of an accuracy on so many test `clips`.
     """
     spreads = [number.std for number in numbers if number.std]
-    if not spreads and numbers:
+    if not spreads and numbers and percent:
         n = median(clips) if clips else TYPICAL_CLIPS
         spreads = [compute_accuracy_standard_error(number.mean, int(n)) for number in numbers if 0 < number.mean < 100]
-    return decimals_of_spreads(spreads)
+    return decimals_of_spreads(spreads, percent)
 
 
-def decimals_of_spreads(spreads: Sequence[float | None]) -> int:
+def decimals_of_spreads(spreads: Sequence[float | None], percent: bool = True) -> int:
     """Return the decimals that numbers with these spreads share: those of the median; None and 0 are ignored."""
     known = [spread for spread in spreads if spread]
-    return count_decimals(median(known)) if known else UNKNOWN_SPREAD
+    return count_decimals(median(known), percent) if known else UNKNOWN_SPREAD[percent]
 
 
-def count_decimals(spread: float) -> int:
-    """Return the decimals (0 to 2) that show two significant digits of a spread."""
+def count_decimals(spread: float, percent: bool = True) -> int:
+    """Return the decimals that show two significant digits of a spread: at most 2 of percents, 4 of other numbers."""
     if spread <= 0:
-        return MAX_DECIMALS
-    return min(MAX_DECIMALS, max(0, SIGNIFICANT_DIGITS - 1 - floor(log10(float(f"{spread:.1e}")))))
+        return MAX_DECIMALS[percent]
+    return min(MAX_DECIMALS[percent], max(0, SIGNIFICANT_DIGITS - 1 - floor(log10(float(f"{spread:.1e}")))))
 
 
 def format_mean(number: Mean, places: int) -> str:
@@ -88,15 +84,17 @@ def format_mean(number: Mean, places: int) -> str:
     return f"{number.mean:z.{places}f}{_format_std(number, places)}"
 
 
-def format_difference(number: Mean) -> str:
+def format_difference(number: Mean, percent: bool = True) -> str:
     """Format a mean of differences with its sign and standard deviation: "+1.2 ± 0.6"."""
-    places = decimals_of_spreads([number.std])
+    places = decimals_of_spreads([number.std], percent)
     return f"{format_signed(number.mean, places)}{_format_std(number, places)}"
 
 
-def format_interval(mean: float, low: float | None, high: float | None, spread: float | None) -> str:
-    """Format a signed mean in points with its interval: "+1.2 [−0.3, +2.7]"."""
-    places = decimals_of_spreads([spread])
+def format_interval(
+    mean: float, low: float | None, high: float | None, spread: float | None, percent: bool = True
+) -> str:
+    """Format a signed mean with its interval: "+1.2 [−0.3, +2.7]"."""
+    places = decimals_of_spreads([spread], percent)
     if low is None or high is None:
         return format_signed(mean, places)
     return f"{format_signed(mean, places)} [{format_signed(low, places)}, {format_signed(high, places)}]"
@@ -118,9 +116,53 @@ def _format_std(number: Mean, places: int) -> str:
     return "" if number.std is None else f" ± {number.std:.{places}f}"
 
 
-def make_column(groups: Sequence[RunGroup], read: Extract, direction: Direction = "higher") -> list[Cell]:
+def make_metric_column(groups: Sequence[RunGroup], metric: Metric) -> list[Cell]:
+    """Return the cells of a column with a score on test, one for each group."""
+    direction: Direction = "higher" if metric.better == "max" else "lower"
+    return make_column(groups, partial(get_test_score, metric), direction, is_percent(metric))
+
+
+def get_test_score(metric: Metric, run: Run) -> float | None:
+    """Return a test score in its printed unit; None where the run has none."""
+    return run.get_score(metric)
+
+
+def is_percent(metric: Metric) -> bool:
+    """Return whether a metric is printed in percent."""
+    return metric.unit == "percent"
+
+
+def describe_units(metrics: Iterable[Metric]) -> str:
+    """Return ", percent" if all metrics are percents, ", percent or in units of the targets" if some are, else ""."""
+    kinds = {is_percent(metric) for metric in metrics}
+    return {frozenset({True}): ", percent", frozenset({False}): ""}.get(frozenset(kinds), ", Acc and F1 in percent")
+
+
+def describe_difference_units(metrics: Iterable[Metric]) -> str:
+    """Return ", points" if all metrics are percents, ", Acc E in points" if some are, else ""."""
+    known = list(dict.fromkeys(metrics))
+    points = [metric for metric in known if is_percent(metric)]
+    others = len(points) < len(known)
+    if not points:
+        return ""
+    return f", {' and '.join(metric.title for metric in points)} in points" if others else ", points"
+
+
+def list_metrics_legend(run_table: RunTable) -> tuple[LegendEntry, ...]:
+    """Return the legend of the metrics of a table's data sets."""
+    return make_metrics_legend(metric for task in run_table.tasks.values() for metric in task.shown)
+
+
+def make_metrics_legend(metrics: Iterable[Metric]) -> tuple[LegendEntry, ...]:
+    """Return the legend of metrics."""
+    return tuple(LegendEntry(*meaning) for meaning in list_metric_meanings(metrics))
+
+
+def make_column(
+    groups: Sequence[RunGroup], read: Extract, direction: Direction = "higher", percent: bool = True
+) -> list[Cell]:
     """Return the cells of a column, one for each group; only rows that are eligible for best get a mark."""
-    numbers, decimals = average_groups(groups, read)
+    numbers, decimals = average_groups(groups, read, percent)
     # a finished run may lack the number: its predictions are missing, or a fold has no clip of a class
     printed = [
         round(number.mean, decimals)
@@ -134,11 +176,12 @@ def make_column(groups: Sequence[RunGroup], read: Extract, direction: Direction 
     ]
 
 
-def average_groups(groups: Sequence[RunGroup], read: Extract) -> tuple[list[Mean | None], int]:
+def average_groups(groups: Sequence[RunGroup], read: Extract, percent: bool = True) -> tuple[list[Mean | None], int]:
     """Return the mean of each group (None without a value), and the decimals that all of them are printed with."""
     numbers = [group.compute_mean(read) for group in groups]
     clips = [run.record.scores.get("test/n") or 0 for group in groups for run in group.runs]
-    return numbers, choose_decimals([number for number in numbers if number is not None], [n for n in clips if n])
+    known = [number for number in numbers if number is not None]
+    return numbers, choose_decimals(known, [n for n in clips if n], percent)
 
 
 def is_eligible_for_best(groups: Sequence[RunGroup]) -> list[bool]:

@@ -8,20 +8,25 @@ from functools import partial
 from typing import Any
 
 from bench.method import Measure
+from bench.tasks import Classification
 from reports.runs import Extract, Mean, PredictionCache, Run, RunGroup, RunTable, SearchSummary
 from reports.statistics import BINS, expected_calibration_error
 from reports.tables.columns import (
     MARKS_LEGEND,
-    METRICS_LEGEND,
     NO_VALUE,
+    UNKNOWN_SPREAD,
     describe_averaging,
+    describe_difference_units,
     describe_missing_runs,
     format_difference,
     format_quantity,
+    is_percent,
     join_headings,
     list_averaging_legend,
     list_averaging_notes,
+    list_metrics_legend,
     make_column,
+    make_metrics_legend,
 )
 from reports.tables.scores import make_rows
 from reports.types import Cell, Column, LegendEntry, Row, Table
@@ -35,14 +40,16 @@ ECE_LEGEND = LegendEntry(
     f"Expected calibration error on test, percent, of the finished model's confidence in {BINS} bins of equally many "
     "clips; lower is better. It is biased upwards where clips are few.",
 )
+TRIED_LEGEND = LegendEntry(
+    "Tried", "Number of configurations tried to choose these values, with pruned and failed ones."
+)
 COSTS_LEGEND = (
-    LegendEntry("Gap", "Val minus test Acc E, points; the epoch was chosen on val."),
     LegendEntry(
         "Size, GFLOPs, hours",
         "Size is the parameters of the predictor, in millions. GFLOPs are 10⁹ operations to predict one clip; a "
         "product and a sum are two operations. Hours are those of a run, all stages, on the machine that ran it.",
     ),
-    LegendEntry("Tried", "Number of configurations tried to choose these values, with pruned and failed ones."),
+    TRIED_LEGEND,
 )
 SEARCH_LEGEND = LegendEntry(
     "Searches",
@@ -57,7 +64,7 @@ SEARCH_COLUMNS = (
     Column("own", "initial"),
     Column("chosen", "chosen"),
     Column("tried", "tried"),
-    Column("best", "best val Acc E"),
+    Column("best", "best val {}"),
 )
 
 
@@ -66,9 +73,13 @@ def make_costs_table(run_table: RunTable, predictions: PredictionCache, dataset:
     run_table = run_table.for_dataset(dataset)
     groups, title = run_table.group_by_label(dataset), run_table.dataset_titles[dataset]
     measures = {measure.name: measure for measure in list_measures(run_table) if measure.heading}
-    cells = {
-        "ece": make_column(groups, partial(compute_calibration_error, predictions), "lower"),
-        "gap": [_print_mean(group, compute_val_test_gap, format_difference) for group in groups],
+    format_gap = partial(format_difference, percent=is_percent(run_table.get_metric(dataset)))
+    has_classes = isinstance(run_table.tasks[dataset], Classification)
+    cells = (
+        {"ece": make_column(groups, partial(compute_calibration_error, predictions), "lower")} if has_classes else {}
+    )
+    cells |= {
+        "gap": [_print_mean(group, compute_val_test_gap, format_gap) for group in groups],
         "parameters": [_mean_cell(group, partial(get_scaled_note, "cost/parameters", 1e-6)) for group in groups],
         "flops": [_mean_cell(group, partial(get_scaled_note, "cost/flops", 1e-9)) for group in groups],
         "hours": [_mean_cell(group, compute_hours) for group in groups],
@@ -80,20 +91,29 @@ def make_costs_table(run_table: RunTable, predictions: PredictionCache, dataset:
     return Table(
         name,
         f"Cost, {title}",
-        f"Calibration, size and hours, n = {n}. {describe_averaging(run_table, dataset)}",
+        f"{'Calibration, size' if has_classes else 'Size'} and hours, n = {n}. "
+        f"{describe_averaging(run_table, dataset)}",
         (Column("method", "method", numeric=False), *(Column(key, headings[key]) for key in cells)),
         make_rows(run_table, list(cells.values())),
         notes=list_averaging_notes(run_table, dataset),
         warnings=run_table.warnings,
         legend=(
-            METRICS_LEGEND,
+            *list_metrics_legend(run_table),
             *list_averaging_legend(run_table),
-            MARKS_LEGEND,
-            ECE_LEGEND,
-            *COSTS_LEGEND,
+            *([MARKS_LEGEND] if has_classes else []),
+            *make_costs_legend(run_table),
             *_describe_measures(measures.values()),
         ),
     )
+
+
+def make_costs_legend(run_table: RunTable) -> tuple[LegendEntry, ...]:
+    """Return the legend of the costs of rows: calibration error where there are classes, gap, size, hours, tried."""
+    classes = any(isinstance(task, Classification) for task in run_table.tasks.values())
+    units = describe_difference_units(run_table.metrics)
+    titles = " or ".join(metric.title for metric in run_table.metrics)
+    gap = LegendEntry("Gap", f"Val minus test {titles}{units}; the epoch was chosen on val.")
+    return (*([ECE_LEGEND] if classes else []), gap, *COSTS_LEGEND)
 
 
 def _describe_measures(measures: Iterable[Measure]) -> list[LegendEntry]:
@@ -106,15 +126,15 @@ def _describe_measures(measures: Iterable[Measure]) -> list[LegendEntry]:
 
 
 def compute_calibration_error(predictions: PredictionCache, run: Run) -> float | None:
-    """Return the calibration error of a run on test, in percent; None without its predictions."""
-    found = predictions.load_test(run)
+    """Return the calibration error of a run on test, in percent; None without its predictions, or without classes."""
+    found = predictions.load_test(run) if run.info.classes else None
     return None if found is None else 100 * expected_calibration_error(found.scores, found.targets)
 
 
 def compute_val_test_gap(run: Run) -> float | None:
-    """Return val minus test Acc E, in points; None for a run without a score on val."""
-    val, test = (run.record.scores.get(f"{split}/acc_e") for split in ("val", "test"))
-    return None if val is None or test is None else 100 * (val - test)
+    """Return the score on val minus that on test, in its printed unit; None for a run without a score on val."""
+    val, test = (run.record.scores.get(f"{split}/{run.metric.name}") for split in ("val", "test"))
+    return None if val is None or test is None else run.metric.scale * (val - test)
 
 
 def compute_hours(run: Run) -> float:
@@ -166,8 +186,12 @@ def _format_measure(group: RunGroup, measure: Measure) -> Cell:
 def make_search_spaces_table(searches: Sequence[SearchSummary], titles: Mapping[str, str], name: str) -> Table:
     """Return a row for each field of each search; the first row of a search names it."""
     rows: list[Row] = []
+    titles_of_metrics = " or ".join(dict.fromkeys(search.metric.title for search in searches))
     for search in searches:
-        best = NO_VALUE if search.best_score is None else f"{100 * search.best_score:.1f}"
+        best = NO_VALUE
+        if search.best_score is not None:
+            decimals = UNKNOWN_SPREAD[is_percent(search.metric)]
+            best = f"{search.metric.scale * search.best_score:.{decimals}f}"
         for place, (field, space) in enumerate(sorted(search.ranges.items())):
             chosen = (search.best_values or {}).get(field)
             cells = (
@@ -185,11 +209,16 @@ def make_search_spaces_table(searches: Sequence[SearchSummary], titles: Mapping[
         name,
         "Search spaces and chosen values",
         "The range of each searched value, its initial value, and the value chosen on val.",
-        SEARCH_COLUMNS,
+        tuple(replace(column, title=column.title.format(titles_of_metrics)) for column in SEARCH_COLUMNS),
         tuple(rows),
         warnings=("BUILT-IN SAMPLE: these searches ran on synthetic clips.",) if sample else (),
-        legend=(METRICS_LEGEND, SEARCH_LEGEND, COSTS_LEGEND[-1]),
+        legend=(*make_searches_legend(searches), SEARCH_LEGEND, TRIED_LEGEND),
     )
+
+
+def make_searches_legend(searches: Sequence[SearchSummary]) -> tuple[LegendEntry, ...]:
+    """Return the legend of the metrics that searches improve."""
+    return make_metrics_legend(search.metric for search in searches)
 
 
 def _format_range(space: Sequence[Any]) -> str:

@@ -4,26 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 
 from bench.requests import Tuning
+from bench.tasks import Metric
 from reports.comparisons import Comparison
 from reports.runs import RunTable
-from reports.statistics import ALPHA, PairedTest, format_significance_stars
+from reports.statistics import ALPHA, Interval, PairedTest, format_significance_stars
 from reports.tables.columns import (
     MARKS_LEGEND,
-    METRICS_LEGEND,
     NO_VALUE,
     TUNING_LEGEND,
     decimals_of_spreads,
     describe_averaging,
+    describe_units,
     format_interval,
+    is_percent,
     list_averaging_legend,
     list_averaging_notes,
-    make_column,
+    list_metrics_legend,
     make_method_cell,
+    make_metric_column,
 )
-from reports.tables.scores import get_test_percent
 from reports.types import Cell, Column, LegendEntry, Row, Table
 
 TUNING_TITLES: dict[Tuning, str] = {
@@ -34,12 +35,11 @@ TUNING_TITLES: dict[Tuning, str] = {
 ComparisonIndex = Mapping[tuple[str, str, str], Comparison]
 """(data set, label, reference) -> comparison."""
 
-PAIRS_LEGEND = LegendEntry(
-    "Differences and intervals over pairs",
-    "A row minus its reference, in points of Acc E on test; below 0 is worse than the reference. Runs of equal fold "
+PAIRS_LEGEND = (
+    "A row minus its reference, in {}. Runs of equal fold "
     "and seed are a pair, and n is the number of pairs. With several folds a pair is a fold, the mean of its seeds. "
     "Brackets hold the 95 % t-interval of the mean. Folds share clips: with several, the variance is corrected for "
-    "them (Nadeau and Bengio 2003).",
+    "them (Nadeau and Bengio 2003)."
 )
 P_VALUES_LEGEND = LegendEntry(
     "p, Holm, stars",
@@ -63,6 +63,7 @@ CLIP_TESTS_LEGEND = LegendEntry(
 
 BY_RUNS, BY_CLIPS = "by runs", "by clips"
 REPEATED_CLIPS_NOTE = "folds test some clips more than once, which McNemar's test does not allow"
+NO_CLASSES_NOTE = "McNemar's test compares right and wrong classes"
 NO_CLIP_TEST_NOTE = "no test by clips: predictions are not on this machine, or seeds were tested on different clips"
 SMALLEST_BOOTSTRAP_P = 2 / 2001  # p of a bootstrap of 2000 draws
 TESTS_COLUMNS = (
@@ -78,6 +79,21 @@ TESTS_COLUMNS = (
     Column("clips/holm", "Holm", BY_CLIPS),
     Column("clips/mcnemar", "McNemar", BY_CLIPS),
 )
+
+
+def make_pairs_legend(metrics: Sequence[Metric]) -> LegendEntry:
+    """Return the legend of paired differences in some metrics."""
+    kinds = [
+        f"{describe_difference(metric)} on test; {'below' if metric.better == 'max' else 'above'} 0 is worse than the "
+        "reference"
+        for metric in metrics
+    ]
+    return LegendEntry("Differences and intervals over pairs", PAIRS_LEGEND.format(", or in ".join(kinds)))
+
+
+def describe_difference(metric: Metric) -> str:
+    """Return what differences in a metric are: "points of Acc E", "MAE"."""
+    return f"points of {metric.title}" if is_percent(metric) else metric.title
 
 
 def index_comparisons(found: Sequence[Comparison]) -> ComparisonIndex:
@@ -114,17 +130,17 @@ def make_ablation_table(
     name: str,
     title: str,
 ) -> Table:
-    """Return a row for each arm: for each way of tuning Acc E, and the difference to each reference with n and p."""
+    """Return a row for each arm: its score for each tuning, and its difference to each reference with n and p."""
     run_table = run_table.for_dataset(dataset)
+    metric = run_table.get_metric(dataset)
     arms, dataset_title = tuple(dict.fromkeys(run.arm for run in run_table.runs)), run_table.dataset_titles[dataset]
     groups = dict(zip(run_table.labels, run_table.group_by_label(dataset), strict=True))
     columns, cells = [Column("method", "method", numeric=False)], []
     for kind in list_tunings(run_table, full):
         labels = {arm: find_label(run_table, arm, kind, full) for arm in arms}
-        columns.append(Column(f"{kind}/acc_e", "Acc E", TUNING_TITLES[kind]))
+        columns.append(Column(f"{kind}/{metric.name}", metric.title, TUNING_TITLES[kind]))
         shown = [label for label in labels.values() if label is not None]
-        accuracies = make_column([groups[label] for label in shown], partial(get_test_percent, "acc_e"))
-        scored = dict(zip(shown, accuracies, strict=True))
+        scored = dict(zip(shown, make_metric_column([groups[label] for label in shown], metric), strict=True))
         cells.append([scored[label] if (label := labels[arm]) else Cell(NO_VALUE) for arm in arms])
         for reference in (arm for arm in references if arm in arms):
             found = [compared.get((dataset, labels[arm] or "", labels[reference] or "")) for arm in arms]
@@ -149,17 +165,18 @@ def make_ablation_table(
     return Table(
         name,
         f"{title}, {dataset_title}",
-        f"Acc E on test, percent, and differences to {' and '.join(references)} in points with 95 % intervals. "
+        f"{metric.title} on test{describe_units([metric])}{',' if is_percent(metric) else ''} and differences to "
+        f"{' and '.join(references)}{' in points' if is_percent(metric) else ''} with 95 % intervals. "
         f"{describe_averaging(run_table, dataset)}",
         tuple(columns),
         tuple(rows),
         notes=tuple(notes),
         warnings=run_table.warnings,
         legend=(
-            METRICS_LEGEND,
+            *list_metrics_legend(run_table),
             *list_averaging_legend(run_table),
             MARKS_LEGEND,
-            PAIRS_LEGEND,
+            make_pairs_legend([metric]),
             P_VALUES_LEGEND,
             POWER_LEGEND,
         ),
@@ -175,10 +192,15 @@ def _make_pairs_cells(comparison: Comparison) -> tuple[Cell, Cell, Cell]:
     """Return the mean of the pairs with its interval, their number, and their adjusted p with its stars."""
     pairs = comparison.paired_test
     return (
-        _make_number_cell(pairs.mean, format_interval(pairs.mean, pairs.low, pairs.high, pairs.std), comparison),
+        _make_number_cell(pairs.mean, _format_difference(comparison, pairs, pairs.std), comparison),
         _make_number_cell(pairs.n_pairs, str(pairs.n_pairs), comparison),
         _make_starred_cell(comparison.adjusted_p, pairs.smallest_p, comparison),
     )
+
+
+def _format_difference(comparison: Comparison, found: PairedTest | Interval, spread: float | None) -> str:
+    """Return the mean of a comparison with its interval, in the decimals of its spread and metric."""
+    return format_interval(found.mean, found.low, found.high, spread, is_percent(comparison.metric))
 
 
 def _make_starred_cell(p: float | None, smallest: float, comparison: Comparison) -> Cell:
@@ -194,10 +216,11 @@ def format_p(p: float) -> str:
     return text.rstrip("0").rstrip(".")
 
 
-def format_detectable(pairs: PairedTest) -> str:
+def format_detectable(comparison: Comparison) -> str:
     """Format the detectable difference of pairs with the decimals of their mean; empty where there is none."""
+    pairs, percent = comparison.paired_test, is_percent(comparison.metric)
     found = pairs.detectable_difference
-    return "" if found is None else f"{found:.{decimals_of_spreads([pairs.std])}f}"
+    return "" if found is None else f"{found:.{decimals_of_spreads([pairs.std], percent)}f}"
 
 
 def describe_power(found: Sequence[Comparison], reference: str) -> tuple[str, ...]:
@@ -205,21 +228,22 @@ def describe_power(found: Sequence[Comparison], reference: str) -> tuple[str, ..
     groups: dict[tuple[int, int], list[Comparison]] = {}
     for comparison in found:
         groups.setdefault((comparison.paired_test.n_pairs, comparison.family_size), []).append(comparison)
-    tests = {key: [comparison.paired_test for comparison in groups[key]] for key in sorted(groups)}
-    return tuple(_describe_pairs_power(pairs, *key, reference) for key, pairs in tests.items())
+    return tuple(_describe_pairs_power(groups[key], *key, reference) for key in sorted(groups))
 
 
-def _describe_pairs_power(pairs: Sequence[PairedTest], n: int, family: int, reference: str) -> str:
-    first, notes = pairs[0], []
+def _describe_pairs_power(compared: Sequence[Comparison], n: int, family: int, reference: str) -> str:
+    first, notes = compared[0].paired_test, []
     if not first.is_corrected:
         least = min(1.0, first.smallest_p * family)
         adjusted = f", {format_p(least)} adjusted for {family} comparisons" if family > 1 else ""
         end = "" if least <= ALPHA else ", so no difference can be significant"
         notes.append(f"the smallest p is {format_p(first.smallest_p)}{adjusted}{end}")
-    found = [text for test in pairs if (text := format_detectable(test))]
-    if found:
-        span = " to ".join(dict.fromkeys((min(found, key=float), max(found, key=float))))
-        notes.append(f"the detectable difference to {reference} is {span} points, depending on the row")
+    for metric in dict.fromkeys(item.metric for item in compared):
+        found = [text for item in compared if item.metric == metric and (text := format_detectable(item))]
+        if found:
+            span = " to ".join(dict.fromkeys((min(found, key=float), max(found, key=float))))
+            unit = "points" if is_percent(metric) else f"of {metric.title}"
+            notes.append(f"the detectable difference to {reference} is {span} {unit}, depending on the row")
     return f"With n = {n}: {', and '.join(notes) or 'a single pair allows no test and no interval'}."
 
 
@@ -236,20 +260,22 @@ def make_significance_table(run_table: RunTable, found: Sequence[Comparison], re
         cells = (Cell(comparison.dataset_title), *_make_run_cells(comparison), *_make_clip_cells(comparison))
         rows.append(Row(f"{comparison.dataset}/{comparison.label}", (Cell(comparison.label), *cells), rule))
     count = "1 comparison" if len(found) == 1 else f"{len(found)} comparisons"
+    metrics = list(dict.fromkeys(comparison.metric for comparison in found))
+    kinds = " or ".join(map(describe_difference, metrics))
     tuned = any(run.tuning != "none" for run in run_table.runs)
     return Table(
         name,
         f"Tests against {reference}",
-        f"Differences to {reference} in points of Acc E on test, tested by runs and by clips; p adjusted for the "
+        f"Differences to {reference} in {kinds} on test, tested by runs and by clips; p adjusted for the "
         f"{count} of this table.",
         (Column("method", "method", numeric=False), *TESTS_COLUMNS),
         tuple(rows),
         notes=describe_power(found, reference),
         warnings=run_table.warnings,
         legend=(
-            METRICS_LEGEND,
+            *list_metrics_legend(run_table),
             *([TUNING_LEGEND] if tuned else []),
-            PAIRS_LEGEND,
+            make_pairs_legend(metrics),
             P_VALUES_LEGEND,
             POWER_LEGEND,
             CLIP_TESTS_LEGEND,
@@ -268,7 +294,7 @@ def _make_run_cells(comparison: Comparison) -> tuple[Cell, ...]:
         _make_number_cell(pairs.p, NO_VALUE if pairs.p is None else format_p(pairs.p), comparison),
         _make_number_cell(smallest, format_p(pairs.smallest_p), comparison),
         adjusted,
-        _make_number_cell(pairs.detectable_difference, format_detectable(pairs), comparison),
+        _make_number_cell(pairs.detectable_difference, format_detectable(comparison), comparison),
     )
 
 
@@ -277,8 +303,8 @@ def _make_clip_cells(comparison: Comparison) -> tuple[Cell, ...]:
     if clips is None:
         return (Cell(NO_VALUE, footnotes=(NO_CLIP_TEST_NOTE,)), *(Cell(NO_VALUE) for _ in range(3)))
     width = (clips.high - clips.low) / 4 if clips.high is not None and clips.low is not None else None
-    mean = _make_number_cell(clips.mean, format_interval(clips.mean, clips.low, clips.high, width), comparison)
-    mcnemar = Cell(NO_VALUE, footnotes=(REPEATED_CLIPS_NOTE,))
+    mean = _make_number_cell(clips.mean, _format_difference(comparison, clips, width), comparison)
+    mcnemar = Cell(NO_VALUE, footnotes=(REPEATED_CLIPS_NOTE if is_percent(comparison.metric) else NO_CLASSES_NOTE,))
     if comparison.mcnemar_p is not None:
         mcnemar = _make_number_cell(comparison.mcnemar_p, format_p(comparison.mcnemar_p), comparison)
     return (

@@ -137,5 +137,5 @@ def _compute_gap_to_published(cell: Cell, printed: float | None, sample: bool) -
     if cell.value is None or printed is None:
         return Cell(NO_VALUE)
     missing = re.search(r" \(\d+/\d+ runs\)$", cell.text)
-    text = f"{format_signed(cell.value - printed, UNKNOWN_SPREAD)}{missing.group() if missing else ''}"
+    text = f"{format_signed(cell.value - printed, UNKNOWN_SPREAD[True])}{missing.group() if missing else ''}"
     return Cell(text, value=cell.value - printed, run_keys=cell.run_keys)

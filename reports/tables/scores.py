@@ -4,27 +4,31 @@ and rank over data sets.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from bench.method import ConfigParts
 from bench.requests import Tuning
+from bench.tasks import Metric
 from reports.comparisons import compute_fold_overlap, mean_over_folds
-from reports.runs import Mean, Run, RunGroup, RunTable
+from reports.runs import Mean, RunGroup, RunTable
 from reports.statistics import MeanRanks, compute_mean_ranks, mean_over_datasets
 from reports.tables.columns import (
     MARKS_LEGEND,
-    METRIC_TITLES,
-    METRICS_LEGEND,
     NO_VALUE,
+    Direction,
     decimals_of_spreads,
     describe_averaging,
+    describe_units,
+    get_test_score,
     is_eligible_for_best,
+    is_percent,
     join_headings,
     list_averaging_legend,
     list_averaging_notes,
-    make_column,
+    list_metrics_legend,
     make_method_cell,
+    make_metric_column,
     mark_best,
 )
 from reports.types import Cell, Column, LegendEntry, Row, Table
@@ -33,7 +37,7 @@ YES, NO = "✓", "–"
 
 OVERALL_COLUMNS = (
     Column("method", "method", numeric=False),
-    Column("mean", "mean Acc E"),
+    Column("mean", "mean {}"),
     Column("interval", "95 % interval"),
     Column("rank", "mean rank"),
 )
@@ -51,28 +55,29 @@ OVERALL_LEGEND = (
         "sets. With several folds a run is a fold, the mean of its seeds, and the variance is raised for clips that "
         "folds share (Nadeau and Bengio 2003).",
     ),
-    LegendEntry("Mean rank", "Rank by Acc E on each data set, 1 for the best; ties share their mean rank."),
+    LegendEntry("Mean rank", "Rank by the first score of each data set, 1 for the best; ties share their mean rank."),
 )
 
 
 def make_scores_table(run_table: RunTable, name: str, title: str) -> Table:
-    """Return a row for each label, with four columns for each data set and n in the heading of the data set."""
+    """Return a row for each label, with the scores of each data set and n in the heading of the data set."""
     columns, cells = [Column("method", "method", numeric=False)], []
     for dataset, dataset_title in run_table.dataset_titles.items():
         groups = run_table.group_by_label(dataset)
         heading = f"{dataset_title} (n = {max(len(group.runs) for group in groups)})"
-        for metric, metric_title in METRIC_TITLES.items():
-            columns.append(Column(f"{dataset}/{metric}", metric_title, heading))
-            cells.append(make_column(groups, partial(get_test_percent, metric)))
+        for metric in run_table.tasks[dataset].shown:
+            columns.append(Column(f"{dataset}/{metric.name}", metric.title, heading))
+            cells.append(make_metric_column(groups, metric))
+    units = describe_units(metric for task in run_table.tasks.values() for metric in task.shown)
     return Table(
         name,
         title,
-        f"Scores on test, percent. {describe_averaging(run_table)}",
+        f"Scores on test{units}. {describe_averaging(run_table)}",
         tuple(columns),
         make_rows(run_table, cells),
         notes=list_averaging_notes(run_table),
         warnings=run_table.warnings,
-        legend=(METRICS_LEGEND, *list_averaging_legend(run_table), MARKS_LEGEND),
+        legend=(*list_metrics_legend(run_table), *list_averaging_legend(run_table), MARKS_LEGEND),
     )
 
 
@@ -84,33 +89,35 @@ def make_rows(run_table: RunTable, cells: list[list[Cell]]) -> tuple[Row, ...]:
     )
 
 
-def get_test_percent(metric: str, run: Run) -> float | None:
-    """Return a test score in percent; None where the run has none."""
-    return run.get_percent(metric)
-
-
 def make_components_table(run_table: RunTable, kind: str, name: str, title: str, dataset: str) -> Table:
-    """Return a row for each label on one data set: Acc E, the parts of its method, and the recall of each class."""
+    """Return a row for each label on one data set: its score, the parts of its method, and the recall of each class.
+
+    Without classes, the other scores take the place of recall.
+    """
     run_table = run_table.for_dataset(dataset)
-    dataset_title, classes = run_table.dataset_titles[dataset], run_table.runs[0].info.classes
+    dataset_title, task = run_table.dataset_titles[dataset], run_table.tasks[dataset]
+    metric, recalls = task.primary, [Metric(f"recall/{label}", label) for label in run_table.runs[0].info.classes]
+    others = recalls or [other for other in task.shown if other != metric]
     groups = run_table.group_by_label(dataset)
     first = [run_table.runs_of(label)[0] for label in run_table.labels]
     parts = [run.method.describe(run.record.spec.config).get(kind, ConfigParts({})) for run in first]
     headings = dict.fromkeys(heading for part in parts for heading in part.cells)
-    columns = [Column("method", "method", numeric=False), Column("acc_e", "Acc E")]
+    columns = [Column("method", "method", numeric=False), Column(metric.name, metric.title)]
     columns += [Column(f"part/{heading}", heading, numeric=False) for heading in headings]
-    columns += [Column(f"recall/{label}", label, "recall") for label in classes]
-    cells = [make_column(groups, partial(get_test_percent, "acc_e"))]
+    columns += [Column(other.name, other.title, "recall" if recalls else "") for other in others]
+    cells = [make_metric_column(groups, metric)]
     cells += [[_format_part(part.cells.get(heading, False)) for part in parts] for heading in headings]
-    cells += [make_column(groups, partial(get_test_percent, f"recall/{label}")) for label in classes]
+    cells += [make_metric_column(groups, other) for other in others]
     meanings = dict.fromkeys((tuple(part.cells), part.meaning) for part in parts if part.meaning)
-    legend = [METRICS_LEGEND, *list_averaging_legend(run_table), MARKS_LEGEND, RECALL_LEGEND]
+    legend = [*list_metrics_legend(run_table), *list_averaging_legend(run_table), MARKS_LEGEND]
+    legend += [RECALL_LEGEND] if recalls else []
     legend += [LegendEntry(join_headings(names), meaning) for names, meaning in meanings]
     n = max(len(group.runs) for group in groups)
     return Table(
         name,
         f"{title}, {dataset_title}",
-        f"Acc E and recall on test, percent, n = {n}. {describe_averaging(run_table, dataset)}",
+        f"{metric.title} and {'recall' if recalls else 'other scores'} on test{describe_units([metric, *others])}, "
+        f"n = {n}. {describe_averaging(run_table, dataset)}",
         tuple(columns),
         make_rows(run_table, cells),
         notes=list_averaging_notes(run_table, dataset),
@@ -125,9 +132,10 @@ def _format_part(part: str | bool) -> Cell:
 
 @dataclass(frozen=True)
 class DatasetScore:
-    """The Acc E of one row on one data set: over all runs, as independent scores, and how far these share clips."""
+    """The score of one row on one data set: over all runs, as independent scores, and how far these share clips."""
 
-    acc_e: Mean
+    metric: Metric
+    mean: Mean
     independent_scores: tuple[float, ...]
     fold_overlap: float | None
 
@@ -156,25 +164,34 @@ def select_complete_rows(run_table: RunTable) -> dict[str, list[DatasetScore]]:
 
 
 def _score_group(group: RunGroup) -> DatasetScore | None:
-    number = group.compute_mean(partial(get_test_percent, "acc_e"))
+    if not group.runs:
+        return None
+    metric = group.runs[0].metric
+    number = group.compute_mean(partial(get_test_score, metric))
     if number is None:
         return None
     known = [run for run in group.runs if run.record.key in number.run_keys]
     places = [(run.record.spec.fold, run.record.spec.seed) for run in known]
     scores = mean_over_folds(dict(zip(places, number.values, strict=True)))
-    return DatasetScore(number, tuple(scores), compute_fold_overlap(known))
+    return DatasetScore(metric, number, tuple(scores), compute_fold_overlap(known))
 
 
 def rank_rows(found: dict[str, list[DatasetScore]]) -> MeanRanks:
     """Return the mean ranks of complete rows over data sets."""
-    return compute_mean_ranks({label: [score.acc_e.mean for score in scores] for label, scores in found.items()})
+    ranked = {label: [score.metric.rank(score.mean.mean) for score in scores] for label, scores in found.items()}
+    return compute_mean_ranks(ranked)
 
 
 def make_overall_table(run_table: RunTable, name: str, title: str) -> Table | None:
-    """Return a row for each complete method; None for fewer than two of them, or for a single data set."""
+    """Return a row for each complete method; None for fewer than two of them, or for a single data set.
+
+    None, too, where data sets have different primary metrics: their mean has no unit.
+    """
     found = select_complete_rows(run_table)
-    if len(run_table.dataset_titles) < 2 or len(found) < 2:
+    if len(run_table.dataset_titles) < 2 or len(found) < 2 or len(run_table.metrics) > 1:
         return None
+    (metric,) = run_table.metrics
+    percent = is_percent(metric)
     ranks = dict(zip(found, rank_rows(found).ranks, strict=True))
     means = {
         label: mean_over_datasets(
@@ -183,11 +200,12 @@ def make_overall_table(run_table: RunTable, name: str, title: str) -> Table | No
         for label, scores in found.items()
     }
     widths = [(mean.high - mean.low) / 4 for mean in means.values() if mean.low is not None and mean.high is not None]
-    decimals = decimals_of_spreads(widths)
-    marks = mark_best([round(mean.mean, decimals) for mean in means.values()])
+    decimals = decimals_of_spreads(widths, percent)
+    direction: Direction = "higher" if metric.better == "max" else "lower"
+    marks = mark_best([round(mean.mean, decimals) for mean in means.values()], direction)
     rows = []
     for (label, mean), mark in zip(means.items(), marks, strict=True):
-        keys = tuple(key for score in found[label] for key in score.acc_e.run_keys)
+        keys = tuple(key for score in found[label] for key in score.mean.run_keys)
         known = mean.low is not None and mean.high is not None
         interval = f"{mean.low:.{decimals}f} to {mean.high:.{decimals}f}" if known else NO_VALUE
         cells = (
@@ -200,9 +218,9 @@ def make_overall_table(run_table: RunTable, name: str, title: str) -> Table | No
     return Table(
         name,
         title,
-        f"Mean Acc E on test over {titles}, percent, with its interval, and mean rank.",
-        OVERALL_COLUMNS,
+        f"Mean {metric.title} on test over {titles}{describe_units([metric])}, with its interval, and mean rank.",
+        tuple(replace(column, title=column.title.format(metric.title)) for column in OVERALL_COLUMNS),
         tuple(rows),
         warnings=run_table.warnings,
-        legend=(METRICS_LEGEND, MARKS_LEGEND, *OVERALL_LEGEND),
+        legend=(*list_metrics_legend(run_table), MARKS_LEGEND, *OVERALL_LEGEND),
     )

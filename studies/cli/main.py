@@ -32,6 +32,7 @@ from studies.cli.options import (
     RunOptions,
     Settings,
     StorageUrl,
+    TaskName,
     Tracking,
     share_run_options,
 )
@@ -150,14 +151,14 @@ def report(
 
 
 @app.command()
-def check(dataset: DatasetName, data: Data = None, fold: Fold = None) -> None:
+def check(dataset: DatasetName, data: Data = None, fold: Fold = None, task: TaskName = "") -> None:
     """Check in seconds whether a data set can be used; nothing is decoded.
 
     Example: python bench.py check --dataset clips/manifest.csv
     """
     from studies.cli.prepare import check_dataset
 
-    raise typer.Exit(check_dataset(dataset, data, fold))
+    raise typer.Exit(check_dataset(dataset, data, fold, task))
 
 
 @app.command()
@@ -170,6 +171,7 @@ def prepare(
         Path | None,
         typer.Option(help="Folder of a faster-whisper model: transcribe clips without subtitles."),
     ] = None,
+    task: TaskName = "",
     results: Results = DEFAULT_RESULTS,
 ) -> None:
     """Decode and check every clip once, and write a page about the data set.
@@ -178,7 +180,7 @@ def prepare(
     """
     from studies.cli.prepare import prepare_dataset
 
-    raise typer.Exit(prepare_dataset(dataset, data, fold, preset, transcribe, results))
+    raise typer.Exit(prepare_dataset(dataset, data, fold, preset, transcribe, results, task))
 
 
 @app.command()

@@ -43,6 +43,10 @@ Data = Annotated[
     Path | None,
     typer.Option(help="Folder of the data set. Default: $BENCH_DATA, else data/NAME, else the built-in sample."),
 ]
+TaskName = Annotated[
+    str,
+    typer.Option("--task", help="Labels to predict: classes or scores (manifest), va (affwild2).", show_default=False),
+]
 Fold = Annotated[
     int | None,
     typer.Option(help="Official split, or the group held out for testing. Default: the first."),
@@ -67,6 +71,7 @@ class RunOptions:
     """The options shared by `study` and the command without a name, with the values given."""
 
     data: Data = None
+    task: TaskName = ""
     preset: Annotated[
         str, typer.Option(help="quick: small models, runs on any CPU. paper: the sizes of the paper.")
     ] = "quick"
@@ -86,7 +91,7 @@ class RunOptions:
     ] = None
     target: Annotated[
         float | None,
-        typer.Option(min=0.001, max=1, help="Stop a search at this val Acc E, e.g. 0.6.", rich_help_panel=SEARCH),
+        typer.Option(min=0.001, help="Stop a search at this val score, e.g. 0.6 (Acc E).", rich_help_panel=SEARCH),
     ] = None
     sampler: Annotated[str, typer.Option(help="tpe, random or gp.", rich_help_panel=SEARCH)] = "tpe"
     pruner: Annotated[

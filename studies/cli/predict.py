@@ -1,6 +1,6 @@
 """The command `predict`: run a trained model on any file; print, plot and write its predictions.
 
-Key: S segments, C classes, H W pixels.
+Key: S segments, C classes or targets, H W pixels.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from bench.files import atomic_write, logs_to
 from bench.loader import collate
 from bench.method import Predictor
 from bench.record import RECORD_FILE, Record, RunFolder, find_finished_runs, read_record
+from bench.tasks import Classification, Regression
 from bench.types import DataIssue, DatasetInfo, Sampling, WordOutcome
 from datasets.media_file import open_media_file, read_slot_frames
 from datasets.registry import DATASETS
 from methods import METHODS
 from reports.figures.clips import ClipCurves, save_clip_curves
-from reports.formats import plural
+from reports.formats import make_printable, plural
 from reports.formats.plain import FittedTable
 from studies.cli.options import EXIT_DONE, EXIT_INCOMPLETE, Interrupted, check_destinations, choose_device
 from studies.cli.progress import TerminalReporter, print_line, print_sample_warning, print_table
@@ -112,9 +113,12 @@ def _find_newest(folders: list[RunFolder]) -> tuple[RunFolder, Record]:
 
 @dataclass(frozen=True)
 class VideoPrediction:
-    """The prediction for one file. `segments` and `curve` are None for methods without segment scores."""
+    """The prediction for one file. `segments` and `curve` are None for methods without segment scores.
 
-    probabilities: np.ndarray  # (C,)
+    For a regression, the output and the segments are numbers, one for each target, instead of probabilities.
+    """
+
+    output: np.ndarray  # (C,) probabilities
     seconds: float  # duration of the file; later slots repeat a short clip
     slots: tuple[tuple[float, float], ...]  # S x (start, end) in s
     segments: np.ndarray | None  # (S, C) probabilities of each segment
@@ -127,7 +131,7 @@ class VideoPrediction:
     @property
     def label(self) -> int:
         """Return the index of the predicted class."""
-        return int(self.probabilities.argmax())
+        return int(self.output.argmax())
 
     @property
     def strongest_slot(self) -> tuple[float, float] | None:
@@ -223,11 +227,16 @@ def predict_file(model: TrainedModel, path: Path, transcript: Path | None, folde
     inputs = collate([opened.clip]).to(torch.device(model.device))
     with torch.inference_mode():
         scores, (explanation,) = model.predictor(inputs), model.predictor.explain(inputs)
+
+    def read(output: torch.Tensor) -> np.ndarray:
+        values = output.float() if isinstance(model.info.task, Regression) else output.float().softmax(-1)
+        return np.asarray(values.cpu().numpy())
+
     return VideoPrediction(
-        probabilities=scores.output[0].float().softmax(-1).cpu().numpy(),
+        output=read(scores.output[0]),
         seconds=opened.seconds,
         slots=opened.slots,
-        segments=None if scores.segments is None else scores.segments[0].float().softmax(-1).cpu().numpy(),
+        segments=None if scores.segments is None else read(scores.segments[0]),
         curve=None if explanation.curve is None else explanation.curve.float().cpu().numpy(),
         present=dict(zip(("video", "audio", "words"), opened.clip.present.tolist(), strict=True)),
         problems=opened.issues,
@@ -237,14 +246,16 @@ def predict_file(model: TrainedModel, path: Path, transcript: Path | None, folde
 
 
 def make_sparkline(values: np.ndarray, width: int = 1) -> str:
-    """Return (S,) values between 0 and 1 as a line of block characters, `width` of them per value."""
-    return "".join(BLOCK_CHARS[min(len(BLOCK_CHARS) - 1, int(value * len(BLOCK_CHARS)))] * width for value in values)
+    """Return (S,) values between 0 and 1 as a line of block characters, `width` of them per value; others are cut."""
+    last = len(BLOCK_CHARS) - 1
+    return "".join(BLOCK_CHARS[max(0, min(last, int(value * len(BLOCK_CHARS))))] * width for value in values)
 
 
 def _print_heading(console: Console, model: TrainedModel) -> None:
     """Print the run and its val score, and a warning if it was trained on the built-in sample."""
-    record, accuracy = model.record, model.record.scores.get("val/acc_e")
-    known = f", val Acc E {100 * accuracy:.1f} %" if accuracy is not None else ""
+    record, metric = model.record, model.info.task.primary
+    score = record.scores.get(f"val/{metric.name}")
+    known = f", val {metric.format_named(score)}" if score is not None else ""
     line = f"{record.arm} trained on {model.info.title}, seed {record.spec.seed}{known} (run {record.key})"
     console.print(Text(line, "bold"))
     if record.spec.data != "real":
@@ -258,13 +269,20 @@ def _print_heading(console: Console, model: TrainedModel) -> None:
 
 
 def _print_file(console: Console, info: DatasetInfo, path: Path, predicted: VideoPrediction) -> None:
-    """Print the class probabilities of a file, over time where the method has them, and its data issues."""
-    longest, wide = max(map(len, info.classes)), max(1, CLIP_WIDTH // len(predicted.slots))
+    """Print the class probabilities or the scores of a file, over time if the method has them, and its data issues."""
+    names, task = info.task.output_names, info.task
+    longest, wide = max(map(len, names)), max(1, CLIP_WIDTH // len(predicted.slots))
     lines = [Text(path.name, "bold")]
-    for label, name in enumerate(info.classes):
-        blocks = f"  {make_sparkline(predicted.segments[:, label], wide)}" if predicted.segments is not None else ""
-        text = f"  {name:<{longest}}{blocks} {100 * predicted.probabilities[label]:4.0f} %"
-        lines.append(Text(text, "bold" if label == predicted.label else ""))
+    for place, name in enumerate(names):
+        low, high = task.bounds[place] if isinstance(task, Regression) else (0.0, 1.0)
+        blocks = ""
+        if predicted.segments is not None:
+            blocks = f"  {make_sparkline((predicted.segments[:, place] - low) / (high - low), wide)}"
+        if isinstance(task, Regression):
+            lines.append(Text(f"  {name:<{longest}}{blocks} {predicted.output[place]:6.2f}  ({low:g} to {high:g})"))
+        else:
+            text = f"  {name:<{longest}}{blocks} {100 * predicted.output[place]:4.0f} %"
+            lines.append(Text(text, "bold" if place == predicted.label else ""))
     if predicted.segments is not None:
         end = f"{predicted.slots[-1][1]:.1f} s"
         lines.append(Text(f"  {'':<{longest}}  0 s{end:>{wide * len(predicted.slots) - 3}}", "dim"))
@@ -285,15 +303,20 @@ def _make_table(model: TrainedModel, file_results: Sequence[tuple[Path, FileResu
     )
     table.drop_first, table.hint = ("input", "strongest"), "see --json"
     table.add_column("file", overflow="fold")
-    for name in ("emotion", "sentiment", "runner-up", "input", "strongest"):
-        table.add_column(name, no_wrap=True)
+    columns = ("emotion", "sentiment", "runner-up", "input", "strongest")
+    for name in columns if model.info.classes else (*model.info.task.output_names, "input"):
+        table.add_column(make_printable(name), no_wrap=True)
     for path, predicted in file_results:
         if isinstance(predicted, MediaError):
             continue
-        slot, inputs = predicted.strongest_slot, "+".join(name for name, is_in in predicted.present.items() if is_in)
+        inputs = "+".join(name for name, is_in in predicted.present.items() if is_in)
+        if not model.info.classes:
+            table.add_row(*map(Text, (path.name, *(f"{value:.2f}" for value in predicted.output), inputs)))
+            continue
+        slot = predicted.strongest_slot
         first, second = (
-            f"{model.info.classes[label]} {100 * predicted.probabilities[label]:.0f} %"
-            for label in predicted.probabilities.argsort()[:-3:-1]
+            f"{model.info.classes[label]} {100 * predicted.output[label]:.0f} %"
+            for label in predicted.output.argsort()[:-3:-1]
         )
         when = "-" if slot is None else f"{slot[0]:.1f}-{slot[1]:.1f} s"
         table.add_row(*map(Text, (path.name, first, _get_sentiment(model.info, predicted), second, inputs, when)))
@@ -301,26 +324,36 @@ def _make_table(model: TrainedModel, file_results: Sequence[tuple[Path, FileResu
 
 
 def _make_page(model: TrainedModel, path: Path, predicted: VideoPrediction) -> ClipCurves:
-    record, name = model.record, model.info.classes[predicted.label]
-    percent, sentiment = 100 * predicted.probabilities[predicted.label], _get_sentiment(model.info, predicted)
-    title = f"{path.name}: {name} {percent:.0f} %, {sentiment}"
+    record, task = model.record, model.info.task
+    if isinstance(task, Regression):
+        values = zip(task.output_names, predicted.output, strict=True)
+        found = ", ".join(f"{name} {value:.2f}" for name, value in values)
+    else:
+        percent, sentiment = 100 * predicted.output[predicted.label], _get_sentiment(model.info, predicted)
+        found = f"{task.classes[predicted.label]} {percent:.0f} %{sentiment and f', {sentiment}'}"
+    title = f"{path.name}: {found}"
     sample = record.spec.data == "sample"
     return ClipCurves(
         title=f"{title}   (model trained on the BUILT-IN SAMPLE)" if sample else title,
         note=f"{record.arm} trained on {model.info.title}{' (built-in sample)' if sample else ''}, run {record.key}",
-        classes=model.info.classes,
-        probabilities=predicted.probabilities,
+        classes=task.output_names,
+        probabilities=predicted.output,
         duration=predicted.seconds,
         segment_spans=predicted.slots,
         emotion_scores=predicted.curve,
         segment_probabilities=predicted.segments,
         thumbnails=predicted.stills,
+        ranges=task.bounds if isinstance(task, Regression) else (),
     )
 
 
 def _to_json(model: TrainedModel, path: Path, predicted: FileResult) -> dict[str, Any]:
-    """Return the result of a file in the form that `--json` writes; unknown values are null."""
-    record, classes = model.record, model.info.classes
+    """Return the result of a file in the form that `--json` writes; unknown values are null.
+
+    A regression has "scores" of its targets in place of emotion, sentiment and probabilities.
+    """
+    record, names = model.record, model.info.task.output_names
+    what = "probabilities" if model.info.classes else "scores"
     row: dict[str, Any] = {
         "file": str(path),
         "run": record.key,
@@ -330,32 +363,34 @@ def _to_json(model: TrainedModel, path: Path, predicted: FileResult) -> dict[str
         "error": str(predicted) if isinstance(predicted, MediaError) else None,
     }
     if isinstance(predicted, MediaError):
-        names = ("emotion", "sentiment", "probabilities", "seconds", "segments", "curve", "cues", "present", "problems")
-        return row | dict.fromkeys(names)
+        labels = ("emotion", "sentiment") if model.info.classes else ()
+        return row | dict.fromkeys((*labels, what, "seconds", "segments", "curve", "cues", "present", "problems"))
     shares = (
         [None] * len(predicted.slots)
         if predicted.segments is None
-        else [_map_to_classes(classes, p) for p in predicted.segments]
+        else [_map_to_names(names, p) for p in predicted.segments]
     )
+    if model.info.classes:
+        row |= {"emotion": names[predicted.label], "sentiment": _get_sentiment(model.info, predicted) or None}
     return row | {
-        "emotion": classes[predicted.label],
-        "sentiment": _get_sentiment(model.info, predicted),
-        "probabilities": _map_to_classes(classes, predicted.probabilities),
+        what: _map_to_names(names, predicted.output),
         "seconds": round(predicted.seconds, 3),
         "segments": [
-            {"start": round(start, 3), "end": round(end, 3), "probabilities": share}
+            {"start": round(start, 3), "end": round(end, 3), what: share}
             for (start, end), share in zip(predicted.slots, shares, strict=True)
         ],
-        "curve": None if predicted.curve is None else [_map_to_classes(classes, scores) for scores in predicted.curve],
+        "curve": None if predicted.curve is None else [_map_to_names(names, scores) for scores in predicted.curve],
         "cues": [vars(cue) for cue in predicted.cues],
         "present": predicted.present,
         "problems": [vars(problem) for problem in predicted.problems],
     }
 
 
-def _map_to_classes(classes: Sequence[str], values: np.ndarray) -> dict[str, float]:
-    return {name: round(float(value), 6) for name, value in zip(classes, values, strict=True)}
+def _map_to_names(names: Sequence[str], values: np.ndarray) -> dict[str, float]:
+    return {name: round(float(value), 6) for name, value in zip(names, values, strict=True)}
 
 
 def _get_sentiment(info: DatasetInfo, predicted: VideoPrediction) -> str:
-    return SENTIMENT_NAMES[info.sentiment[predicted.label]]
+    """Return the polarity of the predicted class; empty if the polarities of the classes are unknown."""
+    known = isinstance(info.task, Classification) and info.task.sentiment is not None
+    return SENTIMENT_NAMES[info.sentiment[predicted.label]] if known else ""

@@ -21,14 +21,14 @@ from reports.dataset_page import ISSUES_FILE, make_dataset_page
 from reports.formats import plural
 from studies.cli.options import EXIT_DONE, EXIT_MISTAKE, Interrupted, check_destinations
 from studies.cli.progress import TerminalReporter, print_line, print_table
-from studies.requests import choose_fold, find_source, split_names
+from studies.requests import apply_task, choose_fold, find_source, split_names
 
 PREPARED_METHOD = "mart"  # its presets set the size of prepared clips
 
 
-def check_dataset(dataset: str, data: Path | None, fold: int | None) -> int:
+def check_dataset(dataset: str, data: Path | None, fold: int | None, task: str = "") -> int:
     """Print the counts and issues of a data set without decoding a clip; return the exit code."""
-    source, console = find_source(dataset, data), Console()
+    source, console = find_source(apply_task(dataset, task), data), Console()
     summary = locate_dataset(source, data, choose_fold(source.info, fold)).summarise_listing()
     print_table(console, make_counts_table(summary))
     print_table(console, render_issues(summary, None))
@@ -39,14 +39,20 @@ def check_dataset(dataset: str, data: Path | None, fold: int | None) -> int:
 
 
 def prepare_dataset(
-    dataset: str, data: Path | None, fold: int | None, preset: str, transcribe: Path | None, results: Path
+    dataset: str,
+    data: Path | None,
+    fold: int | None,
+    preset: str,
+    transcribe: Path | None,
+    results: Path,
+    task: str = "",
 ) -> int:
     """Decode every clip at the size of each preset, print the issues, write a page and a CSV, and return the exit code.
 
     Clips whose files changed are prepared again. `transcribe` is the folder of a speech recognition model, with which
     clips without a transcript are transcribed first.
     """
-    source, console = find_source(dataset, data), Console()
+    source, console = find_source(apply_task(dataset, task), data), Console()
     specs = [_find_prepare_spec(name) for name in split_names(preset, "--preset")]
     check_destinations(results, None)
     selected = choose_fold(source.info, fold)
@@ -88,7 +94,7 @@ def _prepare_clips(
             surveyed.summary,
             issues=(*issues, *surveyed.summary.issues),
             thumbnails=read_thumbnails(surveyed, screen.report_progress),
-            sections=(survey_cues(source.info, surveyed.iter_words()),),
+            sections=(survey_cues(source.info, surveyed.iter_words()),) if source.info.classes else (),
         )
 
 

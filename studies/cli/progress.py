@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, Task, TaskID, TextColumn, TimeRem
 from rich.table import Column
 from rich.text import Text
 
+from bench.tasks import ACCURACY, Metric
 from bench.types import CLIP_LOSING_ISSUES, DataIssue
 from reports.formats import format_epoch
 from studies.cli.options import EXIT_INCOMPLETE
@@ -97,7 +98,9 @@ class TerminalReporter(Progress):
         stage = f"{self._arm} {what}: step" if is_stage else f"{what}:"
         self.print_line(f"{stage} {done} of {total}{left}")
 
-    def report_epoch(self, stage: str, epoch: int, epochs: int, values: dict[str, float]) -> None:
+    def report_epoch(
+        self, stage: str, epoch: int, epochs: int, values: dict[str, float], metric: Metric = ACCURACY
+    ) -> None:
         """Show epoch, loss and val score next to the bar of a stage; without bars, print them as one line."""
         now = self._last_line = time.monotonic()
         if not values:  # the stage starts
@@ -106,7 +109,7 @@ class TerminalReporter(Progress):
             if 0 < epoch < epochs and not self._is_live:
                 self.print_line(f"{self._arm} {stage}: resuming after epoch {epoch}/{epochs}")
             return
-        parts = format_epoch(stage, epoch, epochs, values)
+        parts = format_epoch(stage, epoch, epochs, values, metric)
         is_narrow = self._is_live and self.console.width < LOSS_WIDTH
         status = ", ".join(part for part in parts if not (is_narrow and part.startswith("loss ")))
         if self._is_live:

@@ -36,7 +36,15 @@ from studies.cli.options import (
 from studies.cli.progress import TerminalReporter, print_line, print_table, print_unavailable
 from studies.launchers import run_plan
 from studies.plan import ArmGroup, PlannedRun, Resources, StudyRequest, resolve_requests, summarize_runs
-from studies.requests import check_fields, check_unique_names, find_arm, find_changes, find_dataset, split_names
+from studies.requests import (
+    apply_task,
+    check_fields,
+    check_unique_names,
+    find_arm,
+    find_changes,
+    find_dataset,
+    split_names,
+)
 from studies.scheduler import Scheduler, estimate_remaining_time, read_timings
 from studies.search import PRUNERS, SAMPLERS, Budget, SearchOptions
 from studies.search_results import publish_search, start_search_run
@@ -55,7 +63,9 @@ def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: st
     for arm, field in lacking.items():
         print_line(console, f"{arm} is left out: it needs --set {field}=...", "yellow")
     check_fields([find_arm(arm) for study in studies for arm in study.arms], given)
-    groups = _make_arm_groups(studies, datasets, tuning, lacking, options)
+    if options.task and not datasets:
+        raise ConfigError("--task: needs --datasets, the data sets with this task")
+    groups = _make_arm_groups(studies, apply_task(datasets, options.task), tuning, lacking, options)
     if tuning and (options.trials, options.hours, options.target) == (None, None, None):
         raise ConfigError(f"--tuning {tuning}: needs a search; add --trials 20, --hours or --target")
     request = _make_study_request(name, groups, seeds, options)
@@ -66,6 +76,7 @@ def run_methods(
     method: str, dataset: str, fold: int | None, protocol: str, seeds: range, fresh: bool, options: RunOptions
 ) -> int:
     """Run the methods named on the command line and return the exit code. Raises ConfigError for an unknown name."""
+    dataset = apply_task(dataset, options.task)
     requests = resolve_requests(method, dataset, options.preset, options.settings or [], seeds, fold, options.data)
     known = get_or_suggest(protocol, {name: name for name in PROTOCOLS}, "protocol")
     requests = [replace(request, protocol=known) for request in requests]
@@ -295,7 +306,8 @@ def _summarise_plan(scheduler: Scheduler) -> str:
     if scheduler.plan.searches:
         limits = [plural(budget.trials, "trial")] if budget.trials else []
         limits += [f"{budget.hours:g} h"] if budget.hours else []
-        limits += [f"val Acc E {100 * budget.target:g} %"] if budget.target else []
+        metrics = dict.fromkeys(search.metric for search in scheduler.searches)
+        limits += [f"val {metric.format_named(budget.target)}" for metric in metrics] if budget.target else []
         tried = sum(search.count_trials().total for search in scheduler.searches)
         searches = f", {plural(len(scheduler.plan.searches), 'search')} of {' or '.join(limits)} ({tried} finished)"
         searches += f", values {_format_tunings(request)}" if request.name else ""

@@ -51,7 +51,7 @@ def test_scores_can_be_recomputed_from_the_stored_predictions(environment):
     stored = read_predictions(environment.results / "runs" / record.key, CARD)
     assert set(stored) == {"val", "test"}
     for split, predictions in stored.items():
-        found = score(predictions, CARD)
+        found = score(predictions, CARD.task)
         assert {f"{split}/{name}": value for name, value in found.items()} == {
             name: value for name, value in record.scores.items() if name.startswith(split)
         }

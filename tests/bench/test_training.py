@@ -8,7 +8,7 @@ from torch import nn
 from bench.errors import Diverged
 from bench.method import FitContext
 from bench.rng import RngTree
-from bench.training import Losses, Stage, train_stage
+from bench.training import Losses, TrainConfig, train_stage
 from tests.toys import ToyConfig, number_clips, sampling
 
 SAMPLING = sampling(ToyConfig(), True)
@@ -31,7 +31,7 @@ class Regression(nn.Module):
         return Losses({"label": loss}, {"half": torch.where(batch.target == 0, torch.nan, 1.0)})
 
 
-STAGE = Stage("fit", 4, 4, 0.05)
+STAGE = TrainConfig("fit", 4, 4, 0.05)
 
 
 def run(quiet, folder, stage=STAGE, objective=None, select=None, **context):
@@ -88,7 +88,7 @@ def test_the_best_epoch_is_selected_and_ties_go_to_the_smaller_loss(quiet, tmp_p
 
 def test_averaged_weights_are_selected_and_follow_the_ramp(quiet, tmp_path):
     """Check one step: t = 1 with ema 0.5 and ramp 1 gives decay = 0.5 (1 - 1/e); the average moves by 1 - decay."""
-    stage = Stage("fit", 1, 15, 0.1, ema=0.5, ema_ramp=1.0)
+    stage = TrainConfig("fit", 1, 15, 0.1, ema=0.5, ema_ramp=1.0)
     plain = run(quiet, tmp_path / "plain", replace(stage, ema=0.0)).weight
     averaged = run(quiet, tmp_path / "ema", stage).weight
     decay = 0.5 * (1 - math.exp(-1))

@@ -16,7 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from bench.method import FitContext
 from bench.rng import RngTree
-from bench.training import Losses, Stage, train_stage
+from bench.training import Losses, TrainConfig, train_stage
 from bench.types import Batch, ClipSet, DatasetInfo
 from tests.toys import TOY, ToyConfig, number_clips, sampling
 
@@ -58,11 +58,13 @@ class Regression(nn.Module):
         return Losses({"label": loss}, {"half": torch.where(batch.target == 0, torch.nan, loss * 2)})
 
 
-STAGE = Stage("even", 2, 6, 0.01, weight_decay=0.1, warmup=0.2, ema=0.5)
+STAGE = TrainConfig("even", 2, 6, 0.01, weight_decay=0.1, warmup=0.2, ema=0.5)
 STAGES = {  # of 15 clips
     "even": (replace(STAGE, epochs=1), None, 6),
     "uneven": (replace(STAGE, batch=7), None, 15),  # 7, 7 and 1 clips: rank 1 has none of the last batch
     "odd": (replace(STAGE, batch=9, clip_norm=0.1), 2, 15),  # micro-batches of 2, 2, 1 and 2, 2
+    "group": (replace(STAGE, batch=7, accumulate=3), 3, 15),  # one step; rank 1 has none of its last batch
+    "sgd": (replace(STAGE, optimizer="sgd", momentum=0.9, clip_value=0.1, accumulate=2, lr_scales={"first": 2}), 2, 15),
 }
 
 

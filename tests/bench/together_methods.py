@@ -11,7 +11,7 @@ from bench.method import FitContext
 from bench.rng import RngTree
 from bench.types import ClipSet, DatasetInfo
 from methods.mart.method import MART
-from methods.mbt.method import MBT
+from methods.mbt.config import MBT
 from tests.bench.together import NamedTensors, at
 from tests.methods.mart.toys import CARD as SPOKEN
 from tests.methods.mart.toys import SMALL, spoken_clips

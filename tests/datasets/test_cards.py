@@ -15,7 +15,7 @@ from methods.mart.lexicon import PLUTCHIK_EMOTIONS, load_lexicon
 
 ROOT = Path(__file__).resolve().parents[2]
 DOC = (ROOT / "docs/datasets.md").read_text(encoding="utf-8")
-CARDS = [entry.info for entry in DATASETS.values()]
+CARDS = [entry.info for entry in DATASETS.values() if entry.info.classes]
 LISTS = {"ekman6.csv": ("cten_ek6", ekman6.INFO), "videoemotion8-01.csv": ("mart_ve8", videoemotion8.INFO)}
 
 each_card = pytest.mark.parametrize("card", CARDS, ids=lambda card: card.name)

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from bench.errors import DataError
+from bench.tasks import Classification
 from datasets.catalog.ekman6 import INFO
 from datasets.index import read_listed_clips
 from datasets.rows import NamingRules, assign_folds
@@ -14,8 +15,10 @@ from tests.datasets.trees import write_lists
 VE8 = replace(  # under a name without a shipped list
     INFO,
     name="eight",
-    classes=("Anger", "Anticipation", "Disgust", "Fear", "Joy", "Sadness", "Surprise", "Trust"),
-    sentiment=(-1, 1, -1, -1, 1, -1, 1, 1),
+    task=Classification(
+        ("Anger", "Anticipation", "Disgust", "Fear", "Joy", "Sadness", "Surprise", "Trust"),
+        (-1, 1, -1, -1, 1, -1, 1, 1),
+    ),
 )
 
 

@@ -20,7 +20,7 @@ from methods.mart.lexicon import load_lexicon
 
 NRC = json.loads(resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8"))
 STRENGTHS = np.sort([abs(float(row[7])) for row in senticnet.values()])
-CARDS = [entry.info for entry in DATASETS.values()]
+CARDS = [entry.info for entry in DATASETS.values() if entry.info.classes]
 
 
 @pytest.fixture(scope="module")

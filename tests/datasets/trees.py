@@ -159,3 +159,11 @@ def _write_sound(container: Any, stream: Any, wave: np.ndarray, rate: int, chann
 
 def _time(seconds: float) -> str:
     return f"00:00:{int(seconds):02d},{round(seconds % 1 * 1000):03d}"
+
+
+def write_affect(root: Path) -> None:
+    """Write va/<Class>/<clip>.txt for every clip with frames: valence and arousal of two frames."""
+    for place, folder in enumerate(sorted(path for path in (root / "imgs").glob("*/*") if path.is_dir())):
+        path = root / "va" / folder.parent.name / f"{folder.name}.txt"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"valence,arousal\n{place % 7 / 10},0.5\n{place % 5 / 10},-0.5\n")

@@ -14,8 +14,8 @@ from timm.models.vision_transformer import Block
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from methods.mbt.config import MBT
 from methods.mbt.layers import NORM_EPS, make_blocks, run_block
-from methods.mbt.method import MBT
 from tests.methods.toys import TINY, run_fit
 
 ROOT = Path(__file__).parents[2]

@@ -73,7 +73,10 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Golden]:
     notices: list[str] = []
     config = ReleasedConfig(weights_all=str(checkpoint), freeze_audio=0)
     objective = ReleasedObjective(
-        MbtPredictor(Mbt(config, 6, RngTree(0))), config, DATASETS["ekman6"].info, RngTree(0)
+        MbtPredictor(Mbt(config, 6, RngTree(0)), DATASETS["ekman6"].info.task),
+        config,
+        DATASETS["ekman6"].info,
+        RngTree(0),
     ).eval()
     load_pretrained(objective.predictor.mbt, config, notices.append)
     load_released_weights(objective, checkpoint, notices.append)

@@ -3,8 +3,7 @@ import torch
 
 from bench.method import FitContext
 from bench.rng import RngTree
-from methods.mbt.config import MbtConfig, make_sampling
-from methods.mbt.method import MBT
+from methods.mbt.config import MBT, MbtConfig, make_sampling
 from tests.methods.published import ast, authors, videomae, write
 from tests.methods.toys import TINY, accuracy, run_fit, toy_batch, toy_clips
 from tests.toys import CARD

@@ -48,12 +48,14 @@ def test_a_step_with_a_teacher_never_waits_for_the_device(tmp_path: Path) -> Non
 
 
 def test_a_released_step_never_waits_for_the_device() -> None:
-    model = ReleasedObjective(MbtPredictor(Mbt(TINY, 3, RngTree(0))), TINY, CARD, RngTree(0))
+    model = ReleasedObjective(MbtPredictor(Mbt(TINY, 3, RngTree(0)), CARD.task), TINY, CARD, RngTree(0))
     assert devices_after_a_step(model) == {"meta"}
 
 
 def test_a_fine_tuning_step_never_waits_for_the_device() -> None:
-    assert devices_after_a_step(SupervisedObjective(MbtPredictor(Mbt(SMALL, 3, RngTree(0))), CARD, 0.5)) == {"meta"}
+    assert devices_after_a_step(SupervisedObjective(MbtPredictor(Mbt(SMALL, 3, RngTree(0)), CARD.task), CARD, 0.5)) == {
+        "meta"
+    }
 
 
 def test_the_meta_device_has_no_values() -> None:

@@ -341,7 +341,7 @@ def test_nothing_is_frozen_without_audio_weights_or_with_freeze_audio_0(values, 
 
 
 def test_a_fit_starts_from_the_file_keeps_frozen_blocks_and_resumes_after_a_kill(tmp_path, quiet):
-    from methods.mbt.method import MBT
+    from methods.mbt.config import MBT
 
     whole = write(tmp_path / "ast.pth", ast())
     config = SMALL.override({"weights_audio": str(whole), "freeze_audio": 1, "epochs": 2})

@@ -13,7 +13,7 @@ MIXED = ((True, True), (True, False), (False, True), (False, False))
 
 
 def predictor(config=TINY):
-    return MbtPredictor(Mbt(config, 3, RngTree(0))).eval()
+    return MbtPredictor(Mbt(config, 3, RngTree(0)), CARD.task).eval()
 
 
 def test_a_wrong_polarity_costs_half_as_much_again():

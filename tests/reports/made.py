@@ -117,7 +117,7 @@ def found_by(card: DatasetInfo, clips: int, skill: float, spec: RunSpec) -> Left
     told = repr((card, clips, skill, spec))
     if told not in KNOWN:
         splits = {split: predict(card, split, clips, skill, spec) for split in ("val", "test")}
-        scored = {split: score(one, card) for split, one in splits.items()}
+        scored = {split: score(one, card.task) for split, one in splits.items()}
         if spec.protocol != "clean":
             del splits["val"]
             scored["val"] = dict.fromkeys(scored["val"])

@@ -39,7 +39,7 @@ def bare(request: RunRequest, corpus: DatasetSplits, seed: int) -> float:
     streams, ctx = RngTree(seed), FitContext(Quiet(), Path("."), threads=THREADS)
     since = time.perf_counter()
     torch.set_num_threads(THREADS)
-    predictor = MbtPredictor(Mbt(config, len(corpus.info.classes), streams))
+    predictor = MbtPredictor(Mbt(config, len(corpus.info.classes), streams), corpus.info.task)
     objective = SupervisedObjective(predictor, corpus.info, config.polarity_weight)
     parameters = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
@@ -85,7 +85,7 @@ def _accuracy(predictor: MbtPredictor, loader: Loader, corpus: DatasetSplits, sp
     with torch.inference_mode():
         rows = torch.cat([predictor(loaded.inputs).label for loaded in loader.iterate_epoch(0)])
     labels = torch.tensor([clip.label for clip in clips])
-    found = score(Predictions(tuple(clip.key for clip in clips), labels.numpy(), rows.numpy()), corpus.info)
+    found = score(Predictions(tuple(clip.key for clip in clips), labels.numpy(), rows.numpy()), corpus.info.task)
     return float(found["acc_e"] or 0.0)
 
 

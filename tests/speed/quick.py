@@ -12,7 +12,7 @@ from torch import nn
 from bench.loader import LoadedBatch, collate
 from bench.method import FitContext
 from bench.rng import RngTree
-from bench.training import Stage, _Ema, _make_optimizer, train_stage
+from bench.training import TrainConfig, _Ema, _make_optimizer, train_stage
 from bench.types import Batch, DatasetSplits, SplitRequest
 from datasets.registry import DATASETS
 from methods.mart.config import MartConfig
@@ -26,7 +26,7 @@ PASSES = 4  # over batches in memory
 
 
 def measure(
-    name: str, objective: nn.Module, corpus: DatasetSplits, stage: Stage, config: MartConfig, folder: Path
+    name: str, objective: nn.Module, corpus: DatasetSplits, stage: TrainConfig, config: MartConfig, folder: Path
 ) -> None:
     """Time the training loop, and the same steps of the same model on batches in memory."""
     clips, streams = corpus.train, RngTree(0)

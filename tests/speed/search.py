@@ -22,7 +22,7 @@ from bench.files import atomic_write
 from bench.mlflow import MlflowStore
 from bench.record import collect_provenance
 from datasets.registry import DATASETS
-from methods.mbt.method import MBT
+from methods.mbt.config import MBT
 from studies.search import choose_pruner, make_pruner
 from tests.conftest import Quiet
 

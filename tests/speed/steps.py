@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from bench.config import parse_overrides
 from bench.loader import collate
 from bench.rng import RngTree
-from bench.training import Stage, _make_optimizer
+from bench.training import TrainConfig, _make_optimizer
 from bench.types import Batch
 from methods.mart.config import MartConfig, ReleasedConfig
 from methods.mart.masking import compute_mask_ratio, count_visible_tokens
@@ -112,11 +112,13 @@ def make(kind: str, overrides: dict[str, Any], progress: float) -> tuple[nn.Modu
     model: nn.Module
     if kind == "released":
         released = ReleasedConfig().override(overrides)
-        model = ReleasedObjective(MbtPredictor(Mbt(released, classes, streams)), released, CARD, streams)
+        model = ReleasedObjective(MbtPredictor(Mbt(released, classes, streams), CARD.task), released, CARD, streams)
         return model, _batch(released, progress), flops.released(released, WORDS), released
     if kind == "finetune":
         config = MbtConfig().override(overrides)
-        model = SupervisedObjective(MbtPredictor(Mbt(config, classes, streams)), CARD, config.polarity_weight)
+        model = SupervisedObjective(
+            MbtPredictor(Mbt(config, classes, streams), CARD.task), CARD, config.polarity_weight
+        )
         return model, _batch(config, progress), flops.fine_tuning(config), config
     mart = MartConfig().override(overrides)
     ratio = compute_mask_ratio(mart, progress)
@@ -194,7 +196,7 @@ def _wait() -> None:
 def measure(kind: str, steps: int, overrides: dict[str, Any], progress: float, warm: int = 1) -> Timed:
     """Time optimiser steps on one clip, each between matrix products; float32 on a CPU, bf16 on a GPU."""
     model, batch, flop, config = make(kind, overrides, progress)
-    optimizer = _make_optimizer(model.to(DEVICE).train(), Stage("x", 1, 1, config.lr, config.weight_decay))
+    optimizer = _make_optimizer(model.to(DEVICE).train(), TrainConfig("x", 1, 1, config.lr, config.weight_decay))
     size, dtype = (8192, torch.bfloat16) if CUDA else (2048, torch.float32)
 
     def step() -> None:

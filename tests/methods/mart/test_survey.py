@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from bench.tasks import Classification
 from bench.types import Clip, DatasetInfo, Word
 from methods.mart.lexicon import survey_cues
 
 CARD = DatasetInfo(
     name="toys",
     title="Toys",
-    classes=("fear", "joy", "calm"),
-    sentiment=(-1, 1, 0),
+    task=Classification(("fear", "joy", "calm"), (-1, 1, 0)),
     emotions={"fear": frozenset({"fear"}), "joy": frozenset({"joy", "trust"})},
     language="en",
     licence="",

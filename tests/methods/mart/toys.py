@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from bench.loader import collate
 from bench.rng import RngTree
+from bench.tasks import Classification
 from bench.types import Batch, Clip, ClipSources, DatasetInfo, Inputs, OpenedClip, Sampling, Word
 from methods.mart.config import MartConfig
 from methods.mart.method import MART
@@ -21,8 +22,7 @@ from methods.mbt.model import Mbt
 CARD = DatasetInfo(
     name="toy",
     title="Toy clips",
-    classes=("sad", "afraid", "glad"),
-    sentiment=(-1, -1, 1),
+    task=Classification(("sad", "afraid", "glad"), (-1, -1, 1)),
     emotions={"sad": frozenset({"sadness"}), "afraid": frozenset({"fear"}), "glad": frozenset({"joy"})},
     language="en",
     licence="none",

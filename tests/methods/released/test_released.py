@@ -47,7 +47,7 @@ OTHER: dict[str, Any] = {
 
 def make(config: ReleasedConfig = TINY) -> ReleasedObjective:
     streams = RngTree(3)
-    predictor = MbtPredictor(Mbt(config, len(CARD.classes), streams))
+    predictor = MbtPredictor(Mbt(config, len(CARD.classes), streams), CARD.task)
     return ReleasedObjective(predictor, config, CARD, streams).eval()
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from bench.tasks import Classification
 from bench.types import ClassFacts, ClipSummary, DataIssue, DatasetInfo, DatasetSummary, FactsSection
 
 HOSTILE = "<img src=x onerror=alert(1)>&\"'"
 CARD = DatasetInfo(
     name="toys",
     title="Toys & Co",
-    classes=("anger", "joy", "calm"),
-    sentiment=(-1, 1, 0),
+    task=Classification(("anger", "joy", "calm"), (-1, 1, 0)),
     emotions={"anger": frozenset({"anger"}), "joy": frozenset({"joy", "trust"})},
     language="en",
     licence="on request",

@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from bench.tasks import Classification
 from bench.types import DataIssue, Thumbnail
 from reports.dataset import count_by_class
 from reports.dataset_page import (
@@ -151,7 +152,15 @@ def test_fitness_is_shown_with_reasons():
 
 def named(name: str) -> str:
     """Return the page of a data set in which every text is `name`."""
-    card = replace(CARD, title=name, classes=(name, "joy", "calm"), cite=name, licence=name, language=name, obtain=name)
+    card = replace(
+        CARD,
+        title=name,
+        task=Classification((name, "joy", "calm"), (-1, 1, 0)),
+        cite=name,
+        licence=name,
+        language=name,
+        obtain=name,
+    )
     card = replace(card, group=name, fold=name, folds=(1, 2), splits=name)
     section = heard(card, joy=(name, name))
     section = replace(section, title=name, headings=(name, name), meaning=name, lead=name, names=name)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench.record import RECORD_FILE, Failure, Record, RunSpec
+from bench.tasks import Classification, Metric
 from bench.types import DatasetInfo
 from methods.baselines import MAJORITY
 from reports.runs import Run
@@ -39,7 +40,9 @@ HOSTILE_TEXTS = (
 
 def card(name: str = "ekman6", classes: tuple[str, ...] = CLASSES, title: str = "") -> DatasetInfo:
     signs = tuple(-1 if at < 3 else 1 for at in range(len(classes)))
-    return DatasetInfo(name, title or TITLES[name], classes, signs, {}, "en", "on request", "Doe, 2020", "ask")
+    return DatasetInfo(
+        name, title or TITLES[name], Classification(classes, signs), {}, "en", "on request", "Doe, 2020", "ask"
+    )
 
 
 def run(folder: Path, facts: DatasetInfo, arm: str, seed: int, clips: int = 20, **more: Any) -> Run:
@@ -133,7 +136,7 @@ def grid(runs: list[Run], name: str = "comparison", title: str = "Comparison", c
         for key in cards:
             for score in scores:
                 of = [one for one in runs if (one.arm, one.info.name, one.failed) == (arm, key, False)]
-                values = [one.get_percent(score) or 0.0 for one in of]
+                values = [one.get_score(Metric(score, score)) or 0.0 for one in of]
                 keys = tuple(one.record.key for one in of)
                 mean = float(np.mean(values)) if values else None
                 spread = f" ±{np.std(values):.1f}" if len(values) > 1 else ""

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 import reports.runs as predicted
+from bench.tasks import ACCURACY, Metric
 from reports.comparisons import compare_family, compare_with_reference, mean_over_folds
 from reports.runs import PredictionCache, StudyResults, count_expected_runs, pair_runs, slugify
 from reports.tables.columns import describe_missing_runs
@@ -192,7 +193,7 @@ def test_each_file_is_read_once(tmp_path, monkeypatch):
 
 def test_scores_in_percent_are_those_of_the_record(tmp_path):
     run = by_hand(tmp_path, "mart")
-    assert run.get_percent("acc_e") == pytest.approx(accuracy(run)) and run.get_percent("nothing") is None
+    assert run.get_score(ACCURACY) == pytest.approx(accuracy(run)) and run.get_score(Metric("nothing", "")) is None
 
 
 def test_a_row_is_named_by_its_arm_and_a_distinguishing_suffix():

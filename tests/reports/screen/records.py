@@ -7,12 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from bench.record import Failure, Record, RunSpec
+from bench.tasks import Classification
 from bench.types import DatasetInfo
 from methods import METHODS
 from reports.runs import Run
 
 CARD = DatasetInfo(
-    "toy", "Toy clips", ("low", "high"), (-1, 1), {}, "en", "toy", "none", "here", splits="by hand", clips=40
+    "toy",
+    "Toy clips",
+    Classification(("low", "high"), (-1, 1)),
+    {},
+    "en",
+    "toy",
+    "none",
+    "here",
+    splits="by hand",
+    clips=40,
 )
 
 

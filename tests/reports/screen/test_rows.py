@@ -1,5 +1,6 @@
 import pytest
 
+from bench.tasks import ACCURACY
 from reports.runs import Mean
 from reports.terminal import average_notes, format_column, group_by_dataset, group_runs
 from tests.reports.screen.records import run
@@ -9,7 +10,7 @@ def shown(*runs):
     """Return row label -> Acc E and number of runs, of the single data set."""
     (frame,) = group_by_dataset(runs)
     pools = group_runs(frame)
-    found = format_column(pools, lambda run: run.get_percent("acc_e"))
+    found = format_column(pools, lambda run: run.get_score(ACCURACY))
     return {label: (text, len(pool.runs)) for label, text, pool in zip(frame.labels, found, pools, strict=True)}
 
 

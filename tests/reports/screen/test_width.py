@@ -10,6 +10,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from bench.tasks import Classification
 from bench.types import DatasetInfo
 from reports.dataset import LocalDataset, make_dataset_list
 from reports.formats import plural
@@ -54,7 +55,9 @@ def words(texts: Iterable[str]) -> set[str]:
 def study(classes: int) -> list[Run]:
     """Return three runs of each arm and protocol on a data set of many classes, with all scores."""
     names = tuple(f"Class-of-emotion-{number}"[: 8 + number % 12] + f"{number}" for number in range(classes))
-    info = DatasetInfo("toy", "Toy clips", names, (1,) * classes, {}, "en", "toy", "none", "here", "by hand", 40)
+    info = DatasetInfo(
+        "toy", "Toy clips", Classification(names, (1,) * classes), {}, "en", "toy", "none", "here", "by hand", 40
+    )
     runs = []
     for arm in ARMS:
         for protocol in ("clean", "best-on-test"):

@@ -16,6 +16,7 @@ import pandas
 from bench.artifacts import CURVES_FILE, PREDICTIONS_FILE, _make_prediction_table
 from bench.metrics import Predictions, score
 from bench.record import Failure, Record, RunSpec
+from bench.tasks import Classification
 from bench.types import DatasetInfo
 from datasets.registry import DATASETS
 from reports.runs import Run, RunTable, count_expected_runs
@@ -35,7 +36,16 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "mart-audio": {**FULL, "target": "distribution", "modalities": "audio"},
 }
 TWO = DatasetInfo(
-    "clips", "Own clips", ("calm", "tense"), (1, -1), {}, "en", "own", "none", "here", splits="by hand", clips=60
+    "clips",
+    "Own clips",
+    Classification(("calm", "tense"), (1, -1)),
+    {},
+    "en",
+    "own",
+    "none",
+    "here",
+    splits="by hand",
+    clips=60,
 )
 ARMS = get_arms()  # other names are those of a method without variants
 LABELS: dict[str, tuple[str, str]] = {}
@@ -113,7 +123,7 @@ def predicted(
     told = repr((made.card, made.clips, made.skill, made.like or arm, seed, fold, splits))
     if told not in KNOWN:
         found = {split: predictions(made, arm, seed, fold, split) for split in splits}
-        scores = {f"{of}/{name}": v for of, one in found.items() for name, v in score(one, made.card).items()}
+        scores = {f"{of}/{name}": v for of, one in found.items() for name, v in score(one, made.card.task).items()}
         KNOWN[told] = found, scores
     return KNOWN[told]
 

@@ -10,6 +10,7 @@ import pytest
 
 from bench.files import sha256
 from bench.record import RECORD_FILE, RunFolder
+from bench.tasks import Classification
 from bench.types import DatasetInfo
 from reports.write import MANIFEST_FILE
 from tests.reports.audit.written import copied, results_of
@@ -220,7 +221,7 @@ def test_a_deleted_prediction_or_run_is_found(results, report):
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_the_whole_paper_compiles_and_holds_whatever_data_sets_and_machines_are_called(report, tmp_path):
     title = "A_b & 100% #1 <x> 中文 $^\\~{}"
-    own = DatasetInfo("own_1", title, ("good_%", "bad & #", "<x> 中文"), (1, -1, 0), {}, "", "", "", "")
+    own = DatasetInfo("own_1", title, Classification(("good_%", "bad & #", "<x> 中文"), (1, -1, 0)), {}, "", "", "", "")
     results = tmp_path / "results"
     search = make_search(results, "mart", params={"lr": 0.0015})
     for seed in range(2):

@@ -13,6 +13,7 @@ from bench.errors import StoreError
 from bench.mlflow import MlflowStore
 from bench.record import RunFolder
 from bench.requests import REQUESTS, RequestedPlan, add_requests
+from bench.tasks import Classification
 from bench.types import DatasetInfo
 from reports.write import list_figures, list_tables, render_texts, write_report
 from studies.build_report import build_report
@@ -308,7 +309,7 @@ def test_a_broken_file_beside_a_record_is_no_crash(tmp_path, name, content):
 
 @pytest.mark.slow
 def test_names_and_messages_with_markup_newlines_and_letters_of_any_script_survive_a_whole_report(tmp_path):
-    own = DatasetInfo("own", NASTY, ("good <b>", "bad & {中文}\n%_#"), (1, -1), {}, "", "", "", "")
+    own = DatasetInfo("own", NASTY, Classification(("good <b>", "bad & {中文}\n%_#"), (1, -1)), {}, "", "", "", "")
     results = tmp_path / "results"
     make_run(results, "mart", card=own, clips=12)
     make_run(results, "mbt", card=own, clips=12)

@@ -12,6 +12,7 @@ from bench.errors import ConfigError
 from bench.mlflow import MlflowStore
 from bench.record import RunFolder
 from bench.requests import RequestedPlan, add_requests
+from bench.tasks import Classification
 from bench.types import DatasetInfo
 from studies.requests import find_arm
 from studies.select import (
@@ -395,7 +396,7 @@ def test_runs_without_a_study_have_the_arm_of_the_first_matching_request(tmp_pat
 
 
 def test_a_custom_data_set_is_sorted_after_registered_ones(tmp_path, made):
-    own = DatasetInfo("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
+    own = DatasetInfo("aaa", "Mine", Classification(("good", "bad"), (1, -1)), {}, "", "", "", "")
     made(tmp_path, ["mart"], card=own)
     made(tmp_path, ["mart"], dataset="iemocap")
     found = chosen(tmp_path, "comparison")
@@ -403,13 +404,13 @@ def test_a_custom_data_set_is_sorted_after_registered_ones(tmp_path, made):
 
 
 def test_a_failed_run_on_custom_data_has_dataset_info_with_its_name(tmp_path, made):
-    own = DatasetInfo("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
+    own = DatasetInfo("aaa", "Mine", Classification(("good", "bad"), (1, -1)), {}, "", "", "", "")
     made(tmp_path, ["mart"], card=own, error="stopped")
     assert [run.info.title for run in chosen(tmp_path, "comparison").runs] == ["aaa"]
 
 
 def test_a_failed_run_on_custom_data_counts_beside_the_finished_ones(tmp_path, made):
-    own = DatasetInfo("aaa", "Mine", ("good", "bad"), (1, -1), {}, "", "", "", "")
+    own = DatasetInfo("aaa", "Mine", Classification(("good", "bad"), (1, -1)), {}, "", "", "", "")
     made(tmp_path, ["mart"], card=own)
     made(tmp_path, ["mart"], card=own, seed=1, error="stopped")
     found = chosen(tmp_path, "comparison")
