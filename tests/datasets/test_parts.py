@@ -140,6 +140,14 @@ def test_parts_of_one_file_share_a_group_in_every_fold(tmp_path):
     assert next(clip for clip in index.listed if clip.key == "joy/0").group == "v/0.mp4"  # the whole file too
 
 
+def test_parts_may_have_numbers_to_predict_and_no_class(tmp_path):
+    empty(tmp_path, *(f"{n}.mp4" for n in range(6)))
+    rows = [f"{n}.mp4,{start},{start + 5},{n / 10}" for n in range(6) for start in (0, 5)]
+    index = index_rows(tmp_path, *rows, columns="video,start,end,target/valence")
+    assert [clip.key for clip in index.listed[:2]] == ["0-0-5", "0-5-10"]
+    assert len(split_of(index)) == 6 and all(len(found) == 1 for found in split_of(index).values())
+
+
 def test_rows_without_times_have_the_groups_that_they_had(tmp_path):
     empty(tmp_path, "a.mp4", "b.mp4")
     rows = ["joy,a.mp4,x,,", "rage,a.mp4,y,,", "joy,b.mp4,z,,"]
