@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from heapq import heappop, heappush
 from pathlib import Path
 from stat import S_ISDIR
@@ -30,7 +30,7 @@ from safetensors.numpy import save_file
 
 from bench.errors import MediaError, StoreError
 from bench.files import atomic_path, atomic_write, sha256
-from bench.processes import run_each
+from bench.processes import MIN_POOL_PIECES, run_each
 from bench.types import FEATURES, Clip, DataIssue
 from datasets.decode.container import MAX_CLIP_SECONDS
 from datasets.decode.video import list_images, number_frames
@@ -146,13 +146,16 @@ def _prepare_missing(
     """Prepare the missing clips and add each to the manifest when done; return clip key -> why it was inaccessible."""
     write_store_manifest(place, rows.values())  # drops superseded and half-written rows
     faults = {}
-    work = [(batch, place, form, by_file) for batch in batch_clips(missing)]
+    batches = batch_clips(missing)
     done = 0
 
     def report_clips(what: str, pieces: int, total: int) -> None:
         report(what, len(missing) if pieces == total else done, len(missing))
 
-    for batch in run_each(prepare_batch, work, "prepare", report_clips, _report_crash):
+    pool_from = 2 if len(missing) > MAX_OPEN_PARTS else MIN_POOL_PIECES  # a few batches of many parts are long work
+    in_process = partial(report, "prepare") if len(batches) == 1 else None
+    work = [(batch, place, form, by_file, in_process) for batch in batches]
+    for batch in run_each(prepare_batch, work, "prepare", report_clips, _report_crash, pool_from):
         done += len(batch)
         for key, found in batch:
             if isinstance(found, str):
@@ -199,9 +202,16 @@ def _limit_overlap(clips: Iterable[Clip]) -> list[tuple[Clip, ...]]:
 
 
 def prepare_batch(
-    clips: Sequence[Clip], place: Path, form: PrepareSpec, by_file: bool
+    clips: Sequence[Clip],
+    place: Path,
+    form: PrepareSpec,
+    by_file: bool,
+    report: Callable[[int, int], None] | None = None,
 ) -> list[tuple[str, StoreRow | str]]:
-    """Do the same as `prepare_clip` for a batch of `batch_clips`; the files of parts are hashed and decoded once."""
+    """Do the same as `prepare_clip` for a batch of `batch_clips`; the files of parts are hashed and decoded once.
+
+    `report` is called with (parts done, parts) after each part.
+    """
     if not clips[0].is_part:
         return [prepare_clip(clip, place, form, by_file) for clip in clips]
     from datasets.decode.clip import decode_parts
@@ -219,14 +229,16 @@ def prepare_batch(
             found[clip.key] = _make_row(work, facts)
         else:
             waiting[clip.key] = work
-    work_left = [work.clip for work in waiting.values()]
+    missing = [work.clip for work in waiting.values()]
     try:
-        for clip, decoded in decode_parts(work_left, form.side, form.mels) if work_left else ():
+        for clip, decoded in decode_parts(missing, form.side, form.mels) if missing else ():
             work = waiting[clip.key]
             if isinstance(decoded, MediaError):
                 found[clip.key] = _make_unreadable_row(work, decoded)
             else:
                 found[clip.key] = _make_row(work, _store_clip(work, *decoded))
+            if report is not None:
+                report(len(found), len(clips))
     except OSError as error:
         found |= {key: _explain_fault(work.clip, error) for key, work in waiting.items() if key not in found}
     return list(found.items())

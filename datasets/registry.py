@@ -170,9 +170,8 @@ def _index_entries(
             row = Clip(key, values, split, key)
         else:
             row = make_clip(entry.label, entry.clip, split, info, entry.location)
-        rows.append(
-            replace(row, group=entry.group or row.key, sources=entry.files, start=entry.start, end=entry.end),
-        )
+        part = replace(row, sources=entry.files, start=entry.start, end=entry.end)
+        rows.append(replace(part, group=entry.group or row.key))
     _refuse_conflicting_rows(entries, rows)
     rows, found = group_parts(rows, [entry.media for entry in entries])
     return _index_rows(rows, info, [*issues, *found], fold)

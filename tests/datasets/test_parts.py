@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from bench.errors import DataError
@@ -82,6 +84,21 @@ def test_a_cell_that_is_no_time_is_an_error_that_names_row_column_and_value(tmp_
     assert text.strip('"') in str(error.value) and "\n" not in str(error.value)
 
 
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text("0123456789:.,-e \u0663\uff11", max_size=9), min_size=2, max_size=2))
+def test_any_cells_are_a_span_or_refused(tmp_path, cells):
+    empty(tmp_path, "a.mp4", "b.mp4")
+    quoted = ",".join(f'"{cell}"' for cell in cells)
+    try:
+        index = index_rows(tmp_path, f"joy,a.mp4,{quoted}", "rage,b.mp4,,")
+    except DataError as error:
+        assert str(error).startswith("m.csv:2: column ")
+    else:
+        clip = index.available[0]
+        assert 0 <= (clip.start or 0.0) < (clip.end or np.inf) < np.inf or clip.end is None
+        assert all(set(cell) <= set("0123456789:. ") for cell in cells)
+
+
 @pytest.mark.parametrize("cells", ["5,5", "5,4.999", "1:00,59", ",0", "0,0:00", "5,5.0000001"])
 def test_an_end_that_is_not_after_the_start_is_an_error(tmp_path, cells):
     empty(tmp_path, "a.mp4")
@@ -121,6 +138,14 @@ def test_parts_of_one_file_share_a_group_in_every_fold(tmp_path):
         index = listed(path, fold)[1]
         assert set(split_of(index)) == set(names) and all(len(found) == 1 for found in split_of(index).values())
     assert next(clip for clip in index.listed if clip.key == "joy/0").group == "v/0.mp4"  # the whole file too
+
+
+def test_parts_may_have_numbers_to_predict_and_no_class(tmp_path):
+    empty(tmp_path, *(f"{n}.mp4" for n in range(6)))
+    rows = [f"{n}.mp4,{start},{start + 5},{n / 10}" for n in range(6) for start in (0, 5)]
+    index = index_rows(tmp_path, *rows, columns="video,start,end,target/valence")
+    assert [clip.key for clip in index.listed[:2]] == ["0-0-5", "0-5-10"]
+    assert len(split_of(index)) == 6 and all(len(found) == 1 for found in split_of(index).values())
 
 
 def test_rows_without_times_have_the_groups_that_they_had(tmp_path):
@@ -275,11 +300,12 @@ def test_sixty_parts_of_a_file_read_it_twice_once_to_hash_it(tmp_path):
     path = write_numbered(tmp_path / "a.mp4", "libx264", "aac", seconds=60, key_frames=25, crf="10")
     prepare_clips([make_part(path, 0.0, 0.1)], FORM, tmp_path / "first", silent)  # imports what decoding needs
     clips = [make_part(path, float(n), n + 1.0) for n in range(60)]
-    before = count_bytes()
-    found = prepare_clips(clips, FORM, tmp_path / "out", silent)
+    before, reports = count_bytes(), []
+    found = prepare_clips(clips, FORM, tmp_path / "out", lambda *args: reports.append(args))
     read, size = count_bytes() - before, path.stat().st_size
     assert all(item.path is not None and item.row.frames == 30 for item in found)
     assert size < read < 2 * size + 300_000
+    assert [done for _, done, total in reports if total == 60] == [0, *range(1, 61), 60]
     facts = read_clip_facts(found[30].path)
     assert (facts["frames"], facts["sound"]) == (30, 100)
 
