@@ -18,7 +18,7 @@ import numpy as np
 
 from bench.errors import ConfigError, DataError, MediaError, StoreError
 from bench.files import atomic_write
-from bench.types import Clip, DataIssue, Word
+from bench.types import Clip, ClipSources, DataIssue, Word
 from datasets.decode.audio import SAMPLE_RATE, read_part_samples, read_samples
 from datasets.paths import explain_unsafe_link
 
@@ -244,6 +244,18 @@ def _make_subtitles(clip: Clip, samples: np.ndarray, recogniser: Recogniser) -> 
     words = [word for word in words if word.text] or [Word(SILENCE_CAPTION, 0.0, len(samples) / SAMPLE_RATE)]
     begin = clip.start or 0.0
     return format_subtitles([replace(word, start=word.start + begin, end=word.end + begin) for word in words])
+
+
+def transcribe_file(path: Path, recogniser: Recogniser, folder: Path) -> Path | None:
+    """Write the transcript of a media file into a folder and return its path; None for a file without audio."""
+    clip = Clip(path.name, 0, "test", path.name, ClipSources(video=path))
+    try:
+        text = _make_subtitles(clip, read_samples(path, path.name)[0], recogniser)
+    except TRANSCRIBE_ERRORS:
+        return None
+    found = folder / "transcript.srt"
+    atomic_write(found, text.encode())
+    return found
 
 
 def format_subtitles(words: Sequence[Word]) -> str:

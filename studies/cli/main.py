@@ -187,7 +187,12 @@ def prepare(
 def predict(
     videos: Annotated[list[Path], typer.Argument(help="Video or audio files.")],
     key: Annotated[str | None, typer.Option("--run", help="Run key or its beginning. Default: the newest run.")] = None,
-    transcript: Annotated[Path | None, typer.Option(help="Subtitles (.srt) of the video.")] = None,
+    transcript: Annotated[
+        Path | None, typer.Option(help="Subtitles of the video; for several videos a folder of NAME.srt files.")
+    ] = None,
+    transcribe: Annotated[
+        Path | None, typer.Option(help="Folder of a faster-whisper model: transcribe videos without subtitles.")
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option(help="Folder of the figures. Default: predictions in --results.", rich_help_panel=OUTPUT),
@@ -203,7 +208,7 @@ def predict(
     """
     from studies.cli.predict import predict_videos
 
-    raise typer.Exit(predict_videos(Console(), videos, key, transcript, out, json_file, results))
+    raise typer.Exit(predict_videos(Console(), videos, key, transcript, transcribe, out, json_file, results))
 
 
 @app.command()

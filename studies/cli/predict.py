@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,9 +28,10 @@ from bench.loader import collate
 from bench.method import Predictor
 from bench.record import RECORD_FILE, Record, RunFolder, find_finished_runs, read_record
 from bench.tasks import Classification, Regression
-from bench.types import DataIssue, DatasetInfo, Sampling, WordOutcome
+from bench.types import MEDIA_STREAMS, DataIssue, DatasetInfo, OpenedClip, Sampling, WordOutcome
 from datasets.media_file import open_media_file, read_slot_frames
 from datasets.registry import DATASETS
+from datasets.transcripts import Recogniser, load_recogniser, transcribe_file
 from methods import METHODS
 from reports.figures.clips import ClipCurves, save_clip_curves
 from reports.formats import make_printable, plural
@@ -41,6 +42,7 @@ from studies.cli.progress import TerminalReporter, print_line, print_sample_warn
 MAX_KEYS_SHOWN = 5  # run keys listed in an error
 BLOCK_CHARS = "▁▂▃▄▅▆▇█"
 CLIP_WIDTH = 36  # characters of a sparkline, or one per segment if there are more
+STREAM_NOTE = "streams/"  # of a record: share of the training clips with a stream
 SENTIMENT_NAMES = {-1: "negative", 0: "neutral", 1: "positive"}
 
 
@@ -124,6 +126,7 @@ class VideoPrediction:
     segments: np.ndarray | None  # (S, C) probabilities of each segment
     curve: np.ndarray | None  # (S, C) temporal emotion scores
     present: dict[str, bool]  # by stream
+    unused: tuple[str, ...]  # streams of the file that the model was trained without
     problems: tuple[DataIssue, ...]
     cues: tuple[WordOutcome, ...]
     stills: tuple[np.ndarray, ...]  # S x (H, W, 3) uint8, or none
@@ -153,6 +156,7 @@ def predict_videos(
     videos: list[Path],
     key: str | None,
     transcript: Path | None,
+    transcribe: Path | None,
     out: Path | None,
     json_file: Path | None,
     results: Path,
@@ -160,14 +164,16 @@ def predict_videos(
     """Predict files with the model of a run and return the exit code. Raises MediaError if none can be read."""
     try:
         model = _load_model(results, key, choose_device())
-        _check_transcript(model, transcript, videos)
+        _check_words(model, transcript, transcribe)
+        transcripts = _find_transcripts(transcript, videos)
+        recogniser = load_recogniser(transcribe, model.info.language) if transcribe is not None else None
         if out is not None and out.exists() and not out.is_dir():
             raise ConfigError(f"--out: '{out}' is a file; name a folder for the figures")
         out = out or results / "predictions"
         check_destinations(out, None, json_file)
         with logs_to(results / "log"):
             _print_heading(console, model)
-            file_results = _predict_files(console, model, videos, transcript, out)
+            file_results = _predict_files(console, model, transcripts, recogniser, out)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the figures of finished files are saved") from None
     if json_file is not None:
@@ -183,16 +189,22 @@ def predict_videos(
 
 
 def _predict_files(
-    console: Console, model: TrainedModel, files: Sequence[Path], transcript: Path | None, out: Path
+    console: Console,
+    model: TrainedModel,
+    transcripts: Sequence[tuple[Path, Path | None]],
+    recogniser: Recogniser | None,
+    out: Path,
 ) -> list[tuple[Path, FileResult]]:
-    """Predict files one by one; print each result and save its figure."""
+    """Predict files, given with their transcripts, one by one; print each result and save its figure."""
     file_results: list[tuple[Path, FileResult]] = []
     stems: Counter[str] = Counter()
     with TemporaryDirectory(prefix="predict-") as folder, TerminalReporter(console) as screen:
-        for done, path in enumerate(files):
-            screen.report_progress("files", done, len(files))
+        for done, (path, transcript) in enumerate(transcripts):
+            screen.report_progress("files", done, len(transcripts))
             stems[path.stem] += 1
             try:
+                if transcript is None and recogniser is not None:
+                    transcript = transcribe_file(path, recogniser, Path(folder))
                 predicted = predict_file(model, path, transcript, Path(folder))
             except MediaError as error:
                 file_results.append((path, error))
@@ -205,26 +217,62 @@ def _predict_files(
     return file_results
 
 
-def _check_transcript(model: TrainedModel, transcript: Path | None, files: Sequence[Path]) -> None:
-    """Raise ConfigError if the transcript cannot be used."""
-    if transcript is None:
-        return
-    if len(files) > 1:
-        raise ConfigError(f"--transcript: belongs to one video, not to {plural(len(files), 'file')}; give one file")
-    if not transcript.is_file():
-        what = "is a folder" if transcript.is_dir() else "does not exist"
-        raise ConfigError(f"--transcript: '{transcript}' {what}; name an .srt file")
-    if "lexicon" in model.record.spec.weights:
+def _check_words(model: TrainedModel, transcript: Path | None, transcribe: Path | None) -> None:
+    """Raise ConfigError if the model cannot use words."""
+    option = "--transcript" if transcript is not None else "--transcribe"
+    if (transcript or transcribe) and "lexicon" in model.record.spec.weights:
         raise ConfigError(
-            f"--transcript: run {model.record.key} used a lexicon file, which is not stored with the run; omit "
-            "--transcript, words do not change its prediction"
+            f"{option}: run {model.record.key} used a lexicon file, which is not stored with the run; omit "
+            f"{option}, words do not change its prediction"
         )
+
+
+def _find_transcripts(transcript: Path | None, files: Sequence[Path]) -> list[tuple[Path, Path | None]]:
+    """Return each file with its transcript: the given one, or NAME.srt in the given folder; None without one.
+
+    Raises ConfigError if the transcript does not exist, or is a single file for several videos.
+    """
+    if transcript is None:
+        return [(path, None) for path in files]
+    if transcript.is_dir():
+        named = [(path, transcript / f"{path.stem}.srt") for path in files]
+        if not any(found.is_file() for _, found in named):
+            raise ConfigError(f"--transcript: '{transcript}' has no {named[0][1].name}; name the files like the videos")
+        return [(path, found if found.is_file() else None) for path, found in named]
+    if not transcript.is_file():
+        raise ConfigError(f"--transcript: '{transcript}' does not exist; name an .srt file, or a folder of them")
+    if len(files) > 1:
+        raise ConfigError(
+            f"--transcript: one file for {plural(len(files), 'video')}; name a folder with an .srt file for each"
+        )
+    return [(files[0], transcript)]
+
+
+def _list_seen_streams(record: Record) -> set[str] | None:
+    """Return the streams that the training clips of a run had; None for a run of version 0.1, which stored none."""
+    shares = {name: share for name, share in record.notes.items() if name.startswith(STREAM_NOTE)}
+    return {name.removeprefix(STREAM_NOTE) for name, share in shares.items() if share > 0} if shares else None
+
+
+def _keep_seen_streams(model: TrainedModel, path: Path, clip: OpenedClip) -> tuple[OpenedClip, tuple[str, ...]]:
+    """Return the clip with the streams that training saw, and the names of the others that it has.
+
+    Raises MediaError if no stream is left.
+    """
+    seen = _list_seen_streams(model.record)
+    if seen is None:
+        return clip.keep_streams(model.sampling.reads), ()
+    if not any(here for name, here in clip.present.items() if name in seen):
+        wanted = ", ".join(sorted(seen)) or "no stream"
+        raise MediaError(f"{path.name} has none of what run {model.record.key} was trained on ({wanted})")
+    return clip.keep_streams(seen), tuple(name for name, here in clip.present.items() if here and name not in seen)
 
 
 def predict_file(model: TrainedModel, path: Path, transcript: Path | None, folder: Path) -> VideoPrediction:
     """Predict a file; `folder` is for temporary files. Raises MediaError if the file cannot be read."""
-    opened = open_media_file(path, transcript, model.sampling, folder)
-    inputs = collate([opened.clip]).to(torch.device(model.device))
+    opened = open_media_file(path, transcript, replace(model.sampling, reads=MEDIA_STREAMS), folder)
+    clip, unused = _keep_seen_streams(model, path, opened.clip)
+    inputs = collate([clip]).to(torch.device(model.device))
     with torch.inference_mode():
         scores, (explanation,) = model.predictor(inputs), model.predictor.explain(inputs)
 
@@ -238,7 +286,8 @@ def predict_file(model: TrainedModel, path: Path, transcript: Path | None, folde
         slots=opened.slots,
         segments=None if scores.segments is None else read(scores.segments[0]),
         curve=None if explanation.curve is None else explanation.curve.float().cpu().numpy(),
-        present=dict(opened.clip.present),
+        present=dict(clip.present),
+        unused=unused,
         problems=opened.issues,
         cues=explanation.verdicts,
         stills=tuple(read_slot_frames(path, opened)),
@@ -288,6 +337,7 @@ def _print_file(console: Console, info: DatasetInfo, path: Path, predicted: Vide
         lines.append(Text(f"  {'':<{longest}}  0 s{end:>{wide * len(predicted.slots) - 3}}", "dim"))
     if predicted.slots[-1][1] > predicted.seconds + 0.05:
         lines.append(Text(f"  short clip: repeated after its {predicted.seconds:.1f} s", "dim"))
+    lines += [Text(f"  {name}: not used, the model was trained without it", "yellow") for name in predicted.unused]
     lines += [Text(f"  {problem.what}: {problem.why}", "yellow") for problem in predicted.problems]
     console.print(Text("\n").join(lines), soft_wrap=True)
 
@@ -364,7 +414,9 @@ def _to_json(model: TrainedModel, path: Path, predicted: FileResult) -> dict[str
     }
     if isinstance(predicted, MediaError):
         labels = ("emotion", "sentiment") if model.info.classes else ()
-        return row | dict.fromkeys((*labels, what, "seconds", "segments", "curve", "cues", "present", "problems"))
+        return row | dict.fromkeys(
+            (*labels, what, "seconds", "segments", "curve", "cues", "present", "unused", "problems")
+        )
     shares = (
         [None] * len(predicted.slots)
         if predicted.segments is None
@@ -382,6 +434,7 @@ def _to_json(model: TrainedModel, path: Path, predicted: FileResult) -> dict[str
         "curve": None if predicted.curve is None else [_map_to_names(names, scores) for scores in predicted.curve],
         "cues": [vars(cue) for cue in predicted.cues],
         "present": predicted.present,
+        "unused": list(predicted.unused),
         "problems": [vars(problem) for problem in predicted.problems],
     }
 

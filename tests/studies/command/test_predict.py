@@ -206,7 +206,7 @@ def test_a_transcript_is_read_unless_the_run_s_own_lexicon_is_gone(predict, copy
     change(copy, weights={}, config={**config, "lexicon": "nrc"})
     code, _, _, (row,) = predict(clip, "--transcript", words, results=copy.parents[1])
     assert code == 0 and row["present"]["words"] and [cue["text"] for cue in row["cues"]] == ["joy"]
-    assert mistake(predict(clip, clip, "--transcript", words), "one video")
+    assert mistake(predict(clip, clip, "--transcript", words), "one file for 2 videos")
     assert mistake(predict(clip, "--transcript", tmp_path / "gone.srt"), "gone.srt")
 
 
