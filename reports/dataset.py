@@ -23,6 +23,7 @@ from reports.formats.plain import FittedTable
 
 REMEDIES = {
     "bare names": "used; a clip name in two classes can be listed only once",
+    "beyond": "used up to the end of the file",
     "black": "used; all frames are black",
     "case": "read as the class of that name",
     "class": "skipped: unknown class",
@@ -33,6 +34,7 @@ REMEDIES = {
     "empty": "the clip is used without this file",
     "encoding": "read in the encoding that fits",
     "frames": "gaps repeat the previous frame; images without an index are skipped",
+    "joined": "parts of one file are in one group",
     "label": "skipped: unknown class",
     "invalid frames": "left out of the mean of their clip",
     "leak": "kept only in the later split, so that no test clip is in train",
@@ -48,6 +50,7 @@ REMEDIES = {
     "one frame": "used; the frame is repeated",
     "outside": "words that begin outside the clip are dropped",
     "overlap": "all words are used, in order of time",
+    "overlapping": "all parts are used",
     "picture": "used without video, which cannot be decoded",
     "rotated": "rotated upright",
     "same content": "reported only; across splits it is a leak",
