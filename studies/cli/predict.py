@@ -164,8 +164,8 @@ def predict_videos(
     """Predict files with the model of a run and return the exit code. Raises MediaError if none can be read."""
     try:
         model = _load_model(results, key, choose_device())
-        _check_words(model, transcript, transcribe)
         transcripts = _find_transcripts(transcript, videos)
+        _check_words(model, transcript, transcribe)
         recogniser = load_recogniser(transcribe, model.info.language) if transcribe is not None else None
         if out is not None and out.exists() and not out.is_dir():
             raise ConfigError(f"--out: '{out}' is a file; name a folder for the figures")

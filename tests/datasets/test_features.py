@@ -20,7 +20,7 @@ from studies.plan import resolve_requests
 from studies.requests import check_support, find_arm
 from tests.datasets.trees import write_mp3
 
-FEATURES = METHODS["probe-features"].sampling(None, False)
+FEATURES = METHODS["probe-features"].sampling(METHODS["probe-features"].config(), False)
 
 
 def write_clips(root, count=12, extra="", **arrays):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from bench.record import RunSpec
+from bench.types import Word
 from datasets.catalog.ekman6 import INFO
 from studies.cli import predict as predicted
 from studies.cli.predict import make_sparkline
@@ -16,7 +17,7 @@ from tests.studies.command_line import bench
 SHORT = ("--set", "epochs=1", "--set", "pretrain_epochs=1")
 FIELDS = {
     *("file", "run", "method", "dataset", "data", "emotion", "sentiment", "probabilities", "seconds"),
-    *("segments", "curve", "cues", "present", "problems", "error"),
+    *("segments", "curve", "cues", "present", "unused", "problems", "error"),
 }
 
 
@@ -96,7 +97,7 @@ def test_the_json_says_everything_and_the_screen_the_main_things(predict, finish
     assert sum(row["probabilities"].values()) == pytest.approx(1, abs=1e-4)
     assert row["emotion"] == max(row["probabilities"], key=row["probabilities"].get)
     assert row["sentiment"] in ("negative", "positive")
-    assert row["present"] == {"video": True, "audio": True, "words": False}
+    assert row["present"] == {"video": True, "audio": True, "text": False}
     assert len(row["segments"]) == len(row["curve"]) == 6
     assert row["segments"][0]["start"] == 0 and row["segments"][-1]["end"] == pytest.approx(row["seconds"], abs=1e-3)
     for segment in row["segments"]:
@@ -205,9 +206,65 @@ def test_a_transcript_is_read_unless_the_run_s_own_lexicon_is_gone(predict, copy
     config = json.loads((copy / "record.json").read_text())["spec"]["config"]
     change(copy, weights={}, config={**config, "lexicon": "nrc"})
     code, _, _, (row,) = predict(clip, "--transcript", words, results=copy.parents[1])
-    assert code == 0 and row["present"]["words"] and [cue["text"] for cue in row["cues"]] == ["joy"]
+    assert code == 0 and row["present"]["text"] and [cue["text"] for cue in row["cues"]] == ["joy"]
     assert mistake(predict(clip, clip, "--transcript", words), "one file for 2 videos")
     assert mistake(predict(clip, "--transcript", tmp_path / "gone.srt"), "gone.srt")
+
+
+def test_a_folder_of_transcripts_serves_several_videos(predict, copy, tmp_path):
+    config = json.loads((copy / "record.json").read_text())["spec"]["config"]
+    change(copy, weights={}, config={**config, "lexicon": "nrc"})
+    clips = [write_media(tmp_path / f"{name}.mp4", 2.0) for name in "abc"]
+    (tmp_path / "words").mkdir()
+    write_srt(tmp_path / "words" / "a.srt", "what joy", 0.1, 1.5)
+    write_srt(tmp_path / "words" / "c.srt", "such grief", 0.1, 1.5)
+    code, _, _, rows = predict(*clips, "--transcript", tmp_path / "words", results=copy.parents[1])
+    assert code == 0 and [[cue["text"] for cue in row["cues"]] for row in rows] == [["joy"], [], ["grief"]]
+    (tmp_path / "empty").mkdir()
+    found = predict(*clips, "--transcript", tmp_path / "empty", results=copy.parents[1])
+    assert mistake(found, "has no a.srt; name the files like the videos")
+
+
+def test_videos_are_transcribed_by_a_local_model(predict, copy, tmp_path, monkeypatch):
+    config = json.loads((copy / "record.json").read_text())["spec"]["config"]
+    change(copy, weights={}, config={**config, "lexicon": "nrc"})
+    clip, silent = write_media(tmp_path / "a.mp4", 2.0), write_media(tmp_path / "b.mp4", 2.0, sound=False)
+    assert mistake(predict(clip, "--transcribe", tmp_path, results=copy.parents[1]), "asr")
+    heard = lambda samples: [Word("What joy", 0.1, 0.9)] if len(samples) else []  # noqa: E731
+    monkeypatch.setattr("studies.cli.predict.load_recogniser", lambda folder, language: heard)
+    code, _, _, rows = predict(clip, silent, "--transcribe", tmp_path, results=copy.parents[1])
+    assert code == 0 and [[cue["text"] for cue in row["cues"]] for row in rows] == [["joy"], []]
+
+
+def stream_shares(folder, **shares):
+    """Write the shares of training clips with each stream into the record of a run."""
+    record = json.loads((folder / "record.json").read_text())
+    record["notes"] = {name: value for name, value in record["notes"].items() if not name.startswith("streams/")}
+    record["notes"] |= {f"streams/{name}": share for name, share in shares.items()}
+    (folder / "record.json").write_text(json.dumps(record))
+
+
+def test_a_run_records_the_streams_of_its_training(copy):
+    notes = json.loads((copy / "record.json").read_text())["notes"]
+    assert {name: notes[f"streams/{name}"] for name in ("video", "audio", "text")} == dict.fromkeys(
+        ("video", "audio", "text"), 1.0
+    )
+
+
+def test_streams_that_training_did_not_see_are_not_used_and_named(predict, copy, tmp_path):
+    clip, sound = write_media(tmp_path / "clip.mp4", 1.0), write_media(tmp_path / "sound.mp4", 1.0, picture=False)
+    both = predict(clip, results=copy.parents[1])[3][0]["probabilities"]
+    stream_shares(copy, video=0.0, audio=0.9)
+    code, shown, _, (row,) = predict(clip, results=copy.parents[1])
+    assert code == 0 and row["unused"] == ["video"] and not row["present"]["video"]
+    assert "video: not used, the model was trained without it" in shown
+    assert row["probabilities"] != both
+    silent = write_media(tmp_path / "silent.mp4", 1.0, sound=False)
+    assert mistake(predict(silent, results=copy.parents[1]), "has none of what run", "was trained on (audio)")
+    stream_shares(copy)  # a run of version 0.1 stored none
+    (row,) = predict(clip, results=copy.parents[1])[3]
+    assert row["unused"] == [] and row["probabilities"] == both
+    assert predict(sound, results=copy.parents[1])[0] == 0
 
 
 def test_ctrl_c_is_reported_in_one_line(predict, monkeypatch):
