@@ -177,7 +177,7 @@ class _Span:
 
     start: int
     size: int
-    is_text: bool = False  # stored as UTF-8 text of which each character is a byte, as Python 3 does at protocol 2
+    is_text: bool = False  # as UTF-8 text, one character a byte: how Python 3 writes bytes at protocol 2
 
 
 @dataclass
@@ -551,7 +551,8 @@ def _cast(values: np.ndarray, kind: np.dtype[Any]) -> np.ndarray:
     """Return values as float32, float64 or int32. Raises DataError if int32 cannot hold them or they are negative."""
     with np.errstate(over="ignore", invalid="ignore"):
         cast = values.astype(kind)
-    if kind.kind == "i" and not (np.array_equal(cast, values) and (cast >= 0).all()):
+        fits = kind.kind == "f" or (np.array_equal(cast, values) and (cast >= 0).all())
+    if not fits:
         raise DataError("holds values that are not whole numbers of at least 0; correct the file")
     return cast
 

@@ -17,6 +17,7 @@ import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.errors import DataError
-from datasets.feature_file import MAX_OBJECTS, FeatureFile, read_feature_file
+from datasets.feature_file import FeatureFile, read_feature_file
 from tests.conftest import ROOT
 from tests.datasets.feature_files import (
     CLIPS,
@@ -326,7 +327,7 @@ def test_classes_are_read_from_annotations_if_there_are_no_labels(
         (lambda c: c["train"].update(id="abcde"), ["'id'"]),
         (lambda c: c["train"].update(id=[None] * 5), ["'id'", "NoneType"]),
         (lambda c: c["train"]["regression_labels"].fill(np.nan), ["'train'", "no usable clips"]),
-        (lambda c: c["train"].update(annotations=np.array(["a"] * 5, "M8[s]") if 0 else np.zeros(5, "M8[s]")), ["M8"]),
+        (lambda c: c["train"].update(annotations=np.zeros(5, "M8[s]")), ["M8"]),
         (lambda c: c["train"].update(audio=np.zeros((5, 7), "f4,f4")), ["dtype 'V8'"]),
         (lambda c: c["train"].update(audio=np.zeros((5, 7, 3), complex)), ["dtype 'c16'"]),
         (lambda c: c["train"].update(id={"a", "b"}), ["EMPTY_SET"]),
@@ -395,9 +396,10 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path: Path, content: Content,
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path, content: Content, protocol: int, pickler: Any):
     path = write(tmp_path / "mosi.pkl", content, protocol, pickler)
     data = path.read_bytes()
-    for size in range(2, len(data) - 1, 37):
+    for size in range(2, len(data) - 1, 61):
         path.write_bytes(data[:size])
-        assert "incomplete" in refuse(path) or "damaged" in refuse(path)
+        message = refuse(path)
+        assert "incomplete" in message or "damaged" in message
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(
@@ -425,6 +427,9 @@ class Call:
 
     def __reduce__(self) -> Any:
         return self.call
+
+    def __call__(self) -> None:
+        """Exist, so that what this makes can be called in turn."""
 
 
 def leave_trace(path: Path) -> str:
@@ -462,10 +467,8 @@ def test_nothing_in_a_file_runs(tmp_path: Path, content: Content, name: str, pro
     else:
         content["train"][Call(tuple, [harm])] = 1
     path = write(tmp_path / "mosi.pkl", content, protocol)
-    try:
+    with suppress(Exception):  # its result may not be a key or a state
         pickle.loads(path.read_bytes())
-    except Exception:  # its result may not be a key or a state
-        pass
     assert trace.exists(), "the file does no harm, so that it proves nothing"
     trace.unlink()
     refuse(path)
@@ -477,9 +480,7 @@ def test_nothing_in_a_file_runs(tmp_path: Path, content: Content, name: str, pro
 def test_the_refused_name_is_in_the_message(tmp_path: Path, content: Content, name: str, protocol: int):
     content["train"]["id"] = RUNNING[name](tmp_path / "trace")
     message = refuse(write(tmp_path / "mosi.pkl", content, protocol))
-    parts = name.replace("builtins", "__builtin__") if protocol == 2 else name
-    others = ("import_module", "posix.system", "partial", "numpy.save", "_save", "eval")
-    assert "is not data" in message and (parts in message or any(other in message for other in others))
+    assert f"{name.split('.')[1]}', which is not data" in message
     assert not (tmp_path / "trace").exists()
 
 
@@ -492,30 +493,31 @@ def make_bomb(levels: int) -> bytes:
     parts = [pickle.EMPTY_LIST, pickle.BINPUT, b"\0"]
     for level in range(levels):
         get = pickle.BINGET + bytes([level])
-        parts += [pickle.EMPTY_LIST, pickle.BINPUT, bytes([level + 1]), pickle.MARK, get * 10, pickle.APPENDS]
+        parts += [
+            pickle.POP,
+            pickle.EMPTY_LIST,
+            pickle.BINPUT,
+            bytes([level + 1]),
+            pickle.MARK,
+            get * 10,
+            pickle.APPENDS,
+        ]
     return program(*parts)
 
 
 def make_splits(stream: bytes) -> bytes:
     """Return a file of three splits of one clip, all with the same instructions for audio."""
     ids = [pickle.EMPTY_LIST + text(f"a{number}") + pickle.APPEND for number in range(3)]
-    label = text("regression_labels") + pickle.EMPTY_LIST + number(1) + pickle.APPEND
+    labels = text("regression_labels") + pickle.EMPTY_LIST + number(1) + pickle.APPEND
+    start = pickle.EMPTY_DICT + pickle.MARK + text("audio") + stream + labels + text("id")
     splits = [
-        text(name)
-        + pickle.EMPTY_DICT
-        + pickle.MARK
-        + text("audio")
-        + stream
-        + text("id")
-        + key
-        + label
-        + pickle.SETITEMS
-        for name, key in zip(("train", "valid", "test"), ids, strict=True)
+        text(name) + start + key + pickle.SETITEMS for name, key in zip(("train", "valid", "test"), ids, strict=True)
     ]
     return program(pickle.EMPTY_DICT, pickle.MARK, *splits, pickle.SETITEMS)
 
 
-FIELDS = b"(K\x03X\x01\0\0\0|N(X\x01\0\0\0atX\x01\0\0\0aX\x02\0\0\0f4\x86s" + b"J\xff\xff\xff\xffK\0K\0t"
+FIELDS = b"(K\x03" + text("|") + b"N" + text("a") + b"\x85}" + number(4) + number(1) + number(0) + b"t"
+START, SCALAR = b"cnumpy.core.multiarray\n_reconstruct\n", b"cnumpy.core.multiarray\nscalar\n"
 HOSTILE: dict[str, tuple[bytes, str]] = {
     "os.system": (program(b"cos\nsystem\n", text("true"), b"\x85R"), "'os.system'"),
     "numpy.load": (program(b"cnumpy\nload\n", text("x"), b"\x85R"), "'numpy.load'"),
@@ -546,11 +548,11 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "no codec": (program(b"c_codecs\nencode\n", text("a"), b"\x85R"), "call of '_codecs.encode'"),
     "many bytes": (program(b"cbuiltins\nbytes\n", number(2**40), b"\x85R"), "call of 'builtins.bytes'"),
     "large reconstruct": (
-        program(b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n", number(2**40), b"\x85C\x01b\x87R"),
+        program(START, b"cnumpy\nndarray\n", number(2**40), b"\x85C\x01b\x87R"),
         "_reconstruct",
     ),
     "other class": (
-        program(b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\ndtype\nK\0\x85C\x01b\x87R"),
+        program(START, b"cnumpy\ndtype\nK\0\x85C\x01b\x87R"),
         "_reconstruct",
     ),
     "large shape": (make_splits(array((2**40,), dtype("f4"), raw_bytes(b"abcd"))), "1099511627776"),
@@ -584,7 +586,6 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "shared lists": (make_bomb(200), "nested"),
     "list in itself": (program(b"]q\0h\0a"), "nested"),
     "dict in itself": (program(b"}q\0", text("a"), b"h\0s"), "nested"),
-    "many objects": (program(pickle.NONE * (MAX_OBJECTS + 1)), "single values"),
     "nested key": (program(b"}", pickle.EMPTY_TUPLE, pickle.TUPLE1 * 100_000, b"Ns"), "key"),
     "large key": (program(b"}", number(2**61 - 1), b"Ns"), "key"),
     "long bytes": (program(pickle.BINBYTES8, struct.pack("<Q", 2**60)), "incomplete"),
@@ -604,9 +605,6 @@ def test_hostile_files_are_refused_in_little_memory(tmp_path: Path, name: str):
     data, words = HOSTILE[name]
     path = tmp_path / "mosi.pkl"
     path.write_bytes(data)
-    if name == "many objects":
-        assert words in refuse(path)
-        return
     tracemalloc.start()
     try:
         message = refuse(path)
@@ -615,6 +613,14 @@ def test_hostile_files_are_refused_in_little_memory(tmp_path: Path, name: str):
         tracemalloc.stop()
     assert words in message and len(message) < 400, message
     assert peak < 40 * 2**20
+
+
+def test_the_number_of_values_is_limited(tmp_path: Path, content: Content, monkeypatch: pytest.MonkeyPatch):
+    path = write(tmp_path / "mosi.pkl", content)
+    monkeypatch.setattr("datasets.feature_file.MAX_OBJECTS", 500)
+    assert "more than 500 single values" in refuse(path)
+    path.write_bytes(program(pickle.NONE * 501))
+    assert "more than 500 single values" in refuse(path)
 
 
 def test_shared_rows_cannot_multiply(tmp_path: Path):
@@ -667,7 +673,7 @@ def mutate(data: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
     return bytes(changed)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(edits=EDITS, writer=st.sampled_from(WRITERS), harmful=st.booleans())
 def test_mutated_files_are_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, edits: list[tuple[int, int, bytes]], writer: Any, harmful: bool
@@ -705,7 +711,7 @@ print((read_peak() - before) / path.stat().st_size, len(found.issues))
 
 
 def make_large(kind: str, scale: int) -> Content:
-    """Return a file of which audio is by far the largest part, with values and clips that are left out."""
+    """Return a file with much audio, some of it infinite, and with clips that are left out."""
     rng = np.random.default_rng(0)
     content = {}
     for name, clips in (("train", 24 * scale), ("valid", 3 * scale), ("test", 3 * scale)):
