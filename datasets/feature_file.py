@@ -19,6 +19,7 @@ import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -34,6 +35,7 @@ SplitName = Literal["train", "val", "test"]
 SPLITS: dict[SplitName, str] = {"train": "train", "val": "valid", "test": "test"}
 """Split -> its name in the file, in the order in which a later split keeps a clip that two splits hold."""
 STREAMS = ("text", "audio", "vision")
+FEATURE_FILE_SUFFIXES = (".pkl", ".pickle")
 CLASS_KEYS = ("classification_labels", "annotations")  # the first that a file has is read
 MAX_OBJECTS = 4_000_000  # pickle instructions, and values of lists; a file of 23,000 clips has less than a million
 MAX_DEPTH = 8  # containers inside each other; feature files have three or four
@@ -77,6 +79,25 @@ class FeatureFile:
     sha256: str  # of the file's bytes
     splits: Mapping[SplitName, FeatureSplit]
     issues: tuple[DataIssue, ...]  # clips left out and values replaced
+
+
+def is_feature_file(path: Path) -> bool:
+    """Return whether a path names a feature file, by its suffix."""
+    return path.suffix.lower() in FEATURE_FILE_SUFFIXES
+
+
+def read_feature_file_once(path: Path) -> FeatureFile:
+    """Read a feature file; a process that reads it again, unchanged, gets the same arrays."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror or error}; check the path and its permissions") from None
+    return _read_cached(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=1)
+def _read_cached(path: Path, size: int, changed: int) -> FeatureFile:
+    return read_feature_file(path)
 
 
 def read_feature_file(path: Path) -> FeatureFile:

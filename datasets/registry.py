@@ -23,9 +23,20 @@ from bench.config import propose_name
 from bench.errors import DataError
 from bench.method import Deferred
 from bench.tasks import Classification, Regression, TargetRange
-from bench.types import FEATURES, MEDIA_STREAMS, VALIDATION_FOLDS, Clip, DataIssue, Dataset, DatasetInfo, Split
+from bench.types import (
+    FEATURES,
+    MEDIA_STREAMS,
+    VALIDATION_FOLDS,
+    Clip,
+    ClipSources,
+    DataIssue,
+    Dataset,
+    DatasetInfo,
+    Split,
+)
 from datasets.catalog import affwild2, ekman6, iemocap, perr, videoemotion8
 from datasets.decode.features import find_widths
+from datasets.feature_file import FEATURE_FILE_SUFFIXES, is_feature_file, read_feature_file_once
 from datasets.index import MEDIA_FOLDERS, DatasetSource, has_annotation, index_tree, make_tree_source, scan_media
 from datasets.manifest import ManifestEntry, is_media_tree, parse_number, read_class_folders, read_manifest
 from datasets.paths import explain_unsafe_link, is_valid_name, list_folder
@@ -57,6 +68,7 @@ USUAL_RANGES = (
 )
 """Ranges of scores that a custom data set need not state."""
 
+SEGMENT_MARK = "$_$"  # between video and segment in the ids of a feature file
 Emotion = Literal["anger", "anticipation", "disgust", "fear", "joy", "sadness", "surprise", "trust"]
 
 
@@ -88,7 +100,7 @@ class DatasetToml(BaseModel):
 def is_path(name: str) -> bool:
     """Return whether `name` is a path to custom data rather than a name of the registry."""
     name = re.sub("@(classes|scores)$", "", name)  # see studies.requests.split_task
-    return "/" in name or name.lower().endswith(".csv") or name in (".", "..")
+    return "/" in name or name.lower().endswith((".csv", *FEATURE_FILE_SUFFIXES)) or name in (".", "..")
 
 
 def make_manifest_source(path: Path, known: Sequence[DatasetInfo], task: str = "") -> DatasetSource:
@@ -115,9 +127,12 @@ def make_manifest_source(path: Path, known: Sequence[DatasetInfo], task: str = "
             info, issues = _make_info(name, facts, _find_tree_classes(path), {}, known, split)
             return DatasetSource(info, partial(_index_custom_tree, info=info, issues=issues), path)
         entries, problems = read_class_folders(path)
+    elif is_feature_file(path):
+        return _make_feature_source(path, known, task)
     elif path.suffix.lower() != ".csv":
         raise DataError(
-            f"{path}: neither a .csv file nor a folder; give a manifest (.csv) or a folder of <Class>/<clip>.mp4"
+            f"{path}: neither a .csv file, a .pkl file nor a folder; give a manifest (.csv) or a folder of "
+            "<Class>/<clip>.mp4"
         )
     else:
         facts = _read_toml(path.with_suffix(".toml"))
@@ -135,6 +150,63 @@ def make_manifest_source(path: Path, known: Sequence[DatasetInfo], task: str = "
         info, issues = _make_info(name, facts, labels, _collect_sentiments(entries), known, split)
     info = replace(info, **_find_streams(entries))
     return DatasetSource(info, partial(_index_entries, info=info, entries=entries, issues=(*problems, *issues)), path)
+
+
+def _make_feature_source(path: Path, known: Sequence[DatasetInfo], task: str) -> DatasetSource:
+    """Return the data set in a feature file: its scores, or its classes if it has no scores or `task` is "classes".
+
+    Raises DataError for a file that cannot be used.
+    """
+    found, facts = read_feature_file_once(path), _read_toml(path.with_suffix(".toml"))
+    scored = all(part.scores is not None for part in found.splits.values())
+    named = all(part.classes is not None for part in found.splits.values())
+    task = task or facts.task or ("scores" if scored else "classes")
+    if not (scored if task == "scores" else named):
+        raise DataError(f"--task {task}: {path.name} has no {task} in all of its splits; omit the option")
+    entries = [
+        ManifestEntry(
+            f"{path.name}: {name}",
+            part.classes[at] if task == "classes" and part.classes is not None else "",
+            name,
+            ClipSources(text=part.texts[at] if part.texts is not None else ""),
+            split,
+            name.partition(SEGMENT_MARK)[0],
+            targets={"sentiment": float(part.scores[at])} if task == "scores" and part.scores is not None else {},
+        )
+        for split, part in found.splits.items()
+        for at, name in enumerate(part.ids)
+    ]
+    if task == "scores":
+        info, issues = _make_scored_info(path.stem, facts, entries, True)
+    else:
+        info, issues = _make_info(path.stem, facts, sorted({entry.label for entry in entries}), {}, known, True)
+        info = replace(info, name=f"{info.name}-classes" if scored else info.name)
+    widths = {name: values.shape[2] for name, values in found.splits["train"].streams.items()}
+    words = ["text"] if any(part.texts for part in found.splits.values()) else []
+    info = replace(
+        info,
+        streams=(*words, *(f"{FEATURES}{name}" for name in widths)),
+        features=widths,
+        splits="those of the file; its valid split is val for every seed",
+        group="video",
+    )
+    return DatasetSource(info, partial(_index_feature_file, info=info, entries=entries, issues=issues), path)
+
+
+def _index_feature_file(
+    path: Path, info: DatasetInfo, entries: Sequence[ManifestEntry], issues: Sequence[DataIssue], fold: int
+) -> Listing:
+    """List the clips of a feature file in their order; videos with clips in two splits are reported."""
+    clips = tuple(_make_row(entry, info) for entry in entries)
+    splits: dict[str, set[str]] = defaultdict(set)
+    for clip in clips:
+        splits[clip.group].add(clip.split)
+    straddling = sorted(group for group, among in splits.items() if len(among) > 1)
+    found = list(issues) + list(read_feature_file_once(path).issues)
+    if straddling:
+        why = f"the file splits the clips of {len(straddling)} of {len(splits)} videos; used as they are"
+        found.append(DataIssue("straddles", f"video {straddling[0]}", why))
+    return Listing(clips, clips, tuple(found))
 
 
 def _find_streams(entries: Sequence[ManifestEntry]) -> dict[str, Any]:
@@ -162,19 +234,22 @@ def _index_custom_tree(path: Path, info: DatasetInfo, issues: Sequence[DataIssue
 def _index_entries(
     path: Path, info: DatasetInfo, entries: Sequence[ManifestEntry], issues: Sequence[DataIssue], fold: int
 ) -> Listing:
-    rows = []
-    for entry in entries:
-        split: Split = entry.split or "train"
-        if isinstance(info.task, Regression):
-            key, values = remove_media_suffix(entry.clip), tuple(entry.targets[name] for name in info.task.output_names)
-            row = Clip(key, values, split, key)
-        else:
-            row = make_clip(entry.label, entry.clip, split, info, entry.location)
-        part = replace(row, sources=entry.files, start=entry.start, end=entry.end)
-        rows.append(replace(part, group=entry.group or row.key))
+    rows = [_make_row(entry, info) for entry in entries]
     _refuse_conflicting_rows(entries, rows)
     rows, found = group_parts(rows, [entry.media for entry in entries])
     return _index_rows(rows, info, [*issues, *found], fold)
+
+
+def _make_row(entry: ManifestEntry, info: DatasetInfo) -> Clip:
+    """Return the clip of an entry, with its target, group and sources."""
+    split: Split = entry.split or "train"
+    if isinstance(info.task, Regression):
+        key, values = remove_media_suffix(entry.clip), tuple(entry.targets[name] for name in info.task.output_names)
+        row = Clip(key, values, split, key)
+    else:
+        row = make_clip(entry.label, entry.clip, split, info, entry.location)
+    part = replace(row, sources=entry.files, start=entry.start, end=entry.end)
+    return replace(part, group=entry.group or row.key)
 
 
 def _index_rows(rows: Sequence[Clip], info: DatasetInfo, issues: Sequence[DataIssue], fold: int) -> Listing:

@@ -1,4 +1,4 @@
-"""Train, val and test splits of a run, from a folder of media.
+"""Train, val and test splits of a run, from a folder of media or from a feature file.
 
 Clips with the same content are reported and never end up in two splits.
 """
@@ -8,31 +8,75 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from bench.errors import DataError
 from bench.processes import check_main_guard
+from bench.rng import RngTree
 from bench.types import (
     CLIP_LOSING_ISSUES,
+    FEATURES,
     VALIDATION_FOLDS,
     Clip,
     ClipSources,
     DataIssue,
     DatasetInfo,
     DatasetSplits,
+    OpenedClip,
     SampleTruth,
+    Sampling,
+    SegmentWords,
     SplitRequest,
 )
+from datasets.feature_file import is_feature_file, read_feature_file_once
 from datasets.index import DatasetSource, index_tree
 from datasets.paths import find_data_folder
 from datasets.prepare import PreparedClip, PrepareSpec, drop_leaking_duplicates, find_duplicates, prepare_clips
 from datasets.prepared_clips import PreparedClipSet
 from datasets.rows import Listing, assign_folds, compute_fingerprint
 from datasets.sample import ensure_sample, read_truth
+from datasets.segments import AUDIO_FRAME_RATE
+from datasets.transcripts import spread_words
 
 NO_SOURCES = ClipSources()
 EMPTY_SPLIT_CAUSES = CLIP_LOSING_ISSUES | {"class", "link", "name"}  # kinds of issue that can empty a split
+
+
+@dataclass(frozen=True)
+class FeatureClips:
+    """ClipSet over a split of a feature file; the arrays are in memory."""
+
+    clips: tuple[Clip, ...]
+    arrays: Mapping[str, np.ndarray]  # name -> (n, L, D) float32
+    lengths: Mapping[str, np.ndarray]  # name -> (n,) int64; 0: the clip lacks the array
+    texts: tuple[str, ...] | None
+
+    def read(self, index: int, sampling: Sampling, rng: RngTree, epoch: int) -> OpenedClip:
+        """Open clip `index`; its words, which have no times, are those of the first segment."""
+        size = sampling.video.size
+        words = tuple(spread_words(self.texts[index], 0.0, 0.0)) if self.texts and sampling.reads_stream("text") else ()
+        streams: dict[str, torch.Tensor | SegmentWords] = {
+            "video": torch.zeros((sampling.segments, sampling.video.frames, size, size, 3), dtype=torch.uint8),
+            "audio": torch.zeros((sampling.segments, AUDIO_FRAME_RATE, sampling.audio.mels)),
+            "text": (words, *((),) * (sampling.segments - 1)),
+        }
+        present = {"video": False, "audio": False, "text": bool(words)}
+        for name, values in self.arrays.items():
+            count, stream = int(self.lengths[name][index]), f"{FEATURES}{name}"
+            present[stream] = count > 0 and sampling.reads_stream(stream)
+            blank = torch.zeros((1, values.shape[2]))
+            streams[stream] = torch.from_numpy(values[index, :count].copy()) if present[stream] else blank
+        return OpenedClip(streams, present)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Return stream -> share of the clips that have it."""
+        found = {f"{FEATURES}{name}": float((lengths > 0).mean()) for name, lengths in self.lengths.items()}
+        return found | ({"text": sum(map(bool, self.texts)) / len(self.clips)} if self.texts else {})
 
 
 def load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
@@ -44,6 +88,8 @@ def load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
     info = source.info
     fold = info.folds[0] if request.fold is None else request.fold
     folder = source.path or find_data_folder(info, request.folder)
+    if folder is not None and is_feature_file(folder):
+        return load_feature_splits(source, folder)
     if folder is not None:
         return _make_splits(info, source.index(folder, fold=fold), folder, request)
     if fold != info.folds[0]:
@@ -55,6 +101,30 @@ def load_splits(source: DatasetSource, request: SplitRequest) -> DatasetSplits:
         return _make_splits(info, index_tree(folder, info), folder, request, read_truth(folder))
     folder = ensure_sample(source.drawn, request.cache, request.report_progress, affect=True)
     return _make_splits(info, source.index(folder, fold=fold), folder, request, read_truth(folder))
+
+
+def load_feature_splits(source: DatasetSource, path: Path) -> DatasetSplits:
+    """Return the official splits of a feature file, the same for every seed; raises DataError for an empty split."""
+    found, listing = read_feature_file_once(path), source.index(path, fold=0)
+    clips: dict[str, tuple[Clip, ...]] = {
+        split: tuple(clip for clip in listing.listed if clip.split == split) for split in found.splits
+    }
+    sets = {
+        split: FeatureClips(clips[split], part.streams, part.lengths, part.texts)
+        for split, part in found.splits.items()
+    }
+    problems = _check_splits(source.info, {split: list(members) for split, members in clips.items()}, path, ())
+    facts = ["feature file", found.sha256, *source.info.task.list_facts(), source.info.language]
+    return DatasetSplits(
+        info=source.info,
+        train=sets["train"],
+        val=sets["val"],
+        test=sets["test"],
+        fingerprint=compute_fingerprint(clips, source.info),
+        content_hash=hashlib.sha256("\n".join(facts).encode()).hexdigest(),
+        issues=(*listing.issues, *problems),
+        streams=sets["train"].shares,
+    )
 
 
 def _make_splits(

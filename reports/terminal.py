@@ -26,6 +26,7 @@ from reports.tables.columns import (
     format_mean,
     format_quantity,
     get_test_score,
+    has_val_by_seed,
     is_percent,
 )
 from reports.tables.costs import compute_val_test_gap, get_scaled_note
@@ -131,7 +132,8 @@ def _make_scores_table(run_table: RunTable) -> FittedTable:
     if any(len(group.runs) > 1 for group in groups):
         several = any(len({run.record.spec.fold for run in group.runs}) > 1 for group in groups)
         over = "folds and seeds" if several else "seeds"
-        table.caption = f"mean ± standard deviation over {over} (the validation fold depends on the seed)"
+        depends = " (the validation fold depends on the seed)" if has_val_by_seed(run_table.runs) else ""
+        table.caption = f"mean ± standard deviation over {over}{depends}"
     return table
 
 

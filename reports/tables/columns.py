@@ -248,7 +248,7 @@ def list_averaging_notes(run_table: RunTable, dataset: str | None = None) -> tup
     notes = [f"{text[0].upper()}{text[1:]}." for text in describe_single_fold(runs)]
     if not _has_repetitions(run_table):
         return ("The spread over seeds is unknown.", *notes)
-    return (*notes, *(["Seeds also differ in their validation clips."] if _has_val_by_seed(runs) else []))
+    return (*notes, *(["Seeds also differ in their validation clips."] if has_val_by_seed(runs) else []))
 
 
 def list_averaging_legend(run_table: RunTable) -> tuple[LegendEntry, ...]:
@@ -285,7 +285,7 @@ def describe_single_fold(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _has_val_by_seed(runs: Sequence[Run]) -> bool:
+def has_val_by_seed(runs: Sequence[Run]) -> bool:
     """Return whether all runs are clean, and seeds of one fold have different validation clips."""
     splits: dict[tuple[str, int], set[str]] = {}
     for run in runs:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from bench.errors import ConfigError
 from bench.files import atomic_write
 from bench.types import DataIssue, DatasetSummary
+from datasets.feature_file import is_feature_file
 from datasets.index import DatasetSource
 from datasets.prepare import PrepareSpec
 from datasets.summary import locate_dataset, read_thumbnails, summarise_dataset
@@ -34,7 +36,9 @@ def check_dataset(dataset: str, data: Path | None, fold: int | None, task: str =
     print_table(console, render_issues(summary, None))
     if not _print_verdict(console, summary):
         return EXIT_MISTAKE
-    print_line(console, "fit to run; next: `python bench.py prepare` with the same options decodes every clip", "green")
+    has_media = source.path is None or not is_feature_file(source.path)
+    next_step = "; next: `python bench.py prepare` with the same options decodes every clip" if has_media else ""
+    print_line(console, f"fit to run{next_step}", "green")
     return EXIT_DONE
 
 
@@ -56,6 +60,8 @@ def prepare_dataset(
     specs = [_find_prepare_spec(name) for name in split_names(preset, "--preset")]
     check_destinations(results, None)
     selected = choose_fold(source.info, fold)
+    if source.path is not None and is_feature_file(source.path):
+        raise ConfigError(f"prepare: {source.path} is a feature file, which needs no preparation; run it directly")
     try:
         summary = _prepare_clips(console, source, data, selected, specs, transcribe, results)
         folder = results / "datasets" / source.info.name
