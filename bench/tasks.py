@@ -252,8 +252,8 @@ METRIC_MEANINGS = {
     ),
     "mae": (
         "MAE, Corr, CCC",
-        "Mean absolute error, in the unit of the target, lower is better; Pearson's correlation; concordance "
-        "correlation (Lin 1989). With several targets, the mean over them.",
+        "Mean absolute error, in the unit of the target, lower is better; Pearson's correlation, which constant "
+        "predictions lack; concordance correlation (Lin 1989). With several targets, the mean over them.",
     ),
     "acc7": (
         "Acc-7, Acc-5, Acc-2, F1 of scores from -3 to 3",

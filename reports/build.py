@@ -48,18 +48,26 @@ def compose_searches(searches: Sequence[SearchSummary], titles: dict[str, str]) 
     if not searches:
         return None
     tables = (costs.make_search_spaces_table(searches, titles, "search_spaces"),)
-    data = collect_search_curves(searches, titles)
-    caption = (
-        f"Best val {' or '.join(dict.fromkeys(search.metric.title for search in searches))} so far of each search, "
-        "against configurations tried and hours of all trials; dots are trials, crosses trials without a score."
-    )
-    figures = (
-        make_plot("searches", "Searches", caption, data, (*costs.make_searches_legend(searches), costs.SEARCH_LEGEND)),
-    )
+    figures = _make_search_figures(searches, titles)
     text = (
         "A search uses only train and val. Its best values are run again, and each of these runs scores test once.",
     )
-    return Section("searches", "Searches", text, tables, figures if data.searches else ())
+    return Section("searches", "Searches", text, tables, figures)
+
+
+def _make_search_figures(searches: Sequence[SearchSummary], titles: dict[str, str]) -> tuple[ReportFigure, ...]:
+    """Return a figure of the searches of each metric, of those that stored their trials."""
+    found: list[ReportFigure] = []
+    for metric in dict.fromkeys(search.metric for search in searches if search.trials):
+        part = [search for search in searches if search.metric == metric]
+        caption = (
+            f"Best val {metric.title} so far of each search, against configurations tried and hours of all trials; "
+            "dots are trials, crosses trials without a score."
+        )
+        legend = (*costs.make_searches_legend(part), costs.SEARCH_LEGEND)
+        name = f"searches{f'_{len(found) + 1}' if found else ''}"
+        found.append(make_plot(name, "Searches", caption, collect_search_curves(part, titles), legend))
+    return tuple(found)
 
 
 def compose_legend(sections: Iterable[Section]) -> tuple[LegendEntry, ...]:

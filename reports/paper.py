@@ -11,7 +11,9 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import count, product
 from pathlib import Path
+from string import ascii_uppercase
 from typing import NamedTuple
 
 from bench.errors import StoreError
@@ -86,8 +88,12 @@ def _list_macros(run_table: RunTable) -> Iterator[Macro]:
     )
     for dataset, title in zip(run_table.dataset_titles, titles, strict=True):
         groups = run_table.group_by_label(dataset)
-        for metric in run_table.tasks[dataset].shown:
-            short = make_macro_name(metric.title, spelt="-" in metric.title)  # Acc-7 and Acc-2 differ in the digit
+        metrics = run_table.tasks[dataset].shown
+        shorts = _make_distinct(
+            [make_macro_name(metric.title, spelt="-" in metric.title) for metric in metrics],  # Acc-7, Acc-2
+            [make_macro_name(metric.title, spelt=True) for metric in metrics],
+        )
+        for metric, short in zip(metrics, shorts, strict=True):
             for name, group, cell in zip(names, groups, make_metric_column(groups, metric), strict=True):
                 number = group.compute_mean(partial(get_test_score, metric))
                 if number is None:
@@ -103,12 +109,16 @@ def _list_macros(run_table: RunTable) -> Iterator[Macro]:
 
 
 def _make_distinct(names: Sequence[str], spelt: Sequence[str]) -> list[str]:
-    """Make names unique: take the spelt name for duplicates, and append a letter if that is a duplicate too."""
+    """Make names unique: take the spelt name for duplicates, and append letters if that is a duplicate too."""
     once = [other if names.count(name) > 1 else name for name, other in zip(names, spelt, strict=True)]
-    return [
-        f"{name}{chr(ord('A') + once[:place].count(name))}" if once.count(name) > 1 else name
-        for place, name in enumerate(once)
-    ]
+    used, found = set(once), list[str]()
+    for name in once:
+        if once.count(name) > 1:
+            endings = (ending for size in count(1) for ending in product(ascii_uppercase, repeat=size))
+            name = next(longer for ending in endings if (longer := name + "".join(ending)) not in used)
+            used.add(name)
+        found.append(name)
+    return found
 
 
 def make_macro_name(name: str, first: bool = True, spelt: bool = False) -> str:

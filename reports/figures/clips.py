@@ -211,9 +211,16 @@ def compute_emotion_distribution(curve: np.ndarray) -> np.ndarray:
 
 
 def find_curves(explained: RunExplanations) -> dict[str, ClipExplanation]:
-    """Return clip key -> explanation with curves, from the first stage that has any, for the clips to show."""
+    """Return clip key -> explanation with curves, from the first stage that has any, for the clips to show.
+
+    Clips without a class have no emotion curves.
+    """
     for found in explained.stages.values():
-        curves = {key: found[key] for key in explained.shown if key in found and found[key].curve is not None}
+        curves = {
+            key: found[key]
+            for key in explained.shown
+            if key in found and found[key].curve is not None and isinstance(explained.labels[key], int)
+        }
         if curves:
             return curves
     return {}
@@ -313,7 +320,8 @@ CLIP_FIGURES = {
     ),
     "features.png": ClipFigure(
         "Features",
-        "t-SNE of the clip features of the finished model, for every validation clip, by class (Fig. 6c of the paper).",
+        "t-SNE of the clip features of the finished model, for every validation clip, by class or first target (Fig. "
+        "6c of the paper).",
         draw_features,
     ),
 }
