@@ -18,7 +18,7 @@ from reports.tables import costs, differences, published, scores
 from reports.tables.published import load_published_paper
 from reports.types import LegendEntry, ReportFigure, Section, Table
 
-DATASETS_PER_TABLE = 2  # data sets in a table of scores: more are too wide for a page
+DATASETS_PER_TABLE, SCORES_PER_TABLE = 2, 10  # in a table of scores: more are too wide for a page
 WITHOUT_PARTS = ("scores", "optimism")  # kinds of a study whose rows are whole methods
 CLEAN_RUNS_TITLE = "the clean runs of the same arm"
 
@@ -93,15 +93,27 @@ def _make_components_tables(study: StudyResults) -> list[Table]:
 def _make_score_tables(study: StudyResults) -> list[Table]:
     """Return the tables of all scores, each followed by published numbers, and that of means over data sets."""
     run_table, found = study.run_table, list[Table]()
-    names = list(run_table.dataset_titles)
-    for start in range(0, len(names), DATASETS_PER_TABLE):
-        part = run_table.with_datasets(names[start : start + DATASETS_PER_TABLE])
-        name = f"{study.name}_scores{f'_{start // DATASETS_PER_TABLE + 1}' if start else ''}"
+    for place, names in enumerate(_split_datasets(run_table)):
+        part = run_table.with_datasets(names)
+        name = f"{study.name}_scores{f'_{place + 1}' if place else ''}"
         table = scores.make_scores_table(part, name, f"{study.name.capitalize()}: all scores")
         found += [table, *(_make_published_tables(study, part, table) if study.table_kind == "scores" else [])]
     title = f"{study.name.capitalize()}: mean over all data sets"
     overall = scores.make_overall_table(run_table, f"{study.name}_overall", title)
     return [*found, *([overall] if overall is not None else [])]
+
+
+def _split_datasets(run_table: RunTable) -> list[list[str]]:
+    """Return the data sets of each table of scores, in order: as many as fit on a page."""
+    parts: list[list[str]] = []
+    for dataset in run_table.dataset_titles:
+        together = [*parts[-1], dataset] if parts else [dataset]
+        width = sum(len(run_table.tasks[name].shown) for name in together)
+        if parts and len(together) <= DATASETS_PER_TABLE and width <= SCORES_PER_TABLE:
+            parts[-1] = together
+        else:
+            parts.append([dataset])
+    return parts
 
 
 def _make_published_tables(study: StudyResults, run_table: RunTable, ours: Table) -> list[Table]:

@@ -12,6 +12,7 @@ from bench.artifacts import PREDICTIONS_FILE
 from bench.mlflow import MlflowStore
 from bench.record import RunFolder
 from datasets.registry import DATASETS
+from reports.build import compose_study
 from reports.comparisons import compare_with_reference
 from reports.figures.classes import ConfidenceBin, ReliabilityCurve, ReliabilityPanel, ReliabilityPlot, draw_reliability
 from reports.figures.intervals import draw_differences
@@ -55,6 +56,13 @@ def folders(tmp_path_factory):
 
 def built(results, name="comparison"):
     return build_report(results, name, STUDIES[name], ReportQuery(), MlflowStore(results), "http://127.0.0.1:5000")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium() as found:
+        found.view(1200, 900)
+        yield found
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +207,30 @@ def test_methods_are_ranked_by_the_better_side_of_each_metric():
     assert "MAE or CCC or Acc E" in picture.caption
 
 
+def test_a_table_of_scores_holds_the_data_sets_that_fit_on_a_page():
+    def tables(*cards):
+        runs = [by_hand(None, arm, card=card, files=False) for card in cards for arm in ("mbt", "mart")]
+        study = StudyResults("comparison", "?", "scores", "mart", (), frame_of(*runs))
+        grids = [grid for grid in compose_study(study, PredictionCache()).tables if "_scores" in grid.name]
+        return [list(dict.fromkeys(column.id.partition("/")[0] for column in grid.columns[1:])) for grid in grids]
+
+    iemocap = DATASETS["iemocap"].info
+    assert tables(EKMAN, iemocap, AFFECT) == [["ekman6", "iemocap"], ["affect"]]
+    assert tables(EKMAN, AFFECT, MOOD, iemocap) == [["ekman6", "affect"], ["mood"], ["iemocap"]]
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_no_table_of_scores_scrolls_sideways(browser, reports, tmp_path):
+    for kind, report in reports.items():
+        path = tmp_path / f"{kind}.html"
+        pictures = dict.fromkeys((picture.name for picture in list_figures(report)), RenderedFigure("image/png", b""))
+        path.write_text(render_page(report, pictures))
+        browser.open(path)
+        wide = "[...document.querySelectorAll('.grid')].filter(g => g.scrollWidth > g.clientWidth).map(g => g.id)"
+        assert browser.evaluate(wide) == []
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_latex() is None, reason="no LaTeX on this machine")
 @pytest.mark.parametrize("kind", ["numbers", "both"])
@@ -207,13 +239,6 @@ def test_the_document_compiles(kind, folders, tmp_path):
     write(report, tmp_path)
     compile_paper(tmp_path, find_latex())
     assert (tmp_path / "paper.pdf").stat().st_size > 10_000
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with chromium() as found:
-        found.view(1200, 900)
-        yield found
 
 
 @pytest.mark.slow
