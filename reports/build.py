@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from bench.errors import StoreError
 from bench.explanations import ClipFigure, read_explanations
 from reports.comparisons import Comparison, compare_family, compare_with_reference
-from reports.figures.clips import all_pictures
+from reports.figures.clips import PLAIN_TEXT, all_pictures
 from reports.figures.study import collect_search_curves, make_figures, make_plot, make_rank_figure
 from reports.runs import PredictionCache, Run, RunTable, SearchSummary, StudyResults, slugify
 from reports.tables import costs, differences, published, scores
@@ -223,6 +224,7 @@ def _make_clip_figure(name: str, figure: ClipFigure, run: Run) -> ReportFigure:
     return ReportFigure(f"clips_{name.removesuffix('.png')}", figure.title, caption, draw, ())
 
 
+@matplotlib.rc_context(PLAIN_TEXT)
 def _draw_clip_figure(name: str, figure: ClipFigure, run: Run) -> Figure:
     """Draw a figure of a run from its stored explanations. Raises StoreError: they hold nothing that can be drawn."""
     explanations = read_explanations(run.folder)
