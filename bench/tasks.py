@@ -19,6 +19,7 @@ TargetValue = int | tuple[float, ...]
 
 SENTIMENT_RANGE = (-3.0, 3.0)  # of CMU-MOSI and CMU-MOSEI: seven levels
 NARROW_RANGE = (-1.0, 1.0)  # of CH-SIMS
+MAX_TARGETS = 1000  # in the file of a run
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,10 @@ class Regression:
         """Raise ValueError if the values do not fit together."""
         if not self.targets or len({target.name for target in self.targets}) != len(self.targets):
             raise ValueError("targets are missing or have equal names")
-        if not all(math.isfinite(t.low) and math.isfinite(t.high) and t.low < t.high for t in self.targets):
-            raise ValueError("the lowest value of a target is not below its highest")
+        if len(self.targets) > MAX_TARGETS:
+            raise ValueError(f"more than {MAX_TARGETS} targets")
+        if not all(t.low < t.high and math.isfinite(t.high - t.low) for t in self.targets):
+            raise ValueError("the lowest value of a target is not below its highest, or they are too large")
 
     @property
     def outputs(self) -> int:

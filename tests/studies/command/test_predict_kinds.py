@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -17,6 +18,8 @@ from bench.types import DatasetInfo
 from reports.figures.clips import format_in_range, save_clip_curves
 from studies.cli import predict as command
 from studies.cli.predict import TrainedModel, VideoPrediction
+from tests.datasets.trees import write_mp3
+from tests.studies.command_line import bench
 
 LONG = "a very long name of a target that nobody would write but a test does, really"
 AFFECT = Regression((TargetRange("valence", -1, 1), TargetRange("arousal", -1, 1)), select="ccc")
@@ -138,6 +141,24 @@ def test_a_figure_of_any_names_and_numbers_is_drawn(task, one, title, tmp_path):
     assert page.title.startswith(title) and "BUILT-IN SAMPLE" in page.title
     save_clip_curves(tmp_path / "clip.png", page)
     assert min(Image.open(tmp_path / "clip.png").size) > 200
+
+
+@pytest.mark.slow
+def test_a_run_that_learned_numbers_predicts_those_that_it_stored(tmp_path):
+    rows = [f"c{place}.mp3,{place % 4 - 1.5},{place / 8}" for place in range(10)]
+    for place in range(10):
+        write_mp3(tmp_path / f"c{place}.mp3", 0.3 + 0.1 * place)  # equal clips would be one
+    (tmp_path / "clips.csv").write_text("\n".join(["audio,target/mood,target/[b]x", *rows]) + "\n")
+    results = tmp_path / "results"
+    assert bench("--method", "probe", "--dataset", tmp_path / "clips.csv", "--results", results).code == 0
+    (table,) = (pandas.read_parquet(path) for path in results.glob("runs/*/predictions.parquet"))
+    stored = table.query("split == 'test'").iloc[0]
+    out = tmp_path / "out.json"
+    done = bench("predict", tmp_path / f"{stored['clip']}.mp3", "--results", results, "--json", out)
+    assert done.code == 0 and done.err == "" and "[b]x" in done.out and "val MAE" in done.out
+    (row,) = json.loads(out.read_text())
+    assert row["scores"] == pytest.approx({name: stored[f"score/{name}"] for name in ("mood", "[b]x")}, abs=1e-4)
+    assert (results / "predictions" / f"{stored['clip']}.png").exists()
 
 
 def test_the_heading_names_the_metric_of_the_run():
