@@ -19,6 +19,7 @@ TargetValue = int | tuple[float, ...]
 
 SENTIMENT_RANGE = (-3.0, 3.0)  # of CMU-MOSI and CMU-MOSEI: seven levels
 NARROW_RANGE = (-1.0, 1.0)  # of CH-SIMS
+MAX_TARGETS = 1000  # in the file of a run
 
 
 @dataclass(frozen=True)
@@ -161,8 +162,10 @@ class Regression:
         """Raise ValueError if the values do not fit together."""
         if not self.targets or len({target.name for target in self.targets}) != len(self.targets):
             raise ValueError("targets are missing or have equal names")
-        if not all(math.isfinite(t.low) and math.isfinite(t.high) and t.low < t.high for t in self.targets):
-            raise ValueError("the lowest value of a target is not below its highest")
+        if len(self.targets) > MAX_TARGETS:
+            raise ValueError(f"more than {MAX_TARGETS} targets")
+        if not all(t.low < t.high and math.isfinite(t.high - t.low) for t in self.targets):
+            raise ValueError("the lowest value of a target is not below its highest, or they are too large")
 
     @property
     def outputs(self) -> int:
@@ -252,8 +255,8 @@ METRIC_MEANINGS = {
     ),
     "mae": (
         "MAE, Corr, CCC",
-        "Mean absolute error, in the unit of the target, lower is better; Pearson's correlation; concordance "
-        "correlation (Lin 1989). With several targets, the mean over them.",
+        "Mean absolute error, in the unit of the target, lower is better; Pearson's correlation, which constant "
+        "predictions lack; concordance correlation (Lin 1989). With several targets, the mean over them.",
     ),
     "acc7": (
         "Acc-7, Acc-5, Acc-2, F1 of scores from -3 to 3",

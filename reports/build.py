@@ -6,19 +6,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 
+import matplotlib
 from matplotlib.figure import Figure
 
 from bench.errors import StoreError
 from bench.explanations import ClipFigure, read_explanations
 from reports.comparisons import Comparison, compare_family, compare_with_reference
-from reports.figures.clips import all_pictures
+from reports.figures.clips import PLAIN_TEXT, all_pictures
 from reports.figures.study import collect_search_curves, make_figures, make_plot, make_rank_figure
 from reports.runs import PredictionCache, Run, RunTable, SearchSummary, StudyResults, slugify
 from reports.tables import costs, differences, published, scores
 from reports.tables.published import load_published_paper
 from reports.types import LegendEntry, ReportFigure, Section, Table
 
-DATASETS_PER_TABLE = 2  # data sets in a table of scores: more are too wide for a page
+DATASETS_PER_TABLE, SCORES_PER_TABLE = 2, 10  # in a table of scores: more are too wide for a page
 WITHOUT_PARTS = ("scores", "optimism")  # kinds of a study whose rows are whole methods
 CLEAN_RUNS_TITLE = "the clean runs of the same arm"
 
@@ -48,18 +49,26 @@ def compose_searches(searches: Sequence[SearchSummary], titles: dict[str, str]) 
     if not searches:
         return None
     tables = (costs.make_search_spaces_table(searches, titles, "search_spaces"),)
-    data = collect_search_curves(searches, titles)
-    caption = (
-        f"Best val {' or '.join(dict.fromkeys(search.metric.title for search in searches))} so far of each search, "
-        "against configurations tried and hours of all trials; dots are trials, crosses trials without a score."
-    )
-    figures = (
-        make_plot("searches", "Searches", caption, data, (*costs.make_searches_legend(searches), costs.SEARCH_LEGEND)),
-    )
+    figures = _make_search_figures(searches, titles)
     text = (
         "A search uses only train and val. Its best values are run again, and each of these runs scores test once.",
     )
-    return Section("searches", "Searches", text, tables, figures if data.searches else ())
+    return Section("searches", "Searches", text, tables, figures)
+
+
+def _make_search_figures(searches: Sequence[SearchSummary], titles: dict[str, str]) -> tuple[ReportFigure, ...]:
+    """Return a figure of the searches of each metric, of those that stored their trials."""
+    found: list[ReportFigure] = []
+    for metric in dict.fromkeys(search.metric for search in searches if search.trials):
+        part = [search for search in searches if search.metric == metric]
+        caption = (
+            f"Best val {metric.title} so far of each search, against configurations tried and hours of all trials; "
+            "dots are trials, crosses trials without a score."
+        )
+        legend = (*costs.make_searches_legend(part), costs.SEARCH_LEGEND)
+        name = f"searches{f'_{len(found) + 1}' if found else ''}"
+        found.append(make_plot(name, "Searches", caption, collect_search_curves(part, titles), legend))
+    return tuple(found)
 
 
 def compose_legend(sections: Iterable[Section]) -> tuple[LegendEntry, ...]:
@@ -85,15 +94,27 @@ def _make_components_tables(study: StudyResults) -> list[Table]:
 def _make_score_tables(study: StudyResults) -> list[Table]:
     """Return the tables of all scores, each followed by published numbers, and that of means over data sets."""
     run_table, found = study.run_table, list[Table]()
-    names = list(run_table.dataset_titles)
-    for start in range(0, len(names), DATASETS_PER_TABLE):
-        part = run_table.with_datasets(names[start : start + DATASETS_PER_TABLE])
-        name = f"{study.name}_scores{f'_{start // DATASETS_PER_TABLE + 1}' if start else ''}"
+    for place, names in enumerate(_split_datasets(run_table)):
+        part = run_table.with_datasets(names)
+        name = f"{study.name}_scores{f'_{place + 1}' if place else ''}"
         table = scores.make_scores_table(part, name, f"{study.name.capitalize()}: all scores")
         found += [table, *(_make_published_tables(study, part, table) if study.table_kind == "scores" else [])]
     title = f"{study.name.capitalize()}: mean over all data sets"
     overall = scores.make_overall_table(run_table, f"{study.name}_overall", title)
     return [*found, *([overall] if overall is not None else [])]
+
+
+def _split_datasets(run_table: RunTable) -> list[list[str]]:
+    """Return the data sets of each table of scores, in order: as many as fit on a page."""
+    parts: list[list[str]] = []
+    for dataset in run_table.dataset_titles:
+        together = [*parts[-1], dataset] if parts else [dataset]
+        width = sum(len(run_table.tasks[name].shown) for name in together)
+        if parts and len(together) <= DATASETS_PER_TABLE and width <= SCORES_PER_TABLE:
+            parts[-1] = together
+        else:
+            parts.append([dataset])
+    return parts
 
 
 def _make_published_tables(study: StudyResults, run_table: RunTable, ours: Table) -> list[Table]:
@@ -203,6 +224,7 @@ def _make_clip_figure(name: str, figure: ClipFigure, run: Run) -> ReportFigure:
     return ReportFigure(f"clips_{name.removesuffix('.png')}", figure.title, caption, draw, ())
 
 
+@matplotlib.rc_context(PLAIN_TEXT)
 def _draw_clip_figure(name: str, figure: ClipFigure, run: Run) -> Figure:
     """Draw a figure of a run from its stored explanations. Raises StoreError: they hold nothing that can be drawn."""
     explanations = read_explanations(run.folder)

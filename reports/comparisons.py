@@ -92,12 +92,13 @@ def compare_family(
 def _compare_on_dataset(
     run_table: RunTable, label: str, reference: str, dataset: str, predictions: PredictionCache | None
 ) -> Comparison | None:
-    both = pair_runs(run_table, label, reference, dataset)
     gains: dict[tuple[int, int], float] = {}
-    for run, other in both:
+    both: list[tuple[Run, Run]] = []
+    for run, other in pair_runs(run_table, label, reference, dataset):
         ours, theirs = run.get_score(run.metric), other.get_score(run.metric)
-        if ours is not None and theirs is not None:
+        if ours is not None and theirs is not None:  # the correlation of a constant prediction is not defined
             gains[run.record.spec.fold, run.record.spec.seed] = ours - theirs
+            both.append((run, other))
     if not gains:
         return None
     differences, runs = mean_over_folds(gains), [run for pair in both for run in pair]

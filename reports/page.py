@@ -11,6 +11,7 @@ import json
 from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -23,6 +24,7 @@ from bench.artifacts import CURVES_FILE, PREDICTIONS_FILE, read_curves, read_pre
 from bench.errors import StoreError
 from bench.files import sha256
 from bench.record import RECORD_FILE, Failure
+from bench.tasks import Metric
 from reports.formats import make_printable, split_marks
 from reports.formats.templates import ASSET_FOLDER, make_html_environment, read_style
 from reports.runs import Run
@@ -38,8 +40,19 @@ TRACEBACK_HEAD, TRACEBACK_TAIL, MAX_LINE_CHARS = 6, 14, 400  # lines of a traceb
 COLUMNS = ("curves", "epochs", "values", "clips", "predicted", "sure")
 """Fields stored by column, not by run: numbers of one kind next to each other compress to two thirds of the size."""
 
-ClipLists = dict[tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]], int]
-"""Classes, clip keys and true classes -> index of this list in the page's data."""
+LIST_FIELDS = ("classes", "targets", "keys", "labels")
+ClipLists = dict[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[Any, ...]], int]
+"""Classes, targets, clip keys and true classes or numbers -> index of this list in the page's data."""
+
+OTHER_METRICS = (
+    Metric("f1_e_macro", "macro F1 E"),
+    Metric("bal_e", "balanced Acc E"),
+    Metric("acc_s2", "Acc S, no neutral"),
+    Metric("f1_s2", "F1 S, no neutral"),
+    Metric("loss", "loss", "min", 1.0),
+    Metric("n", "clips", scale=1.0),
+)
+"""Scores of a run that its page names and that no table shows."""
 
 
 def render_page(report: Report, shown: Mapping[str, RenderedFigure]) -> str:
@@ -103,12 +116,31 @@ def make_page_data(report: Report) -> str:
         runs.append({"id": identity, **_describe_run(run, report.tracking_url)})
         columns.append([*_list_curves(run, points), *_list_predictions(run, lists)])
     data = {
-        "lists": [_make_all_printable(dict(zip(("classes", "keys", "labels"), clips, strict=True))) for clips in lists],
+        "metrics": _make_all_printable(_list_metrics(report.runs)),
+        "lists": [_make_all_printable(dict(zip(LIST_FIELDS, clips, strict=True))) for clips in lists],
         "runs": _make_all_printable(runs),
         "columns": dict(zip(COLUMNS, zip(*columns, strict=True), strict=False)),
     }
     text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+
+
+def _list_metrics(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return name, title, unit and direction of every score of the runs, those of tables first.
+
+    A score of a class or a target, such as "recall/joy" or "mae/valence", has the unit of its metric.
+    """
+    shown = {metric.name: metric for run in runs for metric in run.info.task.shown}
+    known = shown | {metric.name: metric for metric in OTHER_METRICS}
+    stored = dict.fromkeys(name.partition("/")[2] for run in runs for name in run.record.scores)
+    found = []
+    for name in dict.fromkeys([*known, *stored]):
+        base, _, part = name.partition("/")
+        metric = known.get(base, Metric(base, base))
+        metric = known.get(name, replace(metric, title=f"{metric.title} {part}"))
+        unit = {"percent": metric.unit == "percent", "lower": metric.better == "min"}
+        found.append({"name": name, "title": metric.title, **unit})
+    return found
 
 
 def _describe_run(run: Run, tracking_url: str) -> dict[str, Any]:
@@ -130,6 +162,7 @@ def _describe_run(run: Run, tracking_url: str) -> dict[str, Any]:
         "tags": [tag for tag, applies in tags.items() if applies],
         "facts": _list_facts(run),
         "chosen": record.chosen,
+        "shown": [metric.name for metric in run.info.task.shown],
         "link": _make_link(run, tracking_url),
         "config": dict(sorted(spec.config.items())),
         "prints": {**prints, **spec.weights},
@@ -221,9 +254,12 @@ def _pick_epochs(name: str, curve: Mapping[int, float], points: int, chosen: int
     return sorted({epochs[place] for place in even} | best)
 
 
-def _list_predictions(run: Run, lists: ClipLists) -> tuple[int | str, list[int], list[int]]:
+def _list_predictions(run: Run, lists: ClipLists) -> tuple[int | str, list[Any], list[int]]:
     """Return the index of the list of test clips, or a message if there are no predictions; the predicted classes;
-    their probabilities in thousandths."""
+    their probabilities in thousandths.
+
+    A regression has the predicted numbers of each clip, and no probabilities.
+    """
     if not (run.folder / PREDICTIONS_FILE).is_file():
         return _explain_absence(run, PREDICTIONS_FILE), [], []
     try:
@@ -232,7 +268,11 @@ def _list_predictions(run: Run, lists: ClipLists) -> tuple[int | str, list[int],
         return f"{PREDICTIONS_FILE} cannot be read", [], []
     if found is None:
         return f"{PREDICTIONS_FILE} has no test clips", [], []
-    place = lists.setdefault((run.info.classes, found.keys, tuple(found.targets.tolist())), len(lists))
+    if not run.info.classes:
+        truth = tuple(map(tuple, _round_numbers(found.targets)))
+        place = lists.setdefault(((), run.info.task.output_names, found.keys, truth), len(lists))
+        return place, _round_numbers(found.scores), []
+    place = lists.setdefault((run.info.classes, (), found.keys, tuple(found.targets.tolist())), len(lists))
     sure = softmax(found.scores.astype(np.float64), axis=1)[np.arange(len(found.keys)), found.predicted]
     return place, found.predicted.tolist(), (1000 * sure).round().astype(int).tolist()
 
@@ -243,6 +283,11 @@ def _explain_absence(run: Run, file: str) -> str:
 
 def _round_digits(value: float | None, digits: int) -> float | None:
     return None if value is None or not isfinite(value) else float(f"{value:.{digits}g}")
+
+
+def _round_numbers(values: np.ndarray) -> list[list[float | None]]:
+    """Return (n, R) numbers with six significant digits."""
+    return [[_round_digits(float(value), 6) for value in row] for row in values]
 
 
 def _make_all_printable(value: Any) -> Any:

@@ -9,13 +9,16 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import count, product
 from pathlib import Path
+from string import ascii_uppercase
 from typing import NamedTuple
 
 from bench.errors import StoreError
 from bench.files import atomic_write
+from bench.tasks import Metric
 from reports.formats.latex import make_latex_environment
 from reports.runs import HASH_LENGTH, Run, RunTable, SearchSummary, StudyResults, find_dataset_titles
 from reports.tables.columns import describe_single_fold, format_quantity, get_test_score, make_metric_column
@@ -23,6 +26,8 @@ from reports.tables.costs import SECONDS_PER_HOUR
 from reports.types import Report
 
 DIGIT_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+MACRO_ENDINGS = ("Std", "N")  # of the macros of a standard deviation and of a number of runs
+APPENDED_LETTERS = ascii_uppercase.replace(MACRO_ENDINGS[1], "")
 EPOCH_SENTENCES = {
     "clean": "Epochs were selected on a validation fold; each run was evaluated on the test list once, after training.",
     "refit": "Runs marked as refit also trained on the validation fold, for the number of epochs selected before.",
@@ -86,8 +91,8 @@ def _list_macros(run_table: RunTable) -> Iterator[Macro]:
     )
     for dataset, title in zip(run_table.dataset_titles, titles, strict=True):
         groups = run_table.group_by_label(dataset)
-        for metric in run_table.tasks[dataset].shown:
-            short = make_macro_name(metric.title, spelt="-" in metric.title)  # Acc-7 and Acc-2 differ in the digit
+        metrics = run_table.tasks[dataset].shown
+        for metric, short in zip(metrics, _make_metric_names(metrics), strict=True):
             for name, group, cell in zip(names, groups, make_metric_column(groups, metric), strict=True):
                 number = group.compute_mean(partial(get_test_score, metric))
                 if number is None:
@@ -98,17 +103,32 @@ def _list_macros(run_table: RunTable) -> Iterator[Macro]:
                 macro = Macro(f"{name}{title}{short}", mean, runs)
                 yield macro
                 if spread:
-                    yield macro._replace(name=f"{macro.name}Std", text=spread)
-                yield macro._replace(name=f"{macro.name}N", text=str(len(number.values)))
+                    yield macro._replace(name=f"{macro.name}{MACRO_ENDINGS[0]}", text=spread)
+                yield macro._replace(name=f"{macro.name}{MACRO_ENDINGS[1]}", text=str(len(number.values)))
 
 
-def _make_distinct(names: Sequence[str], spelt: Sequence[str]) -> list[str]:
-    """Make names unique: take the spelt name for duplicates, and append a letter if that is a duplicate too."""
+def _make_metric_names(metrics: Sequence[Metric]) -> list[str]:
+    """Return a name for each metric; those of single targets do not take the names of the others."""
+    shared = [metric for metric in metrics if "/" not in metric.name]
+    whole = {metric.name: make_macro_name(metric.title, spelt="-" in metric.title) for metric in shared}
+    taken = {f"{name}{ending}" for name in whole.values() for ending in ("", *MACRO_ENDINGS)}
+    each = [metric for metric in metrics if metric.name not in whole]
+    plain, spelt = ([make_macro_name(metric.title, spelt=digits) for metric in each] for digits in (False, True))
+    names = whole | dict(zip((metric.name for metric in each), _make_distinct(plain, spelt, taken), strict=True))
+    return [names[metric.name] for metric in metrics]
+
+
+def _make_distinct(names: Sequence[str], spelt: Sequence[str], taken: Collection[str] = ()) -> list[str]:
+    """Make names unique: take the spelt name for duplicates, and append letters if that is a duplicate, or `taken`."""
     once = [other if names.count(name) > 1 else name for name, other in zip(names, spelt, strict=True)]
-    return [
-        f"{name}{chr(ord('A') + once[:place].count(name))}" if once.count(name) > 1 else name
-        for place, name in enumerate(once)
-    ]
+    used, found = {*once, *taken}, list[str]()
+    for name in once:
+        if once.count(name) > 1 or name in taken:
+            endings = (ending for size in count(1) for ending in product(APPENDED_LETTERS, repeat=size))
+            name = next(longer for ending in endings if (longer := name + "".join(ending)) not in used)
+            used.add(name)
+        found.append(name)
+    return found
 
 
 def make_macro_name(name: str, first: bool = True, spelt: bool = False) -> str:

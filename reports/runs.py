@@ -387,7 +387,7 @@ class PairedPredictions:
     predicted: np.ndarray  # (R, n) classes, or (R, n, K) numbers
     targets: np.ndarray  # (n,) or (n, K)
     groups: tuple[str, ...]  # n; a clip has the same group in all folds
-    has_equal_folds: bool  # folds have equally many clips, so that the means over clips and runs are equal
+    has_run_mean: bool  # the score over all clips is the mean over runs: it is a mean over clips, and folds are equal
 
     @property
     def correct(self) -> np.ndarray:
@@ -457,7 +457,8 @@ class PredictionCache:
             [np.concatenate([one.scores if numbers else one.predicted for one in row]) for row in rows]
         )
         targets = np.concatenate([one.targets for one in rows[0]])
-        even = len({len(one.keys) for one in rows[0]}) == 1
+        is_mean = len(rows[0]) == 1 or not isinstance(task, Regression) or task.select == "mae"
+        even = is_mean and len({len(one.keys) for one in rows[0]}) == 1
         groups = tuple(name for one in rows[0] for name in one.groups or one.keys)
         return PairedPredictions(task, predicted, targets, groups, even)
 

@@ -198,22 +198,30 @@ def sum_moments(predicted: np.ndarray, targets: np.ndarray, concordance: bool) -
 
     `predicted` is (R, n, K), `targets` (n, K). A draw of clips with equal targets, or equal predictions, has 0.
     """
-    x, y = np.broadcast_to(targets, predicted.shape), predicted
+    middle = targets.mean(0)  # moments of numbers far from 0 would cancel
+    x, y = np.broadcast_to(targets - middle, predicted.shape), predicted.astype(np.float64) - middle
+    if not concordance:
+        y = y - y.mean(1, keepdims=True)
     moments = np.stack([np.ones_like(y), x, y, x * x, y * y, x * y], -1)  # (R, n, K, 6)
 
     def correlate(sums: np.ndarray) -> np.ndarray:
         shaped = sums.reshape(*sums.shape[:-1], -1, 6)
         count, sum_x, sum_y, xx, yy, xy = np.moveaxis(shaped, -1, 0)
-        mean_x, mean_y = sum_x / count, sum_y / count
-        var_x, var_y = xx / count - mean_x**2, yy / count - mean_y**2
-        covariance = xy / count - mean_x * mean_y
+        mean_x, mean_y, xx, yy = sum_x / count, sum_y / count, xx / count, yy / count
+        var_x, var_y = _drop_rounding(xx - mean_x**2, xx), _drop_rounding(yy - mean_y**2, yy)
+        covariance = np.where((var_x > 0) & (var_y > 0), xy / count - mean_x * mean_y, 0.0)
         if concordance:
             above, below = 2 * covariance, var_x + var_y + (mean_x - mean_y) ** 2
         else:
-            above, below = covariance, np.sqrt(np.maximum(var_x, 0) * np.maximum(var_y, 0))
-        return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 1e-12).mean(-1))
+            above, below = covariance, np.sqrt(var_x * var_y)
+        return np.asarray(np.divide(above, below, out=np.zeros_like(above), where=below > 0).mean(-1))
 
     return ClipSums(moments.reshape(*moments.shape[:2], -1), correlate)
+
+
+def _drop_rounding(variance: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """Return variances, with 0 for those that are rounding errors of the mean `square` that they were computed from."""
+    return np.asarray(np.where(variance > 1e-12 * square, variance, 0.0))
 
 
 def mcnemar_test(right_a: ArrayLike, right_b: ArrayLike) -> float:

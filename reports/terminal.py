@@ -232,9 +232,9 @@ def make_optimism_table(runs: Sequence[Run]) -> FittedTable | None:
 
     Runs are paired by seed; the interval of the mean difference is a 95 % t-interval.
     """
-    gain = "gain from" if all(run.metric.better == "max" for run in runs) else "change by"
-    title = f"{gain} selecting the epoch on the test list: {_describe_metrics(runs, difference=True)}"
-    table = _make_table(title, ("data set", "method"), ("gain and 95 % interval", "pairs"), "bold")
+    gain, verb = ("gain", "gain from") if all(run.metric.better == "max" for run in runs) else ("change", "change by")
+    title = f"{verb} selecting the epoch on the test list: {_describe_metrics(runs, difference=True)}"
+    table = _make_table(title, ("data set", "method"), (f"{gain} and 95 % interval", "pairs"), "bold")
     for run_table in group_by_dataset(runs):
         protocols: dict[str, dict[str, str]] = {}
         for run in run_table.runs:

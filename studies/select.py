@@ -329,7 +329,9 @@ def _make_runs(
     kinds = Counter((run.record.spec.dataset, _get_kind(run.info)) for run in made)
     most = {dataset: kind for (dataset, kind), _ in reversed(kinds.most_common())}
     runs = [run for run in made if _get_kind(run.info) == most[run.record.spec.dataset]]
-    left_out += [(run.record.key, "other classes than most runs on the data set") for run in made if run not in runs]
+    left_out += [
+        (run.record.key, "other classes or targets than most runs on the data set") for run in made if run not in runs
+    ]
     return _sort_runs(runs, arms), left_out
 
 

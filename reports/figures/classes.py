@@ -363,7 +363,8 @@ def _draw_reliability_panel(axes: Axes, panel: ReliabilityPanel, labels: Sequenc
         axes.plot(x, y, zorder=2, gid=curve.label, **look)
         dots: dict[str, Any] = {"marker": marker, "color": look["color"], "linewidths": 0, "clip_on": False}
         axes.scatter(x, y, areas, zorder=3, gid=curve.label, **dots)
-    margin = AXIS_MARGIN / 100 * (high - low)
-    ends, ticks = (low - margin, high + margin), [low + (high - low) * part / 4 for part in range(5)]
+    margin, shown = AXIS_MARGIN / 100 * (high - low), [found.accuracy for curve in panel.curves for found in curve.bins]
+    ends = (min(low, *shown) - margin, max(high, *shown) + margin)  # a number may be predicted beyond its range
+    ticks = [low + (high - low) * part / 4 for part in range(5)]
     axes.set(xlim=ends, ylim=ends, xticks=ticks, yticks=ticks)
     axes.grid(color=style.LIGHT_GREY, linewidth=0.5)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import floor, log10
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -27,7 +29,7 @@ from bench.metrics import Predictions
 from bench.tasks import get_class_index
 from bench.types import DatasetInfo
 from reports.figures.classes import save_test_figure
-from reports.figures.style import make_limits
+from reports.figures.style import make_limits, wrap_text
 
 # Okabe and Ito, 2008
 CLASS_COLOURS = ("#D55E00", "#009E73", "#56B4E9", "#E69F00", "#0072B2", "#CC79A7", "#000000", "#888888")
@@ -35,6 +37,9 @@ CLASS_DASHES = ("-", "--", ":")  # for more classes than colours
 MAX_THUMBNAILS = 16  # in a row
 
 TARGET_TITLE, RECOVERED_TITLE = "target, of all tokens", "recovered from the visible tokens"
+
+NAME_CHARS, TITLE_CHARS = 24, 100  # per line of a clip's figure
+PLAIN_TEXT: dict[Any, Any] = {"text.parse_math": False}  # a name with two dollars is no formula
 
 MIN_DISTINCT_CLIPS = 5  # for a feature map
 CLASS_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")  # in addition to the colour of a class
@@ -85,6 +90,12 @@ def draw_emotion_curves(
         axes.spines[side].set_visible(False)
 
 
+def format_in_range(value: float, low: float, high: float) -> str:
+    """Format a predicted number with three digits of its range: "-2.50" for -3 to 3, "41" for 0 to 100."""
+    return f"{value:z.{max(0, 2 - floor(log10(high - low)))}f}"
+
+
+@matplotlib.rc_context(PLAIN_TEXT)
 def save_clip_curves(path: Path, page: ClipCurves) -> None:
     """Write a figure of a clip: frames, emotion curves and segment probabilities over time, and clip probabilities."""
     rows: list[tuple[float, Callable[[Axes, ClipCurves], None]]] = []  # height ratio, and the function that draws it
@@ -98,7 +109,7 @@ def save_clip_curves(path: Path, page: ClipCurves) -> None:
         rows.append((0.5 + 0.24 * len(page.classes), _draw_segment_map))
     ratios = [tall for tall, _ in rows] or [1.0]
     figure = Figure(figsize=(10, max(2.0, sum(ratios)) + 1.0), layout="constrained")
-    figure.suptitle(page.title, fontsize=12, x=0.01, ha="left", parse_math=False)
+    figure.suptitle(wrap_text(page.title, TITLE_CHARS), fontsize=12, x=0.01, ha="left", parse_math=False)
     figure.supxlabel(page.note, fontsize=7, color=GREY, x=0.01, ha="left", parse_math=False)
     table = figure.add_gridspec(len(ratios), 2, width_ratios=(4, 1), height_ratios=ratios)
     for row, (_, draw) in enumerate(rows):
@@ -137,7 +148,8 @@ def _draw_segment_map(axes: Axes, page: ClipCurves) -> None:
     assert page.segment_probabilities is not None
     edges = [0.0, *(end for _, end in page.segment_spans)]
     axes.pcolormesh(edges, np.arange(len(page.classes) + 1), page.segment_probabilities.T, cmap="Blues", vmin=0, vmax=1)
-    axes.set_yticks(np.arange(len(page.classes)) + 0.5, page.classes, fontsize=8)
+    names = [wrap_text(name, NAME_CHARS) for name in page.classes]
+    axes.set_yticks(np.arange(len(page.classes)) + 0.5, names, fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("seconds", fontsize=8)
     axes.tick_params(labelsize=8)
@@ -154,28 +166,39 @@ def _draw_segment_values(axes: Axes, page: ClipCurves) -> None:
     """Draw a line for each target through its values at the middles of the segments."""
     assert page.segment_probabilities is not None
     times = [(start + end) / 2 for start, end in page.segment_spans]
+    values, ends = _scale_values(page, page.segment_probabilities)
     for place, name in enumerate(page.classes):
-        axes.plot(times, page.segment_probabilities[:, place], label=name, marker="o", **get_class_style(place))
-    axes.set_ylim(min(low for low, _ in page.ranges), max(high for _, high in page.ranges))
+        axes.plot(times, values[:, place], label=name, marker="o", **get_class_style(place))
+    axes.set_ylim(*make_limits([*ends.flat, *values.flat], 0.03))
     axes.set_xlabel("seconds", fontsize=8)
     axes.tick_params(labelsize=8)
-    axes.set_title("scores of each segment alone", fontsize=9, loc="left")
+    within = "" if len(set(page.ranges)) == 1 else ", 0 to 1 within the range of its target"
+    axes.set_title(f"scores of each segment alone{within}", fontsize=9, loc="left")
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     _shade_looped_part(axes, page)
 
 
+def _scale_values(page: ClipCurves, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (..., K) values and the (K, 2) ends of their ranges, scaled to 0 to 1 where targets have other ranges."""
+    ends = np.array(page.ranges, dtype=float)
+    if len(set(page.ranges)) == 1:
+        return values, ends
+    return (values - ends[:, 0]) / (ends[:, 1] - ends[:, 0]), np.array([[0.0, 1.0]] * len(ends))
+
+
 def _draw_clip_values(axes: Axes, page: ClipCurves) -> None:
     """Draw the predicted number of each target as a bar from the middle of its range, in the colours of the curves."""
     places = range(len(page.classes))
-    middles = [(low + high) / 2 for low, high in page.ranges]
-    shown = [min(max(value, low), high) for value, (low, high) in zip(page.probabilities, page.ranges, strict=True)]
-    widths = [value - middle for value, middle in zip(shown, middles, strict=True)]
+    values, ends = _scale_values(page, page.probabilities)
+    middles = ends.mean(1)
+    widths = values.clip(ends[:, 0], ends[:, 1]) - middles
     bars = axes.barh(places, widths, left=middles, color=[get_class_style(place)["color"] for place in places])
-    axes.bar_label(bars, [f"{value:.2f}" for value in page.probabilities], padding=3, fontsize=8)
-    axes.set_yticks(places, page.classes, fontsize=9)
+    texts = [format_in_range(value, *pair) for value, pair in zip(page.probabilities, page.ranges, strict=True)]
+    axes.bar_label(bars, texts, padding=3, fontsize=8)
+    axes.set_yticks(places, [wrap_text(name, NAME_CHARS) for name in page.classes], fontsize=9)
     axes.invert_yaxis()
-    axes.set_xlim(*make_limits([end for pair in page.ranges for end in pair], 0.25))
+    axes.set_xlim(*make_limits(list(ends.flat), 0.25))
     axes.tick_params(axis="x", labelsize=8)
     axes.set_title("the clip", fontsize=9, loc="left")
     for side in ("top", "right"):
@@ -187,7 +210,7 @@ def _draw_clip_probabilities(axes: Axes, page: ClipCurves) -> None:
     places = range(len(page.classes))
     bars = axes.barh(places, 100 * page.probabilities, color=[get_class_style(label)["color"] for label in places])
     axes.bar_label(bars, [f"{100 * share:.0f}" for share in page.probabilities], padding=3, fontsize=8)
-    axes.set_yticks(places, page.classes, fontsize=9)
+    axes.set_yticks(places, [wrap_text(name, NAME_CHARS) for name in page.classes], fontsize=9)
     axes.get_yticklabels()[int(page.probabilities.argmax())].set_fontweight("bold")
     axes.invert_yaxis()
     axes.set_xlim(0, max(50.0, 130 * page.probabilities.max()))
@@ -211,9 +234,16 @@ def compute_emotion_distribution(curve: np.ndarray) -> np.ndarray:
 
 
 def find_curves(explained: RunExplanations) -> dict[str, ClipExplanation]:
-    """Return clip key -> explanation with curves, from the first stage that has any, for the clips to show."""
+    """Return clip key -> explanation with curves, from the first stage that has any, for the clips to show.
+
+    Clips without a class have no emotion curves.
+    """
     for found in explained.stages.values():
-        curves = {key: found[key] for key in explained.shown if key in found and found[key].curve is not None}
+        curves = {
+            key: found[key]
+            for key in explained.shown
+            if key in found and found[key].curve is not None and isinstance(explained.labels[key], int)
+        }
         if curves:
             return curves
     return {}
@@ -313,7 +343,8 @@ CLIP_FIGURES = {
     ),
     "features.png": ClipFigure(
         "Features",
-        "t-SNE of the clip features of the finished model, for every validation clip, by class (Fig. 6c of the paper).",
+        "t-SNE of the clip features of the finished model, for every validation clip, by class or first target (Fig. "
+        "6c of the paper).",
         draw_features,
     ),
 }
@@ -325,6 +356,7 @@ def all_pictures(own: Mapping[str, ClipFigure]) -> dict[str, ClipFigure]:
     return dict(sorted({**CLIP_FIGURES, **own}.items(), key=lambda item: item[0] == "features.png"))
 
 
+@matplotlib.rc_context(PLAIN_TEXT)
 def save_run_figures(
     folder: Path,
     info: DatasetInfo,

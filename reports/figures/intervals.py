@@ -190,7 +190,8 @@ class DifferencePlot:
     axis_label: str  # "Acc E, points"
     differences: tuple[DifferencePoint, ...]
     sample: bool = False
-    worse: str = "negative"  # sign of the differences of worse rows; "" if it depends on the data set
+    worse: str = "negative"  # sign of the differences of worse rows; "" if the titles of the panels state it
+    same_scale: bool = True  # all data sets have one metric
 
 
 def tabulate_differences(data: DifferencePlot) -> tuple[dict[str, FigureValue], ...]:
@@ -216,7 +217,7 @@ def draw_differences(data: DifferencePlot) -> Figure:
     labels = list(dict.fromkeys(item.label for item in data.differences))
     groups = list(dict.fromkeys(item.group for item in data.differences))
     kinds = [kind for kind in TUNING_STYLES if any(item.tuning == kind for item in data.differences)]
-    figure, panels = make_forest_panels(labels, groups, 0.06 + 0.15 * len(kinds), True, len(kinds) > 1)
+    figure, panels = make_forest_panels(labels, groups, 0.06 + 0.15 * len(kinds), data.same_scale, len(kinds) > 1)
     for axes, group in zip(panels, groups, strict=True):
         axes.axvline(0, color=style.BLACK, linewidth=0.7, zorder=1, gid="zero")
         shown = [item for item in data.differences if item.group == group]
@@ -234,8 +235,9 @@ def draw_differences(data: DifferencePlot) -> Figure:
             dots = {**look, "alpha": 0.45, "gid": "pairs"}
             draw_interval(axes, place - 0.08, item, item.pairs, 0.3 / len(kinds), dots, look)
         mark_missing(axes, labels, shown)
-    values = [value for item in data.differences for value in (item.mean, item.low, item.high, *item.pairs)]
-    set_forest_scale(panels[0], [0.0, *values])
+        scaled = data.differences if data.same_scale else shown
+        values = [value for item in scaled for value in (item.mean, item.low, item.high, *item.pairs)]
+        set_forest_scale(axes, [0.0, *values])
     axis = f"difference to {data.reference}, {data.axis_label}{f' ({data.worse}: worse)' if data.worse else ''}"
     named = kinds if kinds != ["none"] else []
     looks = [TUNING_STYLES[kind] for kind in named]

@@ -60,7 +60,8 @@ MAX_LINES = 6  # rows in a figure of curves or matrices
 
 CLIP_INTERVALS_LEGEND = LegendEntry(
     "Intervals over clips",
-    "95 % bootstrap over the test clips, stratified by class, for these very runs; none over folds of unequal size.",
+    "95 % bootstrap over the test clips, for these very runs, stratified by class where there are classes; none over "
+    "folds of unequal size, and for CCC and Corr none over several folds.",
 )
 HOLLOW_LEGEND = LegendEntry("Hollow points", "Rows that are not ranked.")
 CRITICAL_DIFFERENCE_LEGEND = LegendEntry(
@@ -125,7 +126,7 @@ def _collect_score_plots(
             points = describe_difference_units(run_table.metrics)
             caption = f"{metrics} minus {subtrahend}{points}: each pair (dots), and the mean with its t-interval."
             data = collect_differences(run_table, found[reference], reference)
-            legend = (*meanings, make_pairs_legend(run_table.metrics))
+            legend = (*meanings, *make_pairs_legend(run_table.metrics))
             name, title = f"differences{f'_{index + 1}' if index else ''}", f"Differences to {reference}"
             yield name, title, caption, data, legend
     caption = f"Val {metrics} after each epoch of the last stage{units}: the mean over runs, and the range of the runs."
@@ -194,20 +195,38 @@ def make_rank_figure(study: StudyResults) -> tuple[list[ReportFigure], str]:
 def collect_results(run_table: RunTable, predictions: PredictionCache) -> ScorePlot:
     """Return the score of every row on every data set: mean, runs, and the interval over the test clips."""
     points = []
-    for dataset, title in run_table.dataset_titles.items():
+    for dataset, title in _title_panels(run_table).items():
         metric = run_table.get_metric(dataset)
         groups = run_table.group_by_label(dataset)
         for label, group, eligible in zip(run_table.labels, groups, is_eligible_for_best(groups), strict=True):
             number = group.compute_mean(partial(get_test_score, metric))
             if number is None:
                 continue
-            tested, low, high = predictions.pair_predictions(group.runs), None, None
-            if tested is not None and tested.has_equal_folds:
+            known = [run for run in group.runs if run.record.key in number.run_keys]
+            tested, low, high = predictions.pair_predictions(known), None, None
+            if tested is not None and tested.has_run_mean:
                 found = tested.compute_interval()
                 low, high = found.low, found.high
             points.append(ScorePoint(label, title, number.mean, low, high, number.values, flagged=not eligible))
-    axis = f"{_join_metrics(run_table)} on test{describe_units(run_table.metrics)}"
-    return ScorePlot(axis, tuple(points), sample=run_table.is_sample)
+    return ScorePlot(_make_axis_label(run_table, "{} on test"), tuple(points), sample=run_table.is_sample)
+
+
+def _title_panels(run_table: RunTable) -> dict[str, str]:
+    """Return data set -> title of its panel, with the primary metric where data sets have different ones."""
+    titles, several = run_table.dataset_titles, len(run_table.metrics) > 1
+    return {dataset: f"{title}{_describe_metric(run_table, dataset) * several}" for dataset, title in titles.items()}
+
+
+def _describe_metric(run_table: RunTable, dataset: str) -> str:
+    metric = run_table.get_metric(dataset)
+    return f": {metric.title}{describe_units([metric])}"
+
+
+def _make_axis_label(run_table: RunTable, text: str) -> str:
+    """Return a label with the primary metric and its unit, or "score" where data sets have different ones."""
+    if len(run_table.metrics) > 1:
+        return text.format("score")
+    return f"{text.format(_join_metrics(run_table))}{describe_units(run_table.metrics)}"
 
 
 def _join_metrics(run_table: RunTable) -> str:
@@ -341,13 +360,13 @@ def _bin_by_confidence(found: Sequence[Predictions]) -> tuple[ConfidenceBin, ...
 
 def collect_differences(run_table: RunTable, found: Sequence[Comparison], reference: str) -> DifferencePlot:
     """Return every comparison with one reference; the ways of tuning an arm share a row."""
-    arms = {run.label: run.arm for run in run_table.runs}
+    arms, same = {run.label: run.arm for run in run_table.runs}, len(run_table.metrics) == 1
     places = {(arms[one.label], one.dataset, one.tuning) for one in found}
     several = len({one.tuning for one in found}) > 1 and len(places) == len(found)
     drawn = tuple(
         DifferencePoint(
             label=arms[one.label] if several else one.label,
-            group=one.dataset_title,
+            group=one.dataset_title if same else f"{one.dataset_title}: {_describe_sides(one.metric)}",
             mean=one.paired_test.mean,
             low=one.paired_test.low,
             high=one.paired_test.high,
@@ -356,17 +375,24 @@ def collect_differences(run_table: RunTable, found: Sequence[Comparison], refere
         )
         for one in found
     )
-    units = describe_difference_units(run_table.metrics)
-    lower = {metric.better == "min" for metric in run_table.metrics}
-    worse = "" if len(lower) > 1 else "positive" if True in lower else "negative"
-    axis = f"{_join_metrics(run_table)} on test{units}"
-    return DifferencePlot(reference, axis, drawn, sample=run_table.is_sample, worse=worse)
+    axis = f"{_join_metrics(run_table)} on test{describe_difference_units(run_table.metrics)}" if same else "on test"
+    worse = _name_worse_sign(run_table.metrics[0]) if same else ""
+    return DifferencePlot(reference, axis, drawn, sample=run_table.is_sample, worse=worse, same_scale=same)
+
+
+def _describe_sides(metric: Metric) -> str:
+    """Return a metric with the unit of its differences and the sign of worse ones: "MAE (positive: worse)"."""
+    return f"{metric.title}{describe_difference_units([metric])} ({_name_worse_sign(metric)}: worse)"
+
+
+def _name_worse_sign(metric: Metric) -> str:
+    return "negative" if metric.better == "max" else "positive"
 
 
 def collect_learning_curves(run_table: RunTable, labels: Sequence[str]) -> LearningPlot:
     """Return the val score after each epoch that is scored, over the runs of some rows, up to the shortest run."""
     panels = []
-    for dataset, title in run_table.dataset_titles.items():
+    for dataset, title in _title_panels(run_table).items():
         here, drawn = run_table.for_dataset(dataset), []
         for label in labels:
             found = [curve for run in here.runs_of(label) if not run.failed and (curve := load_val_curve(run))]
@@ -376,8 +402,7 @@ def collect_learning_curves(run_table: RunTable, labels: Sequence[str]) -> Learn
                 drawn.append(LearningCurve(label, tuple(range(1, len(points) + 1)), mean, low, high, len(found)))
         if drawn:
             panels.append(LearningPanel(title, tuple(drawn)))
-    axis = f"val {_join_metrics(run_table)}{describe_units(run_table.metrics)}"
-    return LearningPlot(axis, tuple(panels), run_table.is_sample)
+    return LearningPlot(_make_axis_label(run_table, "val {}"), tuple(panels), run_table.is_sample)
 
 
 def load_val_curve(run: Run) -> list[float]:

@@ -1,4 +1,4 @@
-// Learning curves of a run as two plots: scores, and losses with all other values that a stage logged.
+// Learning curves of a run as plots: scores in percent, other scores, and losses with all else that a stage logged.
 
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#e69f00", "#cc79a7", "#56b4e9", "#8a8a85"]; // Okabe and Ito, 2008
 const DASHES = [null, "6 3", "2 3"];
@@ -7,34 +7,34 @@ const [WIDE, HIGH, LEFT, RIGHT, TOP, BOTTOM] = [720, 230, 58, 706, 24, 200]; // 
 function curvesPart(run) {
   if (typeof run.curves === "string") return make("p", { class: "note" }, `No curves: ${run.curves}.`);
   const stages = new Map(); // stage -> its first place on the common epoch axis, and its number of epochs
-  run.curves.forEach(([stage], place) => {
-    stages.set(stage, { count: Math.max(stages.get(stage)?.count ?? 0, run.epochs[place].at(-1) + 1) });
-  });
+  run.curves.forEach(([stage], place) =>
+    stages.set(stage, { count: Math.max(stages.get(stage)?.count ?? 0, run.epochs[place].at(-1) + 1) }));
   let last = 0;
   for (const stage of stages.values()) last = (stage.start = last) + stage.count;
   const curves = run.curves.map(([stage, name], place) => {
     const score = /^(val|test)\/(?!(loss|n)$)/.test(name);
-    const { start } = stages.get(stage);
-    const values = run.values[place].map((value) => (score ? 100 * value : value));
-    return { stage, name, score, values, epochs: run.epochs[place].map((epoch) => epoch + start) };
+    const { percent: share, lower } = metricOf(name.replace(/^[^/]*\//, ""));
+    const values = run.values[place].map((value) => (score && share ? 100 * value : value));
+    const epochs = run.epochs[place].map((epoch) => epoch + stages.get(stage).start);
+    return { stage, name, values, epochs, lower: !score || lower, kind: !score ? 2 : share ? 0 : 1 };
   });
-  const judged = curves.filter(({ name }) => name.endsWith("/acc_e")).at(-1);
+  const main = `/${run.shown[0]}`;
+  const judged = curves.filter(({ kind, name }) => kind < 2 && name.endsWith(main)).at(-1);
   const chosen = run.chosen && judged ? stages.get(judged.stage).start + run.chosen - 1 : null;
   const shared = { stages, last: last - 1, chosen, split: judged?.name.split("/")[0] };
-  return [panel("scores, percent", curves.filter(({ score }) => score), /\/acc_e$/, shared),
-    panel("losses", curves.filter(({ score }) => !score), /\/loss$/, shared)];
+  const kinds = ["scores, percent", "scores", "losses"].map((title, place) =>
+    panel(title, curves.filter(({ kind }) => kind === place), place < 2 ? main : "/loss", shared));
+  return judged?.kind === 1 ? [kinds[1], kinds[0], kinds[2]] : kinds; // the score that selected the epoch is first
 }
 
 // "val/acc_e" -> "val Acc E".
-function curveName(name) {
-  const [split, ...rest] = name.split("/");
-  return SCORES.has(rest.join("/")) ? `${split} ${SCORES.get(rest.join("/"))}` : name;
-}
+const curveName = (name) =>
+  name.replace(/^(val|test)\/(.*)/, (all, split, score) => `${split} ${metricOf(score).title}`);
 
 function panel(title, curves, first, shared) {
   if (!curves.length) return null;
   const names = [...new Set(curves.map(({ name }) => name))];
-  const picked = new Set(names.filter((name) => first.test(name)));
+  const picked = new Set(names.filter((name) => name.endsWith(first)));
   if (!picked.size) picked.add(names[0]);
   const lookOf = (name) => ({ stroke: COLOURS[names.indexOf(name) % COLOURS.length], "stroke-width": 2,
     "stroke-dasharray": DASHES[Math.floor(names.indexOf(name) / COLOURS.length) % DASHES.length] });
@@ -43,10 +43,7 @@ function panel(title, curves, first, shared) {
   const redraw = () => plot(graph, readout, title, curves.filter(({ name }) => picked.has(name)), lookOf, shared);
   const boxes = names.map((name) => {
     const box = make("input", { type: "checkbox", checked: picked.has(name) ? "" : null });
-    on(box, "change", () => {
-      picked[box.checked ? "add" : "delete"](name);
-      redraw();
-    });
+    on(box, "change", () => { picked[box.checked ? "add" : "delete"](name); redraw(); });
     const line = draw("line", { x1: 0, x2: 22, y1: 5, y2: 5, ...lookOf(name) });
     const sample = draw("svg", { viewBox: "0 0 22 10", "aria-hidden": "true" }, line);
     return make("label", { class: "chip" }, box, sample, curveName(name));
@@ -77,8 +74,8 @@ function plot(graph, readout, title, curves, lookOf, { stages, last, chosen, spl
     parts.push(draw("polyline", { points: points.join(" "), fill: "none", ...lookOf(name) }));
   }
   const cursor = vertical(LEFT, { class: "cursor", visibility: "hidden" });
-  const summary = curves.map(({ name, values }) => {
-    const best = /acc|f1|bal|recall/.test(name) ? Math.max(...values) : Math.min(...values);
+  const summary = curves.map(({ name, values, lower }) => {
+    const best = lower ? Math.min(...values) : Math.max(...values);
     return `${curveName(name)} ${number(values[0], 3)} → ${number(values.at(-1), 3)}, best ${number(best, 3)}`;
   }).join(" · ") || "select a curve below";
   graph.replaceChildren(draw("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, "aria-hidden": "true" }, parts, cursor));
@@ -100,15 +97,9 @@ function plot(graph, readout, title, curves, lookOf, { stages, last, chosen, spl
     const box = graph.firstChild.getBoundingClientRect();
     read(Math.round(((((event.clientX - box.left) / box.width) * WIDE - LEFT) / (RIGHT - LEFT)) * Math.max(1, last)));
   };
-  graph.onpointerleave = () => {
-    cursor.setAttribute("visibility", "hidden");
-    readout.textContent = summary;
-  };
-  graph.onkeydown = (event) => {
-    if (event.key !== "ArrowRight" && event.key !== "ArrowLeft") return;
-    event.preventDefault();
-    read(at + (event.key === "ArrowRight" ? 1 : -1));
-  };
+  graph.onpointerleave = () => { cursor.setAttribute("visibility", "hidden"); readout.textContent = summary; };
+  const steps = { ArrowRight: 1, ArrowLeft: -1 };
+  graph.onkeydown = (event) => { if (event.key in steps) { event.preventDefault(); read(at + steps[event.key]); } };
 }
 
 // The limits of an axis that holds all values, and its round ticks.
@@ -119,6 +110,6 @@ function scaleOf(values) {
   const step = [1, 2, 5, 10].map((size) => size * rough).find((size) => span / size <= 4.5);
   const low = Math.floor(least / step) * step;
   const high = Math.max(Math.ceil(most / step) * step, low + step);
-  const count = Math.round((high - low) / step) + 1;
-  return { low, high, ticks: Array.from({ length: count }, (_, at) => Number((low + at * step).toPrecision(12))) };
+  const ticks = Array.from({ length: Math.round((high - low) / step) + 1 }, (_, at) => low + at * step);
+  return { low, high, ticks: ticks.map((tick) => Number(tick.toPrecision(12))) };
 }

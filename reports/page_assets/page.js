@@ -1,7 +1,8 @@
 // Elements, the data of the runs, sortable tables with clickable numbers, and the dialogs with their browser history.
 // Elements are built from attributes and plain text: no script of the page parses HTML.
 
-let clipLists = []; // test clips shared by several runs: their classes, keys and labels
+let clipLists = []; // test clips shared by several runs: their classes or targets, keys and labels
+let metrics = new Map(); // name -> title of a metric, whether it is in percent, and whether lower is better
 let runs = new Map(); // id -> run
 
 const find = (id) => document.getElementById(id);
@@ -10,20 +11,15 @@ const draw = (tag, attributes, ...children) =>
   fill(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
 
 function fill(element, attributes, children) {
-  for (const [name, value] of Object.entries(attributes)) {
-    if (value !== null && value !== undefined) element.setAttribute(name, value);
-  }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
+  const known = Object.entries(attributes).filter(([, value]) => (value ?? null) !== null);
+  for (const [name, value] of known) element.setAttribute(name, value);
+  element.append(...children.flat(Infinity).filter((child) => (child ?? null) !== null));
   return element;
 }
 
-function on(element, event, act) {
-  element.addEventListener(event, act);
-  return element;
-}
-
-const choice = (label, options, onChange) => on(make("select", { "aria-label": label },
-  options.map(([value, name]) => make("option", { value }, name))), "change", (event) => onChange(event.target.value));
+const on = (element, event, act) => (element.addEventListener(event, act), element);
+const choice = (label, options, act) => on(make("select", { "aria-label": label },
+  options.map(([value, text = value]) => make("option", { value }, text))), "change", ({ target }) => act(target.value));
 const searchField = (label, onInput) => on(make("input", { type: "search", placeholder: label, "aria-label": label }),
   "input", (event) => onInput(event.target.value.toLowerCase()));
 
@@ -68,8 +64,7 @@ function lazily(heads, rows, rowOf, right, step) {
 
 // A list below filter fields. `passes(row, filter)` selects the rows; `summarise` describes the selected rows.
 function filtered(rows, fieldsOf, passes, summarise, listOf) {
-  const list = make("div", {});
-  const count = make("p", { class: "note count", role: "status" });
+  const [list, count] = [make("div", {}), make("p", { class: "note count", role: "status" })];
   const filter = {};
   const update = (change) => {
     const selected = rows.filter((row) => passes(row, Object.assign(filter, change)));
@@ -84,10 +79,10 @@ async function readRuns() {
   const packed = Uint8Array.from(atob(find("data").textContent), (letter) => letter.charCodeAt(0));
   const unpacked = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const data = JSON.parse(await new Response(unpacked).text());
-  for (const [name, column] of Object.entries(data.columns)) {
-    for (const [at, value] of column.entries()) data.runs[at][name] = value;
-  }
-  [clipLists, runs] = [data.lists, new Map(data.runs.map((run) => [run.id, run]))];
+  const columns = Object.entries(data.columns).map(([name, values]) => values.map((value) => [name, value]));
+  data.runs.forEach((run, at) => Object.assign(run, Object.fromEntries(columns.map((pairs) => pairs[at]))));
+  const byName = (values, name) => new Map(values.map((value) => [value[name], value]));
+  [clipLists, metrics, runs] = [data.lists, byName(data.metrics, "name"), byName(data.runs, "id")];
 }
 
 // The full heading of a column: "Ekman-6 Acc E".
@@ -144,8 +139,7 @@ function clickable(table) {
       const next = cellForKey(cell, event.key);
       if (next === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
       event.preventDefault();
-      if (next === cell) go("cell", cell.dataset.cell);
-      else next?.focus();
+      return next === cell ? go("cell", cell.dataset.cell) : next?.focus();
     });
   }
 }

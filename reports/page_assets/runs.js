@@ -1,8 +1,8 @@
 // Views of runs: the list of all runs, the runs of a number, and the details of one run.
 
-const SCORES = new Map(Object.entries({ acc_e: "Acc E", f1_e: "F1 E", f1_e_macro: "macro F1 E", bal_e: "balanced Acc E",
-  acc_s: "Acc S", f1_s: "F1 S", acc_s2: "Acc S, no neutral", f1_s2: "F1 S, no neutral" }));
-const scoreText = (name, value) => (["loss", "n"].includes(name) ? number(value) : percent(value));
+const metricOf = (name) => metrics.get(name) ?? { title: name, percent: false, lower: true };
+const scoreText = ({ scores }, name, split = "test") =>
+  (metricOf(name).percent ? percent : number)(scores[`${split}/${name}`]);
 const part = (title, ...children) => make("div", { class: "part" }, make("h3", {}, title), children);
 const folded = (title, ...children) => make("details", {}, make("summary", {}, title), children);
 const figureOf = (value, label) => make("div", { class: "figure" }, make("b", {}, value), make("span", {}, label));
@@ -20,15 +20,14 @@ function runLink(run) {
   return [link, " ", failedTag(run)];
 }
 
-// The first cells of a run's row in every table.
-const cellsOf = (run) => [runLink(run), run.title, String(run.fold), String(run.seed)];
+const cellsOf = (run) => [runLink(run), run.title, String(run.fold), String(run.seed)]; // first in every table of runs
 
 function listAll() {
   const all = [...runs.values()];
-  const options = (names) => names.map((name) => [name, name]);
-  const titles = [...new Set(all.map((run) => run.title))];
-  const heads = ["run", "data set", "fold", "seed", "val Acc E", "test Acc E"];
-  const row = (run) => [...cellsOf(run), percent(run.scores["val/acc_e"]), percent(run.scores["test/acc_e"])];
+  const titles = [...new Set(all.map((run) => run.title))].map((title) => [title]);
+  const primary = [...new Set(all.map((run) => metricOf(run.shown[0]).title))].join(" or ");
+  const heads = ["run", "data set", "fold", "seed", `val ${primary}`, `test ${primary}`];
+  const row = (run) => [...cellsOf(run), scoreText(run, run.shown[0], "val"), scoreText(run, run.shown[0])];
   const passes = (run, { words = "", title, state }) => {
     const text = `${run.label} ${run.title} fold ${run.fold} seed ${run.seed} ${run.key}`.toLowerCase();
     return (!title || run.title === title) && (!state || (state === "failed") === Boolean(run.error))
@@ -36,8 +35,8 @@ function listAll() {
   };
   const fields = (update) => [
     searchField("method, seed, key, ...", (words) => update({ words })),
-    choice("data set", [["", "all data sets"], ...options(titles)], (title) => update({ title })),
-    choice("status", [["", "finished and failed"], ...options(["finished", "failed"])], (state) => update({ state })),
+    choice("data set", [["", "all data sets"], ...titles], (title) => update({ title })),
+    choice("status", [["", "finished and failed"], ["finished"], ["failed"]], (state) => update({ state })),
   ];
   const count = (rows) => (rows.length === all.length ? "" : `${many(rows.length)} of `) + plural(all.length, "run");
   return filtered(all, fields, passes, count, (rows) => lazily(heads, rows, row, [2, 3, 4, 5], 40));
@@ -47,12 +46,12 @@ function listAll() {
 function cellView(cell) {
   const table = cell.closest("table");
   const keys = cell.dataset.runs.split(" ");
-  const words = cell.dataset.cell.split("/");
   const known = (name) => keys.some((key) => `test/${name}` in (runs.get(key)?.scores ?? {}));
-  const score = words.map((_, at) => words.slice(at).join("/")).find(known) ?? "acc_e";
-  const rows = keys.map((key) => runs.has(key)
-    ? [...cellsOf(runs.get(key)), scoreText(score, runs.get(key).scores[`test/${score}`])] : [key, "not on this page"]);
-  const heads = ["run", "data set", "fold", "seed", `test ${SCORES.get(score) ?? score}`];
+  const main = keys.flatMap((key) => runs.get(key)?.shown[0] ?? [])[0] ?? "";
+  const score = cell.dataset.cell.split("/").map((_, at, parts) => parts.slice(at).join("/")).find(known) ?? main;
+  const rowOf = (run) => [...cellsOf(run), scoreText(run, score)];
+  const rows = keys.map((key) => (runs.has(key) ? rowOf(runs.get(key)) : [key, "not on this page"]));
+  const heads = ["run", "data set", "fold", "seed", `test ${metricOf(score).title}`];
   return [
     titleOf(`${plain(cell.parentElement.cells[0])} · ${headingOf(table, cell.cellIndex)}`, nameOf(table)),
     make("p", { class: "lead" }, make("b", {}, plain(cell)), ` is computed from ${plural(keys.length, "run")}.`),
@@ -61,8 +60,8 @@ function cellView(cell) {
 }
 
 function runView(run) {
-  const heads = ["acc_e", "f1_e", "acc_s", "f1_s"].filter((name) => `test/${name}` in run.scores);
-  const figures = heads.map((name) => figureOf(percent(run.scores[`test/${name}`]), `test ${SCORES.get(name)}`));
+  const heads = run.shown.filter((name) => `test/${name}` in run.scores).slice(0, 4);
+  const figures = heads.map((name) => figureOf(scoreText(run, name), `test ${metricOf(name).title}`));
   const { kind, message, traceback } = run.error ?? {};
   return [
     titleOf(`${run.label} on ${run.title}, seed ${run.seed}`, "Run ", make("code", {}, run.key)),
@@ -72,22 +71,21 @@ function runView(run) {
       traceback ? make("pre", { tabindex: "0" }, traceback) : null) : null,
     run.link ? make("a", { href: run.link, rel: "noreferrer", target: "_blank" }, "Open in MLflow") : null,
     part("Summary", termsOf(run.facts)),
-    Object.keys(run.scores).length ? part("Scores, percent", scoresTable(run.scores)) : null,
+    Object.keys(run.scores).length ? scoresPart(run) : null,
     part("Curves", curvesPart(run)),
     part("Test predictions", clipsPart(run)),
     make("div", { class: "part" }, moreOf(run)),
   ];
 }
 
-function scoresTable(scores) {
-  const order = [...SCORES.keys()];
-  const rank = (name) => (order.includes(name) ? order.indexOf(name) : order.length);
-  const names = [...new Set(Object.keys(scores).map((name) => name.replace(/^[^/]*\//, "")))];
-  names.sort((a, b) => rank(a) - rank(b));
-  const splits = ["val", "test"].filter((split) => names.some((name) => `${split}/${name}` in scores));
-  const rows = names.map((name) => [name === "n" ? "clips" : SCORES.get(name) ?? name.replace("/", " "),
-    ...splits.map((split) => scoreText(name, scores[`${split}/${name}`]))]);
-  return make("div", { class: "scroll" }, tableOf(["", ...splits], rows, [1, 2]));
+function scoresPart(run) {
+  const splits = ["val", "test"].filter((split) => `${split}/n` in run.scores);
+  const names = [...metrics.keys()].filter((name) => splits.some((split) => `${split}/${name}` in run.scores));
+  const mixed = run.shown.some((name) => !metricOf(name).percent);
+  const rows = names.map((name) => [`${metricOf(name).title}${mixed && metricOf(name).percent ? ", percent" : ""}`,
+    ...splits.map((split) => scoreText(run, name, split))]);
+  const table = tableOf(["", ...splits], rows, [1, 2]);
+  return part(mixed ? "Scores" : "Scores, percent", make("div", { class: "scroll" }, table));
 }
 
 function moreOf(run) {
@@ -108,6 +106,7 @@ function moreOf(run) {
 function clipsPart(run) {
   if (typeof run.clips === "string") return make("p", { class: "note" }, `No predictions: ${run.clips}.`);
   const { classes, keys, labels } = clipLists[run.clips];
+  if (!classes.length) return numbersPart(clipLists[run.clips], run.predicted);
   const clips = keys.map((key, at) => ({ key, label: labels[at], pred: run.predicted[at], sure: run.sure[at] / 1000 }));
   const hits = (rows) => rows.filter(({ label, pred }) => label === pred).length;
   const heads = ["clip", "true", "predicted", "prob., %"];
@@ -128,5 +127,21 @@ function clipsPart(run) {
   ];
   const count = (rows) => `${plural(rows.length, "clip")}, ${many(hits(rows))} correct`;
   const listOf = (rows) => lazily(heads, rows, row, [3], 100);
+  return make("div", { class: "clips" }, filtered(clips, fields, passes, count, listOf));
+}
+
+// The predictions of a run that predicts numbers, such as valence, largest error first.
+function numbersPart({ targets, keys, labels }, predicted) {
+  const mean = (values) => (values.length ? values.reduce((sum, value) => sum + value, 0) / values.length : null);
+  const clips = keys.map((key, at) => ({ key, truth: labels[at], guess: predicted[at],
+    error: mean(labels[at].map((value, place) => Math.abs(predicted[at][place] - value))) }))
+    .sort((a, b) => b.error - a.error);
+  const heads = ["clip", ...targets.flatMap((name) => [`true ${name}`, `predicted ${name}`]), "error"];
+  const row = ({ key, truth, guess, error }) =>
+    [key, ...truth.flatMap((value, at) => [number(value), number(guess[at], 3)]), number(error, 3)];
+  const fields = (update) => [searchField("clip name", (name) => update({ name }))];
+  const passes = ({ key }, { name = "" }) => key.toLowerCase().includes(name);
+  const count = (rows) => `${plural(rows.length, "clip")}, MAE ${number(mean(rows.map(({ error }) => error)))}`;
+  const listOf = (rows) => lazily(heads, rows, row, [...heads.keys()].slice(1), 100);
   return make("div", { class: "clips" }, filtered(clips, fields, passes, count, listOf));
 }

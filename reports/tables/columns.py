@@ -133,7 +133,7 @@ def is_percent(metric: Metric) -> bool:
 
 
 def describe_units(metrics: Iterable[Metric]) -> str:
-    """Return ", percent" if all metrics are percents, ", percent or in units of the targets" if some are, else ""."""
+    """Return ", percent" if all metrics are percents, ", Acc and F1 in percent" if some are, else ""."""
     kinds = {is_percent(metric) for metric in metrics}
     return {frozenset({True}): ", percent", frozenset({False}): ""}.get(frozenset(kinds), ", Acc and F1 in percent")
 
@@ -146,6 +146,11 @@ def describe_difference_units(metrics: Iterable[Metric]) -> str:
     if not points:
         return ""
     return f", {' and '.join(metric.title for metric in points)} in points" if others else ", points"
+
+
+def describe_difference(metric: Metric) -> str:
+    """Return what differences in a metric are: "points of Acc E", "MAE"."""
+    return f"points of {metric.title}" if is_percent(metric) else metric.title
 
 
 def list_metrics_legend(run_table: RunTable) -> tuple[LegendEntry, ...]:

@@ -16,7 +16,7 @@ from reports.tables.columns import (
     NO_VALUE,
     UNKNOWN_SPREAD,
     describe_averaging,
-    describe_difference_units,
+    describe_difference,
     describe_missing_runs,
     format_difference,
     format_quantity,
@@ -110,10 +110,11 @@ def make_costs_table(run_table: RunTable, predictions: PredictionCache, dataset:
 def make_costs_legend(run_table: RunTable) -> tuple[LegendEntry, ...]:
     """Return the legend of the costs of rows: calibration error where there are classes, gap, size, hours, tried."""
     classes = any(isinstance(task, Classification) for task in run_table.tasks.values())
-    units = describe_difference_units(run_table.metrics)
-    titles = " or ".join(metric.title for metric in run_table.metrics)
-    gap = LegendEntry("Gap", f"Val minus test {titles}{units}; the epoch was chosen on val.")
-    return (*([ECE_LEGEND] if classes else []), gap, *COSTS_LEGEND)
+    gaps = (
+        LegendEntry(f"Gap in {describe_difference(metric)}", "Val minus test; the epoch was chosen on val.")
+        for metric in run_table.metrics
+    )
+    return (*([ECE_LEGEND] if classes else []), *gaps, *COSTS_LEGEND)
 
 
 def _describe_measures(measures: Iterable[Measure]) -> list[LegendEntry]:

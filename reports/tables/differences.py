@@ -16,6 +16,7 @@ from reports.tables.columns import (
     TUNING_LEGEND,
     decimals_of_spreads,
     describe_averaging,
+    describe_difference,
     describe_units,
     format_interval,
     is_percent,
@@ -35,11 +36,11 @@ TUNING_TITLES: dict[Tuning, str] = {
 ComparisonIndex = Mapping[tuple[str, str, str], Comparison]
 """(data set, label, reference) -> comparison."""
 
-PAIRS_LEGEND = (
-    "A row minus its reference, in {}. Runs of equal fold "
-    "and seed are a pair, and n is the number of pairs. With several folds a pair is a fold, the mean of its seeds. "
-    "Brackets hold the 95 % t-interval of the mean. Folds share clips: with several, the variance is corrected for "
-    "them (Nadeau and Bengio 2003)."
+PAIRS_LEGEND = LegendEntry(
+    "Pairs, n, brackets",
+    "Runs of equal fold and seed are a pair, and n is the number of pairs. With several folds a pair is a fold, the "
+    "mean of its seeds. Brackets hold the 95 % t-interval of the mean. Folds share clips: with several, the variance "
+    "is corrected for them (Nadeau and Bengio 2003).",
 )
 P_VALUES_LEGEND = LegendEntry(
     "p, Holm, stars",
@@ -81,19 +82,17 @@ TESTS_COLUMNS = (
 )
 
 
-def make_pairs_legend(metrics: Sequence[Metric]) -> LegendEntry:
-    """Return the legend of paired differences in some metrics."""
-    kinds = [
-        f"{describe_difference(metric)} on test; {'below' if metric.better == 'max' else 'above'} 0 is worse than the "
-        "reference"
+def make_pairs_legend(metrics: Sequence[Metric]) -> tuple[LegendEntry, ...]:
+    """Return the legend of paired differences: an entry with the worse side for each metric, and one on pairs."""
+    sides = (
+        LegendEntry(
+            f"Differences in {describe_difference(metric)}",
+            f"A row minus its reference on test; {'below' if metric.better == 'max' else 'above'} 0 is worse than the "
+            "reference.",
+        )
         for metric in metrics
-    ]
-    return LegendEntry("Differences and intervals over pairs", PAIRS_LEGEND.format(", or in ".join(kinds)))
-
-
-def describe_difference(metric: Metric) -> str:
-    """Return what differences in a metric are: "points of Acc E", "MAE"."""
-    return f"points of {metric.title}" if is_percent(metric) else metric.title
+    )
+    return (*sides, PAIRS_LEGEND)
 
 
 def index_comparisons(found: Sequence[Comparison]) -> ComparisonIndex:
@@ -176,7 +175,7 @@ def make_ablation_table(
             *list_metrics_legend(run_table),
             *list_averaging_legend(run_table),
             MARKS_LEGEND,
-            make_pairs_legend([metric]),
+            *make_pairs_legend([metric]),
             P_VALUES_LEGEND,
             POWER_LEGEND,
         ),
@@ -275,7 +274,7 @@ def make_significance_table(run_table: RunTable, found: Sequence[Comparison], re
         legend=(
             *list_metrics_legend(run_table),
             *([TUNING_LEGEND] if tuned else []),
-            make_pairs_legend(metrics),
+            *make_pairs_legend(metrics),
             P_VALUES_LEGEND,
             POWER_LEGEND,
             CLIP_TESTS_LEGEND,

@@ -9,7 +9,7 @@ from functools import partial
 
 from bench.method import ConfigParts
 from bench.requests import Tuning
-from bench.tasks import Metric
+from bench.tasks import Metric, Regression
 from reports.comparisons import compute_fold_overlap, mean_over_folds
 from reports.runs import Mean, RunGroup, RunTable
 from reports.statistics import MeanRanks, compute_mean_ranks, mean_over_datasets
@@ -182,13 +182,20 @@ def rank_rows(found: dict[str, list[DatasetScore]]) -> MeanRanks:
     return compute_mean_ranks(ranked)
 
 
+def _has_common_unit(run_table: RunTable) -> bool:
+    """Return whether all data sets have one primary metric and, if it is an error, one range of targets."""
+    tasks = run_table.tasks.values()
+    ranges = {frozenset(task.bounds) for task in tasks if isinstance(task, Regression) and task.primary.better == "min"}
+    return len(run_table.metrics) == 1 and len(ranges) < 2
+
+
 def make_overall_table(run_table: RunTable, name: str, title: str) -> Table | None:
     """Return a row for each complete method; None for fewer than two of them, or for a single data set.
 
-    None, too, where data sets have different primary metrics: their mean has no unit.
+    None, too, where data sets have different primary metrics, or errors of different ranges: their mean has no unit.
     """
     found = select_complete_rows(run_table)
-    if len(run_table.dataset_titles) < 2 or len(found) < 2 or len(run_table.metrics) > 1:
+    if len(run_table.dataset_titles) < 2 or len(found) < 2 or not _has_common_unit(run_table):
         return None
     (metric,) = run_table.metrics
     percent = is_percent(metric)

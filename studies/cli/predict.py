@@ -33,7 +33,7 @@ from datasets.media_file import open_media_file, read_slot_frames
 from datasets.registry import DATASETS
 from datasets.transcripts import Recogniser, load_recogniser, transcribe_file
 from methods import METHODS
-from reports.figures.clips import ClipCurves, save_clip_curves
+from reports.figures.clips import ClipCurves, format_in_range, save_clip_curves
 from reports.formats import make_printable, plural
 from reports.formats.plain import FittedTable
 from studies.cli.options import EXIT_DONE, EXIT_INCOMPLETE, Interrupted, check_destinations, choose_device
@@ -41,6 +41,7 @@ from studies.cli.progress import TerminalReporter, print_line, print_sample_warn
 
 MAX_KEYS_SHOWN = 5  # run keys listed in an error
 BLOCK_CHARS = "▁▂▃▄▅▆▇█"
+NAME_WIDTH = 20  # characters of a name to the left of a sparkline; a longer name has a line of its own
 CLIP_WIDTH = 36  # characters of a sparkline, or one per segment if there are more
 STREAM_NOTE = "streams/"  # of a record: share of the training clips with a stream
 SENTIMENT_NAMES = {-1: "negative", 0: "neutral", 1: "positive"}
@@ -319,16 +320,21 @@ def _print_heading(console: Console, model: TrainedModel) -> None:
 
 def _print_file(console: Console, info: DatasetInfo, path: Path, predicted: VideoPrediction) -> None:
     """Print the class probabilities or the scores of a file, over time if the method has them, and its data issues."""
-    names, task = info.task.output_names, info.task
-    longest, wide = max(map(len, names)), max(1, CLIP_WIDTH // len(predicted.slots))
+    names, task = [make_printable(name) for name in info.task.output_names], info.task
+    longest = max((len(name) for name in names if len(name) <= NAME_WIDTH), default=0)
+    wide = max(1, CLIP_WIDTH // len(predicted.slots))
     lines = [Text(path.name, "bold")]
     for place, name in enumerate(names):
+        if len(name) > NAME_WIDTH:
+            lines.append(Text(f"  {name}"))
+            name = ""
         low, high = task.bounds[place] if isinstance(task, Regression) else (0.0, 1.0)
         blocks = ""
         if predicted.segments is not None:
             blocks = f"  {make_sparkline((predicted.segments[:, place] - low) / (high - low), wide)}"
         if isinstance(task, Regression):
-            lines.append(Text(f"  {name:<{longest}}{blocks} {predicted.output[place]:6.2f}  ({low:g} to {high:g})"))
+            value = format_in_range(predicted.output[place], low, high)
+            lines.append(Text(f"  {name:<{longest}}{blocks} {value:>6}  ({low:g} to {high:g})"))
         else:
             text = f"  {name:<{longest}}{blocks} {100 * predicted.output[place]:4.0f} %"
             lines.append(Text(text, "bold" if place == predicted.label else ""))
@@ -355,13 +361,13 @@ def _make_table(model: TrainedModel, file_results: Sequence[tuple[Path, FileResu
     table.add_column("file", overflow="fold")
     columns = ("emotion", "sentiment", "runner-up", "input", "strongest")
     for name in columns if model.info.classes else (*model.info.task.output_names, "input"):
-        table.add_column(make_printable(name), no_wrap=True)
+        table.add_column(Text(make_printable(name)), no_wrap=True)
     for path, predicted in file_results:
         if isinstance(predicted, MediaError):
             continue
         inputs = "+".join(name for name, is_in in predicted.present.items() if is_in)
-        if not model.info.classes:
-            table.add_row(*map(Text, (path.name, *(f"{value:.2f}" for value in predicted.output), inputs)))
+        if isinstance(model.info.task, Regression):
+            table.add_row(*map(Text, (path.name, *_format_scores(model.info.task, predicted), inputs)))
             continue
         slot = predicted.strongest_slot
         first, second = (
@@ -373,11 +379,16 @@ def _make_table(model: TrainedModel, file_results: Sequence[tuple[Path, FileResu
     return table
 
 
+def _format_scores(task: Regression, predicted: VideoPrediction) -> list[str]:
+    """Return the predicted number of each target, with the digits of its range."""
+    return [format_in_range(value, *ends) for value, ends in zip(predicted.output, task.bounds, strict=True)]
+
+
 def _make_page(model: TrainedModel, path: Path, predicted: VideoPrediction) -> ClipCurves:
     record, task = model.record, model.info.task
     if isinstance(task, Regression):
-        values = zip(task.output_names, predicted.output, strict=True)
-        found = ", ".join(f"{name} {value:.2f}" for name, value in values)
+        values = zip(task.output_names, _format_scores(task, predicted), strict=True)
+        found = ", ".join(f"{name} {value}" for name, value in values)
     else:
         percent, sentiment = 100 * predicted.output[predicted.label], _get_sentiment(model.info, predicted)
         found = f"{task.classes[predicted.label]} {percent:.0f} %{sentiment and f', {sentiment}'}"

@@ -24,12 +24,18 @@ from bench.files import atomic_write
 from bench.metrics import Predictions, score
 from bench.record import Failure, Record, RunFolder, RunSpec
 from bench.requests import RequestedPlan, StoredRequest, add_requests
+from bench.tasks import ACCURACY, Metric, Regression, TargetRange
 from bench.types import DatasetInfo
 from datasets.registry import DATASETS
 from studies.requests import find_arm, find_changes
 
 SKILL = {"majority": 0.0, "probe": 0.3, "mbt": 0.42, "mbt-long": 0.44, "mart-released": 0.4, "mart": 0.5}
-"""Share of clips that an arm classifies correctly; it guesses the others."""
+"""Share of clips that an arm classifies correctly; it guesses the others. Its numbers are near by the same share."""
+
+MOOD = DatasetInfo(
+    "mood", "Own scores", Regression((TargetRange("sentiment", -3, 3),)), {}, "en", "own", "none", "here", clips=60
+)
+"""Data set of one score, for which a lower MAE is better."""
 
 
 def make_run(results: Path, arm: str = "mart", dataset: str = "ekman6", **values: Any) -> Record:
@@ -122,12 +128,15 @@ def found_by(card: DatasetInfo, clips: int, skill: float, spec: RunSpec) -> Left
             del splits["val"]
             scored["val"] = dict.fromkeys(scored["val"])
         scores = {f"{split}/{name}": value for split, of in scored.items() for name, value in of.items()}
-        KNOWN[told] = Left(scores, files_of(card, spec.config, splits, curves(spec, skill)))
+        drawn = curves(spec, skill, card.task.primary)
+        KNOWN[told] = Left(scores, files_of(card, spec.config, splits, drawn))
     return KNOWN[told]
 
 
 def predict(card: DatasetInfo, split: str, clips: int, skill: float, spec: RunSpec) -> Predictions:
     """Return predictions of clips that are hard or easy for all arms, with a small variation by seed."""
+    if isinstance(card.task, Regression):
+        return predict_numbers(card.task, split, clips, skill, spec)
     names = [f"{name}/{split}{spec.fold}_{index:04d}" for index in range(clips) for name in card.classes][:clips]
     label = np.arange(clips) % len(card.classes)
     shared = np.random.default_rng([spec.fold, len(split), clips])
@@ -139,20 +148,41 @@ def predict(card: DatasetInfo, split: str, clips: int, skill: float, spec: RunSp
     return Predictions(tuple(names), label.astype(np.int64), scores, tuple(f"video{i // 2}" for i in range(clips)))
 
 
-def curves(spec: RunSpec, skill: float, epochs: int = 6) -> list[dict[str, Any]]:
-    """Return curves of val Acc E rising towards the skill, and of a falling loss."""
+def predict_numbers(task: Regression, split: str, clips: int, skill: float, spec: RunSpec) -> Predictions:
+    """Return numbers in steps of a tenth, and predictions that are nearer for a higher skill; two clips share a group.
+
+    A run without skill predicts the middle of each range, as the median does.
+    """
+    low, high = np.transpose(task.bounds)
+    shared = np.random.default_rng([spec.fold, len(split), clips])
+    own = np.random.default_rng([spec.seed, spec.fold, int(spec.key[:8], 16)])
+    truth = np.round(low + (high - low) * shared.beta(2, 2, (clips, len(low))), 1)
+    hard = shared.normal(size=truth.shape) + 0.3 * own.normal(size=truth.shape)
+    guess = (low + high) / 2 + skill * (truth - (low + high) / 2) + (skill > 0) * 0.12 * (high - low) * hard
+    names = tuple(f"{split}{spec.fold}_{index:04d}" for index in range(clips))
+    return Predictions(names, truth, guess.astype(np.float32), tuple(f"video{i // 2}" for i in range(clips)))
+
+
+def curves(spec: RunSpec, skill: float, metric: Metric = ACCURACY, epochs: int = 6) -> list[dict[str, Any]]:
+    """Return curves of the metric on val, rising towards the skill (or falling from 1 towards the rest of it), and of a
+    falling loss."""
     own = np.random.default_rng([spec.seed, 7])
     return [
         {
             "stage": "finetune",
             "epoch": epoch,
             "values": {
-                "val/acc_e": round(float(skill * (1 - 0.5 ** (epoch + 1)) + 0.02 * own.random()), 4),
+                f"val/{metric.name}": round(_rise(skill, epoch, metric) + 0.02 * float(own.random()), 4),
                 "loss": round(2.0 / (epoch + 1), 4),
             },
         }
         for epoch in range(epochs)
     ]
+
+
+def _rise(skill: float, epoch: int, metric: Metric) -> float:
+    risen = skill * (1 - 0.5 ** (epoch + 1))
+    return risen if metric.better == "max" else 1 - risen
 
 
 def files_of(
@@ -169,7 +199,8 @@ def files_of(
 
 def make_search(results: Path, arm: str = "mart", dataset: str = "ekman6", **values: Any) -> dict[str, Any]:
     """Write and return the summary of a search with best values `params`; `make_run(set=params)` makes its runs."""
-    found, preset = find_arm(arm), values.pop("preset", "quick")
+    found, preset, card = find_arm(arm), values.pop("preset", "quick"), values.pop("card", None)
+    card = DATASETS[dataset].info if card is None else card
     base = found.method.config.from_preset(preset).override({**found.overrides, **values.pop("set", {})})
     params = values.pop("params", {"lr": 0.0015})
     trials = [
@@ -178,11 +209,12 @@ def make_search(results: Path, arm: str = "mart", dataset: str = "ekman6", **val
         for n in range(6)
     ]
     summary = {
-        "name": f"{dataset}/{arm}",
+        "name": f"{card.name}/{arm}",
         "arm": arm,
-        "dataset": dataset,
+        "dataset": card.name,
         "data": "real",
-        "fold": DATASETS[dataset].info.folds[0],
+        "fold": card.folds[0],
+        "metric": vars(card.task.primary),
         "preset": preset,
         "sampler": "tpe",
         "pruner": "median",
@@ -196,7 +228,7 @@ def make_search(results: Path, arm: str = "mart", dataset: str = "ekman6", **val
         "published": True,
         **values,
     }
-    digest = hashlib.sha256(repr((arm, dataset, preset, params, summary["fold"])).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(repr((arm, card.name, preset, params, summary["fold"])).encode()).hexdigest()[:12]
     atomic_write(results / "searches" / digest / "search.json", (json.dumps(summary) + "\n").encode())
     return {**summary, "digest": digest}
 

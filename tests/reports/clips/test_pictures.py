@@ -9,6 +9,8 @@ import pytest
 from PIL import Image
 
 import reports.figures.clips
+from bench.metrics import Predictions
+from bench.tasks import Classification, Regression, TargetRange
 from methods.mart.figures import FIGURES
 from reports.figures.clips import (
     RECOVERED_TITLE,
@@ -127,3 +129,26 @@ def test_a_model_that_has_collapsed_has_no_map(monkeypatch, tmp_path):
 
 def test_a_run_without_explanations_has_only_the_confusion_matrix(tmp_path):
     assert save_run_figures(tmp_path, CARD, FOUND, False, FIGURES) == ["confusion.png"]
+
+
+MOOD = replace(CARD, task=Regression((TargetRange("mood", -3, 3), TargetRange("$\\frac$", 0, 1))))
+SCORED = Predictions(KEYS, np.array([[-2.0, 0.1]] * 6), np.array([[-1.5, 0.2]] * 6), KEYS)
+
+
+def test_clips_of_numbers_have_a_map_in_the_colours_of_the_first_target_and_no_emotion_curves(monkeypatch, tmp_path):
+    labels = {key: (0.5 * place - 1, 0.0) for place, key in enumerate(KEYS)}
+    found = replace(explained(), classes=("mood", "$\\frac$"), labels=labels)
+    figure = draw_features(found)
+    assert figure.axes[0].collections[0].get_array().tolist() == [0.5 * place - 1 for place in range(6)]
+    assert "mood" in texts(figure) and draw_emotions(found) is None
+    monkeypatch.setattr(reports.figures.clips, "read_explanations", lambda folder: found)
+    assert save_run_figures(tmp_path, MOOD, SCORED, True, {}) == ["scatter.png", "features.png"]
+
+
+def test_a_name_with_two_dollars_is_no_formula(monkeypatch, tmp_path):
+    names = ("$\\frac$", "$x$", "high")
+    info = replace(CARD, task=Classification(names, (0, 0, 0)))
+    monkeypatch.setattr(reports.figures.clips, "read_explanations", lambda folder: replace(explained(), classes=names))
+    predictions = Predictions(KEYS, np.arange(6) % 3, np.eye(3)[np.arange(6) % 3], KEYS)
+    names = save_run_figures(tmp_path, info, predictions, False, FIGURES)
+    assert len(names) == 5 and all(min(Image.open(tmp_path / name).size) > 200 for name in names)

@@ -15,9 +15,10 @@ from scipy.special import softmax
 
 from bench.artifacts import PREDICTIONS_FILE, read_curves
 from reports.formats import split_marks
-from reports.page import MAX_CURVE_POINTS, make_page_data, render_page, render_page_marked
+from reports.page import MAX_CURVE_POINTS, join_scripts, make_page_data, render_page, render_page_marked
 from reports.types import RenderedFigure
 from tests.reports.page.made import HOSTILE_TEXTS, card, many, named, report, run
+from tests.reports.tables.by_hand import AFFECT, by_hand
 
 PICTURE = {"curve": RenderedFigure("image/png", b"png")}
 
@@ -70,6 +71,32 @@ def test_predictions_of_any_number_of_classes_come_back(tmp_path, classes):
     )
     sure = softmax(stored[[f"score/{name}" for name in facts.classes]].to_numpy(np.float64), axis=1).max(axis=1)
     np.testing.assert_allclose(np.array(described["sure"]) / 1000, sure, atol=0.00051)
+
+
+def test_predicted_numbers_come_back_with_the_metrics_of_their_run(tmp_path):
+    runs = [by_hand(tmp_path, arm, seed, card=AFFECT) for arm in ("mbt", "mart") for seed in (0, 1)]
+    data = held([*runs, by_hand(tmp_path, "mart")])
+    assert {described["clips"] for described in data["runs"][:4]} == {0} and data["runs"][4]["clips"] == 1
+    listed = data["lists"][0]
+    assert (listed["classes"], listed["targets"]) == ([], ["valence", "arousal"])
+    for one, described in zip(runs, data["runs"], strict=False):
+        stored = pandas.read_parquet(one.folder / PREDICTIONS_FILE).query("split == 'test'")
+        assert listed["keys"] == stored["clip"].tolist() and described["sure"] == []
+        for kind, numbers in (("target", listed["labels"]), ("score", described["predicted"])):
+            columns = stored[[f"{kind}/valence", f"{kind}/arousal"]].to_numpy(float)
+            np.testing.assert_allclose(np.array(numbers), columns, rtol=1e-5)
+        assert described["shown"] == ["ccc", "mae", "corr", "ccc/valence", "ccc/arousal"]
+    metrics = {metric["name"]: metric for metric in data["metrics"]}
+    assert metrics["mae"] == {"name": "mae", "title": "MAE", "percent": False, "lower": True}
+    assert metrics["mae/valence"] == {"name": "mae/valence", "title": "MAE valence", "percent": False, "lower": True}
+    assert metrics["recall/joy"] == {"name": "recall/joy", "title": "recall joy", "percent": True, "lower": False}
+    assert metrics["loss"]["lower"] and metrics["acc_e"]["title"] == "Acc E" and not metrics["n"]["percent"]
+    scored = {name.partition("/")[2] for one in runs for name in one.record.scores}
+    assert scored <= metrics.keys() and len(metrics) == len(data["metrics"])
+
+
+def test_the_script_has_less_than_500_lines():
+    assert len(join_scripts().splitlines()) <= 505  # 499 of the files, and those that join them
 
 
 def test_runs_on_the_same_clips_share_their_list(tmp_path):

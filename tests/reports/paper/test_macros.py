@@ -7,11 +7,12 @@ from dataclasses import replace
 
 import pytest
 
+from bench.tasks import Regression, TargetRange
 from bench.types import DatasetInfo
 from reports.paper import make_macro_name, render_macros
 from reports.runs import RunTable, StudyResults
 from reports.tables.scores import make_scores_table
-from tests.reports.tables.by_hand import TWO, by_hand, frame_of
+from tests.reports.tables.by_hand import MOOD, TWO, by_hand, frame_of
 from tests.reports.tables.cases import EIGHT, SEEDS, mixed
 
 LINE = re.compile(r"\\newcommand\{\\([A-Za-z]+)\}\{(-?[0-9]+(?:\.[0-9]+)?)\} % ([0-9a-f ]+?)(?: \((\d+/\d+ runs)\))?")
@@ -154,3 +155,37 @@ def test_three_studies_with_different_numbers_lose_none():
 )
 def test_a_name_becomes_letters(name, first, spelt, expected):
     assert make_macro_name(name, first, spelt) == expected
+
+
+def scores(*targets, **task):
+    """Return a data set of numbers with these names of targets."""
+    ranges = tuple(TargetRange(name, -3.0, 3.0) for name in targets)
+    return replace(MOOD, name="own", title="Own", task=Regression(ranges, **task))
+
+
+def test_names_of_metrics_with_digits_are_spelt():
+    found = read(render_macros([part(frame_of(*(bare(seed=seed, card=scores("mood")) for seed in SEEDS)))]))
+    names = {name.removeprefix("martOwn") for name in found if not name.endswith(("Std", "N"))}
+    assert names == {"MAE", "Corr", "CCC", "AccSeven", "AccFive", "AccTwo", "F", "AccTwoHasZero", "FHas"}
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        ("valence", "arousal"),
+        ("valence 1", "valence 2"),
+        ("中", "文", "笑"),
+        ("a", "A", "中"),
+        ("b", "中", "文", "1"),
+        ("n", "std", "N 2"),
+        tuple(chr(0x4E00 + place) for place in range(40)),
+    ],
+)
+def test_every_target_has_a_macro_of_its_own(targets):
+    frame = frame_of(*(bare(seed=seed, card=scores(*targets, select="ccc")) for seed in SEEDS))
+    found = read(render_macros([part(frame)]))
+    means = [(name, *found[name]) for name in found if f"{name}N" in found]
+    assert [text for _, text, _ in means] == [mean for mean, *_ in shown(frame)] and len(means) == 3 + len(targets)
+    assert found["martOwnCCC"][0] == shown(frame)[0][0] and found["martOwnCCCN"][0] == "3"
+    if targets == ("valence", "arousal"):
+        assert {"martOwnCCCValence", "martOwnCCCArousal"} <= found.keys()

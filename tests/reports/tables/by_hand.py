@@ -16,7 +16,7 @@ import pandas
 from bench.artifacts import CURVES_FILE, PREDICTIONS_FILE, _make_prediction_table
 from bench.metrics import Predictions, score
 from bench.record import Failure, Record, RunSpec
-from bench.tasks import Classification
+from bench.tasks import Classification, Regression, TargetRange
 from bench.types import DatasetInfo
 from datasets.registry import DATASETS
 from reports.runs import Run, RunTable, count_expected_runs
@@ -47,6 +47,22 @@ TWO = DatasetInfo(
     splits="by hand",
     clips=60,
 )
+MOOD = DatasetInfo(
+    "mood", "Own scores", Regression((TargetRange("sentiment", -3, 3),)), {}, "en", "own", "none", "here", clips=60
+)
+"""One score; a lower MAE is better."""
+AFFECT = DatasetInfo(
+    "affect",
+    "Affect",
+    Regression((TargetRange("valence", -1, 1), TargetRange("arousal", -1, 1)), select="ccc"),
+    {},
+    "en",
+    "own",
+    "none",
+    "here",
+    clips=60,
+)
+"""Two scores; a higher CCC is better."""
 ARMS = get_arms()  # other names are those of a method without variants
 LABELS: dict[str, tuple[str, str]] = {}
 """Key of every run that was made -> its label and data set, and its fold and seed."""
@@ -94,7 +110,8 @@ def by_hand(folder: Path | None, arm: str, seed: int = 0, fold: int = 0, **told:
         if made.files and found:
             place.mkdir(parents=True)
             _make_prediction_table(found, made.card).to_parquet(place / PREDICTIONS_FILE, index=False)
-            points = [{"stage": "finetune", "epoch": n, "values": {"val/acc_e": v}} for n, v in enumerate(made.curve)]
+            name = f"val/{made.card.task.primary.name}"
+            points = [{"stage": "finetune", "epoch": n, "values": {name: v}} for n, v in enumerate(made.curve)]
             (place / CURVES_FILE).write_text(
                 json.dumps([{"stage": "pretrain", "epoch": 0, "values": {"loss": 1}}, *points])
             )
@@ -131,11 +148,13 @@ def predicted(
 def predictions(made: Made, arm: str, seed: int, fold: int, split: str) -> Predictions:
     """Return predictions of clips that are hard or easy for all arms, two for each video.
 
-    Neighbouring folds share most of their test clips.
+    Neighbouring folds share most of their test clips. Numbers are nearer to the true ones for a higher skill.
     """
     clips, classes = made.clips, made.card.classes
     shift = 20 * fold if split == "test" else 1000 + 100 * fold
     index = np.arange(clips) + shift
+    if isinstance(made.card.task, Regression):
+        return numbers(made, made.card.task, arm, seed, fold, split, index)
     label = index % len(classes)
     ease = np.array([crc32(f"{made.card.name}/{one}".encode()) / 2**32 for one in index])
     own = np.random.default_rng([crc32((made.like or arm).encode()), seed, fold, len(split)])
@@ -145,6 +164,17 @@ def predictions(made: Made, arm: str, seed: int, fold: int, split: str) -> Predi
     scores[np.arange(clips), guess] = scores.max(axis=1) + 1
     names = tuple(f"{classes[c]}/{split}{one}" for one, c in zip(index, label, strict=True))
     return Predictions(names, label.astype(np.int64), scores, tuple(f"video{one // 2}" for one in index))
+
+
+def numbers(made: Made, task: Regression, arm: str, seed: int, fold: int, split: str, index: np.ndarray) -> Predictions:
+    """Return predicted numbers of clips, two for each video."""
+    low, high = np.transpose(task.bounds)
+    hashed = [[crc32(f"{name}/{one}".encode()) / 2**32 for name in task.output_names] for one in index]
+    truth = np.round(low + (high - low) * np.array(hashed), 2)
+    own = np.random.default_rng([crc32((made.like or arm).encode()), seed, fold, len(split)])
+    guess = made.skill * truth + (1 - made.skill) * own.normal(size=truth.shape) * (high - low) / 4
+    names = tuple(f"{split}{one}" for one in index)
+    return Predictions(names, truth, guess.astype(np.float32), tuple(f"video{one // 2}" for one in index))
 
 
 def frame_of(*runs: Run, wanted: Mapping[str, int] | None = None, values: str = QUICK, **remarks: str) -> RunTable:

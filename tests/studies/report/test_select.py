@@ -12,7 +12,7 @@ from bench.errors import ConfigError
 from bench.mlflow import MlflowStore
 from bench.record import RunFolder
 from bench.requests import RequestedPlan, add_requests
-from bench.tasks import Classification
+from bench.tasks import Classification, Regression, TargetRange
 from bench.types import DatasetInfo
 from studies.requests import find_arm
 from studies.select import (
@@ -25,7 +25,7 @@ from studies.select import (
     select_runs,
 )
 from studies.studies import STUDIES
-from tests.reports.made import make_run, make_search, request_for
+from tests.reports.made import MOOD, make_run, make_search, request_for
 
 SETS = {"epochs": 3}
 
@@ -422,3 +422,20 @@ def test_a_run_knows_whether_its_encoders_started_from_published_weights(tmp_pat
     made(tmp_path, ["mart"], preset="paper", weights={"weights_video": "a" * 64}, seed=1)
     found = [(run.arm, run.record.spec.seed, run.from_scratch) for run in chosen(tmp_path, "comparison").runs]
     assert found == [("probe", 0, False), ("mbt", 0, True), ("mart", 0, True), ("mart", 1, False)]
+
+
+def test_runs_with_other_targets_than_most_are_left_out(tmp_path):
+    other = replace(MOOD, task=Regression((TargetRange("sentiment", -1, 1),)))
+    for seed in range(2):
+        make_run(tmp_path, "mart", card=MOOD, clips=12, seed=seed)
+    make_run(tmp_path, "mbt", card=other, clips=12)
+    choice = chosen(tmp_path)
+    assert arms(choice) == ["mart", "mart"] and left(choice) == {
+        "other classes or targets than most runs on the data set": 1
+    }
+
+
+def test_a_failed_run_has_the_targets_of_the_others(tmp_path):
+    make_run(tmp_path, "mart", card=MOOD, clips=12)
+    make_run(tmp_path, "mart", card=MOOD, seed=1, error="out of memory")
+    assert [run.info for run in chosen(tmp_path).runs] == [MOOD, MOOD]
