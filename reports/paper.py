@@ -21,7 +21,7 @@ from bench.files import atomic_write
 from bench.tasks import Metric
 from reports.formats.latex import make_latex_environment
 from reports.runs import HASH_LENGTH, Run, RunTable, SearchSummary, StudyResults, find_dataset_titles
-from reports.tables.columns import describe_single_fold, format_quantity, get_test_score, make_metric_column
+from reports.tables.columns import MINUS, describe_single_fold, format_quantity, get_test_score, make_metric_column
 from reports.tables.costs import SECONDS_PER_HOUR
 from reports.types import Report
 
@@ -98,7 +98,7 @@ def _list_macros(run_table: RunTable) -> Iterator[Macro]:
                 if number is None:
                     continue
                 text, _, missing = cell.text.partition(" (")
-                mean, _, spread = text.partition(" ± ")
+                mean, _, spread = text.replace(MINUS, "-").partition(" ± ")  # a macro may be used in mathematics
                 runs = " ".join(number.run_keys) + (f" ({missing}" if missing else "")
                 macro = Macro(f"{name}{title}{short}", mean, runs)
                 yield macro

@@ -65,7 +65,7 @@ def format_significance_stars(p: float | None, smallest: float) -> str:
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean in percent or points, with a 95 % interval where there are enough data for one."""
+    """A mean in the unit of its score or in points, with a 95 % interval where there are enough data for one."""
 
     mean: float
     low: float | None
@@ -322,7 +322,7 @@ def _bootstrap(
 
 @dataclass(frozen=True)
 class PairedTest:
-    """Differences of n paired runs, in points.
+    """Differences of n paired runs, in points or in the unit of their score.
 
     `mean` is NaN for no pairs. `low`, `high` and `detectable_difference` are None below two pairs, and where all
     differences are equal: then `std` is 0, and an interval of no width would be misleading.

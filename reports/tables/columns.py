@@ -22,7 +22,7 @@ TYPICAL_CLIPS = 500  # test clips, where their number is unknown
 UNKNOWN_SPREAD = {True: 1, False: 3}  # decimals of a number whose spread is unknown: percent, and any other
 MAX_LISTED_SEEDS = 8  # seeds that a caption lists one by one
 
-NO_VALUE = "–"
+NO_VALUE, MINUS = "–", "−"
 AVERAGES_LEGEND = LegendEntry(
     "±, n",
     "Mean ± standard deviation (n − 1) over runs; n is the number of runs, one for each seed and fold. A single run "
@@ -81,7 +81,7 @@ def count_decimals(spread: float, percent: bool = True) -> int:
 
 def format_mean(number: Mean, places: int) -> str:
     """Format a mean, with its standard deviation where there are several runs."""
-    return f"{number.mean:z.{places}f}{_format_std(number, places)}"
+    return f"{number.mean:z.{places}f}{_format_std(number, places)}".replace("-", MINUS)
 
 
 def format_difference(number: Mean, percent: bool = True) -> str:
@@ -103,7 +103,7 @@ def format_interval(
 def format_signed(value: float, places: int) -> str:
     """Format a difference with its sign, and zero without one."""
     text = f"{value:+z.{places}f}"
-    return text.lstrip("+") if float(text) == 0 else text.replace("-", "−")
+    return text.lstrip("+") if float(text) == 0 else text.replace("-", MINUS)
 
 
 def format_quantity(value: float) -> str:

@@ -15,6 +15,7 @@ from reports.runs import Mean, RunGroup, RunTable
 from reports.statistics import MeanRanks, compute_mean_ranks, mean_over_datasets
 from reports.tables.columns import (
     MARKS_LEGEND,
+    MINUS,
     NO_VALUE,
     Direction,
     decimals_of_spreads,
@@ -214,9 +215,9 @@ def make_overall_table(run_table: RunTable, name: str, title: str) -> Table | No
     for (label, mean), mark in zip(means.items(), marks, strict=True):
         keys = tuple(key for score in found[label] for key in score.mean.run_keys)
         known = mean.low is not None and mean.high is not None
-        interval = f"{mean.low:.{decimals}f} to {mean.high:.{decimals}f}" if known else NO_VALUE
+        interval = f"{mean.low:.{decimals}f} to {mean.high:.{decimals}f}".replace("-", MINUS) if known else NO_VALUE
         cells = (
-            Cell(f"{mean.mean:.{decimals}f}", mark=mark, value=mean.mean, run_keys=keys),
+            Cell(f"{mean.mean:z.{decimals}f}".replace("-", MINUS), mark=mark, value=mean.mean, run_keys=keys),
             Cell(interval, run_keys=keys if known else (), footnotes=(mean.reason,) if mean.reason else ()),
             Cell(f"{ranks[label]:.2f}", value=ranks[label], run_keys=keys),
         )

@@ -163,6 +163,14 @@ def scores(*targets, **task):
     return replace(MOOD, name="own", title="Own", task=Regression(ranges, **task))
 
 
+def test_a_negative_number_has_a_minus_in_tables_and_a_hyphen_in_macros():
+    given = {"test/mae": 2.5, "test/ccc": -0.496, "test/corr": -0.66, "test/n": 20.0}
+    frame = frame_of(bare(card=MOOD, scores=given))
+    assert read(render_macros([part(frame)]))["martOwnScoresCCC"][0] == "-0.496"
+    (cell,) = [cell for name, cell in make_scores_table(frame, "s", "S").iter_cells() if name.endswith("/ccc")]
+    assert cell.text == "−0.496"
+
+
 def test_names_of_metrics_with_digits_are_spelt():
     found = read(render_macros([part(frame_of(*(bare(seed=seed, card=scores("mood")) for seed in SEEDS)))]))
     names = {name.removeprefix("martOwn") for name in found if not name.endswith(("Std", "N"))}

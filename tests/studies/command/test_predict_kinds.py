@@ -21,7 +21,7 @@ from studies.cli.predict import TrainedModel, VideoPrediction
 from tests.datasets.trees import write_mp3
 from tests.studies.command_line import bench
 
-LONG = "a very long name of a target that nobody would write but a test does, really"
+LONG = "the mean valence of all persons who are visible or audible in the clip"
 AFFECT = Regression((TargetRange("valence", -1, 1), TargetRange("arousal", -1, 1)), select="ccc")
 ODD = Regression((TargetRange("mood [red]x[/red]", -3, 3), TargetRange(LONG, 0, 100), TargetRange("$\\frac$", 0, 0.1)))
 PLAIN = Classification(("calm", "$\\frac$", "tense [b]x"), None)
