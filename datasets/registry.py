@@ -405,7 +405,7 @@ def _make_info(
     """Describe a custom data set, and list warnings about its classes.
 
     The sentiment of a class comes from the TOML file, else from the column (`signs`), else from the class of the same
-    name in a `known` data set, else it is 0 with a warning. Raises DataError for fewer than two classes and for a name
+    name in a `known` data set, else it is 0 with a warning. If it is unknown for all classes, it is not scored. Raises DataError for fewer than two classes and for a name
     that is misspelt or listed twice.
     """
     spellings: dict[str, str] = {}
@@ -427,16 +427,14 @@ def _make_info(
     order = [*facts.classes, *(label for label in labels if label not in facts.classes)]
     namesakes = {alias: (info, label) for info in known for alias, label in info.aliases.items()}
     namesakes |= {label.lower(): (info, label) for info in reversed(known) for label in info.classes}
-    sentiment, emotions, reasons, problems = [], {}, {}, []
+    signs_of: list[int | None] = []
+    emotions, reasons, problems = {}, {}, []
     for label in order:
         info, namesake = namesakes.get(label.lower(), (None, ""))
         sign = facts.sentiment.get(label, signs.get(label))
         if sign is None and info is not None:
             sign = info.sentiment[info.classes.index(namesake)]
-        if sign is None:
-            why = "sentiment unknown, set to neutral; state it in a column or a TOML file (docs/data.md)"
-            problems.append(DataIssue("warning", label, why))
-        sentiment.append(sign or 0)
+        signs_of.append(sign)
         if label in facts.emotions:
             emotions[label], reasons[label] = frozenset[str](facts.emotions[label]), "stated in the TOML file"
         elif info is not None:
@@ -445,13 +443,21 @@ def _make_info(
         else:
             emotions[label] = frozenset({label.lower()} & set(get_args(Emotion)))
             reasons[label] = "an emotion of the lexicon has this name" if emotions[label] else "not stated"
-    if len(set(sentiment)) == 1:
+    state = "state it in a column or a TOML file (docs/data.md)"
+    if all(sign is None for sign in signs_of):
+        problems.append(DataIssue("warning", "sentiment", f"unknown for all classes, so it is not scored; {state}"))
+        sentiment = None
+    else:
+        unknown = [label for label, sign in zip(order, signs_of, strict=True) if sign is None]
+        problems += [DataIssue("warning", label, f"sentiment unknown, set to neutral; {state}") for label in unknown]
+        sentiment = tuple(sign or 0 for sign in signs_of)
+    if sentiment is not None and len(set(sentiment)) == 1:
         why = "all classes have the same sentiment, so every sentiment score is 100 %; state them in a TOML file"
         problems.append(DataIssue("warning", "sentiment", why))
     return DatasetInfo(
         name=_make_identifier(name),
         title=facts.title or name,
-        task=Classification(tuple(order), tuple(sentiment)),
+        task=Classification(tuple(order), sentiment),
         emotions=emotions,
         language=facts.language,
         licence=facts.licence,

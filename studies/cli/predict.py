@@ -127,10 +127,10 @@ class VideoPrediction:
     segments: np.ndarray | None  # (S, C) probabilities of each segment
     curve: np.ndarray | None  # (S, C) temporal emotion scores
     present: dict[str, bool]  # by stream
-    unused: tuple[str, ...]  # streams of the file that the model was trained without
     problems: tuple[DataIssue, ...]
     cues: tuple[WordOutcome, ...]
     stills: tuple[np.ndarray, ...]  # S x (H, W, 3) uint8, or none
+    unused: tuple[str, ...] = ()  # streams of the file that the model was trained without
 
     @property
     def label(self) -> int:

@@ -631,6 +631,7 @@ def test_shared_rows_cannot_multiply(tmp_path: Path):
     assert "more values than its bytes can hold" in refuse(path)
 
 
+@pytest.mark.slow
 def test_one_list_cannot_fill_many_arrays(tmp_path: Path):
     ids = pickle.EMPTY_LIST + pickle.MARK + text("a") + pickle.DUP * 9999 + pickle.APPENDS + pickle.BINPUT + b"\0"
     made = array((10_000,), dtype("O8"), pickle.BINGET + b"\0")
