@@ -19,7 +19,6 @@ from typing import TypeVar
 from bench.config import propose_name
 from bench.errors import DataError
 from bench.types import FEATURES, ClipSources, DataIssue, Split
-from datasets.decode.features import ARRAY_SUFFIXES
 from datasets.index import MEDIA_FOLDERS, make_name_issue, read_text
 from datasets.paths import explain_unsafe_link, is_valid_name, list_folder
 from datasets.rows import (
@@ -30,6 +29,7 @@ from datasets.rows import (
     parse_key,
     remove_media_suffix,
 )
+from datasets.streams.features import ARRAY_SUFFIXES
 
 T = TypeVar("T")
 MANIFEST_COLUMNS = (

@@ -13,10 +13,10 @@ import numpy as np
 from bench.errors import MediaError
 from bench.types import Clip, ClipSources, DataIssue, OpenedClip, Sampling
 from datasets.decode.container import open_media
-from datasets.decode.video import decode_frames, read_video
 from datasets.prepare import PrepareSpec, prepare_clips, read_clip_facts
 from datasets.prepared_clips import open_clip
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE, compute_slots
+from datasets.streams.video import decode_frames, read_video
 
 MAX_FILE_SECONDS = 3600.0  # all scaled frames are in memory at once: 0.5 GB for 10 minutes at 112 pixels
 MAX_REREAD_SECONDS = 120.0  # files up to this length are decoded again for sharper thumbnails

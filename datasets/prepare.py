@@ -33,8 +33,8 @@ from bench.files import atomic_path, atomic_write, sha256
 from bench.processes import MIN_POOL_PIECES, run_each
 from bench.types import FEATURES, Clip, DataIssue
 from datasets.decode.container import MAX_CLIP_SECONDS
-from datasets.decode.video import list_images, number_frames
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
+from datasets.streams.video import list_images, number_frames
 
 STORE_VERSION = 3  # increase it whenever the content of prepared files changes
 LOCK_FILE = ".lock"

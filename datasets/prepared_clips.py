@@ -21,12 +21,10 @@ import torch
 from bench.errors import MediaError, StoreError
 from bench.rng import RngTree
 from bench.types import FEATURES, Clip, OpenedClip, Sampling, SegmentWords, Word
-from datasets.decode.audio import SILENCE_LEVEL
-from datasets.decode.video import GOP_SIZE, ColourPlanes, FrameDecoder
 from datasets.prepare import open_prepared_file
-from datasets.segments import MISSING_FRAME, cut_segments
-
-MASK_BINS_DIVISOR, MAX_MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
+from datasets.segments import cut_segments
+from datasets.streams.audio import fill_audio, mask_audio
+from datasets.streams.video import GOP_SIZE, ColourPlanes, Crop, FrameDecoder
 
 NO_FEATURES: Mapping[str, int] = {}
 CACHE_BYTES = 256_000_000  # decoded frames and audio with their overhead
@@ -68,9 +66,10 @@ def open_clip(
     video = np.zeros((sampling.segments, sampling.video.frames, size, size, 3), dtype=np.uint8)
     audio = np.zeros((sampling.segments, 100, mels), dtype=np.float32)
     if has["video"]:
-        _read_video(clip, [segment.frames for segment in segments], corner, flipped, video)
+        crop = Crop.place(corner, clip.facts["size"], size, flipped)
+        clip.read_frames(np.stack([segment.frames for segment in segments]), crop, video)
     if has["audio"]:
-        _read_audio(clip, [segment.sound for segment in segments], audio)
+        fill_audio(clip.read_audio, [segment.sound for segment in segments], audio)
     arrays = {
         f"{FEATURES}{name}": clip.read_features(name, width) if sampling.reads_stream(f"{FEATURES}{name}") else None
         for name, width in features.items()
@@ -79,7 +78,7 @@ def open_clip(
     if rng is not None:
         masks = rng.random((sampling.segments, 4))
         if has["audio"]:
-            _mask_audio(audio, masks)
+            mask_audio(audio, masks)
     by_segment = tuple(segment.words for segment in segments)
     streams: dict[str, torch.Tensor | SegmentWords] = {
         "video": torch.from_numpy(video),
@@ -89,50 +88,6 @@ def open_clip(
     for (name, values), width in zip(arrays.items(), features.values(), strict=True):
         streams[name] = torch.zeros((1, width)) if values is None else torch.from_numpy(values)
     return OpenedClip(streams, {**has, **{name: values is not None for name, values in arrays.items()}})
-
-
-def _read_video(clip: CachedClip, places: list[np.ndarray], corner: np.ndarray, flipped: bool, out: np.ndarray) -> None:
-    """Fill (S, T, H, W, 3) with one crop of the frames at `places`."""
-    size = out.shape[2]
-    sides = zip(corner, clip.facts["size"], strict=True)
-    top, left = (int(share * (side - size + 1) * (1 - 1e-9)) for share, side in sides)
-    clip.read_frames(np.stack(places), Crop(top, left, size, flipped), out)
-
-
-def _read_audio(clip: CachedClip, places: list[np.ndarray], out: np.ndarray) -> None:
-    """Fill (S, F, M) with the audio frames at `places`, and with silence past the end of the audio."""
-    out[:] = SILENCE_LEVEL
-    for segment, filled in zip(places, out, strict=True):
-        known = segment != MISSING_FRAME
-        if known.any():
-            filled[known] = clip.read_audio(segment[known])
-
-
-def _mask_audio(audio: np.ndarray, drawn: np.ndarray) -> None:
-    """Apply SpecAugment (Park et al., 2019): in each segment one band of bins and one of frames become its mean."""
-    frames, mels = audio.shape[1:]
-    for s, mean in enumerate(audio.mean((1, 2))):
-        bins = int(drawn[s, 0] * (mels // MASK_BINS_DIVISOR + 1))
-        start = int(drawn[s, 1] * (mels - bins + 1))
-        audio[s, :, start : start + bins] = mean
-        steps = int(drawn[s, 2] * (MAX_MASK_FRAMES + 1))
-        start = int(drawn[s, 3] * (frames - steps + 1))
-        audio[s, start : start + steps] = mean
-
-
-@dataclass(frozen=True)
-class Crop:
-    """Square crop of a frame, mirrored if `flipped`; pixels."""
-
-    top: int
-    left: int
-    size: int
-    flipped: bool
-
-    def apply(self, image: np.ndarray) -> np.ndarray:
-        """Crop (..., h, w) to (..., H, W)."""
-        part = image[..., self.top : self.top + self.size, self.left : self.left + self.size]
-        return part[..., ::-1] if self.flipped else part
 
 
 class CachedClip:

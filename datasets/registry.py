@@ -35,7 +35,6 @@ from bench.types import (
     Split,
 )
 from datasets.catalog import affwild2, ekman6, iemocap, perr, videoemotion8
-from datasets.decode.features import find_widths
 from datasets.feature_file import FEATURE_FILE_SUFFIXES, is_feature_file, read_feature_file_once
 from datasets.index import MEDIA_FOLDERS, DatasetSource, has_annotation, index_tree, make_tree_source, scan_media
 from datasets.manifest import ManifestEntry, is_media_tree, parse_number, read_class_folders, read_manifest
@@ -53,6 +52,7 @@ from datasets.rows import (
     remove_media_suffix,
     validate_rows,
 )
+from datasets.streams.features import find_widths
 
 CATALOG = (ekman6, videoemotion8, perr, iemocap, affwild2)
 SOURCES = {entry.INFO.name: make_tree_source(entry.INFO, entry.NAMING_RULES) for entry in CATALOG}
@@ -405,8 +405,8 @@ def _make_info(
     """Describe a custom data set, and list warnings about its classes.
 
     The sentiment of a class comes from the TOML file, else from the column (`signs`), else from the class of the same
-    name in a `known` data set, else it is 0 with a warning. If it is unknown for all classes, it is not scored. Raises DataError for fewer than two classes and for a name
-    that is misspelt or listed twice.
+    name in a `known` data set, else it is 0 with a warning. If it is unknown for all classes, it is
+    not scored. Raises DataError for fewer than two classes and for a name that is misspelt or listed twice.
     """
     spellings: dict[str, str] = {}
     for label in labels:

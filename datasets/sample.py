@@ -27,9 +27,9 @@ from bench.errors import StoreError
 from bench.files import atomic_write
 from bench.processes import run_each
 from bench.types import DatasetInfo, PlantedWord, SampleTruth, Word
-from datasets.decode.video import encode_jpeg
 from datasets.sample_media import VOICE_RATE, draw_frames, synthesise_voice
-from datasets.transcripts import format_subtitles
+from datasets.streams.text import format_subtitles
+from datasets.streams.video import encode_jpeg
 
 SAMPLE_VERSION = 1  # frozen, as is its difficulty: docs/decisions/0002-sample.md
 CLIPS_PER_CLASS, TRAINING_PER_CLASS = 40, 28  # the first 28 clips of a class are for training

@@ -40,7 +40,7 @@ from datasets.prepared_clips import PreparedClipSet
 from datasets.rows import Listing, assign_folds, compute_fingerprint
 from datasets.sample import ensure_sample, read_truth
 from datasets.segments import AUDIO_FRAME_RATE
-from datasets.transcripts import spread_words
+from datasets.streams.text import spread_words
 
 NO_SOURCES = ClipSources()
 EMPTY_SPLIT_CAUSES = CLIP_LOSING_ISSUES | {"class", "link", "name"}  # kinds of issue that can empty a split

@@ -14,7 +14,6 @@ from PIL import Image, ImageOps
 from bench.errors import DataError, MediaError
 from bench.types import Clip, ClipSummary, DataIssue, DatasetSummary, Thumbnail, Word
 from datasets.decode.container import DECODE_ERRORS, find_places, find_video_streams, open_media
-from datasets.decode.video import number_frames, save_jpeg
 from datasets.index import DatasetSource
 from datasets.paths import find_data_folder
 from datasets.prepare import (
@@ -28,6 +27,7 @@ from datasets.prepare import (
 )
 from datasets.rows import Listing
 from datasets.segments import FRAME_RATE
+from datasets.streams.video import number_frames, save_jpeg
 
 THUMBNAILS_PER_CLASS = 6
 THUMBNAIL_SIDE = 120  # pixels of the short side

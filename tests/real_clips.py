@@ -14,7 +14,7 @@ from typing import Any
 import av
 
 from datasets.catalog.ekman6 import INFO
-from datasets.decode.video import decode_frames, encode_jpeg, read_video
+from datasets.streams.video import decode_frames, encode_jpeg, read_video
 
 EMOTIONS = {"ANG": "anger", "DIS": "disgust", "FEA": "fear", "HAP": "joy", "SAD": "sadness", "NEU": "surprise"}
 

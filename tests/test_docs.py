@@ -24,6 +24,7 @@ SKIPPED = {
     "python bench.py study ablation --seeds 10 --trials 20 --workers 2",
     "python bench.py report comparison --out paper --pdf",
     "python bench.py predict FILE --run KEY --transcript FILE.srt",
+    "python bench.py predict clips/*/*.mp4 --transcript FOLDER",
 }
 """Commands of RUN_PAGES that need data or hours; a new one has to be added on purpose."""
 

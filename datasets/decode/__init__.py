@@ -1,1 +1,1 @@
-"""Decoders of media files: video frames, log-mel energies and words."""
+"""Media files: their containers, and all streams of a clip decoded together."""

@@ -15,7 +15,6 @@ import numpy as np
 
 from bench.errors import MediaError
 from bench.types import FEATURES, Clip, DataIssue, Word
-from datasets.decode.audio import AudioParts, DecodedAudio, compute_log_mel, is_silent, read_log_mel
 from datasets.decode.container import (
     ClipTooLong,
     PartTrack,
@@ -26,8 +25,11 @@ from datasets.decode.container import (
     read_header,
     read_parts,
 )
-from datasets.decode.features import decode_features
-from datasets.decode.video import (
+from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
+from datasets.streams.audio import AudioParts, DecodedAudio, compute_log_mel, is_silent, read_log_mel
+from datasets.streams.features import decode_features
+from datasets.streams.text import read_transcript, spread_words
+from datasets.streams.video import (
     NO_VIDEO,
     EncodedVideo,
     VideoParts,
@@ -37,8 +39,6 @@ from datasets.decode.video import (
     read_frame_part,
     read_video,
 )
-from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
-from datasets.transcripts import read_transcript, spread_words
 
 T = TypeVar("T")
 Tensors = tuple[dict[str, np.ndarray], dict[str, Any]]  # tensors and facts of a prepared file

@@ -31,7 +31,7 @@ from bench.tasks import Classification, Regression
 from bench.types import MEDIA_STREAMS, DataIssue, DatasetInfo, OpenedClip, Sampling, WordOutcome
 from datasets.media_file import open_media_file, read_slot_frames
 from datasets.registry import DATASETS
-from datasets.transcripts import Recogniser, load_recogniser, transcribe_file
+from datasets.streams.text import Recogniser, load_recogniser, transcribe_file
 from methods import METHODS
 from reports.figures.clips import ClipCurves, format_in_range, save_clip_curves
 from reports.formats import make_printable, plural

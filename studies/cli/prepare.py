@@ -14,8 +14,8 @@ from bench.types import DataIssue, DatasetSummary
 from datasets.feature_file import is_feature_file
 from datasets.index import DatasetSource
 from datasets.prepare import PrepareSpec
+from datasets.streams.text import transcribe_clips
 from datasets.summary import locate_dataset, read_thumbnails, summarise_dataset
-from datasets.transcripts import transcribe_clips
 from methods import METHODS
 from methods.mart.lexicon import survey_cues
 from reports.dataset import explain_unfitness, find_weaknesses, make_counts_table, render_issues, write_issues

@@ -16,10 +16,10 @@ import av
 import numpy as np
 
 from bench.types import Clip, ClipSources, DataIssue
-from datasets.decode.audio import is_silent
 from datasets.decode.clip import decode_clip
-from datasets.decode.video import decode_frames, encode_jpeg
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
+from datasets.streams.audio import is_silent
+from datasets.streams.video import decode_frames, encode_jpeg
 
 SIDE, MELS = 112, 64  # pixels of the short side, mel bins
 WHITE = 150  # of 255; frames of the flash have a higher mean grey level

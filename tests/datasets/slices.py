@@ -14,10 +14,10 @@ import pytest
 
 from bench.types import Clip, ClipSources
 from datasets.decode import clip as decoding
-from datasets.decode import video
-from datasets.decode.audio import SAMPLE_RATE, read_samples
 from datasets.decode.container import find_places
 from datasets.segments import FRAME_RATE
+from datasets.streams import video
+from datasets.streams.audio import SAMPLE_RATE, read_samples
 
 
 class FrameRecorder:

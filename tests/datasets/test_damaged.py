@@ -11,7 +11,7 @@ from bench.errors import MediaError
 from bench.types import Clip, ClipSources
 from datasets.decode.clip import decode_clip
 from datasets.decode.container import MAX_CLIP_SECONDS
-from datasets.decode.video import decode_frames, encode_jpeg
+from datasets.streams.video import decode_frames, encode_jpeg
 from tests.datasets.trees import write_frames, write_media, write_mp3
 
 TALK, SHOUT = "grid_clips/bbaf2n.mpg", "cremad_clips/media/1001_DFA_ANG_XX.flv"
@@ -150,7 +150,7 @@ def test_a_black_video_is_reported_and_a_dark_one_is_not(tmp_path, shared):
 @pytest.mark.parametrize(("suffix", "options"), [(".mp4", {}), (".mkv", {"live": "1"})], ids=["stated", "unstated"])
 def test_media_of_an_hour_are_refused(tmp_path, monkeypatch, suffix, options):
     long = write_still(tmp_path / f"a{suffix}", 90, 50, round(MAX_CLIP_SECONDS / 50) + 2, options)
-    monkeypatch.setattr("datasets.decode.audio.read_samples", lambda *args: pytest.fail("decoded the audio"))
+    monkeypatch.setattr("datasets.streams.audio.read_samples", lambda *args: pytest.fail("decoded the audio"))
     if not options:
         monkeypatch.setattr("datasets.decode.clip.read_video", lambda *args: pytest.fail("decoded"))
     with pytest.raises(MediaError, match=rf"a\{suffix} is 60 minutes long or longer"):

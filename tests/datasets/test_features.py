@@ -12,8 +12,8 @@ from bench.errors import ConfigError, DataError, MediaError
 from bench.loader import collate, slice_batch
 from bench.rng import RngTree
 from bench.types import SplitRequest
-from datasets.decode.features import read_array, read_shape
 from datasets.registry import make_dataset, make_manifest_source
+from datasets.streams.features import read_array, read_shape
 from methods import METHODS
 from methods.baseline_models import summarise_arrays
 from studies.plan import resolve_requests

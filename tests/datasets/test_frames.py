@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bench.errors import MediaError
-from datasets.decode.video import encode_jpeg, read_frame_folder
+from datasets.streams.video import encode_jpeg, read_frame_folder
 from tests.datasets.trees import brightness, greys, write_frames
 
 

@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from bench.errors import StoreError
-from datasets.decode.video import GOP_SIZE, FrameDecoder, FrameEncoder
-from datasets.prepared_clips import CLIP_BYTES, FRAME_BYTES, WORD_BYTES, CachedClip, ClipCache, Crop
+from datasets.prepared_clips import CLIP_BYTES, FRAME_BYTES, WORD_BYTES, CachedClip, ClipCache
+from datasets.streams.video import GOP_SIZE, Crop, FrameDecoder, FrameEncoder
 
 FRAMES, HEIGHT, WIDTH, SIZE = 3 * GOP_SIZE + 2, 9, 15, 8
 OF_CLIP = CLIP_BYTES + WORD_BYTES + FRAME_BYTES * FRAMES

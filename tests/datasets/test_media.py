@@ -4,8 +4,8 @@ import av
 import numpy as np
 import pytest
 
-from datasets.decode.audio import compute_log_mel, read_log_mel
-from datasets.decode.video import decode_frames, read_video
+from datasets.streams.audio import compute_log_mel, read_log_mel
+from datasets.streams.video import decode_frames, read_video
 from tests.datasets.trees import CODECS, brightness, greys, write_media, write_mp3
 
 
@@ -95,7 +95,7 @@ def test_sound_whose_rate_changes_midway_is_read_on(tmp_path):
 def test_a_delay_beyond_reason_is_ignored(start, late):
     from types import SimpleNamespace as Made
 
-    from datasets.decode.audio import _get_audio_delay
+    from datasets.streams.audio import _get_audio_delay
 
     sound, shown = Made(start_time=100 + start, time_base=1), Made(start_time=100, time_base=1, disposition=0)
     assert _get_audio_delay(Made(streams=Made(audio=[sound], video=[shown]))) == late
@@ -104,15 +104,15 @@ def test_a_delay_beyond_reason_is_ignored(start, late):
 
 
 def test_a_long_sound_is_filtered_in_pieces_as_it_is_at_once(monkeypatch):
-    import datasets.decode.audio
+    import datasets.streams.audio
 
     wave = np.random.default_rng(0).normal(0.1, 0.1, 40000).astype(np.float32)
     whole = compute_log_mel(wave, 32)
     sizes = []
-    energies = datasets.decode.audio._compute_chunk
-    monkeypatch.setattr(datasets.decode.audio, "CHUNK_FRAMES", 70)
+    energies = datasets.streams.audio._compute_chunk
+    monkeypatch.setattr(datasets.streams.audio, "CHUNK_FRAMES", 70)
     monkeypatch.setattr(
-        datasets.decode.audio, "_compute_chunk", lambda part, mels: sizes.append(len(part)) or energies(part, mels)
+        datasets.streams.audio, "_compute_chunk", lambda part, mels: sizes.append(len(part)) or energies(part, mels)
     )
     parts = compute_log_mel(wave, 32)
     assert len(sizes) == 4 and max(sizes) == 69 * 160 + 400

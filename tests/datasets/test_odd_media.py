@@ -13,8 +13,8 @@ import pytest
 from bench.errors import MediaError
 from bench.types import DataIssue, Word
 from datasets.decode.container import ClipTooLong
+from datasets.streams.text import read_transcript
 from datasets.summary import locate_dataset
-from datasets.transcripts import read_transcript
 from studies.cli.main import main
 from studies.requests import find_source
 from tests.conftest import ROOT

@@ -8,9 +8,9 @@ import torch
 
 from bench.rng import RngTree
 from bench.types import AudioSpec, Clip, ClipSources, Sampling, VideoSpec
-from datasets.decode.audio import SILENCE_LEVEL
 from datasets.prepare import PrepareSpec, prepare_clips
 from datasets.prepared_clips import ClipCache, PreparedClipSet
+from datasets.streams.audio import SILENCE_LEVEL
 from tests.datasets.trees import brightness, write_frames, write_mp3, write_srt
 from tests.inputs import list_present
 
@@ -91,7 +91,7 @@ def test_training_masks_bands_of_the_audio_and_sometimes_flips_the_frames(clips,
     folder.mkdir()
     picture = np.zeros((16, 24, 3), np.uint8)
     picture[:, 12:] = 255
-    from datasets.decode.video import encode_jpeg
+    from datasets.streams.video import encode_jpeg
 
     (folder / "000001.jpg").write_bytes(encode_jpeg(picture))
     clip = Clip("joy/s", 3, "train", "s", ClipSources(frames=folder))

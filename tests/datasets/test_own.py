@@ -264,7 +264,7 @@ def test_a_missing_transcript_loses_the_words_and_not_the_clip(tmp_path):
 
 
 def test_frames_of_a_manifest_may_be_links_within_its_folder_and_nothing_else(tmp_path, tmp_path_factory):
-    from datasets.decode.video import number_frames
+    from datasets.streams.video import number_frames
 
     outside = tmp_path_factory.mktemp("outside")
     empty(tmp_path, "annex/one", "f/c1/000001.jpg", "f/c2/000001.jpg")

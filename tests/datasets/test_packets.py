@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from bench.errors import MediaError
-from datasets.decode.audio import read_log_mel
 from datasets.decode.container import StreamDecoder, _get_plane_widths, open_media
-from datasets.decode.video import read_video
+from datasets.streams.audio import read_log_mel
+from datasets.streams.video import read_video
 from tests.datasets.trees import brightness, greys, write_media
 
 
@@ -41,7 +41,7 @@ def test_a_truncated_mp4_without_its_index_is_an_error(tmp_path):
 
 def stamped(monkeypatch, stamps):
     """Give the frames of any video these time stamps."""
-    from datasets.decode import video
+    from datasets.streams import video
 
     class Stamped(video.TimestampRepair):
         def repair(self, stamp):

@@ -17,8 +17,8 @@ from bench.types import Clip, ClipSources, SplitRequest, Word
 from datasets import prepare as preparing
 from datasets.prepare import PrepareSpec, batch_clips, prepare_clips, read_clip_facts
 from datasets.registry import make_dataset
+from datasets.streams.text import read_transcript, write_transcripts
 from datasets.summary import locate_dataset, read_thumbnails, summarise_dataset
-from datasets.transcripts import read_transcript, write_transcripts
 from tests.datasets.slices import write_numbered
 from tests.datasets.test_own import KNOWN, empty, listed, make_manifest_source, write
 from tests.datasets.trees import brightness, write_frames, write_media, write_mp3, write_srt

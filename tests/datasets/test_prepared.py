@@ -11,10 +11,10 @@ from bench.errors import StoreError
 from bench.processes import run_each
 from bench.types import AudioSpec, Clip, ClipSources, Sampling, VideoSpec
 from datasets.catalog.ekman6 import INFO
-from datasets.decode.audio import SILENCE_LEVEL
 from datasets.index import index_tree
 from datasets.prepare import PrepareSpec, prepare_clips, read_clip_facts
 from datasets.prepared_clips import open_clip
+from datasets.streams.audio import SILENCE_LEVEL
 from tests.datasets.crash import crash_or_name
 from tests.datasets.trees import brightness, write_frames, write_media, write_mp3, write_srt, write_tree
 from tests.inputs import list_present
@@ -245,7 +245,7 @@ def test_a_quick_check_detects_changes_of_a_folder_and_its_first_and_last_frame(
 def test_stored_frames_equal_their_sources(tmp_path):
     from safetensors import safe_open
 
-    from datasets.decode.video import decode_frames
+    from datasets.streams.video import decode_frames
 
     files = ClipSources(frames=write_frames(tmp_path / "c", 1.0), transcript=write_srt(tmp_path / "c.srt", "what joy"))
     (found,) = prepare_clips([Clip("joy/c", 3, "train", "c", files)], FORM, tmp_path / "out", silent)

@@ -15,7 +15,7 @@ from datasets.index import index_tree
 from datasets.registry import DATASETS
 from datasets.sample import WRONG_SHARE, draw_timeline, find_span, make_transcript
 from datasets.sample_media import draw_frames, synthesise_voice
-from datasets.transcripts import read_transcript
+from datasets.streams.text import read_transcript
 from methods.mart.lexicon import load_lexicon
 
 NRC = json.loads(resources.files("nrclex.data").joinpath("nrc_en.json").read_text(encoding="utf-8"))

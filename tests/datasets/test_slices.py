@@ -161,7 +161,7 @@ def test_parts_of_a_file_whose_time_stamps_restart_are_slices_and_report_it_wher
 
 
 def test_a_long_group_of_frames_is_not_held_in_memory(tmp_path, monkeypatch):
-    monkeypatch.setattr("datasets.decode.video.MAX_HELD_BYTES", 5_000)
+    monkeypatch.setattr("datasets.streams.video.MAX_HELD_BYTES", 5_000)
     path = write_numbered(tmp_path / "a.mp4", "libx264", "aac", key_frames=1000)
     check_slices(ClipSources(video=path), SPANS)
 

@@ -9,9 +9,9 @@ import pytest
 
 from bench.errors import ConfigError, DataError
 from bench.types import Clip, ClipSources, Word
-from datasets import transcripts as transcribing
-from datasets.decode.audio import SAMPLE_RATE
-from datasets.transcripts import read_transcript, transcribe_clips, write_transcripts
+from datasets.streams import text as transcribing
+from datasets.streams.audio import SAMPLE_RATE
+from datasets.streams.text import read_transcript, transcribe_clips, write_transcripts
 from tests.datasets.trees import write_media, write_mp3
 
 SAID = [Word(" What", 0.25, 0.5), Word(" joy,", 0.5, 0.75), Word("\n ", 0.75, 0.8), Word(" don't!", 3661.5, 3661.25)]

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from datasets.transcripts import read_transcript
+from datasets.streams.text import read_transcript
 
 TEXT = "1\n00:00:01,000 --> 00:00:02,000\nWhat <i>Joy</i>, café!\n\n2\n00:01:00,500 --> 00:01:01,500\nDon’t\n"
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 
 from bench.types import DatasetInfo
-from datasets.decode.video import EncodedVideo, decode_frames, encode_jpeg
+from datasets.streams.video import EncodedVideo, decode_frames, encode_jpeg
 
 CODECS = {
     ".mp4": ("mpeg4", "aac"),

@@ -31,7 +31,7 @@ from datasets.prepare import PrepareSpec, prepare_clips
 from datasets.prepared_clips import NO_CACHE, PreparedClipSet
 from datasets.sample import ensure_sample
 from datasets.segments import cut_segments
-from datasets.transcripts import read_transcript
+from datasets.streams.text import read_transcript
 from tests.conftest import Quiet
 from tests.datasets.trees import write_srt
 

@@ -19,8 +19,8 @@ import numpy as np
 from bench.errors import ConfigError, DataError, MediaError, StoreError
 from bench.files import atomic_write
 from bench.types import Clip, ClipSources, DataIssue, Word
-from datasets.decode.audio import SAMPLE_RATE, read_part_samples, read_samples
 from datasets.paths import explain_unsafe_link
+from datasets.streams.audio import SAMPLE_RATE, read_part_samples, read_samples
 
 _TIMESTAMP = r"([0-9]{1,3}):([0-9]{1,2}):([0-9]{1,2}[,.][0-9]{1,9})"
 _TIME_SPAN = re.compile(rf"{_TIMESTAMP}\s*-->\s*{_TIMESTAMP}")

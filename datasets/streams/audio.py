@@ -29,12 +29,13 @@ from datasets.decode.container import (
     open_media,
     read_parts,
 )
-from datasets.segments import AUDIO_FRAME_RATE
+from datasets.segments import AUDIO_FRAME_RATE, MISSING_FRAME
 
 if TYPE_CHECKING:
     import torch
 
 
+MASK_BINS_DIVISOR, MAX_MASK_FRAMES = 8, 20  # SpecAugment: at most one eighth of the bins, at most 20 frames of 10 ms
 SAMPLE_RATE = 16000  # samples per second
 SILENCE_LEVEL = -15.9424  # log-mel energy of digital silence in Kaldi's filter bank: log of the float32 epsilon
 AUDIBLE_LEVEL = -10.0  # log-mel energy of a tone with an amplitude of two 16-bit steps; below it is inaudible
@@ -256,3 +257,30 @@ def _get_audio_delay(container: Any) -> float:
         return 0.0
     delay = float(audio.start_time * audio.time_base - videos[0].start_time * videos[0].time_base)
     return delay if abs(delay) <= MAX_FRAME_GAP else 0.0
+
+
+def fill_audio(read: Callable[[np.ndarray], np.ndarray], places: Sequence[np.ndarray], out: np.ndarray) -> None:
+    """Fill (S, F, M) with the audio frames at `places`, (F,) for each segment, and with silence past their end.
+
+    `read` returns the frames at some places inside the audio.
+    """
+    out[:] = SILENCE_LEVEL
+    for segment, filled in zip(places, out, strict=True):
+        known = segment != MISSING_FRAME
+        if known.any():
+            filled[known] = read(segment[known])
+
+
+def mask_audio(audio: np.ndarray, drawn: np.ndarray) -> None:
+    """Apply SpecAugment (Park et al., 2019): in each segment one band of bins and one of frames become its mean.
+
+    `audio` is (S, F, M); `drawn` (S, 4) are the shares, 0 to 1, that set the bands.
+    """
+    frames, mels = audio.shape[1:]
+    for s, mean in enumerate(audio.mean((1, 2))):
+        bins = int(drawn[s, 0] * (mels // MASK_BINS_DIVISOR + 1))
+        start = int(drawn[s, 1] * (mels - bins + 1))
+        audio[s, :, start : start + bins] = mean
+        steps = int(drawn[s, 2] * (MAX_MASK_FRAMES + 1))
+        start = int(drawn[s, 3] * (frames - steps + 1))
+        audio[s, start : start + steps] = mean

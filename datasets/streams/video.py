@@ -572,3 +572,24 @@ def list_images(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as entries:
         images = [entry for entry in entries if entry.name.lower().endswith(IMAGE_SUFFIXES)]
     return sorted(images, key=lambda entry: entry.name)
+
+
+@dataclass(frozen=True)
+class Crop:
+    """Square crop of a frame, mirrored if `flipped`; pixels."""
+
+    top: int
+    left: int
+    size: int
+    flipped: bool
+
+    @staticmethod
+    def place(corner: np.ndarray, shape: Sequence[int], size: int, flipped: bool) -> Crop:
+        """Return the crop at `corner`, (2,) shares of the free pixels of a frame of `shape` (h, w)."""
+        top, left = (int(share * (side - size + 1) * (1 - 1e-9)) for share, side in zip(corner, shape, strict=True))
+        return Crop(top, left, size, flipped)
+
+    def apply(self, image: np.ndarray) -> np.ndarray:
+        """Crop (..., h, w) to (..., H, W)."""
+        part = image[..., self.top : self.top + self.size, self.left : self.left + self.size]
+        return part[..., ::-1] if self.flipped else part

@@ -1,0 +1,1 @@
+"""Streams of a clip, one module each: how it is decoded, checked and opened."""
