@@ -148,7 +148,7 @@ class Record:
     arm: ShortName  # the name that was requested: a method or one of its variants
     preset: ShortName
     attempt: Count
-    scores: dict[StrictText, FiniteNumber | None]  # "test/acc_e", "val/acc_e", ...; fractions
+    scores: dict[StrictText, FiniteNumber | None]  # "test/<metric>", "val/<metric>", ..., as stored
     notes: dict[StrictText, FiniteNumber]  # other numbers: losses, costs, checks against the sample's ground truth
     seconds: dict[StrictText, FiniteNumber]  # by activity, such as "step" and "read"
     provenance: dict[ShortName, StrictText | StrictInt | bool]

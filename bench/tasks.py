@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 TargetValue = int | tuple[float, ...]
 """Label of a clip: the index of its class, or a number for each target of a regression."""
 
+SelectedMetric = Literal["mae", "corr", "ccc"]
+"""Metrics of a regression that may be the primary one."""
+
 SENTIMENT_RANGE = (-3.0, 3.0)  # of CMU-MOSI and CMU-MOSEI: seven levels
 NARROW_RANGE = (-1.0, 1.0)  # of CH-SIMS
 MAX_TARGETS = 1000  # in the file of a run
@@ -70,6 +73,15 @@ ACCURACY = Metric("acc_e", "Acc E")
 EMOTION_METRICS = (ACCURACY, Metric("f1_e", "F1 E"))
 SENTIMENT_METRICS = (Metric("acc_s", "Acc S"), Metric("f1_s", "F1 S"))
 BALANCED = Metric("bal_e", "bal. Acc E")
+OTHER_METRICS = (
+    Metric("f1_e_macro", "macro F1 E"),
+    Metric("bal_e", "balanced Acc E"),
+    Metric("acc_s2", "Acc S, no neutral"),
+    Metric("f1_s2", "F1 S, no neutral"),
+    Metric("loss", "loss", "min", 1.0),
+    Metric("n", "clips", scale=1.0),
+)
+"""Metrics of records that no table shows; the page of a run names them."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +168,7 @@ class Regression:
     """
 
     targets: tuple[TargetRange, ...]
-    select: Literal["mae", "corr", "ccc"] = "mae"  # the primary metric
+    select: SelectedMetric = "mae"  # the primary metric
 
     def check(self) -> None:
         """Raise ValueError if the values do not fit together."""
@@ -194,6 +206,16 @@ class Regression:
     def extra(self) -> tuple[Metric, ...]:
         """Return the metrics that only the terminal shows."""
         return ()
+
+    @property
+    def is_clip_mean(self) -> bool:
+        """Return whether the primary metric is a mean over clips; a correlation is not."""
+        return self.select == "mae"
+
+    @property
+    def is_concordance(self) -> bool:
+        """Return whether the primary metric is the concordance correlation."""
+        return self.select == "ccc"
 
     @property
     def bounds(self) -> tuple[tuple[float, float], ...]:

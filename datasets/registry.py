@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from bench.config import propose_name
 from bench.errors import DataError
 from bench.method import Deferred
-from bench.tasks import Classification, Regression, TargetRange
+from bench.tasks import Classification, Regression, SelectedMetric, TargetRange
 from bench.types import (
     FEATURES,
     MEDIA_STREAMS,
@@ -94,7 +94,7 @@ class DatasetToml(BaseModel):
     emotions: dict[str, list[Emotion]] = Field(default_factory=dict)
     task: Literal["", "classes", "scores"] = ""  # meaning of a numeric column 'label'
     targets: dict[str, tuple[float, float]] = Field(default_factory=dict)  # lowest and highest value of each
-    select: Literal["mae", "corr", "ccc"] = "mae"  # metric that selects epochs and orders tables
+    select: SelectedMetric = Regression.select  # metric that selects epochs and orders tables
 
 
 def is_path(name: str) -> bool:

@@ -24,7 +24,7 @@ from bench.artifacts import CURVES_FILE, PREDICTIONS_FILE, read_curves, read_pre
 from bench.errors import StoreError
 from bench.files import sha256
 from bench.record import RECORD_FILE, Failure
-from bench.tasks import Metric
+from bench.tasks import OTHER_METRICS, Metric
 from reports.formats import make_printable, split_marks
 from reports.formats.templates import ASSET_FOLDER, make_html_environment, read_style
 from reports.runs import Run
@@ -43,16 +43,6 @@ COLUMNS = ("curves", "epochs", "values", "clips", "predicted", "sure")
 LIST_FIELDS = ("classes", "targets", "keys", "labels")
 ClipLists = dict[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...], tuple[Any, ...]], int]
 """Classes, targets, clip keys and true classes or numbers -> index of this list in the page's data."""
-
-OTHER_METRICS = (
-    Metric("f1_e_macro", "macro F1 E"),
-    Metric("bal_e", "balanced Acc E"),
-    Metric("acc_s2", "Acc S, no neutral"),
-    Metric("f1_s2", "F1 S, no neutral"),
-    Metric("loss", "loss", "min", 1.0),
-    Metric("n", "clips", scale=1.0),
-)
-"""Scores of a run that its page names and that no table shows."""
 
 
 def render_page(report: Report, shown: Mapping[str, RenderedFigure]) -> str:

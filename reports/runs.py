@@ -414,9 +414,9 @@ class PairedPredictions:
         return None
 
     def _sum_clips(self, task: Regression) -> ClipSums:
-        if task.select == "mae":
+        if task.is_clip_mean:
             return sum_errors(self.predicted, self.targets)
-        return sum_moments(self.predicted, self.targets, concordance=task.select == "ccc")
+        return sum_moments(self.predicted, self.targets, concordance=task.is_concordance)
 
 
 @dataclass
@@ -457,7 +457,7 @@ class PredictionCache:
             [np.concatenate([one.scores if numbers else one.predicted for one in row]) for row in rows]
         )
         targets = np.concatenate([one.targets for one in rows[0]])
-        is_mean = len(rows[0]) == 1 or not isinstance(task, Regression) or task.select == "mae"
+        is_mean = len(rows[0]) == 1 or not isinstance(task, Regression) or task.is_clip_mean
         even = is_mean and len({len(one.keys) for one in rows[0]}) == 1
         groups = tuple(name for one in rows[0] for name in one.groups or one.keys)
         return PairedPredictions(task, predicted, targets, groups, even)

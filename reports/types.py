@@ -41,7 +41,7 @@ class Cell:
 class Column:
     """A column. Neighbouring columns of one `group` share a heading."""
 
-    id: str  # unique in the table: "ekman6/acc_e"
+    id: str  # unique in the table: "<data set>/<metric>"
     title: str  # "Acc E"
     group: str = ""  # "Ekman-6"
     numeric: bool = True  # numbers are aligned right, text left

@@ -175,3 +175,17 @@ def test_reports_load_no_torch():
     modules = [".".join(path.parts) for path in files if path.name != "__init__"]
     loaded = loaded_by("\n".join(f"import {name}" for name in modules))
     assert len(modules) > 20 and not loaded & {"torch", "mlflow", "optuna"}
+
+
+def test_metrics_are_named_by_tasks_only():
+    """A task owns its metrics: elsewhere, no code names the primary metric of a classification or a regression."""
+    home = {"bench/tasks.py", "bench/metrics.py", "datasets/catalog/affwild2.py"}  # the last one selects a metric
+    pattern = re.compile(r"\b(acc_e|f1_e|acc_s|f1_s|bal_e|acc7|acc2_non0|f1_non0)\b|[\"'/](mae|ccc)[\"']")
+    found = [
+        f"{path.relative_to(ROOT)}: {match.group()}"
+        for folder in ALLOWED_IMPORTS
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if str(path.relative_to(ROOT)) not in home
+        for match in pattern.finditer(path.read_text())
+    ]
+    assert found == []

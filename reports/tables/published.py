@@ -26,7 +26,7 @@ PUBLISHED_LEGEND = LegendEntry(
 
 @dataclass(frozen=True)
 class PublishedTable:
-    """A table of a paper. `rows`: our method or arm -> column (`ekman6/acc_e`, `recall/joy`, `acc_e`) -> percent."""
+    """A table of a paper. `rows`: our method or arm -> column (`<data set>/<metric>`, `recall/joy`, ...) -> percent."""
 
     paper_number: str  # "Table 3"
     dataset: str  # "" where the columns name several data sets
