@@ -362,7 +362,7 @@ class ClipSummary:
     group: str
     seconds: float | None  # None: not prepared, or not readable
     words: int = 0  # number of words in its transcript
-    present: tuple[bool, bool, bool] = (False, False, False)  # video, audio, words
+    streams: tuple[str, ...] = ()  # that it has
     dropped: bool = False  # duplicate of a clip in a later split, excluded from training and selection
 
 

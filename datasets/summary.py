@@ -122,8 +122,8 @@ def _summarise_clip(clip: Clip, item: PreparedClip | None, dropped: bool) -> Cli
     listed = ClipSummary(clip.key, clip.target, clip.split, clip.group, None)
     if item is None or item.path is None or item.row is None:
         return listed
-    present = (item.row.frames > 0, item.row.sound > 0, item.row.words > 0)
-    return replace(listed, seconds=item.row.seconds, words=item.row.words, present=present, dropped=dropped)
+    streams = item.row.streams
+    return replace(listed, seconds=item.row.seconds, words=item.row.words, streams=streams, dropped=dropped)
 
 
 def read_thumbnails(summarised: SummarisedDataset, report: ProgressCallback) -> dict[str, tuple[Thumbnail, ...]]:

@@ -6,7 +6,7 @@ import csv
 import io
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -17,7 +17,15 @@ from rich.text import Text
 
 from bench.files import atomic_write
 from bench.tasks import Regression, get_values
-from bench.types import CLIP_LOSING_ISSUES, VALIDATION_FOLDS, ClipSummary, DataIssue, DatasetSummary, Split
+from bench.types import (
+    CLIP_LOSING_ISSUES,
+    MEDIA_STREAMS,
+    VALIDATION_FOLDS,
+    ClipSummary,
+    DataIssue,
+    DatasetSummary,
+    Split,
+)
 from reports.formats import make_printable
 from reports.formats.plain import FittedTable
 
@@ -77,7 +85,6 @@ REMEDIES = {
 }
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
-MODALITIES = ("video", "audio", "words")
 MAX_LOST_SHARE = 0.1  # share of listed clips that may be lost without a warning
 SENTIMENT_SIGNS = {-1: "−", 0: "0", 1: "+"}
 
@@ -102,7 +109,7 @@ class ClassCounts:
     groups: int
     readable: int  # prepared and readable clips
     seconds: float  # of the readable clips
-    with_modality: tuple[int, ...]  # readable clips with video, audio, words
+    with_stream: Mapping[str, int]  # stream -> readable clips that have it
 
     @property
     def counts(self) -> dict[str, int]:
@@ -162,7 +169,7 @@ def _count_clips(name: str, sign: str, clips: Sequence[ClipSummary], lost: froze
         len({clip.group for clip in usable}),
         len(opened),
         sum(clip.seconds or 0.0 for clip in opened),
-        tuple(sum(clip.present[place] for clip in opened) for place in range(len(MODALITIES))),
+        Counter(name for clip in opened for name in clip.streams),
     )
 
 
@@ -170,6 +177,12 @@ def find_lost_keys(facts: DatasetSummary) -> frozenset[str]:
     """Return the keys of listed clips that are missing or unreadable."""
     reported = {problem.where for problem in facts.issues if problem.what in CLIP_LOSING_ISSUES}
     return frozenset(clip.key for clip in facts.clips if clip.key in reported and clip.seconds is None)
+
+
+def list_streams(facts: DatasetSummary) -> tuple[str, ...]:
+    """Return the streams to count: video, audio and text, unless the data set has arrays only, and its arrays."""
+    media = MEDIA_STREAMS if set(facts.info.streams) & {"video", "audio"} else ()
+    return tuple(dict.fromkeys((*media, *facts.info.streams)))
 
 
 def has_val(facts: DatasetSummary) -> bool:
@@ -225,8 +238,7 @@ def find_weaknesses(facts: DatasetSummary) -> list[str]:
     if everything.lost > MAX_LOST_SHARE * len(facts.clips):
         lines.append(f"{everything.lost} of {len(facts.clips)} listed clips are missing, unreadable or duplicates")
     if everything.readable:
-        absent = [name for name, count in zip(MODALITIES, everything.with_modality, strict=True) if not count]
-        lines += [f"no clip has {name}" for name in absent]
+        lines += [f"no clip has {name}" for name in list_streams(facts) if not everything.with_stream.get(name)]
     return lines
 
 

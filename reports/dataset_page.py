@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from bench.types import ClassFacts, DatasetSummary, FactsSection
 from reports.dataset import (
-    MODALITIES,
     ClassCounts,
     count_all_classes,
     count_by_class,
@@ -25,6 +24,7 @@ from reports.dataset import (
     group_by_kind,
     has_val,
     list_splits,
+    list_streams,
 )
 from reports.figures.style import COLOURS, GREY, PAGE_WIDTH, make_figure, render_svg, report_style, wrap_text
 from reports.formats import plural, split_marks
@@ -50,7 +50,7 @@ def make_dataset_page(facts: DatasetSummary) -> str:
     """Return the page as HTML. It has no script, loads nothing, and escapes every name."""
     title = f"{facts.info.title} (BUILT-IN SAMPLE)" if facts.is_sample else facts.info.title
     added = [_make_added_section(section) for section in facts.sections]
-    sections = [_make_classes(facts), _make_lengths(facts), _make_words(facts), _make_modalities(facts), *added]
+    sections = [_make_classes(facts), _make_lengths(facts), _make_words(facts), _make_streams(facts), *added]
     drawn = {figure.name: render_svg(figure.draw()).encode() for section in sections for figure in section.figures}
     marked = (
         make_html_environment()
@@ -176,19 +176,21 @@ def _make_words(facts: DatasetSummary) -> Section:
     return Section("words", "Words", (summary,), (), (ReportFigure("words", "Words", caption, draw, ()),))
 
 
-def _make_modalities(facts: DatasetSummary) -> Section:
+def _make_streams(facts: DatasetSummary) -> Section:
     everything = count_all_classes(facts)
     if not everything.readable:
-        return Section("modalities", "Modalities", UNPREPARED)
-    lines = [_make_row(row.name, _format_shares(row)) for row in count_by_class(facts)]
-    lines.append(_make_row("all", _format_shares(everything), rule=True))
-    caption = "Share of the readable clips that have each modality."
-    table = _make_table("modalities", caption, [describe_rows(facts), *MODALITIES], lines)
-    return Section("modalities", "Modalities", (), (table,))
+        return Section("streams", "Streams", UNPREPARED)
+    streams = list_streams(facts)
+    lines = [_make_row(row.name, _format_shares(row, streams)) for row in count_by_class(facts)]
+    lines.append(_make_row("all", _format_shares(everything, streams), rule=True))
+    caption = "Share of the readable clips that have each stream."
+    table = _make_table("streams", caption, [describe_rows(facts), *streams], lines)
+    return Section("streams", "Streams", (), (table,))
 
 
-def _format_shares(row: ClassCounts) -> list[str]:
-    return [_format_percent(count / row.readable) if row.readable else "–" for count in row.with_modality]
+def _format_shares(row: ClassCounts, streams: Sequence[str]) -> list[str]:
+    counts = [row.with_stream.get(name, 0) for name in streams]
+    return [_format_percent(count / row.readable) if row.readable else "–" for count in counts]
 
 
 def _make_added_section(extra: FactsSection) -> Section:

@@ -25,7 +25,7 @@ CARD = DatasetInfo(
 
 def clip(label: int, number: int, split: str = "train", seconds: float | None = 4.0, **fields: Any) -> ClipSummary:
     key = f"{CARD.classes[label]}/{number}"
-    values = {"group": key, "words": 3, "present": (True, True, True), **fields}
+    values = {"group": key, "words": 3, "streams": ("video", "audio", "text"), **fields}
     return ClipSummary(key, label, split, seconds=seconds, **values)  # type: ignore[arg-type]
 
 
@@ -58,5 +58,5 @@ def facts(**fields: Any) -> DatasetSummary:
 def missing(found: DatasetSummary, *keys: str) -> DatasetSummary:
     """Return the same data set without the media of some clips."""
     problems = tuple(DataIssue("missing", key, "listed, but no picture or sound was found") for key in keys)
-    rows = tuple(replace(row, seconds=None, present=(False,) * 3) if row.key in keys else row for row in found.clips)
+    rows = tuple(replace(row, seconds=None, streams=()) if row.key in keys else row for row in found.clips)
     return replace(found, clips=rows, issues=(*found.issues, *problems))

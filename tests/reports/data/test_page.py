@@ -114,9 +114,20 @@ def test_clips_without_words_are_counted():
 
 
 def test_modalities_are_shares_of_the_readable_clips():
-    half = tuple(replace(row, present=(True, row.split == "train", False)) for row in clips())
-    found = Parsed(make_dataset_page(facts(clips=half))).tables["modalities"]
+    half = tuple(replace(row, streams=("video", *(["audio"] if row.split == "train" else []))) for row in clips())
+    found = Parsed(make_dataset_page(facts(clips=half))).tables["streams"]
     assert found[1] == ["anger", "100 %", "75 %", "0 %"] and found[-1] == ["all", "100 %", "75 %", "0 %"]
+
+
+def test_arrays_are_streams_like_any_other():
+    card = replace(CARD, streams=("audio", "features/face"), features={"face": 4})
+    some = tuple(replace(row, streams=("audio", "features/face")[: 1 + row.key.endswith("1")]) for row in clips())
+    found = Parsed(make_dataset_page(replace(facts(clips=some), info=card))).tables["streams"]
+    assert found[0] == ["class", "video", "audio", "text", "features/face"]
+    assert found[-1][:3] == ["all", "0 %", "100 %"] and found[-1][4] not in ("0 %", "100 %")
+    alone = replace(card, streams=("features/face",))
+    found = Parsed(make_dataset_page(replace(facts(clips=some), info=alone))).tables["streams"]
+    assert found[0] == ["class", "features/face"]
 
 
 def test_a_section_that_a_method_adds_has_its_table_its_reasons_and_what_they_mean():
@@ -225,8 +236,8 @@ def test_the_sample_is_marked_at_the_top_and_in_every_section():
     "found",
     [
         facts(clips=(), sections=(), store_bytes=0),
-        facts(clips=clips(seconds=None, words=0, present=(False,) * 3), sections=(), store_bytes=0),
-        facts(clips=clips(words=0, present=(False,) * 3)),
+        facts(clips=clips(seconds=None, words=0, streams=()), sections=(), store_bytes=0),
+        facts(clips=clips(words=0, streams=())),
         facts(clips=clips(seconds=0.0)),
         missing(facts(), *[row.key for row in clips()]),
     ],

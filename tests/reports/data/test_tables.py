@@ -119,9 +119,9 @@ def test_few_groups_many_losses_and_absent_modalities_are_doubts():
         find_weaknesses(missing(facts(), "joy/0", "joy/1", "anger/0"))[-1]
         == "3 of 24 listed clips are missing, unreadable or duplicates"
     )
-    assert find_weaknesses(facts(clips=clips(present=(True, False, False)))) == [
+    assert find_weaknesses(facts(clips=clips(streams=("video",)))) == [
         "no clip has audio",
-        "no clip has words",
+        "no clip has text",
     ]
     untested = facts(clips=tuple(row for row in clips() if (row.target, row.split) != (1, "test")))
     assert explain_unfitness(untested) == [] and find_weaknesses(untested) == ["class 'joy' has no test clip"]
