@@ -115,6 +115,7 @@ def test_a_hostile_file_is_refused_in_one_line_and_runs_nothing(tmp_path, capsys
     assert not (tmp_path / "trace").exists()
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_on_a_file_and_prepare_explains(tmp_path):
     from tests.studies.command_line import bench
 

@@ -211,6 +211,7 @@ def test_a_transcript_is_read_unless_the_run_s_own_lexicon_is_gone(predict, copy
     assert mistake(predict(clip, "--transcript", tmp_path / "gone.srt"), "gone.srt")
 
 
+@pytest.mark.slow
 def test_a_folder_of_transcripts_serves_several_videos(predict, copy, tmp_path):
     config = json.loads((copy / "record.json").read_text())["spec"]["config"]
     change(copy, weights={}, config={**config, "lexicon": "nrc"})
@@ -225,6 +226,7 @@ def test_a_folder_of_transcripts_serves_several_videos(predict, copy, tmp_path):
     assert mistake(found, "has no a.srt; name the files like the videos")
 
 
+@pytest.mark.slow
 def test_videos_are_transcribed_by_a_local_model(predict, copy, tmp_path, monkeypatch):
     config = json.loads((copy / "record.json").read_text())["spec"]["config"]
     change(copy, weights={}, config={**config, "lexicon": "nrc"})
@@ -251,6 +253,7 @@ def test_a_run_records_the_streams_of_its_training(copy):
     )
 
 
+@pytest.mark.slow
 def test_streams_that_training_did_not_see_are_not_used_and_named(predict, copy, tmp_path):
     clip, sound = write_media(tmp_path / "clip.mp4", 1.0), write_media(tmp_path / "sound.mp4", 1.0, picture=False)
     both = predict(clip, results=copy.parents[1])[3][0]["probabilities"]
