@@ -114,8 +114,8 @@ def make_manifest_source(path: Path, known: Sequence[DatasetInfo], task: str = "
     except OSError as error:
         reason = "" if isinstance(error, FileNotFoundError) else f" ({error.strerror})"
         raise DataError(
-            f"no such file or folder: {str(path)[:200]}{reason}; give a manifest (.csv) or a folder of "
-            "<Class>/<clip>.mp4"
+            f"no such file or folder: {str(path)[:200]}{reason}; give a manifest (.csv), a feature file "
+            "(.pkl) or a folder of <Class>/<clip>.mp4"
         ) from None
     if path.is_dir() and task == "scores":
         raise DataError(f"--task scores: {path} is a folder of classes; list the clips and their scores in a manifest")
@@ -131,8 +131,8 @@ def make_manifest_source(path: Path, known: Sequence[DatasetInfo], task: str = "
         return _make_feature_source(path, known, task)
     elif path.suffix.lower() != ".csv":
         raise DataError(
-            f"{path}: neither a .csv file, a .pkl file nor a folder; give a manifest (.csv) or a folder of "
-            "<Class>/<clip>.mp4"
+            f"{path}: neither a .csv file, a .pkl file nor a folder; give a manifest (.csv), a feature file (.pkl) "
+            "or a folder of <Class>/<clip>.mp4"
         )
     else:
         facts = _read_toml(path.with_suffix(".toml"))
