@@ -34,6 +34,7 @@ TINY = {
     **{"width": 16, "heads": 2, "bottleneck": 2, "decoder_width": 16, "decoder_heads": 2, "contrast_width": 8},
 }
 SPAWNED = {"probe"}  # read by loader processes in the fast tests; the other methods only in the slow ones
+SPLIT = {"ekman6", "iemocap", "affwild2-va"}  # split in the fast tests; the other data sets only in the slow ones
 EKMAN6 = DATASETS["ekman6"]
 
 
@@ -200,7 +201,9 @@ def test_a_card_is_whole(name):
     assert all((card.title, card.language, card.licence, card.cite, card.obtain))
 
 
-@pytest.mark.parametrize("name", DATASETS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name not in SPLIT)) for name in DATASETS]
+)
 def test_a_data_set_gives_disjoint_splits_that_follow_from_the_seed(name, tmp_path_factory):
     entry = DATASETS[name]
     root = write_tree(tmp_path_factory.mktemp("splits"), SOURCES[name].drawn or entry.info, 5, 1, seconds=0.1)

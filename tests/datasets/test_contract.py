@@ -18,7 +18,8 @@ from tests.inputs import list_present
 SAMPLING = Sampling(3, VideoSpec(2, 3, 24), AudioSpec(32), training=True)
 
 
-CASES = [("ekman6", "sample"), ("ekman6", "real"), ("perr", "sample"), ("iemocap", "real")]
+SLOW_CASE = pytest.param(("perr", "sample"), marks=pytest.mark.slow, id="perr-sample")
+CASES = [("ekman6", "sample"), ("ekman6", "real"), SLOW_CASE, ("iemocap", "real")]
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)

@@ -85,6 +85,7 @@ def test_content_follows_the_media(tree, tmp_path):
     assert load(tree, tmp_path).content_hash == before
 
 
+@pytest.mark.slow
 def test_a_class_absent_from_training_and_an_empty_split_are_errors(tmp_path):
     tree = write_tree(tmp_path / "tree", INFO, 5, 1, seconds=0.1)
     rows = (tree / "trainlist01.txt").read_text().splitlines()

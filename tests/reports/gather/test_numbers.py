@@ -94,6 +94,7 @@ def test_a_report_of_numbers_alone_has_no_word_on_classes(reports):
     assert not any("published" in table.name or "overall" in table.name for table in list_tables(report))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["numbers", "both"])
 def test_a_written_report_is_recomputed_from_its_predictions(kind, folders, tmp_path):
     write(composed(folders[kind], figures=SHOWN), tmp_path)

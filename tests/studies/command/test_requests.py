@@ -93,6 +93,7 @@ def test_a_name_for_several_studies_stores_a_request_of_each(results):
     assert sorted([one.study for one in stored] for stored in requests(results)) == [["first"], ["first", "second"]]
 
 
+@pytest.mark.slow
 def test_a_study_says_whose_tuned_values_each_arm_has(results):
     words = ("study", "first", "--seeds", "1", "--trials", "2", "--tuning", "shared,per-arm", *OF_STUDY)
     assert "values shared, per-arm" in run(results, *words)
