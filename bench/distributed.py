@@ -29,30 +29,18 @@ import torch.distributed
 from safetensors.torch import load_file
 from torch.multiprocessing.spawn import ProcessContext, ProcessException, start_processes
 
-from bench.config import Config
 from bench.errors import ConfigError
 from bench.evaluate import save_weights
 from bench.method import FitContext, Method, Predictor, Replica, Tracker
 from bench.processes import exit_with_parent
-from bench.rng import RngTree
 from bench.timing import Timer
-from bench.types import ClipSet, DatasetInfo
 
 PREDICTOR_FILE = "fitted.safetensors"  # in the checkpoint folder: predictor that rank 0 passes to the parent process
 ERROR_FILE = "error"  # in the rendezvous folder: rank, error and traceback of the first process that failed
 EXIT_TIMEOUT = 10  # seconds between SIGTERM and SIGKILL of a process
 
 
-def fit_distributed(
-    method: Method,
-    config: Config,
-    info: DatasetInfo,
-    train: ClipSet,
-    val: ClipSet,
-    rng: RngTree,
-    ctx: FitContext,
-    devices: int,
-) -> Predictor:
+def fit_distributed(method: Method, ctx: FitContext, devices: int) -> Predictor:
     """Return the predictor of `method.fit`, run in this process or, with several devices, data-parallel.
 
     Re-raises the error of a process with its traceback as a note. Raises RuntimeError if a process was killed, and
@@ -60,7 +48,7 @@ def fit_distributed(
     are CPU processes, for which torch has no synchronised batch norm.
     """
     if devices == 1:
-        return method.fit(config, info, train, val, rng, ctx)
+        return method.fit(ctx)
     if ctx.device.startswith("cuda") and torch.cuda.device_count() < devices:
         count = torch.cuda.device_count()
         raise ConfigError(f"--devices {devices}: more than the GPUs of this machine; use --devices {count} or fewer")
@@ -71,7 +59,7 @@ def fit_distributed(
         )
     bare = replace(ctx, tracker=cast(Tracker, None), timer=Timer())
     try:
-        job = pickle.dumps((method, config, info, train, val, rng, bare))
+        job = pickle.dumps((method, bare))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"--devices {devices}: method '{method.name}' cannot be pickled ({error}); move its functions to the top "
@@ -79,7 +67,7 @@ def fit_distributed(
         ) from None
     _run_processes(job, devices, ctx)
     fitted = ctx.folder / PREDICTOR_FILE
-    predictor = method.build(config, info)
+    predictor = method.build(ctx.config, ctx.info)
     predictor.load_state_dict(load_file(fitted))
     predictor.to(ctx.device)
     fitted.unlink()
@@ -215,7 +203,7 @@ def _run_rank(rank: int, devices: int, sender: Connection, rendezvous: str, job:
 
 def _fit_rank(job: bytes, replica: Replica, rendezvous: str, tracker: _PipeTracker, timer: Timer) -> None:
     """Join the process group, fit, and write the predictor's weights on rank 0."""
-    method, config, info, train, val, rng, ctx = pickle.loads(job)
+    method, ctx = pickle.loads(job)
     cuda = ctx.device.startswith("cuda")
     if cuda:
         torch.cuda.set_device(replica.rank)
@@ -232,7 +220,7 @@ def _fit_rank(job: bytes, replica: Replica, rendezvous: str, tracker: _PipeTrack
     torch.distributed.init_process_group(
         "nccl" if cuda else "gloo", f"file://{rendezvous}/all", rank=replica.rank, world_size=replica.world_size
     )
-    predictor = method.fit(config, info, train, val, rng, ctx)
+    predictor = method.fit(ctx)
     if replica.rank == 0:
         save_weights(ctx.folder / PREDICTOR_FILE, predictor)
     torch.distributed.destroy_process_group()

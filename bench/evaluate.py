@@ -16,46 +16,36 @@ from bench.files import atomic_path
 from bench.loader import LoadedBatch, Loader, collate
 from bench.method import FitContext, Predictor
 from bench.metrics import Predictions, score
-from bench.rng import RngTree
-from bench.types import ClipSet, DatasetInfo, Explanation, OpenedClip, Sampling
+from bench.types import ClipSet, Explanation, OpenedClip, Sampling
 
 BATCH_SIZE = 16  # fixed, since the batch size changes rounding
 
 
-def predict(predictor: Predictor, clips: ClipSet, sampling: Sampling, rng: RngTree, ctx: FitContext) -> Predictions:
+def predict(predictor: Predictor, clips: ClipSet, sampling: Sampling, ctx: FitContext) -> Predictions:
     """Predict every clip, without randomness; leave the predictor in evaluation mode."""
-    return _predict_batches(predictor, clips, Loader(clips, sampling, rng, BATCH_SIZE, ctx, shuffle=False), ctx)
+    return _predict_batches(predictor, clips, Loader(clips, sampling, BATCH_SIZE, ctx, shuffle=False), ctx)
 
 
 class Validation:
-    """Callable that scores a predictor on the validation split: returns `val/loss` and `val/<metric>`."""
+    """Callable that scores a predictor on the val split of a fit: returns `val/loss` and `val/<metric>`."""
 
-    def __init__(
-        self,
-        predictor: Predictor,
-        clips: ClipSet,
-        sampling: Sampling,
-        info: DatasetInfo,
-        rng: RngTree,
-        ctx: FitContext,
-    ) -> None:
-        self._predictor, self._clips, self._task, self._ctx = predictor, clips, info.task, ctx
-        self._loader = Loader(clips, sampling, rng, BATCH_SIZE, ctx, shuffle=False)
+    def __init__(self, predictor: Predictor, sampling: Sampling, ctx: FitContext) -> None:
+        self._predictor, self._ctx = predictor, ctx
+        self._loader = Loader(ctx.val, sampling, BATCH_SIZE, ctx, shuffle=False)
 
     def __call__(self) -> dict[str, float]:
         """Return the scores of the predictor with its current weights."""
-        scores = score(_predict_batches(self._predictor, self._clips, self._loader, self._ctx), self._task)
+        ctx = self._ctx
+        scores = score(_predict_batches(self._predictor, ctx.val, self._loader, ctx), ctx.info.task)
         return {f"val/{name}": value for name, value in scores.items() if value is not None and name != "n"}
 
 
-def explain(
-    predictor: Predictor, clips: ClipSet, sampling: Sampling, rng: RngTree, ctx: FitContext
-) -> dict[str, Explanation]:
+def explain(predictor: Predictor, clips: ClipSet, sampling: Sampling, ctx: FitContext) -> dict[str, Explanation]:
     """Return clip key -> explanation of the predictor."""
     explanations: dict[str, Explanation] = {}
     predictor.train(False)
     with torch.inference_mode(), ctx.timer("explain"):
-        for loaded in _iterate_batches(Loader(clips, sampling, rng, BATCH_SIZE, ctx, shuffle=False), ctx):
+        for loaded in _iterate_batches(Loader(clips, sampling, BATCH_SIZE, ctx, shuffle=False), ctx):
             explained = predictor.explain(loaded.inputs.to(torch.device(ctx.device)))
             explanations.update(zip((clips.clips[index].key for index in loaded.indices), explained, strict=True))
     return explanations

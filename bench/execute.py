@@ -266,6 +266,11 @@ def _fit_and_record(
     metric, callback = splits.info.task.primary, request.pruning_callback
     tracker = RunTracker(live_run, environment.reporter, folder, timer, view.selection_name, callback, metric)
     ctx = FitContext(
+        request.config,
+        splits.info,
+        view.train,
+        view.selection,
+        RngTree(request.seed),
         tracker,
         folder.checkpoints,
         environment.device,
@@ -293,20 +298,10 @@ def _fit_and_record(
     review, figures = request.method.load_review(), request.method.load_figures() if spec.stage == "final" else {}
     reset_peak_memory(environment.device)
     try:
-        rng = RngTree(request.seed)
         with timer("method"):
-            predictor = fit_distributed(
-                request.method,
-                request.config,
-                splits.info,
-                view.train,
-                view.selection,
-                rng,
-                ctx,
-                environment.devices,
-            )
-        scores, predictions = _score_splits(request, view, predictor, rng, ctx)
-        notes = _measure_costs(request, view, predictor, rng, environment.device) if spec.stage == "final" else {}
+            predictor = fit_distributed(request.method, ctx, environment.devices)
+        scores, predictions = _score_splits(request, view, predictor, ctx)
+        notes = _measure_costs(request, predictor, ctx) if spec.stage == "final" else {}
         notes |= _list_streams(request, splits)
         with timer("write"):
             saved = predictor if environment.keep_weights and spec.stage == "final" else None
@@ -339,11 +334,11 @@ def _fit_and_record(
 
 
 def _score_splits(
-    request: RunRequest, view: SplitView, predictor: Predictor, rng: RngTree, ctx: FitContext
+    request: RunRequest, view: SplitView, predictor: Predictor, ctx: FitContext
 ) -> tuple[dict[str, float | None], dict[str, Predictions]]:
     """Score the splits of the protocol; scores of other splits are None. Raises Diverged if a score is not finite."""
     sampling = request.method.sampling(request.config, False)
-    predictions = {split: predict(predictor, clips, sampling, rng, ctx) for split, clips in view.scored.items()}
+    predictions = {split: predict(predictor, clips, sampling, ctx) for split, clips in view.scored.items()}
     metrics = {split: score(predicted, view.reportable.info.task) for split, predicted in predictions.items()}
     names = next(iter(metrics.values()))
     scores = {f"{split}/{name}": metrics.get(split, {}).get(name) for split in ("val", "test") for name in names}
@@ -359,14 +354,12 @@ def _list_streams(request: RunRequest, splits: DatasetSplits) -> dict[str, float
     return {f"streams/{name}": share for name, share in splits.streams.items() if sampling.reads_stream(name)}
 
 
-def _measure_costs(
-    request: RunRequest, view: SplitView, predictor: Predictor, rng: RngTree, device: str
-) -> dict[str, float]:
+def _measure_costs(request: RunRequest, predictor: Predictor, ctx: FitContext) -> dict[str, float]:
     """Return parameters and FLOPs, and the number of training clips, which the tests over overlapping folds need."""
-    clips = {"clips/train": float(len(view.train.clips))}
+    clips = {"clips/train": float(len(ctx.train.clips))}
     try:
-        clip = view.train.read(0, request.method.sampling(request.config, False), rng, 0)
-        return {**measure_cost(predictor, clip, device), **clips}
+        clip = ctx.train.read(0, request.method.sampling(request.config, False), ctx.rng, 0)
+        return {**measure_cost(predictor, clip, ctx.device), **clips}
     except Exception:  # the scores are valid even if the FLOP counter fails
         _log.warning("parameters and FLOPs of the predictor could not be counted", exc_info=True)
         return clips

@@ -64,14 +64,12 @@ class Loader:
     method a last batch of one clip, too few for a batch norm, joins the batch before it.
     """
 
-    def __init__(
-        self, clips: ClipSet, sampling: Sampling, rng: RngTree, batch: int, ctx: FitContext, shuffle: bool
-    ) -> None:
+    def __init__(self, clips: ClipSet, sampling: Sampling, batch: int, ctx: FitContext, shuffle: bool) -> None:
         replica = ctx.replica if shuffle else Replica()
         ends = _find_batch_ends(len(clips.clips), batch, join=shuffle and ctx.coupled)
-        self._sampler = _EpochBatchSampler(ends, rng if shuffle else None, replica)
+        self._sampler = _EpochBatchSampler(ends, ctx.rng if shuffle else None, replica)
         self._loader = DataLoader(
-            _ClipDataset(clips, sampling, rng),
+            _ClipDataset(clips, sampling, ctx.rng),
             batch_sampler=self._sampler,
             collate_fn=_collate_batch,
             num_workers=ctx.loaders,

@@ -127,8 +127,16 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True)
 class FitContext:
-    """Device, folders and loggers of a fit. Only `stop`, a part of the protocol, changes numbers beyond rounding."""
+    """All that a fit is given: config, data, randomness, device, folder and logger.
 
+    Of the fields after `rng` only `stop`, a part of the protocol, changes numbers beyond rounding.
+    """
+
+    config: Any
+    info: DatasetInfo
+    train: ClipSet
+    val: ClipSet
+    rng: RngTree
     tracker: Tracker
     folder: Path  # of checkpoints
     device: str = "cpu"  # "cpu" | "cuda"
@@ -143,7 +151,7 @@ class FitContext:
 
 
 BuildFunction = Callable[[Any, "DatasetInfo"], Predictor]
-FitFunction = Callable[[Any, "DatasetInfo", "ClipSet", "ClipSet", "RngTree", FitContext], Predictor]
+FitFunction = Callable[[FitContext], Predictor]
 
 
 def resolve(reference: str, kind: type[T]) -> T:

@@ -26,9 +26,8 @@ from bench.errors import ConfigError, Diverged
 from bench.files import atomic_path
 from bench.loader import LoadedBatch, Loader, make_target_tensor, slice_batch
 from bench.method import FitContext
-from bench.rng import RngTree
 from bench.timing import Throttle
-from bench.types import Batch, ClipSet, Sampling
+from bench.types import Batch, Sampling
 
 
 class Losses(NamedTuple):
@@ -123,14 +122,12 @@ class TrainConfig:
 
 def train_stage(
     objective: nn.Module,
-    clips: ClipSet,
     sampling: Sampling,
     config: TrainConfig,
-    rng: RngTree,
     ctx: FitContext,
     select: Callable[[], dict[str, float]] | None = None,
 ) -> None:
-    """Train `objective` in place, or resume a killed stage from its last checkpoint.
+    """Train `objective` in place on `ctx.train`, or resume a killed stage from its last checkpoint.
 
     A checkpoint is written after each epoch, or after several if epochs are short. `select` scores val after each
     epoch, with the EMA weights if there are any. On return `objective` has the weights of the best epoch by
@@ -148,7 +145,7 @@ def train_stage(
     last = config.epochs
     if select is not None and ctx.stop is not None:
         select, last = None, min(ctx.stop, last)
-    run, throttle = _StageRun(objective, clips, sampling, config, rng, ctx), Throttle()
+    run, throttle = _StageRun(objective, sampling, config, ctx), Throttle()
     if select is not None and run.is_out_of_patience():
         last = run.state.epoch
     ctx.tracker.report_epoch(config.name, run.state.epoch, last, {})
@@ -208,17 +205,10 @@ class _StageState:
 class _StageRun:
     """A running stage, new or resumed from the checkpoint in the context's folder."""
 
-    def __init__(
-        self,
-        objective: nn.Module,
-        clips: ClipSet,
-        sampling: Sampling,
-        config: TrainConfig,
-        rng: RngTree,
-        ctx: FitContext,
-    ) -> None:
-        self.objective, self.clips, self.config, self.rng, self.ctx = objective, clips, config, rng, ctx
-        self.loader = Loader(clips, sampling, rng, config.batch, ctx, shuffle=True)
+    def __init__(self, objective: nn.Module, sampling: Sampling, config: TrainConfig, ctx: FitContext) -> None:
+        self.objective, self.config, self.ctx = objective, config, ctx
+        self.clips = ctx.train.clips
+        self.loader = Loader(ctx.train, sampling, config.batch, ctx, shuffle=True)
         if ctx.coupled:
             _check_batches(self.loader, config, ctx)
             _synchronise_norms(objective, ctx)
@@ -238,7 +228,7 @@ class _StageRun:
         """Train for one of `last` epochs; return the mean over clips of every term, whole loss and note. Raises
         Diverged if the loss is not finite."""
         name, rank = self.config.name, self.ctx.replica.rank
-        torch.manual_seed(self.rng.derive_seed("dropout", name, epoch, *([rank] if rank else [])))
+        torch.manual_seed(self.ctx.rng.derive_seed("dropout", name, epoch, *([rank] if rank else [])))
         self.objective.train()
         if not self.ctx.coupled:
             _refuse_batch_norms(self.objective, name)
@@ -280,8 +270,8 @@ class _StageRun:
         clips = sum(self.loader.count_clips(other) for other in group)
         idle = replica.is_idle(self.loader.count_clips(index))
         micro_batch = shard if self.ctx.coupled else self.ctx.micro_batch or shard
-        targets = make_target_tensor([self.clips.clips[row].target for row in loaded.indices])
-        keys = tuple(self.clips.clips[row].key for row in loaded.indices)
+        targets = make_target_tensor([self.clips[row].target for row in loaded.indices])
+        keys = tuple(self.clips[row].key for row in loaded.indices)
         for start in range(0, shard, micro_batch):
             stop = min(shard, start + micro_batch)
             inputs = slice_batch(loaded.inputs, start, stop).to(device)

@@ -22,7 +22,6 @@ from bench.config import Config
 from bench.loader import Loader
 from bench.method import FitContext, Scores
 from bench.metrics import Predictions, score
-from bench.rng import RngTree
 from bench.tasks import Classification, Regression, TargetValue, Task, get_values
 from bench.types import FEATURES, ClipSet, DatasetInfo, Explanation, Inputs, Sampling
 from methods.baselines import FeatureProbeConfig, ProbeConfig, make_feature_sampling, make_probe_sampling
@@ -57,10 +56,9 @@ def build_majority(config: Config, info: DatasetInfo) -> MajorityPredictor:
     return MajorityPredictor([0.0] * info.task.outputs, info.task)
 
 
-def fit_majority(
-    config: Config, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
-) -> MajorityPredictor:
+def fit_majority(ctx: FitContext) -> MajorityPredictor:
     """Count the training clips of each class (the first class wins a tie), or take the median of each target."""
+    info, train = ctx.info, ctx.train
     if isinstance(info.task, Regression):
         columns = zip(*(get_values(clip.target) for clip in train.clips), strict=True)
         return MajorityPredictor([median(values) for values in columns], info.task)
@@ -140,34 +138,21 @@ def build_feature_probe(config: FeatureProbeConfig, info: DatasetInfo) -> ArrayP
     return ArrayProbe(info.task.outputs, sum(2 * width + 1 for width in info.features.values()))
 
 
-def fit_probe(
-    config: ProbeConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
-) -> LinearProbe:
+def fit_probe(ctx: FitContext) -> LinearProbe:
     """Fit the probe to classes or numbers."""
-    return _fit(build_probe(config, info), make_probe_sampling(config, False), info, train, val, rng, ctx)
+    return _fit(build_probe(ctx.config, ctx.info), make_probe_sampling(ctx.config, False), ctx)
 
 
-def fit_feature_probe(
-    config: FeatureProbeConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
-) -> LinearProbe:
+def fit_feature_probe(ctx: FitContext) -> LinearProbe:
     """Fit the probe on arrays made elsewhere to classes or numbers."""
-    sampling = make_feature_sampling(config, False)
-    return _fit(build_feature_probe(config, info), sampling, info, train, val, rng, ctx)
+    return _fit(build_feature_probe(ctx.config, ctx.info), make_feature_sampling(ctx.config, False), ctx)
 
 
-def _fit(
-    probe: LinearProbe,
-    sampling: Sampling,
-    info: DatasetInfo,
-    train: ClipSet,
-    val: ClipSet,
-    rng: RngTree,
-    ctx: FitContext,
-) -> LinearProbe:
+def _fit(probe: LinearProbe, sampling: Sampling, ctx: FitContext) -> LinearProbe:
     """Fill the weights of a probe on the features of train; choose its penalty on val."""
-    seen, held_out = ((*_extract_features(probe, clips, sampling, rng, ctx), clips) for clips in (train, val))
-    fit = fit_ridge_regression if isinstance(info.task, Regression) else fit_logistic_regression
-    fit(probe, seen, held_out, info, ctx)
+    seen, held_out = ((*_extract_features(probe, clips, sampling, ctx), clips) for clips in (ctx.train, ctx.val))
+    fit = fit_ridge_regression if isinstance(ctx.info.task, Regression) else fit_logistic_regression
+    fit(probe, seen, held_out, ctx)
     return probe.to(ctx.device)
 
 
@@ -175,9 +160,7 @@ SplitFeatures = tuple[np.ndarray, list[TargetValue], ClipSet]
 """Features (clips, X) and targets of a split, and its clips."""
 
 
-def fit_ridge_regression(
-    probe: LinearProbe, train: SplitFeatures, val: SplitFeatures, info: DatasetInfo, ctx: FitContext
-) -> None:
+def fit_ridge_regression(probe: LinearProbe, train: SplitFeatures, val: SplitFeatures, ctx: FitContext) -> None:
     """Fit a ridge regression per penalty and keep the best on val by the primary metric; ties go to the strongest.
 
     Penalties are logged as epochs, as by `fit_logistic_regression`.
@@ -194,7 +177,7 @@ def fit_ridge_regression(
         values = {"probe/loss": float(np.abs(fitted - np.asarray(y)).mean())}
         if ctx.stop is None:
             predicted = model.predict(scaler.transform(x_val)).reshape(len(x_val), -1)
-            scores = score(Predictions(keys, np.asarray(y_val), predicted), info.task)
+            scores = score(Predictions(keys, np.asarray(y_val), predicted), ctx.info.task)
             values |= {f"val/{name}": scores[name] or 0.0 for name in (ctx.metric.name, "loss")}
         ctx.tracker.log_epoch("probe", number, values)
         rank = ctx.metric.rank_epoch(values) or (0.0, 0.0)
@@ -210,9 +193,7 @@ def fit_ridge_regression(
         probe.linear.bias.copy_(torch.from_numpy(np.atleast_1d(best.intercept_)))
 
 
-def fit_logistic_regression(
-    probe: LinearProbe, train: SplitFeatures, val: SplitFeatures, info: DatasetInfo, ctx: FitContext
-) -> None:
+def fit_logistic_regression(probe: LinearProbe, train: SplitFeatures, val: SplitFeatures, ctx: FitContext) -> None:
     """Fit a multinomial logistic regression per penalty and keep the best on val; ties go to the strongest penalty.
 
     Penalties are logged as epochs: if `ctx.stop` is set, only the penalty of that number is fitted and val is not
@@ -239,7 +220,7 @@ def fit_logistic_regression(
         probe.mean.copy_(torch.from_numpy(scaler.mean_))
         probe.scale.copy_(torch.from_numpy(scaler.scale_))
         probe.linear.weight.zero_()
-        probe.linear.bias.fill_(-1e3 if len(best.classes_) < len(info.classes) else 0.0)
+        probe.linear.bias.fill_(-1e3 if len(best.classes_) < len(ctx.info.classes) else 0.0)
         rows = torch.from_numpy(best.classes_)
         two = len(best.classes_) == 2  # scikit-learn stores one row for two classes
         weight, bias = torch.from_numpy(best.coef_).float(), torch.from_numpy(best.intercept_).float()
@@ -248,11 +229,11 @@ def fit_logistic_regression(
 
 
 def _extract_features(
-    probe: LinearProbe, clips: ClipSet, opened: Sampling, rng: RngTree, ctx: FitContext
+    probe: LinearProbe, clips: ClipSet, opened: Sampling, ctx: FitContext
 ) -> tuple[np.ndarray, list[TargetValue]]:
     """Return the features, (clips, X), and the targets of a split."""
     rows = []
     with ctx.timer("read"):
-        for loaded in Loader(clips, opened, rng, 16, ctx, shuffle=False).iterate_epoch(0):
+        for loaded in Loader(clips, opened, 16, ctx, shuffle=False).iterate_epoch(0):
             rows.append(probe.compute_features(loaded.inputs))
     return torch.cat(rows).numpy(), [clip.target for clip in clips.clips]

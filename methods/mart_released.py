@@ -24,7 +24,7 @@ from bench.errors import ConfigError
 from bench.method import FitContext, Predictor
 from bench.rng import RngTree
 from bench.training import Losses, train_stage
-from bench.types import Batch, ClipSet, DatasetInfo
+from bench.types import Batch, DatasetInfo
 from methods.mart.config import ReleasedConfig
 from methods.mart.contrast import CueFeatures, make_word_embedding
 from methods.mart.lexicon import load_lexicon
@@ -313,14 +313,13 @@ def rename_released_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def fit_released(
-    config: ReleasedConfig, info: DatasetInfo, clips: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
-) -> Predictor:
+def fit_released(ctx: FitContext) -> Predictor:
     """Pre-train, then fine-tune; the encoders start from the same weights as those of MBT for the same seed."""
-    predictor = MbtPredictor(Mbt(config, info.task.outputs, rng), info.task)
+    config: ReleasedConfig = ctx.config
+    predictor = MbtPredictor(Mbt(config, ctx.info.task.outputs, ctx.rng), ctx.info.task)
     load_pretrained(predictor.mbt, config, ctx.tracker.notify)
-    objective = ReleasedObjective(predictor, config, info, rng)
+    objective = ReleasedObjective(predictor, config, ctx.info, ctx.rng)
     if config.weights_all:
         load_released_weights(objective, Path(config.weights_all), ctx.tracker.notify)
-    train_stage(objective.to(ctx.device), clips, make_sampling(config, True), make_pretraining_stage(config), rng, ctx)
-    return fine_tune(predictor, config, info, clips, val, rng, ctx)
+    train_stage(objective.to(ctx.device), make_sampling(config, True), make_pretraining_stage(config), ctx)
+    return fine_tune(predictor, ctx)

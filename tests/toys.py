@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -121,7 +122,15 @@ def build(config: ToyConfig, card: DatasetInfo) -> Any:
     return Linear()
 
 
-def fit(config: ToyConfig, card: DatasetInfo, train: Any, val: Any, streams: RngTree, ctx: FitContext) -> Any:
+def make_context(tracker: Any, folder: Path, config: Any = None, **given: Any) -> FitContext:
+    """Return the context of a fit on toy clips, with one thread; `given` overrides any field."""
+    from bench.rng import RngTree
+
+    fields = {"info": CARD, "train": number_clips("train", 5), "val": number_clips("val", 2), "rng": RngTree(1)}
+    return FitContext(**{"config": config, "tracker": tracker, "folder": folder, "threads": 1, **fields, **given})
+
+
+def fit(ctx: FitContext) -> Any:
     import torch
     from torch import nn
 
@@ -129,8 +138,9 @@ def fit(config: ToyConfig, card: DatasetInfo, train: Any, val: Any, streams: Rng
     from bench.training import Losses, TrainConfig
     from bench.training import train_stage as run_stage
 
-    predictor = build(config, card)
-    torch.manual_seed(streams.derive_seed("weights", "layer"))
+    config: ToyConfig = ctx.config
+    predictor = build(config, ctx.info)
+    torch.manual_seed(ctx.rng.derive_seed("weights", "layer"))
     nn.init.normal_(predictor.layer.weight)
 
     class Objective(nn.Module):
@@ -153,9 +163,8 @@ def fit(config: ToyConfig, card: DatasetInfo, train: Any, val: Any, streams: Rng
 
     for name, scored in (("warm", False), ("finetune", True)):
         stage = TrainConfig(name, config.epochs, config.batch, config.lr, ema=config.ema, clip_norm=1.0, warmup=0.1)
-        clips = replace(train) if name == "warm" else train
-        select = Validation(predictor, val, sampling(config, False), card, streams, ctx) if scored else None
-        run_stage(Objective(), clips, sampling(config, True), stage, streams, ctx, select)
+        select = Validation(predictor, sampling(config, False), ctx) if scored else None
+        run_stage(Objective(), sampling(config, True), stage, ctx, select)
     if config.fail == "scores":
         nn.init.constant_(predictor.layer.weight, float("nan"))
     return predictor

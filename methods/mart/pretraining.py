@@ -21,7 +21,7 @@ from bench.loader import collate, make_target_tensor
 from bench.method import FitContext, Predictor
 from bench.rng import RngTree
 from bench.training import Losses, train_stage
-from bench.types import Batch, ClipSet, DatasetInfo, Explanation, Inputs
+from bench.types import Batch, DatasetInfo, Explanation, Inputs
 from methods.mart.config import BUILTIN_LEXICA, MartConfig
 from methods.mart.contrast import (
     CueAttention,
@@ -333,33 +333,31 @@ def build_mart(config: MartConfig, info: DatasetInfo) -> MartPredictor:
     return MartPredictor(Mbt(config, len(info.classes), RngTree(0)), config, info)
 
 
-def fit_mart(
-    config: MartConfig, info: DatasetInfo, clips: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
-) -> Predictor:
+def fit_mart(ctx: FitContext) -> Predictor:
     """Pre-train, then fine-tune; the encoders start from the same weights as those of MBT for the same seed."""
-    predictor = MartPredictor(Mbt(config, len(info.classes), rng), config, info)
+    config: MartConfig = ctx.config
+    predictor = MartPredictor(Mbt(config, len(ctx.info.classes), ctx.rng), config, ctx.info)
     load_pretrained(predictor.mbt, config, ctx.tracker.notify)
-    objective = MartObjective(predictor, config, info, rng).to(ctx.device)
+    objective = MartObjective(predictor, config, ctx.info, ctx.rng).to(ctx.device)
     if objective.uses_cues:
-        _warn_about_words(config, info, clips, rng, ctx)
-    train_stage(objective, clips, make_sampling(config, True), make_pretraining_stage(config), rng, ctx)
-    ctx.tracker.log_explanations("pretrain", _explain_pretraining(objective, config, clips, val, rng, ctx))
-    return fine_tune(predictor, config, info, clips, val, rng, ctx)
+        _warn_about_words(ctx)
+    train_stage(objective, make_sampling(config, True), make_pretraining_stage(config), ctx)
+    ctx.tracker.log_explanations("pretrain", _explain_pretraining(objective, ctx))
+    return fine_tune(predictor, ctx)
 
 
-def _explain_pretraining(
-    objective: MartObjective, config: MartConfig, clips: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
-) -> dict[str, Explanation]:
+def _explain_pretraining(objective: MartObjective, ctx: FitContext) -> dict[str, Explanation]:
     """Explain the cues of every clip and, for a few clips of val, the final masks and recovered distributions."""
+    config, val = ctx.config, ctx.val
     fixed = make_sampling(config.override({"test_segments": config.segments}), False)
     explanations: dict[str, Explanation] = {}
     if objective.uses_cues:
-        for split in (clips, val):
-            explanations |= explain(objective.predictor, split, fixed, rng, ctx)
+        for split in (ctx.train, val):
+            explanations |= explain(objective.predictor, split, fixed, ctx)
     if objective.uses_recovery:
         shown = choose_showcase_clips(val.clips)
         with torch.inference_mode(), ctx.timer("explain"):
-            inputs = collate([val.read(index, fixed, rng, 0) for index in shown]).to(torch.device(ctx.device))
+            inputs = collate([val.read(index, fixed, ctx.rng, 0) for index in shown]).to(torch.device(ctx.device))
             label = make_target_tensor([val.clips[index].target for index in shown]).to(ctx.device)
             keys = tuple(val.clips[index].key for index in shown)
             batch = Batch(inputs, label, keys, config.pretrain_epochs - 1, progress=1.0)
@@ -367,13 +365,14 @@ def _explain_pretraining(
     return explanations
 
 
-def _warn_about_words(config: MartConfig, info: DatasetInfo, clips: ClipSet, rng: RngTree, ctx: FitContext) -> None:
+def _warn_about_words(ctx: FitContext) -> None:
     """Warn before training if MART would run without cues, with a lexicon of another language, or without BERT.
 
     Reads transcripts until one has words.
     """
+    config, info, clips = ctx.config, ctx.info, ctx.train
     fixed = replace(make_sampling(config, False), reads=("text",))
-    if not any(bool(clips.read(index, fixed, rng, 0).present["text"]) for index in range(len(clips.clips))):
+    if not any(bool(clips.read(index, fixed, ctx.rng, 0).present["text"]) for index in range(len(clips.clips))):
         ctx.tracker.notify(
             "no training clip has a transcript: MART has no cues and masks by class-token attention only; add .srt "
             "files, or transcribe with `prepare --transcribe`"

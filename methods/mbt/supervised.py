@@ -16,7 +16,7 @@ from bench.method import FitContext, Predictor, Scores
 from bench.rng import RngTree
 from bench.tasks import Classification, Regression, Task
 from bench.training import Losses, TrainConfig, train_stage
-from bench.types import Batch, ClipSet, DatasetInfo, Explanation, Inputs
+from bench.types import Batch, DatasetInfo, Explanation, Inputs
 from methods.mbt.config import MODALITIES, MbtConfig, PretrainConfig, make_sampling
 from methods.mbt.model import EncodedSegments, Mbt, compute_temporal_scores, stack_present
 from methods.mbt.pretrained import load_pretrained
@@ -132,21 +132,14 @@ def _make_stage(config: MbtConfig, name: str, epochs: int, lr: float) -> TrainCo
     return TrainConfig(name=name, epochs=epochs, lr=lr, **shared)
 
 
-def fine_tune(
-    predictor: MbtPredictor,
-    config: MbtConfig,
-    info: DatasetInfo,
-    clips: ClipSet,
-    val: ClipSet,
-    rng: RngTree,
-    ctx: FitContext,
-) -> Predictor:
+def fine_tune(predictor: MbtPredictor, ctx: FitContext) -> Predictor:
     """Train a predictor on labels; return it with the averaged weights of the best epoch on val."""
-    objective = SupervisedObjective(predictor.to(ctx.device), info, config.polarity_weight)
+    config: MbtConfig = ctx.config
+    objective = SupervisedObjective(predictor.to(ctx.device), ctx.info, config.polarity_weight)
     fixed = make_sampling(config, False)
-    select = Validation(predictor, val, fixed, info, rng, ctx)
-    train_stage(objective, clips, make_sampling(config, True), make_fine_tuning_stage(config), rng, ctx, select)
-    explanations = explain(predictor, val, fixed, rng, ctx)
+    select = Validation(predictor, fixed, ctx)
+    train_stage(objective, make_sampling(config, True), make_fine_tuning_stage(config), ctx, select)
+    explanations = explain(predictor, ctx.val, fixed, ctx)
     explanations = {key: replace(x, verdicts=()) for key, x in explanations.items()}  # fine-tuning uses no cues
     ctx.tracker.log_explanations("finetune", explanations)
     return predictor
@@ -157,10 +150,8 @@ def build_mbt(config: MbtConfig, info: DatasetInfo) -> MbtPredictor:
     return MbtPredictor(Mbt(config, info.task.outputs, RngTree(0)), info.task)
 
 
-def fit_mbt(
-    config: MbtConfig, info: DatasetInfo, train: ClipSet, val: ClipSet, rng: RngTree, ctx: FitContext
-) -> Predictor:
+def fit_mbt(ctx: FitContext) -> Predictor:
     """Train MBT on labels; return the predictor of the best epoch on val."""
-    mbt = Mbt(config, info.task.outputs, rng)
-    load_pretrained(mbt, config, ctx.tracker.notify)
-    return fine_tune(MbtPredictor(mbt, info.task), config, info, train, val, rng, ctx)
+    mbt = Mbt(ctx.config, ctx.info.task.outputs, ctx.rng)
+    load_pretrained(mbt, ctx.config, ctx.tracker.notify)
+    return fine_tune(MbtPredictor(mbt, ctx.info.task), ctx)

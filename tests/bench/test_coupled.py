@@ -10,12 +10,12 @@ from bench.distributed import fit_distributed
 from bench.errors import ConfigError
 from bench.execute import RunEnvironment, RunRequest, execute
 from bench.loader import Loader
-from bench.method import FitContext, Replica
+from bench.method import Replica
 from bench.mlflow import MlflowStore
 from bench.rng import RngTree
 from bench.training import Losses, TrainConfig, _check_whole, _synchronise_norms, train_stage
 from tests.bench.test_loop import BATCHES, CLIPS, CONFIG, SAMPLING, Net, assert_same, follow, list_batches, run
-from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, number_clips
+from tests.toys import TOY, TOY_DATA, ToyConfig, make_context, number_clips
 
 COUPLED = replace(TOY, coupled=True)
 
@@ -57,8 +57,8 @@ def test_a_micro_batch_below_the_batch_is_refused_for_a_coupled_method_only(envi
 
 def test_a_micro_batch_of_a_batch_does_not_divide_a_joined_one(quiet, tmp_path):
     objective = Net(norm=True)
-    context = replace(FitContext(quiet, tmp_path), micro_batch=4, coupled=True)
-    train_stage(objective, few_clips(13), SAMPLING, replace(CONFIG, epochs=1), RngTree(1), context)
+    context = make_context(quiet, tmp_path, train=few_clips(13), micro_batch=4, coupled=True)
+    train_stage(objective, SAMPLING, replace(CONFIG, epochs=1), context)
     assert [len(keys) for _, keys in objective.batches] == [4, 4, 5]
 
 
@@ -111,15 +111,14 @@ def test_a_whole_loss_is_one_number_with_a_name_of_its_own(quiet, tmp_path, whol
 
 
 def test_a_coupled_method_on_several_processors_is_refused_before_a_process_starts(quiet, tmp_path):
-    arguments = ToyConfig(), CARD, CLIPS, CLIPS, RngTree(0), FitContext(quiet, tmp_path)
     with pytest.raises(
         ConfigError, match=r"--devices 2: the losses of method 'toy' depend on whole .* use --devices 1"
     ):
-        fit_distributed(COUPLED, *arguments, 2)
+        fit_distributed(COUPLED, make_context(quiet, tmp_path, ToyConfig()), 2)
 
 
 def test_a_whole_loss_on_several_devices_is_refused(quiet, tmp_path):
-    context = FitContext(quiet, tmp_path, device="cuda:0", replica=Replica(0, 2), coupled=True)
+    context = make_context(quiet, tmp_path, device="cuda:0", replica=Replica(0, 2), coupled=True)
     with pytest.raises(
         ConfigError, match=r"--devices 2: loss 'far' of stage 'fit' needs the whole batch .*--devices 1"
     ):
@@ -131,22 +130,22 @@ def test_a_whole_loss_on_several_devices_is_refused(quiet, tmp_path):
 def test_a_batch_with_fewer_clips_than_devices_is_refused(quiet, tmp_path, batch, smallest):
     """Check 15 clips on four devices: batches of 2, of 7, 7 and 1 (which joins), of 12 and 3."""
     objective, config = Net(norm=True), TrainConfig("fit", 1, batch, 0.1)
-    context = FitContext(quiet, tmp_path, replica=Replica(0, 4), coupled=True)
+    context = make_context(quiet, tmp_path, replica=Replica(0, 4), coupled=True)
     if smallest == 1:
-        loader = Loader(CLIPS, SAMPLING, RngTree(1), batch, context, shuffle=True)
+        loader = Loader(CLIPS, SAMPLING, batch, context, shuffle=True)
         assert [loader.count_clips(index) for index in range(len(loader))] == [7, 8]
         return
     with pytest.raises(ConfigError, match=f"--devices 4: an epoch has a batch of {smallest} clips, too few"):
-        train_stage(objective, CLIPS, SAMPLING, config, RngTree(1), context)
+        train_stage(objective, SAMPLING, config, context)
     assert objective.batches == []
 
 
 def test_batch_norms_of_several_devices_are_synchronised_in_place(quiet, tmp_path):
     objective = Net(norm=True)
     before = objective.state_dict(keep_vars=True)
-    _synchronise_norms(objective, FitContext(quiet, tmp_path))
+    _synchronise_norms(objective, make_context(quiet, tmp_path))
     assert type(objective.norm) is nn.BatchNorm1d
-    _synchronise_norms(objective, FitContext(quiet, tmp_path, replica=Replica(1, 2)))
+    _synchronise_norms(objective, make_context(quiet, tmp_path, replica=Replica(1, 2)))
     assert type(objective.norm) is nn.SyncBatchNorm
     after = objective.state_dict(keep_vars=True)
     assert after.keys() == before.keys() and all(after[name] is value for name, value in before.items())
@@ -168,10 +167,11 @@ def test_batch_norms_of_several_devices_are_synchronised_in_place(quiet, tmp_pat
     ],
 )
 def test_a_last_batch_of_one_clip_joins_the_one_before_it(quiet, tmp_path, clips, batch, sizes, uncoupled):
-    context, rng = FitContext(quiet, tmp_path), RngTree(1)
+    rng = RngTree(1)
+    context = make_context(quiet, tmp_path, rng=rng)
     for coupled, shuffle, expected in ((True, True, sizes), (False, True, uncoupled), (True, False, uncoupled)):
         given = replace(context, coupled=coupled)
-        loader = Loader(few_clips(clips), SAMPLING, rng, batch, given, shuffle=shuffle)
+        loader = Loader(few_clips(clips), SAMPLING, batch, given, shuffle=shuffle)
         loaded = [list(one.indices) for one in loader.iterate_epoch(2)]
         assert [len(indices) for indices in loaded] == expected and len(loader) == len(expected)
         assert [loader.count_clips(index) for index in range(len(loader))] == expected
@@ -180,9 +180,10 @@ def test_a_last_batch_of_one_clip_joins_the_one_before_it(quiet, tmp_path, clips
 
 
 def test_an_epoch_with_a_last_clip_trains_every_clip_through_a_batch_norm(quiet, tmp_path):
-    objective, context = Net(norm=True), replace(FitContext(quiet, tmp_path), coupled=True)
+    objective = Net(norm=True)
+    context = make_context(quiet, tmp_path, train=few_clips(13), coupled=True)
     config = replace(CONFIG, epochs=2, accumulate=2)
-    train_stage(objective, few_clips(13), SAMPLING, config, RngTree(1), context)
+    train_stage(objective, SAMPLING, config, context)
     for epoch in range(2):
         keys = [key for seen, keys in objective.batches if seen == epoch for key in keys]
         assert sorted(keys) == sorted(clip.key for clip in few_clips(13).clips)

@@ -1,21 +1,19 @@
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 import torch
 
 from bench.loader import Loader
-from bench.method import FitContext
-from bench.rng import RngTree
 from bench.types import Clip, Word
 from tests.inputs import make_opened
-from tests.toys import ToyConfig, number_clips, sampling
+from tests.toys import ToyConfig, make_context, number_clips, sampling
 
 
 def epochs(quiet, tmp_path, loaders, count=2):
     clips = number_clips("train", 5)
-    ctx = replace(FitContext(quiet, tmp_path), loaders=loaders)
-    loader = Loader(clips, sampling(ToyConfig(), True), RngTree(3), 4, ctx, shuffle=True)
+    ctx = make_context(quiet, tmp_path, loaders=loaders)
+    loader = Loader(clips, sampling(ToyConfig(), True), 4, ctx, shuffle=True)
     return [[(read.indices, read.inputs.audio) for read in loader.iterate_epoch(epoch)] for epoch in range(count)]
 
 
@@ -58,9 +56,7 @@ class ImportedPackages:
 @pytest.mark.slow
 def test_loader_processes_import_torch_and_av_and_nothing_else_that_is_heavy(quiet, tmp_path):
     clips = ImportedPackages(number_clips("train", 1).clips[:1])
-    loader = Loader(
-        clips, sampling(ToyConfig(), True), RngTree(3), 1, FitContext(quiet, tmp_path, loaders=1), shuffle=False
-    )
+    loader = Loader(clips, sampling(ToyConfig(), True), 1, make_context(quiet, tmp_path, loaders=1), shuffle=False)
     (read,) = loader.iterate_epoch(0)
     named = {word.text for word in read.inputs.words[0][0]}
     assert {"torch", "av"} <= named

@@ -12,11 +12,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from bench.errors import ConfigError
 from bench.loader import collate
-from bench.method import FitContext
 from bench.rng import RngTree
 from bench.training import Losses, TrainConfig, train_stage
 from bench.types import Batch
-from tests.toys import ToyConfig, number_clips, sampling
+from tests.toys import ToyConfig, make_context, number_clips, sampling
 
 SAMPLING, CLIPS, RNG = sampling(ToyConfig(), True), number_clips("train", 5), RngTree(1)
 CONFIG = TrainConfig("fit", 3, 4, 0.05, schedule="constant")  # 15 clips: batches of 4, 4, 4 and 3
@@ -43,7 +42,7 @@ class Net(nn.Module):
 
 def run(quiet, folder, config=CONFIG, objective=None, select=None, **context):
     objective = objective or Net()
-    train_stage(objective, CLIPS, SAMPLING, config, RNG, replace(FitContext(quiet, folder), **context), select)
+    train_stage(objective, SAMPLING, config, make_context(quiet, folder, train=CLIPS, rng=RNG, **context), select)
     return objective
 
 

@@ -14,7 +14,7 @@ import torch
 from bench.distributed import _make_picklable_error, _serialise, fit_distributed
 from bench.errors import ConfigError, Diverged
 from bench.execute import RunEnvironment, RunRequest, classify_failure, execute, halve_micro_batch
-from bench.method import FitContext, Method, Replica
+from bench.method import Method, Replica
 from bench.mlflow import MlflowStore
 from bench.rng import RngTree
 from bench.timing import Timer
@@ -23,7 +23,7 @@ from bench.types import Explanation
 from tests.bench.together import every_gradient, nothing, one_breaks
 from tests.bench.together_methods import real_methods
 from tests.conftest import Quiet
-from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, number_clips
+from tests.toys import CARD, TOY, TOY_DATA, ToyConfig, make_context
 
 CONFIG = ToyConfig(epochs=2, drop=0.0)
 
@@ -31,9 +31,8 @@ CONFIG = ToyConfig(epochs=2, drop=0.0)
 def fitted(method: Method, folder: Path, devices: int, config: ToyConfig = CONFIG, **context: Any) -> tuple[Any, Any]:
     """Return the predictor of a fit and its tracker."""
     tracker = context.pop("tracker", Quiet())
-    ctx = FitContext(tracker, folder / str(devices), threads=devices, **context)
-    args = config, CARD, number_clips("train", 5), number_clips("val", 2), RngTree(3), ctx
-    predictor = method.fit(*args) if devices == 1 else fit_distributed(method, *args, devices)
+    ctx = make_context(tracker, folder / str(devices), config, rng=RngTree(3), threads=devices, **context)
+    predictor = method.fit(ctx) if devices == 1 else fit_distributed(method, ctx, devices)
     assert not multiprocessing.active_children()
     return predictor, tracker
 

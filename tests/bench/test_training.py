@@ -6,10 +6,8 @@ import torch
 from torch import nn
 
 from bench.errors import Diverged
-from bench.method import FitContext
-from bench.rng import RngTree
 from bench.training import Losses, TrainConfig, train_stage
-from tests.toys import ToyConfig, number_clips, sampling
+from tests.toys import ToyConfig, make_context, sampling
 
 SAMPLING = sampling(ToyConfig(), True)
 
@@ -36,8 +34,7 @@ STAGE = TrainConfig("fit", 4, 4, 0.05)
 
 def run(quiet, folder, stage=STAGE, objective=None, select=None, **context):
     objective = objective or Regression()
-    ctx = replace(FitContext(quiet, folder), **context)
-    train_stage(objective, number_clips("train", 5), SAMPLING, stage, RngTree(1), ctx, select)
+    train_stage(objective, SAMPLING, stage, make_context(quiet, folder, **context), select)
     return objective
 
 

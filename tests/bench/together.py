@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from bench.method import FitContext
-from bench.rng import RngTree
 from bench.training import Losses, TrainConfig, train_stage
-from bench.types import Batch, ClipSet, DatasetInfo
+from bench.types import Batch, DatasetInfo
 from tests.toys import TOY, ToyConfig, number_clips, sampling
 
 
@@ -68,9 +67,7 @@ STAGES = {  # of 15 clips
 }
 
 
-def every_gradient(
-    config: ToyConfig, card: DatasetInfo, clips: ClipSet, val: ClipSet, streams: RngTree, ctx: FitContext
-) -> Any:
+def every_gradient(ctx: FitContext) -> Any:
     """Train the stages above; return the gradients of each step and the final weights as tensors."""
     predictor = NamedTensors()
     steps: list[dict[str, Tensor]] = []
@@ -78,30 +75,27 @@ def every_gradient(
     for name, (stage, micro_batch, count) in STAGES.items():
         objective, few = Regression(), replace(number_clips("train", 5), clips=number_clips("train", 5).clips[:count])
         steps.clear()
-        train_stage(
-            objective, few, sampling(config, True), replace(stage, name=name), streams, at(ctx, name, micro_batch)
-        )
+        context = replace(at(ctx, name, micro_batch), train=few)
+        train_stage(objective, sampling(ctx.config, True), replace(stage, name=name), context)
         predictor.tensors |= {f"{name}/{i}/{key}": g for i, step in enumerate(steps) for key, g in step.items()}
         predictor.tensors |= {f"{name}/{key}": value for key, value in objective.state_dict().items()}
     hook.remove()
-    for name, value in _killed_and_resumed(config, streams, ctx).items():
+    for name, value in _killed_and_resumed(ctx).items():
         predictor.tensors[f"resumed/{name}"] = value
     return predictor
 
 
-def one_breaks(
-    config: ToyConfig, card: DatasetInfo, clips: ClipSet, val: ClipSet, streams: RngTree, ctx: FitContext
-) -> Any:
+def one_breaks(ctx: FitContext) -> Any:
     """Fit the toy, with an error or a SIGKILL in the second process at its first step."""
 
     def break_down(*_: Any) -> None:
         if ctx.replica.rank == 1:
-            if config.fail == "kill":
+            if ctx.config.fail == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
             raise torch.OutOfMemoryError("CUDA out of memory in the toy")
 
     with register_optimizer_step_pre_hook(break_down):
-        return TOY.fit(config.override({"fail": ""}), card, clips, val, streams, ctx)
+        return TOY.fit(replace(ctx, config=ctx.config.override({"fail": ""})))
 
 
 def _gradients(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -118,7 +112,7 @@ class Stopped(Exception):
     """Simulates a kill."""
 
 
-def _killed_and_resumed(config: ToyConfig, streams: RngTree, ctx: FitContext) -> dict[str, Tensor]:
+def _killed_and_resumed(ctx: FitContext) -> dict[str, Tensor]:
     """Return the differences between the weights of an uninterrupted and of a resumed stage of three epochs."""
 
     class Fragile(Regression):
@@ -129,7 +123,7 @@ def _killed_and_resumed(config: ToyConfig, streams: RngTree, ctx: FitContext) ->
 
     def run(objective: nn.Module, folder: str) -> nn.Module:
         stage = replace(STAGE, name="dropout", epochs=3)
-        train_stage(objective, number_clips("train", 5), sampling(config, True), stage, streams, at(ctx, folder))
+        train_stage(objective, sampling(ctx.config, True), stage, at(ctx, folder))
         return objective
 
     uninterrupted = run(Regression(0.5), "undisturbed")

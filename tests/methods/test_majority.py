@@ -1,12 +1,10 @@
 import pytest
 import torch
 
-from bench.method import FitContext
-from bench.rng import RngTree
 from bench.types import Clip
 from methods.baselines import MAJORITY, MajorityConfig
 from tests.methods.toys import ToyClips, accuracy, run_fit, toy_batch, toy_clips
-from tests.toys import CARD
+from tests.toys import CARD, make_context
 
 
 def clips(*labels):
@@ -26,7 +24,7 @@ def test_a_class_without_a_training_clip_stays_finite(tmp_path):
 
 
 def test_the_shares_are_saved_with_the_weights(tmp_path, quiet):
-    fitted = MAJORITY.fit(MajorityConfig(), CARD, clips(2, 1, 2), clips(1, 1), RngTree(0), FitContext(quiet, tmp_path))
+    fitted = MAJORITY.fit(make_context(quiet, tmp_path, MajorityConfig(), train=clips(2, 1, 2)))
     built = MAJORITY.build(MajorityConfig(), CARD)
     built.load_state_dict(fitted.state_dict())
     inputs = toy_batch().inputs

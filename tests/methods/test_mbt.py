@@ -1,12 +1,10 @@
 import pytest
 import torch
 
-from bench.method import FitContext
-from bench.rng import RngTree
 from methods.mbt.config import MBT, MbtConfig, make_sampling
 from tests.methods.published import ast, authors, videomae, write
 from tests.methods.toys import TINY, accuracy, run_fit, toy_batch, toy_clips
-from tests.toys import CARD
+from tests.toys import CARD, make_context
 
 OTHER = {
     "segments": 3,
@@ -117,8 +115,7 @@ def test_colour_and_tone_are_learnt_together_and_alone(here, tmp_path):
 
 def test_a_predictor_is_rebuilt_from_its_config_and_weights(quiet, tmp_path):
     inputs = toy_batch(training=False).inputs
-    ctx = FitContext(quiet, tmp_path, threads=1)
-    made = MBT.fit(TINY, CARD, toy_clips("train", 2), toy_clips("val", 1), RngTree(3), ctx)
+    made = MBT.fit(make_context(quiet, tmp_path, TINY, train=toy_clips("train", 2), val=toy_clips("val", 1)))
     built = MBT.build(TINY, CARD)
     built.train(False)
     assert not torch.equal(built(inputs).output, made(inputs).output)

@@ -13,7 +13,6 @@ import torch
 from safetensors.torch import save_file
 
 from bench.errors import ConfigError
-from bench.method import FitContext
 from bench.rng import RngTree
 from methods.mbt.config import MbtConfig
 from methods.mbt.model import Mbt
@@ -41,7 +40,7 @@ from tests.methods.published import (
     write,
 )
 from tests.methods.toys import TINY, run_fit, toy_batch, toy_clips
-from tests.toys import CARD
+from tests.toys import make_context
 
 SMALL = TINY.override({"width": 32, "heads": 4, "size": 32, "frames": 4, "mels": 32, "audio_stride": 8})
 GRID = (3, 11)  # audio grid of SMALL
@@ -351,17 +350,18 @@ def test_a_fit_starts_from_the_file_keeps_frozen_blocks_and_resumes_after_a_kill
         raise KeyboardInterrupt
 
     quiet.log_epoch = stop
-    ctx = FitContext(quiet, tmp_path / "killed", threads=1)
+    sets = {"train": toy_clips("train", 3), "val": toy_clips("val", 2), "rng": RngTree(0)}
+    ctx = make_context(quiet, tmp_path / "killed", config, **sets)
     ctx.folder.mkdir()
     with pytest.raises(KeyboardInterrupt):
-        MBT.fit(config, CARD, toy_clips("train", 3), toy_clips("val", 2), RngTree(0), ctx)
+        MBT.fit(ctx)
     assert (ctx.folder / "finetune.pt").exists()
     again, _ = run_fit(MBT, config, ctx.folder)
     assert torch.equal(again, expected)
     del quiet.log_epoch
-    ctx = FitContext(quiet, tmp_path / "done", threads=1)
+    ctx = make_context(quiet, tmp_path / "done", config, **sets)
     ctx.folder.mkdir()
-    state = MBT.fit(config, CARD, toy_clips("train", 3), toy_clips("val", 2), RngTree(0), ctx).state_dict()
+    state = MBT.fit(ctx).state_dict()
     loaded = taken("weights_audio", whole)[1]
     for name, value in loaded.items():
         if name.startswith(("audio_tokens.", "audio_blocks.0.")):

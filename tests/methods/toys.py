@@ -10,13 +10,12 @@ from typing import Any
 import torch
 
 from bench.loader import collate, slice_batch
-from bench.method import FitContext
 from bench.rng import RngTree
 from bench.types import Batch, Clip, DatasetInfo, Inputs, OpenedClip, Sampling
 from methods.mbt.config import MbtConfig, make_sampling
 from tests.conftest import Quiet
 from tests.inputs import make_opened
-from tests.toys import CARD
+from tests.toys import CARD, make_context
 
 TINY = MbtConfig(
     segments=2,
@@ -105,8 +104,9 @@ def run_fit(method: Any, config: Any, folder: Path, seed: int = 0, **given: Any)
     test = given.get("test", toy_clips("test", 4))
     streams, tracker = RngTree(seed), Quiet()
     folder.mkdir(parents=True, exist_ok=True)
-    ctx = FitContext(tracker, folder, threads=1, micro_batch=given.get("micro_batch"), coupled=method.coupled)
-    predictor = method.fit(config, card, train, val, streams, ctx)
+    more = {"micro_batch": given.get("micro_batch"), "coupled": method.coupled}
+    ctx = make_context(tracker, folder, config, info=card, train=train, val=val, rng=streams, **more)
+    predictor = method.fit(ctx)
     predictor.train(False)
     opened = method.sampling(config, False)
     with torch.inference_mode():

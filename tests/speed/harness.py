@@ -36,7 +36,8 @@ def bare(request: RunRequest, corpus: DatasetSplits, seed: int) -> float:
     """
     config = request.config
     assert isinstance(config, MbtConfig)
-    streams, ctx = RngTree(seed), FitContext(Quiet(), Path("."), threads=THREADS)
+    streams, tracker = RngTree(seed), Quiet()
+    ctx = FitContext(config, corpus.info, corpus.train, corpus.val, streams, tracker, Path("."), threads=THREADS)
     since = time.perf_counter()
     torch.set_num_threads(THREADS)
     predictor = MbtPredictor(Mbt(config, len(corpus.info.classes), streams), corpus.info.task)
@@ -44,10 +45,8 @@ def bare(request: RunRequest, corpus: DatasetSplits, seed: int) -> float:
     parameters = [p for p in objective.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=config.lr, weight_decay=config.weight_decay, fused=True)
     average = [p.detach().clone() for p in parameters]
-    train = Loader(corpus.train, make_sampling(config, True), streams, config.batch, ctx, shuffle=True)
-    val, test = (
-        Loader(s, make_sampling(config, False), streams, 16, ctx, shuffle=False) for s in (corpus.val, corpus.test)
-    )
+    train = Loader(corpus.train, make_sampling(config, True), config.batch, ctx, shuffle=True)
+    val, test = (Loader(s, make_sampling(config, False), 16, ctx, shuffle=False) for s in (corpus.val, corpus.test))
     steps, best, best_weights = 0, -math.inf, average
     for epoch in range(config.epochs):
         objective.train()

@@ -35,8 +35,8 @@ def measure(
     steps = stage.epochs * batches
     (folder / name).mkdir()
     start = time.perf_counter()
-    ctx = FitContext(Quiet(), folder / name)
-    train_stage(objective, clips, opened, stage, streams, ctx)
+    ctx = FitContext(config, corpus.info, clips, corpus.val, streams, Quiet(), folder / name)
+    train_stage(objective, opened, stage, ctx)
     whole = (time.perf_counter() - start) / steps
     loaded = [
         LoadedBatch(tuple(rows), collate([clips.read(row, opened, streams, 0) for row in rows]))

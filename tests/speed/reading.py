@@ -22,7 +22,6 @@ from PIL import Image
 from torchaudio.compliance.kaldi import fbank
 
 from bench.loader import Loader
-from bench.method import FitContext
 from bench.rng import RngTree
 from bench.types import AudioSpec, Clip, ClipSources, OpenedClip, Sampling, VideoSpec
 from datasets import prepared_clips as opening
@@ -34,6 +33,7 @@ from datasets.segments import cut_segments
 from datasets.streams.text import read_transcript
 from tests.conftest import Quiet
 from tests.datasets.trees import write_srt
+from tests.toys import make_context
 
 SHARED = Path(os.environ.get("BENCH_SHARED", Path(__file__).resolve().parents[3] / "shared" / "data"))
 SECONDS, LINES, CLIPS = 60, 240, 4
@@ -130,8 +130,8 @@ def measure_loaders(clips: PreparedClipSet) -> None:
     many = PreparedClipSet(clips.clips * times, clips.paths * times)
     for _ in range(3):
         for count in best:
-            ctx = FitContext(Quiet(), Path(), loaders=count)
-            batches = Loader(_Cold(many), PAPER, RngTree(0), BATCH, ctx, shuffle=False).iterate_epoch(0)
+            ctx = make_context(Quiet(), Path(), loaders=count)
+            batches = Loader(_Cold(many), PAPER, BATCH, ctx, shuffle=False).iterate_epoch(0)
             for _ in range(WARM // BATCH):
                 next(batches)
             best[count] = max(best[count], READS / _timed(lambda: deque(batches, maxlen=0)))  # noqa: B023

@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from bench.evaluate import Validation
-from bench.method import FitContext
 from bench.rng import RngTree
 from bench.types import DatasetInfo
 from methods.mart.config import MART, MartConfig
@@ -18,6 +17,7 @@ from methods.mbt.config import MbtConfig
 from methods.mbt.supervised import fit_mbt
 from tests.conftest import Quiet
 from tests.methods.mart.toys import CARD, SMALL, bert_folder, spoken_clips, tower_file
+from tests.toys import make_context
 
 CHANGES: dict[str, dict[str, Any]] = {
     "pretrain_epochs": {"pretrain_epochs": 3},
@@ -54,8 +54,9 @@ NEEDS: dict[str, dict[str, Any]] = {"w_target": {"target": "pixel"}}  # values w
 def trained(config: MartConfig, folder: Path, quiet: Quiet, card: DatasetInfo = CARD, **clips: Any) -> Any:
     torch.set_num_threads(1)
     folder.mkdir(exist_ok=True)
-    sets = (spoken_clips("train", clips.pop("per_class", 2), **clips), spoken_clips("val", 2, **clips))
-    return MART.fit(config, card, *sets, RngTree(4), FitContext(quiet, folder, threads=1))
+    train = spoken_clips("train", clips.pop("per_class", 2), **clips)
+    val = spoken_clips("val", 2, **clips)
+    return MART.fit(make_context(quiet, folder, config, info=card, train=train, val=val, rng=RngTree(4)))
 
 
 def weights(predictor: Any) -> torch.Tensor:
@@ -100,9 +101,8 @@ def test_the_same_seed_gives_the_same_predictor(tmp_path: Path, quiet: Quiet, de
 def test_it_learns_toy_clips_and_their_cues_pass_verification(tmp_path: Path, quiet: Quiet) -> None:
     config = SMALL.override({"pretrain_epochs": 10, "epochs": 8, "batch": 6})
     predictor = trained(config, tmp_path, quiet, per_class=6)
-    context = FitContext(quiet, tmp_path, threads=1)
-    val = spoken_clips("val", 6)
-    scores = Validation(predictor, val, MART.sampling(config, False), CARD, RngTree(4), context)()
+    context = make_context(quiet, tmp_path, config, info=CARD, val=spoken_clips("val", 6), rng=RngTree(4))
+    scores = Validation(predictor, MART.sampling(config, False), context)()
     assert scores["val/acc_e"] > 0.9
     epochs = [values for stage, _, values in quiet.epochs if stage == "pretrain"]
     assert len(epochs) == 10
@@ -165,9 +165,9 @@ def test_a_full_data_set_and_the_label_only_control_do_not_warn(tmp_path: Path, 
 def test_pre_training_is_followed_by_mbts_own_fine_tuning(tmp_path: Path, quiet: Quiet) -> None:
     """Check that MART equals MBT if the learning rate of pre-training is nearly 0."""
     values = {name: value for name, value in SMALL.model_dump().items() if name in MbtConfig.model_fields}
-    sets = (spoken_clips("train", 2), spoken_clips("val", 2))
+    sets = {"train": spoken_clips("train", 2), "val": spoken_clips("val", 2)}
     torch.set_num_threads(1)
-    mbt = fit_mbt(MbtConfig(**values), CARD, *sets, RngTree(4), FitContext(quiet, tmp_path, threads=1))
+    mbt = fit_mbt(make_context(quiet, tmp_path, MbtConfig(**values), info=CARD, rng=RngTree(4), **sets))
     mart = trained(SMALL.override({"pretrain_lr": 1e-12, "pretrain_epochs": 1}), tmp_path / "mart", quiet)
     torch.testing.assert_close(weights(mart), weights(mbt), atol=1e-5, rtol=0)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench.method import FitContext
 from bench.rng import RngTree
 from methods.mart.config import MART
 from methods.mbt.model import Mbt
@@ -15,6 +14,7 @@ from methods.mbt.pretrained import load_pretrained
 from tests.conftest import Quiet
 from tests.methods.mart.toys import CARD, SMALL, spoken_clips
 from tests.methods.published import Tensors, ast, authors, videomae, write
+from tests.toys import make_context
 
 FILES = {
     "weights_video": videomae(width=16),
@@ -26,8 +26,8 @@ FILES = {
 def fitted(folder: Path, quiet: Quiet, **values: object) -> Tensors:
     folder.mkdir()
     config = SMALL.override({"pretrain_epochs": 1, **values})
-    sets = (spoken_clips("train", 2), spoken_clips("val", 2))
-    return MART.fit(config, CARD, *sets, RngTree(4), FitContext(quiet, folder, threads=1)).state_dict()
+    sets = {"train": spoken_clips("train", 2), "val": spoken_clips("val", 2)}
+    return MART.fit(make_context(quiet, folder, config, info=CARD, rng=RngTree(4), **sets)).state_dict()
 
 
 @pytest.mark.parametrize("field", FILES)
