@@ -41,6 +41,11 @@ class SealedSplit:
         """Raise SealedError: the test split is not available during a search."""
         raise SealedError(SEALED_MESSAGE)
 
+    @property
+    def contents(self) -> NoReturn:
+        """Raise SealedError: the test split is not available during a search."""
+        raise SealedError(SEALED_MESSAGE)
+
     def read(self, index: int, sampling: Sampling, rng: RngTree, epoch: int) -> NoReturn:
         """Raise SealedError: the test split is not available during a search."""
         raise SealedError(SEALED_MESSAGE)
@@ -57,6 +62,12 @@ class ConcatClips:
         """Return the clips of all parts, sorted by key."""
         return tuple(self.parts[part].clips[index] for part, index in self._locate_clips())
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """Return a digest of each clip's media."""
+        contents = [part.contents for part in self.parts]
+        return tuple(contents[part][index] for part, index in self._locate_clips())
+
     def read(self, index: int, sampling: Sampling, rng: RngTree, epoch: int) -> OpenedClip:
         """Open a clip with its own clip set."""
         part, index = self._locate_clips()[index]
@@ -68,6 +79,29 @@ class ConcatClips:
 
 
 NO_CLIPS = ConcatClips(())
+
+
+@dataclass(frozen=True)
+class ClipSubset:
+    """Some clips of a clip set."""
+
+    whole: ClipSet
+    rows: tuple[int, ...]
+
+    @property
+    def clips(self) -> tuple[Clip, ...]:
+        """Return the clips."""
+        return tuple(self.whole.clips[row] for row in self.rows)
+
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """Return a digest of each clip's media."""
+        contents = self.whole.contents
+        return tuple(contents[row] for row in self.rows)
+
+    def read(self, index: int, sampling: Sampling, rng: RngTree, epoch: int) -> OpenedClip:
+        """Open a clip."""
+        return self.whole.read(self.rows[index], sampling, rng, epoch)
 
 
 def seal_test(splits: DatasetSplits) -> DatasetSplits:

@@ -246,6 +246,10 @@ class ClipSet(Protocol):
     def clips(self) -> tuple[Clip, ...]:
         """Return the clips in a fixed order."""
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """Return a digest of each clip's media and of how they are prepared."""
+
     def read(self, index: int, sampling: Sampling, rng: RngTree, epoch: int) -> OpenedClip:
         """Open clip `index`; the values depend only on (clip, sampling, seed, epoch), not on the process."""
 
@@ -316,6 +320,18 @@ class SampleTruth:
 
 
 @dataclass(frozen=True)
+class DataIdentity:
+    """Hashes of the data of a run, which need no decoding; every record stores them.
+
+    Clips that turn out to be unreadable are part of both.
+    """
+
+    fingerprint: str  # hash of all (clip key, target, split) with source files
+    content_hash: str  # hash of the bytes of these files, and of how they are prepared
+    is_sample: bool = False  # the built-in sample replaces missing real data
+
+
+@dataclass(frozen=True)
 class DatasetSplits:
     """The prepared splits of a data set for one run. Only `bench.execute` uses this type, since it includes `test`."""
 
@@ -323,12 +339,13 @@ class DatasetSplits:
     train: ClipSet
     val: ClipSet
     test: ClipSet
-    fingerprint: str  # hash of all (clip key, target, split), stored in every record
-    content_hash: str  # hash of the usable clips' media and of the preparation's parameters
+    fingerprint: str  # hash of all (clip key, target, split) of the usable clips
+    content_hash: str  # `DataIdentity.content_hash`
     issues: tuple[DataIssue, ...] = ()
     truth: Mapping[str, SampleTruth] = field(default_factory=dict)  # clip key -> truth; only of the built-in sample
     is_sample: bool = False  # the built-in sample replaces missing real data
     streams: Mapping[str, float] = field(default_factory=dict)  # share of the training clips that have each stream
+    marks: Mapping[str, frozenset[str]] = field(default_factory=dict)  # clip key -> digests of its video, audio, files
 
 
 @dataclass(frozen=True)
@@ -341,15 +358,29 @@ class SplitRequest:
     mels: int
     seed: int  # selects the validation fold, seed mod 5, if the data set has no validation list
     fold: int | None = None  # official list or held-out group; None = the first in `DatasetInfo.folds`
+    limit: int | None = None  # clips of each class in each split, for a try; None = all
+    only_known: bool = False  # identify only data that were hashed before, and write nothing
     report_progress: Callable[[str, int, int], None] = lambda what, done, total: None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """Registry entry of a data set. It is cheap to import: `load` imports decoders when it is called."""
+    """Registry entry of a data set. It is cheap to import: `load` imports decoders when it is called.
+
+    `identify` decodes nothing; it returns None for data that `SplitRequest.only_known` excludes. Without it the data
+    are loaded to identify them.
+    """
 
     info: DatasetInfo
     load: Callable[[SplitRequest], DatasetSplits]
+    identify: Callable[[SplitRequest], DataIdentity | None] | None = None
+
+    def identify_data(self, request: SplitRequest) -> DataIdentity | None:
+        """Return the identity of the data; None for data that `SplitRequest.only_known` excludes."""
+        if self.identify is not None:
+            return self.identify(request)
+        splits = self.load(request)
+        return DataIdentity(splits.fingerprint, splits.content_hash, splits.is_sample)
 
 
 @dataclass(frozen=True)

@@ -10,39 +10,41 @@ valid one; a row cut short by a killed process is ignored.
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import partial
 from heapq import heappop, heappush
 from pathlib import Path
-from stat import S_ISDIR
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from bench.errors import MediaError, StoreError
-from bench.files import atomic_path, atomic_write, sha256
+from bench.files import atomic_path, atomic_write
 from bench.processes import MIN_POOL_PIECES, run_each
 from bench.types import FEATURES, Clip, DataIssue
 from datasets.decode.container import MAX_CLIP_SECONDS
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
-from datasets.streams.video import list_images, number_frames
+from datasets.sources import (
+    LOCK_FILE,
+    HashedSources,
+    ProgressCallback,
+    explain_fault,
+    hash_clips,
+    lock_store,
+    make_prepared_name,
+)
 
 STORE_VERSION = 3  # increase it whenever the content of prepared files changes
-LOCK_FILE = ".lock"
 STORE_MANIFEST = "ledger.jsonl"
 MAX_OPEN_PARTS, MAX_OPEN_SECONDS = 32, 7200.0  # of overlapping parts of one file that are in memory at the same time
 MAX_LISTED = 5  # clips of the same content named in an issue
-
-ProgressCallback = Callable[[str, int, int], None]  # (name of the work, number done, total)
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,7 @@ class PreparedClip:
     path: Path | None  # None: unreadable
     row: StoreRow | None  # None: a source could not be accessed
     issues: tuple[DataIssue, ...]
-
-    @property
-    def content(self) -> str:
-        """Return the sha256 of the bytes of its sources, or "" if they could not be accessed."""
-        return self.row.content if self.row is not None else ""
+    content: str = ""  # sha256 of the bytes of its sources; "" if they could not be accessed
 
 
 def prepare_clips(
@@ -84,59 +82,69 @@ def prepare_clips(
     """Return the prepared clips in order; decode in parallel those that are missing or out of date.
 
     `thorough` checks every image of a folder of frames for changes, else only the folder, its first and its last image.
-    A clip whose sources cannot be accessed (permission, faulty disk) is reported and retried the next time.
+    A clip whose sources cannot be accessed (permission, faulty disk) is reported and retried the next time. All bytes
+    are hashed before they are decoded, so that a disk fault is not mistaken for a damaged file.
     """
     place = folder / form.folder_name
+    hashed = hash_clips(clips, folder, report, thorough)
+    faults, by_file = dict(hashed.faults), any(clip.is_part for clip in clips)
+    work = [IdentifiedClip(clip, hashed.clips[clip.key]) for clip in clips if clip.key in hashed.clips]
     rows = read_store_manifest(place)
-    by_file = any(clip.is_part for clip in clips)
-    missing = _find_unprepared(clips, rows, place, thorough)
-    faults: dict[str, str] = {}
-    if missing:
-        with _store_lock(place, report):
+    if _find_unprepared(work, rows, place, by_file, thorough):
+        with lock_store(place, report):
             rows = read_store_manifest(place)
-            missing = _find_unprepared(clips, rows, place, thorough)
+            missing = _find_unprepared(work, rows, place, by_file, thorough)
             for path in place.glob(".*"):  # temporary files of killed processes, ours and those of safetensors
                 if path.name != LOCK_FILE:
                     with suppress(OSError):
                         path.unlink()
-            faults = _prepare_missing(missing, rows, place, form, report, by_file)
-    return [_make_prepared_clip(clip, place, rows.get(clip.key), faults.get(clip.key)) for clip in clips]
+            faults |= _prepare_missing(missing, rows, place, form, report, by_file)
+    contents = {key: sources.content for key, sources in hashed.clips.items()}
+    return [
+        _make_prepared_clip(clip, place, rows.get(clip.key), faults.get(clip.key), contents.get(clip.key, ""))
+        for clip in clips
+    ]
 
 
-def _find_unprepared(clips: Iterable[Clip], rows: Mapping[str, StoreRow], place: Path, thorough: bool) -> list[Clip]:
+@dataclass(frozen=True)
+class IdentifiedClip:
+    """Clip with the hashes of its sources."""
+
+    clip: Clip
+    sources: HashedSources
+
+    @property
+    def name(self) -> str:
+        """Return the name of its prepared file, without suffix."""
+        return make_prepared_name(self.clip, self.sources.content)
+
+
+def _find_unprepared(
+    work: Iterable[IdentifiedClip], rows: Mapping[str, StoreRow], place: Path, by_file: bool, thorough: bool
+) -> list[IdentifiedClip]:
     """Return the clips that have no row in the manifest, or whose sources or prepared file have changed."""
     present: set[str] = set()
     with suppress(OSError):
         present = set(os.listdir(place))
-    by_file, stamp_frames = any(clip.is_part for clip in clips), cache(_stamp_frames)
     return [
-        clip
-        for clip in clips
-        if not _is_up_to_date(clip, rows.get(clip.key), place, present, thorough, stamp_frames)
-        or (by_file and not rows[clip.key].files)
+        item for item in work if not _is_up_to_date(item, rows.get(item.clip.key), place, present, by_file, thorough)
     ]
 
 
 def _is_up_to_date(
-    clip: Clip,
-    row: StoreRow | None,
-    place: Path,
-    present: set[str],
-    thorough: bool,
-    stamp_frames: Callable[[Path | None], str],
+    item: IdentifiedClip, row: StoreRow | None, place: Path, present: set[str], by_file: bool, thorough: bool
 ) -> bool:
-    if row is None or row.quick != compute_quick_stamp(clip, row.ends):
+    if row is None or row.content != item.sources.content or (by_file and not row.files):
         return False
-    if row.readable and row.file_name not in present:
-        return False
-    if not thorough:
+    if not row.readable:
         return True
-    complete = not row.readable or (place / row.file_name).stat().st_size == row.bytes
-    return complete and row.full == compute_full_stamp(clip, stamp_frames)
+    if row.name != item.name or row.file_name not in present:
+        return False
+    return not thorough or (place / row.file_name).stat().st_size == row.bytes
 
 
 def _prepare_missing(
-    missing: Sequence[Clip],
+    missing: Sequence[IdentifiedClip],
     rows: dict[str, StoreRow],
     place: Path,
     form: PrepareSpec,
@@ -166,25 +174,27 @@ def _prepare_missing(
     return faults
 
 
-def batch_clips(clips: Sequence[Clip]) -> list[tuple[Clip, ...]]:
+def batch_clips(items: Sequence[IdentifiedClip]) -> list[tuple[IdentifiedClip, ...]]:
     """Return the clips in batches for one process each: the parts of one file, or a single clip.
 
     At most MAX_OPEN_PARTS parts of a batch overlap, to bound the memory. Batches of parts come first, since they take
     longest.
     """
-    parts: dict[tuple[Path | None, ...], list[Clip]] = defaultdict(list)
-    for clip in clips:
-        if clip.is_part:
-            parts[clip.sources.frames, clip.sources.video, clip.sources.audio].append(clip)
+    parts: dict[tuple[Path | None, ...], list[IdentifiedClip]] = defaultdict(list)
+    for item in items:
+        sources = item.clip.sources
+        if item.clip.is_part:
+            parts[sources.frames, sources.video, sources.audio].append(item)
     batches = [batch for found in parts.values() for batch in _limit_overlap(found)]
-    return batches + [(clip,) for clip in clips if not clip.is_part]
+    return batches + [(item,) for item in items if not item.clip.is_part]
 
 
-def _limit_overlap(clips: Iterable[Clip]) -> list[tuple[Clip, ...]]:
+def _limit_overlap(items: Iterable[IdentifiedClip]) -> list[tuple[IdentifiedClip, ...]]:
     """Return parts of one file in order, in as many batches as bound the number and length of overlapping parts."""
-    batches: list[tuple[list[Clip], list[tuple[float, float]]]] = []  # parts, and a heap of (end, seconds) of open ones
-    for clip in sorted(clips, key=lambda clip: clip.start or 0.0):
-        start, end = clip.start or 0.0, float("inf") if clip.end is None else clip.end
+    # parts, and a heap of (end, seconds) of open ones
+    batches: list[tuple[list[IdentifiedClip], list[tuple[float, float]]]] = []
+    for item in sorted(items, key=lambda item: item.clip.start or 0.0):
+        start, end = item.clip.start or 0.0, float("inf") if item.clip.end is None else item.clip.end
         seconds = min(MAX_CLIP_SECONDS, end - start)
         for batch in batches:
             opened = batch[1]
@@ -196,103 +206,73 @@ def _limit_overlap(clips: Iterable[Clip]) -> list[tuple[Clip, ...]]:
         else:
             batch = [], []
             batches.append(batch)
-        batch[0].append(clip)
+        batch[0].append(item)
         heappush(batch[1], (end, seconds))
     return [tuple(members) for members, _ in batches]
 
 
 def prepare_batch(
-    clips: Sequence[Clip],
+    items: Sequence[IdentifiedClip],
     place: Path,
     form: PrepareSpec,
     by_file: bool,
     report: Callable[[int, int], None] | None = None,
 ) -> list[tuple[str, StoreRow | str]]:
-    """Do the same as `prepare_clip` for a batch of `batch_clips`; the files of parts are hashed and decoded once.
+    """Do the same as `prepare_clip` for a batch of `batch_clips`; the files of parts are decoded once.
 
     `report` is called with (parts done, parts) after each part.
     """
-    if not clips[0].is_part:
-        return [prepare_clip(clip, place, form, by_file) for clip in clips]
+    if not items[0].clip.is_part:
+        return [prepare_clip(item, place, form, by_file) for item in items]
     from datasets.decode.clip import decode_parts
 
     found: dict[str, StoreRow | str] = {}
-    waiting: dict[str, _IdentifiedClip] = {}
-    identify = _Identifier(place, by_file)
-    for clip in clips:
-        try:
-            work = identify.identify(clip)
-        except OSError as error:
-            found[clip.key] = _explain_fault(clip, error)
-            continue
-        if facts := _read_stored_facts(work.path):
-            found[clip.key] = _make_row(work, facts)
+    waiting: dict[str, IdentifiedClip] = {}
+    for item in items:
+        if facts := _read_stored_facts(_locate(item, place)):
+            found[item.clip.key] = _make_row(item, place, facts, by_file)
         else:
-            waiting[clip.key] = work
-    missing = [work.clip for work in waiting.values()]
+            waiting[item.clip.key] = item
+    missing = [item.clip for item in waiting.values()]
     try:
         for clip, decoded in decode_parts(missing, form.side, form.mels) if missing else ():
-            work = waiting[clip.key]
+            item = waiting[clip.key]
             if isinstance(decoded, MediaError):
-                found[clip.key] = _make_unreadable_row(work, decoded)
+                found[clip.key] = _make_unreadable_row(item, decoded, by_file)
             else:
-                found[clip.key] = _make_row(work, _store_clip(work, *decoded))
+                found[clip.key] = _make_row(item, place, _store_clip(item, place, *decoded), by_file)
             if report is not None:
-                report(len(found), len(clips))
+                report(len(found), len(items))
     except OSError as error:
-        found |= {key: _explain_fault(work.clip, error) for key, work in waiting.items() if key not in found}
+        found |= {key: explain_fault(item.clip, error) for key, item in waiting.items() if key not in found}
     return list(found.items())
 
 
-def prepare_clip(clip: Clip, place: Path, form: PrepareSpec, by_file: bool = False) -> tuple[str, StoreRow | str]:
+def prepare_clip(
+    item: IdentifiedClip, place: Path, form: PrepareSpec, by_file: bool = False
+) -> tuple[str, StoreRow | str]:
     """Decode a clip into its prepared file unless one of the same content exists.
 
     Returns the clip's key, and its row or the reason why a source was inaccessible. With `by_file` the row has a hash
-    of each media file. All bytes are hashed before they are decoded, so that a disk fault is not mistaken for a
-    damaged file.
+    of each media file.
     """
     from datasets.decode.clip import decode_clip
 
+    clip = item.clip
     try:
-        work = _Identifier(place, by_file).identify(clip)
-        try:
-            facts = _read_stored_facts(work.path) or _store_clip(work, *decode_clip(clip, form.side, form.mels))
-        except MediaError as error:
-            return clip.key, _make_unreadable_row(work, error)
+        facts = _read_stored_facts(_locate(item, place)) or _store_clip(
+            item, place, *decode_clip(clip, form.side, form.mels)
+        )
+    except MediaError as error:
+        return clip.key, _make_unreadable_row(item, error, by_file)
     except OSError as error:
-        return clip.key, _explain_fault(clip, error)
-    return clip.key, _make_row(work, facts)
+        return clip.key, explain_fault(clip, error)
+    return clip.key, _make_row(item, place, facts, by_file)
 
 
-@dataclass(frozen=True)
-class _IdentifiedClip:
-    """Clip with the stamps and the content of its sources, and the path of its prepared file."""
-
-    clip: Clip
-    quick: str
-    full: str
-    ends: tuple[str, ...]
-    content: str
-    files: tuple[str, ...]
-    path: Path
-
-
-class _Identifier:
-    """Reader of stamps and hashes that hashes each file and lists each folder once."""
-
-    def __init__(self, place: Path, by_file: bool) -> None:
-        self._place, self._by_file = place, by_file
-        self._hash, self._stamp, self._find_ends = cache(_hash_source), cache(_stamp_frames), cache(find_first_last)
-
-    def identify(self, clip: Clip) -> _IdentifiedClip:
-        """Return the stamps, the content and the prepared file of a clip; raises OSError."""
-        ends = self._find_ends(clip.sources.frames)
-        quick, full = compute_quick_stamp(clip, ends), compute_full_stamp(clip, self._stamp)
-        content, root = hash_sources(clip, self._hash), clip.sources.root
-        media = [path for role, path in list_sources(clip) if role in ("frames", "video", "audio")]
-        files = tuple(_hash_strings(self._hash(path, root)) for path in media) if self._by_file else ()
-        path = self._place / f"{make_prepared_name(clip, content)}.safetensors"
-        return _IdentifiedClip(clip, quick, full, ends, content, files, path)
+def _locate(item: IdentifiedClip, place: Path) -> Path:
+    """Return the path of a clip's prepared file."""
+    return place / f"{item.name}.safetensors"
 
 
 def _read_stored_facts(path: Path) -> dict[str, Any] | None:
@@ -302,14 +282,11 @@ def _read_stored_facts(path: Path) -> dict[str, Any] | None:
     return None
 
 
-def _make_row(work: _IdentifiedClip, facts: Mapping[str, Any]) -> StoreRow:
+def _make_row(item: IdentifiedClip, place: Path, facts: Mapping[str, Any], by_file: bool) -> StoreRow:
     return StoreRow(
-        work.clip.key,
-        work.quick,
-        work.full,
-        work.ends,
-        name=work.path.stem,
-        content=work.content,
+        item.clip.key,
+        name=item.name,
+        content=item.sources.content,
         readable=True,
         problems=tuple(map(tuple, facts["problems"])),
         frames=facts["frames"],
@@ -317,37 +294,35 @@ def _make_row(work: _IdentifiedClip, facts: Mapping[str, Any]) -> StoreRow:
         words=len(facts["words"]),
         looks=facts["looks"],
         sounds=facts["sounds"],
-        bytes=work.path.stat().st_size,
-        files=work.files,
+        bytes=_locate(item, place).stat().st_size,
+        files=item.sources.files if by_file else (),
         features=tuple(facts.get("features", {}).items()),
     )
 
 
-def _make_unreadable_row(work: _IdentifiedClip, error: MediaError) -> StoreRow:
-    problems = (("unreadable", work.clip.key, str(error)),)
-    marks = (work.clip.key, work.quick, work.full, work.ends)
-    return StoreRow(*marks, name="", content=work.content, readable=False, problems=problems, files=work.files)
+def _make_unreadable_row(item: IdentifiedClip, error: MediaError, by_file: bool) -> StoreRow:
+    problems = (("unreadable", item.clip.key, str(error)),)
+    files = item.sources.files if by_file else ()
+    return StoreRow(item.clip.key, "", item.sources.content, readable=False, problems=problems, files=files)
 
 
-def _explain_fault(clip: Clip, error: OSError) -> str:
-    return f"{Path(error.filename or clip.key).name}: {error.strerror or error}; retried the next time"
+def _report_crash(items: Sequence[IdentifiedClip], *_: object) -> list[tuple[str, StoreRow | str]]:
+    return [(item.clip.key, "the decoder crashed or ran out of memory; retried the next time") for item in items]
 
 
-def _report_crash(clips: Sequence[Clip], *_: object) -> list[tuple[str, StoreRow | str]]:
-    return [(clip.key, "the decoder crashed or ran out of memory; retried the next time") for clip in clips]
-
-
-def _store_clip(work: _IdentifiedClip, data: dict[str, np.ndarray], facts: dict[str, Any]) -> dict[str, Any]:
+def _store_clip(
+    item: IdentifiedClip, place: Path, data: dict[str, np.ndarray], facts: dict[str, Any]
+) -> dict[str, Any]:
     """Write the prepared file of a decoded clip and return its facts.
 
     Raises OSError if a source changed after its bytes were hashed, since the file's name would be wrong.
     """
-    clip, path = work.clip, work.path
-    if (compute_quick_stamp(clip, work.ends), compute_full_stamp(clip)) != (work.quick, work.full):
-        raise OSError(errno.EBUSY, "changed while being read", clip.key)
+    path = _locate(item, place)
+    if not item.sources.is_current(item.clip, thorough=True):
+        raise OSError(errno.EBUSY, "changed while being read", item.clip.key)
     try:
         with atomic_path(path) as temporary:
-            save_file(data, temporary, metadata={"facts": json.dumps({"content": work.content, **facts})})
+            save_file(data, temporary, metadata={"facts": json.dumps({"content": item.sources.content, **facts})})
     except SafetensorError as error:  # wraps the error of the disk
         raise StoreError(
             f"cannot write {path} ({error}); free disk space or choose another --results, then restart to resume"
@@ -355,35 +330,12 @@ def _store_clip(work: _IdentifiedClip, data: dict[str, np.ndarray], facts: dict[
     return facts
 
 
-@contextmanager
-def _store_lock(place: Path, report: ProgressCallback) -> Iterator[None]:
-    """Hold the lock of a store, so that only one process prepares it at a time.
-
-    Raises StoreError if the folder cannot be written.
-    """
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(place / LOCK_FILE)
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            report("waiting for another process that prepares these clips", 0, 1)
-            lock.acquire()
-            report("waiting for another process that prepares these clips", 1, 1)
-    except OSError as error:
-        raise StoreError(f"cannot write {place}: {error.strerror or error}; choose another --results") from None
-    try:
-        yield
-    finally:
-        lock.release()
-
-
-def _make_prepared_clip(clip: Clip, place: Path, row: StoreRow | None, fault: str | None) -> PreparedClip:
+def _make_prepared_clip(clip: Clip, place: Path, row: StoreRow | None, fault: str | None, content: str) -> PreparedClip:
     if fault is not None or row is None:
         issue = DataIssue("unreadable", clip.key, fault or "its sources changed while being prepared")
-        return PreparedClip(clip, None, None, (issue,))
+        return PreparedClip(clip, None, None, (issue,), content)
     path = place / row.file_name if row.readable else None
-    return PreparedClip(clip, path, row, tuple(DataIssue(*problem) for problem in row.problems))
+    return PreparedClip(clip, path, row, tuple(DataIssue(*problem) for problem in row.problems), content)
 
 
 def open_prepared_file(path: Path) -> Any:
@@ -403,104 +355,11 @@ def read_clip_facts(path: Path) -> dict[str, Any]:
     return facts
 
 
-def compute_quick_stamp(clip: Clip, ends: tuple[str, ...] = ()) -> str:
-    """Hash the name, size and modification time of each source.
-
-    Of a folder of frames it takes the folder's own time and the images named in `ends`, so it misses an image that was
-    rewritten between them; `compute_full_stamp` does not.
-    """
-    marks = _list_marks(clip)
-    for role, path in list_sources(clip):
-        marks += [role, path.name, _stamp_file(path), *(_stamp_file(path / name) for name in ends if role == "frames")]
-    return _hash_strings(marks)[:24]
-
-
-def compute_full_stamp(clip: Clip, stamp_frames: Callable[[Path | None], str] | None = None) -> str:
-    """Hash the same as `compute_quick_stamp`, and every image of a folder of frames.
-
-    `stamp_frames` may be a cached `_stamp_frames`, for many parts of one folder.
-    """
-    stamp = (stamp_frames or _stamp_frames)(clip.sources.frames)
-    return _hash_strings([compute_quick_stamp(clip), stamp])[:24]
-
-
-def find_first_last(folder: Path | None) -> tuple[str, ...]:
-    """Return the names of the first and the last image of a folder of frames; () without one."""
-    names: list[str] = []
-    with suppress(OSError):
-        names = [entry.name for entry in list_images(folder)] if folder is not None else []
-    return tuple(dict.fromkeys(names[:1] + names[-1:]))
-
-
-def hash_sources(clip: Clip, hash_source: Callable[[Path, Path | None], Sequence[str]]) -> str:
-    """Return the sha256 of the role and all bytes of each source, and of the times of a part."""
-    marks = _list_marks(clip)
-    for role, path in list_sources(clip):
-        marks += [role, *hash_source(path, clip.sources.root)]
-    return _hash_strings(marks)
-
-
-def _hash_source(path: Path, root: Path | None) -> tuple[str, ...]:
-    """Return the sha256 of a file; of a folder of frames, the name and the sha256 of each image."""
-    files = sorted(number_frames(path, "", root)[0].values()) if path.is_dir() else [path]
-    return tuple(f"{file.name if path.is_dir() else ''}\x1f{sha256(file)}" for file in files)
-
-
-def _list_marks(clip: Clip) -> list[str]:
-    """Return what a clip contains in addition to its files: its text, and the times of a part."""
-    return [clip.sources.text, *([f"part\x1f{clip.start}\x1f{clip.end}"] if clip.is_part else [])]
-
-
-def make_prepared_name(clip: Clip, content: str) -> str:
-    """Return the name of a prepared file: a hash of the clip's key, the names of its sources and their content."""
-    return _hash_strings([clip.key, *(path.name for _, path in list_sources(clip)), content])[:32]
-
-
-def list_sources(clip: Clip) -> list[tuple[str, Path]]:
-    """Return (role, path) of each source of a clip.
-
-    Roles are "frames", "video", "audio", "transcript" and "features/<name>".
-    """
-    parts = [(role, getattr(clip.sources, role)) for role in ("frames", "video", "audio", "transcript")]
-    features = [(f"{FEATURES}{name}", path) for name, path in clip.sources.features]
-    return [(role, path) for role, path in parts if path is not None] + features
-
-
-def _hash_strings(marks: Iterable[str]) -> str:
-    return hashlib.sha256("\x1e".join(marks).encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _stamp_frames(folder: Path | None) -> str:
-    """Return the number, total size and latest modification time of the images in a folder; "" without a folder."""
-    if folder is None:
-        return ""
-    stats = []
-    try:
-        for entry in list_images(folder):
-            broken = entry.is_symlink() and not os.path.exists(entry.path)
-            stats.append(entry.stat(follow_symlinks=not broken))
-    except OSError as error:
-        return f"out of reach: {error.errno}"
-    latest = max((stat.st_mtime_ns for stat in stats), default=0)
-    return f"{len(stats)}\x1f{sum(stat.st_size for stat in stats)}\x1f{latest}"
-
-
-def _stamp_file(path: Path) -> str:
-    try:
-        stat = os.stat(path)
-        return f"{'' if S_ISDIR(stat.st_mode) else stat.st_size}\x1f{stat.st_mtime_ns}"
-    except OSError as error:
-        return f"out of reach: {error.errno}"
-
-
 @dataclass(frozen=True)
 class StoreRow:
-    """Row of a clip in the store's manifest: stamps of its sources and facts of its content."""
+    """Row of a clip in the store's manifest: facts of its content."""
 
     key: str
-    quick: str  # compute_quick_stamp
-    full: str  # compute_full_stamp
-    ends: tuple[str, ...]  # first and last image of a folder of frames
     name: str  # of the prepared file, without suffix
     content: str  # sha256 of the bytes of the sources
     readable: bool  # False: there is no prepared file, see `problems`
@@ -577,7 +436,9 @@ def _format_row(row: StoreRow) -> bytes:
 def _parse_row(line: bytes) -> StoreRow | None:
     try:
         raw: dict[str, Any] = json.loads(line)
-        raw["problems"], raw["ends"] = tuple(map(tuple, raw["problems"])), tuple(raw["ends"])
+        raw["problems"] = tuple(map(tuple, raw["problems"]))
+        for name in ("quick", "full", "ends"):  # of version 0.1
+            raw.pop(name, None)
         raw["files"], raw["features"] = tuple(raw.get("files", ())), tuple(map(tuple, raw.get("features", ())))
         return StoreRow(**raw)
     except (ValueError, TypeError, KeyError):
@@ -589,7 +450,7 @@ def find_duplicates(prepared: Iterable[PreparedClip]) -> list[DataIssue]:
     same: dict[tuple[str, str], list[str]] = defaultdict(list)
     seen = set()
     for item in prepared:
-        for mark in _get_content_hashes(item):
+        for mark in get_content_hashes(item):
             if mark[0] != "file" or (mark, item.clip.group) not in seen:
                 same[mark].append(item.clip.key)
             seen.add((mark, item.clip.group))
@@ -617,19 +478,19 @@ def drop_leaking_duplicates(
     for split in ("test", "val", "train"):
         remaining[split] = []
         for item in splits[split]:
-            copy = next((later[mark] for mark in _get_content_hashes(item) if mark in later), None)
+            copy = next((later[mark] for mark in get_content_hashes(item) if mark in later), None)
             if copy is None:
                 remaining[split].append(item)
             else:
                 why = f"same content as {copy}; left out of {split}"
                 problems.append(DataIssue("leak", item.clip.key, why))
         for item in remaining[split]:
-            for mark in _get_content_hashes(item):
+            for mark in get_content_hashes(item):
                 later.setdefault(mark, f"{item.clip.key} in {split}")
     return remaining, problems
 
 
-def _get_content_hashes(item: PreparedClip) -> list[tuple[str, str]]:
+def get_content_hashes(item: PreparedClip) -> list[tuple[str, str]]:
     """Return (modality, digest) of the video and the audio of a clip, without black video and silent audio.
 
     In a data set with parts of files it includes ("file", digest) of each media file.

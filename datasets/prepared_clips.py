@@ -39,6 +39,11 @@ class PreparedClipSet:
     paths: tuple[Path, ...]
     features: Mapping[str, int] = field(default_factory=dict)  # `DatasetInfo.features`
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        """Return the name of each clip's prepared file, a hash of its sources, and of the store."""
+        return tuple(f"{path.parent.name}/{path.name}" for path in self.paths)
+
     def read(self, index: int, sampling: Sampling, streams: RngTree, epoch: int) -> OpenedClip:
         """Open clip `index`; in training its augmentation depends only on (seed, epoch, clip key)."""
         key = self.clips[index].key

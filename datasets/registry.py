@@ -74,7 +74,8 @@ Emotion = Literal["anger", "anticipation", "disgust", "fear", "joy", "sadness", 
 
 def make_dataset(source: DatasetSource) -> Dataset:
     """Wrap a source as the Dataset that runs load their splits from; its decoders are imported on first use."""
-    return Dataset(source.info, partial(Deferred("datasets.splits:load_splits"), source))
+    load, identify = Deferred("datasets.splits:load_splits"), Deferred("datasets.splits:identify_data")
+    return Dataset(source.info, partial(load, source), partial(identify, source))
 
 
 DATASETS: dict[str, Dataset] = {name: make_dataset(source) for name, source in SOURCES.items()}

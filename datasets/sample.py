@@ -72,7 +72,7 @@ def ensure_sample(
     With `affect`, a file va/<Class>/<clip>.txt has the valence and the arousal of each frame (30 a second). The folder
     appears complete or not at all. Raises StoreError if it cannot be written.
     """
-    root = cache / "sample" / f"{info.name}-form{SAMPLE_VERSION}"
+    root = _locate_sample(info, cache)
     if (root / "truth.json").exists():
         return root
     try:
@@ -85,6 +85,15 @@ def ensure_sample(
             f"cannot write the built-in sample to {root} ({error.strerror}); choose another --results"
         ) from None
     return root
+
+
+def has_sample(info: DatasetInfo, cache: Path) -> bool:
+    """Return whether the sample for a data set is written."""
+    return (_locate_sample(info, cache) / "truth.json").exists()
+
+
+def _locate_sample(info: DatasetInfo, cache: Path) -> Path:
+    return cache / "sample" / f"{info.name}-form{SAMPLE_VERSION}"
 
 
 def read_truth(root: Path) -> dict[str, SampleTruth]:

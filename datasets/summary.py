@@ -19,7 +19,6 @@ from datasets.paths import find_data_folder
 from datasets.prepare import (
     PreparedClip,
     PrepareSpec,
-    ProgressCallback,
     drop_leaking_duplicates,
     find_duplicates,
     prepare_clips,
@@ -27,6 +26,7 @@ from datasets.prepare import (
 )
 from datasets.rows import Listing
 from datasets.segments import FRAME_RATE
+from datasets.sources import ProgressCallback
 from datasets.streams.video import number_frames, save_jpeg
 
 THUMBNAILS_PER_CLASS = 6

@@ -7,7 +7,7 @@ from datasets.prepare import PreparedClip, StoreRow, drop_leaking_duplicates, fi
 
 
 def clip(key, split, looks="", sounds=""):
-    row = StoreRow(key, "", "", (), key, "", True, (), 30, 100, 0, looks, sounds)
+    row = StoreRow(key, key, "", True, (), 30, 100, 0, looks, sounds)
     return PreparedClip(Clip(key, 0, split, key), Path(key), row, ())
 
 

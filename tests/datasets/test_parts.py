@@ -15,8 +15,9 @@ from PIL import Image
 from bench.errors import DataError
 from bench.types import Clip, ClipSources, SplitRequest, Word
 from datasets import prepare as preparing
-from datasets.prepare import PrepareSpec, batch_clips, prepare_clips, read_clip_facts
+from datasets.prepare import IdentifiedClip, PrepareSpec, batch_clips, prepare_clips, read_clip_facts
 from datasets.registry import make_dataset
+from datasets.sources import HashedSources
 from datasets.streams.text import read_transcript, write_transcripts
 from datasets.summary import locate_dataset, read_thumbnails, summarise_dataset
 from tests.datasets.slices import write_numbered
@@ -254,6 +255,11 @@ def test_a_validation_fold_and_copies_of_a_file_respect_the_files(tmp_path, prep
     assert same.where == "joy/0-0-0.5" and "same file as joy/copy-0.1-0.4" in same.why
 
 
+def identify(clips):
+    """Return the clips with sources that have a made-up hash."""
+    return [IdentifiedClip(clip, HashedSources(clip.key, "", "", (), "0", ())) for clip in clips]
+
+
 def make_part(path, start, end, name=None, **files):
     name = name or f"{path.stem}-{start}-{end}"
     return Clip(f"joy/{name}", 3, "train", path.name, ClipSources(video=path, **files), start, end)
@@ -305,7 +311,7 @@ def test_sixty_parts_of_a_file_read_it_twice_once_to_hash_it(tmp_path):
     read, size = count_bytes() - before, path.stat().st_size
     assert all(item.path is not None and item.row.frames == 30 for item in found)
     assert size < read < 2 * size + 300_000
-    assert [done for _, done, total in reports if total == 60] == [0, *range(1, 61), 60]
+    assert [done for what, done, total in reports if (what, total) == ("prepare", 60)] == [0, *range(1, 61), 60]
     facts = read_clip_facts(found[30].path)
     assert (facts["frames"], facts["sound"]) == (30, 100)
 
@@ -314,17 +320,19 @@ def test_parts_of_one_file_are_one_piece_of_work_unless_too_many_overlap(tmp_pat
     one, two = tmp_path / "a.mp4", tmp_path / "b.mp4"
     clips = [Clip("joy/w", 3, "train", "w", ClipSources(video=one))]
     clips += [make_part(path, float(n), n + 4.0) for n in range(50, -1, -1) for path in (one, two)]
-    batches = batch_clips(clips)
-    assert sorted(map(len, batches)) == [1, 51, 51] and batches[0][0].start == 0.0
+    batches = batch_clips(identify(clips))
+    assert sorted(map(len, batches)) == [1, 51, 51] and batches[0][0].clip.start == 0.0
     same = [make_part(one, 0.0, 1.0 + n) for n in range(100)]
-    assert [len(batch) for batch in batch_clips(same)] == [32, 32, 32, 4]
+    assert [len(batch) for batch in batch_clips(identify(same))] == [32, 32, 32, 4]
     long = [make_part(one, float(n), None) for n in range(5)]
-    assert [len(batch) for batch in batch_clips(long)] == [2, 2, 1]
+    assert [len(batch) for batch in batch_clips(identify(long))] == [2, 2, 1]
 
 
 def test_a_process_that_dies_reports_every_part_of_its_batch():
     clips = (make_part(Path("a.mp4"), 0.0, 1.0), make_part(Path("a.mp4"), 1.0, 2.0))
-    assert [key for key, why in preparing._report_crash(clips) if "crashed" in why] == [clip.key for clip in clips]
+    assert [key for key, why in preparing._report_crash(identify(clips)) if "crashed" in why] == [
+        clip.key for clip in clips
+    ]
 
 
 def test_a_file_that_is_gone_is_reported_for_each_part(tmp_path):

@@ -281,9 +281,10 @@ def test_a_manifest_of_superseded_rows_is_rewritten(tmp_path):
     ledger = before.path.parent / "ledger.jsonl"
     (line,) = ledger.read_text().splitlines()
     ledger.write_text(f"{line}\n" * 1500)
-    os.utime(tmp_path / "c.mp3", (1, 1))
+    write_mp3(tmp_path / "c.mp3", 0.3)
     prepare_clips([clip], FORM, tmp_path / "out", silent)
     assert len(ledger.read_text().splitlines()) == 2
+    assert len((ledger.parents[1] / "sources.jsonl").read_text().splitlines()) == 2
 
 
 def test_the_role_of_a_file_and_the_number_of_a_frame_are_part_of_the_content(tmp_path):

@@ -11,12 +11,10 @@ from bench.types import SplitRequest
 from datasets.prepare import (
     PrepareSpec,
     StoreRow,
-    compute_full_stamp,
-    compute_quick_stamp,
-    find_first_last,
     write_store_manifest,
 )
 from datasets.registry import SOURCES, make_dataset
+from datasets.sources import hash_clips, make_prepared_name
 from datasets.summary import locate_dataset
 from tests.speed.commands import timed
 
@@ -43,11 +41,13 @@ def write_store(root: Path, results: Path) -> None:
     place = results / "prepared" / SOURCE.info.name / PrepareSpec.for_size(SIZE, MELS).folder_name
     place.mkdir(parents=True)
     rows = []
-    for number, clip in enumerate(locate_dataset(SOURCE, root, 0).listing.available):
-        name, digest, ends = f"{number:032d}", f"{number:064d}", find_first_last(clip.sources.frames)
+    clips = locate_dataset(SOURCE, root, 0).listing.available
+    hashed = hash_clips(clips, place.parent, lambda *_: None).clips
+    for number, clip in enumerate(clips):
+        content, digest = hashed[clip.key].content, f"{number:064d}"
+        name = make_prepared_name(clip, content)
         (place / f"{name}.safetensors").touch()
-        marks = (clip.key, compute_quick_stamp(clip, ends), compute_full_stamp(clip), ends)
-        rows.append(StoreRow(*marks, name, digest, True, (), 700, 2400, 40, digest, digest, 10**6))
+        rows.append(StoreRow(clip.key, name, content, True, (), 700, 2400, 40, digest, digest, 10**6))
     write_store_manifest(place, rows)
 
 
