@@ -15,7 +15,7 @@ import signal
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -31,7 +31,7 @@ from torch.multiprocessing.spawn import ProcessContext, ProcessException, start_
 
 from bench.errors import ConfigError
 from bench.evaluate import save_weights
-from bench.method import FitContext, Method, Predictor, Replica, Tracker
+from bench.method import FitContext, FitFunction, Method, Predictor, Replica, StageFunction, Tracker
 from bench.processes import exit_with_parent
 from bench.timing import Timer
 
@@ -49,6 +49,27 @@ def fit_distributed(method: Method, ctx: FitContext, devices: int) -> Predictor:
     """
     if devices == 1:
         return method.fit(ctx)
+    tensors = _train(method, method.fit, ctx, devices)
+    predictor = method.build(ctx.config, ctx.info)
+    predictor.load_state_dict(tensors)
+    predictor.to(ctx.device)
+    return predictor
+
+
+def train_distributed(
+    method: Method, function: StageFunction, ctx: FitContext, devices: int
+) -> Mapping[str, torch.Tensor]:
+    """Return the weights of the module that `function(ctx)` trains, a stage of a method; see `fit_distributed`."""
+    if devices == 1:
+        weights: Mapping[str, torch.Tensor] = function(ctx).state_dict()
+        return weights
+    return _train(method, function, ctx, devices)
+
+
+def _train(
+    method: Method, function: StageFunction | FitFunction, ctx: FitContext, devices: int
+) -> dict[str, torch.Tensor]:
+    """Return the weights of the module that a function trains in several processes."""
     if ctx.device.startswith("cuda") and torch.cuda.device_count() < devices:
         count = torch.cuda.device_count()
         raise ConfigError(f"--devices {devices}: more than the GPUs of this machine; use --devices {count} or fewer")
@@ -59,7 +80,7 @@ def fit_distributed(method: Method, ctx: FitContext, devices: int) -> Predictor:
         )
     bare = replace(ctx, tracker=cast(Tracker, None), timer=Timer())
     try:
-        job = pickle.dumps((method, bare))
+        job = pickle.dumps((function, bare))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"--devices {devices}: method '{method.name}' cannot be pickled ({error}); move its functions to the top "
@@ -67,11 +88,9 @@ def fit_distributed(method: Method, ctx: FitContext, devices: int) -> Predictor:
         ) from None
     _run_processes(job, devices, ctx)
     fitted = ctx.folder / PREDICTOR_FILE
-    predictor = method.build(ctx.config, ctx.info)
-    predictor.load_state_dict(load_file(fitted))
-    predictor.to(ctx.device)
+    tensors: dict[str, torch.Tensor] = load_file(fitted)
     fitted.unlink()
-    return predictor
+    return tensors
 
 
 def _run_processes(job: bytes, devices: int, ctx: FitContext) -> None:
@@ -203,7 +222,7 @@ def _run_rank(rank: int, devices: int, sender: Connection, rendezvous: str, job:
 
 def _fit_rank(job: bytes, replica: Replica, rendezvous: str, tracker: _PipeTracker, timer: Timer) -> None:
     """Join the process group, fit, and write the predictor's weights on rank 0."""
-    method, ctx = pickle.loads(job)
+    function, ctx = pickle.loads(job)
     cuda = ctx.device.startswith("cuda")
     if cuda:
         torch.cuda.set_device(replica.rank)
@@ -220,9 +239,9 @@ def _fit_rank(job: bytes, replica: Replica, rendezvous: str, tracker: _PipeTrack
     torch.distributed.init_process_group(
         "nccl" if cuda else "gloo", f"file://{rendezvous}/all", rank=replica.rank, world_size=replica.world_size
     )
-    predictor = method.fit(ctx)
+    trained = function(ctx)
     if replica.rank == 0:
-        save_weights(ctx.folder / PREDICTOR_FILE, predictor)
+        save_weights(ctx.folder / PREDICTOR_FILE, trained)
     torch.distributed.destroy_process_group()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +87,10 @@ def measure_cost(predictor: Any, clip: OpenedClip, device: str) -> dict[str, flo
 
 def save_weights(path: Path, predictor: Predictor) -> None:
     """Write the weights of a predictor atomically."""
-    state = {name: value.contiguous().cpu() for name, value in predictor.state_dict().items()}
+    save_tensors(path, predictor.state_dict())
+
+
+def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Write named tensors atomically."""
     with atomic_path(path) as temporary:
-        save_file(state, temporary)
+        save_file({name: value.contiguous().cpu() for name, value in tensors.items()}, temporary)

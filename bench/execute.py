@@ -14,31 +14,35 @@ import traceback
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
-from bench.artifacts import DrawFigures, write_artifacts
+from bench.artifacts import WEIGHTS_FILE, DrawFigures, write_artifacts
 from bench.config import Config, hash_config_files
 from bench.distributed import fit_distributed
 from bench.errors import BenchError, DataError, Diverged, StoreError
 from bench.evaluate import measure_cost, predict
-from bench.files import atomic_write, logs_to
+from bench.files import logs_to
 from bench.method import FitContext, Method, Predictor
 from bench.metrics import Predictions, score
-from bench.protocol import SplitView, seal_test, split_view
+from bench.protocol import ClipSubset, SplitView, seal_test, split_view
 from bench.record import (
     EvaluationProtocol,
     Failure,
     FailureKind,
+    PretrainingData,
     Record,
     RunFolder,
     RunSpec,
     RunStage,
+    StageUse,
     collect_provenance,
+    drop_stale_checkpoints,
 )
 from bench.requests import StoredRequest, add_requests, name_files
 from bench.rng import RngTree
+from bench.stages import StageMaker, locate_stage, obtain_stage
 from bench.timing import Timer, read_peak_memory, reset_peak_memory
 from bench.tracker import (
     SECONDS_FILE,
@@ -49,7 +53,7 @@ from bench.tracker import (
     PruningCallback,
     RunTracker,
 )
-from bench.types import Dataset, DatasetSplits, SplitRequest
+from bench.types import ClipSet, DataIdentity, DataIssue, Dataset, DatasetInfo, DatasetSplits, SplitRequest
 
 _log = logging.getLogger(__name__)
 MIN_FREE_BYTES = 500_000_000  # free disk space needed to start a run, which writes checkpoints
@@ -73,9 +77,17 @@ class RunRequest:
     protocol: EvaluationProtocol = "clean"
     stage: RunStage = "final"
     stop: int | None = None  # protocol refit: epochs of the supervised stage, as selected by clean runs
+    limit: int | None = None  # clips of each class in each split, for a try
+    pretrain_on: Dataset | None = None  # data set of the pre-training; None = that of the run
     parent: str = ""  # name of the study or search; its MLflow run is the parent of this run's
     pruning_callback: PruningCallback | None = None  # of a trial; may end it by raising Pruned
     requests: tuple[StoredRequest, ...] = ()  # stored next to the record; a trial stores none
+
+    @property
+    def extras(self) -> dict[str, str]:
+        """Return the options, in addition to config values, that set its run apart: see `RunSpec.extras`."""
+        found = {"limit": str(self.limit)} if self.limit is not None else {}
+        return found | ({"pretrain_on": self.pretrain_on.info.name} if self.pretrain_on is not None else {})
 
 
 @dataclass(frozen=True)
@@ -117,10 +129,10 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
     protocol = "" if request.protocol == "clean" else f", {request.protocol}"
     environment.reporter.start_run(f"{request.arm} on {request.dataset.info.name}{fold}, seed {request.seed}{protocol}")
     timer = Timer()
-    contents = hash_config_files(request.config)  # first, so that a wrong path fails before the data are prepared
+    contents = hash_config_files(request.config)  # first, so that a wrong path fails before the data are read
     with timer("prepare"):
-        splits = load_splits(request, environment)
-    spec = make_spec(request, splits, contents)
+        identity = identify_data(request, environment)
+        spec = make_spec(request, identity, contents, identify_pretraining(request, environment))
     folder = RunFolder(environment.results / "runs" / spec.key)
     with folder.locked(
         lambda: environment.reporter.notify(f"run {spec.key} is running in another process; waiting for it to end")
@@ -130,9 +142,12 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
         if record is not None and environment.fresh:
             folder.set_aside(record)
         elif record is not None:
+            environment.reporter.report_data(identity.is_sample, [DataIssue(**issue) for issue in record.problems])
             return publish_record(folder, record, environment, None, found=True)
         _check_free_space(folder.path)
         with logs_to(folder.path / "log"):
+            with timer("prepare"):
+                splits = load_splits(request, environment, identity)
             facts = _drop_stale_checkpoints(folder, environment, timer)
             with timer("open store"):
                 live_run = environment.store.start_run(spec, request.arm, request.preset, folder, request.parent)
@@ -196,58 +211,99 @@ def publish_waiting(outcomes: list[RunResult], environment: RunEnvironment) -> l
 def _drop_stale_checkpoints(folder: RunFolder, environment: RunEnvironment, timer: Timer) -> dict[str, Any]:
     """Return the provenance of this process; delete checkpoints that other code, packages or devices wrote.
 
-    All numbers of a record come from one environment. If the checkpoints stay, the timer resumes from their seconds.
+    If the checkpoints stay, the timer resumes from their seconds.
     """
     facts = collect_provenance(environment.device, environment.threads)
-    compared = ("source", "lock", "python", "torch", "device", "threads", "processor")
-    current = {**{name: facts[name] for name in compared}, "devices": environment.devices}
-    made_by, spent = folder.checkpoints / "made-by.json", folder.checkpoints / SECONDS_FILE
-    if made_by.exists() and json.loads(made_by.read_text()) != current:
-        environment.reporter.notify(
-            "the checkpoint was written by other code, packages or hardware; the run starts from scratch"
-        )
-        shutil.rmtree(folder.checkpoints)
-    if made_by.exists() and spent.exists():
+    drop_stale_checkpoints(folder.checkpoints, facts, environment.devices, environment.reporter.notify)
+    if (spent := folder.checkpoints / SECONDS_FILE).exists():
         timer.resume_from(json.loads(spent.read_text()))
-    atomic_write(made_by, json.dumps(current).encode())
     return facts
 
 
-def load_splits(request: RunRequest, environment: RunEnvironment) -> DatasetSplits:
-    """Load the splits of a run; seal the test split of a trial. Raises DataError if the data cannot be loaded."""
-    sampling = request.method.sampling(request.config, False)
-    splits = request.dataset.load(
-        SplitRequest(
-            environment.data_folder,
-            environment.results,
-            sampling.video.size,
-            sampling.audio.mels,
-            request.seed,
-            request.fold,
-            environment.reporter.report_progress,
-        )
-    )
+def load_splits(
+    request: RunRequest, environment: RunEnvironment, identity: DataIdentity | None = None
+) -> DatasetSplits:
+    """Load the splits of a run; seal the test split of a trial.
+
+    Raises DataError if the data cannot be loaded, or have changed since they were identified.
+    """
+    splits = request.dataset.load(make_split_request(request, environment))
+    if identity is not None and splits.content_hash != identity.content_hash:
+        raise DataError(f"{splits.info.title}: the data changed while they were read; give the same command again")
     environment.reporter.report_data(splits.is_sample, splits.issues)
     return seal_test(splits) if request.stage == "trial" else splits
 
 
-def make_spec(request: RunRequest, splits: DatasetSplits, contents: dict[str, str]) -> RunSpec:
-    """Return the spec of a run; `contents` is `hash_config_files` of its config."""
+def make_split_request(
+    request: RunRequest, environment: RunEnvironment, only_known: bool = False, pretraining: bool = False
+) -> SplitRequest:
+    """Return the request for the splits of a run, or for those of its separate pre-training data."""
+    sampling = request.method.sampling(request.config, False)
+    return SplitRequest(
+        folder=None if pretraining else environment.data_folder,
+        cache=environment.results,
+        size=sampling.video.size,
+        mels=sampling.audio.mels,
+        seed=request.seed,
+        fold=None if pretraining else request.fold,
+        limit=request.limit,
+        only_known=only_known,
+        report_progress=environment.reporter.report_progress,
+    )
+
+
+def identify_data(request: RunRequest, environment: RunEnvironment) -> DataIdentity:
+    """Hash the files of a run's data without decoding them. Raises DataError if they are not found."""
+    identity = request.dataset.identify_data(make_split_request(request, environment))
+    assert identity is not None  # only_known is not set
+    return identity
+
+
+def identify_pretraining(request: RunRequest, environment: RunEnvironment) -> DataIdentity | None:
+    """Hash the files of a run's separate pre-training data; None if it has none."""
+    if request.pretrain_on is None:
+        return None
+    return request.pretrain_on.identify_data(make_split_request(request, environment, pretraining=True))
+
+
+def make_spec(
+    request: RunRequest, identity: DataIdentity, contents: dict[str, str], pretraining: DataIdentity | None = None
+) -> RunSpec:
+    """Return the spec of a run; `contents` is `hash_config_files` of its config.
+
+    Raises DataError if only one of its data set and that of its pre-training is the built-in sample.
+    """
+    other = None
+    if request.pretrain_on is not None and pretraining is not None:
+        info, kind = request.pretrain_on.info, _name_data(pretraining)
+        if pretraining.is_sample != identity.is_sample:
+            missing = info if pretraining.is_sample else request.dataset.info
+            raise DataError(
+                f"--pretrain-on: {missing.title} was not found, and the built-in sample is not mixed with real data; "
+                f"copy it to data/{missing.name} or set BENCH_DATA"
+            )
+        other = PretrainingData(info.name, kind, pretraining.fingerprint, pretraining.content_hash, info.folds[0])
     return RunSpec(
         method=request.method.name,
         version=request.method.version,
         config={**request.config.model_dump(mode="json"), **dict.fromkeys(contents, "file")},
         weights=contents,
-        dataset=splits.info.name,
-        data="sample" if splits.is_sample else "real",
-        split=splits.fingerprint,
-        content=splits.content_hash,
+        dataset=request.dataset.info.name,
+        data=_name_data(identity),
+        split=identity.fingerprint,
+        content=identity.content_hash,
         fold=request.fold,
         seed=request.seed,
         protocol=request.protocol,
         stage=request.stage,
         stop=request.stop,
+        limit=request.limit,
+        pretrain_on=other,
     )
+
+
+def _name_data(identity: DataIdentity) -> Literal["real", "sample"]:
+    return "sample" if identity.is_sample else "real"
 
 
 def _fit_and_record(
@@ -281,6 +337,7 @@ def _fit_and_record(
         spec.stop,
         metric=metric,
         coupled=request.method.coupled,
+        explains=spec.stage == "final",
     )
     known: dict[str, Any] = {
         "key": spec.key,
@@ -290,6 +347,7 @@ def _fit_and_record(
         "attempt": folder.count_attempts() + 1,
         "provenance": {**facts, "micro_batch": environment.micro_batch or 0, "devices": environment.devices},
         "problems": [vars(problem) for problem in splits.issues],
+        "clips": splits.fingerprint,
     }
     if request.preset == "paper" and request.method.is_from_scratch(spec.config, spec.weights):
         tracker.notify(
@@ -298,6 +356,7 @@ def _fit_and_record(
     review, figures = request.method.load_review(), request.method.load_figures() if spec.stage == "final" else {}
     reset_peak_memory(environment.device)
     try:
+        ctx, known["stages"] = _obtain_stages(request, environment, splits, spec, ctx, facts)
         with timer("method"):
             predictor = fit_distributed(request.method, ctx, environment.devices)
         scores, predictions = _score_splits(request, view, predictor, ctx)
@@ -331,6 +390,43 @@ def _fit_and_record(
     record = Record(**known, scores={}, notes={}, seconds=timer.get_seconds(), error=failure)
     folder.write_record(record)
     return record
+
+
+def _obtain_stages(
+    request: RunRequest,
+    environment: RunEnvironment,
+    splits: DatasetSplits,
+    spec: RunSpec,
+    ctx: FitContext,
+    facts: dict[str, Any],
+) -> tuple[FitContext, dict[str, StageUse]]:
+    """Return the context with the stored stages of the method, and the part of the record that names them."""
+    given, info = ctx, None
+    if request.pretrain_on is not None:
+        with ctx.timer("prepare"):
+            info, clips = load_pretraining_clips(request, environment, splits)
+        given = replace(ctx, info=info, train=clips, metric=info.task.primary)
+    maker = StageMaker(environment.results, facts, environment.devices, environment.fresh)
+    used = {stage.name: obtain_stage(stage, request.method, spec, given, maker) for stage in request.method.stages}
+    files = {name: locate_stage(environment.results, use.key) / WEIGHTS_FILE for name, use in used.items()}
+    return replace(ctx, stage_files=files, pretrained_on=info), used
+
+
+def load_pretraining_clips(
+    request: RunRequest, environment: RunEnvironment, splits: DatasetSplits
+) -> tuple[DatasetInfo, ClipSet]:
+    """Load the training clips of another data set, without those whose content is in val or test of the run's own."""
+    assert request.pretrain_on is not None
+    other = request.pretrain_on.load(make_split_request(request, environment, pretraining=True))
+    trained = {clip.key for clip in splits.train.clips}
+    held_out = set().union(*(marks for key, marks in splits.marks.items() if key not in trained))
+    rows = [row for row, clip in enumerate(other.train.clips) if not held_out & other.marks.get(clip.key, frozenset())]
+    if left_out := len(other.train.clips) - len(rows):
+        environment.reporter.notify(
+            f"{other.info.title}: {left_out} clips are left out of pre-training; val or test of {splits.info.title} "
+            "has the same content"
+        )
+    return other.info, ClipSubset(other.train, tuple(rows))
 
 
 def _score_splits(

@@ -147,9 +147,21 @@ class FitContext:
     stop: int | None = None  # protocol refit: end the supervised stage after so many epochs, without scoring val
     replica: Replica = field(default_factory=Replica)  # rank in a data-parallel fit
     metric: Metric = ACCURACY  # the primary metric of the data set's task, which selects the epoch
+    stage_files: Mapping[str, Path] = field(default_factory=dict)  # name of a `Method.stages` -> its stored weights
+    pretrained_on: DatasetInfo | None = None  # another data set on which the stages were trained; None = this one
+    explains: bool = True  # whether explanations are kept; a trial of a search keeps none
     coupled: bool = False  # `Method.coupled`: batches are never divided, and batch norms are synchronised
 
+    def load_stage(self, name: str) -> dict[str, torch.Tensor]:
+        """Return the weights of a finished stage, on the CPU. Raises ConfigError if the method has no such stage."""
+        from safetensors.torch import load_file
 
+        if name not in self.stage_files:
+            raise ConfigError(f"stage '{name}' is not among the stages of the method; add it to its registry entry")
+        return load_file(self.stage_files[name])
+
+
+StageFunction = Callable[[FitContext], "torch.nn.Module"]
 BuildFunction = Callable[[Any, "DatasetInfo"], Predictor]
 FitFunction = Callable[[FitContext], Predictor]
 
@@ -222,6 +234,21 @@ class NoteTable:
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A part of training that is stored once and used by all runs that ask for the same, such as pre-training.
+
+    `train(ctx)` returns a module; the fit of the method gets its weights from `FitContext.load_stage`. It trains on
+    `ctx.train`, also under --pretrain-on, and has no val. Runs that differ only in the fields in `ignores` share a
+    stage, so its weights must not depend on them.
+    """
+
+    name: str
+    train: StageFunction
+    ignores: tuple[str, ...] = ()  # config fields of later stages
+    uses_labels: bool = True  # otherwise clips with other labels give the same stage
+
+
+@dataclass(frozen=True)
 class Method:
     """Registry entry of a method. It is cheap to import: `build` and `fit` import the model when they are called.
 
@@ -250,6 +277,7 @@ class Method:
     review: str = ""  # reference to a Review, which adds notes to a record
     figures: str = ""  # reference to a dict, file name -> ClipFigure: figures in addition to those of all methods
     coupled: bool = False  # the loss of a clip depends on its batch, which is then never divided to save memory
+    stages: tuple[Stage, ...] = ()  # parts of training before the fit that are stored and shared
 
     def is_from_scratch(self, config: Mapping[str, Any], weights: Collection[str]) -> bool:
         """Return whether the method has pretrained encoder weights and the config uses none.

@@ -8,9 +8,10 @@ import math
 import os
 import platform
 import re
+import shutil
 import socket
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -25,7 +26,8 @@ from bench.errors import StoreError
 from bench.files import atomic_write, is_plain_file, parse_json, remove_leftovers, sha256
 
 T = TypeVar("T")
-SCHEMA = 1
+SCHEMA = 2
+READABLE_SCHEMAS = (1, SCHEMA)  # 1: version 0.1, whose run keys depend on decoded clips
 EvaluationProtocol = Literal["clean", "refit", "best-on-test"]
 RunStage = Literal["final", "trial"]
 # pruned: stopped early by a search
@@ -51,6 +53,7 @@ Digest = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOCK_FILE = REPOSITORY / "requirements.lock"
 CODE_FOLDERS = ("bench", "methods", "datasets", "studies", "reports")
+CHECKPOINT_FACTS = ("source", "lock", "python", "torch", "device", "threads", "processor")  # of one training
 RECORDED_PACKAGES = (
     "torch",
     "torchvision",
@@ -98,6 +101,19 @@ ArtifactName = Annotated[str, Strict(), AfterValidator(_check_artifact_name)]
 
 
 @dataclass(frozen=True)
+class PretrainingData:
+    """Another data set whose training clips a run is pre-trained on."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    dataset: ShortName
+    data: Literal["real", "sample"]
+    split: Digest
+    content: Digest
+    fold: Count
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """All inputs that change a run's numbers; paths, devices and labels are not part of it."""
 
@@ -108,8 +124,8 @@ class RunSpec:
     config: dict[ShortName, Any]  # all fields, defaults included
     dataset: ShortName
     data: Literal["real", "sample"]
-    split: Digest  # `DatasetSplits.fingerprint`
-    content: Digest  # `DatasetSplits.content_hash`
+    split: Digest  # `DataIdentity.fingerprint`; in schema 1 of the usable clips only
+    content: Digest  # `DataIdentity.content_hash`; in schema 1 of the usable clips only
     fold: Count
     seed: Count
     protocol: EvaluationProtocol = "clean"
@@ -117,13 +133,25 @@ class RunSpec:
     weights: dict[ShortName, Digest] = field(default_factory=dict)  # config field -> sha256 of the file it names
     schema: StrictInt = SCHEMA
     stop: Count | None = None  # protocol refit: epochs of the supervised stage, as selected by clean runs
+    limit: Count | None = None  # clips of each class in each split, for a try; None = all
+    pretrain_on: PretrainingData | None = None  # None: the run's own training clips
 
     @property
     def key(self) -> str:
-        """Return the run key, 20 hex digits: a hash of all fields, of `stop` only if it is set."""
-        fields = {name: value for name, value in vars(self).items() if (name, value) != ("stop", None)}
-        text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()[:20]
+        """Return the run key, 20 hex digits: a hash of all fields that are set."""
+        return hash_fields(asdict(self))[:20]
+
+    @property
+    def extras(self) -> dict[str, str]:
+        """Return the options, in addition to config values, that set this run apart: option -> text."""
+        found = {"limit": str(self.limit)} if self.limit is not None else {}
+        return found | ({"pretrain_on": self.pretrain_on.dataset} if self.pretrain_on is not None else {})
+
+
+def hash_fields(fields: Mapping[str, Any]) -> str:
+    """Return the sha256 of fields, without those that are None, so that a later version can add fields."""
+    known = {name: value for name, value in fields.items() if value is not None}
+    return hashlib.sha256(json.dumps(known, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -135,6 +163,17 @@ class Failure:
     kind: FailureKind
     message: StrictText
     traceback: StrictText
+
+
+@dataclass(frozen=True)
+class StageUse:
+    """A stored stage of training that a run used, such as its pre-training."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    key: RunKey
+    sha256: Digest  # of its weights
+    seconds: FiniteNumber  # of training, once for all runs that use it
 
 
 @dataclass(frozen=True)
@@ -156,6 +195,13 @@ class Record:
     files: dict[ArtifactName, Digest] = field(default_factory=dict)
     error: Failure | None = None
     chosen: Count | None = None  # number of epochs after which the score on val was best
+    clips: Digest | None = None  # `DatasetSplits.fingerprint`: of the clips that could be decoded
+    stages: dict[ShortName, StageUse] = field(default_factory=dict)  # by name
+
+    @property
+    def decoded_split(self) -> str:
+        """Return the fingerprint of the clips that the run used."""
+        return self.clips or self.spec.split
 
     def to_json(self) -> str:
         """Return the text of the record's file."""
@@ -171,7 +217,7 @@ class Record:
         try:
             raw = parse_json(text)
             schema = raw["spec"]["schema"]
-            if schema != SCHEMA:
+            if schema not in READABLE_SCHEMAS:
                 raise StoreError(f"{where} is skipped: it has schema {ascii(schema)[:20]}, this version reads {SCHEMA}")
             record = validate(Record, _sanitise_json(raw, MAX_JSON_DEPTH))
             if record.key != record.spec.key:
@@ -301,6 +347,21 @@ class RunFolder:
     def locked(self, busy: Callable[[], None]) -> AbstractContextManager[None]:
         """Return a context manager that holds the run's lock, see `lock_folder`."""
         return lock_folder(self.path, busy)
+
+
+def drop_stale_checkpoints(
+    checkpoints: Path, provenance: Mapping[str, Any], devices: int, notify: Callable[[str], None]
+) -> None:
+    """Delete checkpoints that other code, packages or devices wrote, and note the present ones.
+
+    All numbers of a record come from one environment.
+    """
+    current = {**{name: provenance[name] for name in CHECKPOINT_FACTS}, "devices": devices}
+    made_by = checkpoints / "made-by.json"
+    if made_by.exists() and json.loads(made_by.read_text()) != current:
+        notify("the checkpoint was written by other code, packages or hardware; training starts from scratch")
+        shutil.rmtree(checkpoints)
+    atomic_write(made_by, json.dumps(current).encode())
 
 
 @contextmanager

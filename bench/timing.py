@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
@@ -57,6 +57,14 @@ class Timer:
             now = perf_counter()
             self._spent[name] += now - since
             self._running[-1] = (name, now)
+
+
+OVERHEAD = ("prepare", "open store", "log", "write", "wait")
+
+
+def sum_compute_seconds(seconds: Mapping[str, float]) -> float:
+    """Return the seconds of training and scoring."""
+    return sum(spent for name, spent in seconds.items() if name not in OVERHEAD)
 
 
 class Throttle:

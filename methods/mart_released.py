@@ -38,6 +38,7 @@ from methods.mbt.supervised import (
     MbtPredictor,
     compute_head_losses,
     fine_tune,
+    load_pretrained_model,
     make_pretraining_stage,
     polarity_cross_entropy,
 )
@@ -313,13 +314,22 @@ def rename_released_state(published: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def fit_released(ctx: FitContext) -> Predictor:
-    """Pre-train, then fine-tune; the encoders start from the same weights as those of MBT for the same seed."""
-    config: ReleasedConfig = ctx.config
+def pretrain_released(ctx: FitContext) -> ReleasedObjective:
+    """Pre-train as the released code; the encoders start from the same weights as those of MBT for the same seed."""
+    config: ReleasedConfig = ctx.config.for_pretraining()
     predictor = MbtPredictor(Mbt(config, ctx.info.task.outputs, ctx.rng), ctx.info.task)
     load_pretrained(predictor.mbt, config, ctx.tracker.notify)
     objective = ReleasedObjective(predictor, config, ctx.info, ctx.rng)
     if config.weights_all:
         load_released_weights(objective, Path(config.weights_all), ctx.tracker.notify)
-    train_stage(objective.to(ctx.device), make_sampling(config, True), make_pretraining_stage(config), ctx)
+    train_stage(objective.to(ctx.device), make_sampling(config, True), make_pretraining_stage(ctx.config), ctx)
+    return objective
+
+
+def fit_released(ctx: FitContext) -> Predictor:
+    """Fine-tune the pre-trained model; after a pre-training on other data, with new heads."""
+    predictor = MbtPredictor(Mbt(ctx.config, ctx.info.task.outputs, ctx.rng), ctx.info.task)
+    load_pretrained(predictor.mbt, ctx.config, lambda text: None)
+    weights = ctx.load_stage("pretrain")
+    load_pretrained_model(predictor.mbt, weights, ctx.pretrained_on is None, "predictor.mbt.")
     return fine_tune(predictor, ctx)

@@ -21,7 +21,7 @@ from bench.explanations import ClipFigure
 from bench.files import parse_json
 from bench.method import Method
 from bench.metrics import Predictions
-from bench.record import Record, RunSpec, validate
+from bench.record import SCHEMA, Record, RunSpec, validate
 from bench.requests import Tuning
 from bench.tasks import ACCURACY, Classification, Metric, Regression, Task
 from bench.types import DatasetInfo
@@ -218,6 +218,12 @@ def find_inconsistencies(runs: Sequence[Run]) -> tuple[str, ...]:
     runs = list({run.record.key: run for run in reversed(runs)}.values())[::-1]  # a run may be in two rows
     warnings = [SAMPLE_WARNING] if any(run.record.spec.data == "sample" for run in runs) else []
     warnings += [ON_TEST_WARNING] if any(run.record.spec.protocol == "best-on-test" for run in runs) else []
+    if limited := [run for run in runs if run.record.spec.limit is not None]:
+        counted = f"{len(limited)} of {len(runs)} runs used"
+        warnings.append(f"LIMITED DATA: {counted} a few clips of each class only, as a try ({_join_labels(limited)}).")
+    if old := [run for run in runs if run.record.spec.schema < SCHEMA]:
+        counted = f"{len(old)} of {len(runs)} runs {'was' if len(old) == 1 else 'were'}"
+        warnings.append(f"{counted} made by version 0.1 ({_join_labels(old)}).")
     if scratch := [run for run in runs if is_from_scratch(run)]:
         warnings.append(f"{FROM_SCRATCH_WARNING[:-1]} ({_join_labels(scratch)}).")
     warnings += _describe_mixture(runs, "presets", lambda run: run.record.preset)
@@ -343,13 +349,13 @@ def pair_runs(run_table: RunTable, ours: str, theirs: str, dataset: str) -> list
     here = [run for run in run_table.for_dataset(dataset).runs if not run.failed]
     first, second = ({get_repetition(run): run for run in here if run.label == label} for label in (ours, theirs))
     both = [(first[place], second[place]) for place in sorted(first.keys() & second.keys())]
-    return [(left, right) for left, right in both if _have_same_clips(left.record.spec, right.record.spec)]
+    return [(left, right) for left, right in both if _have_same_clips(left.record, right.record)]
 
 
-def _have_same_clips(left: RunSpec, right: RunSpec) -> bool:
+def _have_same_clips(left: Record, right: Record) -> bool:
     """Compare fingerprints of split, and of content if both runs open clips in one size (else they always differ)."""
-    same_content = left.content == right.content or get_input_size(left) != get_input_size(right)
-    return left.split == right.split and same_content
+    same_content = left.spec.content == right.spec.content or get_input_size(left.spec) != get_input_size(right.spec)
+    return left.decoded_split == right.decoded_split and same_content
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ A study request and its resources are plain values that can be sent to other pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -13,22 +13,23 @@ from typing import Any
 
 from bench.config import Config, hash_config_files, parse_overrides
 from bench.errors import ConfigError
-from bench.execute import RunEnvironment, RunRequest, load_splits, make_spec
-from bench.protocol import NO_CLIPS, seal_test
+from bench.execute import RunEnvironment, RunRequest, make_spec, make_split_request
 from bench.record import EvaluationProtocol, RunSpec
 from bench.requests import RequestedPlan, StoredRequest, Tuning
-from bench.types import VALIDATION_FOLDS, Dataset, DatasetInfo, DatasetSplits
+from bench.types import VALIDATION_FOLDS, DataIdentity, Dataset, DatasetInfo
 from datasets.paths import find_data_folder
 from datasets.registry import SOURCES
 from studies.requests import (
     Arm,
     check_fields,
+    check_search_fields,
     check_support,
     check_unique_names,
     choose_fold,
     find_arm,
     find_changes,
     find_dataset,
+    find_pretraining_dataset,
     resolve_config,
     split_names,
 )
@@ -65,6 +66,8 @@ class StudyRequest:
     shard: tuple[int, int] = (1, 1)  # i of n, from 1
     retries: int = 1  # of a failed run, per command
     typed: str = ""  # the command line as the user typed it
+    limit: int | None = None  # clips of each class in each split, for a try
+    pretrain_on: str = ""  # data set of the pre-training; "" = that of each run
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,7 @@ class Plan:
     datasets: Mapping[str, Dataset]
     studies_of: Mapping[PlannedRun, tuple[str, ...]]  # the studies of each run; "" for a command without a study
     requested: Mapping[str, RequestedPlan]  # study -> all its runs, including other shards
+    pretrain_on: Dataset | None = None
     _resolved: dict[tuple[object, ...], tuple[Arm, Config]] = field(default_factory=dict, compare=False)
 
     @property
@@ -143,6 +147,8 @@ class Plan:
             fold=run.fold,
             protocol=run.protocol,
             stop=stop,
+            limit=self.request.limit,
+            pretrain_on=self.pretrain_on if arm.method.stages else None,
             parent=self.request.name,
         )
 
@@ -151,8 +157,7 @@ class Plan:
 
         `search` is the digest of the search that provided its values, `tried` the number of its configurations.
         """
-        _, config = self._resolve_arm(run, {})
-        settings = find_changes(run.arm, self.request.preset, config.model_dump(mode="json")) or ()
+        settings = list_settings(self.request_for(run))
         return tuple(
             StoredRequest(
                 study=study,
@@ -163,7 +168,7 @@ class Plan:
                 tuned_by=run.tuned_by,
                 search=search,
                 tried=tried,
-                settings=dict(settings),
+                settings=settings,
                 command=self.request.typed,
             )
             for study in self.studies_of[run]
@@ -194,14 +199,22 @@ class Plan:
         return find_arm(run.arm).overrides.keys() | self._parse_settings(run).keys()
 
 
+def list_settings(request: RunRequest) -> dict[str, str]:
+    """Return the settings of a request to store: the config values that differ from the preset, and its extras."""
+    changes = find_changes(request.arm, request.preset, request.config.model_dump(mode="json")) or ()
+    return {**dict(changes), **request.extras}
+
+
 def resolve_requests(
     methods: str,
     datasets: str,
     preset: str,
     settings: list[str],
-    seeds: range,
+    seeds: Sequence[int],
     fold: int | None = None,
     data: Path | None = None,
+    limit: int | None = None,
+    pretrain_on: str = "",
 ) -> list[RunRequest]:
     """Return a request per data set, arm and seed for comma-separated names. Raises ConfigError for an invalid name."""
     arms = [find_arm(name) for name in split_names(methods, "--method")]
@@ -213,8 +226,19 @@ def resolve_requests(
     for dataset in chosen:
         for arm, config in configs:
             check_support(arm, config, dataset.info)
+    other = find_pretraining_dataset(pretrain_on, arms, chosen)
     return [
-        RunRequest(arm.name, arm.method, config, preset, dataset, seed, choose_fold(dataset.info, fold))
+        RunRequest(
+            arm.name,
+            arm.method,
+            config,
+            preset,
+            dataset,
+            seed,
+            choose_fold(dataset.info, fold),
+            limit=limit,
+            pretrain_on=other if arm.method.stages else None,
+        )
         for dataset in chosen
         for arm, config in configs
         for seed in seeds
@@ -248,7 +272,10 @@ def make_plan(request: StudyRequest) -> Plan:
         for study, group in planned.items()
     }
     studies_of = {run: tuple(names) for run, names in studies.items()}
-    plan = Plan(request, _select_shard(runs, *request.shard), datasets, studies_of, requested)
+    found = [find_arm(name) for name in dict.fromkeys(run.arm for run in runs)]
+    other = find_pretraining_dataset(request.pretrain_on, found, list(datasets.values()))
+    check_search_fields(found, request.search_options.fields)
+    plan = Plan(request, _select_shard(runs, *request.shard), datasets, studies_of, requested, other)
     for run in plan.runs:
         check_support(find_arm(run.arm), plan.request_for(run).config, datasets[run.dataset].info)
     return plan
@@ -297,7 +324,8 @@ def _find_tuned_arm(request: StudyRequest, group: ArmGroup, arm: str) -> str:
         return ""
     found = find_arm(arm)
     settings = parse_overrides([*group.settings, *request.settings])
-    if not find_search_ranges(resolve_config(found, request.preset, settings), {*found.overrides, *settings}):
+    config, fixed = resolve_config(found, request.preset, settings), {*found.overrides, *settings}
+    if not find_search_ranges(config, fixed, request.search_options.fields):
         return ""
     return arm if group.tuning == "per-arm" else group.reference_method
 
@@ -316,33 +344,36 @@ def _select_shard(runs: tuple[PlannedRun, ...], number: int, count: int) -> tupl
 
 
 class RunKeyResolver:
-    """Resolver of run keys: computes specs and caches the fingerprints of data sets and files.
+    """Resolver of run keys: computes specs and caches the hashes of data sets and files; nothing is decoded.
 
-    A data set is loaded once per clip size, fold and validation fold; its clips are not cached.
+    A data set is identified once per clip size, fold and validation fold. With `only_known` no file is hashed or
+    written, and the keys of data that were never hashed are unknown.
     """
 
-    def __init__(self, environment: RunEnvironment) -> None:
-        self._environment = environment
-        self._splits: dict[tuple[object, ...], DatasetSplits] = {}
+    def __init__(self, environment: RunEnvironment, only_known: bool = False) -> None:
+        self._environment, self._only_known = environment, only_known
+        self._identities: dict[tuple[object, ...], DataIdentity | None] = {}
         self._content_hashes: dict[frozenset[tuple[str, Path]], dict[str, str]] = {}
 
-    def make_spec(self, request: RunRequest) -> RunSpec:
-        """Return the spec of a request. Raises DataError for missing data, ConfigError for a missing file."""
+    def make_spec(self, request: RunRequest) -> RunSpec | None:
+        """Return the spec of a request, None if its data are unknown.
+
+        Raises DataError for missing data, ConfigError for a missing file.
+        """
         files = frozenset(request.config.get_files().items())
         if files not in self._content_hashes:
             self._content_hashes[files] = hash_config_files(request.config)
-        return make_spec(request, self._load_splits(request), self._content_hashes[files])
+        identity, pretraining = self._identify(request), None
+        if request.pretrain_on is not None:
+            pretraining = self._identify(request, pretraining=True)
+        if identity is None or (request.pretrain_on is not None and pretraining is None):
+            return None
+        return make_spec(request, identity, self._content_hashes[files], pretraining)
 
-    def _load_splits(self, request: RunRequest) -> DatasetSplits:
-        sampling = request.method.sampling(request.config, False)
-        key = (
-            request.dataset.info.name,
-            sampling.video.size,
-            sampling.audio.mels,
-            request.fold,
-            request.seed % VALIDATION_FOLDS,
-        )
-        if key not in self._splits:
-            splits = seal_test(load_splits(request, self._environment))
-            self._splits[key] = replace(splits, train=NO_CLIPS, val=NO_CLIPS, truth={}, issues=())
-        return self._splits[key]
+    def _identify(self, request: RunRequest, pretraining: bool = False) -> DataIdentity | None:
+        asked = make_split_request(request, self._environment, self._only_known, pretraining)
+        dataset = request.pretrain_on if pretraining and request.pretrain_on is not None else request.dataset
+        key = (dataset.info.name, asked.size, asked.mels, asked.fold, asked.seed % VALIDATION_FOLDS, asked.limit)
+        if key not in self._identities:
+            self._identities[key] = dataset.identify_data(asked)
+        return self._identities[key]

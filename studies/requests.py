@@ -40,6 +40,11 @@ class Arm:
         """Return the config fields that the arm does not pin."""
         return self.method.config.model_fields.keys() - self.overrides.keys()
 
+    @property
+    def free_settings(self) -> set[str]:
+        """Return the names of the settings that a request for the arm may state: free fields, and `RunSpec.extras`."""
+        return self.free_fields | {"limit"} | ({"pretrain_on"} if self.method.stages else set())
+
 
 @cache
 def get_arms() -> dict[str, Arm]:
@@ -178,12 +183,14 @@ def resolve_config(arm: Arm, preset: str, overrides: dict[str, str]) -> Config:
 def find_changes(arm: str, preset: str, values: Mapping[str, Any]) -> Settings | None:
     """Return the config values (in JSON form) that differ from those of an arm under a preset.
 
-    Return None for an unknown arm or preset, and if a value contradicts one that the arm pins.
+    Fields that did not exist when the values were stored have the preset's value. Return None for an unknown arm or
+    preset, and if a value contradicts one that the arm pins.
     """
     base = get_preset_values(arm, preset)
-    if base is None or any(values.get(name) != base[name] for name in get_arms()[arm].overrides):
+    if base is None:
         return None
-    return tuple((name, str(values.get(name))) for name in sorted(base) if values.get(name) != base[name])
+    changed = [name for name in sorted(base) if values.get(name, base[name]) != base[name]]
+    return None if get_arms()[arm].overrides.keys() & set(changed) else tuple((n, str(values[n])) for n in changed)
 
 
 @cache
@@ -194,6 +201,37 @@ def get_preset_values(arm: str, preset: str) -> dict[str, Any] | None:
         return resolve_config(found, preset, {}).model_dump(mode="json") if found else None
     except ConfigError:
         return None
+
+
+def find_pretraining_dataset(name: str, arms: Sequence[Arm], datasets: Sequence[Dataset]) -> Dataset | None:
+    """Return the data set of --pretrain-on, None for an empty name.
+
+    Raises ConfigError for an unknown one, for one of the data sets themselves, and if no arm has a pre-training.
+    """
+    if not name:
+        return None
+    found = find_dataset(name)
+    if found.info.name in {dataset.info.name for dataset in datasets}:
+        raise ConfigError(f"--pretrain-on: {name} is the data set of the runs themselves; omit the option")
+    able = [arm for arm in arms if arm.method.stages]
+    if not able:
+        names = ", ".join(arm.name for arm in arms)
+        staged = ", ".join(name for name, method in METHODS.items() if method.stages)
+        raise ConfigError(f"--pretrain-on: {names} has no pre-training; choose --method from {staged}")
+    for arm in able:
+        check_support(arm, arm.method.config.from_preset("quick").override(arm.overrides), found.info)
+    return found
+
+
+def check_search_fields(arms: Sequence[Arm], fields: Sequence[str]) -> None:
+    """Raise ConfigError if no arm can search a field of --search."""
+    known = {name for arm in arms for name in arm.method.config.get_declared_ranges()}
+    for name in fields:
+        if not any(name in arm.free_fields for arm in arms):
+            get_or_suggest(name, dict.fromkeys(known), "field of --search")
+        if name not in known:
+            choice = f"choose from {', '.join(sorted(known))}" if known else "omit the option"
+            raise ConfigError(f"--search: field '{name}' has no search range; {choice}")
 
 
 def check_fields(arms: list[Arm], overrides: dict[str, str]) -> None:

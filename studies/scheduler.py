@@ -46,16 +46,21 @@ RunTimings = dict[tuple[str, str, str], float]
 
 @dataclass
 class Scheduler:
-    """The state of a plan. `failed_runs` maps each failed run that is not retried to the reason."""
+    """The state of a plan. `failed_runs` maps each failed run that is not retried to the reason.
+
+    With `only_known` no file is hashed: runs on data that were never hashed are in `unknown_runs`.
+    """
 
     plan: Plan
     environment: RunEnvironment
     storage: Storage
     command_id: str
     failed_runs: dict[PlannedRun, Failure] = field(default_factory=dict)
+    only_known: bool = False
+    unknown_runs: set[PlannedRun] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._key_resolver = RunKeyResolver(self.environment)
+        self._key_resolver = RunKeyResolver(self.environment, self.only_known)
         self.search_by_run: dict[
             PlannedRun, HyperparameterSearch
         ] = {}  # the run that identifies a search -> the search
@@ -158,6 +163,9 @@ class Scheduler:
         winner = None
         if run.search_run is not None:
             search = self._get_search(run.search_run)
+            if search is None:
+                self.unknown_runs.add(run)
+                return
             if run.search_run in unfinished:
                 return
             if run.search_run not in self._search_results:
@@ -177,16 +185,22 @@ class Scheduler:
             request = replace(request, parent=self.search_by_run[run.search_run].title)
         if run not in self._keys:
             spec = self._key_resolver.make_spec(request)
+            if spec is None:
+                self.unknown_runs.add(run)
+                return
             self._keys[run] = spec.key
             self.experiments.add((spec.dataset, spec.data))
         self._remaining[run] = request
         if self._has_record(run) or self._keys[run] in self._done_elsewhere:
             self.mark_done(run)
 
-    def _get_search(self, run: PlannedRun) -> HyperparameterSearch:
+    def _get_search(self, run: PlannedRun) -> HyperparameterSearch | None:
+        """Return the search of a run, None if its data are unknown."""
         if run not in self.search_by_run:
             base, request = replace(self.plan.request_for(run), stage="trial"), self.plan.request
             spec, fixed = self._key_resolver.make_spec(base), self.plan.fixed_fields(run)
+            if spec is None:
+                return None
             self.search_by_run[run] = search = HyperparameterSearch(
                 base, spec, fixed, request.search_options, request.budget, self.storage, self.command_id
             )
@@ -293,6 +307,10 @@ def estimate_remaining_time(scheduler: Scheduler, timings: RunTimings, workers: 
     """Describe the time that the remaining runs and trials will take."""
     request, seconds, unknown = scheduler.plan.request, 0.0, 0
     jobs = [scheduler.plan.request_for(run) for run in scheduler.remaining]
+    for run in scheduler.plan.searches:
+        if run not in scheduler.search_by_run:  # its data are unknown, so no trial has run
+            jobs += [scheduler.plan.request_for(run)] * (request.budget.trials or 0) * request.search_options.seeds
+            seconds += (request.budget.hours or 0.0) * HOUR
     for search in scheduler.searches:
         trials = max(0, (request.budget.trials or 0) - search.count_trials().total)
         jobs += [search.base_request] * trials * request.search_options.seeds

@@ -48,12 +48,13 @@ MAX_CONSECUTIVE_FAILURES = 10  # failed trials in a row that end the search, wha
 FIRST_TRIAL_SEED = 1000  # seeds of trials start here; final runs start at 0, so that no run is both
 
 
-def find_search_ranges(config: Config, fixed: Collection[str]) -> dict[str, SearchRange]:
+def find_search_ranges(config: Config, fixed: Collection[str], only: Collection[str] = ()) -> dict[str, SearchRange]:
     """Return field name -> range for the fields that affect results under this config and are not fixed.
 
-    `fixed` holds the fields pinned by the arm or set by the user.
+    `fixed` holds the fields pinned by the arm or set by the user. If `only` names fields, others are not searched.
     """
-    return {name: search for name, search in config.get_search_ranges().items() if name not in fixed}
+    ranges = config.get_search_ranges()
+    return {name: ranges[name] for name in ranges if name not in fixed and (not only or name in only)}
 
 
 def make_distributions(config: Config, ranges: dict[str, SearchRange]) -> dict[str, BaseDistribution]:
@@ -147,6 +148,7 @@ class SearchOptions:
     sampler: str = "tpe"
     pruner: str = "auto"
     seeds: int = 1  # runs per trial, each on another validation fold; the score is their mean
+    fields: tuple[str, ...] = ()  # to search; (): all with a range
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,7 @@ class HyperparameterSearch:
         self.base_request, self.spec, self.options, self.budget, self.storage = base, spec, options, budget, storage
         self.command_id = command
         self.metric = base.dataset.info.task.primary
-        self.ranges = find_search_ranges(base.config, fixed)
+        self.ranges = find_search_ranges(base.config, fixed, options.fields)
         self.digest = self._compute_digest()
         self.title = f"search {base.arm} {self.digest[:6]}"
         self.name = f"{spec.dataset}/{base.arm}/{base.preset}/fold {base.fold}/{self.digest}"

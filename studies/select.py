@@ -257,7 +257,9 @@ def _find_changes(record: Record, name: str, preset: str) -> Settings | None:
     """Return the config values in which a record differs from an arm, or None if it cannot be a run of that arm."""
     arm, spec = get_arms().get(name), record.spec
     changes = find_changes(name, preset, spec.config) if arm is not None and arm.method.name == spec.method else None
-    return changes and tuple((field, spec.weights.get(field, value)) for field, value in changes)
+    if changes is None:
+        return None
+    return (*((field, spec.weights.get(field, value)) for field, value in changes), *spec.extras.items())
 
 
 def _guess_requests(record: Record) -> Sequence[StoredRequest]:
@@ -307,7 +309,7 @@ def _choose_most_common(named: Sequence[RequestedRecord], study: Study, query: R
 
 def _fits_request(request: StoredRequest, preset: str, settings: Settings) -> bool:
     """Return whether a request has this preset and those of the settings that its arm has and does not pin."""
-    free = find_arm(request.arm).free_fields
+    free = find_arm(request.arm).free_settings
     return request.preset == preset and request.settings == {name: text for name, text in settings if name in free}
 
 
@@ -372,14 +374,15 @@ def _keep_one_per_repetition(named: Sequence[RequestedRecord]) -> tuple[list[Req
     def rank(match: RequestedRecord) -> tuple[object, ...]:
         record, own_content = match.record, content(match.record.spec)
         split = record.spec.dataset, record.spec.split
-        return record.error is not None, -contents[own_content], own_content, -splits[split], split, record.key
+        common = -contents[own_content], -record.spec.schema, own_content, -splits[split], split
+        return record.error is not None, *common, record.key
 
     selected: dict[tuple[object, ...], RequestedRecord] = {}
     ranked = sorted(named, key=rank)
     for match in ranked:
         selected.setdefault((*match.row, match.record.spec.seed), match)
     duplicates = [match.record.key for match in ranked if selected[*match.row, match.record.spec.seed] is not match]
-    why = "duplicate of another run, with other data or files"
+    why = "duplicate of another run, with other data or files, or of another version of the suite"
     return list(selected.values()), [(key, why) for key in duplicates]
 
 
@@ -489,6 +492,8 @@ def normalise_settings(arms: Sequence[str], preset: str, given: Mapping[str, str
         if (arm := _find_arm_with(arms, name)) is not None:
             config = resolve_config(arm, preset, {name: text})
             found |= find_changes(arm.name, preset, config.model_dump(mode="json")) or ()
+        elif any(name in find_arm(arm).free_settings for arm in arms):
+            found[name] = text
     return tuple(sorted(found.items()))
 
 

@@ -184,14 +184,18 @@ def make_environment(request: StudyRequest, resources: Resources, screen: Progre
 
 
 def make_scheduler(
-    request: StudyRequest, resources: Resources, environment: RunEnvironment, waits: bool = False
+    request: StudyRequest,
+    resources: Resources,
+    environment: RunEnvironment,
+    waits: bool = False,
+    only_known: bool = False,
 ) -> Scheduler:
     """Return a scheduler with the current state of the plan.
 
-    If `waits`, a database that is unavailable at the start is waited for.
+    If `waits`, a database that is unavailable at the start is waited for. With `only_known` no data are hashed.
     """
     storage = Storage(make_storage_url(resources.results, resources.storage), environment.reporter.notify, waits)
-    return Scheduler(make_plan(request), environment, storage, resources.command_id)
+    return Scheduler(make_plan(request), environment, storage, resources.command_id, only_known=only_known)
 
 
 def run_worker(request: StudyRequest, resources: Resources, once: bool = False) -> bool:

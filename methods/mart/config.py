@@ -13,8 +13,14 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from bench.config import SearchRange
-from bench.method import ConfigParts, Deferred, Measure, Method, NoteTable
-from methods.mbt.config import ENCODER_WEIGHTS, PretrainConfig, describe_modalities, make_sampling
+from bench.method import ConfigParts, Deferred, Measure, Method, NoteTable, Stage
+from methods.mbt.config import (
+    ENCODER_WEIGHTS,
+    FINE_TUNING_FIELDS,
+    PretrainConfig,
+    describe_modalities,
+    make_sampling,
+)
 
 LevelName = Literal["none", "sentiment", "emotion", "degree"]
 MaskName = Literal["affective", "attention", "random", "tube", "frame", "none"]
@@ -139,6 +145,7 @@ MART_RELEASED = Method(
     config=ReleasedConfig,
     build=Deferred("methods.mbt.supervised:build_mbt"),
     fit=Deferred("methods.mart_released:fit_released"),
+    stages=(Stage("pretrain", Deferred("methods.mart_released:pretrain_released"), FINE_TUNING_FIELDS),),
     sampling=make_sampling,
     cite="github.com/nku-zhichengzhang/MART, commit 2413e65",
     describe=describe_modalities,
@@ -182,6 +189,7 @@ MART = Method(
     config=MartConfig,
     build=Deferred("methods.mart.pretraining:build_mart"),
     fit=Deferred("methods.mart.pretraining:fit_mart"),
+    stages=(Stage("pretrain", Deferred("methods.mart.pretraining:pretrain_mart"), FINE_TUNING_FIELDS),),
     sampling=make_sampling,
     cite="Zhang et al., MART: Masked Affective RepresenTation Learning via Masked Temporal Distribution Distillation, "
     "CVPR 2024",

@@ -69,6 +69,7 @@ from methods.mbt.supervised import (
     compute_clip_features,
     compute_head_losses,
     fine_tune,
+    load_pretrained_model,
     make_pretraining_stage,
     polarity_cross_entropy,
 )
@@ -333,17 +334,35 @@ def build_mart(config: MartConfig, info: DatasetInfo) -> MartPredictor:
     return MartPredictor(Mbt(config, len(info.classes), RngTree(0)), config, info)
 
 
-def fit_mart(ctx: FitContext) -> Predictor:
-    """Pre-train, then fine-tune; the encoders start from the same weights as those of MBT for the same seed."""
-    config: MartConfig = ctx.config
-    predictor = MartPredictor(Mbt(config, len(ctx.info.classes), ctx.rng), config, ctx.info)
-    load_pretrained(predictor.mbt, config, ctx.tracker.notify)
-    objective = MartObjective(predictor, config, ctx.info, ctx.rng).to(ctx.device)
+def pretrain_mart(ctx: FitContext) -> MartObjective:
+    """Pre-train MART; the encoders start from the same weights as those of MBT for the same seed."""
+    config = ctx.config.for_pretraining()
+    objective = MartObjective(_make_predictor(config, ctx, ctx.tracker.notify), config, ctx.info, ctx.rng)
     if objective.uses_cues:
         _warn_about_words(ctx)
-    train_stage(objective, make_sampling(config, True), make_pretraining_stage(config), ctx)
-    ctx.tracker.log_explanations("pretrain", _explain_pretraining(objective, ctx))
+    train_stage(objective.to(ctx.device), make_sampling(config, True), make_pretraining_stage(ctx.config), ctx)
+    return objective
+
+
+def fit_mart(ctx: FitContext) -> Predictor:
+    """Fine-tune the pre-trained model; after a pre-training on other data, with new heads."""
+    config: MartConfig = ctx.config
+    weights, predictor = ctx.load_stage("pretrain"), _make_predictor(config, ctx)
+    load_pretrained_model(predictor.mbt, weights, ctx.pretrained_on is None, "predictor.mbt.")
+    if ctx.explains and ctx.pretrained_on is None:
+        objective = MartObjective(predictor, config, ctx.info, ctx.rng).to(ctx.device)
+        objective.load_state_dict(weights)
+        ctx.tracker.log_explanations("pretrain", _explain_pretraining(objective.eval(), ctx))
     return fine_tune(predictor, ctx)
+
+
+def _make_predictor(
+    config: MartConfig, ctx: FitContext, notify: Callable[[str], None] = lambda text: None
+) -> MartPredictor:
+    """Return a predictor with new weights, or those of the config's files, which are reported with `notify`."""
+    predictor = MartPredictor(Mbt(config, len(ctx.info.classes), ctx.rng), config, ctx.info)
+    load_pretrained(predictor.mbt, config, notify)
+    return predictor
 
 
 def _explain_pretraining(objective: MartObjective, ctx: FitContext) -> dict[str, Explanation]:

@@ -148,10 +148,24 @@ class PretrainConfig(MbtConfig):
     decoder_depth: int = Field(8, ge=1, description="blocks per decoder")
     decoder_width: int = Field(512, ge=8, description="decoder width")
     decoder_heads: int = Field(16, ge=1, description="attention heads per decoder block")
+    pretrain_weight_decay: float = Field(0.04, ge=0, description="weight decay of pre-training")
+    pretrain_dropout: float = Field(0.0, ge=0, lt=1, description="dropout of pre-training")
+    pretrain_polarity_weight: float = Field(0.5, ge=0, description="lambda of pre-training, see polarity_weight")
     weights_text: str = Field(
         "", description="folder of a BERT model in HuggingFace format; empty = a learned word table"
     )
 
+    def for_pretraining(self) -> PretrainConfig:
+        """Return the config of the model during pre-training."""
+        return self.override(
+            {name: getattr(self, f"pretrain_{name}") for name in ("weight_decay", "dropout", "polarity_weight")}
+        )
+
+
+FINE_TUNING_FIELDS = tuple(
+    ["epochs", "lr", "weight_decay", "dropout", "polarity_weight", "ema", "ema_ramp", "test_segments"]
+)
+"""Fields of a PretrainConfig that pre-training does not depend on."""
 
 MBT = Method(
     name="mbt",

@@ -5,6 +5,7 @@ Key: B clips, S segments, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -20,6 +21,8 @@ from bench.types import Batch, DatasetInfo, Explanation, Inputs
 from methods.mbt.config import MODALITIES, MbtConfig, PretrainConfig, make_sampling
 from methods.mbt.model import EncodedSegments, Mbt, compute_temporal_scores, stack_present
 from methods.mbt.pretrained import load_pretrained
+
+HEADS = tuple(f"{name}_head." for name in MODALITIES)
 
 
 def polarity_cross_entropy(
@@ -106,6 +109,16 @@ class SupervisedObjective(nn.Module):
         }
 
 
+def load_pretrained_model(mbt: Mbt, weights: Mapping[str, Tensor], keep_heads: bool, prefix: str) -> None:
+    """Load the model of a pre-training stage, whose names start with `prefix`; its heads only with `keep_heads`."""
+    named = {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}
+    if not keep_heads:
+        named = {name: value for name, value in named.items() if not name.startswith(HEADS)}
+    missing, unexpected = mbt.load_state_dict(named, strict=False)
+    if unexpected or any(keep_heads or not name.startswith(HEADS) for name in missing):
+        raise ValueError(f"the weights of the stage do not fit the model: {[*missing, *unexpected][:3]}")
+
+
 def compute_head_losses(
     heads: tuple[Float[Tensor, "B C"], Float[Tensor, "B C"]], batch: Batch, sentiment: Tensor, weight: float
 ) -> dict[str, Float[Tensor, " B"]]:
@@ -119,7 +132,7 @@ def compute_head_losses(
 
 def make_pretraining_stage(config: PretrainConfig) -> TrainConfig:
     """Make the pre-training stage."""
-    return _make_stage(config, "pretrain", config.pretrain_epochs, config.pretrain_lr)
+    return _make_stage(config.for_pretraining(), "pretrain", config.pretrain_epochs, config.pretrain_lr)
 
 
 def make_fine_tuning_stage(config: MbtConfig) -> TrainConfig:
@@ -139,9 +152,10 @@ def fine_tune(predictor: MbtPredictor, ctx: FitContext) -> Predictor:
     fixed = make_sampling(config, False)
     select = Validation(predictor, fixed, ctx)
     train_stage(objective, make_sampling(config, True), make_fine_tuning_stage(config), ctx, select)
-    explanations = explain(predictor, ctx.val, fixed, ctx)
-    explanations = {key: replace(x, verdicts=()) for key, x in explanations.items()}  # fine-tuning uses no cues
-    ctx.tracker.log_explanations("finetune", explanations)
+    if ctx.explains:
+        explanations = explain(predictor, ctx.val, fixed, ctx)
+        explanations = {key: replace(x, verdicts=()) for key, x in explanations.items()}  # fine-tuning uses no cues
+        ctx.tracker.log_explanations("finetune", explanations)
     return predictor
 
 

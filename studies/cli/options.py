@@ -76,7 +76,13 @@ class RunOptions:
         str, typer.Option(help="quick: small models, runs on any CPU. paper: the sizes of the paper.")
     ] = "quick"
     settings: Settings = None
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Prepare the clips, print the plan and exit.")] = False
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit; nothing is decoded.")] = False
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Clips of each class in each split, for a try (flagged in all tables).")
+    ] = None
+    pretrain_on: Annotated[
+        str, typer.Option(help="Data set whose training clips are used for pre-training. Default: that of the run.")
+    ] = ""
     trials: Annotated[
         int | None,
         typer.Option(min=1, help="Configurations to try on val before the final runs.", rich_help_panel=SEARCH),
@@ -93,6 +99,9 @@ class RunOptions:
         float | None,
         typer.Option(min=0.001, help="Stop a search at this val score, e.g. 0.6 (Acc E).", rich_help_panel=SEARCH),
     ] = None
+    search: Annotated[
+        str, typer.Option(help="Config fields to search, comma-separated. Default: all.", rich_help_panel=SEARCH)
+    ] = ""
     sampler: Annotated[str, typer.Option(help="tpe, random or gp.", rich_help_panel=SEARCH)] = "tpe"
     pruner: Annotated[
         str, typer.Option(help="auto, median, hyperband, halving, wilcoxon or none.", rich_help_panel=SEARCH)

@@ -35,13 +35,20 @@ from studies.cli.options import (
 )
 from studies.cli.progress import TerminalReporter, print_line, print_table, print_unavailable
 from studies.launchers import run_plan
-from studies.plan import ArmGroup, PlannedRun, Resources, StudyRequest, resolve_requests, summarize_runs
+from studies.plan import (
+    ArmGroup,
+    PlannedRun,
+    Resources,
+    StudyRequest,
+    list_settings,
+    resolve_requests,
+    summarize_runs,
+)
 from studies.requests import (
     apply_task,
     check_fields,
     check_unique_names,
     find_arm,
-    find_changes,
     find_dataset,
     split_names,
 )
@@ -77,7 +84,17 @@ def run_methods(
 ) -> int:
     """Run the methods named on the command line and return the exit code. Raises ConfigError for an unknown name."""
     dataset = apply_task(dataset, options.task)
-    requests = resolve_requests(method, dataset, options.preset, options.settings or [], seeds, fold, options.data)
+    requests = resolve_requests(
+        method,
+        dataset,
+        options.preset,
+        options.settings or [],
+        seeds,
+        fold,
+        options.data,
+        options.limit,
+        options.pretrain_on,
+    )
     known = get_or_suggest(protocol, {name: name for name in PROTOCOLS}, "protocol")
     requests = [replace(request, protocol=known) for request in requests]
     check_destinations(options.results, options.tracking_uri, options.json_file)
@@ -142,11 +159,20 @@ def _make_study_request(
         settings=tuple(options.settings or []),
         data=options.data,
         budget=Budget(options.trials, options.hours, options.target),
-        search_options=SearchOptions(options.sampler, options.pruner, options.trial_seeds),
+        search_options=_make_search_options(options),
         shard=_parse_shard(options.shard),
         retries=options.retries,
         typed=options.typed,
+        limit=options.limit,
+        pretrain_on=options.pretrain_on,
     )
+
+
+def _make_search_options(options: RunOptions) -> SearchOptions:
+    if options.search and (options.trials, options.hours, options.target) == (None, None, None):
+        raise ConfigError(f"--search {options.search}: needs a budget; add --trials 20, --hours or --target")
+    fields = tuple(split_names(options.search, "--search")) if options.search else ()
+    return SearchOptions(options.sampler, options.pruner, options.trial_seeds, fields)
 
 
 def _parse_shard(text: str) -> tuple[int, int]:
@@ -177,8 +203,8 @@ def _add_requests(requests: list[RunRequest], typed: str) -> list[RunRequest]:
     )
     complete = []
     for request in requests:
-        settings = find_changes(request.arm, request.preset, request.config.model_dump(mode="json")) or ()
-        stored = StoredRequest("", request.arm, request.preset, plan, settings=dict(settings), command=typed)
+        settings = list_settings(request)
+        stored = StoredRequest("", request.arm, request.preset, plan, settings=settings, command=typed)
         complete.append(replace(request, requests=(stored,)))
     return complete
 
@@ -219,7 +245,7 @@ def _run_study_request(console: Console, request: StudyRequest, resources: Resou
         environment = make_environment(request, resources, screen)
         if not options.dry_run:
             environment.store.end_orphaned_runs()
-        scheduler = make_scheduler(request, resources, environment)
+        scheduler = make_scheduler(request, resources, environment, only_known=options.dry_run)
         folds = Counter(dataset for dataset, _ in {(run.dataset, run.fold) for run in scheduler.plan.runs})
         _warn_overlap((scheduler.plan.datasets[name].info for name, count in folds.items() if count > 1), screen)
         screen.print_line(_summarise_plan(scheduler))
@@ -243,9 +269,18 @@ def _run_study_request(console: Console, request: StudyRequest, resources: Resou
                 sync(environment.store, push=False, keys=elsewhere)  # runs of other machines
     if options.dry_run:
         print_table(console, make_plan_table(_count_planned(scheduler)))
+        if scheduler.unknown_runs:
+            print_line(console, _describe_unknown(scheduler), "yellow")
         _print_failed(console, scheduler)
         return EXIT_DONE
     return _print_study_results(console, scheduler, environment.store, options.json_file)
+
+
+def _describe_unknown(scheduler: Scheduler) -> str:
+    """Return which runs have no key yet, because their data were never hashed."""
+    names = dict.fromkeys(run.dataset for run in scheduler.plan.runs if run in scheduler.unknown_runs)
+    counted = plural(len(scheduler.unknown_runs), "run")
+    return f"{counted} on {', '.join(names)}: key unknown until prepared, so finished ones are counted as left"
 
 
 def _start_mlflow_runs(scheduler: Scheduler, store: ExperimentTracker) -> None:

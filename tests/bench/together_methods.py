@@ -23,7 +23,7 @@ def real_methods(ctx: FitContext) -> Any:
     toys = {"train": toy_clips("train", 2), "val": toy_clips("val", 1)}
     mbt = MBT.fit(replace(at(ctx, "mbt"), config=TINY, **toys))
     spoken = {"info": SPOKEN, "train": spoken_clips("train", 3), "val": spoken_clips("val", 1)}
-    mart = MART.fit(replace(at(ctx, "mart"), config=SMALL, **spoken))
+    mart = fit_method(MART, replace(at(ctx, "mart"), config=SMALL, **spoken))
     test, spoken_test = toy_clips("test", 2), spoken_clips("test", 2)
     with torch.inference_mode():
         for i in range(6):

@@ -15,7 +15,7 @@ from bench.types import Batch, Clip, DatasetInfo, Inputs, OpenedClip, Sampling
 from methods.mbt.config import MbtConfig, make_sampling
 from tests.conftest import Quiet
 from tests.inputs import make_opened
-from tests.toys import CARD, make_context
+from tests.toys import CARD, fit_method, make_context
 
 TINY = MbtConfig(
     segments=2,
@@ -106,7 +106,7 @@ def run_fit(method: Any, config: Any, folder: Path, seed: int = 0, **given: Any)
     folder.mkdir(parents=True, exist_ok=True)
     more = {"micro_batch": given.get("micro_batch"), "coupled": method.coupled}
     ctx = make_context(tracker, folder, config, info=card, train=train, val=val, rng=streams, **more)
-    predictor = method.fit(ctx)
+    predictor = fit_method(method, ctx)
     predictor.train(False)
     opened = method.sampling(config, False)
     with torch.inference_mode():

@@ -17,7 +17,7 @@ from methods.mbt.config import MbtConfig
 from methods.mbt.supervised import fit_mbt
 from tests.conftest import Quiet
 from tests.methods.mart.toys import CARD, SMALL, bert_folder, spoken_clips, tower_file
-from tests.toys import make_context
+from tests.toys import fit_method, make_context
 
 CHANGES: dict[str, dict[str, Any]] = {
     "pretrain_epochs": {"pretrain_epochs": 3},
@@ -56,7 +56,7 @@ def trained(config: MartConfig, folder: Path, quiet: Quiet, card: DatasetInfo = 
     folder.mkdir(exist_ok=True)
     train = spoken_clips("train", clips.pop("per_class", 2), **clips)
     val = spoken_clips("val", 2, **clips)
-    return MART.fit(make_context(quiet, folder, config, info=card, train=train, val=val, rng=RngTree(4)))
+    return fit_method(MART, make_context(quiet, folder, config, info=card, train=train, val=val, rng=RngTree(4)))
 
 
 def weights(predictor: Any) -> torch.Tensor:
