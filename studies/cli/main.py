@@ -139,7 +139,7 @@ def report(
 
     Example: python bench.py report ablation --out paper/ablation
     """
-    from studies.cli.runs import check_report_folder, write_report_folder
+    from studies.cli.report import check_report_folder, write_report_folder
 
     query = {"name": name, "runs": runs, "preset": preset, "settings": settings or []}
     try:
@@ -156,7 +156,7 @@ def check(dataset: DatasetName, data: Data = None, fold: Fold = None, task: Task
 
     Example: python bench.py check --dataset clips/manifest.csv
     """
-    from studies.cli.prepare import check_dataset
+    from studies.cli.data import check_dataset
 
     raise typer.Exit(check_dataset(dataset, data, fold, task))
 
@@ -178,7 +178,7 @@ def prepare(
 
     Example: python bench.py prepare --dataset ekman6 --data DIR --preset paper
     """
-    from studies.cli.prepare import prepare_dataset
+    from studies.cli.data import prepare_dataset
 
     raise typer.Exit(prepare_dataset(dataset, data, fold, preset, transcribe, results, task))
 
@@ -221,7 +221,7 @@ def sync(
 
     Example: python bench.py sync --tracking-uri http://HOST:5000
     """
-    from studies.cli.runs import sync_records
+    from studies.cli.report import sync_records
 
     raise typer.Exit(sync_records(Console(), results, tracking_uri, pull))
 
@@ -238,7 +238,7 @@ def ui(
 
     Example: python bench.py ui --port 5001
     """
-    from studies.cli.runs import open_dashboard, open_mlflow
+    from studies.cli.report import open_dashboard, open_mlflow
 
     if searches:
         open_dashboard(results, storage, port)

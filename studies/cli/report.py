@@ -1,4 +1,4 @@
-"""The commands that use finished runs: report, sync and ui."""
+"""The commands on what is finished: report, sync and ui."""
 
 from __future__ import annotations
 
