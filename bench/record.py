@@ -1,4 +1,4 @@
-"""Run specs, records, run folders and provenance."""
+"""Run specs, records, run folders, the info on the data set in them, and provenance."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, Val
 
 from bench.errors import StoreError
 from bench.files import atomic_write, is_plain_file, parse_json, remove_leftovers, sha256
+from bench.tasks import Classification, Regression, Task
+from bench.types import DatasetInfo
 
 T = TypeVar("T")
 SCHEMA = 1
@@ -31,6 +33,7 @@ RunStage = Literal["final", "trial"]
 # pruned: stopped early by a search
 FailureKind = Literal["out of memory", "nan", "data", "interrupted", "other", "pruned"]
 RECORD_FILE = "record.json"
+DATASET_INFO_FILE = "card.json"  # next to the record
 MAX_JSON_DEPTH = 8  # levels of nested lists and objects in a record; those that we write have four
 MAX_RECORD_BYTES = 256_000_000  # bytes of a record's file
 _KEY_PATTERN = re.compile("[0-9a-f]{20}")
@@ -47,6 +50,12 @@ StrictInt = Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)]
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
 RunKey = Annotated[str, Strict(), Field(pattern=f"^{_KEY_PATTERN.pattern}$")]
 Digest = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
+
+TASK_FIELDS: dict[type[Task], tuple[str, ...]] = {
+    Classification: ("classes", "sentiment"),
+    Regression: ("targets", "select"),
+}
+"""Kind of task -> its fields in the file of a dataset info."""
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOCK_FILE = REPOSITORY / "requirements.lock"
@@ -331,6 +340,37 @@ def lock_folder(folder: Path, busy: Callable[[], None]) -> Iterator[None]:
 def find_finished_runs(results: Path) -> list[RunFolder]:
     """Return the folders of all finished runs, sorted by key."""
     return [RunFolder(path.parent) for path in sorted((results / "runs").glob(f"*/{RECORD_FILE}"))]
+
+
+def write_dataset_info(folder: Path, info: DatasetInfo) -> None:
+    """Write the dataset info into the folder of a run; the values of its task are on the top level."""
+    raw = {**asdict(info), "emotions": {name: sorted(emotions) for name, emotions in info.emotions.items()}}
+    raw |= raw.pop("task")
+    atomic_write(folder / DATASET_INFO_FILE, (json.dumps(raw, indent=1, sort_keys=True) + "\n").encode())
+
+
+def read_dataset_info(folder: Path) -> DatasetInfo | None:
+    """Read the dataset info that a run stored; None if there is none.
+
+    Raises StoreError if the file is invalid: each value must be of its type, each class have a sentiment of -1, 0 or 1
+    (or none of them any), and each target a range.
+    """
+    path = folder / DATASET_INFO_FILE
+    if not path.exists():
+        return None
+    try:
+        raw = parse_json(path.read_text())
+        kind: type[Task] = Regression if "targets" in raw else Classification
+        task: Task = validate(kind, {name: raw.pop(name) for name in TASK_FIELDS[kind] if name in raw})
+        task.check()
+        info = validate(DatasetInfo, {**raw, "task": task})
+        if not info.folds or not set(info.emotions) <= set(info.classes):
+            raise ValueError("folds are missing, or emotions do not match the classes")
+        return info
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        message = f"{type(error).__name__}: {ascii(reason)[1:-1]}"
+        raise StoreError(f"{path} is not a valid dataset info ({message}); move it away") from None
 
 
 @cache

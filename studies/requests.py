@@ -1,4 +1,4 @@
-"""Resolve the names on a command line: arms, data sets, folds and config values.
+"""Resolve what a command line names: arms, data sets, folds, config values and filters of runs.
 
 Nothing heavy is imported, so that `python bench.py list` is fast.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,6 +15,7 @@ from typing import Any, TypeVar
 from bench.config import Config, get_or_suggest, propose_name
 from bench.errors import ConfigError
 from bench.method import Method
+from bench.record import Record
 from bench.tasks import Classification
 from bench.types import ALL_FEATURES, FEATURES, Dataset, DatasetInfo
 from datasets.index import DatasetSource
@@ -22,6 +24,8 @@ from methods import METHODS, VARIANTS
 
 T = TypeVar("T")
 CUSTOM_TASKS = ("classes", "scores")  # values of --task for custom data
+SPEC_FIELDS = ("method", "dataset", "data", "protocol", "fold", "seed")
+FILTER_FIELDS = ("arm", "preset", "key", *SPEC_FIELDS)
 Settings = tuple[tuple[str, str], ...]
 """Config values set by the user: (field, text) pairs, sorted by field."""
 
@@ -206,3 +210,35 @@ def check_fields(arms: list[Arm], overrides: dict[str, str]) -> None:
             raise ConfigError(f"--set: unknown config field '{name}'; {tail}")
         if name in pinned:
             raise ConfigError(f"--set {name}: {pinned[name]} pins this field; use the base method instead")
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Terms that must all match: pairs of a field and a pattern with *, ? and [...]."""
+
+    terms: tuple[tuple[str, str], ...] = ()
+
+    def matches(self, record: Record, arm: str) -> bool:
+        """Return whether a record matches as a run of `arm`."""
+        spec = {name: str(getattr(record.spec, name)) for name in SPEC_FIELDS}
+        return self.may_match(**spec, arm=arm, preset=record.preset, key=record.key)
+
+    def may_match(self, **known: str) -> bool:
+        """Return False if these known fields rule a run out, otherwise True."""
+        return all(fnmatchcase(known[field], pattern) for field, pattern in self.terms if field in known)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{field}={pattern}" for field, pattern in self.terms)
+
+
+def parse_filter(text: str) -> RunFilter:
+    """Parse a filter. Raises ConfigError for an invalid term or an unknown field."""
+    known, terms = {name: name for name in FILTER_FIELDS}, []
+    for term in text.split(","):
+        name, _, pattern = (part.strip() for part in term.partition("="))
+        if not pattern:
+            raise ConfigError(
+                f"--runs: expects comma-separated field=pattern terms, such as dataset=ekman6; got '{term.strip()}'"
+            )
+        terms.append((get_or_suggest(name, known, "field of --runs"), pattern))
+    return RunFilter(tuple(terms))

@@ -20,13 +20,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.text import Text
 
-from bench.artifacts import check_weights, has_weights, load_predictor, read_dataset_info
+from bench.artifacts import check_weights, has_weights, load_predictor
 from bench.config import get_or_suggest, propose_name
 from bench.errors import ConfigError, MediaError, StoreError
 from bench.files import atomic_write, logs_to
 from bench.loader import collate
 from bench.method import Predictor
-from bench.record import RECORD_FILE, Record, RunFolder, find_finished_runs, read_record
+from bench.record import RECORD_FILE, Record, RunFolder, find_finished_runs, read_dataset_info, read_record
 from bench.tasks import Classification, Regression
 from bench.types import MEDIA_STREAMS, DataIssue, DatasetInfo, OpenedClip, Sampling, WordOutcome
 from datasets.media_file import open_media_file, read_slot_frames

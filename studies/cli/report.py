@@ -22,8 +22,8 @@ from reports.write import PAGE_FILE, check_folder, list_figures, list_tables, re
 from studies.build_report import UNNAMED_REPORT, BuiltReport, build_report
 from studies.cli.options import DEFAULT_RESULTS, EXIT_DONE, EXIT_INCOMPLETE, check_destinations
 from studies.cli.progress import TerminalReporter, print_line, print_unavailable
-from studies.requests import check_fields, find_arm
-from studies.select import ReportQuery, RunFilter, hash_files, parse_filter
+from studies.requests import RunFilter, check_fields, find_arm, parse_filter
+from studies.select import ReportQuery, hash_files
 from studies.studies import STUDIES
 
 MAX_FINDINGS_SHOWN = 20  # of a check
