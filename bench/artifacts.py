@@ -1,10 +1,9 @@
-"""Artifacts of a run: predictions, curves, weights and dataset info, from which scores and model can be restored."""
+"""Artifacts of a run: predictions, curves and weights, from which scores and model can be restored."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +17,9 @@ from bench.explanations import ClipFigure, write_explanations
 from bench.files import atomic_path, atomic_write, is_plain_file, parse_json, sha256
 from bench.method import Method, Predictor
 from bench.metrics import Predictions
-from bench.record import Record, RunFolder, RunSpec, validate
-from bench.tasks import Classification, Regression, Task
+from bench.record import DATASET_INFO_FILE, Record, RunFolder, RunSpec, write_dataset_info
+from bench.tasks import Regression, Task
 from bench.types import DatasetInfo, DatasetSplits, Explanation
-
-DATASET_INFO_FILE = "card.json"
 
 CONFIG_FILE, CURVES_FILE, PREDICTIONS_FILE, WEIGHTS_FILE = (
     "config.json",
@@ -31,49 +28,12 @@ CONFIG_FILE, CURVES_FILE, PREDICTIONS_FILE, WEIGHTS_FILE = (
     "weights.safetensors",
 )
 
-TASK_FIELDS: dict[type[Task], tuple[str, ...]] = {
-    Classification: ("classes", "sentiment"),
-    Regression: ("targets", "select"),
-}
-"""Kind of task -> its fields in the file of a dataset info."""
-
 EpochValues = tuple[str, int, dict[str, float]]
 """Stage, epoch and the metrics of that epoch."""
 
 DrawFigures = Callable[[Path, DatasetInfo, Predictions, bool, Mapping[str, ClipFigure]], list[str]]
 """Draw the figures of a run from (folder, dataset info, test predictions, is sample, figures of the method); return
 their file names. Explanations are read from the files in the folder."""
-
-
-def write_dataset_info(folder: Path, info: DatasetInfo) -> None:
-    """Write the dataset info into the folder of a run; the values of its task are on the top level."""
-    raw = {**asdict(info), "emotions": {name: sorted(emotions) for name, emotions in info.emotions.items()}}
-    raw |= raw.pop("task")
-    atomic_write(folder / DATASET_INFO_FILE, (json.dumps(raw, indent=1, sort_keys=True) + "\n").encode())
-
-
-def read_dataset_info(folder: Path) -> DatasetInfo | None:
-    """Read the dataset info that a run stored; None if there is none.
-
-    Raises StoreError if the file is invalid: each value must be of its type, each class have a sentiment of -1, 0 or 1
-    (or none of them any), and each target a range.
-    """
-    path = folder / DATASET_INFO_FILE
-    if not path.exists():
-        return None
-    try:
-        raw = parse_json(path.read_text())
-        kind: type[Task] = Regression if "targets" in raw else Classification
-        task: Task = validate(kind, {name: raw.pop(name) for name in TASK_FIELDS[kind] if name in raw})
-        task.check()
-        info = validate(DatasetInfo, {**raw, "task": task})
-        if not info.folds or not set(info.emotions) <= set(info.classes):
-            raise ValueError("folds are missing, or emotions do not match the classes")
-        return info
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        reason = str(error).splitlines()[0]
-        message = f"{type(error).__name__}: {ascii(reason)[1:-1]}"
-        raise StoreError(f"{path} is not a valid dataset info ({message}); move it away") from None
 
 
 def write_artifacts(

@@ -37,6 +37,7 @@ from bench.record import (
     RunSpec,
     RunStage,
     StageUse,
+    StartedRun,
     collect_provenance,
     drop_stale_checkpoints,
 )
@@ -149,6 +150,7 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
             with timer("prepare"):
                 splits = load_splits(request, environment, identity)
             facts = _drop_stale_checkpoints(folder, environment, timer)
+            folder.write_start(StartedRun(request.arm, request.preset, spec))
             with timer("open store"):
                 live_run = environment.store.start_run(spec, request.arm, request.preset, folder, request.parent)
             fit = partial(
@@ -318,6 +320,8 @@ def _fit_and_record(
 ) -> Record:
     """Fit, score and write all files of the run; write and return its record, also if the method fails."""
     torch.set_num_threads(environment.threads)
+    if ":" in environment.device:
+        torch.cuda.set_device(environment.device)  # for tensors and kernels that name no GPU
     view = split_view(splits, spec.protocol, spec.stage)
     metric, callback = splits.info.task.primary, request.pruning_callback
     tracker = RunTracker(live_run, environment.reporter, folder, timer, view.selection_name, callback, metric)

@@ -1,7 +1,9 @@
-"""Run specs, records, run folders and provenance."""
+"""Run specs, records, run folders, the info on the data set in them, and provenance."""
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -24,6 +26,8 @@ from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, Val
 
 from bench.errors import StoreError
 from bench.files import atomic_write, is_plain_file, parse_json, remove_leftovers, sha256
+from bench.tasks import Classification, Regression, Task
+from bench.types import DatasetInfo
 
 T = TypeVar("T")
 SCHEMA = 2
@@ -33,6 +37,8 @@ RunStage = Literal["final", "trial"]
 # pruned: stopped early by a search
 FailureKind = Literal["out of memory", "nan", "data", "interrupted", "other", "pruned"]
 RECORD_FILE = "record.json"
+DATASET_INFO_FILE = "card.json"  # next to the record
+START_FILE = "run.json"  # in the folder of checkpoints: what the process that trains there executes
 MAX_JSON_DEPTH = 8  # levels of nested lists and objects in a record; those that we write have four
 MAX_RECORD_BYTES = 256_000_000  # bytes of a record's file
 _KEY_PATTERN = re.compile("[0-9a-f]{20}")
@@ -49,6 +55,12 @@ StrictInt = Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)]
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
 RunKey = Annotated[str, Strict(), Field(pattern=f"^{_KEY_PATTERN.pattern}$")]
 Digest = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
+
+TASK_FIELDS: dict[type[Task], tuple[str, ...]] = {
+    Classification: ("classes", "sentiment"),
+    Regression: ("targets", "select"),
+}
+"""Kind of task -> its fields in the file of a dataset info."""
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 LOCK_FILE = REPOSITORY / "requirements.lock"
@@ -152,6 +164,17 @@ def hash_fields(fields: Mapping[str, Any]) -> str:
     """Return the sha256 of fields, without those that are None, so that a later version can add fields."""
     known = {name: value for name, value in fields.items() if value is not None}
     return hashlib.sha256(json.dumps(known, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """What a process executes: written into the run's folder when it starts, removed with the checkpoints."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    arm: ShortName
+    preset: ShortName
+    spec: RunSpec
 
 
 @dataclass(frozen=True)
@@ -344,6 +367,35 @@ class RunFolder:
             if (self.path / name).exists():  # weights may be on another machine
                 (self.path / name).replace(target / name)
 
+    @property
+    def start_file(self) -> Path:
+        """Return the path of the file that names what a process executes here."""
+        return self.checkpoints / START_FILE
+
+    def write_start(self, started: StartedRun) -> None:
+        """Write what starts in this folder, for `python bench.py runs`; a record replaces it."""
+        atomic_write(self.start_file, json.dumps(asdict(started)).encode())
+
+    def read_start(self) -> StartedRun | None:
+        """Return what started in this folder; None if that is unknown, say written by another version."""
+        path = self.start_file
+        try:
+            started = validate(StartedRun, parse_json(path.read_bytes())) if is_plain_file(path) else None
+        except (OSError, ValueError):
+            return None
+        return started if started is not None and started.spec.key == self.path.name else None
+
+    def is_locked(self) -> bool:
+        """Return whether a process holds the lock of this run, i.e. executes it. The lock is not waited for."""
+        try:
+            with self.path.with_suffix(".lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # released when the file is closed
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
+        return False
+
     def locked(self, busy: Callable[[], None]) -> AbstractContextManager[None]:
         """Return a context manager that holds the run's lock, see `lock_folder`."""
         return lock_folder(self.path, busy)
@@ -392,6 +444,37 @@ def lock_folder(folder: Path, busy: Callable[[], None]) -> Iterator[None]:
 def find_finished_runs(results: Path) -> list[RunFolder]:
     """Return the folders of all finished runs, sorted by key."""
     return [RunFolder(path.parent) for path in sorted((results / "runs").glob(f"*/{RECORD_FILE}"))]
+
+
+def write_dataset_info(folder: Path, info: DatasetInfo) -> None:
+    """Write the dataset info into the folder of a run; the values of its task are on the top level."""
+    raw = {**asdict(info), "emotions": {name: sorted(emotions) for name, emotions in info.emotions.items()}}
+    raw |= raw.pop("task")
+    atomic_write(folder / DATASET_INFO_FILE, (json.dumps(raw, indent=1, sort_keys=True) + "\n").encode())
+
+
+def read_dataset_info(folder: Path) -> DatasetInfo | None:
+    """Read the dataset info that a run stored; None if there is none.
+
+    Raises StoreError if the file is invalid: each value must be of its type, each class have a sentiment of -1, 0 or 1
+    (or none of them any), and each target a range.
+    """
+    path = folder / DATASET_INFO_FILE
+    if not path.exists():
+        return None
+    try:
+        raw = parse_json(path.read_text())
+        kind: type[Task] = Regression if "targets" in raw else Classification
+        task: Task = validate(kind, {name: raw.pop(name) for name in TASK_FIELDS[kind] if name in raw})
+        task.check()
+        info = validate(DatasetInfo, {**raw, "task": task})
+        if not info.folds or not set(info.emotions) <= set(info.classes):
+            raise ValueError("folds are missing, or emotions do not match the classes")
+        return info
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        reason = str(error).splitlines()[0]
+        message = f"{type(error).__name__}: {ascii(reason)[1:-1]}"
+        raise StoreError(f"{path} is not a valid dataset info ({message}); move it away") from None
 
 
 @cache

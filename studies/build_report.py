@@ -22,10 +22,9 @@ from reports.runs import (
     read_searches,
 )
 from reports.types import Report
-from studies.requests import find_arm
+from studies.requests import RunFilter, find_arm
 from studies.select import (
     ReportQuery,
-    RunFilter,
     SelectedRuns,
     StoredRecord,
     read_records,

@@ -78,6 +78,7 @@ class Resources:
     tracking_uri: str | None = None
     storage: str | None = None
     device: str = "cpu"
+    is_device_chosen: bool = False  # by the user; otherwise a Ray cluster decides
     devices: int = 1
     threads: int = 2
     loaders: int = 0

@@ -1,27 +1,53 @@
-"""Resolve the names on a command line: arms, data sets, folds and config values.
+"""Resolve what a command line names: arms, data sets, folds, config values and filters of runs.
 
 Nothing heavy is imported, so that `python bench.py list` is fast.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.config import Config, get_or_suggest, propose_name
+from bench.config import Config, check_config_files, get_or_suggest, propose_name
 from bench.errors import ConfigError
 from bench.method import Method
+from bench.record import Record
 from bench.tasks import Classification
 from bench.types import ALL_FEATURES, FEATURES, Dataset, DatasetInfo
 from datasets.index import DatasetSource
+from datasets.paths import find_data_folder
 from datasets.registry import DATASETS, SOURCES, TASKS, is_path, make_dataset, make_manifest_source
 from methods import METHODS, VARIANTS
 
 T = TypeVar("T")
 CUSTOM_TASKS = ("classes", "scores")  # values of --task for custom data
+SPEC_FIELDS = ("method", "dataset", "data", "protocol", "fold", "seed")
+WEIGHTS_FIELD = "weights_"  # opens the names of config fields that hold files of published weights
+FIELD_SYNONYMS = {
+    **dict.fromkeys(("batch_size", "bs", "batchsize", "train_batch_size"), "batch"),
+    **dict.fromkeys(("epoch", "num_epochs", "n_epochs", "nepochs", "max_epochs", "num_train_epochs"), "epochs"),
+    **dict.fromkeys(("learning_rate", "base_lr", "blr"), "lr"),
+    **dict.fromkeys(("wd", "weightdecay"), "weight_decay"),
+    **dict.fromkeys(("optim", "opt", "optimiser"), "optimizer"),
+    **dict.fromkeys(("image_size", "img_size", "input_size", "resolution", "crop_size"), "size"),
+    **dict.fromkeys(("num_frames", "n_frames", "clip_len"), "frames"),
+    **dict.fromkeys(("num_segments", "n_segments"), "segments"),
+    **dict.fromkeys(("hidden_size", "hidden_dim", "embed_dim", "dim", "d_model"), "width"),
+    **dict.fromkeys(("num_layers", "layers", "n_layers"), "depth"),
+    **dict.fromkeys(("num_heads", "n_heads", "nhead"), "heads"),
+    **dict.fromkeys(("drop_rate", "drop", "drop_path"), "dropout"),
+    **dict.fromkeys(("grad_clip", "clip_grad", "max_grad_norm", "gradient_clip_val"), "clip_norm"),
+    **dict.fromkeys(("amp", "fp16", "bf16", "mixed_precision"), "precision"),
+    **dict.fromkeys(("warmup_ratio", "warmup_epochs", "warmup_steps"), "warmup"),
+    **dict.fromkeys(("modality", "modal"), "modalities"),
+    **dict.fromkeys(("pretrained", "pretrained_path", "init_from", "finetune"), "weights_video"),
+}
+"""Names of config fields in other suites -> ours."""
+FILTER_FIELDS = ("arm", "preset", "key", *SPEC_FIELDS)
 Settings = tuple[tuple[str, str], ...]
 """Config values set by the user: (field, text) pairs, sorted by field."""
 
@@ -58,6 +84,11 @@ def get_arms() -> dict[str, Arm]:
 def find_arm(name: str) -> Arm:
     """Return the arm of this name. Raises ConfigError with the nearest name for an unknown one."""
     return get_or_suggest(name, get_arms(), "method")
+
+
+def is_dataset(name: str) -> bool:
+    """Return whether a word names a data set, or has the form of a path to one."""
+    return name in DATASETS or is_path(name)
 
 
 def find_source(name: str, data: Path | None = None) -> DatasetSource:
@@ -173,11 +204,14 @@ def split_names(text: str, option: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def resolve_config(arm: Arm, preset: str, overrides: dict[str, str]) -> Config:
-    """Return an arm's config under a preset, with overrides. Overrides of fields that its method lacks are ignored."""
+def resolve_config(arm: Arm, preset: str, overrides: Mapping[str, str], source: str = "--set") -> Config:
+    """Return an arm's config under a preset, with overrides. Overrides of fields that its method lacks are ignored.
+
+    Raises ConfigError for an invalid value; its message begins with `source`.
+    """
     config = arm.method.config.from_preset(preset).override(arm.overrides)
     known = {name: value for name, value in overrides.items() if name in arm.method.config.model_fields}
-    return config.override(known, source="--set")
+    return config.override(known, source=source)
 
 
 def find_changes(arm: str, preset: str, values: Mapping[str, Any]) -> Settings | None:
@@ -234,13 +268,102 @@ def check_search_fields(arms: Sequence[Arm], fields: Sequence[str]) -> None:
             raise ConfigError(f"--search: field '{name}' has no search range; {choice}")
 
 
-def check_fields(arms: list[Arm], overrides: dict[str, str]) -> None:
-    """Raise ConfigError for a setting that no arm has, or that one of them pins."""
+def check_fields(arms: Sequence[Arm], overrides: Mapping[str, str], source: str = "--set") -> None:
+    """Raise ConfigError for a setting that no arm has, or that one of them pins; `source` is where it was given."""
     known = {name for arm in arms for name in arm.method.config.model_fields}
     pinned = {name: arm.name for arm in arms for name in arm.overrides}
     for name in overrides:
         if name not in known:
-            tail = propose_name(name, known) if known else f"{', '.join(arm.name for arm in arms)} has no fields to set"
-            raise ConfigError(f"--set: unknown config field '{name}'; {tail}")
+            similar = find_field(name, known)
+            tail = f"did you mean '{similar}'?" if similar else propose_name(name, known)
+            tail = tail if known else f"{', '.join(arm.name for arm in arms)} has no fields to set"
+            raise ConfigError(f"{source}: unknown config field '{name}'; {tail}")
         if name in pinned:
-            raise ConfigError(f"--set {name}: {pinned[name]} pins this field; use the base method instead")
+            raise ConfigError(f"{source} {name}: {pinned[name]} pins this field; use the base method instead")
+
+
+def find_field(name: str, known: Collection[str]) -> str | None:
+    """Return the config field that a name means: one of `known`, also as it is spelt in other suites; else None."""
+    plain = name.replace("-", "_").lower()
+    return next((field for field in (plain, FIELD_SYNONYMS.get(plain, "")) if field in known), None)
+
+
+def check_inputs(
+    arms: Sequence[Arm],
+    datasets: Sequence[str],
+    preset: str,
+    settings: Mapping[str, Mapping[str, str]],
+    data: Path | None,
+) -> None:
+    """Check what a command names before anything slow happens: config values, their files, and the data folders.
+
+    `settings` are config values by where they were given, "--set" or a file; later ones override earlier ones. Raises
+    ConfigError for a value or a file that cannot be used, DataError for a folder that does not exist or is empty.
+    """
+    overrides: dict[str, str] = {}
+    for source, values in settings.items():
+        check_fields(arms, values, source)
+        overrides |= values
+        for arm in arms:
+            config = resolve_config(arm, preset, overrides, source if source == "--set" else f"{source}:")
+            check_config_files(config)
+            _check_weights(config)
+    for name in datasets:
+        _check_location(name, data)
+
+
+def _check_weights(config: Config) -> None:
+    """Raise ConfigError if a file of weights begins like neither a PyTorch nor a safetensors file."""
+    for name, path in config.get_files().items():
+        if not name.startswith(WEIGHTS_FIELD) or path.is_dir():
+            continue
+        with path.open("rb") as file:
+            head, size = file.read(9), path.stat().st_size
+        is_safetensors = head[8:] == b"{" and int.from_bytes(head[:8], "little") <= size
+        is_torch = head.startswith((b"PK\x03\x04", b"\x80"))  # a zip archive or a pickle
+        if not (is_safetensors if path.suffix == ".safetensors" else is_torch):
+            kind = "a safetensors file" if path.suffix == ".safetensors" else "a PyTorch or .safetensors file"
+            raise ConfigError(f"{name}: '{path}' is not {kind}; use the published file, see docs/weights.md")
+
+
+def _check_location(name: str, data: Path | None) -> None:
+    """Raise ConfigError for an unknown data set, DataError for a folder or file that does not exist; read neither."""
+    if name in SOURCES:
+        find_data_folder(SOURCES[name].info, data)
+    elif name not in DATASETS and is_path(name):
+        if data is not None or not Path(split_task(name)[0]).exists():
+            find_source(name, data)  # raises
+    else:
+        _find_registered(name, DATASETS)
+
+
+@dataclass(frozen=True)
+class RunFilter:
+    """Terms that must all match: pairs of a field and a pattern with *, ? and [...]."""
+
+    terms: tuple[tuple[str, str], ...] = ()
+
+    def matches(self, record: Record, arm: str) -> bool:
+        """Return whether a record matches as a run of `arm`."""
+        spec = {name: str(getattr(record.spec, name)) for name in SPEC_FIELDS}
+        return self.may_match(**spec, arm=arm, preset=record.preset, key=record.key)
+
+    def may_match(self, **known: str) -> bool:
+        """Return False if these known fields rule a run out, otherwise True."""
+        return all(fnmatchcase(known[field], pattern) for field, pattern in self.terms if field in known)
+
+    def __str__(self) -> str:
+        return ", ".join(f"{field}={pattern}" for field, pattern in self.terms)
+
+
+def parse_filter(text: str) -> RunFilter:
+    """Parse a filter. Raises ConfigError for an invalid term or an unknown field."""
+    known, terms = {name: name for name in FILTER_FIELDS}, []
+    for term in text.split(","):
+        name, _, pattern = (part.strip() for part in term.partition("="))
+        if not pattern:
+            raise ConfigError(
+                f"--runs: expects comma-separated field=pattern terms, such as dataset=ekman6; got '{term.strip()}'"
+            )
+        terms.append((get_or_suggest(name, known, "field of --runs"), pattern))
+    return RunFilter(tuple(terms))

@@ -6,65 +6,28 @@ import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 
-from bench.artifacts import DATASET_INFO_FILE, read_dataset_info
-from bench.config import get_or_suggest, hash_config_files, parse_overrides
-from bench.errors import ConfigError, StoreError
+from bench.config import hash_config_files, parse_overrides
+from bench.errors import StoreError
 from bench.files import sha256
 from bench.mlflow import MlflowStore
 from bench.protocol import describe_protocol
-from bench.record import RECORD_FILE, Record, RunFolder, RunSpec, read_record
+from bench.record import DATASET_INFO_FILE, RECORD_FILE, Record, RunFolder, RunSpec, read_dataset_info, read_record
 from bench.requests import RequestedPlan, StoredRequest, Tuning, read_requests
 from bench.tasks import Classification, Task
 from bench.types import DatasetInfo
 from datasets.registry import DATASETS
 from reports.runs import UNKNOWN, Run, get_input_size, get_repetition
-from studies.requests import Arm, Settings, find_arm, find_changes, get_arms, resolve_config
+from studies.requests import Arm, RunFilter, Settings, find_arm, find_changes, get_arms, resolve_config
 from studies.studies import PROTOCOLS, Study
-
-SPEC_FIELDS = ("method", "dataset", "data", "protocol", "fold", "seed")
-FILTER_FIELDS = ("arm", "preset", "key", *SPEC_FIELDS)
 
 LABELS: dict[Tuning, str] = {"none": "untuned", "shared": "shared", "per-arm": "per-arm"}
 NO_PLAN = RequestedPlan({}, (), ())
 ExcludedRuns = list[tuple[str, str]]
 """(key of a run, reason why it is left out)."""
 _SHA256 = re.compile("[0-9a-f]{64}")
-
-
-@dataclass(frozen=True)
-class RunFilter:
-    """Terms that must all match: pairs of a field and a pattern with *, ? and [...]."""
-
-    terms: tuple[tuple[str, str], ...] = ()
-
-    def matches(self, record: Record, arm: str) -> bool:
-        """Return whether a record matches as a run of `arm`."""
-        spec = {name: str(getattr(record.spec, name)) for name in SPEC_FIELDS}
-        return self.may_match(**spec, arm=arm, preset=record.preset, key=record.key)
-
-    def may_match(self, **known: str) -> bool:
-        """Return False if these known fields rule a run out, otherwise True."""
-        return all(fnmatchcase(known[field], pattern) for field, pattern in self.terms if field in known)
-
-    def __str__(self) -> str:
-        return ", ".join(f"{field}={pattern}" for field, pattern in self.terms)
-
-
-def parse_filter(text: str) -> RunFilter:
-    """Parse a filter. Raises ConfigError for an invalid term or an unknown field."""
-    known, terms = {name: name for name in FILTER_FIELDS}, []
-    for term in text.split(","):
-        name, _, pattern = (part.strip() for part in term.partition("="))
-        if not pattern:
-            raise ConfigError(
-                f"--runs: expects comma-separated field=pattern terms, such as dataset=ekman6; got '{term.strip()}'"
-            )
-        terms.append((get_or_suggest(name, known, "field of --runs"), pattern))
-    return RunFilter(tuple(terms))
 
 
 @dataclass(frozen=True)

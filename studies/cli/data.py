@@ -1,4 +1,4 @@
-"""The command `list`: methods, their config fields, data sets and studies, and the data on this machine."""
+"""The commands on names and data: `list`, `check` (without decoding) and `prepare` (decode every clip)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,37 @@ from rich.text import Text
 
 from bench.config import Config, SearchRange, propose_name
 from bench.errors import BenchError, ConfigError
+from bench.files import atomic_write
+from bench.types import DataIssue, DatasetSummary
+from datasets.feature_file import is_feature_file
+from datasets.index import DatasetSource
 from datasets.paths import PROJECT_ROOT, find_data_folder
-from datasets.prepare import STORE_MANIFEST, StoreRow, read_store_manifest
+from datasets.prepare import STORE_MANIFEST, PrepareSpec, StoreRow, read_store_manifest
 from datasets.registry import DATASETS, SOURCES
-from datasets.summary import locate_dataset
+from datasets.streams.text import transcribe_clips
+from datasets.summary import locate_dataset, read_thumbnails, summarise_dataset
 from methods import METHODS
-from reports.dataset import LocalDataset, make_dataset_list
+from methods.mart.lexicon import survey_cues
+from reports.dataset import (
+    LocalDataset,
+    explain_unfitness,
+    find_weaknesses,
+    make_counts_table,
+    make_dataset_list,
+    render_issues,
+    write_issues,
+)
+from reports.formats import plural
 from reports.formats.plain import FittedTable
-from studies.cli.progress import print_table
-from studies.requests import get_arms
+from studies.cli.options import EXIT_DONE, EXIT_MISTAKE, Interrupted, check_destinations
+from studies.cli.progress import TerminalReporter, print_line, print_table
+from studies.requests import apply_task, choose_fold, find_source, get_arms, split_names
 from studies.studies import STUDIES
 
 KINDS = ("methods", "fields", "datasets", "studies")
 FIELD_COLUMNS = ("field", "paper", "quick", "allowed; searched", "meaning")
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}  # attributes of a field's metadata
+PREPARED_METHOD = "mart"  # its presets set the size of prepared clips
 
 
 def print_list(what: str, results: Path) -> None:
@@ -147,3 +164,98 @@ def _read_last_manifest(store: Path) -> list[StoreRow]:
     """Return all rows of the manifest that was written last, whatever its clip size."""
     manifests = sorted(store.glob(f"*/{STORE_MANIFEST}"), key=lambda path: path.stat().st_mtime)
     return list(read_store_manifest(manifests[-1].parent).values()) if manifests else []
+
+
+def check_dataset(dataset: str, data: Path | None, fold: int | None, task: str = "") -> int:
+    """Print the counts and issues of a data set without decoding a clip; return the exit code."""
+    source, console = find_source(apply_task(dataset, task), data), Console()
+    summary = locate_dataset(source, data, choose_fold(source.info, fold)).summarise_listing()
+    print_table(console, make_counts_table(summary))
+    print_table(console, render_issues(summary, None))
+    if not _print_verdict(console, summary):
+        return EXIT_MISTAKE
+    has_media = source.path is None or not is_feature_file(source.path)
+    next_step = "; next: `python bench.py prepare` with the same options decodes every clip" if has_media else ""
+    print_line(console, f"fit to run{next_step}", "green")
+    return EXIT_DONE
+
+
+def prepare_dataset(
+    dataset: str,
+    data: Path | None,
+    fold: int | None,
+    preset: str,
+    transcribe: Path | None,
+    results: Path,
+    task: str = "",
+) -> int:
+    """Decode every clip at the size of each preset, print the issues, write a page and a CSV, and return the exit code.
+
+    Clips whose files changed are prepared again. `transcribe` is the folder of a speech recognition model, with which
+    clips without a transcript are transcribed first.
+    """
+    from reports.dataset_page import ISSUES_FILE, make_dataset_page  # imports Matplotlib, which `list` does not need
+
+    source, console = find_source(apply_task(dataset, task), data), Console()
+    specs = [_find_prepare_spec(name) for name in split_names(preset, "--preset")]
+    check_destinations(results, None)
+    selected = choose_fold(source.info, fold)
+    if source.path is not None and is_feature_file(source.path):
+        raise ConfigError(f"prepare: {source.path} is a feature file, which needs no preparation; run it directly")
+    try:
+        summary = _prepare_clips(console, source, data, selected, specs, transcribe, results)
+        folder = results / "datasets" / source.info.name
+        write_issues(summary.issues, folder / ISSUES_FILE)
+        atomic_write(folder / "index.html", make_dataset_page(summary).encode())
+    except KeyboardInterrupt:
+        raise Interrupted("interrupted; prepared clips are saved, the same command resumes") from None
+    print_table(console, make_counts_table(summary))
+    print_table(console, render_issues(summary, folder / ISSUES_FILE))
+    fit = _print_verdict(console, summary)
+    print_line(console, f"page: {folder / 'index.html'}")
+    return EXIT_DONE if fit else EXIT_MISTAKE
+
+
+def _prepare_clips(
+    console: Console,
+    source: DatasetSource,
+    data: Path | None,
+    fold: int,
+    specs: Sequence[PrepareSpec],
+    model: Path | None,
+    results: Path,
+) -> DatasetSummary:
+    """Decode every clip at each size, and return the summary of the last one."""
+    with TerminalReporter(console) as screen:
+        found = locate_dataset(source, data, fold)
+        screen.notify(f"{source.info.title}: {plural(len(found.listing.available), 'clip')} in {found.folder}")
+        issues: list[DataIssue] = []
+        if model is not None:
+            clips, language = found.listing.available, source.info.language
+            issues = transcribe_clips(clips, found.root, model, language, screen.report_progress)
+            found = locate_dataset(source, data, fold)
+        for spec in specs:
+            surveyed = summarise_dataset(found, spec, results, screen.report_progress)
+        return replace(
+            surveyed.summary,
+            issues=(*issues, *surveyed.summary.issues),
+            thumbnails=read_thumbnails(surveyed, screen.report_progress),
+            sections=(survey_cues(source.info, surveyed.iter_words()),) if source.info.classes else (),
+        )
+
+
+def _print_verdict(console: Console, summary: DatasetSummary) -> bool:
+    """Print what prevents a run and what weakens its scores; return whether the data set can be run."""
+    unfit = explain_unfitness(summary)
+    for line in unfit:
+        print_line(console, line, "red")
+    for line in find_weaknesses(summary):
+        print_line(console, line, "yellow")
+    return not unfit
+
+
+def _find_prepare_spec(preset: str) -> PrepareSpec:
+    """Return the clip size of a preset."""
+    method = METHODS[PREPARED_METHOD]
+    sampling = method.sampling(method.config.from_preset(preset), True)
+    return PrepareSpec.for_size(sampling.video.size, sampling.audio.mels)

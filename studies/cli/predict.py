@@ -20,13 +20,13 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.text import Text
 
-from bench.artifacts import check_weights, has_weights, load_predictor, read_dataset_info
+from bench.artifacts import check_weights, has_weights, load_predictor
 from bench.config import get_or_suggest, propose_name
 from bench.errors import ConfigError, MediaError, StoreError
 from bench.files import atomic_write, logs_to
 from bench.loader import collate
 from bench.method import Predictor
-from bench.record import RECORD_FILE, Record, RunFolder, find_finished_runs, read_record
+from bench.record import RECORD_FILE, Record, RunFolder, find_finished_runs, read_dataset_info, read_record
 from bench.tasks import Classification, Regression
 from bench.types import MEDIA_STREAMS, DataIssue, DatasetInfo, OpenedClip, Sampling, WordOutcome
 from datasets.media_file import open_media_file, read_slot_frames
@@ -161,10 +161,11 @@ def predict_videos(
     out: Path | None,
     json_file: Path | None,
     results: Path,
+    device: str = "",
 ) -> int:
     """Predict files with the model of a run and return the exit code. Raises MediaError if none can be read."""
     try:
-        model = _load_model(results, key, choose_device())
+        model = _load_model(results, key, choose_device(device))
         transcripts = _find_transcripts(transcript, videos)
         _check_words(model, transcript, transcribe)
         recogniser = load_recogniser(transcribe, model.info.language) if transcribe is not None else None

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from bench.artifacts import DATASET_INFO_FILE, read_dataset_info, write_dataset_info
 from bench.errors import StoreError
+from bench.record import DATASET_INFO_FILE, read_dataset_info, write_dataset_info
 from bench.tasks import Classification, Regression, TargetRange
 from bench.types import DatasetInfo
 from datasets.registry import DATASETS

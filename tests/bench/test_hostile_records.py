@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from mlflow.utils.validation import _validate_metric_name
 
-from bench.artifacts import DATASET_INFO_FILE, PREDICTIONS_FILE, read_dataset_info
+from bench.artifacts import PREDICTIONS_FILE
 from bench.errors import StoreError
 from bench.execute import execute
 from bench.files import sha256
 from bench.mlflow import REMOTE_SCHEMES, MlflowStore, clean_metric_name, sync
-from bench.record import RECORD_FILE, Record, RunFolder, is_artifact_name
+from bench.record import DATASET_INFO_FILE, RECORD_FILE, Record, RunFolder, is_artifact_name, read_dataset_info
 from studies.cli.main import main
 from studies.search import Budget
 from studies.select import read_records

@@ -15,14 +15,12 @@ import numpy as np
 from bench.artifacts import (
     CONFIG_FILE,
     CURVES_FILE,
-    DATASET_INFO_FILE,
     PREDICTIONS_FILE,
     _make_prediction_table,
-    write_dataset_info,
 )
 from bench.files import atomic_write
 from bench.metrics import Predictions, score
-from bench.record import Failure, Record, RunFolder, RunSpec
+from bench.record import DATASET_INFO_FILE, Failure, Record, RunFolder, RunSpec, write_dataset_info
 from bench.requests import RequestedPlan, StoredRequest, add_requests
 from bench.tasks import ACCURACY, Metric, Regression, TargetRange
 from bench.types import DatasetInfo

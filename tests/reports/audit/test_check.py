@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from bench.artifacts import CURVES_FILE, DATASET_INFO_FILE, PREDICTIONS_FILE
+from bench.artifacts import CURVES_FILE, PREDICTIONS_FILE
 from bench.files import sha256
-from bench.record import RECORD_FILE, RunFolder
+from bench.record import DATASET_INFO_FILE, RECORD_FILE, RunFolder
 from reports.check import MAX_NAMED_CELLS, Finding, find_stale_cells
 from reports.write import MANIFEST_FILE, TABLE_RENDERERS, list_tables, read_manifest
 from tests.reports.audit.written import FIGURE, check, composed, copied, find_messages, results_of, write

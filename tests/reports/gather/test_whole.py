@@ -7,8 +7,9 @@ import math
 
 import pytest
 
-from bench.artifacts import CONFIG_FILE, CURVES_FILE, DATASET_INFO_FILE, PREDICTIONS_FILE
+from bench.artifacts import CONFIG_FILE, CURVES_FILE, PREDICTIONS_FILE
 from bench.mlflow import MlflowStore
+from bench.record import DATASET_INFO_FILE
 from datasets.registry import DATASETS
 from reports.figures.study import make_rank_figure
 from reports.formats.latex import escape_latex

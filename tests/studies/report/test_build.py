@@ -8,16 +8,17 @@ from dataclasses import replace
 
 import pytest
 
-from bench.artifacts import CURVES_FILE, DATASET_INFO_FILE
+from bench.artifacts import CURVES_FILE
 from bench.errors import StoreError
 from bench.mlflow import MlflowStore
-from bench.record import RunFolder
+from bench.record import DATASET_INFO_FILE, RunFolder
 from bench.requests import REQUESTS, RequestedPlan, add_requests
 from bench.tasks import Classification
 from bench.types import DatasetInfo
 from reports.write import list_figures, list_tables, render_texts, write_report
 from studies.build_report import build_report
-from studies.select import ReportQuery, parse_filter
+from studies.requests import parse_filter
+from studies.select import ReportQuery
 from studies.studies import STUDIES
 from tests.reports.audit.written import check, composed, results_of, write
 from tests.reports.made import make_run, make_search, request_for

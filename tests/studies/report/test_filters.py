@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench.errors import ConfigError
-from studies.select import FILTER_FIELDS, RunFilter, parse_filter
+from studies.requests import FILTER_FIELDS, RunFilter, parse_filter
 from tests.reports.made import make_run
 
 

@@ -14,11 +14,10 @@ from bench.record import RunFolder
 from bench.requests import RequestedPlan, add_requests
 from bench.tasks import Classification, Regression, TargetRange
 from bench.types import DatasetInfo
-from studies.requests import find_arm
+from studies.requests import find_arm, parse_filter
 from studies.select import (
     ReportQuery,
     normalise_settings,
-    parse_filter,
     read_records,
     select_any_runs,
     select_current,
