@@ -256,6 +256,8 @@ def make_plan(request: StudyRequest) -> Plan:
         raise ConfigError("--trials, --hours, --target: nothing is tuned here; omit them")
     if request.budget.is_set and any(group.protocol == "best-on-test" for group in tuned):
         raise ConfigError("--trials, --hours, --target: a search cannot use the test split; omit them")
+    named = [find_arm(name) for name in dict.fromkeys(name for group in request.groups for name in group.arms)]
+    check_search_fields(named, request.search_options.fields)
     studies: dict[PlannedRun, dict[str, None]] = {}
     planned: dict[str, list[PlannedRun]] = {}
     for group in request.groups:
@@ -275,7 +277,6 @@ def make_plan(request: StudyRequest) -> Plan:
     studies_of = {run: tuple(names) for run, names in studies.items()}
     found = [find_arm(name) for name in dict.fromkeys(run.arm for run in runs)]
     other = find_pretraining_dataset(request.pretrain_on, found, list(datasets.values()))
-    check_search_fields(found, request.search_options.fields)
     plan = Plan(request, _select_shard(runs, *request.shard), datasets, studies_of, requested, other)
     for run in plan.runs:
         check_support(find_arm(run.arm), plan.request_for(run).config, datasets[run.dataset].info)

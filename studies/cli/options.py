@@ -148,10 +148,12 @@ class RunOptions:
     settings: Settings = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit; nothing is decoded.")] = False
     limit: Annotated[
-        int | None, typer.Option(min=1, help="Clips of each class in each split, for a try (flagged in all tables).")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Clips of each class in each split, for a try (flagged in all tables)."),
     ] = None
     pretrain_on: Annotated[
-        str, typer.Option(help="Data set whose training clips are used for pre-training. Default: that of the run.")
+        str,
+        typer.Option(metavar="NAME", help="Data set whose training clips are pre-trained on. Default: the run's own."),
     ] = ""
     config_file: Annotated[
         Path | None, typer.Option("--config", help="TOML file of config values, e.g. lr = 0.001. --set overrides it.")
@@ -178,7 +180,7 @@ class RunOptions:
         ),
     ] = None
     search: Annotated[
-        str, typer.Option(help="Config fields to search, comma-separated. Default: all.", rich_help_panel=SEARCH)
+        str, typer.Option(metavar="FIELD,...", help="Config fields to search. Default: all.", rich_help_panel=SEARCH)
     ] = ""
     sampler: Annotated[str, typer.Option(help="tpe, random or gp.", rich_help_panel=SEARCH)] = "tpe"
     pruner: Annotated[
