@@ -59,7 +59,7 @@ def fit_distributed(method: Method, ctx: FitContext, devices: int) -> Predictor:
         )
     bare = replace(ctx, tracker=cast(Tracker, None), timer=Timer())
     try:
-        job = pickle.dumps((method, bare))
+        job = pickle.dumps((method.plugin, pickle.dumps((method, bare))))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"--devices {devices}: method '{method.name}' cannot be pickled ({error}); move its functions to the top "
@@ -203,7 +203,10 @@ def _run_rank(rank: int, devices: int, sender: Connection, rendezvous: str, job:
 
 def _fit_rank(job: bytes, replica: Replica, rendezvous: str, tracker: _PipeTracker, timer: Timer) -> None:
     """Join the process group, fit, and write the predictor's weights on rank 0."""
-    method, ctx = pickle.loads(job)
+    plugin, packed = pickle.loads(job)
+    if plugin is not None:
+        plugin.load()
+    method, ctx = pickle.loads(packed)
     cuda = ctx.device.startswith("cuda")
     if cuda:
         torch.cuda.set_device(replica.rank)

@@ -247,6 +247,7 @@ def make_spec(request: RunRequest, splits: DatasetSplits, contents: dict[str, st
         protocol=request.protocol,
         stage=request.stage,
         stop=request.stop,
+        plugin=request.method.plugin_sha256,
     )
 
 
@@ -288,7 +289,12 @@ def _fit_and_record(
         "arm": request.arm,
         "preset": request.preset,
         "attempt": folder.count_attempts() + 1,
-        "provenance": {**facts, "micro_batch": environment.micro_batch or 0, "devices": environment.devices},
+        "provenance": {
+            **facts,
+            "micro_batch": environment.micro_batch or 0,
+            "devices": environment.devices,
+            **describe_plugin(request.method),
+        },
         "problems": [vars(problem) for problem in splits.issues],
     }
     if request.preset == "paper" and request.method.is_from_scratch(spec.config, spec.weights):
@@ -316,6 +322,7 @@ def _fit_and_record(
                 environment.draw_figures,
                 figures,
                 saved,
+                request.method.plugin,
             )
         known["chosen"] = tracker.selected_epoch
         known["provenance"] |= read_peak_memory(environment.device)
@@ -331,6 +338,14 @@ def _fit_and_record(
     record = Record(**known, scores={}, notes={}, seconds=timer.get_seconds(), error=failure)
     folder.write_record(record)
     return record
+
+
+def describe_plugin(method: Method) -> dict[str, str]:
+    """Return the provenance of a method that is not in this repository: its file or module, and its package."""
+    if method.plugin is None:
+        return {}
+    package = {"plugin_package": method.plugin.distribution} if method.plugin.distribution else {}
+    return {"plugin": method.plugin.name, **package}
 
 
 def _score_splits(

@@ -117,11 +117,13 @@ class RunSpec:
     weights: dict[ShortName, Digest] = field(default_factory=dict)  # config field -> sha256 of the file it names
     schema: StrictInt = SCHEMA
     stop: Count | None = None  # protocol refit: epochs of the supervised stage, as selected by clean runs
+    plugin: Digest | None = None  # sha256 of the text of the plugin that defines the method
 
     @property
     def key(self) -> str:
-        """Return the run key, 20 hex digits: a hash of all fields, of `stop` only if it is set."""
-        fields = {name: value for name, value in vars(self).items() if (name, value) != ("stop", None)}
+        """Return the run key, 20 hex digits: a hash of all fields, of `stop` and `plugin` only if they are set."""
+        unset = (("stop", None), ("plugin", None))
+        fields = {name: value for name, value in vars(self).items() if (name, value) not in unset}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
 

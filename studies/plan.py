@@ -14,6 +14,7 @@ from typing import Any
 from bench.config import Config, hash_config_files, parse_overrides
 from bench.errors import ConfigError
 from bench.execute import RunEnvironment, RunRequest, load_splits, make_spec
+from bench.method import Plugin
 from bench.protocol import NO_CLIPS, seal_test
 from bench.record import EvaluationProtocol, RunSpec
 from bench.requests import RequestedPlan, StoredRequest, Tuning
@@ -65,6 +66,7 @@ class StudyRequest:
     shard: tuple[int, int] = (1, 1)  # i of n, from 1
     retries: int = 1  # of a failed run, per command
     typed: str = ""  # the command line as the user typed it
+    plugins: tuple[Plugin, ...] = ()  # whose methods each process registers before it makes the plan
 
 
 @dataclass(frozen=True)

@@ -16,11 +16,11 @@ from datasets.paths import PROJECT_ROOT, find_data_folder
 from datasets.prepare import STORE_MANIFEST, StoreRow, read_store_manifest
 from datasets.registry import DATASETS, SOURCES
 from datasets.summary import locate_dataset
-from methods import METHODS
+from methods import get_methods
 from reports.dataset import LocalDataset, make_dataset_list
 from reports.formats.plain import FittedTable
 from studies.cli.progress import print_table
-from studies.requests import get_arms
+from studies.requests import get_arms, load_plugins
 from studies.studies import STUDIES
 
 KINDS = ("methods", "fields", "datasets", "studies")
@@ -28,10 +28,11 @@ FIELD_COLUMNS = ("field", "paper", "quick", "allowed; searched", "meaning")
 BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}  # attributes of a field's metadata
 
 
-def print_list(what: str, results: Path) -> None:
+def print_list(what: str, results: Path, plugin: Sequence[Path]) -> None:
     """Print the names of a kind, or of all kinds, with a description each. Raises ConfigError for an unknown kind."""
     if what and what not in KINDS:
         raise ConfigError(f"list: unknown kind '{what}'; {propose_name(what, KINDS)}")
+    load_plugins(plugin)
     console = Console()
     if what in ("", "methods"):
         print_table(console, _make_listing("method", {name: arm.title for name, arm in get_arms().items()}))
@@ -54,7 +55,7 @@ def print_list(what: str, results: Path) -> None:
 def _make_field_tables() -> list[FittedTable]:
     """Return a table of config fields for each group of methods that have them with equal values and meaning."""
     methods_by_row: dict[tuple[str, ...], list[str]] = {}
-    for name, method in METHODS.items():
+    for name, method in get_methods().items():
         for row in _describe_fields(method.config):
             methods_by_row.setdefault(row, []).append(name)
     rows_by_group: dict[str, list[tuple[str, ...]]] = {}

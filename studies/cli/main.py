@@ -28,6 +28,7 @@ from studies.cli.options import (
     Data,
     Fold,
     Interrupted,
+    Plugins,
     Results,
     RunOptions,
     Settings,
@@ -83,6 +84,7 @@ def run(
 @app.command(name="list")
 def list_(
     what: Annotated[str, typer.Argument(help="methods, fields, datasets or studies. Default: all but fields.")] = "",
+    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
 ) -> None:
     """List methods, data sets and studies.
@@ -94,7 +96,7 @@ def list_(
     """
     from studies.cli.data import print_list
 
-    print_list(what, results)
+    print_list(what, results, plugin or [])
 
 
 @app.command()
@@ -130,6 +132,7 @@ def report(
     runs: Annotated[str, typer.Option(help="Filter of runs, e.g. dataset=ekman6,arm=mart*,seed=0.")] = "",
     preset: Annotated[str, typer.Option(help="quick or paper. Default: the preset of most arms.")] = "",
     settings: Settings = None,
+    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: Tracking = None,
 ) -> None:
@@ -144,8 +147,8 @@ def report(
     query = {"name": name, "runs": runs, "preset": preset, "settings": settings or []}
     try:
         if check:
-            raise typer.Exit(check_report_folder(Console(), query, out, results, tracking_uri))
-        write_report_folder(Console(), query, out, pdf, results, tracking_uri)
+            raise typer.Exit(check_report_folder(Console(), query, out, results, tracking_uri, plugin or []))
+        write_report_folder(Console(), query, out, pdf, results, tracking_uri, plugin or [])
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the report is not finished, run the same command again") from None
 
@@ -200,6 +203,7 @@ def predict(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the predictions to this file.", rich_help_panel=OUTPUT)
     ] = None,
+    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
 ) -> None:
     """Run a trained model on any video or audio file.
@@ -208,7 +212,8 @@ def predict(
     """
     from studies.cli.predict import predict_videos
 
-    raise typer.Exit(predict_videos(Console(), videos, key, transcript, transcribe, out, json_file, results))
+    done = predict_videos(Console(), videos, key, transcript, transcribe, out, json_file, results, plugin or [])
+    raise typer.Exit(done)
 
 
 @app.command()

@@ -15,6 +15,7 @@ import typer
 from bench.config import get_or_suggest
 from bench.errors import ConfigError
 from bench.files import atomic_write
+from bench.method import Plugin
 
 EXIT_DONE = 0
 EXIT_MISTAKE = 2  # invalid input: one line on stderr
@@ -52,6 +53,9 @@ Fold = Annotated[
     typer.Option(help="Official split, or the group held out for testing. Default: the first."),
 ]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="Config value, e.g. --set lr=0.001. Repeatable.")]
+Plugins = Annotated[
+    list[Path] | None, typer.Option("--plugin", help="Python file with methods of your own. Repeatable.")
+]
 StorageUrl = Annotated[
     str | None,
     typer.Option(
@@ -76,6 +80,7 @@ class RunOptions:
         str, typer.Option(help="quick: small models, runs on any CPU. paper: the sizes of the paper.")
     ] = "quick"
     settings: Settings = None
+    plugin: Plugins = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Prepare the clips, print the plan and exit.")] = False
     trials: Annotated[
         int | None,
@@ -129,6 +134,7 @@ class RunOptions:
     shard: str = "1/1"
     retries: int = 1
     typed: str = ""  # the command line, without passwords
+    plugins: tuple[Plugin, ...] = ()  # the files of --plugin, read once
 
 
 def share_run_options(**defaults: object) -> Callable[[Callable[..., None]], Callable[..., None]]:

@@ -43,6 +43,7 @@ from studies.requests import (
     find_arm,
     find_changes,
     find_dataset,
+    load_plugins,
     split_names,
 )
 from studies.scheduler import Scheduler, estimate_remaining_time, read_timings
@@ -57,6 +58,7 @@ def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: st
     """Run a named study and return the exit code. Raises ConfigError for an unknown name."""
     if not name:
         raise ConfigError(f"study: no name given; known: {', '.join(STUDIES)} (see `python bench.py list studies`)")
+    options = replace(options, plugins=load_plugins(options.plugin))
     studies, console = get_or_suggest(name, STUDIES, "study"), Console()
     given = parse_overrides(options.settings or [])
     lacking = dict(pair for study in studies for pair in study.required_settings if pair[1] not in given)
@@ -76,6 +78,7 @@ def run_methods(
     method: str, dataset: str, fold: int | None, protocol: str, seeds: range, fresh: bool, options: RunOptions
 ) -> int:
     """Run the methods named on the command line and return the exit code. Raises ConfigError for an unknown name."""
+    options = replace(options, plugins=load_plugins(options.plugin))
     dataset = apply_task(dataset, options.task)
     requests = resolve_requests(method, dataset, options.preset, options.settings or [], seeds, fold, options.data)
     known = get_or_suggest(protocol, {name: name for name in PROTOCOLS}, "protocol")
@@ -146,6 +149,7 @@ def _make_study_request(
         shard=_parse_shard(options.shard),
         retries=options.retries,
         typed=options.typed,
+        plugins=options.plugins,
     )
 
 
