@@ -154,13 +154,34 @@ def report(
 
 
 @app.command()
-def check(dataset: DatasetName, data: Data = None, fold: Fold = None, task: TaskName = "") -> None:
-    """Check in seconds whether a data set can be used; nothing is decoded.
+def check(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Option(help="Data set to check: a name, a manifest.csv, or a folder.")] = "",
+    data: Data = None,
+    fold: Fold = None,
+    task: TaskName = "",
+    method: Annotated[str, typer.Option(help="Methods to check, separated by commas.")] = "",
+    plugin: Plugins = None,
+    settings: Settings = None,
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Check in seconds whether a data set can be used, or test in a minute what every method promises.
+
+    A data set is listed, not decoded. A method runs on a few clips of the built-in sample; each check is a line.
 
     Example: python bench.py check --dataset clips/manifest.csv
     """
-    from studies.cli.prepare import check_dataset
+    if bool(method) == bool(dataset):
+        raise ConfigError("check: give either --dataset or --method, e.g. --dataset ekman6 or --method mbt")
+    unused = {"data", "fold", "task"} if method else {"plugin", "settings"}
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in unused and source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(f"{option.opts[0]}: has no effect with --{'method' if method else 'dataset'}; omit it")
+    from studies.cli.prepare import check_dataset, check_methods
 
+    if method:
+        raise typer.Exit(check_methods(method, plugin or [], settings or [], results))
     raise typer.Exit(check_dataset(dataset, data, fold, task))
 
 

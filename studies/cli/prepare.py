@@ -1,15 +1,17 @@
-"""The commands `check` (without decoding) and `prepare` (decode every clip)."""
+"""The commands `check` (a data set without decoding, or a method) and `prepare` (decode every clip)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from bench.config import parse_overrides
 from bench.errors import ConfigError
-from bench.files import atomic_write
+from bench.files import atomic_write, logs_to
 from bench.types import DataIssue, DatasetSummary
 from datasets.feature_file import is_feature_file
 from datasets.index import DatasetSource
@@ -21,9 +23,9 @@ from methods.mart.lexicon import survey_cues
 from reports.dataset import explain_unfitness, find_weaknesses, make_counts_table, render_issues, write_issues
 from reports.dataset_page import ISSUES_FILE, make_dataset_page
 from reports.formats import plural
-from studies.cli.options import EXIT_DONE, EXIT_MISTAKE, Interrupted, check_destinations
+from studies.cli.options import EXIT_DONE, EXIT_INCOMPLETE, EXIT_MISTAKE, Interrupted, check_destinations
 from studies.cli.progress import TerminalReporter, print_line, print_table
-from studies.requests import apply_task, choose_fold, find_source, split_names
+from studies.requests import apply_task, choose_fold, find_arm, find_source, load_plugins, split_names
 
 PREPARED_METHOD = "mart"  # its presets set the size of prepared clips
 
@@ -40,6 +42,46 @@ def check_dataset(dataset: str, data: Path | None, fold: int | None, task: str =
     next_step = "; next: `python bench.py prepare` with the same options decodes every clip" if has_media else ""
     print_line(console, f"fit to run{next_step}", "green")
     return EXIT_DONE
+
+
+def check_methods(methods: str, plugin: Sequence[Path], settings: Sequence[str], results: Path) -> int:
+    """Run the contract suite on methods, print a line per check, and return the exit code.
+
+    The clips for it are drawn once in the results folder; its runs are deleted.
+    """
+    load_plugins(plugin)
+    names, console = split_names(methods, "--method"), Console()
+    for name in names:
+        find_arm(name)
+    check_destinations(results, None)
+    from studies.contract import CHECKS, make_subject, run_checks
+
+    folder = (results / "contract").resolve()
+    (folder / "prepared").mkdir(parents=True, exist_ok=True)
+    faults = 0
+    with logs_to(results / "log"):
+        for name in names:
+            with TemporaryDirectory(dir=folder) as runs:
+                (Path(runs) / "prepared").symlink_to(folder / "prepared")
+                try:
+                    subject = make_subject(name, parse_overrides(list(settings)), folder, Path(runs))
+                    print_line(console, f"{name}: {subject.method.title}", "bold")
+                    found = [_print_check(console, *result) for result in run_checks(subject)]
+                except KeyboardInterrupt:
+                    raise Interrupted("interrupted; the same command begins again") from None
+            left = f"; {len(CHECKS) - len(found)} were not run" if len(found) < len(CHECKS) else ""
+            print_line(console, f"{name}: {sum(found)} of {len(CHECKS)} checks passed{left}", "bold")
+            faults += found.count(False)
+    return EXIT_INCOMPLETE if faults else EXIT_DONE
+
+
+def _print_check(console: Console, promise: str, fault: str, remark: str) -> bool:
+    """Print the result of a check of a method; return whether it passed."""
+    if fault:
+        print_line(console, f"failed  {promise}: {fault}", "red")
+    else:
+        print_line(console, f"passed  {promise}{remark and f' ({remark})'}", "green")
+    return not fault
 
 
 def prepare_dataset(
