@@ -15,17 +15,18 @@ from bench.config import Config
 from bench.errors import StoreError
 from bench.explanations import ClipFigure, write_explanations
 from bench.files import atomic_path, atomic_write, is_plain_file, parse_json, sha256
-from bench.method import Method, Predictor
+from bench.method import Method, Plugin, Predictor
 from bench.metrics import Predictions
 from bench.record import DATASET_INFO_FILE, Record, RunFolder, RunSpec, write_dataset_info
 from bench.tasks import Regression, Task
 from bench.types import DatasetInfo, DatasetSplits, Explanation
 
-CONFIG_FILE, CURVES_FILE, PREDICTIONS_FILE, WEIGHTS_FILE = (
+CONFIG_FILE, CURVES_FILE, PREDICTIONS_FILE, WEIGHTS_FILE, PLUGIN_FILE = (
     "config.json",
     "curves.json",
     "predictions.parquet",
     "weights.safetensors",
+    "plugin.py",
 )
 
 EpochValues = tuple[str, int, dict[str, float]]
@@ -47,8 +48,12 @@ def write_artifacts(
     draw: DrawFigures,
     figures: Mapping[str, ClipFigure],
     predictor: Predictor | None,
+    plugin: Plugin | None = None,
 ) -> dict[str, str]:
-    """Write all files of a run except its record; the weights only if `predictor` is given. Return name -> sha256."""
+    """Write all files of a run except its record; the weights only if `predictor` is given. Return name -> sha256.
+
+    The text of the method's plugin, if it has one, is kept for readers; it is never executed from there.
+    """
     names = [CONFIG_FILE, DATASET_INFO_FILE, CURVES_FILE, PREDICTIONS_FILE]
     names += write_explanations(folder, arm, splits, explanations)
     write_dataset_info(folder, splits.info)
@@ -63,6 +68,9 @@ def write_artifacts(
 
         names.append(WEIGHTS_FILE)
         save_weights(folder / WEIGHTS_FILE, predictor)
+    if plugin is not None:
+        names.append(PLUGIN_FILE)
+        atomic_write(folder / PLUGIN_FILE, plugin.text.encode())
     return {name: sha256(folder / name) for name in names}
 
 
@@ -184,6 +192,8 @@ def load_predictor(folder: RunFolder, method: Method, info: DatasetInfo) -> Load
             f"run {spec.key} was trained with version {spec.version} of '{method.name}', installed is version "
             f"{method.version}; train it again with `python bench.py --method {record.arm} --dataset {spec.dataset}`"
         )
+    if spec.plugin != method.plugin_sha256:
+        raise StoreError(f"run {spec.key} was trained with another text of '{method.name}'; give it with --plugin")
     config = method.config().override({name: v for name, v in spec.config.items() if name not in spec.weights})
     check_weights(folder, record)
     from safetensors.torch import load_file

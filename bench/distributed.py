@@ -80,7 +80,7 @@ def _train(
         )
     bare = replace(ctx, tracker=cast(Tracker, None), timer=Timer())
     try:
-        job = pickle.dumps((function, bare))
+        job = pickle.dumps((method.plugin, pickle.dumps((function, bare))))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise ConfigError(
             f"--devices {devices}: method '{method.name}' cannot be pickled ({error}); move its functions to the top "
@@ -222,7 +222,10 @@ def _run_rank(rank: int, devices: int, sender: Connection, rendezvous: str, job:
 
 def _fit_rank(job: bytes, replica: Replica, rendezvous: str, tracker: _PipeTracker, timer: Timer) -> None:
     """Join the process group, fit, and write the predictor's weights on rank 0."""
-    function, ctx = pickle.loads(job)
+    plugin, packed = pickle.loads(job)
+    if plugin is not None:
+        plugin.load()
+    function, ctx = pickle.loads(packed)
     cuda = ctx.device.startswith("cuda")
     if cuda:
         torch.cuda.set_device(replica.rank)

@@ -301,6 +301,7 @@ def make_spec(
         stop=request.stop,
         limit=request.limit,
         pretrain_on=other,
+        plugin=request.method.plugin_sha256,
     )
 
 
@@ -349,7 +350,12 @@ def _fit_and_record(
         "arm": request.arm,
         "preset": request.preset,
         "attempt": folder.count_attempts() + 1,
-        "provenance": {**facts, "micro_batch": environment.micro_batch or 0, "devices": environment.devices},
+        "provenance": {
+            **facts,
+            "micro_batch": environment.micro_batch or 0,
+            "devices": environment.devices,
+            **describe_plugin(request.method),
+        },
         "problems": [vars(problem) for problem in splits.issues],
         "clips": splits.fingerprint,
     }
@@ -379,6 +385,7 @@ def _fit_and_record(
                 environment.draw_figures,
                 figures,
                 saved,
+                request.method.plugin,
             )
         known["chosen"] = tracker.selected_epoch
         known["provenance"] |= read_peak_memory(environment.device)
@@ -431,6 +438,14 @@ def load_pretraining_clips(
             "has the same content"
         )
     return other.info, ClipSubset(other.train, tuple(rows))
+
+
+def describe_plugin(method: Method) -> dict[str, str]:
+    """Return the provenance of a method that is not in this repository: its file or module, and its package."""
+    if method.plugin is None:
+        return {}
+    package = {"plugin_package": method.plugin.distribution} if method.plugin.distribution else {}
+    return {"plugin": method.plugin.name, **package}
 
 
 def _score_splits(

@@ -1,17 +1,23 @@
-"""Interfaces of a method: its registry entry, its predictor, and the context that a fit runs in."""
+"""Interfaces of a method: its registry entry, its predictor, the context that a fit runs in, and plugins."""
 
 from __future__ import annotations
 
+import hashlib
+import linecache
+import re
+import sys
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 from bench.errors import ConfigError
 from bench.tasks import ACCURACY, Classification, Metric, Task
 from bench.timing import Timer
+from bench.types import AudioSpec, Sampling, VideoSpec
 
 if TYPE_CHECKING:
     import torch
@@ -19,7 +25,7 @@ if TYPE_CHECKING:
     from bench.config import Config
     from bench.explanations import ClipFigure
     from bench.rng import RngTree
-    from bench.types import ClipSet, DatasetInfo, Explanation, Inputs, SampleTruth, Sampling
+    from bench.types import ClipSet, DatasetInfo, Explanation, Inputs, SampleTruth
 
 
 T = TypeVar("T")
@@ -192,6 +198,72 @@ class Deferred:
 
 
 @dataclass(frozen=True)
+class Plugin:
+    """Source of methods that are not in this repository: the text of a file, or an installed module.
+
+    A file is read once, in the process of the command. Other processes load the module from this text, under the same
+    name, so that its functions and classes can be pickled.
+    """
+
+    name: str  # of the file without its folder, or of the installed module
+    text: str = field(repr=False)
+    distribution: str = ""  # name and version of the package that an installed module belongs to
+
+    @property
+    def sha256(self) -> str:
+        """Return the sha256 of the text."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+    @property
+    def module_name(self) -> str:
+        """Return the name of the module; that of a file contains the start of its hash."""
+        if self.distribution:
+            return self.name
+        return f"plugin_{re.sub(r'[^A-Za-z0-9]', '_', Path(self.name).stem)}_{self.sha256[:8]}"
+
+    def load(self) -> ModuleType:
+        """Return the module; execute the text, once in a process, if it is that of a file.
+
+        Raises ConfigError with file and line if the text is not valid Python or raises an error.
+        """
+        name = self.module_name
+        if self.distribution or name in sys.modules:
+            return import_module(name)
+        file = f"{name}/{self.name}"  # not a path: shown in tracebacks, which read the text from the cache of lines
+        module = ModuleType(name)
+        module.__file__ = file
+        linecache.cache[file] = (len(self.text), None, self.text.splitlines(keepends=True), file)
+        sys.modules[name] = module
+        try:
+            exec(compile(self.text, file, "exec"), module.__dict__)
+        except (Exception, SystemExit) as error:
+            del sys.modules[name]
+            raise ConfigError(f"--plugin {self.name}{self._describe(error, file)}") from None
+        except BaseException:
+            del sys.modules[name]
+            raise
+        return module
+
+    def _describe(self, error: BaseException, file: str) -> str:
+        """Return the line of the text that raised an error, and the error."""
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+        line = error.lineno if isinstance(error, SyntaxError) and error.filename == file else (lines or [None])[-1]
+        what = error.msg if isinstance(error, SyntaxError) else " ".join(str(error).split())
+        hint = "; install it, or put its code into the file" if isinstance(error, ModuleNotFoundError) else ""
+        return f"{f', line {line}' if line else ''}: {type(error).__name__}: {what}{hint}"
+
+
+def read_plugin(path: Path) -> Plugin:
+    """Read the file of a plugin. Raises ConfigError if it cannot be read."""
+    try:
+        return Plugin(path.name, path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError:
+        raise ConfigError(f"--plugin {path}: not a text in UTF-8; name a Python file") from None
+    except OSError as error:
+        raise ConfigError(f"--plugin {path}: {error.strerror}; name a Python file") from None
+
+
+@dataclass(frozen=True)
 class ConfigParts:
     """Row of a config in one kind of ablation table."""
 
@@ -233,6 +305,17 @@ class NoteTable:
     flag: Measure | None = None  # methods with a value below its `least` are marked
 
 
+def sample_segments(config: Any, training: bool) -> Sampling:
+    """Return the default sampling: 6 segments of 4 frames in steps of 5, 24 pixels and 32 mel bins.
+
+    Fields `segments`, `frames`, `stride`, `size` and `mels` of the config, where it has them, replace these values.
+    """
+    values = {"segments": 6, "frames": 4, "stride": 5, "size": 24, "mels": 32}
+    values = {name: getattr(config, name, value) for name, value in values.items()}
+    video = VideoSpec(values["frames"], values["stride"], values["size"])
+    return Sampling(values["segments"], video, AudioSpec(values["mels"]), training)
+
+
 @dataclass(frozen=True)
 class Stage:
     """A part of training that is stored once and used by all runs that ask for the same, such as pre-training.
@@ -265,7 +348,7 @@ class Method:
     config: type[Config]
     build: BuildFunction
     fit: FitFunction
-    sampling: Callable[[Any, bool], Sampling]
+    sampling: Callable[[Any, bool], Sampling] = sample_segments
     tasks: tuple[type[Task], ...] = (Classification,)  # kinds of task that it supports
     cite: str = ""
     describe: Describe = describe_no_parts
@@ -278,6 +361,12 @@ class Method:
     figures: str = ""  # reference to a dict, file name -> ClipFigure: figures in addition to those of all methods
     coupled: bool = False  # the loss of a clip depends on its batch, which is then never divided to save memory
     stages: tuple[Stage, ...] = ()  # parts of training before the fit that are stored and shared
+    plugin: Plugin | None = None  # where a method that is not in this repository comes from; set when it is registered
+
+    @property
+    def plugin_sha256(self) -> str | None:
+        """Return the sha256 of the plugin's text; None for a method of this repository."""
+        return None if self.plugin is None else self.plugin.sha256
 
     def is_from_scratch(self, config: Mapping[str, Any], weights: Collection[str]) -> bool:
         """Return whether the method has pretrained encoder weights and the config uses none.

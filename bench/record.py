@@ -147,6 +147,7 @@ class RunSpec:
     stop: Count | None = None  # protocol refit: epochs of the supervised stage, as selected by clean runs
     limit: Count | None = None  # clips of each class in each split, for a try; None = all
     pretrain_on: PretrainingData | None = None  # None: the run's own training clips
+    plugin: Digest | None = None  # sha256 of the text of the plugin that defines the method
 
     @property
     def key(self) -> str:

@@ -23,7 +23,7 @@ from bench.distributed import train_distributed
 from bench.errors import StoreError
 from bench.evaluate import save_tensors
 from bench.files import atomic_write, is_plain_file, parse_json, sha256
-from bench.method import FitContext, Method, Stage, Tracker
+from bench.method import FitContext, Method, Predictor, Stage, Tracker
 from bench.protocol import NO_CLIPS
 from bench.record import (
     RECORD_FILE,
@@ -63,6 +63,7 @@ class StageSpec:
     dataset: ShortName
     clips: Digest  # keys and media of the training clips, and the labels if the stage uses them
     seed: StrictInt
+    plugin: Digest | None = None  # sha256 of the text of the plugin that defines the method
     schema: StrictInt = STAGE_SCHEMA
 
     @property
@@ -115,6 +116,17 @@ def obtain_stage(stage: Stage, method: Method, spec: RunSpec, ctx: FitContext, m
     return StageUse(record.key, record.files[WEIGHTS_FILE], sum_compute_seconds(record.seconds))
 
 
+def fit_alone(method: Method, ctx: FitContext) -> Predictor:
+    """Train the stages of a method in the folder of `ctx`, without storing them for other runs, and fit it."""
+    files = {stage.name: ctx.folder / f"{stage.name}.safetensors" for stage in method.stages}
+    for stage in method.stages:
+        module = stage.train(replace(ctx, val=NO_CLIPS, stop=None))
+        if ctx.replica.rank == 0:
+            save_tensors(files[stage.name], module.state_dict())
+    ctx.replica.broadcast({})  # the files are complete
+    return method.fit(replace(ctx, stage_files=files))
+
+
 def locate_stage(results: Path, key: str) -> Path:
     """Return the folder of a stage."""
     return results / STAGES_FOLDER / key
@@ -132,6 +144,7 @@ def make_stage_spec(stage: Stage, spec: RunSpec, ctx: FitContext) -> StageSpec:
         dataset=ctx.info.name,
         clips=hash_training_clips(ctx.train, ctx.info, stage.uses_labels),
         seed=spec.seed,
+        plugin=spec.plugin,
     )
 
 

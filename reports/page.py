@@ -141,6 +141,7 @@ def _describe_run(run: Run, tracking_url: str) -> dict[str, Any]:
         "BUILT-IN SAMPLE": spec.data == "sample",
         "epoch selected on test": spec.protocol == "best-on-test",
         "uncommitted code": record.provenance.get("dirty") is True,
+        "plugin": spec.plugin is not None,
     }
     prints = {"key": record.key, "split": spec.split, "content": spec.content, "record file": record_file}
     return {
@@ -172,7 +173,8 @@ def _list_facts(run: Run) -> dict[str, str]:
     seconds = ", ".join(f"{name} {_format_seconds(value)}" for name, value in record.seconds.items())
     return {
         "arm": run.arm,
-        "method": f"{spec.method}, version {spec.version}",
+        "method": f"{spec.method}, version {spec.version}"
+        + (f", from the plugin {provenance.get('plugin', '')}, not from this commit" if spec.plugin else ""),
         "data set": f"{run.info.title} ({spec.dataset}{', BUILT-IN SAMPLE' if spec.data == 'sample' else ''})",
         "fold": str(spec.fold),
         "seed": str(spec.seed),

@@ -214,7 +214,10 @@ def count_expected_runs(
 
 
 def find_inconsistencies(runs: Sequence[Run]) -> tuple[str, ...]:
-    """Return a warning for each inconsistency: sample data, best-on-test, missing weights, mixed presets or commits."""
+    """Return a warning for each inconsistency: sample data, best-on-test, missing weights, mixed presets or commits.
+
+    Code that is not from the commit (uncommitted changes, plugins) is one, too.
+    """
     runs = list({run.record.key: run for run in reversed(runs)}.values())[::-1]  # a run may be in two rows
     warnings = [SAMPLE_WARNING] if any(run.record.spec.data == "sample" for run in runs) else []
     warnings += [ON_TEST_WARNING] if any(run.record.spec.protocol == "best-on-test" for run in runs) else []
@@ -236,7 +239,21 @@ def find_inconsistencies(runs: Sequence[Run]) -> tuple[str, ...]:
     if dirty := [run for run in runs if run.record.provenance.get("dirty")]:
         counted = f"{len(dirty)} of {len(runs)} runs {'was' if len(dirty) == 1 else 'were'}"
         warnings.append(f"{counted} made by code that differs from its commit ({_join_labels(dirty)}).")
+    warnings += _describe_plugins(runs)
     return (*warnings, *_describe_mixed_splits(runs))
+
+
+def _describe_plugins(runs: Sequence[Run]) -> list[str]:
+    """Return a warning that lists the methods, files and hashes of plugins, if any run was made by one."""
+    made = [run for run in runs if run.record.spec.plugin]
+    sources = dict.fromkeys(
+        f"{run.record.spec.method}: {run.record.provenance.get('plugin', 'unknown file')} sha "
+        f"{str(run.record.spec.plugin)[:HASH_LENGTH]}"
+        for run in made
+    )
+    were = "1 run was" if len(made) == 1 else f"{len(made)} runs were"
+    text = f"{were} made by a plugin, code that is not from this commit ({'; '.join(sources)})."
+    return [text] if made else []
 
 
 def is_from_scratch(run: Run) -> bool:

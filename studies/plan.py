@@ -14,6 +14,7 @@ from typing import Any
 from bench.config import Config, hash_config_files, parse_overrides
 from bench.errors import ConfigError
 from bench.execute import RunEnvironment, RunRequest, make_spec, make_split_request
+from bench.method import Plugin
 from bench.record import EvaluationProtocol, RunSpec
 from bench.requests import RequestedPlan, StoredRequest, Tuning
 from bench.types import VALIDATION_FOLDS, DataIdentity, Dataset, DatasetInfo
@@ -68,6 +69,7 @@ class StudyRequest:
     typed: str = ""  # the command line as the user typed it
     limit: int | None = None  # clips of each class in each split, for a try
     pretrain_on: str = ""  # data set of the pre-training; "" = that of each run
+    plugins: tuple[Plugin, ...] = ()  # whose methods each process registers before it makes the plan
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ Nothing heavy is imported, so that `python bench.py list` is fast.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 from bench.config import Config, check_config_files, get_or_suggest, propose_name
 from bench.errors import ConfigError
-from bench.method import Method
+from bench.method import Method, Plugin, read_plugin
 from bench.record import Record
 from bench.tasks import Classification
 from bench.types import ALL_FEATURES, FEATURES, Dataset, DatasetInfo
 from datasets.index import DatasetSource
 from datasets.paths import find_data_folder
 from datasets.registry import DATASETS, SOURCES, TASKS, is_path, make_dataset, make_manifest_source
-from methods import METHODS, VARIANTS
+from methods import VARIANTS, get_methods, register_plugins
 
 T = TypeVar("T")
 CUSTOM_TASKS = ("classes", "scores")  # values of --task for custom data
@@ -72,12 +72,30 @@ class Arm:
         return self.free_fields | {"limit"} | ({"pretrain_on"} if self.method.stages else set())
 
 
+def load_plugins(paths: Iterable[Path] | None) -> tuple[Plugin, ...]:
+    """Read the files of `--plugin` and register their methods in this process, in place of those of earlier plugins.
+
+    Raises ConfigError for a file that cannot be read or loaded, or has no method, and for a name that is taken.
+    """
+    plugins = tuple(dict.fromkeys(read_plugin(path) for path in paths or ()))
+    use_plugins(plugins)
+    return plugins
+
+
+def use_plugins(plugins: Iterable[Plugin]) -> None:
+    """Register the methods of plugins that another process read, in place of those of earlier plugins."""
+    get_arms.cache_clear()
+    get_preset_values.cache_clear()
+    register_plugins(plugins)
+
+
 @cache
 def get_arms() -> dict[str, Arm]:
     """Return every arm that `--method` accepts: the methods and their pinned variants, by name."""
-    arms = {name: Arm(name, method, {}, method.title) for name, method in METHODS.items()}
+    methods = get_methods()
+    arms = {name: Arm(name, method, {}, method.title) for name, method in methods.items()}
     for name, pinned in VARIANTS.items():
-        arms[name] = Arm(name, METHODS[pinned.method], dict(pinned.overrides), pinned.title)
+        arms[name] = Arm(name, methods[pinned.method], dict(pinned.overrides), pinned.title)
     return arms
 
 
@@ -89,6 +107,29 @@ def find_arm(name: str) -> Arm:
 def is_dataset(name: str) -> bool:
     """Return whether a word names a data set, or has the form of a path to one."""
     return name in DATASETS or is_path(name)
+
+
+def explain_mismatch(record: Record) -> str:
+    """Return why the method of a record is not the registered one of its name, and what to do; "" if it is.
+
+    The text of a plugin that is stored in a run's folder is never executed unless the user gives it with `--plugin`.
+    """
+    spec, method = record.spec, get_methods().get(record.spec.method)
+    if method is not None and (method.version, method.plugin_sha256) == (spec.version, spec.plugin):
+        return ""
+    if spec.plugin is None:
+        known = method is not None and method.plugin is None
+        return f"the current version is {method.version}" if method is not None and known else "unknown method"
+    name, package = (ascii(record.provenance.get(key, ""))[1:-1][:60] for key in ("plugin", "plugin_package"))
+    sha = f"sha {spec.plugin[:8]}"
+    if package:
+        return f"made by {name} of the installed package {package} ({sha}); install this version"
+    if method is None:
+        return f"made by the plugin {name} ({sha}); give it with --plugin {name}"
+    return (
+        f"made by another text of the plugin {name} ({sha}); give that text with --plugin, it is stored as "
+        "plugin.py in the run's folder"
+    )
 
 
 def find_source(name: str, data: Path | None = None) -> DatasetSource:
@@ -173,7 +214,7 @@ def check_support(arm: Arm, config: Config, info: DatasetInfo) -> None:
     """Raise ConfigError if an arm does not support the task of a data set, or reads no stream that it has."""
     if isinstance(info.task, arm.method.tasks) and not (lacking := _find_lacking(arm.method, config, info)):
         return
-    methods = {name: method for name, method in METHODS.items() if isinstance(info.task, method.tasks)}
+    methods = {name: method for name, method in get_methods().items() if isinstance(info.task, method.tasks)}
     able = [name for name, one in methods.items() if not _find_lacking(one, one.config.from_preset("quick"), info)]
     choice = f"choose --method from {', '.join(able)}"
     if isinstance(info.task, arm.method.tasks):
@@ -250,7 +291,7 @@ def find_pretraining_dataset(name: str, arms: Sequence[Arm], datasets: Sequence[
     able = [arm for arm in arms if arm.method.stages]
     if not able:
         names = ", ".join(arm.name for arm in arms)
-        staged = ", ".join(name for name, method in METHODS.items() if method.stages)
+        staged = ", ".join(name for name, method in get_methods().items() if method.stages)
         raise ConfigError(f"--pretrain-on: {names} has no pre-training; choose --method from {staged}")
     for arm in able:
         check_support(arm, arm.method.config.from_preset("quick").override(arm.overrides), found.info)

@@ -322,6 +322,7 @@ class HyperparameterSearch:
         """
         spec = self.spec
         values = [spec.method, spec.version, spec.config, spec.weights, spec.data, spec.split, spec.content, spec.fold]
+        values += [spec.plugin] if spec.plugin else []
         identity = {
             "spec": values,
             "ranges": {name: (s.low, s.high, s.log, s.choices) for name, s in self.ranges.items()},

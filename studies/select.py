@@ -20,7 +20,16 @@ from bench.tasks import Classification, Task
 from bench.types import DatasetInfo
 from datasets.registry import DATASETS
 from reports.runs import UNKNOWN, Run, get_input_size, get_repetition
-from studies.requests import Arm, RunFilter, Settings, find_arm, find_changes, get_arms, resolve_config
+from studies.requests import (
+    Arm,
+    RunFilter,
+    Settings,
+    explain_mismatch,
+    find_arm,
+    find_changes,
+    get_arms,
+    resolve_config,
+)
 from studies.studies import PROTOCOLS, Study
 
 LABELS: dict[Tuning, str] = {"none": "untuned", "shared": "shared", "per-arm": "per-arm"}
@@ -61,16 +70,20 @@ def read_records(results: Path) -> tuple[list[StoredRecord], list[str]]:
 
 
 def select_current(found: Sequence[StoredRecord]) -> tuple[list[StoredRecord], list[str]]:
-    """Select the records of the current version of each method, and count the others in lines."""
-    versions = {arm.method.name: arm.method.version for arm in get_arms().values()}
-    specs = [stored.record.spec for stored in found]
-    current = [stored for stored, spec in zip(found, specs, strict=True) if versions.get(spec.method) == spec.version]
-    counts = Counter((spec.method, spec.version) for spec in specs)
+    """Select the records of the current version of each method, and count the others in lines.
+
+    A plugin's current version is the text that was given.
+    """
+    reasons = [explain_mismatch(stored.record) for stored in found]
+    current = [stored for stored, reason in zip(found, reasons, strict=True) if not reason]
+    counts = Counter(
+        (stored.record.spec.method, stored.record.spec.version, reason)
+        for stored, reason in zip(found, reasons, strict=True)
+        if reason
+    )
     notes = [
-        f"{count} {'runs' if count > 1 else 'run'} of {name} version {version} left out: "
-        + (f"the current version is {versions[name]}" if name in versions else "unknown method")
-        for (name, version), count in counts.items()
-        if versions.get(name) != version
+        f"{count} {'runs' if count > 1 else 'run'} of {name} version {version} left out: {reason}"
+        for (name, version, reason), count in counts.items()
     ]
     return current, notes
 

@@ -23,6 +23,7 @@ from bench.types import DataIssue
 from reports.figures.clips import save_run_figures
 from reports.formats import format_epoch
 from studies.plan import Resources, StudyRequest, make_plan
+from studies.requests import use_plugins
 from studies.scheduler import SELECTED_EPOCH_ATTR, Scheduler
 from studies.search import FIRST_TRIAL_SEED, HyperparameterSearch
 from studies.storage import Lease, Storage, make_storage_url
@@ -205,6 +206,7 @@ def run_worker(request: StudyRequest, resources: Resources, once: bool = False) 
     """
     _log.setLevel(logging.INFO)  # the log of a run shows its epochs
     with logs_to(resources.results / "log"):
+        use_plugins(request.plugins)
         environment = make_environment(request, resources, LogReporter())
         return run_until_done(
             make_scheduler(request, resources, environment, waits=True),

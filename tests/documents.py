@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
-import sys
-import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from bench.method import Method, Plugin
+from methods import get_methods, register_plugins
 from tests.conftest import ROOT
 
 README = ROOT / "README.md"
@@ -95,10 +94,19 @@ def find_missing_target(page: Path, target: str) -> str:
     return ""
 
 
-def load_readme_method() -> Any:
-    """Import the custom method of the README as if its file were in `methods/`."""
-    (code,) = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
-    module = types.ModuleType("methods.loudness")
-    sys.modules[module.__name__] = module
-    exec(compile(code, "methods/loudness.py", "exec"), module.__dict__)
-    return module.__dict__["LOUDNESS"]
+def read_plugins() -> dict[str, Plugin]:
+    """Return the files of custom methods that the README and docs/methods.md show, by name."""
+    pages = {"loudness.py": README, "recurrent.py": ROOT / "docs" / "methods.md"}
+    codes = {
+        name: re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.DOTALL) for name, page in pages.items()
+    }
+    return {name: Plugin(name, code) for name, (code,) in codes.items()}
+
+
+def load_methods() -> dict[str, Method]:
+    """Return the custom methods of the documentation, loaded as `--plugin` does it, by name."""
+    plugins = read_plugins()
+    register_plugins(plugins.values())
+    found = {method.name: method for method in get_methods().values() if method.plugin in plugins.values()}
+    register_plugins(())
+    return found

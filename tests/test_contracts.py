@@ -2,37 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections import Counter
-from dataclasses import replace
 from itertools import chain
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
-from bench.execute import RunEnvironment, RunRequest, execute
 from bench.explanations import read_explanations
-from bench.loader import collate, slice_batch
 from bench.mlflow import MlflowStore
-from bench.rng import RngTree
 from bench.types import SplitRequest
 from datasets.registry import DATASETS, SOURCES
 from methods import METHODS
 from reports.figures.clips import save_run_figures
+from studies.contract import CHECKS, Subject, check_labels, check_repeated, check_resumed
 from studies.requests import get_arms
-from tests.conftest import Quiet, work_here
+from tests.conftest import work_here
 from tests.datasets.trees import write_affect, write_tree
-from tests.documents import load_readme_method
-from tests.inputs import with_streams, without
+from tests.documents import load_methods
 
 MEDIA = {name: method for name, method in METHODS.items() if name != "probe-features"}  # Ekman-6 has no arrays
-ENTRIES = {**MEDIA, "the README's": load_readme_method()}
+ENTRIES = {**MEDIA, **load_methods()}
 TINY = {
-    **{"epochs": 1, "pretrain_epochs": 2, "size": 24, "mels": 32, "segments": 3, "test_segments": 3, "frames": 2},
+    **{"epochs": 2, "pretrain_epochs": 2, "size": 24, "mels": 32, "segments": 3, "test_segments": 3, "frames": 2},
     **{"width": 16, "heads": 2, "bottleneck": 2, "decoder_width": 16, "decoder_heads": 2, "contrast_width": 8},
 }
+LONG = {"mart", "mart-released"}  # their checks that fit again run in the slow tests
+SEVERAL_FITS = {check_resumed, check_labels}
 SPAWNED = {"probe"}  # read by loader processes in the fast tests; the other methods only in the slow ones
 SPLIT = {"ekman6", "iemocap", "affwild2-va"}  # split in the fast tests; the other data sets only in the slow ones
 EKMAN6 = DATASETS["ekman6"]
@@ -62,127 +57,56 @@ def tiny(config):
     return config.override({name: value for name, value in TINY.items() if name in type(config).model_fields})
 
 
-def make_request(method, seed=0):
-    return RunRequest(method.name, method, tiny(method.config.from_preset("quick")), "quick", EKMAN6, seed)
-
-
 @pytest.fixture(scope="module", params=ENTRIES)
-def finished(request, tree, cache):
-    """Return the request, environment and record of a finished run of a registry method."""
-    method = ENTRIES[request.param]
-    environment = RunEnvironment(cache, MlflowStore(cache), Quiet(), save_run_figures, data_folder=tree, threads=1)
-    return make_request(method), environment, execute(make_request(method), environment).record
+def subject(request, tree, cache):
+    """Return a method of the registry or of the documentation on tiny clips; its run is made on first use."""
+    method, store = ENTRIES[request.param], MlflowStore(cache)
+    config = tiny(method.config.from_preset("quick"))
+    return Subject(method, config, EKMAN6, cache, tree, store=store, draw=save_run_figures)
 
 
-def inputs_of(request, environment, count=3):
-    """Return a batch of a few test clips, and the sampling that opened them."""
-    sampling = request.method.sampling(request.config, False)
-    corpus = EKMAN6.load(
-        SplitRequest(environment.data_folder, environment.results, sampling.video.size, sampling.audio.mels, 0)
-    )
-    samples = [corpus.test.read(index, sampling, RngTree(0), 0) for index in range(count)]
-    return collate(samples), sampling
-
-
-def predictor_of(request, environment, record):
-    built = request.method.build(request.config, EKMAN6.info)
-    built.load_state_dict(load_file(environment.results / "runs" / record.key / "weights.safetensors"))
-    built.train(False)
-    return built
-
-
-def test_a_run_ends_with_every_score(finished):
-    _, _, record = finished
-    assert record.error is None
+def test_a_run_has_the_scores_of_every_class_and_clip(subject):
+    scores = subject.record.scores
     for split in ("val", "test"):
-        for name in ("acc_e", "f1_e", "f1_e_macro", "bal_e", "acc_s", "f1_s", "loss", "n"):
-            assert math.isfinite(record.scores[f"{split}/{name}"])
-        assert all(f"{split}/recall/{name}" in record.scores for name in EKMAN6.info.classes)
-    assert record.scores["test/n"] == 6
+        names = ("f1_e_macro", "bal_e", "loss", *(f"recall/{name}" for name in EKMAN6.info.classes))
+        assert all(f"{split}/{name}" in scores for name in names)
+    assert scores["test/n"] == 6
 
 
-def repeated(finished, folder, loaders):
-    """Execute the same request again in another results folder and return its record."""
-    request, environment, _ = finished
-    shutil.copytree(environment.results / "prepared", folder / "prepared")
-    other = replace(
-        environment,
-        results=folder,
-        store=MlflowStore(environment.results),
-        draw_figures=lambda *given: [],
-        loaders=loaders,
-    )
-    return execute(request, other).record
-
-
-def test_the_same_spec_gives_the_same_scores(finished, tmp_path):
-    record, again = finished[2], repeated(finished, tmp_path, 0)
-    assert again.key == record.key and again.scores == record.scores
-
-
-@pytest.mark.parametrize(
-    "finished",
-    [pytest.param(name, marks=[pytest.mark.slow] * (name not in SPAWNED)) for name in ENTRIES],
-    indirect=True,
-)
-def test_the_same_spec_gives_the_same_scores_whatever_reads_the_clips(finished, tmp_path):
-    record, again = finished[2], repeated(finished, tmp_path, 1)
-    assert again.key == record.key and again.scores == record.scores
-
-
-def test_the_predictor_rebuilt_from_its_weights_gives_the_same_scores(finished):
-    import pandas
-
-    request, environment, record = finished
-    inputs, _ = inputs_of(request, environment, 6)
-    with torch.inference_mode():
-        scores = predictor_of(request, environment, record)(inputs).output
-    table = pandas.read_parquet(environment.results / "runs" / record.key / "predictions.parquet")
-    stored = table[table.split == "test"][[f"score/{name}" for name in EKMAN6.info.classes]].to_numpy()
-    torch.testing.assert_close(scores, torch.tensor(stored), rtol=1e-4, atol=1e-5)
-
-
-def test_a_clip_s_scores_do_not_depend_on_its_neighbours(finished):
-    request, environment, record = finished
-    predictor, (inputs, _) = predictor_of(request, environment, record), inputs_of(request, environment)
-    with torch.inference_mode():
-        together = predictor(inputs).output
-        alone = torch.cat([predictor(slice_batch(inputs, i, i + 1)).output for i in range(3)])
-    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("missing", [("video",), ("audio",), ("text",), ("video", "audio", "text")])
-def test_missing_modalities_give_finite_scores(finished, missing):
-    request, environment, record = finished
-    inputs, _ = inputs_of(request, environment)
-    silent = (
-        with_streams(inputs, text=tuple(((),) * len(clip) for clip in inputs.words)) if "text" in missing else inputs
-    )
-    with torch.inference_mode():
-        scores = predictor_of(request, environment, record)(without(silent, *missing)).output
-    assert scores.shape == (3, 6) and scores.isfinite().all()
-
-
-def test_an_explanation_has_a_curve_of_segments_and_classes_or_none(finished):
-    request, environment, record = finished
-    inputs, sampling = inputs_of(request, environment)
-    explanations = predictor_of(request, environment, record).explain(inputs)
-    assert len(explanations) == 3
-    for explanation in explanations:
-        assert explanation.curve is None or explanation.curve.shape == (sampling.segments, 6)
-
-
-def test_explanations_of_validation_clips_are_stored_and_drawn_and_listed(finished):
-    _, environment, record = finished
-    folder = environment.results / "runs" / record.key
+def test_explanations_of_validation_clips_are_stored_and_drawn_and_listed(subject):
+    record = subject.record
+    folder = subject.results / "runs" / record.key
     explained = read_explanations(folder)
     files = {"explained.json", "explained.safetensors"} & set(record.files)
     assert bool(files) == (explained is not None) == ("emotions.png" in record.files)
     assert {path.name for path in folder.glob("*.png")} <= set(record.files)
     if explained is not None:
-        corpus = EKMAN6.load(SplitRequest(environment.data_folder, environment.results, 24, 32, 0))
+        corpus = EKMAN6.load(SplitRequest(subject.data, subject.results, 24, 32, 0))
         keys = {key for stage in explained.stages.values() for key in stage} | set(explained.shown)
         assert keys <= {clip.key for clip in corpus.val.clips} and len(explained.shown) == 4
+
+
+@pytest.mark.parametrize("promise", CHECKS)
+@pytest.mark.parametrize("subject", [name for name in ENTRIES if name not in LONG], indirect=True)
+def test_a_method_keeps_its_promises(subject, promise):
+    CHECKS[promise](subject)
+
+
+@pytest.mark.parametrize(
+    "promise", [pytest.param(name, marks=[pytest.mark.slow] * (CHECKS[name] in SEVERAL_FITS)) for name in CHECKS]
+)
+@pytest.mark.parametrize("subject", sorted(LONG), indirect=True)
+def test_a_method_of_two_stages_keeps_its_promises(subject, promise):
+    CHECKS[promise](subject)
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name not in SPAWNED)) for name in ENTRIES],
+    indirect=True,
+)
+def test_the_same_spec_gives_the_same_scores_whatever_reads_the_clips(subject):
+    check_repeated(subject, loaders=1)
 
 
 def test_every_arm_has_a_distinct_config():

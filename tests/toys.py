@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,20 +132,6 @@ def make_context(tracker: Any, folder: Path, config: Any = None, **given: Any) -
 
     fields = {"info": CARD, "train": number_clips("train", 5), "val": number_clips("val", 2), "rng": RngTree(1)}
     return FitContext(**{"config": config, "tracker": tracker, "folder": folder, "threads": 1, **fields, **given})
-
-
-def fit_method(method: Method, ctx: FitContext) -> Any:
-    """Train the stages of a method and fit it; the weights of the stages are written into the folder of `ctx`."""
-    from bench.evaluate import save_tensors
-    from bench.protocol import NO_CLIPS
-
-    files = {stage.name: ctx.folder / f"{stage.name}.safetensors" for stage in method.stages}
-    for stage in method.stages:
-        module = stage.train(replace(ctx, val=NO_CLIPS, stop=None))
-        if ctx.replica.rank == 0:
-            save_tensors(files[stage.name], module.state_dict())
-    ctx.replica.broadcast({})  # the files are complete
-    return method.fit(replace(ctx, stage_files=files))
 
 
 def fit(ctx: FitContext) -> Any:

@@ -1,18 +1,19 @@
-"""The commands on names and data: `list`, `check` (without decoding) and `prepare` (decode every clip)."""
+"""The commands on names and data: `list`, `check` (data without decoding, or a method) and `prepare`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import get_args
 
 from rich.console import Console
 from rich.text import Text
 
-from bench.config import Config, SearchRange, propose_name
+from bench.config import Config, SearchRange, parse_overrides, propose_name
 from bench.errors import BenchError, ConfigError
-from bench.files import atomic_write
+from bench.files import atomic_write, logs_to
 from bench.types import DataIssue, DatasetSummary
 from datasets.feature_file import is_feature_file
 from datasets.index import DatasetSource
@@ -21,7 +22,7 @@ from datasets.prepare import STORE_MANIFEST, PrepareSpec, StoreRow, read_store_m
 from datasets.registry import DATASETS, SOURCES
 from datasets.streams.text import transcribe_clips
 from datasets.summary import locate_dataset, read_thumbnails, summarise_dataset
-from methods import METHODS
+from methods import METHODS, get_methods
 from methods.mart.lexicon import survey_cues
 from reports.dataset import (
     LocalDataset,
@@ -34,9 +35,9 @@ from reports.dataset import (
 )
 from reports.formats import plural
 from reports.formats.plain import FittedTable
-from studies.cli.options import EXIT_DONE, EXIT_MISTAKE, Interrupted, check_destinations
+from studies.cli.options import EXIT_DONE, EXIT_INCOMPLETE, EXIT_MISTAKE, Interrupted, check_destinations
 from studies.cli.progress import TerminalReporter, print_line, print_table
-from studies.requests import apply_task, choose_fold, find_source, get_arms, split_names
+from studies.requests import apply_task, choose_fold, find_arm, find_source, get_arms, load_plugins, split_names
 from studies.studies import STUDIES
 
 KINDS = ("methods", "fields", "datasets", "studies")
@@ -45,10 +46,11 @@ BOUNDS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}  # attributes of a fie
 PREPARED_METHOD = "mart"  # its presets set the size of prepared clips
 
 
-def print_list(what: str, results: Path) -> None:
+def print_list(what: str, results: Path, plugin: Sequence[Path]) -> None:
     """Print the names of a kind, or of all kinds, with a description each. Raises ConfigError for an unknown kind."""
     if what and what not in KINDS:
         raise ConfigError(f"list: unknown kind '{what}'; {propose_name(what, KINDS)}")
+    load_plugins(plugin)
     console = Console()
     if what in ("", "methods"):
         print_table(console, _make_listing("method", {name: arm.title for name, arm in get_arms().items()}))
@@ -71,7 +73,7 @@ def print_list(what: str, results: Path) -> None:
 def _make_field_tables() -> list[FittedTable]:
     """Return a table of config fields for each group of methods that have them with equal values and meaning."""
     methods_by_row: dict[tuple[str, ...], list[str]] = {}
-    for name, method in METHODS.items():
+    for name, method in get_methods().items():
         for row in _describe_fields(method.config):
             methods_by_row.setdefault(row, []).append(name)
     rows_by_group: dict[str, list[tuple[str, ...]]] = {}
@@ -178,6 +180,46 @@ def check_dataset(dataset: str, data: Path | None, fold: int | None, task: str =
     next_step = "; next: `python bench.py prepare` with the same options decodes every clip" if has_media else ""
     print_line(console, f"fit to run{next_step}", "green")
     return EXIT_DONE
+
+
+def check_methods(methods: str, plugin: Sequence[Path], settings: Sequence[str], results: Path) -> int:
+    """Run the contract suite on methods, print a line per check, and return the exit code.
+
+    The clips for it are drawn once in the results folder; its runs are deleted.
+    """
+    load_plugins(plugin)
+    names, console = split_names(methods, "--method"), Console()
+    for name in names:
+        find_arm(name)
+    check_destinations(results, None)
+    from studies.contract import CHECKS, make_subject, run_checks
+
+    folder = (results / "contract").resolve()
+    (folder / "prepared").mkdir(parents=True, exist_ok=True)
+    faults = 0
+    with logs_to(results / "log"):
+        for name in names:
+            with TemporaryDirectory(dir=folder) as runs:
+                (Path(runs) / "prepared").symlink_to(folder / "prepared")
+                try:
+                    subject = make_subject(name, parse_overrides(list(settings)), folder, Path(runs))
+                    print_line(console, f"{name}: {subject.method.title}", "bold")
+                    found = [_print_check(console, *result) for result in run_checks(subject)]
+                except KeyboardInterrupt:
+                    raise Interrupted("interrupted; the same command begins again") from None
+            left = f"; {len(CHECKS) - len(found)} were not run" if len(found) < len(CHECKS) else ""
+            print_line(console, f"{name}: {sum(found)} of {len(CHECKS)} checks passed{left}", "bold")
+            faults += found.count(False)
+    return EXIT_INCOMPLETE if faults else EXIT_DONE
+
+
+def _print_check(console: Console, promise: str, fault: str, remark: str) -> bool:
+    """Print the result of a check of a method; return whether it passed."""
+    if fault:
+        print_line(console, f"failed  {promise}: {fault}", "red")
+    else:
+        print_line(console, f"passed  {promise}{remark and f' ({remark})'}", "green")
+    return not fault
 
 
 def prepare_dataset(

@@ -33,6 +33,7 @@ from studies.cli.options import (
     Device,
     Fold,
     Interrupted,
+    Plugins,
     Results,
     RunOptions,
     Settings,
@@ -158,6 +159,7 @@ def _complete_options(context: typer.Context, options: RunOptions, methods: str,
 @app.command(name="list")
 def list_(
     what: Annotated[str, typer.Argument(help="methods, fields, datasets or studies. Default: all but fields.")] = "",
+    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
 ) -> None:
     """List methods, data sets and studies.
@@ -169,7 +171,7 @@ def list_(
     """
     from studies.cli.data import print_list
 
-    print_list(what, results)
+    print_list(what, results, plugin or [])
 
 
 @app.command()
@@ -212,6 +214,7 @@ def report(
     runs: Annotated[str, typer.Option(help="Filter of runs, e.g. dataset=ekman6,arm=mart*,seed=0.")] = "",
     preset: Annotated[str, typer.Option(help="quick or paper. Default: the preset of most arms.")] = "",
     settings: Settings = None,
+    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
     tracking_uri: Tracking = None,
 ) -> None:
@@ -226,8 +229,8 @@ def report(
     query = {"name": name, "runs": runs, "preset": preset, "settings": settings or []}
     try:
         if check:
-            raise typer.Exit(check_report_folder(Console(), query, out, results, tracking_uri))
-        write_report_folder(Console(), query, out, pdf, results, tracking_uri)
+            raise typer.Exit(check_report_folder(Console(), query, out, results, tracking_uri, plugin or []))
+        write_report_folder(Console(), query, out, pdf, results, tracking_uri, plugin or [])
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the report is not finished, run the same command again") from None
 
@@ -257,14 +260,35 @@ def runs_(
 
 
 @app.command()
-def check(dataset: DatasetName, data: Data = None, fold: Fold = None, task: TaskName = "") -> None:
-    """Check in seconds whether a data set can be used; nothing is decoded.
+def check(
+    context: typer.Context,
+    dataset: Annotated[str, typer.Option(help="Data set to check: a name, a manifest.csv, or a folder.")] = "",
+    data: Data = None,
+    fold: Fold = None,
+    task: TaskName = "",
+    method: Annotated[str, typer.Option(help="Methods to check, separated by commas.")] = "",
+    plugin: Plugins = None,
+    settings: Settings = None,
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """Check in seconds whether a data set can be used, or test in a minute what every method promises.
+
+    A data set is listed, not decoded. A method runs on a few clips of the built-in sample; each check is a line.
 
     Example: python bench.py check --dataset clips/manifest.csv
     """
-    from studies.cli.data import check_dataset
+    if bool(method) == bool(dataset):
+        raise ConfigError("check: give either --dataset or --method, e.g. --dataset ekman6 or --method mbt")
+    unused = {"data", "fold", "task"} if method else {"plugin", "settings"}
+    for option in context.command.params:
+        source = context.get_parameter_source(option.name or "")
+        if option.name in unused and source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(f"{option.opts[0]}: has no effect with --{'method' if method else 'dataset'}; omit it")
+    from studies.cli.data import check_dataset, check_methods
 
-    raise typer.Exit(check_dataset(",".join(dataset), data, fold, task))
+    if method:
+        raise typer.Exit(check_methods(method, plugin or [], settings or [], results))
+    raise typer.Exit(check_dataset(dataset, data, fold, task))
 
 
 @app.command()
@@ -307,6 +331,7 @@ def predict(
         Path | None, typer.Option("--json", help="Also write the predictions to this file.", rich_help_panel=OUTPUT)
     ] = None,
     device: Device = "",
+    plugin: Plugins = None,
     results: Results = DEFAULT_RESULTS,
 ) -> None:
     """Run a trained model on any video or audio file.
@@ -316,7 +341,8 @@ def predict(
     check_device_name(device)
     from studies.cli.predict import predict_videos
 
-    raise typer.Exit(predict_videos(Console(), videos, key, transcript, transcribe, out, json_file, results, device))
+    done = predict_videos(Console(), videos, key, transcript, transcribe, out, json_file, results, device, plugin or [])
+    raise typer.Exit(done)
 
 
 @app.command()

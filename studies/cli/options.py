@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from bench.config import get_or_suggest, parse_overrides
 from bench.errors import ConfigError
 from bench.files import atomic_write
+from bench.method import Plugin
 from studies.studies import STUDIES
 
 EXIT_DONE = 0
@@ -60,6 +61,7 @@ Fold = Annotated[
 Settings = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="Config value, e.g. --set lr=0.001. Repeatable.")
 ]
+Plugins = Annotated[list[Path] | None, typer.Option("--plugin", help="Python file with custom methods. Repeatable.")]
 StorageUrl = Annotated[
     str | None,
     typer.Option(
@@ -146,6 +148,7 @@ class RunOptions:
         str, typer.Option(help="quick: small models, runs on any CPU. paper: the sizes of the paper.")
     ] = "quick"
     settings: Settings = None
+    plugin: Plugins = None
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the plan and exit; nothing is decoded.")] = False
     limit: Annotated[
         int | None,
@@ -228,6 +231,7 @@ class RunOptions:
     shard: str = "1/1"
     retries: int = 1
     typed: str = ""  # the command line, without passwords
+    plugins: tuple[Plugin, ...] = ()  # the files of --plugin, read once
 
 
 def share_run_options(**defaults: object) -> Callable[[Callable[..., None]], Callable[..., None]]:

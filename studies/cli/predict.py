@@ -32,12 +32,13 @@ from bench.types import MEDIA_STREAMS, DataIssue, DatasetInfo, OpenedClip, Sampl
 from datasets.media_file import open_media_file, read_slot_frames
 from datasets.registry import DATASETS
 from datasets.streams.text import Recogniser, load_recogniser, transcribe_file
-from methods import METHODS
+from methods import get_methods
 from reports.figures.clips import ClipCurves, format_in_range, save_clip_curves
 from reports.formats import make_printable, plural
 from reports.formats.plain import FittedTable
 from studies.cli.options import EXIT_DONE, EXIT_INCOMPLETE, Interrupted, check_destinations, choose_device
 from studies.cli.progress import TerminalReporter, print_line, print_sample_warning, print_table
+from studies.requests import explain_mismatch, load_plugins
 
 MAX_KEYS_SHOWN = 5  # run keys listed in an error
 BLOCK_CHARS = "▁▂▃▄▅▆▇█"
@@ -65,11 +66,18 @@ def _load_model(results: Path, key: str | None, device: str) -> TrainedModel:
     ambiguous key, StoreError where no run can be used.
     """
     folder, record = _find_run(results, key)
-    method = get_or_suggest(record.spec.method, METHODS, "method")
+    _check_plugin(record)
+    method = get_or_suggest(record.spec.method, get_methods(), "method")
     info = read_dataset_info(folder.path) or get_or_suggest(record.spec.dataset, DATASETS, "data set").info
     rebuilt = load_predictor(folder, method, info)
     cast(torch.nn.Module, rebuilt.predictor).to(device)
     return TrainedModel(record, info, rebuilt.predictor, method.sampling(rebuilt.config, False), device)
+
+
+def _check_plugin(record: Record) -> None:
+    """Raise ConfigError if a run was made by a plugin, or a text of it, that is not given."""
+    if record.spec.plugin is not None and (reason := explain_mismatch(record)):
+        raise ConfigError(f"run {record.key} was {reason}")
 
 
 def _find_run(results: Path, key: str | None) -> tuple[RunFolder, Record]:
@@ -103,11 +111,11 @@ def _find_newest(folders: list[RunFolder]) -> tuple[RunFolder, Record]:
             faults.append(error)
     if not runs:
         raise faults[0]
-    versions = {name: method.version for name, method in METHODS.items()}
-    current = [run for run in runs if versions.get(run[1].spec.method) == run[1].spec.version]
+    current = [run for run in runs if not explain_mismatch(run[1])]
     able = [run for run in current if has_weights(*run)]
     if not able:
         check_weights(*runs[0])
+        _check_plugin(runs[0][1])
         raise StoreError(
             f"no run in {folders[0].path.parent} matches the current version of its method; train one again"
         )
@@ -162,8 +170,10 @@ def predict_videos(
     json_file: Path | None,
     results: Path,
     device: str = "",
+    plugin: Sequence[Path] = (),
 ) -> int:
     """Predict files with the model of a run and return the exit code. Raises MediaError if none can be read."""
+    load_plugins(plugin)
     try:
         model = _load_model(results, key, choose_device(device))
         transcripts = _find_transcripts(transcript, videos)

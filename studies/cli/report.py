@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from reports.write import PAGE_FILE, check_folder, list_figures, list_tables, re
 from studies.build_report import UNNAMED_REPORT, BuiltReport, build_report
 from studies.cli.options import DEFAULT_RESULTS, EXIT_DONE, EXIT_INCOMPLETE, check_destinations
 from studies.cli.progress import TerminalReporter, print_line, print_unavailable
-from studies.requests import RunFilter, check_fields, find_arm, parse_filter
+from studies.requests import RunFilter, check_fields, find_arm, load_plugins, parse_filter
 from studies.select import ReportQuery, hash_files
 from studies.studies import STUDIES
 
@@ -32,9 +33,16 @@ LOCAL_MLFLOW = "http://127.0.0.1:5000"  # where `ui` opens MLflow
 
 
 def write_report_folder(
-    console: Console, query: dict[str, Any], out: Path | None, pdf: bool, results: Path, tracking: str | None
+    console: Console,
+    query: dict[str, Any],
+    out: Path | None,
+    pdf: bool,
+    results: Path,
+    tracking: str | None,
+    plugin: Sequence[Path] = (),
 ) -> None:
     """Write a report and print its location."""
+    load_plugins(plugin)
     place = _find_report_folder(results, query, out)
     check_folder(place)
     query = {**query, "settings": _hash_setting_files(query)}
@@ -50,6 +58,7 @@ def write_report_folder(
             )
     tables, figures = len(list_tables(built.report)), len(list_figures(built.report))
     again = ["python", "bench.py", "report", *([query["name"]] if query["name"] else []), "--check"]
+    again += [word for path in plugin for word in ("--plugin", str(path))]
     again += ["--out", str(out)] if out is not None else []
     again += ["--results", str(results)] if results != DEFAULT_RESULTS else []
     again += ["--tracking-uri", tracking] if tracking is not None else []
@@ -63,9 +72,15 @@ def write_report_folder(
 
 
 def check_report_folder(
-    console: Console, query: dict[str, Any], out: Path | None, results: Path, tracking: str | None
+    console: Console,
+    query: dict[str, Any],
+    out: Path | None,
+    results: Path,
+    tracking: str | None,
+    plugin: Sequence[Path] = (),
 ) -> int:
     """Recompute a written report, print every difference, and return the exit code."""
+    load_plugins(plugin)
     place = _find_report_folder(results, query, out)
     manifest = read_manifest(place)
     if manifest is None:

@@ -50,6 +50,7 @@ from studies.requests import (
     check_unique_names,
     find_arm,
     find_dataset,
+    load_plugins,
     split_names,
 )
 from studies.scheduler import Scheduler, estimate_remaining_time, read_timings
@@ -62,6 +63,7 @@ from studies.worker import make_environment, make_scheduler, publish_remaining
 
 def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: str, options: RunOptions) -> int:
     """Run a named study and return the exit code. Raises ConfigError for an unknown name."""
+    options = replace(options, plugins=load_plugins(options.plugin))
     studies, console = find_studies(name), Console()
     given = parse_overrides(options.settings or [])
     lacking = dict(pair for study in studies for pair in study.required_settings if pair[1] not in given)
@@ -81,6 +83,7 @@ def run_methods(
     method: str, dataset: str, fold: int | None, protocol: str, seeds: tuple[int, ...], fresh: bool, options: RunOptions
 ) -> int:
     """Run the methods named on the command line and return the exit code. Raises ConfigError for an unknown name."""
+    options = replace(options, plugins=load_plugins(options.plugin))
     dataset = apply_task(dataset, options.task)
     requests = resolve_requests(
         method,
@@ -163,6 +166,7 @@ def _make_study_request(
         typed=options.typed,
         limit=options.limit,
         pretrain_on=options.pretrain_on,
+        plugins=options.plugins,
     )
 
 

@@ -9,6 +9,7 @@ import torch
 
 from bench.loader import collate
 from bench.method import FitContext
+from bench.stages import fit_alone
 from methods.mart.config import MART
 from methods.mbt.config import MBT
 from tests.bench.together import NamedTensors, at
@@ -23,7 +24,7 @@ def real_methods(ctx: FitContext) -> Any:
     toys = {"train": toy_clips("train", 2), "val": toy_clips("val", 1)}
     mbt = MBT.fit(replace(at(ctx, "mbt"), config=TINY, **toys))
     spoken = {"info": SPOKEN, "train": spoken_clips("train", 3), "val": spoken_clips("val", 1)}
-    mart = fit_method(MART, replace(at(ctx, "mart"), config=SMALL, **spoken))
+    mart = fit_alone(MART, replace(at(ctx, "mart"), config=SMALL, **spoken))
     test, spoken_test = toy_clips("test", 2), spoken_clips("test", 2)
     with torch.inference_mode():
         for i in range(6):

@@ -11,11 +11,12 @@ import torch
 
 from bench.loader import collate, slice_batch
 from bench.rng import RngTree
+from bench.stages import fit_alone
 from bench.types import Batch, Clip, DatasetInfo, Inputs, OpenedClip, Sampling
 from methods.mbt.config import MbtConfig, make_sampling
 from tests.conftest import Quiet
 from tests.inputs import make_opened
-from tests.toys import CARD, fit_method, make_context
+from tests.toys import CARD, make_context
 
 TINY = MbtConfig(
     segments=2,
@@ -106,7 +107,7 @@ def run_fit(method: Any, config: Any, folder: Path, seed: int = 0, **given: Any)
     folder.mkdir(parents=True, exist_ok=True)
     more = {"micro_batch": given.get("micro_batch"), "coupled": method.coupled}
     ctx = make_context(tracker, folder, config, info=card, train=train, val=val, rng=streams, **more)
-    predictor = fit_method(method, ctx)
+    predictor = fit_alone(method, ctx)
     predictor.train(False)
     opened = method.sampling(config, False)
     with torch.inference_mode():

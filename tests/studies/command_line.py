@@ -17,7 +17,7 @@ import pytest
 from datasets.registry import DATASETS
 from methods import METHODS
 from studies.cli.main import main
-from studies.requests import get_arms, get_preset_values
+from studies.requests import use_plugins
 from tests.conftest import ROOT, work_here
 from tests.toys import TOY, TOY_DATA
 
@@ -86,7 +86,7 @@ def one_line(answer: CommandResult, *parts: str) -> bool:
 
 @contextmanager
 def _as_it_was() -> Iterator[None]:
-    """Restore the signal handler, torch's threads and the caches of arm names after a block."""
+    """Restore the signal handler, torch's threads, and the known arms after a block."""
     import torch
 
     ending, threads = signal.getsignal(signal.SIGTERM), torch.get_num_threads()
@@ -100,5 +100,4 @@ def _as_it_was() -> Iterator[None]:
 
 
 def _forget_arms() -> None:
-    get_arms.cache_clear()
-    get_preset_values.cache_clear()
+    use_plugins(())

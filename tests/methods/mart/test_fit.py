@@ -11,13 +11,14 @@ import torch
 
 from bench.evaluate import Validation
 from bench.rng import RngTree
+from bench.stages import fit_alone
 from bench.types import DatasetInfo
 from methods.mart.config import MART, MartConfig
 from methods.mbt.config import MbtConfig
 from methods.mbt.supervised import fit_mbt
 from tests.conftest import Quiet
 from tests.methods.mart.toys import CARD, SMALL, bert_folder, spoken_clips, tower_file
-from tests.toys import fit_method, make_context
+from tests.toys import make_context
 
 CHANGES: dict[str, dict[str, Any]] = {
     "pretrain_epochs": {"pretrain_epochs": 3},
@@ -56,7 +57,7 @@ def trained(config: MartConfig, folder: Path, quiet: Quiet, card: DatasetInfo = 
     folder.mkdir(exist_ok=True)
     train = spoken_clips("train", clips.pop("per_class", 2), **clips)
     val = spoken_clips("val", 2, **clips)
-    return fit_method(MART, make_context(quiet, folder, config, info=card, train=train, val=val, rng=RngTree(4)))
+    return fit_alone(MART, make_context(quiet, folder, config, info=card, train=train, val=val, rng=RngTree(4)))
 
 
 def weights(predictor: Any) -> torch.Tensor:

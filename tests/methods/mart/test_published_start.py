@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from bench.rng import RngTree
+from bench.stages import fit_alone
 from methods.mart.config import MART
 from methods.mbt.model import Mbt
 from methods.mbt.pretrained import load_pretrained
 from tests.conftest import Quiet
 from tests.methods.mart.toys import CARD, SMALL, spoken_clips
 from tests.methods.published import Tensors, ast, authors, videomae, write
-from tests.toys import fit_method, make_context
+from tests.toys import make_context
 
 FILES = {
     "weights_video": videomae(width=16),
@@ -27,7 +28,7 @@ def fitted(folder: Path, quiet: Quiet, **values: object) -> Tensors:
     folder.mkdir()
     config = SMALL.override({"pretrain_epochs": 1, **values})
     sets = {"train": spoken_clips("train", 2), "val": spoken_clips("val", 2)}
-    return fit_method(MART, make_context(quiet, folder, config, info=CARD, rng=RngTree(4), **sets)).state_dict()
+    return fit_alone(MART, make_context(quiet, folder, config, info=CARD, rng=RngTree(4), **sets)).state_dict()
 
 
 @pytest.mark.parametrize("field", FILES)

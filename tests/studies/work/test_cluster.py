@@ -25,6 +25,7 @@ from studies.plan import Resources, StudyRequest
 from studies.scheduler import RUNS_STUDY
 from studies.storage import PROCESS_ATTR
 from tests.datasets.trees import write_tree
+from tests.documents import read_plugins
 from tests.studies.work.commands import (
     MARK,
     Command,
@@ -186,6 +187,17 @@ def test_a_cluster_is_reached_through_ray_client_too(commands, machines, results
     words = ("--method", "majority", "--dataset", "ekman6", "--data", str(data), "--seeds", "2", "--threads", "1")
     output = commands.start(results, *words, "--launcher", machines.client).ends()
     check_runs(results, 2)
+    assert "ray" not in output.lower(), output
+
+
+@pytest.mark.slow
+def test_tasks_load_a_plugin_from_the_text_that_the_command_read(commands, machines, results, tmp_path):
+    (plugin,) = (one for one in read_plugins().values() if one.name == "recurrent.py")
+    (tmp_path / plugin.name).write_text(plugin.text)
+    words = ("--plugin", str(tmp_path / plugin.name), "--method", "recurrent", "--dataset", "toy", "--set", "epochs=1")
+    output = commands.start(results, *words, "--seeds", "2", "--threads", "1", "--launcher", "ray").ends()
+    check_runs(results, 2)
+    assert {record["spec"]["plugin"] for record in records(results)} == {plugin.sha256}
     assert "ray" not in output.lower(), output
 
 
