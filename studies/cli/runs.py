@@ -132,7 +132,7 @@ def show_runs(
     for folder in sorted(folders, key=_find_time, reverse=True):
         try:
             run = _read_run(folder)
-        except StoreError as error:
+        except (StoreError, OSError) as error:
             faults.append(str(error))
             continue
         if run is None or not run.matches(only) or wanted not in (None, run.state):

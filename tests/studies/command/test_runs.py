@@ -182,8 +182,11 @@ def test_records_that_cannot_be_read_are_lines_and_the_others_are_listed(mixed):
     for key, text in {"1" * 20: "{", "2" * 20: '{"spec": {"schema": 99}}'}.items():
         (mixed / "runs" / key).mkdir()
         (mixed / "runs" / key / RECORD_FILE).write_text(text)
+    (mixed / "runs" / ("3" * 20) / RECORD_FILE).mkdir(parents=True)
+    (mixed / "runs" / ("4" * 20)).mkdir()
+    (mixed / "runs" / ("4" * 20) / "failed-x.json").write_text("")
     done = bench("runs", results=mixed)
-    assert done.code == 0 and done.out.count("not listed: ") == 2 and "4 runs in" in done.out
+    assert done.code == 0 and done.out.count("not listed: ") == 4 and "4 runs in" in done.out
     assert "schema 99" in done.out and f"{'1' * 20}/{RECORD_FILE} is not a record" in done.out
     assert one_line(bench("runs", "1" * 20, results=mixed), "not a record")
 
