@@ -35,6 +35,7 @@ from bench.record import (
     RunFolder,
     RunSpec,
     RunStage,
+    StartedRun,
     collect_provenance,
 )
 from bench.requests import StoredRequest, add_requests, name_files
@@ -134,6 +135,7 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
         _check_free_space(folder.path)
         with logs_to(folder.path / "log"):
             facts = _drop_stale_checkpoints(folder, environment, timer)
+            folder.write_start(StartedRun(request.arm, request.preset, spec))
             with timer("open store"):
                 live_run = environment.store.start_run(spec, request.arm, request.preset, folder, request.parent)
             fit = partial(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import json
 import math
@@ -34,6 +36,7 @@ RunStage = Literal["final", "trial"]
 FailureKind = Literal["out of memory", "nan", "data", "interrupted", "other", "pruned"]
 RECORD_FILE = "record.json"
 DATASET_INFO_FILE = "card.json"  # next to the record
+START_FILE = "run.json"  # in the folder of checkpoints: what the process that trains there executes
 MAX_JSON_DEPTH = 8  # levels of nested lists and objects in a record; those that we write have four
 MAX_RECORD_BYTES = 256_000_000  # bytes of a record's file
 _KEY_PATTERN = re.compile("[0-9a-f]{20}")
@@ -133,6 +136,17 @@ class RunSpec:
         fields = {name: value for name, value in vars(self).items() if (name, value) != ("stop", None)}
         text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@dataclass(frozen=True)
+class StartedRun:
+    """What a process executes: written into the run's folder when it starts, removed with the checkpoints."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    arm: ShortName
+    preset: ShortName
+    spec: RunSpec
 
 
 @dataclass(frozen=True)
@@ -306,6 +320,35 @@ class RunFolder:
         for name in (RECORD_FILE, *record.files):
             if (self.path / name).exists():  # weights may be on another machine
                 (self.path / name).replace(target / name)
+
+    @property
+    def start_file(self) -> Path:
+        """Return the path of the file that names what a process executes here."""
+        return self.checkpoints / START_FILE
+
+    def write_start(self, started: StartedRun) -> None:
+        """Write what starts in this folder, for `python bench.py runs`; a record replaces it."""
+        atomic_write(self.start_file, json.dumps(asdict(started)).encode())
+
+    def read_start(self) -> StartedRun | None:
+        """Return what started in this folder; None if that is unknown, say written by another version."""
+        path = self.start_file
+        try:
+            started = validate(StartedRun, parse_json(path.read_bytes())) if is_plain_file(path) else None
+        except (OSError, ValueError):
+            return None
+        return started if started is not None and started.spec.key == self.path.name else None
+
+    def is_locked(self) -> bool:
+        """Return whether a process holds the lock of this run, i.e. executes it. The lock is not waited for."""
+        try:
+            with self.path.with_suffix(".lock").open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # released when the file is closed
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            return error.errno in (errno.EACCES, errno.EAGAIN)
+        return False
 
     def locked(self, busy: Callable[[], None]) -> AbstractContextManager[None]:
         """Return a context manager that holds the run's lock, see `lock_folder`."""

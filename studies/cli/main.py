@@ -150,6 +150,30 @@ def report(
         raise Interrupted("interrupted; the report is not finished, run the same command again") from None
 
 
+@app.command(name="runs")
+def runs_(
+    key: Annotated[str, typer.Argument(help="Key of a run, or its beginning: show this run.")] = "",
+    runs: Annotated[str, typer.Option(help="Filter of runs, e.g. dataset=ekman6,arm=mart*,seed=0.")] = "",
+    state: Annotated[str, typer.Option(help="finished, failed, running or interrupted.")] = "",
+    last: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Number of newest runs to list. Default: all.", show_default=False),
+    ] = None,
+    trials: Annotated[bool, typer.Option("--trials", help="List trials of searches, too.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Also write the runs to this file.", rich_help_panel=OUTPUT)
+    ] = None,
+    results: Results = DEFAULT_RESULTS,
+) -> None:
+    """List finished, failed, running and interrupted runs, or show one.
+
+    Example: python bench.py runs --runs dataset=ekman6,arm=mart* --last 10
+    """
+    from studies.cli.runs import show_runs
+
+    raise typer.Exit(show_runs(Console(), key, runs, state, last, trials, json_file, results))
+
+
 @app.command()
 def check(dataset: DatasetName, data: Data = None, fold: Fold = None, task: TaskName = "") -> None:
     """Check in seconds whether a data set can be used; nothing is decoded.

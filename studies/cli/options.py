@@ -173,14 +173,19 @@ def check_destinations(results: Path, tracking_uri: str | None, json_file: Path 
             f"--tracking-uri: not a server or database: '{tracking_uri}'; use e.g. http://127.0.0.1:5000 or "
             "sqlite:////path/mlflow.db"
         )
-    if json_file is not None and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
-        what = "is a folder" if json_file.is_dir() else "is in a folder that does not exist"
-        raise ConfigError(f"--json: '{json_file}' {what}; name a file in an existing folder")
+    check_json(json_file)
     if results.exists() and not results.is_dir():
         raise ConfigError(f"--results: '{results}' is a file; name a folder")
     probe = results / ".writable"
     atomic_write(probe, b"")
     probe.unlink(missing_ok=True)
+
+
+def check_json(json_file: Path | None) -> None:
+    """Raise ConfigError if the file of `--json` cannot be written."""
+    if json_file is not None and (json_file.is_dir() or not json_file.absolute().parent.is_dir()):
+        what = "is a folder" if json_file.is_dir() else "is in a folder that does not exist"
+        raise ConfigError(f"--json: '{json_file}' {what}; name a file in an existing folder")
 
 
 def choose_device() -> str:
