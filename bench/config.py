@@ -115,9 +115,23 @@ def hash_config_files(config: Config) -> dict[str, str]:
         try:
             hashes[name] = sha256(path)
         except OSError as error:
-            missing = isinstance(error, FileNotFoundError)
-            reason = "no such file or folder" if missing else f"cannot be read ({error.strerror})"
-            raise ConfigError(
-                f"{name}: {reason}: '{path}'; set a path or a known name with --set {name}=..., see docs/weights.md"
-            ) from None
+            raise _make_file_error(name, path, error) from None
     return hashes
+
+
+def check_config_files(config: Config) -> None:
+    """Raise ConfigError if a file that a config names cannot be opened. No content is read."""
+    for name, path in config.get_files().items():
+        try:
+            if not path.is_dir():
+                path.open("rb").close()
+        except OSError as error:
+            raise _make_file_error(name, path, error) from None
+
+
+def _make_file_error(name: str, path: Path, error: OSError) -> ConfigError:
+    missing = isinstance(error, FileNotFoundError)
+    reason = "no such file or folder" if missing else f"cannot be read ({error.strerror})"
+    return ConfigError(
+        f"{name}: {reason}: '{path}'; set a path or a known name with --set {name}=..., see docs/weights.md"
+    )

@@ -264,6 +264,8 @@ def _fit_and_record(
 ) -> Record:
     """Fit, score and write all files of the run; write and return its record, also if the method fails."""
     torch.set_num_threads(environment.threads)
+    if ":" in environment.device:
+        torch.cuda.set_device(environment.device)  # for tensors and kernels that name no GPU
     view = split_view(splits, spec.protocol, spec.stage)
     metric, callback = splits.info.task.primary, request.pruning_callback
     tracker = RunTracker(live_run, environment.reporter, folder, timer, view.selection_name, callback, metric)

@@ -139,7 +139,7 @@ class FitContext:
     rng: RngTree
     tracker: Tracker
     folder: Path  # of checkpoints
-    device: str = "cpu"  # "cpu" | "cuda"
+    device: str = "cpu"  # "cpu" | "cuda" | "cuda:N"
     threads: int = 2  # of torch on the CPU
     micro_batch: int | None = None  # clips per forward pass on a device; None = the whole batch
     loaders: int = 0  # DataLoader workers; 0 = read in the training process

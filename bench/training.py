@@ -429,9 +429,9 @@ def _make_fabric(ctx: FitContext, precision: str) -> Fabric:
 
     A step may leave any parameter without gradient, hence `find_unused_parameters`. Buffers are equal on all ranks.
     """
-    accelerator = "cuda" if ctx.device.startswith("cuda") else "cpu"
+    accelerator, _, number = ctx.device.partition(":")
     if ctx.replica.world_size == 1:
-        return Fabric(accelerator=accelerator, devices=1, precision=precision)
+        return Fabric(accelerator=accelerator, devices=[int(number)] if number else 1, precision=precision)
     strategy = DDPStrategy(
         cluster_environment=LightningEnvironment(), find_unused_parameters=True, broadcast_buffers=False
     )

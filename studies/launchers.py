@@ -146,6 +146,7 @@ def _check_death(error: BaseException, what: str, deaths: int) -> None:
 
 
 def _count_gpus(resources: Resources) -> int:
+    """Return the number of GPUs that workers share: none if all use the CPU, or one GPU that the user numbered."""
     return torch.cuda.device_count() if resources.device == "cuda" else 0
 
 
@@ -215,7 +216,7 @@ class TaskResources:
     @classmethod
     def for_resources(cls, resources: Resources) -> TaskResources:
         """Reserve a core per thread on CPUs; on GPUs a core per device and per loader process."""
-        if resources.device == "cuda":
+        if resources.device.startswith("cuda"):
             return cls(resources.devices * (1 + resources.loaders), resources.devices)
         return cls(max(resources.threads, resources.devices), 0)
 
@@ -314,12 +315,14 @@ def _check_reachable(address: str) -> None:
 
 
 def _adapt_resources(ray: Any, resources: Resources) -> Resources:
-    """Set the device to that of the cluster.
+    """Set the device to that of the cluster, unless the user chose one.
 
     Raises ConfigError if no machine is large enough for a run, or machines cannot share the storage.
     """
     machines = _list_machines(ray)
-    resources = replace(resources, device="cuda" if any(machine.get("GPU", 0) >= 1 for machine in machines) else "cpu")
+    if not resources.is_device_chosen:
+        has_gpus = any(machine.get("GPU", 0) >= 1 for machine in machines)
+        resources = replace(resources, device="cuda" if has_gpus else "cpu")
     if not TaskResources.for_resources(resources).count_tasks(machines):
         needs = TaskResources.for_resources(resources)
         raise ConfigError(f"no machine of the Ray cluster has {needs} for a run; reduce --threads or --devices")

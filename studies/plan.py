@@ -75,6 +75,7 @@ class Resources:
     tracking_uri: str | None = None
     storage: str | None = None
     device: str = "cpu"
+    is_device_chosen: bool = False  # by the user; otherwise a Ray cluster decides
     devices: int = 1
     threads: int = 2
     loaders: int = 0
@@ -199,7 +200,7 @@ def resolve_requests(
     datasets: str,
     preset: str,
     settings: list[str],
-    seeds: range,
+    seeds: Iterable[int],
     fold: int | None = None,
     data: Path | None = None,
 ) -> list[RunRequest]:

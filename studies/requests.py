@@ -12,19 +12,21 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from bench.config import Config, get_or_suggest, propose_name
+from bench.config import Config, check_config_files, get_or_suggest, propose_name
 from bench.errors import ConfigError
 from bench.method import Method
 from bench.record import Record
 from bench.tasks import Classification
 from bench.types import ALL_FEATURES, FEATURES, Dataset, DatasetInfo
 from datasets.index import DatasetSource
+from datasets.paths import find_data_folder
 from datasets.registry import DATASETS, SOURCES, TASKS, is_path, make_dataset, make_manifest_source
 from methods import METHODS, VARIANTS
 
 T = TypeVar("T")
 CUSTOM_TASKS = ("classes", "scores")  # values of --task for custom data
 SPEC_FIELDS = ("method", "dataset", "data", "protocol", "fold", "seed")
+WEIGHTS_FIELD = "weights_"  # opens the names of config fields that hold files of published weights
 FILTER_FIELDS = ("arm", "preset", "key", *SPEC_FIELDS)
 Settings = tuple[tuple[str, str], ...]
 """Config values set by the user: (field, text) pairs, sorted by field."""
@@ -172,11 +174,14 @@ def split_names(text: str, option: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def resolve_config(arm: Arm, preset: str, overrides: dict[str, str]) -> Config:
-    """Return an arm's config under a preset, with overrides. Overrides of fields that its method lacks are ignored."""
+def resolve_config(arm: Arm, preset: str, overrides: Mapping[str, str], source: str = "--set") -> Config:
+    """Return an arm's config under a preset, with overrides. Overrides of fields that its method lacks are ignored.
+
+    Raises ConfigError for an invalid value; its message begins with `source`.
+    """
     config = arm.method.config.from_preset(preset).override(arm.overrides)
     known = {name: value for name, value in overrides.items() if name in arm.method.config.model_fields}
-    return config.override(known, source="--set")
+    return config.override(known, source=source)
 
 
 def find_changes(arm: str, preset: str, values: Mapping[str, Any]) -> Settings | None:
@@ -200,16 +205,65 @@ def get_preset_values(arm: str, preset: str) -> dict[str, Any] | None:
         return None
 
 
-def check_fields(arms: list[Arm], overrides: dict[str, str]) -> None:
-    """Raise ConfigError for a setting that no arm has, or that one of them pins."""
+def check_fields(arms: Sequence[Arm], overrides: Mapping[str, str], source: str = "--set") -> None:
+    """Raise ConfigError for a setting that no arm has, or that one of them pins; `source` is where it was given."""
     known = {name for arm in arms for name in arm.method.config.model_fields}
     pinned = {name: arm.name for arm in arms for name in arm.overrides}
     for name in overrides:
         if name not in known:
             tail = propose_name(name, known) if known else f"{', '.join(arm.name for arm in arms)} has no fields to set"
-            raise ConfigError(f"--set: unknown config field '{name}'; {tail}")
+            raise ConfigError(f"{source}: unknown config field '{name}'; {tail}")
         if name in pinned:
-            raise ConfigError(f"--set {name}: {pinned[name]} pins this field; use the base method instead")
+            raise ConfigError(f"{source} {name}: {pinned[name]} pins this field; use the base method instead")
+
+
+def check_inputs(
+    arms: Sequence[Arm],
+    datasets: Sequence[str],
+    preset: str,
+    settings: Mapping[str, Mapping[str, str]],
+    data: Path | None,
+) -> None:
+    """Check what a command names before anything slow happens: config values, their files, and the data folders.
+
+    `settings` are config values by where they were given, "--set" or a file; later ones override earlier ones. Raises
+    ConfigError for a value or a file that cannot be used, DataError for a folder that does not exist or is empty.
+    """
+    overrides: dict[str, str] = {}
+    for source, values in settings.items():
+        check_fields(arms, values, source)
+        overrides |= values
+        for arm in arms:
+            config = resolve_config(arm, preset, overrides, source if source == "--set" else f"{source}:")
+            check_config_files(config)
+            _check_weights(config)
+    for name in datasets:
+        _check_location(name, data)
+
+
+def _check_weights(config: Config) -> None:
+    """Raise ConfigError if a file of weights begins like neither a PyTorch nor a safetensors file."""
+    for name, path in config.get_files().items():
+        if not name.startswith(WEIGHTS_FIELD) or path.is_dir():
+            continue
+        with path.open("rb") as file:
+            head, size = file.read(9), path.stat().st_size
+        is_safetensors = head[8:] == b"{" and int.from_bytes(head[:8], "little") <= size
+        is_torch = head.startswith((b"PK\x03\x04", b"\x80"))  # a zip archive or a pickle
+        if not (is_safetensors if path.suffix == ".safetensors" else is_torch):
+            kind = "a safetensors file" if path.suffix == ".safetensors" else "a PyTorch or .safetensors file"
+            raise ConfigError(f"{name}: '{path}' is not {kind}; use the published file, see docs/weights.md")
+
+
+def _check_location(name: str, data: Path | None) -> None:
+    """Raise ConfigError for an unknown data set, DataError for a folder or file that does not exist; read neither."""
+    if name in SOURCES:
+        find_data_folder(SOURCES[name].info, data)
+    elif name not in DATASETS and is_path(name):
+        if data is not None or not Path(split_task(name)[0]).exists():
+            find_source(name, data)  # raises
+    else:
+        _find_registered(name, DATASETS)
 
 
 @dataclass(frozen=True)

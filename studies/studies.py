@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import get_args
 
+from bench.config import get_or_suggest
+from bench.errors import ConfigError
 from bench.record import EvaluationProtocol
 from bench.requests import Tuning
 
@@ -100,3 +102,10 @@ PAPER_STUDIES: tuple[Study, ...] = (COMPARISON, ABLATION, MASKING, TARGET, VERIF
 STUDIES: dict[str, tuple[Study, ...]] = {study.name: (study,) for study in (*PAPER_STUDIES, OPTIMISM)} | {
     "paper": PAPER_STUDIES
 }
+
+
+def find_studies(name: str) -> tuple[Study, ...]:
+    """Return the studies of a name. Raises ConfigError for an unknown name, or none."""
+    if not name:
+        raise ConfigError(f"study: no name given; known: {', '.join(STUDIES)} (see `python bench.py list studies`)")
+    return get_or_suggest(name, STUDIES, "study")

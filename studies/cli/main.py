@@ -5,11 +5,14 @@ This module imports no large library, so that `--help` is fast.
 
 from __future__ import annotations
 
+import platform
 import re
 import signal
 import sys
+import tomllib
 from collections.abc import Sequence
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +21,7 @@ from rich.console import Console
 
 from bench.config import propose_name
 from bench.errors import BenchError, ConfigError
+from bench.record import REPOSITORY, find_commit
 from bench.requests import format_command
 from studies.cli.options import (
     DEFAULT_RESULTS,
@@ -26,6 +30,7 @@ from studies.cli.options import (
     EXIT_MISTAKE,
     OUTPUT,
     Data,
+    Device,
     Fold,
     Interrupted,
     Results,
@@ -34,16 +39,53 @@ from studies.cli.options import (
     StorageUrl,
     TaskName,
     Tracking,
+    check_destinations,
+    check_device,
+    check_device_name,
+    choose_seeds,
+    read_settings,
     share_run_options,
 )
+from studies.studies import find_studies
 
-app = typer.Typer(add_completion=False, no_args_is_help=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 Seed = Annotated[
-    int, typer.Option(min=0, help="First seed. Also selects the validation fold, seed mod 5, unless the data fix it.")
+    list[str] | None,
+    typer.Option(
+        metavar="N,...",
+        help="First seed, or several. Selects the validation fold, too (seed mod 5), unless the data fix it.",
+        show_default=False,
+    ),
 ]
 DatasetName = Annotated[
-    str, typer.Option("--dataset", help="Name (see `list datasets`), a manifest.csv, or a folder of CLASS/CLIP.mp4.")
+    list[str],
+    typer.Option(
+        "--dataset", metavar="NAME", help="Name (`list datasets`), a manifest.csv, or a folder of CLASS/CLIP.mp4."
+    ),
 ]
+
+
+def print_version(is_asked: bool) -> None:
+    """Print the versions that a bug report needs, if asked, and exit."""
+    if not is_asked:
+        return
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    commit, is_changed = find_commit()
+    try:
+        torch = version("torch")  # from its metadata: importing it takes seconds
+    except PackageNotFoundError:
+        torch = "absent"
+    changed = " with changes" if is_changed and commit != "unknown" else ""
+    typer.echo(
+        f"{project['name']} {project['version']}, commit {commit[:12]}{changed}, Python {platform.python_version()}, "
+        f"torch {torch}"
+    )
+    raise typer.Exit
 
 
 @app.callback(invoke_without_command=True)
@@ -51,13 +93,23 @@ DatasetName = Annotated[
 def run(
     context: typer.Context,
     *,
-    method: Annotated[str, typer.Option(help="Methods, separated by commas (see `list methods`).")] = "",
-    dataset: Annotated[str, typer.Option(help="Data sets, comma-separated: names (`list datasets`) or paths.")] = "",
+    method: Annotated[
+        list[str] | None, typer.Option(metavar="NAME,...", help="Methods (see `list methods`). May be repeated.")
+    ] = None,
+    dataset: Annotated[
+        list[str] | None, typer.Option(metavar="NAME,...", help="Data sets: names (`list datasets`) or paths.")
+    ] = None,
     fold: Fold = None,
-    seed: Seed = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds.")] = 1,
+    seed: Seed = None,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Number of seeds, from --seed on. Default: 1.", show_default=False),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Repeat runs that are already finished.")] = False,
     protocol: Annotated[str, typer.Option(help="clean, refit or best-on-test (marked in all results).")] = "clean",
+    show_version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=print_version, help="Show the versions and exit.")
+    ] = False,
     options: RunOptions,
 ) -> None:
     """Train methods on data sets, score them on the test split, and print tables.
@@ -72,12 +124,32 @@ def run(
             if source is not None and source.name == "COMMANDLINE":
                 raise ConfigError(f"{option.opts[0]}: options go after the command name '{context.invoked_subcommand}'")
         return
-    if not method or not dataset:
+    methods, datasets = ",".join(method or []), ",".join(dataset or [])
+    if not methods or not datasets:
         raise ConfigError("--method and --dataset are both required; `python bench.py list` shows the names")
+    options = _complete_options(context, options, methods, datasets)
+    chosen = choose_seeds(seed or [], seeds, 1)
     from studies.cli.run_study import run_methods
 
-    options = replace(options, typed=str(context.obj or ""))
-    raise typer.Exit(run_methods(method, dataset, fold, protocol, range(seed, seed + seeds), fresh, options))
+    raise typer.Exit(run_methods(methods, datasets, fold, protocol, chosen, fresh, options))
+
+
+def _complete_options(context: typer.Context, options: RunOptions, methods: str, datasets: str) -> RunOptions:
+    """Return the options with the config values of --config and the command line as it was typed.
+
+    Names, config values, files and folders are checked first: PyTorch takes seconds to import, and data minutes to
+    prepare. Raises ConfigError or DataError.
+    """
+    from studies.requests import apply_task, check_inputs, find_arm, split_names
+
+    settings = read_settings(options)
+    check_device(options)
+    arms = [find_arm(name) for name in split_names(methods, "--method")]
+    named = split_names(apply_task(datasets, options.task), "--dataset")
+    check_inputs(arms, named, options.preset, settings, options.data)
+    check_destinations(options.results, options.tracking_uri, options.json_file)
+    merged = [f"{name}={text}" for values in settings.values() for name, text in values.items()]
+    return replace(options, settings=merged, typed=str(context.obj or ""))
 
 
 @app.command(name="list")
@@ -103,22 +175,29 @@ def study(
     context: typer.Context,
     *,
     name: Annotated[str, typer.Argument(help="Name of a study (see `list studies`).")] = "",
-    datasets: Annotated[str, typer.Option(help="Data sets, separated by commas. Default: those of the study.")] = "",
-    seeds: Annotated[int, typer.Option(min=1, help="Number of seeds per arm.")] = 5,
-    seed: Seed = 0,
+    datasets: Annotated[
+        list[str] | None, typer.Option(metavar="NAME,...", help="Data sets. Default: those of the study.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Number of seeds per arm. Default: 5.", show_default=False)
+    ] = None,
+    seed: Seed = None,
     tuning: Annotated[str, typer.Option(help="shared, per-arm or shared,per-arm. Default: that of the study.")] = "",
     shard: Annotated[str, typer.Option(help="Part i/n of the runs, for machines without a shared database.")] = "1/1",
-    retries: Annotated[int, typer.Option(min=0, help="Retries of a failed run.")] = 1,
+    retries: Annotated[int, typer.Option(min=0, metavar="N", help="Retries of a failed run.")] = 1,
     options: RunOptions,
 ) -> None:
     """Run a study, or resume it: finished runs are skipped.
 
     Example: python bench.py study ablation --seeds 10 --trials 20 --workers 2
     """
+    studies, named = find_studies(name), ",".join(datasets or [])
+    arms = ",".join(arm for one in studies for arm in one.arms)
+    options = _complete_options(context, options, arms, named or ",".join(one for s in studies for one in s.datasets))
+    options, chosen = replace(options, shard=shard, retries=retries), choose_seeds(seed or [], seeds, 5)
     from studies.cli.run_study import run_named_study
 
-    options = replace(options, shard=shard, retries=retries, typed=str(context.obj or ""))
-    raise typer.Exit(run_named_study(name, datasets, tuple(range(seed, seed + seeds)), tuning, options))
+    raise typer.Exit(run_named_study(name, named, chosen, tuning, options))
 
 
 @app.command()
@@ -182,7 +261,7 @@ def check(dataset: DatasetName, data: Data = None, fold: Fold = None, task: Task
     """
     from studies.cli.data import check_dataset
 
-    raise typer.Exit(check_dataset(dataset, data, fold, task))
+    raise typer.Exit(check_dataset(",".join(dataset), data, fold, task))
 
 
 @app.command()
@@ -204,7 +283,7 @@ def prepare(
     """
     from studies.cli.data import prepare_dataset
 
-    raise typer.Exit(prepare_dataset(dataset, data, fold, preset, transcribe, results, task))
+    raise typer.Exit(prepare_dataset(",".join(dataset), data, fold, preset, transcribe, results, task))
 
 
 @app.command()
@@ -224,15 +303,17 @@ def predict(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Also write the predictions to this file.", rich_help_panel=OUTPUT)
     ] = None,
+    device: Device = "",
     results: Results = DEFAULT_RESULTS,
 ) -> None:
     """Run a trained model on any video or audio file.
 
     Example: python bench.py predict clip.mp4 other.flv
     """
+    check_device_name(device)
     from studies.cli.predict import predict_videos
 
-    raise typer.Exit(predict_videos(Console(), videos, key, transcript, transcribe, out, json_file, results))
+    raise typer.Exit(predict_videos(Console(), videos, key, transcript, transcribe, out, json_file, results, device))
 
 
 @app.command()

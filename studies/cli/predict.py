@@ -161,10 +161,11 @@ def predict_videos(
     out: Path | None,
     json_file: Path | None,
     results: Path,
+    device: str = "",
 ) -> int:
     """Predict files with the model of a run and return the exit code. Raises MediaError if none can be read."""
     try:
-        model = _load_model(results, key, choose_device())
+        model = _load_model(results, key, choose_device(device))
         transcripts = _find_transcripts(transcript, videos)
         _check_words(model, transcript, transcribe)
         recogniser = load_recogniser(transcribe, model.info.language) if transcribe is not None else None

@@ -49,15 +49,13 @@ from studies.scheduler import Scheduler, estimate_remaining_time, read_timings
 from studies.search import PRUNERS, SAMPLERS, Budget, SearchOptions
 from studies.search_results import publish_search, start_search_run
 from studies.storage import make_storage_url
-from studies.studies import PROTOCOLS, STUDIES, TUNINGS, Study
+from studies.studies import PROTOCOLS, STUDIES, TUNINGS, Study, find_studies
 from studies.worker import make_environment, make_scheduler, publish_remaining
 
 
 def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: str, options: RunOptions) -> int:
     """Run a named study and return the exit code. Raises ConfigError for an unknown name."""
-    if not name:
-        raise ConfigError(f"study: no name given; known: {', '.join(STUDIES)} (see `python bench.py list studies`)")
-    studies, console = get_or_suggest(name, STUDIES, "study"), Console()
+    studies, console = find_studies(name), Console()
     given = parse_overrides(options.settings or [])
     lacking = dict(pair for study in studies for pair in study.required_settings if pair[1] not in given)
     for arm, field in lacking.items():
@@ -73,7 +71,7 @@ def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: st
 
 
 def run_methods(
-    method: str, dataset: str, fold: int | None, protocol: str, seeds: range, fresh: bool, options: RunOptions
+    method: str, dataset: str, fold: int | None, protocol: str, seeds: tuple[int, ...], fresh: bool, options: RunOptions
 ) -> int:
     """Run the methods named on the command line and return the exit code. Raises ConfigError for an unknown name."""
     dataset = apply_task(dataset, options.task)
@@ -85,7 +83,7 @@ def run_methods(
     arms = tuple(dict.fromkeys(request.arm for request in requests))
     folds = None if fold is None else (fold,)
     group = ArmGroup(arms, tuple(split_names(dataset, "--dataset")), folds, "per-arm", protocol=known)
-    request = _make_study_request("", (group,), tuple(seeds), options)
+    request = _make_study_request("", (group,), seeds, options)
     resources = _make_resources(options)
     shared = options.workers > 1 or options.launcher != "processes" or options.storage
     if request.budget.is_set or known == "refit" or shared or options.dry_run:
@@ -162,7 +160,8 @@ def _make_resources(options: RunOptions) -> Resources:
         results=options.results,
         tracking_uri=options.tracking_uri,
         storage=options.storage,
-        device=choose_device(),
+        device=choose_device(options.device) if options.launcher == "processes" else options.device or choose_device(),
+        is_device_chosen=bool(options.device),
         devices=options.devices,
         threads=choose_threads(options.preset, options.threads, options.workers, options.devices),
         loaders=options.loaders,

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from bench.errors import Diverged
-from bench.training import Losses, TrainConfig, train_stage
+from bench.training import Losses, TrainConfig, _make_fabric, train_stage
 from tests.toys import ToyConfig, make_context, sampling
 
 SAMPLING = sampling(ToyConfig(), True)
@@ -142,3 +142,13 @@ def test_a_loss_that_is_not_a_number_is_an_error(quiet, tmp_path):
 
     with pytest.raises(Diverged, match="loss of epoch 1 is not finite"):
         run(quiet, tmp_path, objective=Broken())
+
+
+@pytest.mark.parametrize(
+    ("device", "accelerator", "devices"), [("cpu", "cpu", 1), ("cuda", "cuda", 1), ("cuda:3", "cuda", [3])]
+)
+def test_a_stage_trains_on_the_device_of_its_context(device, accelerator, devices, quiet, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("bench.training.Fabric", lambda **given: asked.append(given))
+    _make_fabric(make_context(quiet, tmp_path, device=device), "32-true")
+    assert asked == [{"accelerator": accelerator, "devices": devices, "precision": "32-true"}]

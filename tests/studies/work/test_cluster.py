@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -293,3 +294,26 @@ def test_a_task_reserves_cores_for_its_threads_and_gpus_for_its_devices():
     )
     assert TaskResources.for_resources(cpu).count_tasks(machines) == 2 + 8 + 32
     assert TaskResources.for_resources(gpu).count_tasks(machines) == 0 + 4 + 2
+
+
+@pytest.mark.parametrize(
+    ("device", "is_chosen", "expected"), [("cpu", False, "cuda"), ("cpu", True, "cpu"), ("cuda", True, "cuda")]
+)
+def test_the_device_of_a_cluster_is_used_unless_the_user_named_one(device, is_chosen, expected, tmp_path):
+    machine = {"NodeManagerHostname": socket.gethostname(), "Alive": True, "Resources": {"CPU": 4.0, "GPU": 1.0}}
+    resources = Resources(tmp_path, device=device, is_device_chosen=is_chosen)
+    assert cluster._adapt_resources(SimpleNamespace(nodes=lambda: [machine]), resources).device == expected
+
+
+@pytest.mark.parametrize(("device", "assigned"), [("cuda", {"0", "1"}), ("cuda:1", {None}), ("cpu", {None})])
+def test_workers_share_the_gpus_or_all_use_the_numbered_one(device, assigned, tmp_path, monkeypatch):
+    visible = []
+    pool = SimpleNamespace(
+        submit=lambda *given: visible.append(os.environ.get("CUDA_VISIBLE_DEVICES")), shutdown=lambda wait: None
+    )
+    monkeypatch.setattr(cluster, "ProcessPoolExecutor", lambda *given, **more: pool)
+    monkeypatch.setattr(cluster.torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    for number in range(2):
+        cluster._start_worker(StudyRequest("", (), (0,)), Resources(tmp_path, device=device), number)
+    assert set(visible) == assigned
