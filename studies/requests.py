@@ -5,7 +5,7 @@ Nothing heavy is imported, so that `python bench.py list` is fast.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
@@ -27,6 +27,26 @@ T = TypeVar("T")
 CUSTOM_TASKS = ("classes", "scores")  # values of --task for custom data
 SPEC_FIELDS = ("method", "dataset", "data", "protocol", "fold", "seed")
 WEIGHTS_FIELD = "weights_"  # opens the names of config fields that hold files of published weights
+FIELD_SYNONYMS = {
+    **dict.fromkeys(("batch_size", "bs", "batchsize", "train_batch_size"), "batch"),
+    **dict.fromkeys(("epoch", "num_epochs", "n_epochs", "nepochs", "max_epochs", "num_train_epochs"), "epochs"),
+    **dict.fromkeys(("learning_rate", "base_lr", "blr"), "lr"),
+    **dict.fromkeys(("wd", "weightdecay"), "weight_decay"),
+    **dict.fromkeys(("optim", "opt", "optimiser"), "optimizer"),
+    **dict.fromkeys(("image_size", "img_size", "input_size", "resolution", "crop_size"), "size"),
+    **dict.fromkeys(("num_frames", "n_frames", "clip_len"), "frames"),
+    **dict.fromkeys(("num_segments", "n_segments"), "segments"),
+    **dict.fromkeys(("hidden_size", "hidden_dim", "embed_dim", "dim", "d_model"), "width"),
+    **dict.fromkeys(("num_layers", "layers", "n_layers"), "depth"),
+    **dict.fromkeys(("num_heads", "n_heads", "nhead"), "heads"),
+    **dict.fromkeys(("drop_rate", "drop", "drop_path"), "dropout"),
+    **dict.fromkeys(("grad_clip", "clip_grad", "max_grad_norm", "gradient_clip_val"), "clip_norm"),
+    **dict.fromkeys(("amp", "fp16", "bf16", "mixed_precision"), "precision"),
+    **dict.fromkeys(("warmup_ratio", "warmup_epochs", "warmup_steps"), "warmup"),
+    **dict.fromkeys(("modality", "modal"), "modalities"),
+    **dict.fromkeys(("pretrained", "pretrained_path", "init_from", "finetune"), "weights_video"),
+}
+"""Names of config fields in other suites -> ours."""
 FILTER_FIELDS = ("arm", "preset", "key", *SPEC_FIELDS)
 Settings = tuple[tuple[str, str], ...]
 """Config values set by the user: (field, text) pairs, sorted by field."""
@@ -59,6 +79,11 @@ def get_arms() -> dict[str, Arm]:
 def find_arm(name: str) -> Arm:
     """Return the arm of this name. Raises ConfigError with the nearest name for an unknown one."""
     return get_or_suggest(name, get_arms(), "method")
+
+
+def is_dataset(name: str) -> bool:
+    """Return whether a word names a data set, or has the form of a path to one."""
+    return name in DATASETS or is_path(name)
 
 
 def find_source(name: str, data: Path | None = None) -> DatasetSource:
@@ -211,10 +236,18 @@ def check_fields(arms: Sequence[Arm], overrides: Mapping[str, str], source: str 
     pinned = {name: arm.name for arm in arms for name in arm.overrides}
     for name in overrides:
         if name not in known:
-            tail = propose_name(name, known) if known else f"{', '.join(arm.name for arm in arms)} has no fields to set"
+            similar = find_field(name, known)
+            tail = f"did you mean '{similar}'?" if similar else propose_name(name, known)
+            tail = tail if known else f"{', '.join(arm.name for arm in arms)} has no fields to set"
             raise ConfigError(f"{source}: unknown config field '{name}'; {tail}")
         if name in pinned:
             raise ConfigError(f"{source} {name}: {pinned[name]} pins this field; use the base method instead")
+
+
+def find_field(name: str, known: Collection[str]) -> str | None:
+    """Return the config field that a name means: one of `known`, also as it is spelt in other suites; else None."""
+    plain = name.replace("-", "_").lower()
+    return next((field for field in (plain, FIELD_SYNONYMS.get(plain, "")) if field in known), None)
 
 
 def check_inputs(

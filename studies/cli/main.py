@@ -43,8 +43,11 @@ from studies.cli.options import (
     check_device,
     check_device_name,
     choose_seeds,
+    find_option,
     read_settings,
     share_run_options,
+    suggest_fix,
+    suggest_path,
 )
 from studies.studies import find_studies
 
@@ -372,19 +375,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _format_usage_error(error: typer.TyperException, words: Sequence[str]) -> str:
-    """Return typer's message as one line that names the option first and ends with the help command."""
+    """Return typer's message as one line that names the option first and ends with what to write, or the help."""
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     message = " ".join(message.split()).rstrip(".")
     message = re.sub(r"^Invalid value for '?([^':]+)'?: Input", r"\1: input", message)
-    message = re.sub(r"^No such option: (\S+) \(Possible options: (.*)\)", r"\1: no such option (similar: \2)", message)
-    message = re.sub(r"^No such option: (\S+)", r"\1: no such option", message)
     message = message.replace(", unable to parse string as an integer", "").replace(
         ", unable to parse string as a number", ""
     )
     names = [item.name or item.callback.__name__ for item in app.registered_commands if item.callback is not None]
-    if unknown := re.match(r"No such command '(.*?)'", message):
-        message = f"unknown command '{unknown[1]}' (methods go after --method); {propose_name(unknown[1], names)}"
     command = f" {words[0]}" if words and words[0] in names else ""
+    similar = ""
+    if no_option := re.match(r"No such option: (\S+)(?: \(Possible options: (.*)\))?", message):
+        context = getattr(error, "ctx", None)
+        known = {option for item in context.command.params for option in item.opts} if context is not None else set()
+        if hint := suggest_fix(no_option[1], words, known):
+            return f"{find_option(no_option[1], words)[0]}: no such option; write {hint}"
+        similar = f" (similar: {no_option[2]})" if no_option[2] else ""
+        message = f"{no_option[1]}: no such option{similar}"
+    if message == "Missing option '--dataset'" and len(words) > 1 and not words[1].startswith("-"):
+        return f"{message[0].lower()}{message[1:]}; write --dataset {suggest_path(words[1])}"
+    if message.startswith("--seeds: ") and "," in (names_of_seeds := find_option("--seeds", words)[1]):
+        return f"--seeds: expects their number; write --seed {names_of_seeds}"
+    unknown = re.match(r"No such command '(.*?)'|Got unexpected extra argument\S* \((\S+).*\)", message)
+    if unknown:
+        word = unknown[1] or unknown[2]
+        what = "unknown command" if unknown[1] else "unexpected argument"
+        if hint := suggest_fix(word, words, names):
+            return f"{what} '{word}'; write {hint}"
+        end = propose_name(word, names) if unknown[1] else "options begin with --"
+        message = f"{what} '{word}'; {end}"
     return f"{message[0].lower()}{message[1:]}; see `python bench.py{command} --help`"
 
 

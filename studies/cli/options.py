@@ -1,22 +1,26 @@
-"""Options shared by several commands, their checks, and the exit codes."""
+"""Options shared by several commands, their checks, hints for mistyped ones, and the exit codes."""
 
 from __future__ import annotations
 
 import os
 import re
+import shlex
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import wraps
 from inspect import Parameter, Signature, signature
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, cast, get_type_hints
 
 import typer
+from pydantic.fields import FieldInfo
 
 from bench.config import get_or_suggest, parse_overrides
 from bench.errors import ConfigError
 from bench.files import atomic_write
+from studies.studies import STUDIES
 
 EXIT_DONE = 0
 EXIT_MISTAKE = 2  # invalid input: one line on stderr
@@ -74,6 +78,61 @@ Device = Annotated[
 PRESET_THREADS = {"quick": 2, "paper": os.cpu_count() or 2}
 TRACKING_SCHEMES = {"http", "https", "sqlite", "postgresql", "postgresql+psycopg", "mysql", "mysql+pymysql"}
 TRACKING_SCHEMES |= {"mssql", "databricks"}
+MEDIA_SUFFIXES = {".mp4", ".avi", ".mkv", ".webm", ".flv", ".mov", ".mpg", ".mpeg", ".wav", ".mp3", ".flac", ".m4a"}
+USE_GPU = "--device cuda (cuda:1 for the second GPU, --devices 2 for two)"
+FLAGS = ("--fresh", "--dry-run", "--weights", "--no-weights", "--version", "--help", "--check", "--pdf", "--trials")
+OPTION_SYNONYMS = {
+    **dict.fromkeys(("method", "methods", "model", "models", "model-name", "arch", "algorithm", "m"), "--method NAME"),
+    **dict.fromkeys(("dataset", "datasets", "data-set", "dataset-name", "d"), "--dataset NAME"),
+    **dict.fromkeys(("data-dir", "data-path", "data-root", "dataroot", "datadir", "root", "root-dir"), "--data DIR"),
+    **dict.fromkeys(("output", "output-dir", "out-dir", "outdir", "save-dir", "save-path", "o"), "--results DIR"),
+    **dict.fromkeys(("log-dir", "logdir", "exp-dir", "work-dir", "workdir", "res-save-dir"), "--results DIR"),
+    **dict.fromkeys(("gpu", "gpus", "gpu-id", "gpu-ids", "cuda", "use-gpu", "use-cuda", "num-gpus", "ngpus"), USE_GPU),
+    **dict.fromkeys(("cpu", "no-cuda", "no-gpu", "use-cpu"), "--device cpu"),
+    **dict.fromkeys(("num-workers", "data-workers", "n-workers"), "--loaders N"),
+    **dict.fromkeys(("jobs", "n-jobs", "j", "processes", "nproc-per-node"), "--workers N"),
+    **dict.fromkeys(("n-trials", "num-trials", "tune", "search", "sweep"), "--trials N"),
+    **dict.fromkeys(("n-seeds", "num-seeds", "repeats", "num-runs"), "--seeds N"),
+    **dict.fromkeys(("random-seed", "manual-seed", "s"), "--seed N"),
+    **dict.fromkeys(("overwrite", "force", "rerun", "restart", "no-resume"), "--fresh"),
+    **dict.fromkeys(("cfg", "config-file", "conf", "yaml", "c"), "--config FILE.toml"),
+    **dict.fromkeys(("opts", "override", "overrides", "hparams", "hyperparams"), "--set NAME=VALUE"),
+    **dict.fromkeys(("wandb", "tensorboard", "mlflow", "mlflow-uri", "logger"), "--tracking-uri URI"),
+    **dict.fromkeys(("split", "folds", "cv", "fold-id"), "--fold N"),
+    **dict.fromkeys(("save-model", "save-weights", "save-checkpoint"), "--weights"),
+    **dict.fromkeys(("timeout", "time-limit", "max-hours"), "--hours N"),
+    **dict.fromkeys(("key", "checkpoint", "ckpt", "run-id", "model-path"), "--run KEY"),
+    **dict.fromkeys(("resume", "continue"), "the same command again, it resumes by itself"),
+    **dict.fromkeys(("list", "list-methods", "list-models", "list-datasets"), "`python bench.py list`"),
+    "study": "`python bench.py study NAME`",
+}
+"""Names of options in other suites, and what to write instead."""
+ALTERNATIVES = {
+    "--method NAME": (
+        "--run KEY",
+        "--runs method=NAME",
+        "`python bench.py --method NAME`, studies name their own",
+    ),
+    "--dataset NAME": ("--datasets NAME", "--runs dataset=NAME"),
+}
+"""The same for commands that do not have the option itself."""
+COMMAND_SYNONYMS = {
+    **dict.fromkeys(("train", "run", "fit", "start", "main"), "--method NAME --dataset NAME"),
+    **dict.fromkeys(("search", "tune", "optimize", "sweep", "hpo"), "--method NAME --dataset NAME --trials 20"),
+    **dict.fromkeys(("infer", "inference", "demo", "classify", "apply"), "predict FILE"),
+    **dict.fromkeys(("table", "tables", "plot", "figures", "results", "summary", "export"), "report STUDY"),
+    **dict.fromkeys(("eval", "evaluate", "test", "score", "validate", "log", "logs"), "runs"),
+    **dict.fromkeys(("status", "history", "ls", "show", "ps", "jobs"), "runs"),
+    **dict.fromkeys(("methods", "models", "method", "model"), "list methods"),
+    **dict.fromkeys(("datasets", "dataset", "data"), "list datasets"),
+    **dict.fromkeys(("studies",), "list studies"),
+    **dict.fromkeys(("fields", "config", "params", "hyperparameters"), "list fields"),
+    **dict.fromkeys(("dashboard", "mlflow", "tensorboard", "board"), "ui"),
+    **dict.fromkeys(("push", "pull", "upload", "publish"), "sync"),
+    **dict.fromkeys(("help",), "--help"),
+    **dict.fromkeys(("version",), "--version"),
+}
+"""Names of commands in other suites, and what to write after `python bench.py`."""
 _DEVICE_PATTERN = re.compile(r"cpu|cuda(:\d{1,4})?")
 
 
@@ -310,3 +369,95 @@ def choose_threads(preset: str, threads: int | None, workers: int, devices: int)
         return threads
     share = (os.cpu_count() or 1) // (workers * devices) * devices
     return max(1, min(most, share)) if workers > 1 else most
+
+
+def suggest_fix(word: str, words: Sequence[str], known: Collection[str]) -> str:
+    """Return what to write instead of a word of a command line that cannot be used; "" without an idea.
+
+    `words` are those of the command line. For an option that a command does not have, `known` are those that it has;
+    for a word that is neither an option's value nor a command, they are the names of the commands.
+    """
+    from studies.requests import find_field, get_arms, is_dataset
+
+    if not word.startswith("-"):
+        return _suggest_for_word(word, words, known, get_arms().keys(), is_dataset)
+    fields = {name: info for arm in get_arms().values() for name, info in arm.method.config.model_fields.items()}
+    return _suggest_for_option(word, words, known, fields, find_field)
+
+
+def _suggest_for_option(
+    name: str,
+    words: Sequence[str],
+    known: Collection[str],
+    fields: Mapping[str, FieldInfo],
+    find_field: Callable[[str, Collection[str]], str | None],
+) -> str:
+    """Suggest a config value for an option named like a field, else what has this name in other suites."""
+    word, value = find_option(name, words)
+    plain = word.lstrip("-").replace("_", "-").lower()
+    if f"--{plain}" in known:
+        return f"--{plain} {value}".rstrip()
+    field = find_field(plain, fields) if "--set" in known else None
+    if field is not None:
+        return f"--set {field}={value or ('true' if fields[field].annotation is bool else 'VALUE')}"
+    usual = OPTION_SYNONYMS.get(plain, "")
+    hints = (hint for hint in (usual, *ALTERNATIVES.get(usual, ())) if hint.split(" ")[0] in known or hint[:1] != "-")
+    hint = next(hints, "")
+    return re.sub(r"\b(NAME|DIR|N|KEY|URI)$", lambda _: value, hint) if value else hint
+
+
+def find_option(name: str, words: Sequence[str]) -> tuple[str, str]:
+    """Return the option that was typed and its value; for "-lr" the parser only names the first letter."""
+    for place, word in enumerate(words):
+        option, equals, value = word.partition("=")
+        is_short = name[:2] != "--" and option.startswith(name) and not option.startswith("--")
+        if option == name or is_short:
+            after = words[place + 1] if place + 1 < len(words) else ""
+            return option, value if equals else "" if after.startswith("--") else after
+    return name, ""
+
+
+def _suggest_for_word(
+    word: str,
+    words: Sequence[str],
+    commands: Collection[str],
+    methods: Collection[str],
+    is_dataset: Callable[[str], bool],
+) -> str:
+    """Suggest the option that a word belongs to, or the command that it means."""
+    in_command = bool(words) and words[0] in commands
+    place = next((at for at, found in enumerate(words) if found == word and not _is_value(words, at)), len(words))
+    start = next((at for at in range(place - 1, -1, -1) if words[at].startswith("--")), place)
+    option, _, value = words[start].partition("=") if start < place else ("", "", "")
+    before = [*filter(None, [value]), *words[start + 1 : place]]
+    after = list(takewhile(lambda text: not text.startswith("-"), words[place:]))
+    names_data, names_method = is_dataset(word), word in methods
+    if option == "--set" and before:
+        return f"--set {before[-1]} --set {word}" if "=" in word else f"--set {before[-1].partition('=')[0]}={word}"
+    fits = {"--method": names_method, "--dataset": names_data, "--datasets": names_data, "--seed": word.isdigit()}
+    if before and fits.get(option, False):
+        return f"{option} {','.join([*before, *after])}"
+    if in_command:
+        return f"--datasets {word}" if names_data and words[0] == "study" else ""
+    if names_method:
+        dataset = next(filter(is_dataset, after[1:]), "NAME")
+        return f"--method {word}" + ("" if "--dataset" in words else f" --dataset {dataset}")
+    if word in STUDIES:
+        return f"`python bench.py study {word}`"
+    if Path(word).suffix.lower() in MEDIA_SUFFIXES:
+        return f"`python bench.py predict {shlex.quote(word)}`"
+    if names_data or Path(word).is_dir():
+        return f"--dataset {suggest_path(word)}" + ("" if "--method" in words else " --method NAME")
+    known = COMMAND_SYNONYMS.get(word.lower(), "")
+    return f"`python bench.py {known}`" if known else ""
+
+
+def suggest_path(word: str) -> str:
+    """Return a name of a data set, or a path such as ./clips, as it is written after --dataset."""
+    return shlex.quote(f"./{word}" if Path(word).is_dir() and "/" not in word else word)
+
+
+def _is_value(words: Sequence[str], place: int) -> bool:
+    """Return whether the word at a place is the value of the option before it."""
+    before = words[place - 1] if place else ""
+    return before.startswith("--") and "=" not in before and before not in FLAGS

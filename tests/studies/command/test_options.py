@@ -7,11 +7,13 @@ import sys
 
 import pytest
 import torch
+import typer
 from safetensors.torch import save_file
 
 from bench.errors import ConfigError
 from bench.record import RECORD_FILE, RunFolder
 from bench.requests import read_requests
+from methods import METHODS
 from studies.cli.main import app
 from studies.cli.options import RunOptions, choose_device, choose_seeds, read_config_file
 from studies.cli.run_study import _make_resources
@@ -194,6 +196,7 @@ def test_a_run_with_a_config_file_is_the_run_with_the_same_settings(results):
     ("text", "parts"),
     [
         ("lrr = 1", ["unknown config field 'lrr'", "did you mean 'lr'"]),
+        ("learning_rate = 1", ["unknown config field 'learning_rate'", "did you mean 'lr'"]),
         ("lr = -1", ["lr: must be greater than 0", "'-1'"]),
         ("lr = inf", ["lr: "]),
         ("lr 0.1", ["not a TOML file", "line 1"]),
@@ -291,3 +294,85 @@ def test_the_version_names_what_a_bug_report_needs():
     done = bench("--version")
     assert done.code == 0 and done.out.count("\n") == 1
     assert re.match(r"mart-bench \d+\.\d+\S*, commit \w+.*, Python 3\.\d+\.\d+, torch \d+\.\d+", done.out)
+
+
+# hints
+
+
+RUN = ("--method", "mart", "--dataset", "ekman6")
+HINTS = [
+    ((*RUN, "--epochs", "5"), "--epochs: no such option; write --set epochs=5"),
+    ((*RUN, "--epochs=5"), "write --set epochs=5"),
+    ((*RUN, "--lr", "0.1"), "write --set lr=0.1"),
+    ((*RUN, "-lr", "0.1"), "-lr: no such option; write --set lr=0.1"),
+    ((*RUN, "--batch-size", "8"), "write --set batch=8"),
+    ((*RUN, "--batch_size", "8"), "write --set batch=8"),
+    ((*RUN, "--batch", "8"), "write --set batch=8"),
+    ((*RUN, "--compile"), "write --set compile=true"),
+    ((*RUN, "--gpu"), "write --device cuda"),
+    ((*RUN, "--gpus", "2"), "--devices 2"),
+    ((*RUN, "--cuda"), "write --device cuda"),
+    ((*RUN, "--num_workers", "4"), "write --loaders 4"),
+    ((*RUN, "--dry_run"), "write --dry-run"),
+    ((*RUN, "--resume"), "resumes by itself"),
+    (("--model", "mart", "--dataset", "ekman6"), "write --method mart"),
+    (("-m", "mart"), "write --method mart"),
+    (("--method", "mart", "--data-set", "ekman6"), "write --dataset ekman6"),
+    (("--method", "mart", "--datasets", "ekman6"), "write --dataset ekman6"),
+    (("study", "ablation", "--dataset", "ekman6"), "write --datasets ekman6"),
+    (("study", "ablation", "--epochs", "3"), "write --set epochs=3"),
+    (("study", "ablation", "--method", "mart"), "studies name their own"),
+    (("predict", "clip.mp4", "--model", "1a2b"), "write --run 1a2b"),
+    (("predict", "clip.mp4", "--gpu"), "write --device cuda"),
+    ((*RUN, "--set", "lr", "0.1"), "write --set lr=0.1"),
+    ((*RUN, "--set=lr", "0.1"), "write --set lr=0.1"),
+    (("study", "ablation", "--set", "lr", "0.1"), "write --set lr=0.1"),
+    ((*RUN, "--set", "lr=0.1", "epochs=5"), "write --set lr=0.1 --set epochs=5"),
+    ((*RUN, "--set", "lr"), "--set lr=0.001"),
+    ((*RUN, "--set", "learning_rate=0.1"), "did you mean 'lr'?"),
+    (("clip.mp4",), "write `python bench.py predict clip.mp4`"),
+    (("./clips",), "write --dataset ./clips --method NAME"),
+    (("--method", "mart", "./clips"), "write --dataset ./clips"),
+    (("docs",), "write --dataset ./docs --method NAME"),
+    (("check", "docs"), "write --dataset ./docs"),
+    (("mart",), "write --method mart --dataset NAME"),
+    (("mart", "ekman6"), "write --method mart --dataset ekman6"),
+    (("ekman6",), "write --dataset ekman6 --method NAME"),
+    (("ablation",), "write `python bench.py study ablation`"),
+    (("train",), "write `python bench.py --method NAME --dataset NAME`"),
+    (("models",), "write `python bench.py list methods`"),
+    (("--method", "mart", "mbt", "--dataset", "ekman6"), "write --method mart,mbt"),
+    (("--method", "mart", "--dataset", "ekman6", "iemocap"), "write --dataset ekman6,iemocap"),
+    ((*RUN, "--seed", "0", "1", "2"), "write --seed 0,1,2"),
+    ((*RUN, "--seeds", "0,1"), "write --seed 0,1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "part"), HINTS, ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
+)
+def test_a_common_mistake_is_one_line_with_what_to_write(no_runs, results, words, part):
+    assert one_line(bench(*words, results=results), part)
+
+
+@pytest.mark.parametrize("words", [(*RUN, "--foo"), ("xyz",), ("study", "ablation", "mart"), ("--",)])
+def test_other_mistakes_name_the_help_or_what_is_missing(no_runs, results, words):
+    assert one_line(bench(*words, results=results), "--")
+
+
+def test_hints_do_not_interpret_what_was_typed(results):
+    done = bench("--method", "mart", "--output", r"a\1[b]", results=results)
+    assert one_line(done, r"write --results a\1[b]")
+
+
+def test_options_of_config_fields_are_hinted_for_every_method(no_runs):
+    taken = {option for item in bench_options() for option in item.opts}
+    names = {name for method in METHODS.values() for name in method.config.model_fields}
+    for name in sorted(names):
+        if f"--{name.replace('_', '-')}" not in taken:
+            assert one_line(bench("--method", "mart", f"--{name}", "7"), f"write --set {name}=7")
+
+
+def bench_options():
+    """Return the options of the command without a name."""
+    return typer.main.get_command(app).params
