@@ -22,6 +22,7 @@ RUN_PAGES = ("tour", "studies", "reports", "predict", "troubleshooting")  # in t
 SKIPPED = {
     "python bench.py --method mart,mbt --dataset ekman6 --trials 20 --seeds 5",
     "python bench.py study ablation --seeds 10 --trials 20 --workers 2",
+    "python bench.py runs KEY",
     "python bench.py report comparison --out paper --pdf",
     "python bench.py predict FILE --run KEY --transcript FILE.srt",
     "python bench.py predict clips/*/*.mp4 --transcript FOLDER",
