@@ -45,7 +45,7 @@ def explain(predictor: Predictor, clips: ClipSet, sampling: Sampling, ctx: FitCo
     explanations: dict[str, Explanation] = {}
     predictor.train(False)
     with torch.inference_mode(), ctx.timer("explain"):
-        for loaded in _iterate_batches(Loader(clips, sampling, BATCH_SIZE, ctx, shuffle=False), ctx):
+        for loaded in Loader(clips, sampling, BATCH_SIZE, ctx, shuffle=False).iterate_epoch(0):  # reads count, too
             explained = predictor.explain(loaded.inputs.to(torch.device(ctx.device)))
             explanations.update(zip((clips.clips[index].key for index in loaded.indices), explained, strict=True))
     return explanations

@@ -135,9 +135,10 @@ def execute(request: RunRequest, environment: RunEnvironment) -> RunResult:
         identity = identify_data(request, environment)
         spec = make_spec(request, identity, contents, identify_pretraining(request, environment))
     folder = RunFolder(environment.results / "runs" / spec.key)
-    with folder.locked(
+    lock = folder.locked(
         lambda: environment.reporter.notify(f"run {spec.key} is running in another process; waiting for it to end")
-    ):
+    )
+    with timer.enter("wait", lock):
         record = folder.read_record()
         add_requests(folder, name_files(request.requests, contents))
         if record is not None and environment.fresh:

@@ -6,12 +6,29 @@ import resource
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
+from typing import TypeVar
 
+T = TypeVar("T")
 MAX_COST_SHARE = 0.005  # share of the run time that a throttled operation may take
 MAX_DELAY = 300.0  # maximum seconds between two throttled operations
+MAX_UNNAMED_OVERHEAD = 5.0  # seconds of overhead that messages leave out
+
+OVERHEAD = frozenset(
+    {
+        "prepare",  # lists and decodes clips, or generates the sample: only the first run on them pays for it
+        "wait",  # for another process that holds a lock
+        "open store",  # starts the run in MLflow, which may be slow or unavailable
+        "log",  # epochs to the screen, MLflow and the database of searches
+        "checkpoint",  # saves what a killed run resumes from
+        "explain",  # explanations for figures and checks; no score depends on them
+        "write",  # predictions, figures and weights of the finished run
+    }
+)
+"""Names of a run's seconds that are not training or scoring. All others are, also those of custom methods: "method"
+(building models, loading weights, and what a fit does not time), "read" (opening prepared clips), "step", "predict"."""
 
 
 class Timer:
@@ -33,6 +50,14 @@ class Timer:
             self._running.pop()
             if self._running:
                 self._running[-1] = (self._running[-1][0], perf_counter())
+
+    @contextmanager
+    def enter(self, name: str, context: AbstractContextManager[T]) -> Iterator[T]:
+        """Hold a context; count the seconds until it is entered, such as those until a lock is free, under `name`."""
+        with ExitStack() as held:
+            with self(name):
+                entered = held.enter_context(context)
+            yield entered
 
     def resume_from(self, spent: dict[str, float]) -> None:
         """Add the seconds that a resumed run spent before it was stopped."""
@@ -59,12 +84,20 @@ class Timer:
             self._running[-1] = (name, now)
 
 
-OVERHEAD = ("prepare", "open store", "log", "write", "wait")
-
-
 def sum_compute_seconds(seconds: Mapping[str, float]) -> float:
-    """Return the seconds of training and scoring."""
+    """Return the seconds of training and scoring among those of a record, by name."""
     return sum(spent for name, spent in seconds.items() if name not in OVERHEAD)
+
+
+def sum_overhead_seconds(seconds: Mapping[str, float]) -> float:
+    """Return the other seconds of a record: of preparing data, waiting, logging and writing files."""
+    return sum(spent for name, spent in seconds.items() if name in OVERHEAD)
+
+
+def describe_overhead(seconds: Mapping[str, float]) -> str:
+    """Return ", plus 14 s preparing data and writing files" for the seconds of a record; "" for a few seconds."""
+    rest = sum_overhead_seconds(seconds)
+    return f", plus {rest:.0f} s preparing data and writing files" if rest > MAX_UNNAMED_OVERHEAD else ""
 
 
 class Throttle:

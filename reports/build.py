@@ -62,8 +62,8 @@ def _make_search_figures(searches: Sequence[SearchSummary], titles: dict[str, st
     for metric in dict.fromkeys(search.metric for search in searches if search.trials):
         part = [search for search in searches if search.metric == metric]
         caption = (
-            f"Best val {metric.title} so far of each search, against configurations tried and hours of all trials; "
-            "dots are trials, crosses trials without a score."
+            f"Best val {metric.title} so far of each search, against configurations tried and hours of training and "
+            "scoring; dots are trials, crosses trials without a score."
         )
         legend = (*costs.make_searches_legend(part), costs.SEARCH_LEGEND)
         name = f"searches{f'_{len(found) + 1}' if found else ''}"

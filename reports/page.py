@@ -25,6 +25,7 @@ from bench.errors import StoreError
 from bench.files import sha256
 from bench.record import RECORD_FILE, Failure
 from bench.tasks import OTHER_METRICS, Metric
+from bench.timing import sum_compute_seconds, sum_overhead_seconds
 from reports.formats import make_printable, split_marks
 from reports.formats.templates import ASSET_FOLDER, make_html_environment, read_style
 from reports.runs import Run
@@ -171,6 +172,7 @@ def _list_facts(run: Run) -> dict[str, str]:
     record, spec, provenance = run.record, run.record.spec, run.record.provenance
     uncommitted = ", with uncommitted changes" if provenance.get("dirty") is True else ""
     seconds = ", ".join(f"{name} {_format_seconds(value)}" for name, value in record.seconds.items())
+    training, rest = sum_compute_seconds(record.seconds), sum_overhead_seconds(record.seconds)
     return {
         "arm": run.arm,
         "method": f"{spec.method}, version {spec.version}"
@@ -186,7 +188,9 @@ def _list_facts(run: Run) -> dict[str, str]:
         "requested by": run.request,
         "selected epoch": "" if record.chosen is None else str(record.chosen),
         "attempt": str(record.attempt) if record.attempt > 1 else "",
-        "duration": f"{_format_seconds(sum(record.seconds.values()))} ({seconds})" if seconds else "",
+        "duration": f"{_format_seconds(training)}, and {_format_seconds(rest)} of other work ({seconds})"
+        if seconds
+        else "",
         "commit": f"{provenance.get('commit', '')}{uncommitted}",
         "host": str(provenance.get("host") or ""),
         "device": str(provenance.get("device") or ""),

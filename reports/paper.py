@@ -19,10 +19,11 @@ from typing import NamedTuple
 from bench.errors import StoreError
 from bench.files import atomic_write
 from bench.tasks import Metric
+from bench.timing import sum_overhead_seconds
 from reports.formats.latex import make_latex_environment
 from reports.runs import HASH_LENGTH, Run, RunTable, SearchSummary, StudyResults, find_dataset_titles
 from reports.tables.columns import MINUS, describe_single_fold, format_quantity, get_test_score, make_metric_column
-from reports.tables.costs import SECONDS_PER_HOUR
+from reports.tables.costs import SECONDS_PER_HOUR, compute_hours
 from reports.types import Report
 
 DIGIT_WORDS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -225,7 +226,8 @@ def _describe_machines(runs: Sequence[Run], failed: int) -> str:
     def join(read: Callable[[Run], object]) -> str:
         return _join_values(str(read(run)) for run in runs)
 
-    spent = sum(sum(run.record.seconds.values()) for run in runs) / SECONDS_PER_HOUR
+    spent = sum(map(compute_hours, runs))
+    overhead = sum(sum_overhead_seconds(run.record.seconds) for run in runs) / SECONDS_PER_HOUR
     lost = (
         f" {failed} {'runs' if failed > 1 else 'run'} failed and {'are' if failed > 1 else 'is'} not in any mean."
         if failed
@@ -239,7 +241,8 @@ def _describe_machines(runs: Sequence[Run], failed: int) -> str:
     dirty = sum(bool(run.record.provenance.get("dirty")) for run in runs)
     changed = f" with uncommitted changes ({dirty} of {len(runs)} runs)" if dirty else ""
     machine = f"on {device} ({processor}), with PyTorch {torch}, at commit {commits}{changed}"
-    return f"{subject} took {format_quantity(spent)} hours in total {machine}.{lost}"
+    rest = f" Preparing data, logging and drawing took another {format_quantity(overhead)} hours." if overhead else ""
+    return f"{subject} took {format_quantity(spent)} hours of training and scoring in total {machine}.{rest}{lost}"
 
 
 def _join_values(values: Iterable[object]) -> str:

@@ -17,6 +17,7 @@ from bench.execute import RunEnvironment, RunRequest
 from bench.record import RECORD_FILE, Failure, FailureKind, Record, RunFolder
 from bench.requests import StoredRequest
 from bench.tasks import Metric
+from bench.timing import sum_compute_seconds
 from bench.tracker import find_best_epoch
 from studies.plan import Plan, PlannedRun, RunKeyResolver
 from studies.search import BestTrial, HyperparameterSearch
@@ -41,7 +42,8 @@ NON_RETRYABLE: tuple[FailureKind, ...] = ("nan", "data")  # failures that would 
 MAX_RECORDS = 300  # number of newest records from which run times are taken
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
 RunTimings = dict[tuple[str, str, str], float]
-"""(method, preset, data set) -> median seconds of earlier runs here; data set "" -> over all data sets."""
+"""(method, preset, data set) -> median seconds of training and scoring of earlier runs here; data set "" -> over all
+data sets."""
 
 
 @dataclass
@@ -283,7 +285,7 @@ class Scheduler:
 
 
 def read_timings(results: Path) -> RunTimings:
-    """Return the median seconds of the newest finished runs."""
+    """Return the median seconds of training and scoring of the newest finished runs."""
     found: dict[tuple[str, str, str], list[float]] = {}
     paths = sorted((results / "runs").glob(f"*/{RECORD_FILE}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in islice(paths, MAX_RECORDS):
@@ -292,7 +294,7 @@ def read_timings(results: Path) -> RunTimings:
         except StoreError:
             continue
         if record is not None:
-            spent = sum(record.seconds.values())
+            spent = sum_compute_seconds(record.seconds)
             for dataset in (record.spec.dataset, ""):
                 found.setdefault((record.spec.method, record.preset, dataset), []).append(spent)
     return {group: median(spent) for group, spent in found.items()}
@@ -304,7 +306,7 @@ def get_seconds(timings: RunTimings, method: str, preset: str, dataset: str) -> 
 
 
 def estimate_remaining_time(scheduler: Scheduler, timings: RunTimings, workers: int) -> str:
-    """Describe the time that the remaining runs and trials will take."""
+    """Describe the time of training and scoring that the remaining runs and trials will take."""
     request, seconds, unknown = scheduler.plan.request, 0.0, 0
     jobs = [scheduler.plan.request_for(run) for run in scheduler.remaining]
     for run in scheduler.plan.searches:
@@ -324,11 +326,12 @@ def estimate_remaining_time(scheduler: Scheduler, timings: RunTimings, workers: 
         return "nothing left to do"
     if jobs and unknown == len(jobs):
         return "time unknown: no comparable run has finished here yet"
+    about = f"about {format_duration(seconds / workers)} of training and scoring"
     if request.budget.target and not request.budget.trials and not request.budget.hours:
-        return f"about {format_duration(seconds / workers)}, plus the searches, which end when they reach the target"
+        return f"{about}, plus the searches, which end when they reach the target"
     runs = "1 run" if unknown == 1 else f"{unknown} runs"
     rest = f", plus {runs} of methods without a finished run here" if unknown else ""
-    return f"about {format_duration(seconds / workers)}{rest}"
+    return f"{about}{rest}"
 
 
 def format_duration(seconds: float) -> str:

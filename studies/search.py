@@ -45,6 +45,7 @@ STARTUP_TRIALS = 3  # finished trials before the median pruner starts
 WILCOXON_P = 0.2  # a trial is pruned if it is worse than the best one at this p-value
 
 MAX_CONSECUTIVE_FAILURES = 10  # failed trials in a row that end the search, whatever its budget
+SECONDS_ATTR = "seconds"  # of training and scoring of a trial's runs that have ended
 FIRST_TRIAL_SEED = 1000  # seeds of trials start here; final runs start at 0, so that no run is both
 
 
@@ -129,7 +130,7 @@ def make_pruner(name: str, trials: int, seeds: int) -> BasePruner:
 
 @dataclass(frozen=True)
 class Budget:
-    """Limits of a search: number of trials, hours of trials (summed over workers), or a target score."""
+    """Limits of a search: number of trials, hours of training and scoring over all workers, or a target score."""
 
     trials: int | None = None
     hours: float | None = None
@@ -242,10 +243,11 @@ class HyperparameterSearch:
             enqueue(
                 self.study, get_config_values(self.base_request.config, self.ranges), distributions, origin="own values"
             )
+        notes: dict[str, object] = {COMMAND_ATTR: self.command_id, SECONDS_ATTR: 0.0}
         if waiting or not trials:
-            return lease_waiting(self.storage, self.study, **{COMMAND_ATTR: self.command_id})
+            return lease_waiting(self.storage, self.study, **notes)
         self.study.sampler = make_sampler(self.options.sampler, self.name, len(trials))
-        return lease_new(self.storage, self.study, distributions, **{COMMAND_ATTR: self.command_id})
+        return lease_new(self.storage, self.study, distributions, **notes)
 
     def is_over(self) -> bool:
         """Return whether the budget is spent and no trial is running."""
@@ -269,7 +271,7 @@ class HyperparameterSearch:
         return BestTrial(best.number, value, dict(best.params), keys)
 
     def compute_seconds(self) -> float:
-        """Return the seconds of all trials so far, summed over workers."""
+        """Return the seconds of training and scoring of all trials so far, summed over workers."""
         return sum(_compute_trial_seconds(trial) for trial in self.get_trials())
 
     def count_trials(self) -> TrialCounts:
@@ -337,7 +339,14 @@ def _get_value(trial: FrozenTrial) -> float | None:
 
 
 def _compute_trial_seconds(trial: FrozenTrial) -> float:
-    """Return the seconds that a trial took, or has taken so far."""
+    """Return the seconds of training and scoring of a trial's runs, or the seconds since the start of a running trial.
+
+    An interrupted trial has none: the trial that repeats it resumes its runs, whose seconds include them. Trials of
+    version 0.1, which stored none, count from start to end.
+    """
     if trial.datetime_start is None:
         return 0.0
+    if SECONDS_ATTR in trial.user_attrs and trial.state.is_finished():
+        kind = trial.user_attrs.get(ERROR_KIND_ATTR, "interrupted") if trial.state.name == "FAIL" else ""
+        return 0.0 if kind == "interrupted" else float(trial.user_attrs[SECONDS_ATTR])
     return ((trial.datetime_complete or datetime.now()) - trial.datetime_start).total_seconds()

@@ -18,6 +18,7 @@ from bench.execute import RunEnvironment, RunResult, execute, publish_record
 from bench.files import logs_to
 from bench.mlflow import MlflowStore
 from bench.tasks import ACCURACY, Metric
+from bench.timing import describe_overhead, sum_compute_seconds
 from bench.tracker import ProgressReporter, Pruned
 from bench.types import DataIssue
 from reports.figures.clips import save_run_figures
@@ -25,7 +26,7 @@ from reports.formats import format_epoch
 from studies.plan import Resources, StudyRequest, make_plan
 from studies.requests import use_plugins
 from studies.scheduler import SELECTED_EPOCH_ATTR, Scheduler
-from studies.search import FIRST_TRIAL_SEED, HyperparameterSearch
+from studies.search import FIRST_TRIAL_SEED, SECONDS_ATTR, HyperparameterSearch
 from studies.storage import Lease, Storage, make_storage_url
 
 IDLE_PAUSE = 0.5  # seconds between checks while other processes work
@@ -90,14 +91,14 @@ def _run_next_planned(scheduler: Scheduler, environment: RunEnvironment, print_l
     if isinstance(outcome, BenchError):
         print_line(f"{run}: failed: {outcome}")
         return True
-    record, seconds = outcome.record, sum(outcome.record.seconds.values())
+    record, seconds = outcome.record, sum_compute_seconds(outcome.record.seconds)
     if record.error is not None:
         lease.fail(record.error.kind, record.error.message)
         print_line(f"{run}: failed: {record.error.kind}: {record.error.message} (run {record.key})")
         return True
     lease.set_attributes(**{SELECTED_EPOCH_ATTR: record.chosen})
     lease.complete(seconds)
-    print_line(f"{run}: done in {seconds:.0f} s (run {record.key})")
+    print_line(f"{run}: done in {seconds:.0f} s (run {record.key}){describe_overhead(record.seconds)}")
     scheduler.mark_done(run)
     return True
 
@@ -126,11 +127,13 @@ def run_trial(search: HyperparameterSearch, lease: Lease, environment: RunEnviro
 def _run_trial_seeds(search: HyperparameterSearch, lease: Lease, environment: RunEnvironment) -> str:
     values: list[float] = []
     keys: list[str] = []
+    seconds = 0.0
     for part in range(search.options.seeds):
         outcome = _execute_trial(search, lease, part, environment)
         error, key = outcome.record.error, outcome.record.key
         keys.append(key)
-        lease.set_attributes(keys=keys)
+        seconds += sum_compute_seconds(outcome.record.seconds)
+        lease.set_attributes(**{"keys": keys, SECONDS_ATTR: round(seconds, 3)})
         if error is not None and error.kind == "pruned":
             lease.prune()
             return f"trial {lease.number} pruned {error.message} (run {key})"

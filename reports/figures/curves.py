@@ -108,7 +108,7 @@ class SearchCurve:
     """A search, with its trials in the order in which they ended."""
 
     label: str
-    hours: tuple[float, ...]  # since the search began
+    hours: tuple[float, ...]  # of training and scoring, of all trials up to each
     trial_values: tuple[float | None, ...]  # None: the trial failed or was pruned
     lower: bool = False  # a lower value is better
 

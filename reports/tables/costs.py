@@ -9,6 +9,7 @@ from typing import Any
 
 from bench.method import Measure
 from bench.tasks import Classification
+from bench.timing import sum_compute_seconds
 from reports.runs import Extract, Mean, PredictionCache, Run, RunGroup, RunTable, SearchSummary
 from reports.statistics import BINS, expected_calibration_error
 from reports.tables.columns import (
@@ -47,7 +48,8 @@ COSTS_LEGEND = (
     LegendEntry(
         "Size, GFLOPs, hours",
         "Size is the parameters of the predictor, in millions. GFLOPs are 10⁹ operations to predict one clip; a "
-        "product and a sum are two operations. Hours are those of a run, all stages, on the machine that ran it.",
+        "product and a sum are two operations. Hours are those of training and scoring in a run, all stages, on the "
+        "machine that ran it; preparing data, waiting, logging and drawing are not counted.",
     ),
     TRIED_LEGEND,
 )
@@ -139,8 +141,8 @@ def compute_val_test_gap(run: Run) -> float | None:
 
 
 def compute_hours(run: Run) -> float:
-    """Return the hours of all stages of a run."""
-    return sum(run.record.seconds.values()) / SECONDS_PER_HOUR
+    """Return the hours of training and scoring of a run, all stages."""
+    return sum_compute_seconds(run.record.seconds) / SECONDS_PER_HOUR
 
 
 def get_scaled_note(name: str, unit: float, run: Run) -> float | None:

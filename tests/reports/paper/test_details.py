@@ -119,6 +119,6 @@ def test_hours_machines_and_commits_are_those_of_the_finished_runs():
         and "1a2b3c4d" in details
         and "00000000" not in details
     )
-    assert numbers(details.replace("1a2b3c4d", "")) == ["10", f"{hours:.1f}", "2.11.0", "1"]
+    assert numbers(details.replace("1a2b3c4d", "")) == ["10", f"{hours:.1f}", "2.11.0", "3.00", "1"]
     assert "2 runs failed" in text([*runs, bare("probe", error="stopped")])
     assert "failed" not in text(runs[:-1])

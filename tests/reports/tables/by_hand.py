@@ -99,6 +99,7 @@ def by_hand(folder: Path | None, arm: str, seed: int = 0, fold: int = 0, **told:
     facts: dict[str, Any] = {"key": spec.key, "spec": spec, "arm": arm, "preset": "quick", "attempt": 1}
     facts |= {"provenance": {"commit": "1a2b3c4d" * 5, "dirty": False, "torch": "2.11.0", **made.provenance}}
     facts |= {"problems": [], "scores": {}, "notes": {}, "seconds": {"train": 3600.0 + 360 * seed, "test": 36.0}}
+    facts["seconds"] |= {"prepare": 900.0, "write": 180.0}  # not counted as hours
     facts |= made.record
     if made.error:
         record = Record(**{**facts, "error": Failure("nan", made.error, "")})

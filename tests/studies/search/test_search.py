@@ -1,15 +1,19 @@
 """Tests of searches: they use only val, start with the preset's values, and end when the budget is spent."""
 
 import shutil
+import time
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+from optuna.trial import create_trial
 
 from bench.errors import ConfigError
 from bench.execute import RunEnvironment, RunRequest
 from bench.mlflow import MlflowStore
 from bench.record import find_finished_runs
+from bench.timing import sum_compute_seconds
 from bench.types import Dataset, DatasetSplits, SplitRequest
 from methods import METHODS, VARIANTS
 from methods.mart.config import MartConfig
@@ -176,9 +180,59 @@ def test_a_target_ends_a_search(environment):
 
 
 def test_hours_end_a_search(environment):
-    search = make_search(environment, Budget(hours=1e-9))
-    complete_all(search)
-    assert search.count_trials().total == 1
+    search = make_search(environment, Budget(hours=1.0))
+    for trial in range(3):
+        lease = search.lease_next()
+        assert lease is not None and not search.is_over()
+        lease.set_attributes(seconds=1200.0 + trial)
+        lease.complete(0.5)
+    assert search.is_over() and search.lease_next() is None and search.compute_seconds() == 3603.0
+
+
+def test_hours_are_those_of_training_and_scoring_and_not_of_preparing_or_waiting(environment):
+    def load(request: SplitRequest) -> DatasetSplits:
+        time.sleep(0.5)
+        return guarded(request)
+
+    search = make_search(environment, Budget(trials=2), SearchOptions(seeds=2))
+    search.base_request = replace(search.base_request, dataset=Dataset(CARD, load))
+    since = time.perf_counter()
+    run_out(search, environment)
+    wall = time.perf_counter() - since
+    records = [folder.read_record() for folder in find_finished_runs(environment.results)]
+    spent = sum(sum_compute_seconds(record.seconds) for record in records)
+    assert len(records) == 4 and all(record.seconds["prepare"] >= 0.5 for record in records)
+    assert search.compute_seconds() == pytest.approx(spent, abs=0.01) and 0 < spent < wall - 2
+    assert search.trial_history()[-1]["spent"] == pytest.approx(spent, abs=0.01)
+
+
+def test_an_interrupted_trial_costs_nothing_since_its_repetition_resumes_its_runs(environment):
+    search = make_search(environment, Budget(trials=1))
+    lease = search.lease_next()
+    assert lease is not None
+    lease.set_attributes(seconds=50.0)
+    lease.release()
+    assert search.compute_seconds() == 0.0
+    lease = search.lease_next()
+    assert lease is not None and lease.trial.user_attrs["seconds"] == 0.0
+    lease.set_attributes(seconds=80.0)
+    lease.complete(0.5)
+    assert search.compute_seconds() == 80.0
+
+
+def test_a_running_trial_and_one_that_stored_no_seconds_count_by_the_clock(environment):
+    search = make_search(environment, Budget(hours=0.1 / 3600))
+    lease = search.lease_next()
+    assert lease is not None
+    time.sleep(0.1)
+    assert search.compute_seconds() >= 0.1 and search.lease_next() is None and not search.is_over()
+    lease.complete(0.5)
+    assert search.compute_seconds() == 0.0 and not search.is_over()
+    start = datetime(2026, 1, 1)
+    old = create_trial(value=0.5, params={"lr": 0.1}, distributions=make_distributions(ToyConfig(), search.ranges))
+    old.datetime_start, old.datetime_complete = start, start + timedelta(seconds=60)
+    search.study.add_trial(old)
+    assert search.compute_seconds() == 60.0
 
 
 def test_a_trial_of_several_seeds_has_their_mean_and_separate_validation_folds(environment):

@@ -4,6 +4,7 @@ import pytest
 
 from bench.execute import RunEnvironment, RunRequest, execute
 from bench.mlflow import MlflowStore
+from bench.timing import sum_compute_seconds
 from studies.scheduler import format_duration, get_seconds, read_timings
 from tests.toys import TOY, TOY_DATA, ToyConfig
 
@@ -26,7 +27,7 @@ def test_timings_are_medians_of_a_method_on_a_data_set_or_else_on_any():
 def test_timings_are_read_from_records_and_a_broken_one_is_skipped(results, quiet):
     environment = RunEnvironment(results, MlflowStore(results), quiet, lambda *given: [], threads=1)
     request = RunRequest("toy", TOY, ToyConfig(epochs=1), "quick", TOY_DATA, 0)
-    spent = sum(execute(request, environment).record.seconds.values())
+    spent = sum_compute_seconds(execute(request, environment).record.seconds)
     broken = results / "runs" / "0broken"
     broken.mkdir()
     (broken / "record.json").write_text("{")
