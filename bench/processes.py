@@ -44,17 +44,17 @@ def run_each(
     name: str,
     report: Callable[[str, int, int], None],
     broken: Callable[..., T] | None = None,
-    pool_from: int = MIN_POOL_PIECES,
+    pool_from: int | None = None,
 ) -> Iterator[T]:
     """Run `work(*piece)` for each piece in a process pool and yield the results as they complete.
 
-    Fewer than `pool_from` pieces run in this process.
+    Fewer than `pool_from` pieces (by default MIN_POOL_PIECES) run in this process.
 
     No piece is started after an error or Ctrl-C. If a piece kills its process (a decoder crash, out of memory), yield
     `broken(*piece)` instead. Raises DataError if `broken` is not given.
     """
     report(name, 0, len(pieces))
-    if len(pieces) < pool_from:
+    if len(pieces) < (MIN_POOL_PIECES if pool_from is None else pool_from):
         for done, piece in enumerate(pieces, 1):
             yield work(*piece)
             report(name, done, len(pieces))

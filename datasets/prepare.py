@@ -27,7 +27,7 @@ from safetensors.numpy import save_file
 
 from bench.errors import MediaError, StoreError
 from bench.files import atomic_path, atomic_write
-from bench.processes import MIN_POOL_PIECES, run_each
+from bench.processes import run_each
 from bench.types import FEATURES, Clip, DataIssue
 from datasets.decode.container import MAX_CLIP_SECONDS
 from datasets.segments import AUDIO_FRAME_RATE, FRAME_RATE
@@ -160,7 +160,8 @@ def _prepare_missing(
     def report_clips(what: str, pieces: int, total: int) -> None:
         report(what, len(missing) if pieces == total else done, len(missing))
 
-    pool_from = 2 if len(missing) > MAX_OPEN_PARTS else MIN_POOL_PIECES  # a few batches of many parts are long work
+    has_many_parts = len(missing) > MAX_OPEN_PARTS and len(batches) < len(missing)
+    pool_from = 2 if has_many_parts else None  # a few batches of many parts are long work
     in_process = partial(report, "prepare") if len(batches) == 1 else None
     work = [(batch, place, form, by_file, in_process) for batch in batches]
     for batch in run_each(prepare_batch, work, "prepare", report_clips, _report_crash, pool_from):
