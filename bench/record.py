@@ -27,6 +27,7 @@ from pydantic import AfterValidator, ConfigDict, Field, Strict, TypeAdapter, Val
 from bench.errors import StoreError
 from bench.files import atomic_write, is_plain_file, parse_json, remove_leftovers, sha256
 from bench.tasks import Classification, Regression, Task
+from bench.timing import sum_compute_seconds
 from bench.types import DatasetInfo
 
 T = TypeVar("T")
@@ -52,6 +53,7 @@ _RESERVED_PATTERN = re.compile(
 # Strict types of a record's fields. Nothing is coerced, so that the run key can be recomputed from the text.
 StrictText = Annotated[str, Strict()]
 StrictInt = Annotated[int, Strict(), Field(ge=-(2**63), lt=2**63)]
+StrictBool = Annotated[bool, Strict()]
 Count = Annotated[int, Strict(), Field(ge=0, lt=2**63)]
 RunKey = Annotated[str, Strict(), Field(pattern=f"^{_KEY_PATTERN.pattern}$")]
 Digest = Annotated[str, Strict(), Field(pattern="^[0-9a-f]{64}$")]
@@ -197,7 +199,8 @@ class StageUse:
 
     key: RunKey
     sha256: Digest  # of its weights
-    seconds: FiniteNumber  # of training, once for all runs that use it
+    seconds: FiniteNumber  # of its training
+    reused: StrictBool = False  # whether another run trained it
 
 
 @dataclass(frozen=True)
@@ -221,6 +224,19 @@ class Record:
     chosen: Count | None = None  # number of epochs after which the score on val was best
     clips: Digest | None = None  # `DatasetSplits.fingerprint`: of the clips that could be decoded
     stages: dict[ShortName, StageUse] = field(default_factory=dict)  # by name
+
+    @property
+    def compute_seconds(self) -> float:
+        """Return the seconds of training and scoring, and of the stages that this run trained.
+
+        A sum over runs counts a stage once, for the run that trained it.
+        """
+        return sum_compute_seconds(self.seconds) + sum(use.seconds for use in self.stages.values() if not use.reused)
+
+    @property
+    def stage_seconds(self) -> float:
+        """Return the seconds of all stages that the run used, whoever trained them."""
+        return sum(use.seconds for use in self.stages.values())
 
     @property
     def decoded_split(self) -> str:

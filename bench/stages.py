@@ -107,13 +107,14 @@ def obtain_stage(stage: Stage, method: Method, spec: RunSpec, ctx: FitContext, m
             busy = f"{stage.name} (stage {stage_spec.key}) is running in another process; waiting for it to end"
             stack.enter_context(lock_folder(folder, lambda: ctx.tracker.notify(busy)))
         record = None if maker.fresh else _read_stage(folder, ctx)
+        reused = record is not None
         if record is None:
             record = _train_stage(stage, method, stage_spec, folder, ctx, maker)
         else:
             ctx.tracker.notify(f"{stage.name}: reused from an earlier run (stage {stage_spec.key})")
             for name, epoch, values in read_curves(folder):
                 ctx.tracker.log_epoch(name, epoch, values)
-    return StageUse(record.key, record.files[WEIGHTS_FILE], sum_compute_seconds(record.seconds))
+    return StageUse(record.key, record.files[WEIGHTS_FILE], sum_compute_seconds(record.seconds), reused)
 
 
 def fit_alone(method: Method, ctx: FitContext) -> Predictor:

@@ -25,7 +25,7 @@ from bench.errors import StoreError
 from bench.files import sha256
 from bench.record import RECORD_FILE, Failure
 from bench.tasks import OTHER_METRICS, Metric
-from bench.timing import sum_compute_seconds, sum_overhead_seconds
+from bench.timing import sum_overhead_seconds
 from reports.formats import make_printable, split_marks
 from reports.formats.templates import ASSET_FOLDER, make_html_environment, read_style
 from reports.runs import Run
@@ -172,7 +172,7 @@ def _list_facts(run: Run) -> dict[str, str]:
     record, spec, provenance = run.record, run.record.spec, run.record.provenance
     uncommitted = ", with uncommitted changes" if provenance.get("dirty") is True else ""
     seconds = ", ".join(f"{name} {_format_seconds(value)}" for name, value in record.seconds.items())
-    training, rest = sum_compute_seconds(record.seconds), sum_overhead_seconds(record.seconds)
+    training, rest = record.compute_seconds, sum_overhead_seconds(record.seconds)
     return {
         "arm": run.arm,
         "method": f"{spec.method}, version {spec.version}"

@@ -13,7 +13,6 @@ from rich.text import Text
 from bench.method import Measure, Method, NoteTable
 from bench.protocol import describe_protocol
 from bench.tasks import Metric
-from bench.timing import sum_compute_seconds
 from reports.comparisons import compare_family
 from reports.formats import make_printable
 from reports.formats.plain import FittedTable
@@ -128,15 +127,16 @@ def _make_scores_table(run_table: RunTable) -> FittedTable:
     for label, group, *cells in zip(run_table.labels, groups, *scores, strict=True):
         clips = int(group.runs[0].record.scores.get("test/n") or 0) if group.runs else 0
         runs = f"{len(group.runs)} ({len(group.failed)} failed)" if group.failed else str(len(group.runs))
-        seconds = format_quantity(
-            fmean(sum_compute_seconds(run.record.seconds) for run in (*group.runs, *group.failed))
-        )
+        seconds = format_quantity(fmean(run.record.compute_seconds for run in (*group.runs, *group.failed)))
         _add_row(table, label, *cells, str(clips), runs, seconds)
     if any(len(group.runs) > 1 for group in groups):
         several = any(len({run.record.spec.fold for run in group.runs}) > 1 for group in groups)
         over = "folds and seeds" if several else "seeds"
         depends = " (the validation fold depends on the seed)" if has_val_by_seed(run_table.runs) else ""
         table.caption = f"mean ± standard deviation over {over}{depends}"
+    if any(use.reused for run in run_table.runs for use in run.record.stages.values()):
+        shared = "s/run counts a shared pre-training once, for the run that trained it"
+        table.caption = "; ".join(filter(None, (str(table.caption or ""), shared)))
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ from bench.tasks import Metric
 from bench.timing import sum_compute_seconds
 from bench.tracker import find_best_epoch
 from studies.plan import Plan, PlannedRun, RunKeyResolver
-from studies.search import BestTrial, HyperparameterSearch
+from studies.search import BestTrial, HyperparameterSearch, find_search_ranges
 from studies.search_results import import_summary
 from studies.storage import (
     COMMAND_ATTR,
@@ -41,9 +41,9 @@ NON_RETRYABLE: tuple[FailureKind, ...] = ("nan", "data")  # failures that would 
 
 MAX_RECORDS = 300  # number of newest records from which run times are taken
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86400.0
-RunTimings = dict[tuple[str, str, str], float]
-"""(method, preset, data set) -> median seconds of training and scoring of earlier runs here; data set "" -> over all
-data sets."""
+RunTimings = dict[tuple[str, str, str], tuple[float, float]]
+"""(method, preset, data set) -> median seconds of earlier runs here, training and scoring, and those of the stages that
+they used; data set "" -> over all data sets."""
 
 
 @dataclass
@@ -286,7 +286,7 @@ class Scheduler:
 
 def read_timings(results: Path) -> RunTimings:
     """Return the median seconds of training and scoring of the newest finished runs."""
-    found: dict[tuple[str, str, str], list[float]] = {}
+    found: dict[tuple[str, str, str], list[tuple[float, float]]] = {}
     paths = sorted((results / "runs").glob(f"*/{RECORD_FILE}"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in islice(paths, MAX_RECORDS):
         try:
@@ -294,32 +294,38 @@ def read_timings(results: Path) -> RunTimings:
         except StoreError:
             continue
         if record is not None:
-            spent = sum_compute_seconds(record.seconds)
+            spent = sum_compute_seconds(record.seconds), record.stage_seconds
             for dataset in (record.spec.dataset, ""):
                 found.setdefault((record.spec.method, record.preset, dataset), []).append(spent)
-    return {group: median(spent) for group, spent in found.items()}
+    return {
+        group: (median(own for own, _ in spent), median(stages for _, stages in spent))
+        for group, spent in found.items()
+    }
 
 
-def get_seconds(timings: RunTimings, method: str, preset: str, dataset: str) -> float | None:
+def get_seconds(timings: RunTimings, method: str, preset: str, dataset: str, with_stages: bool = True) -> float | None:
     """Return the seconds of such a run, on this data set or else on any; None if there was none."""
-    return timings.get((method, preset, dataset), timings.get((method, preset, "")))
+    found = timings.get((method, preset, dataset), timings.get((method, preset, "")))
+    return None if found is None else sum(found) if with_stages else found[0]
 
 
 def estimate_remaining_time(scheduler: Scheduler, timings: RunTimings, workers: int) -> str:
     """Describe the time of training and scoring that the remaining runs and trials will take."""
     request, seconds, unknown = scheduler.plan.request, 0.0, 0
-    jobs = [scheduler.plan.request_for(run) for run in scheduler.remaining]
+    jobs = [(scheduler.plan.request_for(run), True) for run in scheduler.remaining]
     for run in scheduler.plan.searches:
         if run not in scheduler.search_by_run:  # its data are unknown, so no trial has run
-            jobs += [scheduler.plan.request_for(run)] * (request.budget.trials or 0) * request.search_options.seeds
+            base = scheduler.plan.request_for(run)
+            ranges = find_search_ranges(base.config, scheduler.plan.fixed_fields(run), request.search_options.fields)
+            jobs += _list_trials(base, ranges, request.budget.trials or 0, request.search_options.seeds)
             seconds += (request.budget.hours or 0.0) * HOUR
     for search in scheduler.searches:
         trials = max(0, (request.budget.trials or 0) - search.count_trials().total)
-        jobs += [search.base_request] * trials * request.search_options.seeds
+        jobs += _list_trials(search.base_request, search.ranges, trials, request.search_options.seeds)
         if request.budget.hours:  # an upper bound of the trials that are left
             seconds += max(0.0, request.budget.hours * HOUR - search.compute_seconds())
-    for job in jobs:
-        took = get_seconds(timings, job.method.name, job.preset, job.dataset.info.name)
+    for job, with_stages in jobs:
+        took = get_seconds(timings, job.method.name, job.preset, job.dataset.info.name, with_stages)
         unknown += took is None
         seconds += took or 0.0
     if not jobs and not seconds:
@@ -332,6 +338,12 @@ def estimate_remaining_time(scheduler: Scheduler, timings: RunTimings, workers: 
     runs = "1 run" if unknown == 1 else f"{unknown} runs"
     rest = f", plus {runs} of methods without a finished run here" if unknown else ""
     return f"{about}{rest}"
+
+
+def _list_trials(base: RunRequest, fields: Iterable[str], trials: int, seeds: int) -> list[tuple[RunRequest, bool]]:
+    """Return the runs of a search's trials, and whether each trains the stages: the first of a seed if all share."""
+    shared = all(set(fields) <= set(stage.ignores) for stage in base.method.stages)
+    return [(base, trial == 0 or not shared) for trial in range(trials) for _ in range(seeds)]
 
 
 def format_duration(seconds: float) -> str:

@@ -18,7 +18,7 @@ from bench.execute import RunEnvironment, RunResult, execute, publish_record
 from bench.files import logs_to
 from bench.mlflow import MlflowStore
 from bench.tasks import ACCURACY, Metric
-from bench.timing import describe_overhead, sum_compute_seconds
+from bench.timing import describe_overhead
 from bench.tracker import ProgressReporter, Pruned
 from bench.types import DataIssue
 from reports.figures.clips import save_run_figures
@@ -91,7 +91,7 @@ def _run_next_planned(scheduler: Scheduler, environment: RunEnvironment, print_l
     if isinstance(outcome, BenchError):
         print_line(f"{run}: failed: {outcome}")
         return True
-    record, seconds = outcome.record, sum_compute_seconds(outcome.record.seconds)
+    record, seconds = outcome.record, outcome.record.compute_seconds
     if record.error is not None:
         lease.fail(record.error.kind, record.error.message)
         print_line(f"{run}: failed: {record.error.kind}: {record.error.message} (run {record.key})")
@@ -132,7 +132,7 @@ def _run_trial_seeds(search: HyperparameterSearch, lease: Lease, environment: Ru
         outcome = _execute_trial(search, lease, part, environment)
         error, key = outcome.record.error, outcome.record.key
         keys.append(key)
-        seconds += sum_compute_seconds(outcome.record.seconds)
+        seconds += outcome.record.compute_seconds
         lease.set_attributes(**{"keys": keys, SECONDS_ATTR: round(seconds, 3)})
         if error is not None and error.kind == "pruned":
             lease.prune()

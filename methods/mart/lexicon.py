@@ -224,8 +224,8 @@ def survey_cues(info: DatasetInfo, transcripts: Iterable[tuple[Clip, list[Word]]
     """Count lexicon entries and cues per class of a data set, for its page in reports."""
     lexicon = load_lexicon("nrc")
     entries = Counter[str]()
-    for emotions, count in Counter(lexicon.entry_emotions.values()).items():
-        entries.update(dict.fromkeys(_find_classes(emotions, info), count))
+    for known, count in Counter(lexicon.entry_emotions.values()).items():
+        entries.update(dict.fromkeys(_find_classes(known, info), count))
     clips, hit, cues = Counter[int](), Counter[int](), Counter[int]()
     for clip, words in transcripts:
         found = lexicon.find_cues(words, info)

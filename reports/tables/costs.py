@@ -9,7 +9,6 @@ from typing import Any
 
 from bench.method import Measure
 from bench.tasks import Classification
-from bench.timing import sum_compute_seconds
 from reports.runs import Extract, Mean, PredictionCache, Run, RunGroup, RunTable, SearchSummary
 from reports.statistics import BINS, expected_calibration_error
 from reports.tables.columns import (
@@ -49,7 +48,8 @@ COSTS_LEGEND = (
         "Size, GFLOPs, hours",
         "Size is the parameters of the predictor, in millions. GFLOPs are 10⁹ operations to predict one clip; a "
         "product and a sum are two operations. Hours are those of training and scoring in a run, all stages, on the "
-        "machine that ran it; preparing data, waiting, logging and drawing are not counted.",
+        "machine that ran it; preparing data, waiting, logging and drawing are not counted. A pre-training that several "
+        "runs share is counted once, for the run that trained it.",
     ),
     TRIED_LEGEND,
 )
@@ -142,7 +142,7 @@ def compute_val_test_gap(run: Run) -> float | None:
 
 def compute_hours(run: Run) -> float:
     """Return the hours of training and scoring of a run, all stages."""
-    return sum_compute_seconds(run.record.seconds) / SECONDS_PER_HOUR
+    return run.record.compute_seconds / SECONDS_PER_HOUR
 
 
 def get_scaled_note(name: str, unit: float, run: Run) -> float | None:

@@ -20,7 +20,7 @@ from bench.files import atomic_write, logs_to
 from bench.mlflow import MlflowStore, sync
 from bench.record import Record, RunFolder
 from bench.requests import StoredRequest, Tuning, add_requests, lacks_requests, name_files, read_requests
-from bench.timing import describe_overhead, sum_compute_seconds
+from bench.timing import describe_overhead
 from bench.tracker import ExperimentTracker, ParentStatus
 from bench.types import DatasetInfo
 from reports.formats import plural
@@ -457,8 +457,8 @@ def _format_summary_line(outcome: RunResult) -> str:
         return f"already finished (run {outcome.record.key}; --fresh repeats it)"
     if outcome.record.error is not None:
         return f"failed: {outcome.record.error.kind}: {outcome.record.error.message}"
-    seconds = outcome.record.seconds
-    return f"done in {sum_compute_seconds(seconds):.0f} s (run {outcome.record.key}){describe_overhead(seconds)}"
+    record = outcome.record
+    return f"done in {record.compute_seconds:.0f} s (run {record.key}){describe_overhead(record.seconds)}"
 
 
 def _label_run(
