@@ -89,10 +89,21 @@ class Lexicon:
         return self._entry_cache[concept]
 
     @cached_property
+    def entry_emotions(self) -> dict[str, frozenset[str]]:
+        """Return concept -> emotions of every entry; a concept that the emotion list lacks has those of its words."""
+        known, none = self.emotions, frozenset[str]()
+        found = {}
+        for concept, polarity in self.polarities.items():
+            if polarity:
+                words = (concept,) if concept in known else concept.split("_")
+                if emotions := none.union(*[known.get(word, none) for word in words]):
+                    found[concept] = emotions
+        return found
+
+    @cached_property
     def word_rows(self) -> dict[str, int]:
         """Return word -> row of the word table, from 2 on, for every word of an entry in alphabetical order."""
-        concepts = (name for name, polarity in self.polarities.items() if polarity and self._find_emotions(name))
-        words = {word for concept in concepts for word in concept.split("_")}
+        words = {word for concept in self.entry_emotions for word in concept.split("_")}
         return {word: row for row, word in enumerate(sorted(words), UNKNOWN_ROW + 1)}
 
     def find_row(self, word: str) -> int:
@@ -128,17 +139,11 @@ class Lexicon:
         return tuple(Cue(token.text, token.start, 0, 0.0, frozenset(), (token.span,)) for token in _tokenise(words))
 
     def _make_entry(self, concept: str) -> LexiconEntry | None:
-        polarity = self.polarities.get(concept)
-        if not polarity:
+        emotions = self.entry_emotions.get(concept)
+        if emotions is None:
             return None
-        emotions = self._find_emotions(concept)
-        return LexiconEntry(polarity, self.compute_degree(polarity), emotions) if emotions else None
-
-    def _find_emotions(self, concept: str) -> frozenset[str]:
-        """Return the emotions of a concept; if the emotion list lacks it, the union of those of its words."""
-        if concept in self.emotions:
-            return self.emotions[concept]
-        return frozenset().union(*(self.emotions.get(word, frozenset()) for word in concept.split("_")))
+        polarity = self.polarities[concept]
+        return LexiconEntry(polarity, self.compute_degree(polarity), emotions)
 
 
 @cache
@@ -198,14 +203,14 @@ def _tokenise(words: Sequence[Word]) -> list[_WordToken]:
 
 
 def _make_cue(span: Sequence[_WordToken], entry: LexiconEntry, info: DatasetInfo) -> Cue:
-    classes = frozenset(map(info.classes.index, _find_classes(entry, info)))
+    classes = frozenset(map(info.classes.index, _find_classes(entry.emotions, info)))
     text, word_spans = " ".join(token.text for token in span), tuple(token.span for token in span)
     return Cue(text, span[0].start, 1 if entry.polarity > 0 else -1, entry.degree, classes, word_spans)
 
 
-def _find_classes(entry: LexiconEntry, info: DatasetInfo) -> list[str]:
-    """Return the classes whose emotions the entry has, in class order."""
-    return [name for name in info.classes if info.emotions.get(name, frozenset()) & entry.emotions]
+def _find_classes(emotions: frozenset[str], info: DatasetInfo) -> list[str]:
+    """Return the classes that have one of the emotions, in class order."""
+    return [name for name in info.classes if info.emotions.get(name, frozenset()) & emotions]
 
 
 @cache
@@ -218,8 +223,9 @@ def _stem_word(word: str) -> str:
 def survey_cues(info: DatasetInfo, transcripts: Iterable[tuple[Clip, list[Word]]]) -> FactsSection:
     """Count lexicon entries and cues per class of a data set, for its page in reports."""
     lexicon = load_lexicon("nrc")
-    known = filter(None, map(lexicon.find_entry, lexicon.polarities))
-    entries = Counter(name for entry in known for name in _find_classes(entry, info))
+    entries = Counter[str]()
+    for known, count in Counter(lexicon.entry_emotions.values()).items():
+        entries.update(dict.fromkeys(_find_classes(known, info), count))
     clips, hit, cues = Counter[int](), Counter[int](), Counter[int]()
     for clip, words in transcripts:
         found = lexicon.find_cues(words, info)

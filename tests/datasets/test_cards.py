@@ -38,8 +38,8 @@ def counted(card, label):
 def entries():
     """Count the entries of the lexicon by (emotions, positive or not, single word or not)."""
     lexicon = load_lexicon("nrc")
-    found = ((concept, lexicon.find_entry(concept)) for concept in lexicon.polarities)
-    return Counter((entry.emotions, entry.polarity > 0, "_" not in concept) for concept, entry in found if entry)
+    found = lexicon.entry_emotions.items()
+    return Counter((emotions, lexicon.polarities[concept] > 0, "_" not in concept) for concept, emotions in found)
 
 
 @each_card
