@@ -120,7 +120,7 @@ def test_an_array_of_another_width_is_left_out_and_reported(tmp_path):
     assert len(found) == 11 and found[0] == "audio: 4 values a step, not 9; used without"
 
 
-def test_media_and_arrays_go_together(tmp_path):
+def test_media_and_arrays_go_together(tmp_path, prepared_here):
     lines = ["clip,label,audio,features/face"]
     for number in range(10):
         write_mp3(tmp_path / f"c{number}.mp3", 0.2, shade=number)

@@ -62,6 +62,15 @@ def test_a_clip_that_changes_is_prepared_again_and_the_others_are_not(tree, tmp_
     assert contents(before)[1:] == contents(after)[1:]
 
 
+def test_a_test_prepares_many_clips_without_starting_processes(tmp_path, prepared_here, monkeypatch):
+    monkeypatch.setattr("bench.processes._run_pool", lambda *args: pytest.fail("started a pool"))
+    files = [tmp_path / f"{number}.mp4" for number in range(40)]
+    for path in files:
+        path.touch()
+    clips = [Clip(f"joy/{path.stem}", 3, "train", path.stem, ClipSources(video=path)) for path in files]
+    assert len(prepare_clips(clips, FORM, tmp_path / "out", silent)) == 40
+
+
 def test_other_settings_have_another_folder(tree, tmp_path):
     _, clips, _ = index_tree(tree, INFO)
     small = prepare_clips(clips[:1], FORM, tmp_path, silent)[0].path
