@@ -118,7 +118,10 @@ def _make_scores_table(run_table: RunTable) -> FittedTable:
     (task,) = run_table.tasks.values()
     metrics = (*task.shown, *task.extra)
     headings = (*(metric.title for metric in metrics), "clips", "runs", "s/run")
-    style = "yellow" if run_table.is_sample else "bold"
+    limits = sorted({run.record.spec.limit for run in run_table.runs if run.record.spec.limit is not None})
+    if limits:
+        title += f"\nLIMITED DATA, a try: at most {' or '.join(map(str, limits))} clips of each class"
+    style = "yellow" if run_table.is_sample or limits else "bold"
     units = describe_units(task.shown)
     table = _make_table(f"{title}\ntest split{units}, preset {presets}", ["method"], headings, style)
     table.drop_first = (*DROP_FIRST, *(metric.title for metric in reversed(metrics[3:])))

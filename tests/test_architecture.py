@@ -96,8 +96,8 @@ def modules() -> dict[str, ast.Module]:
     return {name: ast.parse(path.read_text()) for path, name in names.items()}
 
 
-def test_there_are_at_most_110_modules_with_code():
-    assert len([path for path in FILES if path.name != "__init__.py"]) <= 110
+def test_there_are_at_most_115_modules_with_code():
+    assert len([path for path in FILES if path.name != "__init__.py"]) <= 115  # docs/decisions/0038-module-limit.md
 
 
 def test_no_modules_import_each_other_in_a_circle():
