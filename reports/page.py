@@ -184,7 +184,8 @@ def _list_facts(run: Run) -> dict[str, str]:
         "stage": spec.stage,
         "preset": record.preset + (f", set by hand: {run.hand_set}" if run.hand_set else ""),
         "hyper-parameters": run.tuning
-        + (f", best of {run.configurations_tried} configurations" if run.configurations_tried > 1 else ""),
+        + (f", best of {run.search_trials} configurations" if run.search_trials > 1 else ""),
+        "configurations tried": str(run.configurations_tried),
         "requested by": run.request,
         "selected epoch": "" if record.chosen is None else str(record.chosen),
         "attempt": str(record.attempt) if record.attempt > 1 else "",

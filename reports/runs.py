@@ -65,7 +65,8 @@ class Run:
     method: Method
     tuning: Tuning = "none"
     hand_set: str = ""  # values set by hand on top of the preset: "epochs=2, lr=0.01"
-    configurations_tried: int = 1  # configurations scored to choose its values
+    configurations_tried: int = 1  # different configurations tried of its arm on its data set, searched or set by hand
+    search_trials: int = 1  # configurations of the search that chose its values
     was_searched: bool = False  # the arm has values that a search can vary
     tuned_by: str = ""  # arm whose search chose the values
     search: str = ""  # digest of that search
@@ -124,9 +125,10 @@ class SearchSummary:
     configurations_tried: int
     best_values: dict[str, Any] | None
     best_score: float | None  # of the best trial on val, as stored
-    trials: tuple[dict[str, Any], ...]  # number, state, value, spent; none in older summaries
+    trials: tuple[dict[str, Any], ...]  # number, state, value, spent, params; none, or no params, in older summaries
     weights: dict[str, str] | None = None  # config field -> sha256 of its file; None in older summaries
     metric: Metric = ACCURACY  # that the search improves
+    version: int | None = None  # of the method; None in older summaries
 
     def title(self, title: str) -> str:
         """Return its name: arm, data set and fold, and the start of its digest, which makes it unique."""
@@ -497,10 +499,17 @@ def read_searches(results: Path) -> tuple[list[SearchSummary], list[str]]:
     return sorted(found, key=lambda one: (one.arm, one.dataset, one.fold, one.preset, one.digest)), passed
 
 
+def _check_trial(trial: Any) -> dict[str, Any]:
+    """Return a trial of a summary. Raises TypeError or ValueError if it, or its params, are no dictionary."""
+    return {**trial, "params": dict(trial["params"])} if "params" in trial else dict(trial)
+
+
 def _read_summary(path: Path) -> SearchSummary:
     try:
         raw = parse_json(path.read_text())
         winner = raw["winner"]
+        for name in ("arm", "dataset", "data"):
+            validate(str, raw[name])
         return SearchSummary(
             digest=path.parent.name,
             **{name: raw[name] for name in ("arm", "dataset", "data", "fold", "preset", "sampler", "pruner", "seeds")},
@@ -509,9 +518,10 @@ def _read_summary(path: Path) -> SearchSummary:
             configurations_tried=sum(raw["tried"].values()),
             best_values=dict(winner["params"]) if winner is not None else None,
             best_score=winner["value"] if winner is not None else None,
-            trials=tuple(raw.get("trials", ())),
+            trials=tuple(map(_check_trial, raw.get("trials", ()))),
             weights=dict(raw["weights"]) if "weights" in raw else None,
             metric=validate(Metric, raw["metric"]) if "metric" in raw else ACCURACY,
+            version=raw.get("version"),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StoreError(f"{path} is not a readable search summary ({type(error).__name__}); move it away") from None

@@ -34,6 +34,11 @@ from reports.tables.costs import compute_val_test_gap, get_scaled_note
 NO_VALUE = "-"
 
 DROP_FIRST = ("s/run", "clips")  # what a narrow terminal leaves out of the scores, before all but the first three
+TRIED = "tried"
+TRIED_NOTE = (
+    "tried: configurations (values and weight files) run with this method on this data set, by searches or by hand; "
+    "the best score of many is too high by chance"
+)
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,11 @@ def format_column(groups: Sequence[RunGroup], read: Extract, percent: bool = Tru
     return [NO_VALUE if number is None else format_mean(number, places) for number in numbers]
 
 
+def _format_tried(group: RunGroup) -> str:
+    """Return the number of configurations that were tried with the arm of a group on its data set."""
+    return str(max(run.configurations_tried for run in (*group.runs, *group.failed)))
+
+
 def average_notes(run_table: RunTable) -> list[NoteRow]:
     """Average the logged values of each row over its runs."""
     rows = []
@@ -108,7 +118,7 @@ def render_records(runs: Sequence[Run]) -> RenderableType:
     for run_table in group_by_dataset(runs):
         parts += [_make_scores_table(run_table), *_make_recall_tables(run_table)]
         parts += _make_note_tables(average_notes(run_table))
-    return Group(*parts)
+    return Group(*parts, Text(TRIED_NOTE, "dim"))
 
 
 def _make_scores_table(run_table: RunTable) -> FittedTable:
@@ -117,21 +127,26 @@ def _make_scores_table(run_table: RunTable) -> FittedTable:
     presets = ", ".join(dict.fromkeys(run.record.preset for run in run_table.runs))
     (task,) = run_table.tasks.values()
     metrics = (*task.shown, *task.extra)
-    headings = (*(metric.title for metric in metrics), "clips", "runs", "s/run")
     limits = sorted({run.record.spec.limit for run in run_table.runs if run.record.spec.limit is not None})
     if limits:
         title += f"\nLIMITED DATA, a try: at most {' or '.join(map(str, limits))} clips of each class"
+    val_title = f"val {task.primary.title}"
+    headings = (metrics[0].title, val_title, *(metric.title for metric in metrics[1:]))
+    headings = (*headings, "clips", "runs", TRIED, "s/run")
     style = "yellow" if run_table.is_sample or limits else "bold"
     units = describe_units(task.shown)
     table = _make_table(f"{title}\ntest split{units}, preset {presets}", ["method"], headings, style)
-    table.drop_first = (*DROP_FIRST, *(metric.title for metric in reversed(metrics[3:])))
+    others = [metric.title for metric in reversed(metrics[1:])]
+    table.drop_first = (*DROP_FIRST, *others[:-2], "runs", *others[-2:])  # at last the score on test, on val, and tried
     groups = group_runs(run_table)
     scores = [format_column(groups, partial(get_test_score, metric), percent=is_percent(metric)) for metric in metrics]
+    read_val = partial(Run.get_score, metric=task.primary, split="val")
+    scores.insert(1, format_column(groups, read_val, percent=is_percent(task.primary)))
     for label, group, *cells in zip(run_table.labels, groups, *scores, strict=True):
         clips = int(group.runs[0].record.scores.get("test/n") or 0) if group.runs else 0
         runs = f"{len(group.runs)} ({len(group.failed)} failed)" if group.failed else str(len(group.runs))
         seconds = format_quantity(fmean(run.record.compute_seconds for run in (*group.runs, *group.failed)))
-        _add_row(table, label, *cells, str(clips), runs, seconds)
+        _add_row(table, label, *cells, str(clips), runs, _format_tried(group), seconds)
     if any(len(group.runs) > 1 for group in groups):
         several = any(len({run.record.spec.fold for run in group.runs}) > 1 for group in groups)
         over = "folds and seeds" if several else "seeds"
@@ -212,7 +227,7 @@ def make_plan_table(rows: Sequence[ArmProgress]) -> FittedTable:
 
 def make_gap_table(runs: Sequence[Run]) -> FittedTable | None:
     """Return a table of val minus test: the optimism of the split that selected epochs and values; None if empty."""
-    title, numbers = f"val against test: {_describe_metrics(runs)}", ("val", "test", "gap", "configurations tried")
+    title, numbers = f"val against test: {_describe_metrics(runs)}", ("val", "test", "gap", TRIED)
     table = _make_table(title, ("data set", "method"), numbers, "bold")
     for run_table in group_by_dataset(runs):
         groups, (metric,) = group_runs(run_table), run_table.metrics
@@ -223,13 +238,12 @@ def make_gap_table(runs: Sequence[Run]) -> FittedTable | None:
         for label, group, val, test in zip(run_table.labels, groups, *columns, strict=True):
             gap = group.compute_mean(compute_val_test_gap)  # None for runs whose epoch was not selected on val
             if gap is not None:
-                trials = max(run.configurations_tried for run in group.runs)
                 shown = format_difference(gap, is_percent(metric))
-                _add_row(table, _format_dataset(run_table), label, val, test, shown, str(trials))
+                _add_row(table, _format_dataset(run_table), label, val, test, shown, _format_tried(group))
     if not table.row_count:
         return None
-    table.drop_first = ("configurations tried", "val", "test")
-    table.caption = "the epoch was selected on val; so were the values where more than one configuration was tried"
+    table.drop_first = ("val", "test")
+    table.caption = "the epoch was selected on val; so were the values that a search found"
     return table
 
 

@@ -27,7 +27,9 @@ from studies.select import (
     ReportQuery,
     SelectedRuns,
     StoredRecord,
-    read_records,
+    TriedCounts,
+    count_tried,
+    read_all_records,
     select_any_runs,
     select_current,
     select_runs,
@@ -51,14 +53,15 @@ def build_report(
     results: Path, name: str, studies: Sequence[Study], query: ReportQuery, store: MlflowStore, tracking: str
 ) -> BuiltReport:
     """Build a report without writing files. Raises StoreError if no run belongs to it."""
-    records, passed = read_records(results)
-    found, old = select_current(records)
+    stored, passed = read_all_records(results)
+    found, old = select_current([one for one in stored if one.record.spec.stage == "final"])
     summaries, broken = read_searches(results)
-    choices = [(study, select_runs(found, study, query, store)) for study in studies]
+    tried = count_tried(stored, summaries)
+    choices = [(study, _add_counts(select_runs(found, study, query, store), tried)) for study in studies]
     parts = [_make_results(study, choice) for study, choice in choices if choice.runs]
     left_out = [pair for _, choice in choices for pair in choice.excluded]
     if not studies:
-        choice = select_any_runs(found, query, store)
+        choice = _add_counts(select_any_runs(found, query, store), tried)
         unnamed = replace(RUNS, question=f"Comparison of all runs with {query.run_filter}.")
         parts, left_out = [_make_results(unnamed, choice)] if choice.runs else [], list(choice.excluded)
     if not parts:
@@ -84,6 +87,13 @@ def build_report(
     legend = compose_legend(sections)
     report = Report(name, title, lead, tuple(sections), runs, sample, warnings, omissions, tracking, legend)
     return BuiltReport(report, tuple(parts), used, cache)
+
+
+def _add_counts(choice: SelectedRuns, tried: TriedCounts) -> SelectedRuns:
+    """Add to each run the number of configurations that were tried with its arm on its data set."""
+    places = [(run.arm, run.record.spec.dataset, run.record.spec.data) for run in choice.runs]
+    counted = [replace(run, configurations_tried=tried.get(at, 1)) for run, at in zip(choice.runs, places, strict=True)]
+    return replace(choice, runs=tuple(counted))
 
 
 def _count_excluded(left_out: Sequence[tuple[str, str]], used: set[str]) -> list[str]:

@@ -284,14 +284,16 @@ class HyperparameterSearch:
     def trial_history(self) -> list[dict[str, Any]]:
         """Return every configuration in order of start.
 
-        Each has its number, state, val score (None unless finished), and `spent`: the seconds of all trials up to it.
+        Each has its number, state, values (`params`), val score (None unless finished), and `spent`: the seconds of
+        all trials up to it.
         """
         history, spent = [], 0.0
         for trial in select_counted(self.get_trials()):
             spent += _compute_trial_seconds(trial)
             state = trial.state.name.lower()
             value = trial.value if state == "complete" else None
-            history.append({"number": trial.number, "state": state, "value": value, "spent": round(spent, 3)})
+            found = {"number": trial.number, "state": state, "params": dict(trial.params), "value": value}
+            history.append({**found, "spent": round(spent, 3)})
         return history
 
     def list_failures(self) -> list[str]:

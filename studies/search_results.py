@@ -115,6 +115,7 @@ def _make_summary(search: HyperparameterSearch) -> dict[str, Any]:
         "ranges": {name: _format_range(limits) for name, limits in search.ranges.items()},
         "base": search.spec.config,
         "weights": search.spec.weights,
+        "version": search.spec.version,
         "tried": vars(search.count_trials()),
         "trials": search.trial_history(),
         "winner": vars(winner) if winner is not None else None,

@@ -1,13 +1,18 @@
-"""Select the stored records of a study: real data or the sample, one preset, one set of user settings."""
+"""Select the stored records of a study: real data or the sample, one preset, one set of user settings.
+
+Also count the configurations that were tried with each arm.
+"""
 
 from __future__ import annotations
 
+import json
 import re
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 from bench.config import hash_config_files, parse_overrides
 from bench.errors import StoreError
@@ -19,7 +24,7 @@ from bench.requests import RequestedPlan, StoredRequest, Tuning, read_requests
 from bench.tasks import Classification, Task
 from bench.types import DatasetInfo
 from datasets.registry import DATASETS
-from reports.runs import UNKNOWN, Run, get_input_size, get_repetition
+from reports.runs import UNKNOWN, Run, SearchSummary, get_input_size, get_repetition, read_searches
 from studies.requests import (
     Arm,
     RunFilter,
@@ -36,6 +41,8 @@ LABELS: dict[Tuning, str] = {"none": "untuned", "shared": "shared", "per-arm": "
 NO_PLAN = RequestedPlan({}, (), ())
 ExcludedRuns = list[tuple[str, str]]
 """(key of a run, reason why it is left out)."""
+TriedCounts = Mapping[tuple[str, str, str], int]
+"""(arm, data set, "real" or "sample") -> number of configurations tried there."""
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -50,9 +57,15 @@ class StoredRecord:
 
 
 def read_records(results: Path) -> tuple[list[StoredRecord], list[str]]:
-    """Read the final record of every run folder, in order of key: the finished one, or else the last failed one.
+    """Read the records of final runs, as `read_all_records` does."""
+    found, skipped = read_all_records(results)
+    return [stored for stored in found if stored.record.spec.stage == "final"], skipped
 
-    Also return a line for each record or request that was skipped.
+
+def read_all_records(results: Path) -> tuple[list[StoredRecord], list[str]]:
+    """Read the record of every final run and trial, in order of key: the finished one, or else the last failed one.
+
+    Also return a line for each record or request that was skipped. Trials have no requests.
     """
     found, skipped = [], []
     for run_path in sorted((results / "runs").glob("*/")):
@@ -60,8 +73,8 @@ def read_records(results: Path) -> tuple[list[StoredRecord], list[str]]:
         try:
             last = path if path.exists() else folder.find_last_failure()
             record = read_record(last) if last is not None else None
-            if last is not None and record is not None and record.spec.stage == "final":
-                requests, notes = read_requests(folder)
+            if last is not None and record is not None:
+                requests, notes = read_requests(folder) if record.spec.stage == "final" else ([], [])
                 found.append(StoredRecord(record, last, sha256(last), tuple(requests)))
                 skipped += notes
         except StoreError as error:
@@ -86,6 +99,84 @@ def select_current(found: Sequence[StoredRecord]) -> tuple[list[StoredRecord], l
         for (name, version, reason), count in counts.items()
     ]
     return current, notes
+
+
+def count_tried_in(results: Path) -> TriedCounts:
+    """Count the configurations that were tried in a results folder, as `count_tried` does; skip unreadable files."""
+    return count_tried(read_all_records(results)[0], read_searches(results)[0])
+
+
+def count_tried(stored: Iterable[StoredRecord], searches: Sequence[SearchSummary]) -> TriedCounts:
+    """Count the configurations that were tried with each arm on each data set.
+
+    A configuration is the values of the fields that an arm does not pin, and the content of their files. Those of all
+    final runs count, also the preset's, and those of all trials, finished, pruned or failed. An arm with shared values
+    also has the trials of the search that found them. Seeds, folds, protocols and repetitions do not count, nor do
+    runs of other versions of a method.
+    """
+    found: defaultdict[tuple[str, str, str], _Tried] = defaultdict(_Tried)
+    for one in stored:
+        found_in = one.record.spec
+        for name in {one.record.arm, *(request.arm for request in one.requests)}:
+            arm = get_arms().get(name)
+            if arm is not None and (arm.method.name, arm.method.version) == (found_in.method, found_in.version):
+                searched_by = {request.search: request.tried for request in one.requests if request.arm == name}
+                found[name, found_in.dataset, found_in.data].add_record(arm, one.record, searched_by)
+    for search in searches:
+        arm = get_arms().get(search.arm)
+        if arm is not None and search.version in (None, arm.method.version):
+            found[search.arm, search.dataset, search.data].add_search(search.digest, search.configurations_tried)
+    summaries = {search.digest: search for search in searches}
+    return {place: tried.count(get_arms()[place[0]], summaries) for place, tried in found.items()}
+
+
+@dataclass
+class _Tried:
+    """The configurations of one arm on one data set: of all runs, and of those that a search is known to have made."""
+
+    known: set[str] = field(default_factory=set)
+    searched: set[str] = field(default_factory=set)
+    searches: dict[str, int] = field(default_factory=dict)  # digest -> trials
+
+    def add_record(self, arm: Arm, record: Record, searches: Mapping[str, int]) -> None:
+        """Add a run; `searches` are those that found its values, by digest, "" for none, with their trials."""
+        configuration = _identify_configuration(arm, record.spec.config, record.spec.weights)
+        self.known.add(configuration)
+        for digest, trials in searches.items():
+            if digest:
+                self.add_search(digest, trials)
+        if record.spec.stage == "trial" or any(searches):
+            self.searched.add(configuration)
+
+    def add_search(self, digest: str, trials: int) -> None:
+        """Add a search with its number of trials."""
+        self.searches[digest] = max(trials, self.searches.get(digest, 0))
+
+    def count(self, arm: Arm, summaries: Mapping[str, SearchSummary]) -> int:
+        """Return the number of configurations. Of trials whose values are not known here the stored number counts."""
+        listed: set[str] = set()
+        unlisted = 0
+        for digest, trials in self.searches.items():
+            summary = summaries.get(digest)
+            values = [trial["params"] for trial in summary.trials if "params" in trial] if summary is not None else []
+            unlisted += max(0, trials - len(values))
+            if summary is not None:
+                base, weights = summary.base_config, summary.weights or {}
+                listed |= {_identify_configuration(arm, base | params, weights) for params in values}
+        return len(self.known | listed) + max(0, unlisted - len(self.searched - listed))
+
+
+def _identify_configuration(arm: Arm, config: Mapping[str, Any], weights: Mapping[str, str]) -> str:
+    """Return the values that identify a configuration of an arm as text: those of the fields that it does not pin."""
+    free = sorted(arm.free_fields)
+    fields = arm.method.config.model_fields  # version 0.1 lacks some
+    values = {name: _unify_number(config.get(name, fields[name].default)) for name in free}
+    return json.dumps([values, {name: weights[name] for name in free if name in weights}])
+
+
+def _unify_number(value: Any) -> Any:
+    """Return a whole number as an integer: a config has 1.0 where a search drew 1."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 @dataclass(frozen=True)
@@ -376,7 +467,7 @@ def _make_run(match: RequestedRecord, store: MlflowStore, info: DatasetInfo) -> 
         method=arm.method,
         tuning=request.tuning,
         hand_set=format_settings(match.variant[1]),
-        configurations_tried=request.tried,
+        search_trials=request.tried,
         was_searched=bool(arm.method.config.get_declared_ranges().keys() & arm.free_fields - request.settings.keys()),
         tuned_by=request.tuned_by,
         search=request.search,
@@ -443,7 +534,7 @@ def _describe_tuning(runs: Sequence[Run], preset: str, settings: str, show_setti
     tuned = [run for run in runs if run.tuning != "none"]
     if not tuned:
         return f"{head}; no tuning (values of the preset)."
-    most = max(run.configurations_tried for run in tuned)
+    most = max(run.search_trials for run in tuned)
     configurations = "1 configuration" if most == 1 else f"{most} configurations"
     tuned_arms = ", ".join(dict.fromkeys(run.tuned_by for run in tuned if run.tuning == "shared"))
     how: dict[Tuning, str] = {

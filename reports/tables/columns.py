@@ -33,6 +33,13 @@ MARKS_LEGEND = LegendEntry(
     "Bold is best, underlined second best; ties share the mark; incomplete and best-on-test rows are not ranked, nor "
     "refit rows when clean rows exist.",
 )
+TRIED = "tried"  # heading of a column, and the last part of its identity
+TRIED_LEGEND = LegendEntry(
+    "Tried",
+    "Number of different configurations (values and weight files) run with the method of a row on the data set: by "
+    "searches, with pruned and failed trials, and by hand. Shared rows include the search of the full method. The best "
+    "score of many is too high by chance.",
+)
 TUNING_LEGEND = LegendEntry(
     "untuned, shared, per-arm",
     "Untuned rows have the values of the preset, shared rows the values that a search on val chose for the full "
@@ -187,6 +194,18 @@ def average_groups(groups: Sequence[RunGroup], read: Extract, percent: bool = Tr
     clips = [run.record.scores.get("test/n") or 0 for group in groups for run in group.runs]
     known = [number for number in numbers if number is not None]
     return numbers, choose_decimals(known, [n for n in clips if n], percent)
+
+
+def make_tried_column(groups: Sequence[RunGroup]) -> list[Cell]:
+    """Return the cells of a column with the number of configurations tried, one for each group."""
+    return [_make_tried_cell(group.runs or group.failed) for group in groups]
+
+
+def _make_tried_cell(runs: Sequence[Run]) -> Cell:
+    if not runs:
+        return Cell(NO_VALUE)
+    most = max(run.configurations_tried for run in runs)
+    return Cell(str(most), value=most, run_keys=tuple(run.record.key for run in runs))
 
 
 def is_eligible_for_best(groups: Sequence[RunGroup]) -> list[bool]:

@@ -14,6 +14,8 @@ from reports.statistics import BINS, expected_calibration_error
 from reports.tables.columns import (
     MARKS_LEGEND,
     NO_VALUE,
+    TRIED,
+    TRIED_LEGEND,
     UNKNOWN_SPREAD,
     describe_averaging,
     describe_difference,
@@ -27,36 +29,32 @@ from reports.tables.columns import (
     list_metrics_legend,
     make_column,
     make_metrics_legend,
+    make_tried_column,
 )
 from reports.tables.scores import make_rows
 from reports.types import Cell, Column, LegendEntry, Row, Table
 
 SECONDS_PER_HOUR = 3600.0
-COST_TITLES = {"ece": "ECE", "gap": "gap", "parameters": "size", "flops": "GFLOPs", "hours": "hours"} | {
-    "tried": "tried"
-}
+COST_TITLES = {"ece": "ECE", "gap": "gap", "parameters": "size", "flops": "GFLOPs", "hours": "hours"} | {TRIED: TRIED}
 ECE_LEGEND = LegendEntry(
     "ECE",
     f"Expected calibration error on test, percent, of the finished model's confidence in {BINS} bins of equally many "
     "clips; lower is better. It is biased upwards where clips are few.",
-)
-TRIED_LEGEND = LegendEntry(
-    "Tried", "Number of configurations tried to choose these values, with pruned and failed ones."
 )
 COSTS_LEGEND = (
     LegendEntry(
         "Size, GFLOPs, hours",
         "Size is the parameters of the predictor, in millions. GFLOPs are 10⁹ operations to predict one clip; a "
         "product and a sum are two operations. Hours are those of training and scoring in a run, all stages, on the "
-        "machine that ran it; preparing data, waiting, logging and drawing are not counted. A pre-training that several "
-        "runs share is counted once, for the run that trained it.",
+        "machine that ran it; preparing data, waiting, logging and drawing are not counted. A pre-training that "
+        "several runs share is counted once, for the run that trained it.",
     ),
-    TRIED_LEGEND,
 )
 SEARCH_LEGEND = LegendEntry(
     "Searches",
     "Ranges are what a search could draw from. The initial value, of the preset or --set, is tried first, and on a tie "
-    "the earliest trial is kept. Test was never available to a search.",
+    "the earliest trial is kept. Test was never available to a search. Tried is the number of its trials, with pruned "
+    "and failed ones.",
 )
 
 SEARCH_COLUMNS = (
@@ -85,7 +83,7 @@ def make_costs_table(run_table: RunTable, predictions: PredictionCache, dataset:
         "parameters": [_mean_cell(group, partial(get_scaled_note, "cost/parameters", 1e-6)) for group in groups],
         "flops": [_mean_cell(group, partial(get_scaled_note, "cost/flops", 1e-9)) for group in groups],
         "hours": [_mean_cell(group, compute_hours) for group in groups],
-        "tried": [_make_tried_cell(group) for group in groups],
+        TRIED: make_tried_column(groups),
     }
     cells |= {key: [_format_measure(group, measure) for group in groups] for key, measure in measures.items()}
     headings = COST_TITLES | {key: measure.heading for key, measure in measures.items()}
@@ -116,7 +114,7 @@ def make_costs_legend(run_table: RunTable) -> tuple[LegendEntry, ...]:
         LegendEntry(f"Gap in {describe_difference(metric)}", "Val minus test; the epoch was chosen on val.")
         for metric in run_table.metrics
     )
-    return (*([ECE_LEGEND] if classes else []), *gaps, *COSTS_LEGEND)
+    return (*([ECE_LEGEND] if classes else []), *gaps, *COSTS_LEGEND, TRIED_LEGEND)
 
 
 def _describe_measures(measures: Iterable[Measure]) -> list[LegendEntry]:
@@ -173,12 +171,6 @@ def _print_mean(group: RunGroup, read: Extract, form: Callable[[Mean], str]) -> 
     return Cell(form(number) + describe_missing_runs(number, group), value=number.mean, run_keys=number.run_keys)
 
 
-def _make_tried_cell(group: RunGroup) -> Cell:
-    runs: Sequence[Run] = group.runs or group.failed
-    most = max((run.configurations_tried for run in runs), default=0)
-    return Cell(str(most), value=most, run_keys=tuple(run.record.key for run in runs)) if runs else Cell(NO_VALUE)
-
-
 def _format_measure(group: RunGroup, measure: Measure) -> Cell:
     """Return the mean of a measure, with its warning as a footnote where it is below its least."""
     cell = _mean_cell(group, partial(read_measure, measure))
@@ -215,7 +207,7 @@ def make_search_spaces_table(searches: Sequence[SearchSummary], titles: Mapping[
         tuple(replace(column, title=column.title.format(titles_of_metrics)) for column in SEARCH_COLUMNS),
         tuple(rows),
         warnings=("BUILT-IN SAMPLE: these searches ran on synthetic clips.",) if sample else (),
-        legend=(*make_searches_legend(searches), SEARCH_LEGEND, TRIED_LEGEND),
+        legend=(*make_searches_legend(searches), SEARCH_LEGEND),
     )
 
 

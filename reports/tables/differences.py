@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 from bench.requests import Tuning
 from bench.tasks import Metric
@@ -13,6 +14,8 @@ from reports.statistics import ALPHA, Interval, PairedTest, format_significance_
 from reports.tables.columns import (
     MARKS_LEGEND,
     NO_VALUE,
+    TRIED,
+    TRIED_LEGEND,
     TUNING_LEGEND,
     decimals_of_spreads,
     describe_averaging,
@@ -25,6 +28,7 @@ from reports.tables.columns import (
     list_metrics_legend,
     make_method_cell,
     make_metric_column,
+    make_tried_column,
 )
 from reports.types import Cell, Column, LegendEntry, Row, Table
 
@@ -137,10 +141,14 @@ def make_ablation_table(
     columns, cells = [Column("method", "method", numeric=False)], []
     for kind in list_tunings(run_table, full):
         labels = {arm: find_label(run_table, arm, kind, full) for arm in arms}
-        columns.append(Column(f"{kind}/{metric.name}", metric.title, TUNING_TITLES[kind]))
         shown = [label for label in labels.values() if label is not None]
-        scored = dict(zip(shown, make_metric_column([groups[label] for label in shown], metric), strict=True))
-        cells.append([scored[label] if (label := labels[arm]) else Cell(NO_VALUE) for arm in arms])
+        for part, heading, make in (
+            (metric.name, metric.title, partial(make_metric_column, metric=metric)),
+            (TRIED, TRIED, make_tried_column),
+        ):
+            columns.append(Column(f"{kind}/{part}", heading, TUNING_TITLES[kind]))
+            made = dict(zip(shown, make([groups[label] for label in shown]), strict=True))
+            cells.append([made[label] if (label := labels[arm]) else Cell(NO_VALUE) for arm in arms])
         for reference in (arm for arm in references if arm in arms):
             found = [compared.get((dataset, labels[arm] or "", labels[reference] or "")) for arm in arms]
             columns += [
@@ -175,6 +183,7 @@ def make_ablation_table(
             *list_metrics_legend(run_table),
             *list_averaging_legend(run_table),
             MARKS_LEGEND,
+            TRIED_LEGEND,
             *make_pairs_legend([metric]),
             P_VALUES_LEGEND,
             POWER_LEGEND,

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from reports.runs import RunTable
-from reports.tables.columns import MARKS_LEGEND, NO_VALUE, UNKNOWN_SPREAD, format_signed
+from reports.tables.columns import MARKS_LEGEND, NO_VALUE, TRIED, UNKNOWN_SPREAD, format_signed
 from reports.types import Cell, Column, LegendEntry, Row, Table
 
 NAME_COLUMNS = (Column("method", "method", numeric=False), Column("whose", "", numeric=False))
@@ -75,6 +75,9 @@ def make_published_comparison(
     shared = [index for index, column in enumerate(ours.columns) if index and column.id in known]
     if not shared:
         return None
+    owners = {ours.columns[index].id.rpartition("/")[0] for index in shared}  # data sets
+    tried = {f"{owner}/{TRIED}".lstrip("/") for owner in owners}
+    shared = [index for index, column in enumerate(ours.columns) if index in shared or column.id in tried]
     columns, protocol = [ours.columns[index].id for index in shared], paper.protocol.partition(":")[0]
     arms = {run.label: run.arm for run in run_table.runs}
     rows: list[Row] = []
@@ -132,10 +135,10 @@ def _make_our_rows(
 
 
 def _compute_gap_to_published(cell: Cell, printed: float | None, sample: bool) -> Cell:
-    if sample:
-        return Cell(NO_VALUE, footnotes=(SAMPLE_NOTE,))
     if cell.value is None or printed is None:
         return Cell(NO_VALUE)
+    if sample:
+        return Cell(NO_VALUE, footnotes=(SAMPLE_NOTE,))
     missing = re.search(r" \(\d+/\d+ runs\)$", cell.text)
     text = f"{format_signed(cell.value - printed, UNKNOWN_SPREAD[True])}{missing.group() if missing else ''}"
     return Cell(text, value=cell.value - printed, run_keys=cell.run_keys)

@@ -17,6 +17,8 @@ from reports.tables.columns import (
     MARKS_LEGEND,
     MINUS,
     NO_VALUE,
+    TRIED,
+    TRIED_LEGEND,
     Direction,
     decimals_of_spreads,
     describe_averaging,
@@ -30,6 +32,7 @@ from reports.tables.columns import (
     list_metrics_legend,
     make_method_cell,
     make_metric_column,
+    make_tried_column,
     mark_best,
 )
 from reports.types import Cell, Column, LegendEntry, Row, Table
@@ -41,6 +44,7 @@ OVERALL_COLUMNS = (
     Column("mean", "mean {}"),
     Column("interval", "95 % interval"),
     Column("rank", "mean rank"),
+    Column(TRIED, TRIED),
 )
 TUNING_PREFERENCE: tuple[Tuning, ...] = ("per-arm", "shared", "none")
 RECALL_LEGEND = LegendEntry("Recall", "Percent of the test clips of a class that are predicted as this class.")
@@ -48,7 +52,8 @@ OVERALL_LEGEND = (
     LegendEntry(
         "Mean over data sets",
         "Every data set counts equally. Only methods with complete clean runs on all data sets (or refit runs, where "
-        "none is clean) are listed, each arm once: with per-arm values, else shared, else untuned ones.",
+        "none is clean) are listed, each arm once: with per-arm values, else shared, else untuned ones. Tried is the "
+        "largest number on any of them.",
     ),
     LegendEntry(
         "Interval of a mean over data sets",
@@ -69,6 +74,8 @@ def make_scores_table(run_table: RunTable, name: str, title: str) -> Table:
         for metric in run_table.tasks[dataset].shown:
             columns.append(Column(f"{dataset}/{metric.name}", metric.title, heading))
             cells.append(make_metric_column(groups, metric))
+        columns.append(Column(f"{dataset}/{TRIED}", TRIED, heading))
+        cells.append(make_tried_column(groups))
     units = describe_units(metric for task in run_table.tasks.values() for metric in task.shown)
     return Table(
         name,
@@ -78,7 +85,7 @@ def make_scores_table(run_table: RunTable, name: str, title: str) -> Table:
         make_rows(run_table, cells),
         notes=list_averaging_notes(run_table),
         warnings=run_table.warnings,
-        legend=(*list_metrics_legend(run_table), *list_averaging_legend(run_table), MARKS_LEGEND),
+        legend=(*list_metrics_legend(run_table), *list_averaging_legend(run_table), MARKS_LEGEND, TRIED_LEGEND),
     )
 
 
@@ -103,14 +110,14 @@ def make_components_table(run_table: RunTable, kind: str, name: str, title: str,
     first = [run_table.runs_of(label)[0] for label in run_table.labels]
     parts = [run.method.describe(run.record.spec.config).get(kind, ConfigParts({})) for run in first]
     headings = dict.fromkeys(heading for part in parts for heading in part.cells)
-    columns = [Column("method", "method", numeric=False), Column(metric.name, metric.title)]
+    columns = [Column("method", "method", numeric=False), Column(metric.name, metric.title), Column(TRIED, TRIED)]
     columns += [Column(f"part/{heading}", heading, numeric=False) for heading in headings]
     columns += [Column(other.name, other.title, "recall" if recalls else "") for other in others]
-    cells = [make_metric_column(groups, metric)]
+    cells = [make_metric_column(groups, metric), make_tried_column(groups)]
     cells += [[_format_part(part.cells.get(heading, False)) for part in parts] for heading in headings]
     cells += [make_metric_column(groups, other) for other in others]
     meanings = dict.fromkeys((tuple(part.cells), part.meaning) for part in parts if part.meaning)
-    legend = [*list_metrics_legend(run_table), *list_averaging_legend(run_table), MARKS_LEGEND]
+    legend = [*list_metrics_legend(run_table), *list_averaging_legend(run_table), MARKS_LEGEND, TRIED_LEGEND]
     legend += [RECALL_LEGEND] if recalls else []
     legend += [LegendEntry(join_headings(names), meaning) for names, meaning in meanings]
     n = max(len(group.runs) for group in groups)
@@ -214,12 +221,14 @@ def make_overall_table(run_table: RunTable, name: str, title: str) -> Table | No
     rows = []
     for (label, mean), mark in zip(means.items(), marks, strict=True):
         keys = tuple(key for score in found[label] for key in score.mean.run_keys)
+        tried = max(run.configurations_tried for run in run_table.runs_of(label))
         known = mean.low is not None and mean.high is not None
         interval = f"{mean.low:.{decimals}f} to {mean.high:.{decimals}f}".replace("-", MINUS) if known else NO_VALUE
         cells = (
             Cell(f"{mean.mean:z.{decimals}f}".replace("-", MINUS), mark=mark, value=mean.mean, run_keys=keys),
             Cell(interval, run_keys=keys if known else (), footnotes=(mean.reason,) if mean.reason else ()),
             Cell(f"{ranks[label]:.2f}", value=ranks[label], run_keys=keys),
+            Cell(str(tried), value=tried, run_keys=keys),
         )
         rows.append(Row(label, (make_method_cell(run_table, label), *cells)))
     titles = ", ".join(run_table.dataset_titles.values())
@@ -230,5 +239,5 @@ def make_overall_table(run_table: RunTable, name: str, title: str) -> Table | No
         tuple(replace(column, title=column.title.format(metric.title)) for column in OVERALL_COLUMNS),
         tuple(rows),
         warnings=run_table.warnings,
-        legend=(*list_metrics_legend(run_table), MARKS_LEGEND, *OVERALL_LEGEND),
+        legend=(*list_metrics_legend(run_table), MARKS_LEGEND, TRIED_LEGEND, *OVERALL_LEGEND),
     )

@@ -57,6 +57,7 @@ from studies.requests import (
 from studies.scheduler import Scheduler, estimate_remaining_time, read_timings
 from studies.search import PRUNERS, SAMPLERS, Budget, SearchOptions
 from studies.search_results import publish_search, start_search_run
+from studies.select import TriedCounts, count_tried_in
 from studies.storage import make_storage_url
 from studies.studies import PROTOCOLS, STUDIES, TUNINGS, Study, find_studies
 from studies.worker import make_environment, make_scheduler, publish_remaining
@@ -378,11 +379,9 @@ def _print_study_results(
     console: Console, scheduler: Scheduler, store: ExperimentTracker, json_file: Path | None
 ) -> int:
     """Print the tables of a finished request, its failures and where its records are; return the exit code."""
-    plan = scheduler.plan
+    plan, tried = scheduler.plan, count_tried_in(store.results)
 
     def label(run: PlannedRun, record: Record) -> Run:
-        search = scheduler.search_by_run.get(run.search_run) if run.search_run and record.error is None else None
-        tried = search.count_trials().total if search is not None else 1
         info = plan.datasets[run.dataset].info
         return _label_run(store.results, record, info, run.arm, plan.request.preset, plan.row_label(run), tried)
 
@@ -398,10 +397,7 @@ def _print_study_results(
     if plan.request.name in STUDIES:
         print_line(console, f"tables and figures: python bench.py report {plan.request.name}")
     if json_file is not None:
-        rows = [
-            {**_to_json(run.record, store.find_run_id(folder)), "label": run.label, "tried": run.configurations_tried}
-            for run, folder in done
-        ]
+        rows = [{**_to_json(run, store.find_run_id(folder)), "label": run.label} for run, folder in done]
         _write_json(json_file, rows)
     missing = scheduler.done_count - len(runs)
     if missing:
@@ -431,16 +427,16 @@ def _print_results(
     json_file: Path | None,
 ) -> int:
     """Print the tables and the failed runs, write the records to `json_file`, and return the exit code."""
-    results = environment.results
+    results, tried = environment.results, count_tried_in(environment.results)
     runs = [
-        _label_run(results, outcome.record, request.dataset.info, request.arm, request.preset, request.arm)
+        _label_run(results, outcome.record, request.dataset.info, request.arm, request.preset, request.arm, tried)
         for outcome, request in zip(outcomes, requests, strict=False)  # an error may have ended them early
     ]
     print_table(console, render_records(runs))
     print_line(console, f"records: {results / 'runs'}")
     print_line(console, "curves, figures and parameters: python bench.py ui")
     if json_file is not None:
-        rows = [_to_json(run.record, outcome.run_id) for run, outcome in zip(runs, outcomes, strict=True)]
+        rows = [_to_json(run, outcome.run_id) for run, outcome in zip(runs, outcomes, strict=True)]
         _write_json(json_file, rows)
     errors = [(outcome.record, outcome.record.error) for outcome in outcomes if outcome.record.error is not None]
     for record, error in errors:
@@ -462,16 +458,17 @@ def _format_summary_line(outcome: RunResult) -> str:
 
 
 def _label_run(
-    results: Path, record: Record, info: DatasetInfo, arm: str, preset: str, label: str, tried: int = 1
+    results: Path, record: Record, info: DatasetInfo, arm: str, preset: str, label: str, tried: TriedCounts
 ) -> Run:
     """Return a run under the arm and preset of the request: a record can be of another variant with equal values."""
     record = replace(record, arm=arm, preset=preset)
-    return Run(record, results / "runs" / record.key, info, label, find_arm(arm).method, configurations_tried=tried)
+    count = tried.get((arm, record.spec.dataset, record.spec.data), 1)
+    return Run(record, results / "runs" / record.key, info, label, find_arm(arm).method, configurations_tried=count)
 
 
-def _to_json(record: Record, run_id: str | None) -> dict[str, Any]:
-    """Return a record in the form that `--json` writes."""
-    spec = record.spec
+def _to_json(run: Run, run_id: str | None) -> dict[str, Any]:
+    """Return a run in the form that `--json` writes."""
+    record, spec = run.record, run.record.spec
     return {
         "key": record.key,
         "run_id": run_id,
@@ -490,6 +487,7 @@ def _to_json(record: Record, run_id: str | None) -> dict[str, Any]:
         "seconds": record.seconds,
         "problems": record.problems,
         "error": vars(record.error) if record.error else None,
+        "tried": run.configurations_tried,
     }
 
 

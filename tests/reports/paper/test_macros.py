@@ -44,7 +44,7 @@ def shown(frame: RunTable) -> list[tuple[str, str, str, tuple[str, ...]]]:
     """Return mean, deviation and runs of each cell that has a number, in the order of the macros."""
     grid = make_scores_table(frame, "s", "S")
     found = []
-    for place in range(1, len(grid.columns)):
+    for place in (place for place, column in enumerate(grid.columns) if column.numeric and column.title != "tried"):
         for line in grid.rows:
             cell = line.cells[place]
             if cell.value is not None:

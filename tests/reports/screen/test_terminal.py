@@ -23,6 +23,14 @@ def test_a_table_of_the_sample_is_marked_and_real_data_are_in_another():
     assert text.count("BUILT-IN SAMPLE, not the real data") == 1 and text.count("test split") == 2
 
 
+def test_the_score_on_val_is_shown_where_the_protocol_has_one():
+    text = shown(run(val=0.75), run(acc=0.6, protocol="refit"), run("mart", protocol="best-on-test", tried=7))
+    heads, *rows = [line for line in text.partition("recall by class")[0].splitlines() if line.startswith(("┃", "│"))]
+    place = [head.strip() for head in heads.split("┃")].index("val Acc E")
+    cells = {row.split("│")[1].strip(): row.split("│")[place].strip() for row in rows}
+    assert cells == {"mbt": "75", "mbt (refit on train + val)": "-", "mart (EPOCH CHOSEN ON TEST)": "-"}
+
+
 def test_few_cues_are_flagged():
     words = {"pretrain/coverage": 0.5, "pretrain/coverage_kept": 0.09}
     assert "mart (!)" in shown(run("mart", notes=words))

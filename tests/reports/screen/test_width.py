@@ -29,7 +29,7 @@ from tests.reports.screen.records import run
 
 ARMS = ("mart", "mart-no-complementary-contrast", "mart-no-verification-[a]")
 WIDTHS = (60, 80, 120)
-HEADINGS = ("Acc E", "F1 E", "Acc S", "F1 S", "bal. Acc E", "clips", "runs", "s/run")
+HEADINGS = ("Acc E", "val Acc E", "F1 E", "Acc S", "F1 S", "bal. Acc E", "clips", "runs", "tried", "s/run")
 
 
 def render(table: object, width: int) -> str:
@@ -98,9 +98,18 @@ def test_scores_that_are_left_out_are_named_and_the_main_one_is_shown(width):
 
 def test_at_80_columns_the_least_important_scores_are_left_out_first():
     runs = [one for one in study(8) if one.record.spec.protocol == "clean" and one.arm == "mart"]
-    assert "not shown at 80 columns: bal. Acc E, clips, s/run" in render(render_records(runs), 80)
+    text = " ".join(render(render_records(runs), 80).split())
+    assert "not shown at 80 columns: F1 S, bal. Acc E, clips, s/run" in text
     text = " ".join(render(render_records(runs), 60).split())
-    assert "not shown at 60 columns: F1 S, bal. Acc E, clips, s/run" in text
+    assert "not shown at 60 columns: Acc S, F1 S, bal. Acc E, clips, runs, s/run" in text
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_the_score_on_val_and_the_number_tried_are_kept_next_to_the_score_on_test(width):
+    clean = [one for one in study(8) if one.record.spec.protocol == "clean" and one.arm == "mart"]
+    text = render(render_records([replace(one, configurations_tried=1234) for one in clean]), width)
+    row = dict(zip(*cells(text.partition("recall by class")[0]), strict=True))
+    assert (row["Acc E"], row["val Acc E"], row["tried"]) == ("46.1 ± 6.1", "53.0 ± 3.0", "1234")
 
 
 @pytest.mark.parametrize("width", WIDTHS)

@@ -92,5 +92,6 @@ def test_stages_are_explained_where_they_are_named(kind):
 def test_columns_are_the_classes_of_the_data_set():
     run = by_hand(None, "mart", files=False)
     grid = make_components_table(frame_of(run), "target", "name", "Title", "ekman6")
-    assert [column.title for column in grid.columns[3:]] == [*run.info.classes]
-    assert {column.group for column in grid.columns[3:]} == {"recall"} and grid.columns[1].title == "Acc E"
+    assert [column.title for column in grid.columns[4:]] == [*run.info.classes]
+    assert {column.group for column in grid.columns[4:]} == {"recall"}
+    assert [column.title for column in grid.columns[1:3]] == ["Acc E", "tried"]

@@ -1,6 +1,7 @@
 """The command line: exit codes, one-line errors and output."""
 
 import json
+import re
 
 import pytest
 
@@ -93,13 +94,39 @@ def test_a_run_prints_a_table_and_where_to_look(results):
     words = ("--method", "toy", "--dataset", "toy", "--seeds", "2", "--json", results / "o.json")
     done = bench(*words, results=results)
     assert done.code == 0, done.err
-    for part in ("Toy clips", "Acc E", "F1 S", "bal. Acc E", "recall by class", "±", "bench.py ui", "records:"):
+    for part in (
+        "Toy clips",
+        "Acc E",
+        "val Acc E",
+        "F1 S",
+        "tried",
+        "bal. Acc E",
+        "recall by class",
+        "±",
+        "bench.py ui",
+        "records:",
+    ):
         assert part in done.out
     rows = json.loads((results / "o.json").read_text())
     assert [row["spec"]["seed"] for row in rows] == [0, 1]
     assert {"key", "run_id", "spec", "scores", "seconds", "problems", "error"} <= set(rows[0])
+    assert [row["tried"] for row in rows] == [1, 1]
     assert {"test/acc_e", "test/f1_e", "test/acc_s", "test/f1_s", "val/acc_e"} <= set(rows[0]["scores"])
     assert {"method", "dataset", "fold", "seed", "preset", "protocol", "data", "config"} == set(rows[0]["spec"])
+
+
+def test_values_set_by_hand_are_counted_where_a_score_is_printed(results):
+    words = ("--method", "toy", "--dataset", "toy", "--json", results / "o.json")
+    for count, setting in enumerate((["--set", "lr=0.1"], ["--set", "lr=0.01"], []), start=1):
+        for more in ([], ["--fresh"]):
+            done = bench(*words, *setting, *more, results=results)
+            (row,) = json.loads((results / "o.json").read_text())
+            heading = next(line for line in done.out.splitlines() if re.match("┃.* tried ", line))
+            printed = next(line for line in done.out.splitlines() if line.startswith("│ toy"))
+            cells = {name.strip(): cell for name, cell in zip(heading.split("┃"), printed.split("│"), strict=True)}
+            assert row["tried"] == count == int(cells["tried"]) and done.code == 0
+    again = bench(*words, "--set", "lr=0.1", results=results)
+    assert "already finished" in again.out and json.loads((results / "o.json").read_text())[0]["tried"] == 3
 
 
 def test_running_again_does_nothing_and_fresh_repeats(results):

@@ -164,10 +164,14 @@ def test_its_published_numbers_are_listed_next_to_its_scores(reported):
     grid = reported.grids["crops_crops_ekman6_published"]
     assert [line.id for line in grid.rows] == ["published/cropper", "ours/cropper", "gap/cropper"]
     printed = grid.rows[0].cells
-    assert [cell.text for cell in printed] == ["cropper", "published (five folds)", "61.50", "70.25"]
-    assert printed[-2].footnotes == ("a slip of the pen",)
+    assert [cell.text for cell in printed] == ["cropper", "published (five folds)", "61.50", "–", "70.25"]
+    assert printed[2].footnotes == ("a slip of the pen",)
     ours = cells(reported.grids["crops_crops_ekman6"], "acc_e")["cropper"]
-    assert [grid.rows[1].cells[-2].text] == ours and "Doe: Crops, 2031; five folds" in grid.notes[0]
+    assert (
+        [grid.rows[1].cells[2].text] == ours
+        and grid.rows[1].cells[3].text == "1"
+        and "Doe: Crops, 2031; five folds" in grid.notes[0]
+    )
 
 
 def test_no_paper_is_printed_for_a_kind_of_table_that_it_lacks(reported):

@@ -271,7 +271,7 @@ def test_shared_and_per_arm_rows_of_one_arm_have_distinct_labels(tmp_path):
         tuned(tmp_path, arm, winner)
     found = chosen(tmp_path)
     assert labels(found) == ["mart-no-masking (shared)", "mart-no-masking (per-arm)", "mart (per-arm)"]
-    assert found.settings == () and {run.configurations_tried for run in found.runs} == {6}
+    assert found.settings == () and {run.search_trials for run in found.runs} == {6}
     assert "shared (values searched for mart): mart-no-masking." in found.tuning_note
     assert {run.search for run in found.runs} == {shared["digest"], own["digest"]}
 
@@ -309,7 +309,7 @@ def test_of_a_continued_search_the_last_winner_counts(tmp_path):
         for seed in range(3 if tried == 6 else 1):
             tuned(tmp_path, "mart", winner, seed=seed, request={"winner": winner, "time": time})
     found = chosen(tmp_path)
-    assert [(run.record.spec.seed, run.configurations_tried) for run in found.runs] == [(0, 20)]
+    assert [(run.record.spec.seed, run.search_trials) for run in found.runs] == [(0, 20)]
     assert left(found) == {"superseded by better values of the continued search": 3}
 
 
@@ -317,7 +317,7 @@ def test_the_same_winner_of_a_larger_search_is_one_line_with_how_many_it_tried_l
     for time, tried in (("2026-01-01T00:00:00Z", 6), ("2026-01-02T00:00:00Z", 20)):
         winner = make_search(tmp_path, "mart", params={"lr": 0.0015}, tried={"finished": tried})
         tuned(tmp_path, "mart", winner, request={"winner": winner, "time": time})
-    assert [run.configurations_tried for run in chosen(tmp_path).runs] == [20] and chosen(tmp_path).excluded == ()
+    assert [run.search_trials for run in chosen(tmp_path).runs] == [20] and chosen(tmp_path).excluded == ()
 
 
 def test_a_study_that_tunes_each_arm_leaves_out_shared_values_of_other_studies(tmp_path):
