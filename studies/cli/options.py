@@ -20,7 +20,6 @@ from pydantic.fields import FieldInfo
 from bench.config import get_or_suggest, parse_overrides
 from bench.errors import ConfigError
 from bench.files import atomic_write
-from bench.method import Plugin
 from studies.studies import STUDIES
 
 EXIT_DONE = 0
@@ -231,7 +230,6 @@ class RunOptions:
     shard: str = "1/1"
     retries: int = 1
     typed: str = ""  # the command line, without passwords
-    plugins: tuple[Plugin, ...] = ()  # the files of --plugin, read once
 
 
 def share_run_options(**defaults: object) -> Callable[[Callable[..., None]], Callable[..., None]]:

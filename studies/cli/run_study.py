@@ -17,6 +17,7 @@ from bench.config import get_or_suggest, parse_overrides
 from bench.errors import BenchError, ConfigError
 from bench.execute import RunEnvironment, RunRequest, RunResult, execute, publish_waiting
 from bench.files import atomic_write, logs_to
+from bench.method import Plugin
 from bench.mlflow import MlflowStore, sync
 from bench.record import Record, RunFolder
 from bench.requests import StoredRequest, Tuning, add_requests, lacks_requests, name_files, read_requests
@@ -65,7 +66,7 @@ from studies.worker import make_environment, make_scheduler, publish_remaining
 
 def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: str, options: RunOptions) -> int:
     """Run a named study and return the exit code. Raises ConfigError for an unknown name."""
-    options = replace(options, plugins=load_plugins(options.plugin))
+    plugins = load_plugins(options.plugin)
     studies, console = find_studies(name), Console()
     given = parse_overrides(options.settings or [])
     lacking = dict(pair for study in studies for pair in study.required_settings if pair[1] not in given)
@@ -77,7 +78,7 @@ def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: st
     groups = _make_arm_groups(studies, apply_task(datasets, options.task), tuning, lacking, options)
     if tuning and (options.trials, options.hours, options.target) == (None, None, None):
         raise ConfigError(f"--tuning {tuning}: needs a search; add --trials 20, --hours or --target")
-    request = _make_study_request(name, groups, seeds, options)
+    request = _make_study_request(name, groups, seeds, options, plugins)
     return _run_study_request(console, request, _make_resources(options), options)
 
 
@@ -85,7 +86,7 @@ def run_methods(
     method: str, dataset: str, fold: int | None, protocol: str, seeds: tuple[int, ...], fresh: bool, options: RunOptions
 ) -> int:
     """Run the methods named on the command line and return the exit code. Raises ConfigError for an unknown name."""
-    options = replace(options, plugins=load_plugins(options.plugin))
+    plugins = load_plugins(options.plugin)
     dataset = apply_task(dataset, options.task)
     requests = resolve_requests(
         method,
@@ -105,7 +106,7 @@ def run_methods(
     arms = tuple(dict.fromkeys(request.arm for request in requests))
     folds = None if fold is None else (fold,)
     group = ArmGroup(arms, tuple(split_names(dataset, "--dataset")), folds, "per-arm", protocol=known)
-    request = _make_study_request("", (group,), seeds, options)
+    request = _make_study_request("", (group,), seeds, options, plugins)
     resources = _make_resources(options)
     shared = options.workers > 1 or options.launcher != "processes" or options.storage
     if request.budget.is_set or known == "refit" or shared or options.dry_run:
@@ -152,7 +153,11 @@ def _make_arm_groups(
 
 
 def _make_study_request(
-    name: str, groups: tuple[ArmGroup, ...], seeds: tuple[int, ...], options: RunOptions
+    name: str,
+    groups: tuple[ArmGroup, ...],
+    seeds: tuple[int, ...],
+    options: RunOptions,
+    plugins: tuple[Plugin, ...],
 ) -> StudyRequest:
     return StudyRequest(
         name=name,
@@ -168,7 +173,7 @@ def _make_study_request(
         typed=options.typed,
         limit=options.limit,
         pretrain_on=options.pretrain_on,
-        plugins=options.plugins,
+        plugins=plugins,
     )
 
 

@@ -23,6 +23,7 @@ from tests.documents import read_plugins
 from tests.reports.made import make_run
 from tests.studies.command_line import bench, one_line, process
 from tests.studies.work.commands import commands as commands
+from tests.studies.work.commands import wait_for
 from tests.toys import TOY as TOY_METHOD
 from tests.toys import TOY_DATA
 
@@ -245,8 +246,7 @@ def test_other_processes_load_the_text_that_was_read(words, files, results, comm
     path = files / "recurrent.py"
     words = ("--plugin", str(path), "--method", "recurrent", "--set", "epochs=2", *TOY, *words)
     command = commands.start(results, *words)
-    while "recurrent" not in command.output() and command.process.poll() is None:
-        command.process.poll()
+    wait_for(lambda: "recurrent" in command.output(), command)
     path.write_text("raise SystemExit('read again')\n")
     output = command.ends()
     assert "read again" not in output
