@@ -468,6 +468,8 @@ def _label_run(
     """Return a run under the arm and preset of the request: a record can be of another variant with equal values."""
     record = replace(record, arm=arm, preset=preset)
     count = tried.get((arm, record.spec.dataset, record.spec.data), 1)
+    if extras := ", ".join(f"{name}={value}" for name, value in record.spec.extras.items()):
+        label = f"{label} ({extras})"
     return Run(record, results / "runs" / record.key, info, label, find_arm(arm).method, configurations_tried=count)
 
 
