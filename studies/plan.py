@@ -5,7 +5,7 @@ A study request and its resources are plain values that can be sent to other pro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -199,7 +199,7 @@ def resolve_requests(
     datasets: str,
     preset: str,
     settings: list[str],
-    seeds: range,
+    seeds: Sequence[int],
     fold: int | None = None,
     data: Path | None = None,
 ) -> list[RunRequest]:

@@ -33,8 +33,8 @@ LOCAL_MLFLOW = "http://127.0.0.1:5000"  # where `ui` opens MLflow
 
 def write_report_folder(
     console: Console, query: dict[str, Any], out: Path | None, pdf: bool, results: Path, tracking: str | None
-) -> None:
-    """Write a report and print its location."""
+) -> Path:
+    """Write a report, print its location, and return the file of its page."""
     place = _find_report_folder(results, query, out)
     check_folder(place)
     query = {**query, "settings": _hash_setting_files(query)}
@@ -60,6 +60,7 @@ def write_report_folder(
         f"recompute every score: {shlex.join(again)}",
     ):
         print_line(console, line)
+    return place / PAGE_FILE
 
 
 def check_report_folder(
