@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from bench.errors import ConfigError, DataError
@@ -27,9 +31,43 @@ def exit_with_parent() -> None:
 
 
 def check_main_guard() -> None:
-    """Raise ConfigError in a spawned process that imports the script of its parent, since it would run it again."""
-    if getattr(multiprocessing.current_process(), "_inheriting", False):
+    """Raise ConfigError if each process that is started would run the program's script again, since it imports it.
+
+    It is also raised in a process that is doing so. A script from standard input is no file: its name is removed, since
+    a started process would search for it.
+    """
+    main = sys.modules["__main__"]
+    if getattr(main, "__file__", None) == "<stdin>":
+        del main.__file__
+    if getattr(multiprocessing.current_process(), "_inheriting", False) or _is_script_unguarded():
         raise ConfigError("a script that starts runs must call them under `if __name__ == '__main__':`")
+
+
+def _is_script_unguarded() -> bool:
+    """Return whether a statement of the program's script is being executed that an import would execute too.
+
+    A notebook, standard input and `python -c` have no file to import.
+    """
+    main = sys.modules["__main__"]
+    path, name = getattr(main, "__file__", None), getattr(main.__spec__, "name", "")
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and not (
+        frame.f_globals is vars(main) and frame.f_code.co_name == "<module>" and frame.f_code.co_filename == path
+    ):
+        frame = frame.f_back
+    if frame is None or path is None or name.endswith("__main__"):  # a package's __main__ is not imported
+        return False
+    try:
+        tree = ast.parse(Path(path).read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return False
+    around = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and node.lineno <= frame.f_lineno <= (node.end_lineno or node.lineno)
+    ]
+    names = [part.id for node in around for part in ast.walk(node.test) if isinstance(part, ast.Name)]
+    return "__name__" not in names
 
 
 def init_pool_worker() -> None:

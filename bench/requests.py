@@ -82,8 +82,20 @@ class StoredRequest:
 
 def format_command(args: Sequence[str]) -> str:
     """Return the command line of the arguments; passwords and tokens in URLs are replaced by ***."""
-    masked = [_SECRET.sub(r"\1***", _PASSWORD.sub("://***@", arg)) for arg in args]
-    text = shlex.join(["python", "bench.py", *masked])
+    return _cut(shlex.join(["python", "bench.py", *map(_hide_passwords, args)]))
+
+
+def format_call(name: str, arguments: Mapping[str, object]) -> str:
+    """Return a call in Python as text; passwords and tokens in URLs are replaced by ***."""
+    shown = {key: _hide_passwords(value) if isinstance(value, str) else value for key, value in arguments.items()}
+    return _cut(f"{name}({', '.join(f'{key}={value!r}' for key, value in shown.items())})")
+
+
+def _hide_passwords(text: str) -> str:
+    return _SECRET.sub(r"\1***", _PASSWORD.sub("://***@", text))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= MAX_COMMAND_LENGTH else f"{text[:MAX_COMMAND_LENGTH]} ..."
 
 

@@ -175,29 +175,53 @@ def predict_videos(
     """Predict files with the model of a run and return the exit code. Raises MediaError if none can be read."""
     load_plugins(plugin)
     try:
-        model = _load_model(results, key, choose_device(device))
-        transcripts = _find_transcripts(transcript, videos)
-        _check_words(model, transcript, transcribe)
-        recogniser = load_recogniser(transcribe, model.info.language) if transcribe is not None else None
-        if out is not None and out.exists() and not out.is_dir():
-            raise ConfigError(f"--out: '{out}' is a file; name a folder for the figures")
-        out = out or results / "predictions"
-        check_destinations(out, None, json_file)
-        with logs_to(results / "log"):
-            _print_heading(console, model)
-            file_results = _predict_files(console, model, transcripts, recogniser, out)
+        model, file_results = run_model(console, videos, key, transcript, transcribe, out, json_file, results, device)
     except KeyboardInterrupt:
         raise Interrupted("interrupted; the figures of finished files are saved") from None
     if json_file is not None:
-        rows = [_to_json(model, path, result) for path, result in file_results]
+        rows = [make_row(model, path, result) for path, result in file_results]
         atomic_write(json_file, (json.dumps(rows, indent=1, allow_nan=False) + "\n").encode())
-    failed = [str(result) for _, result in file_results if isinstance(result, MediaError)]
-    if len(failed) == len(file_results):
-        raise MediaError(failed[0] if len(failed) == 1 else f"no file can be read: {', '.join(failed)}")
+    failed = find_unreadable(file_results)
     print_table(console, _make_table(model, file_results))
     for reason in failed:
         print_line(console, f"not read: {reason}", "red")
     return EXIT_INCOMPLETE if failed else EXIT_DONE
+
+
+def run_model(
+    console: Console,
+    videos: list[Path],
+    key: str | None,
+    transcript: Path | None,
+    transcribe: Path | None,
+    out: Path | None,
+    json_file: Path | None,
+    results: Path,
+    device: str = "",
+) -> tuple[TrainedModel, list[tuple[Path, FileResult]]]:
+    """Predict files with the model of a run, print each result and save its figure; return the model and the results.
+
+    Raises ConfigError for an unknown run or transcript, StoreError where no run can be used.
+    """
+    model = _load_model(results, key, choose_device(device))
+    transcripts = _find_transcripts(transcript, videos)
+    _check_words(model, transcript, transcribe)
+    recogniser = load_recogniser(transcribe, model.info.language) if transcribe is not None else None
+    if out is not None and out.exists() and not out.is_dir():
+        raise ConfigError(f"--out: '{out}' is a file; name a folder for the figures")
+    out = out or results / "predictions"
+    check_destinations(out, None, json_file)
+    with logs_to(results / "log"):
+        _print_heading(console, model)
+        return model, _predict_files(console, model, transcripts, recogniser, out)
+
+
+def find_unreadable(file_results: Sequence[tuple[Path, FileResult]]) -> list[str]:
+    """Return why files were not read. Raises MediaError if none was read."""
+    failed = [str(result) for _, result in file_results if isinstance(result, MediaError)]
+    if len(failed) == len(file_results):
+        raise MediaError(failed[0] if len(failed) == 1 else f"no file can be read: {', '.join(failed)}")
+    return failed
 
 
 def _predict_files(
@@ -419,7 +443,7 @@ def _make_page(model: TrainedModel, path: Path, predicted: VideoPrediction) -> C
     )
 
 
-def _to_json(model: TrainedModel, path: Path, predicted: FileResult) -> dict[str, Any]:
+def make_row(model: TrainedModel, path: Path, predicted: FileResult) -> dict[str, Any]:
     """Return the result of a file in the form that `--json` writes; unknown values are null.
 
     A regression has "scores" of its targets in place of emotion, sentiment and probabilities.

@@ -40,8 +40,8 @@ def write_report_folder(
     results: Path,
     tracking: str | None,
     plugin: Sequence[Path] = (),
-) -> None:
-    """Write a report and print its location."""
+) -> Path:
+    """Write a report, print its location, and return the file of its page."""
     load_plugins(plugin)
     place = _find_report_folder(results, query, out)
     check_folder(place)
@@ -69,6 +69,7 @@ def write_report_folder(
         f"recompute every score: {shlex.join(again)}",
     ):
         print_line(console, line)
+    return place / PAGE_FILE
 
 
 def check_report_folder(

@@ -1,12 +1,15 @@
-"""Run methods or a study with progress on the terminal; print the results as tables and write JSON."""
+"""Run methods or a study; print the results as tables and write JSON.
+
+`execute_methods` and `execute_study` run, also for `studies.api`; the other functions print.
+"""
 
 from __future__ import annotations
 
 import json
 import secrets
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,14 +67,41 @@ from studies.studies import PROTOCOLS, STUDIES, TUNINGS, Study, find_studies
 from studies.worker import make_environment, make_scheduler, publish_remaining
 
 
-def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: str, options: RunOptions) -> int:
+@dataclass(frozen=True)
+class FinishedRuns:
+    """Runs of a command that were executed one after the other."""
+
+    requests: list[RunRequest]
+    outcomes: list[RunResult]  # of the first requests: an error may have ended them early
+    environment: RunEnvironment
+    error: BenchError | None  # the user's error that ended them
+
+
+@dataclass(frozen=True)
+class FinishedPlan:
+    """A plan whose runs are done or have failed; with --dry-run, whose runs are only counted."""
+
+    scheduler: Scheduler
+    environment: RunEnvironment
+
+
+def run_named_study(name: str, datasets: str, seeds: Sequence[int], tuning: str, options: RunOptions) -> int:
     """Run a named study and return the exit code. Raises ConfigError for an unknown name."""
-    plugins = load_plugins(options.plugin)
-    studies, console = find_studies(name), Console()
+    console = Console()
+    with TerminalReporter(console) as screen:
+        done = execute_study(name, datasets, seeds, tuning, options, screen)
+    return print_outcome(console, done, options)
+
+
+def execute_study(
+    name: str, datasets: str, seeds: Sequence[int], tuning: str, options: RunOptions, screen: TerminalReporter
+) -> FinishedPlan:
+    """Run a named study. Raises ConfigError for an unknown name."""
+    plugins, studies = load_plugins(options.plugin), find_studies(name)
     given = parse_overrides(options.settings or [])
     lacking = dict(pair for study in studies for pair in study.required_settings if pair[1] not in given)
     for arm, field in lacking.items():
-        print_line(console, f"{arm} is left out: it needs --set {field}=...", "yellow")
+        screen.notify(f"{arm} is left out: it needs --set {field}=...")
     check_fields([find_arm(arm) for study in studies for arm in study.arms], given)
     if options.task and not datasets:
         raise ConfigError("--task: needs --datasets, the data sets with this task")
@@ -79,13 +109,30 @@ def run_named_study(name: str, datasets: str, seeds: tuple[int, ...], tuning: st
     if tuning and (options.trials, options.hours, options.target) == (None, None, None):
         raise ConfigError(f"--tuning {tuning}: needs a search; add --trials 20, --hours or --target")
     request = _make_study_request(name, groups, seeds, options, plugins)
-    return _run_study_request(console, request, _make_resources(options), options)
+    return _execute_plan(request, _make_resources(options), options, screen)
 
 
 def run_methods(
-    method: str, dataset: str, fold: int | None, protocol: str, seeds: tuple[int, ...], fresh: bool, options: RunOptions
+    method: str, dataset: str, fold: int | None, protocol: str, seeds: Sequence[int], fresh: bool, options: RunOptions
 ) -> int:
     """Run the methods named on the command line and return the exit code. Raises ConfigError for an unknown name."""
+    console = Console()
+    with TerminalReporter(console) as screen:
+        done = execute_methods(method, dataset, fold, protocol, seeds, fresh, options, screen)
+    return print_outcome(console, done, options)
+
+
+def execute_methods(
+    method: str,
+    dataset: str,
+    fold: int | None,
+    protocol: str,
+    seeds: Sequence[int],
+    fresh: bool,
+    options: RunOptions,
+    screen: TerminalReporter,
+) -> FinishedRuns | FinishedPlan:
+    """Run methods on data sets, both given as comma-separated names. Raises ConfigError for an unknown name."""
     plugins = load_plugins(options.plugin)
     dataset = apply_task(dataset, options.task)
     requests = resolve_requests(
@@ -102,7 +149,6 @@ def run_methods(
     known = get_or_suggest(protocol, {name: name for name in PROTOCOLS}, "protocol")
     requests = [replace(request, protocol=known) for request in requests]
     check_destinations(options.results, options.tracking_uri, options.json_file)
-    console = Console()
     arms = tuple(dict.fromkeys(request.arm for request in requests))
     folds = None if fold is None else (fold,)
     group = ArmGroup(arms, tuple(split_names(dataset, "--dataset")), folds, "per-arm", protocol=known)
@@ -115,15 +161,29 @@ def run_methods(
                 "--fresh: not possible with --trials, --hours, --target, --workers, --launcher, --storage, --dry-run "
                 "or --protocol refit; omit it"
             )
-        return _run_study_request(console, request, resources, options)
-    with TerminalReporter(console) as screen:
-        environment = replace(make_environment(request, resources, screen), fresh=fresh)
-        _warn_overlap([request.dataset.info for request in requests] if folds else [], screen)
-        requests = _add_requests(requests, options.typed)
-        outcomes, error = _run_requests(requests, environment)
-    code = _print_results(console, requests, outcomes, environment, options.json_file) if outcomes else EXIT_DONE
-    if error is not None:
-        raise error
+        return _execute_plan(request, resources, options, screen)
+    environment = replace(make_environment(request, resources, screen), fresh=fresh)
+    _warn_overlap([request.dataset.info for request in requests] if folds else [], screen)
+    requests = _add_requests(requests, options.typed)
+    outcomes, error = _run_requests(requests, environment)
+    return FinishedRuns(requests, outcomes, environment, error)
+
+
+def print_outcome(console: Console, done: FinishedRuns | FinishedPlan, options: RunOptions) -> int:
+    """Print the results of a command and return the exit code. Raises the error that ended it early."""
+    if isinstance(done, FinishedPlan):
+        if options.dry_run:
+            print_table(console, make_plan_table(_count_planned(done.scheduler)))
+            if done.scheduler.unknown_runs:
+                print_line(console, _describe_unknown(done.scheduler), "yellow")
+            _print_failed(console, done.scheduler)
+            return EXIT_DONE
+        return _print_study_results(console, done.scheduler, done.environment.store, options.json_file)
+    code = EXIT_DONE
+    if done.outcomes:
+        code = _print_results(console, done.requests, done.outcomes, done.environment, options.json_file)
+    if done.error is not None:
+        raise done.error
     return code
 
 
@@ -155,14 +215,14 @@ def _make_arm_groups(
 def _make_study_request(
     name: str,
     groups: tuple[ArmGroup, ...],
-    seeds: tuple[int, ...],
+    seeds: Sequence[int],
     options: RunOptions,
     plugins: tuple[Plugin, ...],
 ) -> StudyRequest:
     return StudyRequest(
         name=name,
         groups=groups,
-        seeds=seeds,
+        seeds=tuple(seeds),
         preset=options.preset,
         settings=tuple(options.settings or []),
         data=options.data,
@@ -241,8 +301,10 @@ def _run_requests(requests: list[RunRequest], environment: RunEnvironment) -> tu
         return publish_waiting(outcomes, environment), failure
 
 
-def _run_study_request(console: Console, request: StudyRequest, resources: Resources, options: RunOptions) -> int:
-    """Check a request, run it (with --dry-run only print its plan), print its results, and return the exit code."""
+def _execute_plan(
+    request: StudyRequest, resources: Resources, options: RunOptions, screen: TerminalReporter
+) -> FinishedPlan:
+    """Check a request and run it, or with --dry-run only show how much work it is."""
     get_or_suggest(request.search_options.sampler, SAMPLERS, "sampler")
     get_or_suggest(request.search_options.pruner, dict.fromkeys(PRUNERS), "pruner")
     if options.launcher != "processes" and options.launcher.partition("://")[0] != "ray":
@@ -251,7 +313,7 @@ def _run_study_request(console: Console, request: StudyRequest, resources: Resou
     check_destinations(resources.results, resources.tracking_uri, options.json_file)
     resources = replace(resources, results=resources.results.resolve(), command_id=secrets.token_hex(6))
     request = replace(request, data=request.data.resolve() if request.data is not None else None)
-    with TerminalReporter(console) as screen, logs_to(resources.results / "log"):
+    with logs_to(resources.results / "log"):
         environment = make_environment(request, resources, screen)
         if not options.dry_run:
             environment.store.end_orphaned_runs()
@@ -277,13 +339,7 @@ def _run_study_request(console: Console, request: StudyRequest, resources: Resou
             elsewhere = scheduler.list_made_elsewhere()
             if isinstance(environment.store, MlflowStore) and resources.tracking_uri is not None and elsewhere:
                 sync(environment.store, push=False, keys=elsewhere)  # runs of other machines
-    if options.dry_run:
-        print_table(console, make_plan_table(_count_planned(scheduler)))
-        if scheduler.unknown_runs:
-            print_line(console, _describe_unknown(scheduler), "yellow")
-        _print_failed(console, scheduler)
-        return EXIT_DONE
-    return _print_study_results(console, scheduler, environment.store, options.json_file)
+    return FinishedPlan(scheduler, environment)
 
 
 def _describe_unknown(scheduler: Scheduler) -> str:

@@ -37,7 +37,15 @@ def bench(*words: object, results: Path | None = None, data: Path | None = None)
     No process is started: a new one, and the pool that decodes clips, would each import for 3 to 5 s.
     """
     out, err = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, _as_it_was(), redirect_stdout(out), redirect_stderr(err):
+    with as_command(results, data), redirect_stdout(out), redirect_stderr(err):
+        code = main([str(word) for word in words])
+    return CommandResult(code, out.getvalue(), err.getvalue())
+
+
+@contextmanager
+def as_command(results: Path | None = None, data: Path | None = None) -> Iterator[None]:
+    """Register the toys, set the folders and start no process, as `bench` does for one command."""
+    with pytest.MonkeyPatch.context() as patch, _as_it_was():
         patch.chdir(ROOT)
         patch.setenv("COLUMNS", "200")
         patch.delenv("BENCH_DATA", raising=False)
@@ -48,8 +56,7 @@ def bench(*words: object, results: Path | None = None, data: Path | None = None)
             patch.setenv("BENCH_RESULTS", str(results))
         patch.setitem(METHODS, "toy", TOY)
         patch.setitem(DATASETS, "toy", TOY_DATA)
-        code = main([str(word) for word in words])
-    return CommandResult(code, out.getvalue(), err.getvalue())
+        yield
 
 
 def process(

@@ -105,20 +105,20 @@ def test_the_table_has_a_column_for_each_target_and_a_row_for_each_file():
 
 
 def test_the_json_has_scores_in_place_of_classes():
-    row = command._to_json(model(AFFECT), Path("a.mp4"), SAID)
+    row = command.make_row(model(AFFECT), Path("a.mp4"), SAID)
     assert row["scores"] == {"valence": -0.75, "arousal": 0.5}
     assert [segment["scores"]["valence"] for segment in row["segments"]] == [-1.0, -0.5, 0.0, 4.0]
     assert not {"emotion", "sentiment", "probabilities"} & row.keys()
-    failed = command._to_json(model(AFFECT), Path("a.mp4"), MediaError("a.mp4: is empty"))
+    failed = command.make_row(model(AFFECT), Path("a.mp4"), MediaError("a.mp4: is empty"))
     assert failed.keys() == row.keys() and failed["scores"] is None and failed["error"] == "a.mp4: is empty"
-    without = command._to_json(model(AFFECT), Path("a.mp4"), predicted([-0.75, 0.5]))
+    without = command.make_row(model(AFFECT), Path("a.mp4"), predicted([-0.75, 0.5]))
     assert all(segment["scores"] is None for segment in without["segments"])
     json.dumps([row, failed, without], allow_nan=False)
 
 
 def test_classes_without_polarity_have_no_sentiment():
     one = predicted([0.2, 0.5, 0.3], [[0.2, 0.5, 0.3]] * 4)
-    row = command._to_json(model(PLAIN), Path("a.mp4"), one)
+    row = command.make_row(model(PLAIN), Path("a.mp4"), one)
     assert row["emotion"] == "$\\frac$" and row["sentiment"] is None and "scores" not in row
     assert command._make_page(model(PLAIN), Path("a.mp4"), one).title == "a.mp4: $\\frac$ 50 %"
     line = next(line for line in table(PLAIN, (Path("a.mp4"), one)).splitlines() if "a.mp4" in line)
