@@ -109,7 +109,9 @@ def test_runs_that_differ_in_later_stages_or_protocol_share_a_stage(environment)
     first = run(environment)
     others = [run(environment, ema=0.7), run(environment, drop=0.5), run(environment, protocol="best-on-test")]
     trial = run(environment, stage="trial", ema=0.9)
-    assert TRAINED == ["toy"] and {one.stages["warm"] for one in (*others, trial)} == {first.stages["warm"]}
+    assert TRAINED == ["toy"] and not first.stages["warm"].reused
+    assert {one.stages["warm"] for one in (*others, trial)} == {replace(first.stages["warm"], reused=True)}
+    assert first.compute_seconds > first.stage_seconds > 0
     assert len({one.key for one in (first, *others, trial)}) == 5
     assert [one.notes["warm/loss"] for one in others] == [first.notes["warm/loss"]] * 3
 
