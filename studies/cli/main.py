@@ -144,8 +144,9 @@ def _complete_options(context: typer.Context, options: RunOptions, methods: str,
     Names, config values, files and folders are checked first: PyTorch takes seconds to import, and data minutes to
     prepare. Raises ConfigError or DataError.
     """
-    from studies.requests import apply_task, check_inputs, find_arm, split_names
+    from studies.requests import apply_task, check_inputs, find_arm, load_plugins, split_names
 
+    load_plugins(options.plugin)
     settings = read_settings(options)
     check_device(options)
     arms = [find_arm(name) for name in split_names(methods, "--method")]
