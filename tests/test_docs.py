@@ -21,6 +21,8 @@ CODE_FOLDERS = ("bench", "methods", "datasets", "studies", "reports", "tests")
 RUN_PAGES = ("tour", "studies", "reports", "predict", "troubleshooting")  # in the order of their commands
 SKIPPED = {
     "python bench.py --method mart,mbt --dataset ekman6 --trials 20 --seeds 5",
+    "python bench.py --method mart --dataset ekman6 --trials 10 --search lr,weight_decay,dropout",
+    "python bench.py --method mart --dataset ekman6 --data DIR --pretrain-on perr",
     "python bench.py study ablation --seeds 10 --trials 20 --workers 2",
     "python bench.py runs KEY",
     "python bench.py report comparison --out paper --pdf",

@@ -46,6 +46,9 @@ CHANGES: dict[str, dict[str, Any]] = {
     "w_patch": {"w_patch": 0.5},
     "w_kl": {"w_kl": 0.3},
     "w_target": {"w_target": 0.3},
+    "pretrain_weight_decay": {"pretrain_weight_decay": 0.5},
+    "pretrain_dropout": {"pretrain_dropout": 0.3},
+    "pretrain_polarity_weight": {"pretrain_polarity_weight": 3.0},
     "weights_text": {},  # a folder, written by the test
     "weights_teacher": {},  # two files, written by the test
 }

@@ -74,7 +74,7 @@ def test_the_hash_enters_the_key_of_a_run_only_where_there_is_one(kept):
     plain, marked = RunSpec(**values), RunSpec(**{**values, "plugin": SHA})
     edited = RunSpec(**{**values, "plugin": "0" * 64})
     assert len({plain.key, marked.key, edited.key}) == 3
-    fields = {name: value for name, value in values.items() if name not in ("stop", "plugin")}
+    fields = {name: value for name, value in values.items() if value is not None}
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     assert plain.key == hashlib.sha256(text.encode()).hexdigest()[:20]
 
