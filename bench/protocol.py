@@ -30,6 +30,7 @@ class SealedError(Exception):
     """Raised when code reads the test split during a search. It is a bug in the code, not a mistake of the user."""
 
 
+HELD_OUT = "held out"  # key of the marks of all clips of a sealed split
 SEALED_MESSAGE = "test split: not available during a search; a trial may only use the train and val splits"
 
 
@@ -105,8 +106,17 @@ class ClipSubset:
 
 
 def seal_test(splits: DatasetSplits) -> DatasetSplits:
-    """Return the splits with a test split that raises SealedError."""
-    return replace(splits, test=SealedSplit())
+    """Return the splits with a test split that raises SealedError, and without the keys of its clips elsewhere.
+
+    A key names a class. The digests of held-out clips stay, so that no clip with their content is trained on.
+    """
+    seen = {clip.key for clip in (*splits.train.clips, *splits.val.clips)}
+    marks = {key: found for key, found in splits.marks.items() if key in seen}
+    hidden = [found for key, found in splits.marks.items() if key not in seen]
+    if hidden:
+        marks[HELD_OUT] = frozenset().union(*hidden)
+    truth = {key: found for key, found in splits.truth.items() if key in seen}
+    return replace(splits, test=SealedSplit(), marks=marks, truth=truth)
 
 
 def split_view(splits: DatasetSplits, protocol: EvaluationProtocol, stage: RunStage) -> SplitView:

@@ -66,6 +66,18 @@ def test_a_sealed_split_raises_an_error_that_names_the_fault():
     assert isinstance(split_view(splits, "clean", "trial").reportable.test, SealedSplit)
 
 
+def test_a_sealed_split_leaves_no_key_of_a_test_clip_and_still_names_its_content():
+    splits = TOY_DATA.load(None)
+    first = {name: getattr(splits, name).clips[0].key for name in ("train", "val", "test")}
+    marks = {key: frozenset({f"content of {name}"}) for name, key in first.items()}
+    sealed = seal_test(replace(splits, marks=marks, truth=dict.fromkeys(first.values())))
+    keys = {clip.key for clip in splits.test.clips}
+    assert not keys & (sealed.marks.keys() | sealed.truth.keys())
+    assert sealed.truth.keys() == {first["train"], first["val"]}
+    held_out = [found for key, found in sealed.marks.items() if key != first["train"]]
+    assert frozenset().union(*held_out) == {"content of val", "content of test"}
+
+
 def test_a_trial_is_no_final_run(environment):
     trial, final = execute(make_request(stage="trial"), environment).record, execute(make_request(), environment)
     assert trial.key != final.record.key and not final.already_done
