@@ -235,7 +235,7 @@ class Record:
 
     @property
     def stage_seconds(self) -> float:
-        """Return the seconds of all stages that the run used, whoever trained them."""
+        """Return the seconds of all stages that the run used, also of those that another run trained."""
         return sum(use.seconds for use in self.stages.values())
 
     @property

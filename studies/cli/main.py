@@ -263,7 +263,9 @@ def runs_(
 @app.command()
 def check(
     context: typer.Context,
-    dataset: Annotated[str, typer.Option(help="Data set to check: a name, a manifest.csv, or a folder.")] = "",
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Data set to check: a name, a manifest.csv, or a folder.")
+    ] = None,
     data: Data = None,
     fold: Fold = None,
     task: TaskName = "",
@@ -289,7 +291,7 @@ def check(
 
     if method:
         raise typer.Exit(check_methods(method, plugin or [], settings or [], results))
-    raise typer.Exit(check_dataset(dataset, data, fold, task))
+    raise typer.Exit(check_dataset(",".join(dataset or []), data, fold, task))
 
 
 @app.command()
@@ -419,8 +421,9 @@ def _format_usage_error(error: typer.TyperException, words: Sequence[str]) -> st
             return f"{find_option(no_option[1], words)[0]}: no such option; write {hint}"
         similar = f" (similar: {no_option[2]})" if no_option[2] else ""
         message = f"{no_option[1]}: no such option{similar}"
-    if message == "Missing option '--dataset'" and len(words) > 1 and not words[1].startswith("-"):
-        return f"{message[0].lower()}{message[1:]}; write --dataset {suggest_path(words[1])}"
+    is_missing = message == "Missing option '--dataset'" or "unexpected extra argument" in message
+    if is_missing and words[0] in ("check", "prepare") and len(words) > 1 and not words[1].startswith("-"):
+        return f"missing option '--dataset'; write --dataset {suggest_path(words[1])}"
     if message.startswith("--seeds: ") and "," in (names_of_seeds := find_option("--seeds", words)[1]):
         return f"--seeds: expects their number; write --seed {names_of_seeds}"
     unknown = re.match(r"No such command '(.*?)'|Got unexpected extra argument\S* \((\S+).*\)", message)

@@ -192,7 +192,7 @@ def test_records_that_cannot_be_read_are_lines_and_the_others_are_listed(mixed):
 
 
 def test_a_record_of_the_older_schema_is_marked(mixed, monkeypatch):
-    monkeypatch.setattr(command, "SCHEMA", 2)
+    monkeypatch.setattr(command, "SCHEMA", 3)
     assert "finished (0.1)" in bench("runs", results=mixed).out
 
 

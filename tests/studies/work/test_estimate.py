@@ -18,8 +18,9 @@ def test_durations_are_readable(seconds, words):
 
 
 def test_timings_are_medians_of_a_method_on_a_data_set_or_else_on_any():
-    timings = {("mbt", "quick", "ekman6"): 20.0, ("mbt", "quick", ""): 30.0}
-    assert get_seconds(timings, "mbt", "quick", "ekman6") == 20.0
+    timings = {("mbt", "quick", "ekman6"): (20.0, 5.0), ("mbt", "quick", ""): (30.0, 0.0)}
+    assert get_seconds(timings, "mbt", "quick", "ekman6") == 25.0
+    assert get_seconds(timings, "mbt", "quick", "ekman6", with_stages=False) == 20.0
     assert get_seconds(timings, "mbt", "quick", "perr") == 30.0
     assert get_seconds(timings, "mbt", "paper", "ekman6") is None
 
