@@ -28,7 +28,7 @@ from bench.requests import StoredRequest, format_call, read_requests
 from bench.tasks import ACCURACY, Metric
 from bench.types import DataIssue
 from datasets.registry import DATASETS, is_path
-from studies.cli.options import DEFAULT_RESULTS, RunOptions
+from studies.cli.options import DEFAULT_RESULTS, RunOptions, complete_options, complete_study_options
 from studies.cli.predict import find_unreadable, make_row, run_model
 from studies.cli.progress import TerminalReporter, print_unavailable
 from studies.cli.report import write_report_folder
@@ -39,7 +39,13 @@ from studies.select import read_records
 
 Names = str | Path | Sequence[str | Path]
 """A name, several separated by commas, or a list of names; data sets also as paths."""
-COMMAND_ONLY = {"config_file", "dry_run", "json_file", "typed"}  # fields of RunOptions without a use in Python
+COMMAND_ONLY = {
+    "config_file",
+    "dry_run",
+    "json_file",
+    "typed",
+    "plugins",
+}  # fields of RunOptions without a use in Python
 STUDY_ONLY = {"shard", "retries"}
 OWN_KEYWORDS = {"method", "dataset", "datasets", "seeds", "seed", "fold", "protocol", "fresh", "tuning", "quiet"}
 """Keywords of `run` and `study` that are not in RunOptions."""
@@ -95,9 +101,10 @@ def run(
         **more,
     )
     methods, datasets, chosen = _join(method), _join(dataset), _list_seeds(seeds, seed)
-    options = _note_call(
+    call = _format_call(
         options, "run", method=methods, dataset=datasets, seeds=list(chosen), fold=fold, protocol=protocol
     )
+    options = complete_options(options, methods, datasets, call)
     with _open_reporter(quiet) as screen:
         done = execute_methods(methods, datasets, fold, protocol, chosen, fresh, options, screen)
     return _finish(done, options, quiet)
@@ -140,7 +147,8 @@ def study(
         **{"weights": False, **more},
     )
     named, chosen = _join(datasets), _list_seeds(seeds, seed)
-    options = _note_call(options, "study", name=name, datasets=named, seeds=list(chosen), tuning=tuning)
+    call = _format_call(options, "study", name=name, datasets=named, seeds=list(chosen), tuning=tuning)
+    options = complete_study_options(options, name, named, call)
     with _open_reporter(quiet) as screen:
         done = execute_study(name, named, chosen, tuning, options, screen)
     return _finish(done, options, quiet)
@@ -336,15 +344,15 @@ def _make_options(**given: Any) -> RunOptions:
     return RunOptions(**{**given, "data": data, "settings": settings, "results": results})
 
 
-def _note_call(options: RunOptions, function: str, /, **own: Any) -> RunOptions:
-    """Add the text of a call, which is stored with each run: its own arguments, and the options that were changed."""
+def _format_call(options: RunOptions, function: str, /, **own: Any) -> str:
+    """Return the text of a call, which is stored with each run: its arguments, and the options that were changed."""
     arguments = {key: value for key, value in own.items() if value not in (None, "")}
     for field in fields(RunOptions):
         value = getattr(options, field.name)
-        if value != field.default and field.name not in ("results", "typed"):
+        if value != field.default and field.name != "results":
             value = parse_overrides(value) if field.name == "settings" else value
             arguments[field.name] = str(value) if isinstance(value, Path) else value
-    return replace(options, typed=format_call(function, arguments))
+    return format_call(function, arguments)
 
 
 def _list_seeds(seeds: int | Sequence[int], first: int) -> tuple[int, ...]:

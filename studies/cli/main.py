@@ -40,17 +40,15 @@ from studies.cli.options import (
     StorageUrl,
     TaskName,
     Tracking,
-    check_destinations,
-    check_device,
     check_device_name,
     choose_seeds,
+    complete_options,
+    complete_study_options,
     find_option,
-    read_settings,
     share_run_options,
     suggest_fix,
     suggest_path,
 )
-from studies.studies import find_studies
 
 app = typer.Typer(
     add_completion=False,
@@ -131,30 +129,11 @@ def run(
     methods, datasets = ",".join(method or []), ",".join(dataset or [])
     if not methods or not datasets:
         raise ConfigError("--method and --dataset are both required; `python bench.py list` shows the names")
-    options = _complete_options(context, options, methods, datasets)
+    options = complete_options(options, methods, datasets, str(context.obj or ""))
     chosen = choose_seeds(seed or [], seeds, 1)
     from studies.cli.run_study import run_methods
 
     raise typer.Exit(run_methods(methods, datasets, fold, protocol, chosen, fresh, options))
-
-
-def _complete_options(context: typer.Context, options: RunOptions, methods: str, datasets: str) -> RunOptions:
-    """Return the options with the config values of --config and the command line as it was typed.
-
-    Names, config values, files and folders are checked first: PyTorch takes seconds to import, and data minutes to
-    prepare. Raises ConfigError or DataError.
-    """
-    from studies.requests import apply_task, check_inputs, find_arm, load_plugins, split_names
-
-    load_plugins(options.plugin)
-    settings = read_settings(options)
-    check_device(options)
-    arms = [find_arm(name) for name in split_names(methods, "--method")]
-    named = split_names(apply_task(datasets, options.task), "--dataset")
-    check_inputs(arms, named, options.preset, settings, options.data)
-    check_destinations(options.results, options.tracking_uri, options.json_file)
-    merged = [f"{name}={text}" for values in settings.values() for name, text in values.items()]
-    return replace(options, settings=merged, typed=str(context.obj or ""))
 
 
 @app.command(name="list")
@@ -197,10 +176,12 @@ def study(
 
     Example: python bench.py study ablation --seeds 10 --trials 20 --workers 2
     """
-    studies, named = find_studies(name), ",".join(datasets or [])
-    arms = ",".join(arm for one in studies for arm in one.arms)
-    options = _complete_options(context, options, arms, named or ",".join(one for s in studies for one in s.datasets))
-    options, chosen = replace(options, shard=shard, retries=retries), choose_seeds(seed or [], seeds, 5)
+    named = ",".join(datasets or [])
+    options = replace(options, shard=shard, retries=retries)
+    options, chosen = (
+        complete_study_options(options, name, named, str(context.obj or "")),
+        choose_seeds(seed or [], seeds, 5),
+    )
     from studies.cli.run_study import run_named_study
 
     raise typer.Exit(run_named_study(name, named, chosen, tuning, options))

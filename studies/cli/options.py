@@ -7,7 +7,7 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import wraps
 from inspect import Parameter, Signature, signature
 from itertools import takewhile
@@ -20,7 +20,8 @@ from pydantic.fields import FieldInfo
 from bench.config import get_or_suggest, parse_overrides
 from bench.errors import ConfigError
 from bench.files import atomic_write
-from studies.studies import STUDIES
+from bench.method import Plugin
+from studies.studies import STUDIES, find_studies
 
 EXIT_DONE = 0
 EXIT_MISTAKE = 2  # invalid input: one line on stderr
@@ -229,7 +230,8 @@ class RunOptions:
     tracking_uri: Tracking = None
     shard: str = "1/1"
     retries: int = 1
-    typed: str = ""  # the command line, without passwords
+    typed: str = ""  # the command line, or the Python call, without passwords
+    plugins: tuple[Plugin, ...] = ()  # the files of `plugin`, read once by `complete_options`
 
 
 def share_run_options(**defaults: object) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -332,6 +334,33 @@ def read_settings(options: RunOptions) -> dict[str, dict[str, str]]:
     path = options.config_file
     from_file = {f"--config {path}": read_config_file(path)} if path is not None else {}
     return {**from_file, "--set": parse_overrides(options.settings or [])}
+
+
+def complete_options(options: RunOptions, methods: str, datasets: str, typed: str) -> RunOptions:
+    """Return the options with the plugins, the config values of --config, and the command as it was typed.
+
+    Names, config values, files and folders are checked first: PyTorch takes seconds to import, and data minutes to
+    prepare. Raises ConfigError or DataError.
+    """
+    from studies.requests import apply_task, check_inputs, find_arm, load_plugins, split_names
+
+    plugins = load_plugins(options.plugin)
+    settings = read_settings(options)
+    check_device(options)
+    arms = [find_arm(name) for name in split_names(methods, "--method")]
+    named = split_names(apply_task(datasets, options.task), "--dataset")
+    check_inputs(arms, named, options.preset, settings, options.data)
+    check_destinations(options.results, options.tracking_uri, options.json_file)
+    merged = [f"{name}={text}" for values in settings.values() for name, text in values.items()]
+    return replace(options, settings=merged, typed=typed, plugins=plugins)
+
+
+def complete_study_options(options: RunOptions, name: str, datasets: str, typed: str) -> RunOptions:
+    """Return the options of a study as `complete_options` does. Raises also ConfigError for an unknown name."""
+    studies = find_studies(name)
+    arms = ",".join(arm for study in studies for arm in study.arms)
+    named = datasets or ",".join(dataset for study in studies for dataset in study.datasets)
+    return complete_options(options, arms, named, typed)
 
 
 def check_device(options: RunOptions) -> None:

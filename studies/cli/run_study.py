@@ -20,7 +20,6 @@ from bench.config import get_or_suggest, parse_overrides
 from bench.errors import BenchError, ConfigError
 from bench.execute import RunEnvironment, RunRequest, RunResult, execute, publish_waiting
 from bench.files import atomic_write, logs_to
-from bench.method import Plugin
 from bench.mlflow import MlflowStore, sync
 from bench.record import Record, RunFolder
 from bench.requests import StoredRequest, Tuning, add_requests, lacks_requests, name_files, read_requests
@@ -34,7 +33,6 @@ from studies.cli.options import (
     EXIT_DONE,
     EXIT_INCOMPLETE,
     RunOptions,
-    check_destinations,
     choose_device,
     choose_threads,
 )
@@ -55,7 +53,6 @@ from studies.requests import (
     check_unique_names,
     find_arm,
     find_dataset,
-    load_plugins,
     split_names,
 )
 from studies.scheduler import Scheduler, estimate_remaining_time, read_timings
@@ -97,7 +94,7 @@ def execute_study(
     name: str, datasets: str, seeds: Sequence[int], tuning: str, options: RunOptions, screen: TerminalReporter
 ) -> FinishedPlan:
     """Run a named study. Raises ConfigError for an unknown name."""
-    plugins, studies = load_plugins(options.plugin), find_studies(name)
+    studies = find_studies(name)
     given = parse_overrides(options.settings or [])
     lacking = dict(pair for study in studies for pair in study.required_settings if pair[1] not in given)
     for arm, field in lacking.items():
@@ -108,7 +105,7 @@ def execute_study(
     groups = _make_arm_groups(studies, apply_task(datasets, options.task), tuning, lacking, options)
     if tuning and (options.trials, options.hours, options.target) == (None, None, None):
         raise ConfigError(f"--tuning {tuning}: needs a search; add --trials 20, --hours or --target")
-    request = _make_study_request(name, groups, seeds, options, plugins)
+    request = _make_study_request(name, groups, seeds, options)
     return _execute_plan(request, _make_resources(options), options, screen)
 
 
@@ -133,7 +130,6 @@ def execute_methods(
     screen: TerminalReporter,
 ) -> FinishedRuns | FinishedPlan:
     """Run methods on data sets, both given as comma-separated names. Raises ConfigError for an unknown name."""
-    plugins = load_plugins(options.plugin)
     dataset = apply_task(dataset, options.task)
     requests = resolve_requests(
         method,
@@ -148,11 +144,10 @@ def execute_methods(
     )
     known = get_or_suggest(protocol, {name: name for name in PROTOCOLS}, "protocol")
     requests = [replace(request, protocol=known) for request in requests]
-    check_destinations(options.results, options.tracking_uri, options.json_file)
     arms = tuple(dict.fromkeys(request.arm for request in requests))
     folds = None if fold is None else (fold,)
     group = ArmGroup(arms, tuple(split_names(dataset, "--dataset")), folds, "per-arm", protocol=known)
-    request = _make_study_request("", (group,), seeds, options, plugins)
+    request = _make_study_request("", (group,), seeds, options)
     resources = _make_resources(options)
     shared = options.workers > 1 or options.launcher != "processes" or options.storage
     if request.budget.is_set or known == "refit" or shared or options.dry_run:
@@ -213,11 +208,7 @@ def _make_arm_groups(
 
 
 def _make_study_request(
-    name: str,
-    groups: tuple[ArmGroup, ...],
-    seeds: Sequence[int],
-    options: RunOptions,
-    plugins: tuple[Plugin, ...],
+    name: str, groups: tuple[ArmGroup, ...], seeds: Sequence[int], options: RunOptions
 ) -> StudyRequest:
     return StudyRequest(
         name=name,
@@ -233,7 +224,7 @@ def _make_study_request(
         typed=options.typed,
         limit=options.limit,
         pretrain_on=options.pretrain_on,
-        plugins=plugins,
+        plugins=options.plugins,
     )
 
 
@@ -310,7 +301,6 @@ def _execute_plan(
     if options.launcher != "processes" and options.launcher.partition("://")[0] != "ray":
         raise ConfigError(f"--launcher: unknown launcher '{options.launcher}'; known: processes, ray, ray://HEAD:PORT")
     make_storage_url(resources.results, resources.storage)
-    check_destinations(resources.results, resources.tracking_uri, options.json_file)
     resources = replace(resources, results=resources.results.resolve(), command_id=secrets.token_hex(6))
     request = replace(request, data=request.data.resolve() if request.data is not None else None)
     with logs_to(resources.results / "log"):

@@ -178,10 +178,31 @@ def test_other_functions_raise_errors_too(toys):
         run("majority", "ekman6", data=toys / "nowhere")
 
 
-def test_a_run_whose_data_are_missing_is_a_row_of_a_study(toys):
-    frame = run("majority", "ekman6", data=toys / "nowhere", protocol="refit", seeds=1)
+def test_a_run_whose_data_cannot_be_listed_is_a_row_of_a_study(toys):
+    (toys / "other").mkdir()
+    (toys / "other" / "notes.txt").write_text("no clips")
+    frame = run("majority", "ekman6", data=toys / "other", protocol="refit", seeds=1)
     assert len(frame) == 2 and frame.key.isna().all() and set(frame.arm) == {"majority"}
-    assert "no such folder" in frame.error[0] and "a clean run" in frame.error[1]
+    assert frame.error[0].startswith("data: ") and "a clean run" in frame.error[1]
+
+
+@pytest.mark.parametrize("more", [{}, {"protocol": "refit"}, {"trials": 2}, {"workers": 2}], ids=str)
+def test_inputs_are_checked_before_anything_is_executed(toys, tmp_path, monkeypatch, more):
+    monkeypatch.setattr("studies.api.execute_methods", lambda *given: pytest.fail("executed"))
+    monkeypatch.setattr("studies.api.execute_study", lambda *given: pytest.fail("executed"))
+    (tmp_path / "weights.safetensors").write_bytes(b"nothing")
+    settings = {"weights_video": tmp_path / "weights.safetensors"}
+    for given, error, message in (
+        ({"data": tmp_path / "nowhere"}, DataError, "no such folder"),
+        ({"settings": settings}, ConfigError, "not a safetensors file"),
+        ({"tracking_uri": "elsewhere"}, ConfigError, "not a server or database"),
+        ({"device": "gpu"}, ConfigError, "unknown device 'gpu'"),
+        ({"plugin": tmp_path / "mine.py"}, ConfigError, "--plugin"),
+    ):
+        with pytest.raises(error, match=message):
+            run("mart", "ekman6", **given, **more)
+        with pytest.raises(error, match=message):
+            study("ablation", **given)
 
 
 def test_an_interrupted_call_resumes(toys, elsewhere, monkeypatch):

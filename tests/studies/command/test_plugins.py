@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from bench.execute import RunRequest
+from bench.method import read_plugin
 from bench.record import RunFolder, RunSpec, find_finished_runs
 from datasets.registry import DATASETS
 from methods import METHODS
@@ -77,6 +78,20 @@ def test_the_hash_enters_the_key_of_a_run_only_where_there_is_one(kept):
     fields = {name: value for name, value in values.items() if value is not None}
     text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
     assert plain.key == hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+def test_a_file_is_read_once_so_that_what_is_checked_is_what_runs(files, results, monkeypatch):
+    read = []
+
+    def read_and_edit(path):
+        read.append(path)
+        plugin = read_plugin(path)
+        path.write_text("broken(")
+        return plugin
+
+    monkeypatch.setattr("studies.requests.read_plugin", read_and_edit)
+    done = bench("--plugin", files / "loudness.py", "--method", "loudness", *TOY, results=results)
+    assert done.code == 0 and read == [files / "loudness.py"]
 
 
 def test_an_edited_file_makes_new_runs_and_an_equal_one_does_not(files, results):
