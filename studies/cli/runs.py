@@ -37,6 +37,7 @@ from bench.record import (
 )
 from bench.requests import StoredRequest, read_requests
 from bench.tasks import ACCURACY, OTHER_METRICS, Metric
+from bench.timing import OVERHEAD
 from bench.types import DatasetInfo
 from datasets.registry import DATASETS
 from reports.formats import make_printable, plural
@@ -415,11 +416,12 @@ def _describe_record(record: Record) -> Iterator[tuple[str, str]]:
     """Yield what a record says next to its spec and scores."""
     if record.chosen is not None:
         yield "epoch", f"{record.chosen} was best on val"
-    spent = sorted(record.seconds.items(), key=lambda item: -item[1])
-    yield (
-        "seconds",
-        f"{sum(record.seconds.values()):.0f} (" + ", ".join(f"{name} {took:.0f}" for name, took in spent) + ")",
-    )
+    for name, use in record.stages.items():
+        yield "stage", f"{name}: {use.key}, {use.seconds:.0f} s by {'another' if use.reused else 'this'} run"
+    trained = {name: use.seconds for name, use in record.stages.items() if not use.reused}
+    work = {name: took for name, took in record.seconds.items() if name not in OVERHEAD}
+    yield "seconds", _describe_seconds({**trained, **work})
+    yield "overhead", _describe_seconds({name: took for name, took in record.seconds.items() if name in OVERHEAD})
     facts = dict(record.provenance)
     commit = f"{str(facts.pop('commit', UNKNOWN))[:12]}{' with changes' if facts.pop('dirty', False) else ''}"
     yield "commit", commit
@@ -435,6 +437,13 @@ def _describe_record(record: Record) -> Iterator[tuple[str, str]]:
         yield "", ": ".join(problem.get(name, UNKNOWN) for name in ("what", "where", "why"))
     if len(record.problems) > MAX_SHOWN:
         yield "", f"... and {len(record.problems) - MAX_SHOWN} more"
+
+
+def _describe_seconds(seconds: Mapping[str, float]) -> str:
+    """Return "60 (pretrain 27, step 26, read 4)", the largest first, without those that round to 0."""
+    spent = sorted(seconds.items(), key=lambda item: -item[1])
+    parts = ", ".join(f"{name} {took:.0f}" for name, took in spent if round(took))
+    return f"{sum(seconds.values()):.0f}" + (f" ({parts})" if parts else "")
 
 
 def _describe_progress(run: StoredRun) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from bench.record import RECORD_FILE, RunFolder, StartedRun
+from bench.record import RECORD_FILE, RunFolder, StageUse, StartedRun
 from studies.cli import runs as command
 from tests import toys
 from tests.reports.made import MOOD, make_run
@@ -145,6 +145,21 @@ def test_changed_config_values_and_issues_are_shown(tmp_path):
     record = make_run(tmp_path, "mart", set={"lr": 0.001}, request={"study": "ablation", "tuning": "none"})
     done = bench("runs", record.key, results=tmp_path)
     assert "lr=0.001 (preset: 0.002)" in done.out and "study ablation" in done.out
+
+
+def test_a_shared_stage_is_shown_and_its_seconds_count_only_for_the_run_that_trained_it(tmp_path):
+    record = make_run(tmp_path, "mart")
+    for reused, total in ((False, 92), (True, 65)):
+        stage = StageUse("5a" * 10, "b" * 64, 27.0, reused)
+        seconds = {"step": 60.0, "read": 5.0, "prepare": 35.2, "write": 2.0, "log": 0.1}
+        RunFolder(tmp_path / "runs" / record.key).write_record(
+            replace(record, stages={"pretrain": stage}, seconds=seconds)
+        )
+        done = bench("runs", record.key, results=tmp_path).out
+        assert f"stage      pretrain: {'5a' * 10}, 27 s by {'another' if reused else 'this'} run\n" in done
+        trained = "" if reused else "pretrain 27, "
+        assert f"seconds    {total} ({'step 60, ' + trained}read 5)\n" in done
+        assert "overhead   37 (prepare 35, write 2)\n" in done
 
 
 def test_a_run_that_is_killed_again_after_a_failure_is_interrupted(mixed):
