@@ -241,11 +241,11 @@ def find_inconsistencies(runs: Sequence[Run]) -> tuple[str, ...]:
     if dirty := [run for run in runs if run.record.provenance.get("dirty")]:
         counted = f"{len(dirty)} of {len(runs)} runs {'was' if len(dirty) == 1 else 'were'}"
         warnings.append(f"{counted} made by code that differs from its commit ({_join_labels(dirty)}).")
-    warnings += _describe_plugins(runs)
+    warnings += describe_plugins(runs)
     return (*warnings, *_describe_mixed_splits(runs))
 
 
-def _describe_plugins(runs: Sequence[Run]) -> list[str]:
+def describe_plugins(runs: Sequence[Run]) -> list[str]:
     """Return a warning that lists the methods, files and hashes of plugins, if any run was made by one."""
     made = [run for run in runs if run.record.spec.plugin]
     sources = dict.fromkeys(

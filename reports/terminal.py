@@ -16,7 +16,7 @@ from bench.tasks import Metric
 from reports.comparisons import compare_family
 from reports.formats import make_printable
 from reports.formats.plain import FittedTable
-from reports.runs import Extract, Mean, Run, RunGroup, RunTable, is_from_scratch
+from reports.runs import Extract, Mean, Run, RunGroup, RunTable, describe_plugins, is_from_scratch
 from reports.tables.columns import (
     average_groups,
     describe_difference_units,
@@ -147,14 +147,15 @@ def _make_scores_table(run_table: RunTable) -> FittedTable:
         runs = f"{len(group.runs)} ({len(group.failed)} failed)" if group.failed else str(len(group.runs))
         seconds = format_quantity(fmean(run.record.compute_seconds for run in (*group.runs, *group.failed)))
         _add_row(table, label, *cells, str(clips), runs, _format_tried(group), seconds)
+    notes = []
     if any(len(group.runs) > 1 for group in groups):
         several = any(len({run.record.spec.fold for run in group.runs}) > 1 for group in groups)
         over = "folds and seeds" if several else "seeds"
         depends = " (the validation fold depends on the seed)" if has_val_by_seed(run_table.runs) else ""
-        table.caption = f"mean ± standard deviation over {over}{depends}"
+        notes.append(f"mean ± standard deviation over {over}{depends}")
     if any(use.reused for run in run_table.runs for use in run.record.stages.values()):
-        shared = "s/run counts a shared pre-training once, for the run that trained it"
-        table.caption = "; ".join(filter(None, (str(table.caption or ""), shared)))
+        notes.append("s/run counts a shared pre-training once, for the run that trained it")
+    table.caption = "; ".join([*notes, *describe_plugins(run_table.runs)]) or None
     return table
 
 

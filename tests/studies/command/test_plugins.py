@@ -70,6 +70,15 @@ def test_a_run_is_marked_by_the_hash_of_its_file_and_keeps_its_text(kept):
         assert record.spec.plugin is None and "plugin.py" not in record.files and "plugin" not in record.provenance
 
 
+def test_the_table_of_scores_states_that_the_method_is_not_from_this_commit(kept):
+    words = ("--plugin", kept / "loudness.py", "--method", "loudness,toy", "--set", "epochs=1", "--seeds", "2", *TOY)
+    shown = " ".join(bench(*words, results=kept / "results").out.split())
+    assert (
+        f"2 runs were made by a plugin, code that is not from this commit (loudness: loudness.py sha {SHA[:8]})"
+        in shown
+    )
+
+
 def test_the_hash_enters_the_key_of_a_run_only_where_there_is_one(kept):
     values = vars(records_of(kept / "results", "toy")[0].spec)
     plain, marked = RunSpec(**values), RunSpec(**{**values, "plugin": SHA})
