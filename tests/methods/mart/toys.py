@@ -65,6 +65,10 @@ class SpokenClips:
     clips: tuple[Clip, ...]
     speaks: bool = True
 
+    @property
+    def contents(self) -> tuple[str, ...]:
+        return tuple(clip.key for clip in self.clips)
+
     def read(self, index: int, sampling: Sampling, streams: RngTree, epoch: int) -> OpenedClip:
         clip, segments = self.clips[index], sampling.segments
         purpose = ("augmentation", epoch, clip.key) if sampling.training else ("fixed", clip.key)

@@ -36,6 +36,9 @@ TINY = ReleasedConfig(
 OTHER: dict[str, Any] = {
     "pretrain_epochs": 3,
     "pretrain_lr": 1e-3,
+    "pretrain_weight_decay": 0.5,
+    "pretrain_dropout": 0.3,
+    "pretrain_polarity_weight": 2.0,
     "text_heads": 4,
     "decoder_depth": 2,
     "decoder_width": 8,
