@@ -76,8 +76,7 @@ def run_plan(
         run_worker_processes(scheduler.plan.request, resources, workers, reporter.report_changes)
     else:
         run_on_ray(scheduler.plan.request, resources, launcher, workers, reporter.report_changes)
-    scheduler.refresh_from_database()
-    show()
+    reporter.report_changes()  # those since the last call: all workers may have ended in between
 
 
 class _ChangeReporter:

@@ -9,6 +9,7 @@ import pytest
 from methods import METHODS
 from reports.figures.style import FIGURE_FORMATS, write_figure
 from reports.types import RenderedFigure
+from studies.worker import run_worker
 from tests.studies.command_line import bench, one_line
 
 TOY = ("--method", "toy", "--dataset", "toy", "--set", "epochs=2", "--threads", "1")
@@ -130,6 +131,16 @@ def test_what_is_done_and_not_published_is_published_by_the_next_command(results
     again = bench(*TOY, *shared, "--tracking-uri", uri, results=results)
     assert again.code == 0 and "2 done" in again.out
     assert len(list(MlflowStore(results, uri).search_runs("tags.`bench.record` != ''"))) == 2
+
+
+def test_runs_that_end_between_two_looks_at_the_workers_are_reported(results, monkeypatch):
+    def work(request, resources, count, is_done):
+        is_done()
+        run_worker(request, resources)  # and ends before the next look
+
+    monkeypatch.setattr("studies.launchers.run_worker_processes", work)
+    done = bench(*TOY, "--seeds", "2", "--workers", "2", results=results)
+    assert done.code == 0 and re.findall(r"^toy on toy seed (\d): done$", done.out, re.MULTILINE) == ["0", "1"]
 
 
 def test_list_shows_every_config_field_with_its_values_bounds_range_and_meaning(tmp_path):
