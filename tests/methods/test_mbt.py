@@ -59,6 +59,7 @@ def files(tmp_path_factory):
     return {field: str(write(folder / field, tensors)) for field, tensors in published.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", [name for name in MbtConfig.model_fields if name not in SAVERS])
 def test_every_field_changes_something(field, usual, files, tmp_path):
     config = TINY

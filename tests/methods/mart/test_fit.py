@@ -76,6 +76,7 @@ def defaults(tmp_path_factory: pytest.TempPathFactory) -> torch.Tensor:
     return weights(trained(SMALL, tmp_path_factory.mktemp("defaults"), Quiet()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_field_changes_the_finished_predictor(
     name: str, tmp_path: Path, quiet: Quiet, defaults: torch.Tensor

@@ -188,6 +188,7 @@ def scores(config: ReleasedConfig, folder: Path) -> torch.Tensor:
     return run_fit(MART_RELEASED, config, folder, card=CARD, **sets)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("field", OTHER)
 def test_a_field_changes_the_scores(field: str, usual: torch.Tensor, tmp_path: Path) -> None:
     value = str(bert_folder(tmp_path / "bert")) if field == "weights_text" else OTHER[field]
