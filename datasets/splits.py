@@ -162,7 +162,7 @@ def identify_data(source: DatasetSource, request: SplitRequest) -> DataIdentity 
     """
     folder = source.path or find_data_folder(source.info, request.folder)
     if folder is not None and is_feature_file(folder):
-        return _identify_feature_file(source, folder)
+        return _identify_feature_file(source, folder, request.limit)
     if folder is None and request.only_known and not has_sample(source.drawn or source.info, request.cache):
         return None
     located = _locate_clips(source, folder, request)
@@ -212,7 +212,7 @@ def _split_feature_file(source: DatasetSource, path: Path) -> tuple[Listing, dic
     return listing, splits
 
 
-def _identify_feature_file(source: DatasetSource, path: Path, limit: int | None = None) -> DataIdentity:
+def _identify_feature_file(source: DatasetSource, path: Path, limit: int | None) -> DataIdentity:
     """Return the identity of a feature file, which is read as a whole."""
     facts = ["feature file", read_feature_file_once(path).sha256, *source.info.task.list_facts(), source.info.language]
     splits = limit_clips(_split_feature_file(source, path)[1], limit)
@@ -295,7 +295,7 @@ def split_clips(info: DatasetInfo, index: Listing, seed: int) -> dict[str, list[
 def limit_clips(splits: dict[str, list[Clip]], limit: int | None) -> dict[str, list[Clip]]:
     """Return at most `limit` clips of each class of each split (of each split where labels are numbers).
 
-    They are chosen by a hash of their keys, the same for every seed.
+    They are chosen by a hash of their keys, so the test clips are the same for every seed.
     """
     if limit is None:
         return splits

@@ -341,7 +341,8 @@ def _print_heading(console: Console, model: TrainedModel) -> None:
     record, metric = model.record, model.info.task.primary
     score = record.scores.get(f"val/{metric.name}")
     known = f", val {metric.format_named(score)}" if score is not None else ""
-    line = f"{record.arm} trained on {model.info.title}, seed {record.spec.seed}{known} (run {record.key})"
+    extras = "".join(f", {name}={value}" for name, value in record.spec.extras.items())
+    line = f"{record.arm} trained on {model.info.title}{extras}, seed {record.spec.seed}{known} (run {record.key})"
     console.print(Text(line, "bold"))
     if record.spec.data != "real":
         print_sample_warning(

@@ -298,7 +298,9 @@ def _describe_method(run: StoredRun) -> str:
 
 
 def _describe_data(spec: RunSpec) -> str:
-    return f"{spec.dataset} (sample)" if spec.data == "sample" else spec.dataset
+    """Return the data set, with what sets its clips apart from those of other runs."""
+    more = ["sample"] * (spec.data == "sample") + [f"{name}={value}" for name, value in spec.extras.items()]
+    return f"{spec.dataset} ({', '.join(more)})" if more else spec.dataset
 
 
 def _describe_state(run: StoredRun) -> str:

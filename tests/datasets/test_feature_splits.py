@@ -37,6 +37,14 @@ def test_the_official_splits_are_those_of_every_seed(tmp_path):
     assert is_path("mosi.pkl") and is_path("MOSEI.PICKLE@classes") and not is_path("mosi")
 
 
+def test_a_limited_file_is_identified_by_the_clips_that_are_used(tmp_path):
+    dataset = find_dataset(str(write(tmp_path / "mosi.pkl")))
+    whole, few = (SplitRequest(None, tmp_path / "cache", 24, 32, 0, limit=limit) for limit in (None, 2))
+    assert len(dataset.load(few).train.clips) == 2
+    assert dataset.load(few).fingerprint == dataset.identify_data(few).fingerprint
+    assert dataset.identify_data(few).fingerprint != dataset.identify_data(whole).fingerprint
+
+
 def test_clips_are_the_arrays_of_the_file(tmp_path):
     content = make_content()
     splits = load(write(tmp_path / "mosi.pkl", content), tmp_path / "cache")

@@ -162,6 +162,14 @@ def test_a_shared_stage_is_shown_and_its_seconds_count_only_for_the_run_that_tra
         assert "overhead   37 (prepare 35, write 2)\n" in done
 
 
+def test_a_limit_and_other_pretraining_data_are_named(tmp_path):
+    other = {"dataset": "perr", "data": "real", "split": "d" * 64, "content": "e" * 64, "fold": 0}
+    record = make_run(tmp_path, "mart", limit=3, pretrain_on=other)
+    for words in ([], [record.key]):
+        shown = " ".join(bench("runs", *words, results=tmp_path).out.split())
+        assert "ekman6 (limit=3, pretrain_on=perr)" in shown
+
+
 def test_a_run_that_is_killed_again_after_a_failure_is_interrupted(mixed):
     record = make_run(mixed, "mart", seed=9, error="first attempt")
     folder = RunFolder(mixed / "runs" / record.key)
