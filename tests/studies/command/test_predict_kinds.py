@@ -27,9 +27,9 @@ ODD = Regression((TargetRange("mood [red]x[/red]", -3, 3), TargetRange(LONG, 0, 
 PLAIN = Classification(("calm", "$\\frac$", "tense [b]x"), None)
 
 
-def model(task, data="real"):
+def model(task, data="real", extras=()):
     info = DatasetInfo("own", "Own clips", task, {}, "en", "own", "none", "here")
-    spec = SimpleNamespace(seed=1, dataset="own", data=data)
+    spec = SimpleNamespace(seed=1, dataset="own", data=data, extras=dict(extras))
     record = SimpleNamespace(key="k" * 20, arm="mbt", spec=spec, scores={f"val/{task.primary.name}": 0.5})
     return TrainedModel(record, info, None, None, "cpu")
 
@@ -163,4 +163,6 @@ def test_a_run_that_learned_numbers_predicts_those_that_it_stored(tmp_path):
 
 def test_the_heading_names_the_metric_of_the_run():
     text = shown(lambda console: command._print_heading(console, model(ODD)))
-    assert "val MAE 0.500" in text and "%" not in text
+    assert "trained on Own clips, seed 1, val MAE 0.500" in text and "%" not in text
+    text = shown(lambda console: command._print_heading(console, model(ODD, extras=[("limit", "3")])))
+    assert "trained on Own clips, limit=3, seed 1" in text
