@@ -28,17 +28,25 @@ from bench.requests import StoredRequest, format_call, read_requests
 from bench.tasks import ACCURACY, Metric
 from bench.types import DataIssue
 from datasets.registry import DATASETS, is_path
-from studies.cli.options import DEFAULT_RESULTS, RunOptions, complete_options, complete_study_options
+from studies.cli.options import (
+    DEFAULT_RESULTS,
+    RunOptions,
+    check_device_name,
+    complete_options,
+    complete_study_options,
+)
 from studies.cli.predict import find_unreadable, make_row, run_model
 from studies.cli.progress import TerminalReporter, print_unavailable
 from studies.cli.report import write_report_folder
 from studies.cli.run_study import FinishedPlan, FinishedRuns, execute_methods, execute_study, print_outcome
 from studies.plan import PlannedRun
-from studies.requests import find_arm
+from studies.requests import find_arm, load_plugins
 from studies.select import read_records
 
 Names = str | Path | Sequence[str | Path]
 """A name, several separated by commas, or a list of names; data sets also as paths."""
+Files = str | Path | Sequence[str | Path] | None
+"""A file, or a list of files."""
 COMMAND_ONLY = {
     "config_file",
     "dry_run",
@@ -50,8 +58,8 @@ STUDY_ONLY = {"shard", "retries"}
 OWN_KEYWORDS = {"method", "dataset", "datasets", "seeds", "seed", "fold", "protocol", "fresh", "tuning", "quiet"}
 """Keywords of `run` and `study` that are not in RunOptions."""
 FIRST_COLUMNS = (
-    *("key", "method", "arm", "dataset", "data", "fold", "seed", "preset", "protocol", "study"),
-    *("metric", "val", "test", "seconds", "error", "version", "schema", "commit"),
+    *("key", "method", "arm", "dataset", "data", "fold", "seed", "preset", "protocol", "limit", "pretrain_on", "study"),
+    *("metric", "val", "test", "seconds", "error", "version", "plugin", "schema", "commit"),
 )
 
 
@@ -162,17 +170,20 @@ def report(
     preset: str = "",
     settings: Mapping[str, object] | None = None,
     pdf: bool = False,
+    plugin: Files = None,
     results: str | Path | None = None,
     tracking_uri: str | None = None,
     quiet: bool = True,
 ) -> Path:
     """Write a report of a study, or of the runs selected by a filter, and return the file of its page.
 
+    As for the command, the plugins of methods in it are given again.
+
     Example: report(runs="dataset=ekman6,arm=mart*")
     """
     query = {"name": name, "runs": runs, "preset": preset, "settings": _format_settings(settings)}
-    folder = Path(out) if out is not None else None
-    return write_report_folder(_make_console(quiet), query, folder, pdf, _find_results(results), tracking_uri)
+    folder, plugins = Path(out) if out is not None else None, _list_files(plugin)
+    return write_report_folder(_make_console(quiet), query, folder, pdf, _find_results(results), tracking_uri, plugins)
 
 
 def predict(
@@ -182,6 +193,8 @@ def predict(
     transcript: str | Path | None = None,
     transcribe: str | Path | None = None,
     out: str | Path | None = None,
+    device: str = "",
+    plugin: Files = None,
     results: str | Path | None = None,
     quiet: bool = True,
 ) -> pandas.DataFrame:
@@ -193,12 +206,14 @@ def predict(
 
     Example: predict(["clip.mp4", "other.flv"])
     """
-    files = [Path(video) for video in ([videos] if isinstance(videos, str | Path) else videos)]
+    files = _list_files(videos)
     if not files:
         raise ConfigError("videos: no file given; name at least one")
+    check_device_name(device)
+    load_plugins(_list_files(plugin))
     words, recogniser, folder = (Path(path) if path is not None else None for path in (transcript, transcribe, out))
     model, file_results = run_model(
-        _make_console(quiet), files, run, words, recogniser, folder, None, _find_results(results)
+        _make_console(quiet), files, run, words, recogniser, folder, None, _find_results(results), device
     )
     find_unreadable(file_results)
     rows = []
@@ -215,10 +230,11 @@ def predict(
 def records(results: str | Path | None = None) -> pandas.DataFrame:
     """Return one row for each finished or failed run of a results folder, in order of key; trials have none.
 
-    Columns: key, method, arm, dataset, data (real or sample), fold, seed, preset, protocol, study (those that requested
-    the run), metric (the primary one of the data set) and its value on val and test, seconds, error, version (of the
-    method), schema, commit, every score (`test/<metric>`, ...), every note (`note/<name>`) and every config value
-    (`config/<field>`). A record that cannot be read is skipped with a warning.
+    Columns: key, method, arm, dataset, data (real or sample), fold, seed, preset, protocol, limit, pretrain_on, study
+    (those that requested the run), metric (the primary one of the data set) and its value on val and test, seconds,
+    error, version (of the method), plugin (the file of a method that is not from this repository), schema, commit,
+    every score (`test/<metric>`, ...), every note (`note/<name>`) and every config value (`config/<field>`). A record
+    that cannot be read is skipped with a warning.
     """
     folder = _find_results(results)
     if not folder.is_dir():
@@ -278,6 +294,8 @@ def _make_record_row(record: Record, folder: RunFolder, requests: Sequence[Store
         "seed": spec.seed,
         "preset": record.preset,
         "protocol": spec.protocol,
+        "limit": spec.limit,
+        "pretrain_on": spec.pretrain_on.dataset if spec.pretrain_on is not None else None,
         "study": ", ".join(dict.fromkeys(request.study for request in requests if request.study)),
         "metric": metric.name,
         "val": record.scores.get(f"val/{metric.name}"),
@@ -285,6 +303,7 @@ def _make_record_row(record: Record, folder: RunFolder, requests: Sequence[Store
         "seconds": record.compute_seconds,
         "error": f"{record.error.kind}: {record.error.message}" if record.error is not None else None,
         "version": spec.version,
+        "plugin": record.provenance.get("plugin"),
         "schema": spec.schema,
         "commit": record.provenance.get("commit"),
         **record.scores,
@@ -338,10 +357,9 @@ def _make_options(**given: Any) -> RunOptions:
         if least is not None and value is not None and not (is_number and value >= least):
             raise ConfigError(f"{name}: expected a number of at least {least}, got {value!r}")
     data = Path(given["data"]) if given["data"] is not None else None
-    if plugin := given.get("plugin"):
-        given["plugin"] = [Path(plugin)] if isinstance(plugin, str | Path) else [Path(one) for one in plugin]
+    plugin = _list_files(given.get("plugin"))
     settings, results = _format_settings(given["settings"]), _find_results(given["results"])
-    return RunOptions(**{**given, "data": data, "settings": settings, "results": results})
+    return RunOptions(**{**given, "data": data, "settings": settings, "plugin": plugin or None, "results": results})
 
 
 def _format_call(options: RunOptions, function: str, /, **own: Any) -> str:
@@ -349,9 +367,8 @@ def _format_call(options: RunOptions, function: str, /, **own: Any) -> str:
     arguments = {key: value for key, value in own.items() if value not in (None, "")}
     for field in fields(RunOptions):
         value = getattr(options, field.name)
-        if value != field.default and field.name != "results":
-            value = parse_overrides(value) if field.name == "settings" else value
-            arguments[field.name] = str(value) if isinstance(value, Path) else value
+        if value != field.default and value not in (None, "", []) and field.name != "results":
+            arguments[field.name] = parse_overrides(value) if field.name == "settings" else _write_paths(value)
     return format_call(function, arguments)
 
 
@@ -364,6 +381,17 @@ def _list_seeds(seeds: int | Sequence[int], first: int) -> tuple[int, ...]:
     if not chosen or any(isinstance(number, bool) or not isinstance(number, int) or number < 0 for number in chosen):
         raise ConfigError(f"seeds: expected a number from 1 on or a list of seeds from 0 on, got {seeds!r}")
     return chosen
+
+
+def _write_paths(value: Any) -> Any:
+    """Return a value whose paths, alone or in a list, are texts."""
+    if isinstance(value, list):
+        return [_write_paths(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _list_files(files: Files) -> list[Path]:
+    return [Path(file) for file in ([files] if isinstance(files, str | Path) else files or ())]
 
 
 def _format_settings(settings: Mapping[str, object] | None) -> list[str]:

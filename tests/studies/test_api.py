@@ -19,7 +19,8 @@ from studies.cli.main import app
 from studies.cli.options import RunOptions
 from studies.studies import STUDIES, Study
 from tests.conftest import ROOT
-from tests.datasets.trees import write_media
+from tests.datasets.trees import write_media, write_mp3
+from tests.documents import read_plugins
 from tests.reports.made import make_run
 from tests.studies.command_line import as_command, bench
 
@@ -91,6 +92,41 @@ def test_every_option_of_the_command_is_a_keyword(toys):
         options = {*inspect.signature(callback).parameters} - {"context", "show_version"}
         assert options - api.COMMAND_ONLY <= explicit | named
     assert all(name in run.__doc__ + study.__doc__ for name in named - explicit)
+
+
+def test_every_option_of_report_and_predict_is_a_keyword():
+    names = {"key": "run"}
+    callbacks = {item.callback.__name__: item.callback for item in app.registered_commands}
+    for function in (report, predict):
+        options = {*inspect.signature(callbacks[function.__name__]).parameters}
+        keywords = {*inspect.signature(function).parameters}
+        assert {names.get(name, name) for name in options - {"json_file", "check"}} <= keywords
+        assert keywords - {names.get(name, name) for name in options} <= {"quiet"}
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_method_of_a_file_runs_and_is_reported_and_predicts(toys, several):
+    file = toys / "loudness.py"
+    file.write_text(read_plugins()["loudness.py"].text)
+    plugin = [file] if several else str(file)
+    frame = run("loudness", "toy", seeds=2, plugin=plugin, threads=1)
+    (request,) = read_requests(RunFolder(toys / "runs" / frame.key[0]))[0]
+    call = "run(method='loudness', dataset='toy', seeds=[0, 1], protocol='clean', "
+    assert request.command == f"{call}plugin=['{file}'], threads=1)"
+    assert set(records().plugin) == {"loudness.py"} and records().limit.isna().all()
+    limited = run("loudness", "toy", limit=1, plugin=plugin)
+    assert records().set_index("key").limit[limited.key[0]] == limited.limit[0] == 1
+    run("majority", "toy")  # without the file: its methods are no longer registered
+    with pytest.raises(BenchError, match=r"loudness\.py"):
+        report(runs="arm=loudness", out=toys / "page")
+    assert report(runs="arm=loudness", out=toys / "page", plugin=plugin).exists()
+    run("majority", "toy")
+    sound = write_mp3(toys / "sound.mp3")
+    with pytest.raises(BenchError, match=r"loudness\.py"):
+        predict(sound, run=frame.key[0])
+    assert predict(sound, run=frame.key[0], plugin=plugin).method[0] == "loudness"
+    with pytest.raises(ConfigError, match="unknown device 'gpu'"):
+        predict(sound, device="gpu")
 
 
 def test_one_line_a_run_is_printed_or_what_the_command_prints(toys, capsys):
@@ -224,6 +260,9 @@ def test_the_call_is_stored_with_its_runs_without_passwords(toys):
     (request,) = read_requests(RunFolder(toys / "runs" / frame.key[0]))[0]
     assert request.command.startswith("run(method='toy', dataset='toy', seeds=[0, 2], protocol='clean', ")
     assert "settings={'epochs': '2'}" in request.command and "threads=1" in request.command
+    frame = run(**{**TOY, "settings": None}, weights=False)
+    (request,) = read_requests(RunFolder(toys / "runs" / frame.key[0]))[0]
+    assert request.command == "run(method='toy', dataset='toy', seeds=[0], protocol='clean', threads=1, weights=False)"
     text = api.format_call("run", {"storage": "postgresql://me:secret@host/db", "target": 0.5})
     assert text == "run(storage='postgresql://***@host/db', target=0.5)"
 
