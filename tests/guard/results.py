@@ -156,14 +156,14 @@ STORED_METRICS = ("Acc S", "F1 S", "Acc E", "F1 E")  # columns of each data set 
 
 
 def table_of(report: Path) -> list[list[Any]]:
-    """Return the rows of the table of scores: the arm, then every number of its cells, in the order of version 0.1."""
+    """Return the rows of the table of scores: the arm, then every score in its cells, in the order of version 0.1."""
     (path,) = report.glob("tables/*_scores.csv")
     with path.open(encoding="utf-8", newline="") as file:
         header, *rows = csv.reader(file)
     metrics = {place: name[-5:].strip() for place, name in enumerate(header) if place and name != "note"}
-    cells = sorted(
-        metrics, key=lambda place: ((place - 1) // len(STORED_METRICS), STORED_METRICS.index(metrics[place]))
-    )
+    scores = [place for place, name in metrics.items() if name != "tried"]  # version 0.1 did not count configurations
+    sets = {place: number // len(STORED_METRICS) for number, place in enumerate(scores)}
+    cells = sorted(scores, key=lambda place: (sets[place], STORED_METRICS.index(metrics[place])))
     return [[row[0].split()[0], *(n for place in cells for n in _numbers(row[place]))] for row in rows]
 
 
