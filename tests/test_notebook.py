@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, lend_sample
 
 NOTEBOOK = ROOT / "docs" / "tour.ipynb"
 CELLS = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
@@ -52,7 +52,8 @@ def execute(folder):
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_in_a_kernel_with_worker_processes(tmp_path):
+def test_the_notebook_runs_in_a_kernel_with_worker_processes(tmp_path, few_drawn):
+    lend_sample(few_drawn, tmp_path / "results")
     cells = [cell for cell in execute(tmp_path).cells if cell.cell_type == "code"]
     printed = ["".join(output.get("text", "") for output in cell.outputs) for cell in cells]
     assert not any(output.get("name") == "stderr" for cell in cells for output in cell.outputs), printed
@@ -73,7 +74,8 @@ def run_code(code, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_code_of_the_page_on_the_interface_runs(tmp_path):
+def test_the_code_of_the_page_on_the_interface_runs(tmp_path, few_drawn):
+    lend_sample(few_drawn, tmp_path / "results")
     (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/api.md").read_text(), re.DOTALL)
     done = run_code(code, tmp_path)
     assert done.returncode == 0 and "probe" in done.stdout, done.stderr[-2000:]

@@ -311,7 +311,7 @@ def run_python(*words, text=None):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["script", "command", "stdin", "interactive"])
+@pytest.mark.parametrize("way", ["script", "command", "interactive"])
 def test_processes_are_started_from_a_script_a_command_or_without_a_file(clips, tmp_path, way):
     code = SCRIPT.format(clips=clips, results=tmp_path / "results", workers=2)
     script = tmp_path / "study.py"
@@ -319,7 +319,6 @@ def test_processes_are_started_from_a_script_a_command_or_without_a_file(clips, 
     done = {
         "script": lambda: run_python(str(script)),
         "command": lambda: run_python("-c", f"{code}\nwork()"),
-        "stdin": lambda: run_python("-", text=f"{code}\nwork()"),
         "interactive": lambda: run_python("-i", text=f"{code}\n\nwork()\n"),
     }[way]()
     assert "finished" in done.stdout, done.stdout + done.stderr
