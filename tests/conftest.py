@@ -39,6 +39,8 @@ LONGEST = (
     "tests/studies/work/test_outages.py",
     "tests/studies/command/test_paper.py",
     "tests/studies/work/test_cluster.py",
+    "tests/studies/test_api.py",
+    "tests/test_notebook.py",
     "tests/bench/test_database.py",
     "tests/bench/test_hostile_records.py",
     "tests/studies/command/test_data_commands.py",

@@ -311,15 +311,14 @@ def run_python(*words, text=None):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["script", "command", "interactive"])
-def test_processes_are_started_from_a_script_a_command_or_without_a_file(clips, tmp_path, way):
+@pytest.mark.parametrize("way", ["script", "command"])  # a kernel has no file either: tests/test_notebook.py
+def test_processes_are_started_from_a_script_or_a_command(clips, tmp_path, way):
     code = SCRIPT.format(clips=clips, results=tmp_path / "results", workers=2)
     script = tmp_path / "study.py"
     script.write_text(f"{code}\nif __name__ == '__main__':\n    work()\n")
     done = {
         "script": lambda: run_python(str(script)),
         "command": lambda: run_python("-c", f"{code}\nwork()"),
-        "interactive": lambda: run_python("-i", text=f"{code}\n\nwork()\n"),
     }[way]()
     assert "finished" in done.stdout, done.stdout + done.stderr
     assert "Traceback" not in done.stderr and done.stdout.count(": done") == 2
